@@ -1,0 +1,99 @@
+"""The class table: structures that public CT datasets label, how they nest, and what a class name says about its side.
+
+Only facts that hold for every dataset stand here. A class that is not in the table is an ordinary structure without
+nesting; a dataset's own YAML or dataset.json always wins over the table.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Sequence
+
+KIDNEYS = ("right_kidney", "left_kidney")
+LUNGS = ("right_lung", "left_lung")
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One structure of the merged abdominal label set.
+
+    parents: structures that it may lie in. One parent: its voxels belong to that parent too. Several: each voxel
+        belongs to one of them, and the label does not say which.
+    compatible: unrelated structures whose border is drawn differently from dataset to dataset, so that the label of
+        one does not exclude the other.
+    """
+
+    name: str
+    parents: tuple[str, ...] = ()
+    compatible: tuple[str, ...] = ()
+
+
+STRUCTURES = (
+    Structure("spleen"),
+    Structure("right_kidney"),
+    Structure("left_kidney"),
+    Structure("gallbladder"),
+    Structure("esophagus"),
+    Structure("liver"),
+    Structure("stomach"),
+    Structure("aorta"),
+    Structure("postcava"),
+    Structure("portal_vein_and_splenic_vein"),
+    Structure("pancreas"),
+    Structure("right_adrenal_gland"),
+    Structure("left_adrenal_gland"),
+    Structure("duodenum", compatible=("intestine",)),
+    Structure("hepatic_vessel", parents=("liver",), compatible=("portal_vein_and_splenic_vein",)),
+    Structure("right_lung"),
+    Structure("left_lung"),
+    Structure("colon", compatible=("intestine", "rectum")),
+    Structure("intestine"),
+    Structure("rectum"),
+    Structure("bladder"),
+    Structure("prostate"),
+    Structure("left_head_of_femur"),
+    Structure("right_head_of_femur"),
+    Structure("celiac_trunk", compatible=("aorta",)),
+    Structure("kidney_tumor", parents=KIDNEYS),
+    Structure("liver_tumor", parents=("liver",)),
+    Structure("pancreas_tumor", parents=("pancreas",)),
+    Structure("hepatic_vessel_tumor", parents=("liver",)),
+    Structure("lung_tumor", parents=LUNGS),
+    Structure("colon_tumor", parents=("colon",)),
+    Structure("kidney_cyst", parents=KIDNEYS),
+)
+
+_SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
+
+
+def name_key(name: str) -> str:
+    """What makes two class names the same class: letters and digits, without case, `_`, `-` and spaces."""
+    return re.sub(r"[\s_\-]+", "", name).lower()
+
+
+def words(name: str) -> tuple[str, ...]:
+    """Split a class name into lower-case words: "RightParotid", "right_parotid" -> ("right", "parotid")."""
+    return tuple(word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name))
+
+
+def side_of(name: str) -> str | None:
+    """The side that a class name says, "left" or "right"; None where it says none."""
+    sides = {_SIDES[word] for word in words(name) if word in _SIDES}
+    return sides.pop() if len(sides) == 1 else None
+
+
+def lateral_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs (left, right) of names that differ in their side only, in the order of the left ones."""
+
+    def without_side(name: str) -> tuple[str, ...]:
+        return tuple(word for word in words(name) if word not in _SIDES)
+
+    right = {without_side(name): name for name in names if side_of(name) == "right"}
+    return [(name, right[without_side(name)]) for name in names if side_of(name) == "left" and without_side(name) in right]
+
+
+def structure(name: str) -> Structure:
+    """Look a class up in the table by name; a structure without nesting where the table does not have it."""
+    return _BY_KEY.get(name_key(name), Structure(name))
+
+
+_BY_KEY = {name_key(entry.name): entry for entry in STRUCTURES}
