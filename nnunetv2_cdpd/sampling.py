@@ -1,0 +1,127 @@
+"""Training patches from many sources: which case, which class to centre on, under which task.
+
+    case    a source is drawn with p ~ n_cases ^ exponent, then one of its cases (exponent 1: every case alike, as nnU-Net;
+            0: every source alike, as the paper)
+    class   a foreground patch is centred on a class that the source annotates and the case contains, p ~ 1 / sqrt(number of
+            cases whose source annotates it)
+    task    the source's own, or with some probability the universal task ("all structures")
+
+nnU-Net's loader does the work; label maps stay integers, nothing is one-hot encoded in the workers.
+"""
+
+from collections import Counter
+from typing import Any, Hashable, Mapping
+
+import numpy as np
+import torch
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
+
+from nnunetv2_cdpd.annotation import Annotation
+
+
+class AnnotatedCases:
+    """nnU-Net's dataset of preprocessed cases, joined with what each case's source annotates.
+
+    Loads cases like the dataset it wraps, except that `class_locations` keeps only what the source annotates.
+    """
+
+    def __init__(self, dataset: nnUNetBaseDataset, annotation: Annotation) -> None:
+        self.dataset = dataset
+        self.annotation = annotation
+        self.identifiers = dataset.identifiers
+        self.sources = {case: annotation.source_index(case) for case in self.identifiers}
+        self._centres = [self._centre_regions(index) for index in range(len(annotation.sources))]
+        annotating = Counter(region for index in self.sources.values() for region in self._centres[index])
+        self._centre_weights = {region: 1 / np.sqrt(count) for region, count in annotating.items()}
+
+    def load_case(self, identifier: str) -> tuple[Any, Any, Any, dict]:
+        """nnU-Net's (data, segmentation, segmentation of the previous stage, properties) of a case."""
+        data, seg, seg_prev, properties = self.dataset.load_case(identifier)
+        wanted = self._centres[self.sources[identifier]]
+        locations = {
+            key: voxels
+            for key, voxels in properties["class_locations"].items()
+            if _values(key) in wanted or -1 in _values(key)  # -1: nnU-Net's key for "any voxel that is not ignored"
+        }
+        return data, seg, seg_prev, {**properties, "class_locations": locations}
+
+    def case_probabilities(self, exponent: float) -> np.ndarray:
+        """Probability of drawing each case, in the order of `identifiers`; see the module for the rule."""
+        indices = np.array([self.sources[case] for case in self.identifiers])
+        counts = np.bincount(indices, minlength=len(self.annotation.sources)).astype(float)
+        source_weights = np.where(counts > 0, counts**exponent, 0)
+        per_case = source_weights[indices] / counts[indices]
+        return per_case / per_case.sum()
+
+    def centre_weight(self, key: Hashable) -> float:
+        """How often a patch is centred on a region of `class_locations`, relative to the others of its case."""
+        return self._centre_weights[_values(key)]
+
+    def _centre_regions(self, source_index: int) -> set[frozenset[int]]:
+        """The stored values of each annotated class and merged label of a source, as nnU-Net declares them."""
+        annotation = self.annotation
+        source = annotation.sources[source_index]
+        merged = {label.name: label for label in annotation.merged_labels}
+        declared = {
+            name: frozenset(region).union(label.value for label in merged.values() if name in label.classes)
+            for name, region in zip(annotation.classes, annotation.regions)
+        }
+        # A merged label's voxels stand in the regions of all its classes; one of them is enough to find them.
+        names = [*source.annotated_classes, *(merged[name].classes[0] for name in source.merged_labels)]
+        return {declared[name] for name in names}
+
+
+class SourceBalancedDataLoader(nnUNetDataLoader):
+    """nnU-Net's loader over `AnnotatedCases`.
+
+    Batches hold, besides nnU-Net's entries: `target`, a list of the label maps (one per deep-supervision output, stored
+    values) and, last, the source indices (B,); `task`, the task indices (B,), of which the universal one is S.
+
+    Args:
+        data: Cases to draw from.
+        source_exponent: See the module.
+        universal_probability: Share of samples that are trained under the universal task.
+    """
+
+    def __init__(
+        self, data: AnnotatedCases, *args: Any, source_exponent: float, universal_probability: float, **kwargs: Any
+    ) -> None:
+        kwargs["sampling_probabilities"] = data.case_probabilities(source_exponent)
+        super().__init__(data, *args, **kwargs)
+        self.universal_probability = universal_probability
+
+    def get_bbox(
+        self,
+        data_shape: np.ndarray,
+        force_fg: bool,
+        class_locations: Mapping[Hashable, np.ndarray] | None,
+        overwrite_class: Hashable = None,
+        verbose: bool = False,
+    ) -> tuple[list[int], list[int]]:
+        """nnU-Net's bounding box of a patch; foreground patches prefer rarely annotated classes."""
+        if force_fg and overwrite_class is None:
+            overwrite_class = self._draw_centre(class_locations)
+        return super().get_bbox(data_shape, force_fg, class_locations, overwrite_class, verbose)
+
+    def _draw_centre(self, class_locations: Mapping[Hashable, np.ndarray]) -> Hashable:
+        present = [key for key, voxels in class_locations.items() if len(voxels) and -1 not in _values(key)]
+        if not present:
+            return None
+        weights = np.array([self._data.centre_weight(key) for key in present])
+        return present[np.random.choice(len(present), p=weights / weights.sum())]
+
+    def generate_train_batch(self) -> dict[str, Any]:
+        """nnU-Net's batch, with sources and tasks."""
+        batch = super().generate_train_batch()
+        label_maps = batch["target"] if isinstance(batch["target"], list) else [batch["target"]]
+        sources = torch.tensor([self._data.sources[case] for case in batch["keys"]])
+        universal = torch.from_numpy(np.random.uniform(size=len(sources)) < self.universal_probability)
+        batch["target"] = [*label_maps, sources]
+        batch["task"] = torch.where(universal, len(self._data.annotation.sources), sources)
+        return batch
+
+
+def _values(key: Hashable) -> frozenset[int]:
+    """Stored values of a key of nnU-Net's `class_locations`: a label or a tuple of labels."""
+    return frozenset(int(value) for value in np.atleast_1d(key))

@@ -1,0 +1,20 @@
+"""The two choices that a user makes outside of nnU-Net's plans: where the frozen encoders' weights come from.
+
+They are environment variables, as nnU-Net's own settings are, since nnU-Net's commands take no arguments of ours. They
+matter when a training starts; a trained model carries its weights and reads neither.
+"""
+
+import os
+
+VISION_WEIGHTS = "CDPD_VISION_WEIGHTS"  # file of ViT weights, or "random"; unset: the cache, then a download
+TEXT_WEIGHTS = "CDPD_TEXT_WEIGHTS"  # file of CLIP weights or of ready embeddings, or "learned"; unset: the cache, then a download
+
+
+def vision_weights_choice() -> str | None:
+    """The user's choice of vision weights; None: find them."""
+    return os.environ.get(VISION_WEIGHTS) or None
+
+
+def text_weights_choice() -> str | None:
+    """The user's choice of text weights; None: find them."""
+    return os.environ.get(TEXT_WEIGHTS) or None

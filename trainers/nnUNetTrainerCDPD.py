@@ -1,0 +1,217 @@
+"""nnUNetTrainerCDPD: nnU-Net's trainer for CDPDNet on partially labelled datasets; hooks only, the work is in the library.
+
+What differs from nnUNetTrainer:
+    network      CDPDNet in place of the plans' U-Net, a sigmoid head for every class, pretrained encoders read at the start
+    data         source-balanced cases, patches centred on annotated classes, a task for every sample
+    loss         masked by what the source of a case annotates; so are the pseudo Dice and the final validation
+    mirroring    none while the classes hold left/right pairs
+    optimizer    AdamW with the paper's learning rate and weight decay, nnU-Net's polynomial decay
+
+Source: Wu et al., CDPDNet, arXiv 2505.18958.
+"""
+
+from dataclasses import replace
+from functools import partial
+from os.path import isfile, join
+from typing import Any, Mapping
+
+import numpy as np
+import torch
+from batchgenerators.utilities.file_and_folder_operations import load_json
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as host
+from nnunetv2.utilities.collate_outputs import collate_outputs
+from nnunetv2.utilities.helpers import dummy_context
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch import distributed, nn
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
+
+from nnunetv2_cdpd.annotation import Annotation, with_sigmoid_heads
+from nnunetv2_cdpd.architecture import LEARNED, NetworkSettings, plans_with_cdpd, plans_with_recorded_network
+from nnunetv2_cdpd.classes import lateral_pairs
+from nnunetv2_cdpd.evaluation.nnunet import compute_annotated_metrics_on_folder
+from nnunetv2_cdpd.host import substituted
+from nnunetv2_cdpd.loss import PartialLabelLoss
+from nnunetv2_cdpd.network.vision_weights import load_vision_weights
+from nnunetv2_cdpd.online_metrics import counts_per_source
+from nnunetv2_cdpd.sampling import AnnotatedCases, SourceBalancedDataLoader
+from nnunetv2_cdpd.settings import text_weights_choice, vision_weights_choice
+from nnunetv2_cdpd.text.embeddings import load_or_embed
+
+
+class nnUNetTrainerCDPD(host.nnUNetTrainer):
+    """Trains CDPDNet on plans of nnUNetPlannerCDPD or of nnU-Net's own planners, on any nnU-Net dataset.
+
+    A dataset without a `cdpd` block in its dataset.json is one source with every class annotated.
+
+    Variants change the class attributes `network_settings` and `hyperparameters`, or set attributes in `__init__` as
+    nnU-Net's own variants do.
+    """
+
+    network_settings = NetworkSettings()
+    hyperparameters: Mapping[str, Any] = {  # attributes of the trainer, the host's and our own
+        "initial_lr": 4e-4,
+        "weight_decay": 1e-5,
+        "source_sampling_exponent": 0.5,  # p(source) ~ n_cases ^ exponent; 0: every source alike, 1: every case alike
+        "universal_task_probability": 0.5,  # share of training samples that are seen under the universal task
+    }
+
+    def __init__(
+        self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = torch.device("cuda")
+    ) -> None:
+        resume = plans["continue_training"]  # the host takes it out
+        super().__init__(plans, configuration, fold, with_sigmoid_heads(dataset_json), device)
+        self.annotation = Annotation.from_dataset_json(self.dataset_json)
+        self._set_plans(self._plans_with_network(resume))
+        vars(self).update(self.hyperparameters)
+        self._batch_task: torch.Tensor | None = None  # task of each sample of the batch in train_step; None: universal
+
+    # ---- network -------------------------------------------------------------------------------------------------
+
+    def _plans_with_network(self, resume: bool) -> dict:
+        """The plans with CDPDNet; a continued training keeps the network that it was started with."""
+        recorded = join(self.output_folder_base, "plans.json") if resume and self.output_folder_base else None
+        if recorded and isfile(recorded):
+            return plans_with_recorded_network(self.plans_manager.plans, self.configuration_name, load_json(recorded))
+        settings = self.network_settings
+        if text_weights_choice() == LEARNED:
+            settings = replace(settings, text_encoder=LEARNED)
+        return plans_with_cdpd(self.plans_manager.plans, self.configuration_name, self.annotation, settings)
+
+    def _set_plans(self, plans: dict) -> None:
+        self.my_init_kwargs["plans"] = plans
+        self.plans_manager = PlansManager(plans)
+        self.configuration_manager = self.plans_manager.get_configuration(self.configuration_name)
+
+    def initialize(self) -> None:
+        super().initialize()
+        # The host calls network(data). The hook sits on the outermost module, so that DDP and torch.compile see the
+        # task as one more input.
+        self.network.register_forward_pre_hook(self._pass_task, with_kwargs=True)
+
+    def _pass_task(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        return args, kwargs if self._batch_task is None else {**kwargs, "task": self._batch_task}
+
+    @property
+    def cdpdnet(self) -> nn.Module:
+        """The network itself, without the wrappers of DDP and torch.compile."""
+        network = self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
+        return network._orig_mod if isinstance(network, OptimizedModule) else network
+
+    def on_train_start(self) -> None:
+        if not self.was_initialized:
+            self.initialize()
+        self._read_pretrained_encoders()
+        super().on_train_start()
+
+    def _read_pretrained_encoders(self) -> None:
+        """Fill the frozen encoders, unless a checkpoint has done so (--c, -pretrained_weights)."""
+        network = self.cdpdnet
+        if network.slice_encoder is not None and not network.slice_encoder.weights_set:
+            origin = load_vision_weights(network.slice_encoder, vision_weights_choice())
+            self.print_to_log_file(f"Vision encoder weights: {origin}")
+        if not network.text_embeddings_set:
+            kwargs = self.configuration_manager.network_arch_init_kwargs
+            embeddings = load_or_embed(
+                join(self.preprocessed_dataset_folder_base, "cdpd_text_embeddings.safetensors"),
+                class_prompts=kwargs["text"]["class_prompts"],
+                task_prompts=kwargs["task"]["prompts"] if kwargs["task"] else [],
+                encoder=kwargs["text"]["encoder"],
+                choice=text_weights_choice(),
+            )
+            network.set_text_embeddings(embeddings.class_embeddings, embeddings.task_embeddings)
+            self.print_to_log_file(f"Text embeddings: {embeddings.encoder}")
+
+    # ---- data ----------------------------------------------------------------------------------------------------
+
+    def get_tr_and_val_datasets(self) -> tuple[AnnotatedCases, AnnotatedCases]:
+        training, validation = super().get_tr_and_val_datasets()
+        return AnnotatedCases(training, self.annotation), AnnotatedCases(validation, self.annotation)
+
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        loader = partial(
+            SourceBalancedDataLoader,
+            source_exponent=self.source_sampling_exponent,
+            universal_probability=self.universal_task_probability,
+        )
+        with substituted(host, nnUNetDataLoader=loader):
+            return super().get_dataloaders()
+
+    def get_training_transforms(self, *args: Any, regions: Any = None, **kwargs: Any) -> Any:
+        """The host's, without the conversion to regions: the loss takes integer label maps."""
+        return super().get_training_transforms(*args, regions=None, **kwargs)
+
+    def get_validation_transforms(self, *args: Any, regions: Any = None, **kwargs: Any) -> Any:
+        """The host's, without the conversion to regions."""
+        return super().get_validation_transforms(*args, regions=None, **kwargs)
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:
+        rotation, do_dummy_2d, initial_patch_size, mirror_axes = (
+            super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        )
+        pairs = lateral_pairs(self.annotation.classes)
+        if pairs:
+            self.print_to_log_file(f"No mirroring, because the classes hold left/right pairs: {pairs}")
+            mirror_axes = self.inference_allowed_mirroring_axes = None
+        return rotation, do_dummy_2d, initial_patch_size, mirror_axes
+
+    # ---- optimization --------------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, self.initial_lr, weight_decay=self.weight_decay)
+        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+
+    def _build_loss(self) -> PartialLabelLoss:
+        host_loss = super()._build_loss()  # for its weights of the deep-supervision outputs
+        loss = PartialLabelLoss(
+            self.annotation,
+            weights=host_loss.weight_factors if self.enable_deep_supervision else (1.0,),
+            batch_dice=self.configuration_manager.batch_dice,
+            ddp=self.is_ddp,
+        )
+        return loss.to(self.device)
+
+    def train_step(self, batch: dict) -> dict:
+        self._batch_task = batch["task"].to(self.device, non_blocking=True)
+        try:
+            return super().train_step(batch)
+        finally:
+            self._batch_task = None
+
+    # ---- validation ----------------------------------------------------------------------------------------------
+
+    def validation_step(self, batch: dict) -> dict:
+        """Loss and counts of one batch under the universal task; the host's own needs one-hot targets."""
+        data = batch["data"].to(self.device, non_blocking=True)
+        target = [entry.to(self.device, non_blocking=True) for entry in batch["target"]]
+        with torch.autocast("cuda") if self.device.type == "cuda" else dummy_context():
+            output = self.network(data)
+            loss = self.loss(output, target)
+        logits = output[0] if self.enable_deep_supervision else output
+        counts = counts_per_source(logits, target[0], target[-1], self.loss).cpu().numpy()
+        tp, fp, fn = counts.sum(1)
+        return {"loss": loss.cpu().numpy(), "tp_hard": tp, "fp_hard": fp, "fn_hard": fn, "counts_per_source": counts}
+
+    def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
+        with np.errstate(invalid="ignore"):  # 0 / 0: no patch of this epoch held or predicted the class
+            super().on_validation_epoch_end(val_outputs)
+        self._log_dice_per_source(collate_outputs(val_outputs)["counts_per_source"].sum(0))
+
+    def _log_dice_per_source(self, counts: np.ndarray) -> None:
+        """Write the named pseudo Dice of the epoch; counts: (3, S, K + U)."""
+        if self.is_ddp:
+            gathered: list = [None] * distributed.get_world_size()
+            distributed.all_gather_object(gathered, counts)
+            counts = sum(gathered)
+        with np.errstate(invalid="ignore"):
+            dice = 2 * counts[0] / (2 * counts[0] + counts[1] + counts[2])
+        for source, row in zip(self.annotation.sources, dice):
+            named = {name: round(float(value), 4) for name, value in zip(self.annotation.column_names, row) if value == value}
+            self.print_to_log_file(f"Pseudo dice of source {source.name}: {named}", also_print_to_console=False)
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        metrics = partial(compute_annotated_metrics_on_folder, annotation=self.annotation)
+        with substituted(host, compute_metrics_on_folder=metrics):
+            super().perform_actual_validation(save_probabilities)
