@@ -16,6 +16,7 @@ Source: CDPDNet, arXiv 2505.18958, partial labels; unlike its code, nothing is e
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 from typing import Any, Mapping
 
 import numpy as np
@@ -92,6 +93,7 @@ class Annotation:
         Raises:
             UserError: The `cdpd` block contradicts itself or nnU-Net's labels.
         """
+        _check_labels(dataset_json.get("labels"))
         labels = {name: label for name, label in dataset_json["labels"].items() if not _is_background(name, label)}
         ignore_value = labels.pop("ignore", None)
         if not labels:
@@ -118,21 +120,12 @@ class Annotation:
                     f"dataset.json: the `cdpd` block has version {block.get('version')}, this release reads version "
                     f"{CDPD_VERSION}; run `cdpd merge` again"
                 )
-            sources = tuple(
-                Source(
-                    name,
-                    tuple(entry["annotated_classes"]),
-                    tuple(entry.get("merged_labels", ())),
-                    entry.get("task_prompt"),
-                    entry.get("license"),
-                    entry.get("reference"),
-                )
-                for name, entry in block["sources"].items()
-            )
-            merged = tuple(
-                MergedLabel(name, entry["value"], tuple(entry["classes"]))
-                for name, entry in block.get("merged_labels", {}).items()
-            )
+            try:
+                sources, merged = _read_sources(block), _read_merged_labels(block)
+            except (KeyError, TypeError, AttributeError) as error:
+                raise UserError(
+                    f"dataset.json: the `cdpd` block is damaged ({type(error).__name__}: {error}); run `cdpd merge` again"
+                ) from error
         block = block or {}
         # A merged value has to be declared somewhere for nnU-Net's integrity check; it stands in the regions of its
         # classes, but it belongs to none of them for certain.
@@ -175,8 +168,9 @@ class Annotation:
             "merged_labels": {m.name: {"value": m.value, "classes": list(m.classes)} for m in self.merged_labels},
             "possible_parents": {name: list(parents) for name, parents in self.possible_parents.items()},
             "compatible": sorted(sorted(pair) for pair in self.compatible),
-            "case_source": dict(self.case_source or {}),
         }
+        if self.case_source is not None:
+            block["case_source"] = dict(self.case_source)
         return {"labels": labels, "regions_class_order": list(self.values), "cdpd": block}
 
     def check(self) -> None:
@@ -184,12 +178,24 @@ class Annotation:
         known = set(self.classes)
         source_names = {source.name for source in self.sources}
         merged_by_name = {label.name: label for label in self.merged_labels}
-        used = [*self.values, *(label.value for label in self.merged_labels), 0]
+        # Classes may share a value where regions overlap (nnU-Net paints `kidney` with the value of one of its sides).
+        used = [*set(self.values), *(label.value for label in self.merged_labels), 0]
         used += [] if self.ignore_value is None else [self.ignore_value]
         if len(set(used)) != len(used):
             twice = sorted({value for value in used if used.count(value) > 1})
             raise UserError(f"dataset.json: stored values {twice} stand for two things; give each class its own")
+        named = {}
+        for name, value, region in zip(self.classes, self.values, self.regions):
+            if value not in region:
+                raise UserError(
+                    f"dataset.json: `regions_class_order` gives {name!r} the value {value}, which is not in its region "
+                    f"{list(region)}; list the values in the order of `labels`"
+                )
+            if named.setdefault(region, name) != name:
+                raise UserError(f"dataset.json: {named[region]!r} and {name!r} stand for the same values; take one out")
         for label in self.merged_labels:
+            if label.name in known:
+                raise UserError(f"dataset.json: {label.name!r} is a class and a merged label; rename one of the two")
             _check_names(f"merged label {label.name!r}", label.classes, known)
             if len(set(label.classes)) < 2:
                 raise UserError(f"dataset.json: merged label {label.name!r} needs at least two classes, has {label.classes}")
@@ -325,32 +331,37 @@ class Annotation:
 
     def _alternatives(self, value: int) -> list[frozenset[str]]:
         """What a voxel of this value may be: for each possibility, the classes that it then belongs to; [] for background."""
-        if value == 0:
-            return []
         for label in self.merged_labels:
             if label.value == value:
-                return [alternative for name in label.classes for alternative in self._closures(name)]
-        if value in self.values:
-            return self._closures(self.classes[self.values.index(value)])
-        holders = frozenset(name for name, region in zip(self.classes, self.regions) if value in region)
-        return [holders] if holders else []
+                return [closure for name in label.classes for closure in self._closures(name)]
+        certain = frozenset(name for name, region in zip(self.classes, self.regions) if value in region)
+        return self._with_possible_parents(certain) if certain else []
 
     def _closures(self, name: str) -> list[frozenset[str]]:
         """The class with its certain ancestors, once per choice among its (and their) possible parents."""
-        value = self.values[self.classes.index(name)]
-        certain = {name, *(k for k, region in zip(self.classes, self.regions) if value in region)}
-        closures = [frozenset(certain)]
+        return self._with_possible_parents(self._certain_ancestors(name) | {name})
+
+    def _with_possible_parents(self, certain: frozenset[str]) -> list[frozenset[str]]:
+        closures = [certain]
         for member in sorted(certain):
-            if self.possible_parents.get(member):
-                choices = [c for parent in self.possible_parents[member] for c in self._closures(parent)]
+            parents = self.possible_parents.get(member, ())
+            if parents and certain.isdisjoint(parents):  # where one of them is certain, no choice is left
+                choices = [closure for parent in parents for closure in self._closures(parent)]
                 closures = [closure | choice for closure in closures for choice in choices]
         return closures
 
+    def _certain_ancestors(self, name: str) -> frozenset[str]:
+        """Classes whose region holds the whole region of this one."""
+        own = self._region_of[name]
+        return frozenset(other for other, region in self._region_of.items() if other != name and own <= region)
+
+    @cached_property
+    def _region_of(self) -> dict[str, frozenset[int]]:
+        return {name: frozenset(region) for name, region in zip(self.classes, self.regions)}
+
     def _possible_ancestors(self, name: str, seen: frozenset[str] = frozenset()) -> set[str]:
         """Every class that a voxel of `name` may also belong to, without `name` unless it is nested in itself."""
-        value = self.values[self.classes.index(name)]
-        direct = {k for k, region in zip(self.classes, self.regions) if k != name and value in region}
-        direct.update(self.possible_parents.get(name, ()))
+        direct = {*self._certain_ancestors(name), *self.possible_parents.get(name, ())}
         found = set(direct)
         for parent in direct - seen:
             found |= self._possible_ancestors(parent, seen | {name})
@@ -407,6 +418,38 @@ def _as_sigmoid_regions(regions: Mapping[str, list[int]]) -> dict[str, Any]:
 
 def _is_background(name: str, label: Any) -> bool:
     return name == "background" or (name != "ignore" and set(np.atleast_1d(label).tolist()) == {0})
+
+
+def _check_labels(labels: Any) -> None:
+    """Raise UserError unless these are nnU-Net v2's labels: name -> value, or list of values for a region."""
+    if not isinstance(labels, Mapping):
+        raise UserError("dataset.json: `labels` is missing; it maps each class name to its value")
+    for name, label in labels.items():
+        listed = label if isinstance(label, (list, tuple)) and name != "ignore" else [label]
+        if not listed or not all(isinstance(value, Integral) and not isinstance(value, bool) for value in listed):
+            raise UserError(
+                f"dataset.json: label {name!r} is {label!r}, not a value or a list of values; "
+                "nnU-Net v2 writes `name: value`, the first nnU-Net wrote them the other way round"
+            )
+
+
+def _read_sources(block: Mapping[str, Any]) -> tuple[Source, ...]:
+    return tuple(
+        Source(
+            name,
+            tuple(entry["annotated_classes"]),
+            tuple(entry.get("merged_labels", ())),
+            entry.get("task_prompt"),
+            entry.get("license"),
+            entry.get("reference"),
+        )
+        for name, entry in block["sources"].items()
+    )
+
+
+def _read_merged_labels(block: Mapping[str, Any]) -> tuple[MergedLabel, ...]:
+    entries = block.get("merged_labels", {}).items()
+    return tuple(MergedLabel(name, entry["value"], tuple(entry["classes"])) for name, entry in entries)
 
 
 def _check_names(where: str, names: tuple[str, ...], known: set[str]) -> None:

@@ -5,6 +5,7 @@ nesting; a dataset's own YAML or dataset.json always wins over the table.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Sequence
 
@@ -62,6 +63,7 @@ STRUCTURES = (
     Structure("kidney_cyst", parents=KIDNEYS),
 )
 
+_WORD = re.compile(r"(?<![A-Za-z])[A-Za-z]\d+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
 
 
@@ -71,8 +73,12 @@ def name_key(name: str) -> str:
 
 
 def words(name: str) -> tuple[str, ...]:
-    """Split a class name into lower-case words: "RightParotid", "right_parotid" -> ("right", "parotid")."""
-    return tuple(word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name))
+    """Split a class name into lower-case words: "RightParotid", "right_parotid" -> ("right", "parotid").
+
+    A lone letter stays with its number ("vertebra_L1" -> ("vertebra", "l1")); accents are dropped.
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return tuple(word.lower() for word in _WORD.findall(plain))
 
 
 def side_of(name: str) -> str | None:
@@ -81,12 +87,13 @@ def side_of(name: str) -> str | None:
     return sides.pop() if len(sides) == 1 else None
 
 
+def without_side(name: str) -> tuple[str, ...]:
+    """The words of a class name that do not tell its side: "right_kidney" -> ("kidney",)."""
+    return tuple(word for word in words(name) if word not in _SIDES)
+
+
 def lateral_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs (left, right) of names that differ in their side only, in the order of the left ones."""
-
-    def without_side(name: str) -> tuple[str, ...]:
-        return tuple(word for word in words(name) if word not in _SIDES)
-
     right = {without_side(name): name for name in names if side_of(name) == "right"}
     return [(name, right[without_side(name)]) for name in names if side_of(name) == "left" and without_side(name) in right]
 

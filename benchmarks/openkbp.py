@@ -1,0 +1,151 @@
+"""Partial labels on real CT: three sources of head-and-neck patients, each annotating other organs, through the stock commands.
+
+Data: OpenKBP (github ababier/open-kbp, MIT), 83 patients as NIfTI, `annotated.json` says which organs each patient has.
+Patients with all seven organs are kept back for the test or become the source with the rare organs; the others are
+shared out. Labels that a source does not annotate are taken out of its label maps.
+
+    python benchmarks/openkbp.py DATA OUT [-device cuda] [-tr nnUNetTrainerCDPDSmall] [-pl nnUNetPlannerCDPDSmall]
+
+runs every step that is not done yet and prints the table. Prior to it: pip install . && cdpd link
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+VALUES = {
+    "Brainstem": 1,
+    "SpinalCord": 2,
+    "RightParotid": 3,
+    "LeftParotid": 4,
+    "Esophagus": 5,
+    "Larynx": 6,
+    "Mandible": 7,
+}
+SOURCES = {  # dataset name -> organs that it annotates
+    "Dataset701_Neuro": ("Brainstem", "SpinalCord"),
+    "Dataset702_Glands": ("RightParotid", "LeftParotid"),
+    "Dataset703_Airways": ("Mandible", "Larynx", "Esophagus"),
+}
+MERGED_ID, MERGED_NAME = 710, "HeadNeckCT"
+NUM_TEST = 10
+TARGET_SPACING = ("6", "5", "6")  # mm, array order; coarse, so that a small network learns on a CPU
+
+
+def split_patients(annotated: dict[str, list[str]]) -> tuple[dict[str, list[str]], list[str]]:
+    """Patients of each source and of the test set, without overlap.
+
+    Only patients with all organs can serve the test and the last source; the others are dealt out in turn.
+    """
+    complete = sorted(patient for patient, organs in annotated.items() if len(organs) == len(VALUES))
+    partial = sorted(set(annotated) - set(complete))
+    first, second, rare = SOURCES
+    return {first: partial[::2], second: partial[1::2], rare: complete[NUM_TEST:]}, complete[:NUM_TEST]
+
+
+def write_dataset(folder: Path, data: Path, patients: list[str], organs: tuple[str, ...]) -> None:
+    """One nnU-Net raw dataset: images linked, labels reduced to the annotated organs."""
+    images, labels = folder / "imagesTr", folder / "labelsTr"
+    images.mkdir(parents=True, exist_ok=True)
+    labels.mkdir(exist_ok=True)
+    new_values = {VALUES[organ]: index for index, organ in enumerate(organs, start=1)}
+    lookup = np.zeros(max(VALUES.values()) + 1, np.uint8)
+    for old, new in new_values.items():
+        lookup[old] = new
+    for patient in patients:
+        link = images / f"{patient}_0000.nii.gz"
+        if not link.exists():
+            link.symlink_to((data / "images" / f"{patient}.nii.gz").resolve())
+        label = sitk.ReadImage(str(data / "labels" / f"{patient}.nii.gz"))
+        reduced = sitk.GetImageFromArray(lookup[sitk.GetArrayFromImage(label)])
+        reduced.CopyInformation(label)
+        sitk.WriteImage(reduced, str(labels / f"{patient}.nii.gz"))
+    description = {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, **{organ: index for index, organ in enumerate(organs, start=1)}},
+        "numTraining": len(patients),
+        "file_ending": ".nii.gz",
+        "license": "MIT",
+        "reference": "github ababier/open-kbp",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description, indent=2))
+
+
+def run(command: list[str]) -> float:
+    """Run a command as a user would, print it, and return its seconds."""
+    print("$", " ".join(command), flush=True)
+    start = time.time()
+    subprocess.run(command, check=True)
+    return time.time() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with images/, labels/ and annotated.json")
+    parser.add_argument("out", type=Path, help="working folder; finished steps in it are not done again")
+    parser.add_argument("-device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("-tr", default="nnUNetTrainerCDPDSmall")
+    parser.add_argument("-pl", default="nnUNetPlannerCDPDSmall")
+    parser.add_argument("-p", default="nnUNetCDPDSmallPlans", help="name of the plans that the planner writes")
+    arguments = parser.parse_args()
+
+    out = arguments.out.resolve()
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        os.environ[variable] = str(out / variable)
+        (out / variable).mkdir(parents=True, exist_ok=True)
+    if arguments.device == "cpu":
+        os.environ.setdefault("nnUNet_n_proc_DA", "0")
+
+    annotated = json.loads((arguments.data / "annotated.json").read_text())
+    patients, test = split_patients(annotated)
+    raw = out / "nnUNet_raw"
+    for name, organs in SOURCES.items():
+        if not (raw / name / "dataset.json").exists():
+            write_dataset(raw / name, arguments.data, patients[name], organs)
+    test_set = out / "test"
+    if not (test_set / "dataset.json").exists():
+        write_dataset(test_set, arguments.data, test, tuple(VALUES))
+
+    merged = f"Dataset{MERGED_ID}_{MERGED_NAME}"
+    run(["cdpd", "merge", "-d", *(name[7:10] for name in SOURCES), "--id", str(MERGED_ID), "--name", MERGED_NAME])
+    if not (out / "nnUNet_preprocessed" / merged / f"{arguments.p}.json").exists():
+        run(
+            ["nnUNetv2_plan_and_preprocess", "-d", str(MERGED_ID), "-pl", arguments.pl, "-c", "3d_fullres", "-np", "2"]
+            + ["-overwrite_target_spacing", *TARGET_SPACING, "--verify_dataset_integrity"]
+        )
+    model = out / "nnUNet_results" / merged / f"{arguments.tr}__{arguments.p}__3d_fullres" / "fold_0"
+    timing = out / f"training_seconds_{arguments.tr}.json"
+    if not (model / "checkpoint_final.pth").exists():
+        seconds = run(
+            ["nnUNetv2_train", str(MERGED_ID), "3d_fullres", "0", "-tr", arguments.tr, "-p", arguments.p]
+            + ["-device", arguments.device]
+        )
+        timing.write_text(json.dumps({"seconds": seconds}))
+    predictions = out / f"predictions_{arguments.tr}"
+    if not (predictions / "predict_from_raw_data_args.json").exists() or len(list(predictions.glob("*.nii.gz"))) < len(test):
+        run(
+            ["nnUNetv2_predict", "-i", str(test_set / "imagesTr"), "-o", str(predictions), "-d", str(MERGED_ID)]
+            + ["-c", "3d_fullres", "-tr", arguments.tr, "-p", arguments.p, "-f", "0", "-device", arguments.device]
+        )
+    run(["cdpd", "evaluate", str(predictions), str(test_set / "labelsTr")])
+
+    import torch
+
+    seconds = json.loads(timing.read_text())["seconds"] if timing.exists() else float("nan")
+    print(
+        f"\n{len(test)} test patients; training with its validation {seconds / 60:.1f} min; "
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, device {arguments.device}, "
+        f"Python {sys.version.split()[0]}, torch {torch.__version__}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""InputDataset: an nnU-Net raw dataset that goes into a merge, with its annotation and its cases.
+
+Nothing is written and no image is opened here. nnU-Net's own listing reads `imagesTr` with a pool of processes and takes
+any file for a case; ours names what does not fit.
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Mapping
+
+from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.errors import UserError
+
+
+@dataclass(frozen=True)
+class InputCase:
+    """One training case.
+
+    images: As dataset.json or the folder gives them, one per channel; may hold environment variables.
+    """
+
+    identifier: str
+    images: tuple[str, ...]
+    label: str
+
+
+@dataclass(frozen=True)
+class InputDataset:
+    """An nnU-Net raw dataset.
+
+    given: What the user typed for it.
+    problems: What is wrong with its list of cases, one line each.
+    """
+
+    given: str
+    folder: Path
+    dataset_json: Mapping[str, Any]
+    annotation: Annotation
+    cases: tuple[InputCase, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @cached_property
+    def channel_names(self) -> tuple[str, ...]:
+        channels = self.dataset_json["channel_names"]
+        return tuple(str(channels[key]) for key in sorted(channels, key=int))
+
+    def path(self, entry: str) -> Path:
+        """Absolute path of an image or label, by nnU-Net's rules for the `dataset` entry of dataset.json."""
+        return Path(os.path.abspath(self.folder / os.path.expandvars(entry)))
+
+
+def find_dataset(given: str | int | Path, raw_folder: Path) -> Path:
+    """Folder of a dataset given by id, name (Dataset301_KITS) or path.
+
+    Raises:
+        UserError: There is none, or more than one of that id.
+    """
+    text = str(given)
+    if text.isdigit():
+        found = sorted(folder for folder in raw_folder.glob(f"Dataset{int(text):03d}_*") if folder.is_dir())
+        if len(found) == 1:
+            return found[0]
+        there = ", ".join(folder.name for folder in found or sorted(raw_folder.glob("Dataset*"))) or "none"
+        problem = "more than one dataset has this id" if found else "no dataset has this id"
+        raise UserError(f"{raw_folder}: {problem}, {text}; give a name or a folder of these: {there}")
+    folder = Path(text).expanduser()
+    if not (folder / "dataset.json").is_file() and (raw_folder / text / "dataset.json").is_file():
+        folder = raw_folder / text
+    if not (folder / "dataset.json").is_file():
+        raise UserError(f"{folder}: no nnU-Net raw dataset here (no dataset.json); give an id, a name or a folder")
+    return Path(os.path.abspath(folder))
+
+
+def read_dataset(given: str | int | Path, raw_folder: Path) -> InputDataset:
+    """Read dataset.json and list the cases.
+
+    Raises:
+        UserError: dataset.json is damaged, incomplete or contradicts itself.
+    """
+    folder = find_dataset(given, raw_folder)
+    path = folder / "dataset.json"
+    try:
+        dataset_json = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error}); make it anew") from error
+    missing = [key for key in ("channel_names", "labels", "file_ending") if key not in dataset_json]
+    if missing:
+        raise UserError(f"{path}: {', '.join(missing)} missing; nnU-Net v2 needs them, see its dataset_format.md")
+    try:
+        annotation = Annotation.from_dataset_json(dataset_json)
+        [int(channel) for channel in dataset_json["channel_names"]]
+    except UserError as error:
+        raise UserError(str(error).replace("dataset.json", str(path), 1)) from error
+    except (TypeError, ValueError) as error:
+        raise UserError(f'{path}: `channel_names` numbers the channels, like {{"0": "CT"}}') from error
+    cases, problems = _listed_cases(folder, dataset_json) if "dataset" in dataset_json else _cases_in_folders(folder, dataset_json)
+    if not cases:
+        problems.append("holds no case; fill it or take it out")
+    return InputDataset(str(given), folder, dataset_json, annotation, tuple(cases), tuple(problems))
+
+
+def _listed_cases(folder: Path, dataset_json: Mapping[str, Any]) -> tuple[list[InputCase], list[str]]:
+    """Cases of the `dataset` entry of dataset.json."""
+    cases, problems = [], []
+    for identifier, files in dataset_json["dataset"].items():
+        try:
+            cases.append(InputCase(identifier, tuple(map(str, files["images"])), str(files["label"])))
+        except (TypeError, KeyError):
+            problems.append(f"case {identifier!r}: its `dataset` entry in dataset.json needs `images` and `label`")
+        if identifier in ("", ".", "..") or re.search(r"[/\\\0]", identifier):
+            problems.append(f"case {identifier!r}: a case identifier becomes a file name; take / and \\ out of it")
+    return cases, problems
+
+
+def _cases_in_folders(folder: Path, dataset_json: Mapping[str, Any]) -> tuple[list[InputCase], list[str]]:
+    """Cases of imagesTr and labelsTr."""
+    ending = dataset_json["file_ending"]
+    named = re.compile(rf"(.+)_\d{{4}}{re.escape(ending)}")
+    images: dict[str, list[str]] = {}
+    for name in _files(folder / "imagesTr", ending):
+        if match := named.fullmatch(name):
+            images.setdefault(match[1], []).append(f"imagesTr/{name}")
+    labelled = [name[: -len(ending)] for name in _files(folder / "labelsTr", ending)]
+    problems = [
+        f"case {identifier!r}: no image imagesTr/{identifier}_0000{ending} for its label; add it or remove the label"
+        for identifier in labelled
+        if identifier not in images
+    ]
+    cases = [InputCase(name, tuple(files), f"labelsTr/{name}{ending}") for name, files in images.items()]
+    return cases, problems
+
+
+def _files(folder: Path, ending: str) -> list[str]:
+    names = os.listdir(folder) if folder.is_dir() else []
+    return sorted(name for name in names if name.endswith(ending) and not name.startswith("."))

@@ -1,0 +1,133 @@
+"""Naming: what each label of each input dataset is called in the merged dataset, a class or a merged label."""
+
+from dataclasses import dataclass, replace
+from typing import Mapping, Sequence
+
+from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.classes import name_key, structure
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.merge.inputs import InputDataset
+from nnunetv2_cdpd.merge.nesting import sides_of
+from nnunetv2_cdpd.merge.spec import DatasetSpec, MergeSpec
+
+IGNORE = "ignore"  # nnU-Net's name of the ignore label
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class Naming:
+    """The names of a merged dataset.
+
+    classes: In order of first appearance.
+    merged_labels: Name -> the classes that it may be.
+    targets: For each input dataset: its label name (class or merged label) -> merged name, IGNORE, or None if dropped.
+    notes: What was decided by default.
+    """
+
+    classes: tuple[str, ...]
+    merged_labels: Mapping[str, tuple[str, ...]]
+    targets: tuple[Mapping[str, str | None], ...]
+    notes: tuple[str, ...]
+
+
+class Spelling:
+    """One spelling per name: the class table's, else the first one met."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+
+    def __call__(self, name: str) -> str:
+        return self._first.setdefault(name_key(name), structure(name).name)
+
+    def all(self, names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(map(self, names)))
+
+
+def resolve_names(inputs: Sequence[InputDataset], specs: Sequence[DatasetSpec], spec: MergeSpec, spelling: Spelling) -> Naming:
+    """Name every label of every input dataset.
+
+    Args:
+        specs: What the YAML says about each input dataset.
+        spec: The whole YAML.
+        spelling: Filled with the names.
+
+    Raises:
+        UserError: The YAML names a label that its dataset does not have, or merged labels contradict each other.
+    """
+    targets = [_targets(dataset, entry, spec.path, spelling) for dataset, entry in zip(inputs, specs)]
+    declared = {spelling(name): spelling.all(classes) for name, classes in spec.merged_labels.items()}
+    merged, notes = _merged_labels(inputs, targets, declared)
+    classes = _class_names(targets, merged)
+
+    for name in [name for name in classes if name not in declared]:
+        sides = sides_of(name, classes)
+        if sides is None or any(name in t.values() and not set(sides).isdisjoint(t.values()) for t in targets):
+            continue  # a dataset that holds a name beside its sides means something by it: a class that contains them
+        same = next((other for other, group in merged.items() if set(group) == set(sides)), name)
+        merged.setdefault(same, sides)
+        for dataset, target in zip(inputs, targets):
+            notes += [
+                f"{dataset.name}: {label!r} becomes the merged label {same!r} ({' or '.join(sides)}, side not known); "
+                f"`merged_labels: {{{name}: null}}` in the YAML keeps it a class of its own"
+                for label, goal in target.items()
+                if goal == name
+            ]
+            target.update({label: same for label, goal in target.items() if goal == name})
+
+    used = {goal for target in targets for goal in target.values()}
+    for name in [name for name, group in declared.items() if group and name not in used]:
+        notes.append(f"merged label {name!r} of the YAML is not used by any dataset")
+    merged = {name: group for name, group in merged.items() if name in used}
+    return Naming(_class_names(targets, merged), merged, tuple(targets), tuple(notes))
+
+
+def _targets(dataset: InputDataset, spec: DatasetSpec, path: str, spelling: Spelling) -> dict[str, str | None]:
+    annotation = dataset.annotation
+    labels = (*annotation.classes, *(label.name for label in annotation.merged_labels))
+    by_key = {name_key(name): name for name in labels}
+    if unknown := [name for name in spec.labels if name_key(name) not in by_key]:
+        raise UserError(f"{path}: {dataset.name} has no label {', '.join(unknown)}; it has {', '.join(labels)}")
+    wanted = {by_key[name_key(name)]: target for name, target in spec.labels.items()}
+    targets = {}
+    for label in labels:
+        target = wanted.get(label, label)
+        if target is None or name_key(target) == BACKGROUND:
+            targets[label] = None
+        else:
+            targets[label] = IGNORE if name_key(target) == IGNORE else spelling(target)
+    return targets
+
+
+def _merged_labels(
+    inputs: Sequence[InputDataset], targets: Sequence[dict[str, str | None]], declared: Mapping[str, tuple[str, ...]]
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """Merged labels of the YAML and of the input datasets; those whose classes have become one class turn into it."""
+    merged = {name: group for name, group in declared.items() if group}
+    for name, group in merged.items():
+        if len(group) < 2:
+            raise UserError(f"merged label {name!r} of the YAML needs at least two classes, has {', '.join(group)}")
+    for dataset, target in zip(inputs, targets):
+        for label in dataset.annotation.merged_labels:
+            name = target[label.name]
+            if name in (None, IGNORE) or name in declared:
+                continue
+            group = tuple(dict.fromkeys(target[member] for member in label.classes))
+            if None in group or IGNORE in group:
+                gone = ", ".join(member for member in label.classes if target[member] in (None, IGNORE))
+                raise UserError(
+                    f"{dataset.name}: {gone} is dropped, but its merged label {label.name!r} may mean it; "
+                    f"drop that one in the YAML too, `labels: {{{label.name}: null}}`"
+                )
+            if len(group) == 1:
+                target[label.name] = group[0]
+            elif set(merged.setdefault(name, group)) != set(group):
+                raise UserError(
+                    f"{dataset.name}: merged label {name!r} means {' or '.join(group)} here and {' or '.join(merged[name])} "
+                    "elsewhere; rename it in the YAML under `labels`"
+                )
+    return merged, []
+
+
+def _class_names(targets: Sequence[Mapping[str, str | None]], merged: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    names = [goal for target in targets for goal in target.values() if goal not in (None, IGNORE)]
+    return tuple(dict.fromkeys(member for name in names for member in merged.get(name, (name,))))

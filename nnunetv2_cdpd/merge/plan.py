@@ -1,0 +1,283 @@
+"""MergePlan: the annotation of the merged dataset, and for each input dataset what each of its stored values becomes."""
+
+from dataclasses import dataclass
+from typing import Mapping, Sequence
+
+from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source, compatible_in_table
+from nnunetv2_cdpd.classes import name_key
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.merge.inputs import InputDataset
+from nnunetv2_cdpd.merge.naming import IGNORE, Naming, Spelling, resolve_names
+from nnunetv2_cdpd.merge.nesting import Nesting, resolve_nesting
+from nnunetv2_cdpd.merge.spec import DatasetSpec, MergeSpec, SourceSpec
+
+
+@dataclass(frozen=True)
+class MergePlan:
+    """What a merge will do.
+
+    annotation: Of the merged dataset, without `case_source`.
+    source_names: For each input dataset: its source -> name of that source in the merged dataset.
+    value_maps: For each input dataset: stored value -> merged value; every declared value is in it.
+    notes: What was decided by default, for the user.
+    """
+
+    annotation: Annotation
+    source_names: tuple[Mapping[str, str], ...]
+    value_maps: tuple[Mapping[int, int], ...]
+    notes: tuple[str, ...]
+
+
+def make_plan(inputs: Sequence[InputDataset], spec: MergeSpec) -> MergePlan:
+    """Decide classes, stored values, nesting and sources of the merged dataset.
+
+    Raises:
+        UserError: The YAML and the datasets contradict each other; names the entry and the way out.
+    """
+    specs = _specs_of(inputs, spec)
+    spelling = Spelling()
+    naming = resolve_names(inputs, specs, spec, spelling)
+    nested = {spelling(name): spelling.all(parents) for name, parents in spec.nested.items()}
+    pairs = [spelling.all(pair) for pair in spec.compatible]
+    _check_known(spec.path, "nested", [name for item in nested.items() for name in (item[0], *item[1])], naming)
+    _check_known(spec.path, "compatible", [name for pair in pairs for name in pair], naming)
+
+    dropped = {spelling(label) for t in naming.targets for label, goal in t.items() if goal is None} - set(naming.classes)
+    in_inputs = [_nesting_of(dataset.annotation, target, naming) for dataset, target in zip(inputs, naming.targets)]
+    nesting, overlapping, notes = resolve_nesting(naming.classes, sorted(dropped), nested, in_inputs)
+    classes = nesting.outer_to_inner(naming.classes)
+
+    meanings = [_meanings(dataset, target, naming, nesting, spelling) for dataset, target in zip(inputs, naming.targets)]
+    values = _stored_values(classes, nesting, naming, meanings)
+    merged = tuple(MergedLabel(name, values[name], group) for name, group in naming.merged_labels.items())
+    sources, source_names = _sources(inputs, specs, naming, classes, spelling)
+    annotation = Annotation(
+        classes=classes,
+        values=tuple(values[nesting.closure(name)] for name in classes),
+        regions=tuple(
+            tuple(sorted(value for meaning, value in values.items() if isinstance(meaning, frozenset) and name in meaning))
+            for name in classes
+        ),
+        sources=sources,
+        merged_labels=merged,
+        possible_parents={name: nesting.possible[name] for name in classes if nesting.possible.get(name)},
+        compatible=compatible_in_table(classes)
+        | overlapping
+        | {frozenset(pair) for pair in pairs}
+        | _compatible_of(inputs, naming),
+        ignore_value=values.get(IGNORE),
+    )
+    _check_annotated(annotation)
+    try:
+        annotation.check()
+    except UserError as error:
+        raise UserError(str(error).replace("dataset.json", "the merged dataset", 1)) from error
+    value_maps = tuple({value: values[meaning] for value, meaning in meaning_of.items()} for meaning_of in meanings)
+    return MergePlan(annotation, source_names, value_maps, (*naming.notes, *notes))
+
+
+# ---- stored values ---------------------------------------------------------------------------------------------------
+
+Meaning = frozenset | str  # the classes that a voxel belongs to (none: background), or a merged label's name, or IGNORE
+
+
+def _meanings(
+    dataset: InputDataset, target: Mapping[str, str | None], naming: Naming, nesting: Nesting, spelling: Spelling
+) -> dict[int, Meaning]:
+    """What each declared stored value of an input dataset means in the merged one."""
+    annotation = dataset.annotation
+    labels: dict[int, list[str]] = {0: []}
+    for name, region in zip(annotation.classes, annotation.regions):
+        for value in region:
+            labels.setdefault(value, []).append(name)
+    labels.update({label.value: [label.name] for label in annotation.merged_labels})
+    meanings: dict[int, Meaning] = {}
+    for value, names in sorted(labels.items()):
+        goals = {target[name] for name in names}
+        dropped = {spelling(name) for name in names if target[name] is None}
+        if IGNORE in goals:
+            meanings[value] = IGNORE
+            continue
+        groups = {goal for goal in goals if goal in naming.merged_labels}
+        certain = frozenset().union(*(nesting.closure(goal) for goal in goals - groups - {None}))
+        for name in dropped:  # a dropped tumor is still liver
+            certain |= nesting.closure(name) - {name}
+            groups |= _group_of_parents(name, certain, dataset, naming, nesting)
+        groups = {group for group in groups if not _implied(naming.merged_labels[group], certain, nesting)}
+        if len(groups) > 1 or (groups and certain):
+            raise UserError(
+                f"{dataset.name}: value {value} would be {' and '.join(sorted({*certain, *groups}))} at once, which cannot be "
+                f"stored; say in the YAML under `nested` what lies in what, or map one of {', '.join(names)} to another name"
+            )
+        meanings[value] = groups.pop() if groups else certain
+    if annotation.ignore_value is not None:
+        meanings[annotation.ignore_value] = IGNORE
+    return meanings
+
+
+def _group_of_parents(name: str, certain: frozenset[str], dataset: InputDataset, naming: Naming, nesting: Nesting) -> set[str]:
+    """The merged label that is left of a dropped label which lies in one of several classes."""
+    parents = set(nesting.possible.get(name, ()))
+    if not parents or not certain.isdisjoint(parents):
+        return set()
+    for group, classes in naming.merged_labels.items():
+        if set(classes) == parents:
+            return {group}
+    raise UserError(
+        f"{dataset.name}: {name!r} is dropped, but lies in {' or '.join(sorted(parents))}, not known which; keep it, or map "
+        f"it to ignore in the YAML, `labels: {{{name}: ignore}}`"
+    )
+
+
+def _implied(group: Sequence[str], certain: frozenset[str], nesting: Nesting) -> bool:
+    """Whether classes already say that a voxel belongs to one of a group: it is one, or lies in one of them."""
+    possible = [nesting.possible[name] for name in certain if nesting.possible.get(name)]
+    return not certain.isdisjoint(group) or any(set(parents) <= set(group) for parents in possible)
+
+
+def _stored_values(
+    classes: Sequence[str], nesting: Nesting, naming: Naming, meanings: Sequence[Mapping[int, Meaning]]
+) -> dict[Meaning, int]:
+    """Number the meanings: classes from outer to inner, overlaps of classes, merged labels, ignore (nnU-Net: consecutive)."""
+    met = dict.fromkeys(meaning for meaning_of in meanings for meaning in meaning_of.values())
+    own = [nesting.closure(name) for name in classes]
+    overlaps = [meaning for meaning in met if isinstance(meaning, frozenset) and meaning and meaning not in own]
+    ordered = [frozenset(), *own, *overlaps, *naming.merged_labels, *([IGNORE] if IGNORE in met else [])]
+    return {meaning: value for value, meaning in enumerate(ordered)}
+
+
+# ---- what the input datasets say, in merged names --------------------------------------------------------------------
+
+
+def _nesting_of(annotation: Annotation, target: Mapping[str, str | None], naming: Naming) -> Nesting:
+    """Nesting by regions (a class whose values all lie in another's) and possible parents of one input dataset."""
+    region_of = dict(zip(annotation.classes, map(frozenset, annotation.regions)))
+    around: dict[str, list[frozenset[str]]] = {}  # merged class -> for each label that became it, what that one lies in
+    possible: dict[str, tuple[str, ...]] = {}
+    for name, region in region_of.items():
+        child = target[name]
+        if child not in naming.classes:
+            continue
+        outer = [target[other] for other, its in region_of.items() if region < its]
+        around.setdefault(child, []).append(frozenset(goal for goal in outer if goal in naming.classes) - {child})
+        groups = [naming.merged_labels[goal] for goal in outer if goal in naming.merged_labels]
+        parents = tuple(dict.fromkeys(target[parent] for parent in annotation.possible_parents.get(name, ())))
+        if groups:
+            possible[child] = groups[0]
+        elif parents and set(parents) <= set(naming.classes) - {child}:
+            possible[child] = parents
+    certain = {child: frozenset.intersection(*sets) for child, sets in around.items()}
+    for child, parents in list(possible.items()):
+        if len(parents) == 1:  # both sides have become one class
+            certain[child] |= set(possible.pop(child))
+    return Nesting(certain, possible)
+
+
+def _compatible_of(inputs: Sequence[InputDataset], naming: Naming) -> set[frozenset[str]]:
+    pairs = [
+        frozenset(target[name] for name in pair)
+        for dataset, target in zip(inputs, naming.targets)
+        for pair in dataset.annotation.compatible
+    ]
+    return {pair for pair in pairs if len(pair) == 2 and pair <= set(naming.classes)}
+
+
+# ---- sources ---------------------------------------------------------------------------------------------------------
+
+
+def _sources(
+    inputs: Sequence[InputDataset], specs: Sequence[DatasetSpec], naming: Naming, classes: Sequence[str], spelling: Spelling
+) -> tuple[tuple[Source, ...], tuple[dict[str, str], ...]]:
+    sources: dict[str, Source] = {}
+    renamed = []
+    for dataset, spec, target in zip(inputs, specs, naming.targets):
+        names = {}
+        for source in dataset.annotation.sources:
+            said = _source_spec(dataset, spec, source)
+            name = said.name or (source.name if "cdpd" in dataset.dataset_json else _short_name(dataset))
+            if name in sources:
+                raise UserError(f"{dataset.name}: its source {name!r} is in another dataset too; give it a `name` in the YAML")
+            known = {goal for goal in target.values() if goal not in (None, IGNORE)}
+            known |= {member for goal in known for member in naming.merged_labels.get(goal, ())}
+            goals = {target[label] for label in (*source.annotated_classes, *source.merged_labels)} & known
+            if said.annotates is not None:
+                goals = set(spelling.all(said.annotates))
+                if unknown := sorted(goals - known):
+                    raise UserError(
+                        f"{dataset.name}: `annotates` names {', '.join(unknown)}, its labels give {', '.join(sorted(known))}"
+                    )
+            sources[name] = Source(
+                name,
+                tuple(goal for goal in classes if goal in goals),
+                tuple(goal for goal in naming.merged_labels if goal in goals),
+                said.task_prompt or source.task_prompt,
+                said.license or source.license or _licence(dataset),
+                said.reference or source.reference or _text(dataset.dataset_json.get("reference")),
+            )
+            names[source.name] = name
+        renamed.append(names)
+    return tuple(sources.values()), tuple(renamed)
+
+
+def _source_spec(dataset: InputDataset, spec: DatasetSpec, source: Source) -> SourceSpec:
+    several = [other.name for other in dataset.annotation.sources]
+    if unknown := sorted(set(spec.sources) - set(several)):
+        raise UserError(f"{dataset.name}: the YAML names source {', '.join(unknown)}, it has {', '.join(several)}")
+    if spec.source != SourceSpec() and (len(several) > 1 or spec.sources):
+        raise UserError(f"{dataset.name}: holds the sources {', '.join(several)}; say in the YAML under `sources:` which is meant")
+    return spec.sources.get(source.name, spec.source)
+
+
+def _short_name(dataset: InputDataset) -> str:
+    """"KITS" of Dataset301_KITS."""
+    prefix, _, rest = dataset.name.partition("_")
+    return rest if rest and prefix.startswith("Dataset") and prefix.removeprefix("Dataset").isdigit() else dataset.name
+
+
+def _licence(dataset: InputDataset) -> str | None:
+    """nnU-Net writes `licence`, and a joke where nobody gave one."""
+    text = _text(dataset.dataset_json.get("licence") or dataset.dataset_json.get("license"))
+    return None if text and text.startswith("Whoever converted this dataset") else text
+
+
+def _text(value: object) -> str | None:
+    return str(value) if value else None
+
+
+# ---- checks ----------------------------------------------------------------------------------------------------------
+
+
+def _specs_of(inputs: Sequence[InputDataset], spec: MergeSpec) -> list[DatasetSpec]:
+    """The YAML's entry of each input dataset, by id, name or what the user typed for it."""
+    entries = dict(spec.datasets)
+    found = []
+    for dataset in inputs:
+        names = {dataset.given, dataset.name, str(dataset.folder), _short_name(dataset), _id_of(dataset)}
+        keys = [key for key in entries if key in names]
+        if len(keys) > 1:
+            raise UserError(f"{spec.path}: {', '.join(keys)} are the same dataset, {dataset.name}; keep one entry")
+        found.append(entries.pop(keys[0]) if keys else DatasetSpec())
+    if entries:
+        there = ", ".join(dataset.name for dataset in inputs)
+        raise UserError(f"{spec.path}: no dataset {', '.join(entries)} in this merge; there are {there}")
+    return found
+
+
+def _id_of(dataset: InputDataset) -> str:
+    prefix = dataset.name.partition("_")[0].removeprefix("Dataset")
+    return str(int(prefix)) if prefix.isdigit() else dataset.name
+
+
+def _check_known(path: str, key: str, names: Sequence[str], naming: Naming) -> None:
+    if unknown := sorted(set(names) - set(naming.classes)):
+        raise UserError(f"{path}: `{key}` names {', '.join(unknown)}, the merged classes are {', '.join(naming.classes)}")
+
+
+def _check_annotated(annotation: Annotation) -> None:
+    """Raise UserError for classes that no source annotates."""
+    annotated = frozenset().union(*(annotation.annotated_with_merged(source) for source in annotation.sources))
+    if orphans := [name for name in annotation.classes if name not in annotated]:
+        raise UserError(
+            f"no source annotates {', '.join(orphans)}; drop them in the YAML (`labels: {{name: null}}`) or add them to "
+            "what a source `annotates`"
+        )

@@ -1,0 +1,214 @@
+"""CDPDNet: nnU-Net's U-Net with vision tokens in the encoder, text on skips and bottleneck, and a task prompt.
+
+    x ─┬─ encoder stage ── ... ── stage ── cross-attention ── ... ── bottleneck
+       └─ slice encoder (frozen ViT) ─ token adaptor ──┘                 │
+    class prompts ── text features ── modulate every skip and the bottleneck
+    task prompts ── task prompt map, one channel appended to the bottleneck
+    decoder (nnU-Net's) -> logits, one sigmoid head per class
+
+Source: Wu et al., CDPDNet, arXiv 2505.18958. What differs from the released network is told in each part's file.
+"""
+
+import pydoc
+from types import SimpleNamespace
+from typing import Any, Sequence
+
+import numpy as np
+import torch
+from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
+from dynamic_network_architectures.initialization.weight_init import InitWeights_He, init_last_bn_before_add_to_0
+from torch import Tensor, nn
+
+from nnunetv2_cdpd.network.cross_attention import WindowedCrossAttention
+from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
+from nnunetv2_cdpd.network.task_prompt import TaskPrompt
+from nnunetv2_cdpd.network.text_modulation import PromptEmbeddings, TextModulation
+from nnunetv2_cdpd.network.token_adaptor import TokenAdaptor
+
+LEARNED = "learned"  # in place of a text encoder's name: embeddings are learned with the network
+MAX_FUSED_STAGES = 3
+
+
+class CDPDNet(nn.Module):
+    """(B, C, X, Y(, Z)) nnU-Net-normalised patch, task (B,) -> logits (B, K, X, Y(, Z)).
+
+    Built by nnU-Net from plans, so every argument is JSON-able or resolved by nnU-Net.
+
+    Args:
+        input_channels: C.
+        num_classes: K.
+        unet_class_name: Dotted name of the U-Net whose encoder is used (PlainConvUNet or ResidualEncoderUNet).
+        patch_size: Voxels per axis, array order.
+        fused_stages: Encoder stages that receive vision tokens, ascending; the deepest one gets the ViT's last block.
+        vision: None (no vision tokens) or arguments of SliceEncoder: model_name, model_kwargs, slice_axis, slice_step,
+            intensity_windows.
+        text: encoder (open_clip name, or "learned"), embed_dim, class_prompts (K sentences), modulate (False: no text
+            modulation).
+        task: None (no task prompt), or prompts (T sentences, the last one the universal task) and universal (True).
+        deep_supervision: Return a list of logits, finest first.
+        unet_kwargs: nnU-Net's own arguments of the U-Net, as in its plans.
+
+    Raises:
+        ValueError: The number of class prompts is not K, or a stage cannot be fused.
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        *,
+        unet_class_name: str,
+        patch_size: Sequence[int],
+        fused_stages: Sequence[int],
+        vision: dict[str, Any] | None,
+        text: dict[str, Any],
+        task: dict[str, Any] | None,
+        deep_supervision: bool = False,
+        **unet_kwargs: Any,
+    ) -> None:
+        super().__init__()
+        unet = pydoc.locate(unet_class_name)(
+            input_channels=input_channels, num_classes=num_classes, deep_supervision=deep_supervision, **unet_kwargs
+        )
+        self.encoder = unet.encoder
+        features = self.encoder.output_channels
+        dim = len(patch_size)
+        if len(text["class_prompts"]) != num_classes:
+            raise ValueError(f"one class prompt per class: got {len(text['class_prompts'])} prompts for {num_classes} classes")
+        if not set(fused_stages) <= set(range(len(features))):
+            raise ValueError(f"fused stages must be of 0 ... {len(features) - 1}, got {list(fused_stages)}")
+
+        self.slice_encoder = None
+        self.adaptors, self.fusions = nn.ModuleDict(), nn.ModuleDict()
+        if vision is not None:
+            self.slice_encoder = SliceEncoder(num_maps=len(fused_stages), patch_size=patch_size, **vision)
+            for stage in fused_stages:
+                self.adaptors[str(stage)] = TokenAdaptor(
+                    self.slice_encoder.embed_dim, features[stage], dim, self.slice_encoder.slice_axis
+                )
+                self.fusions[str(stage)] = WindowedCrossAttention(features[stage], dim)
+
+        learned = text["encoder"] == LEARNED
+        self.class_text, self.modulations = None, nn.ModuleList()
+        if text["modulate"]:
+            self.class_text = PromptEmbeddings(num_classes, text["embed_dim"], learned)
+            self.modulations = nn.ModuleList(TextModulation(num_classes, channels) for channels in features)
+
+        self.task_text, self.task_prompt = None, None
+        if task is not None:
+            num_tasks = len(task["prompts"])
+            self.universal_task = num_tasks - 1
+            self.task_text = PromptEmbeddings(num_tasks, text["embed_dim"], learned)
+            self.task_prompt = TaskPrompt(features[-1], num_tasks, _conv_kwargs(self.encoder))
+
+        self.decoder = UNetDecoder(
+            _decoder_view(self.encoder, extra_bottleneck_channels=0 if task is None else 1),
+            num_classes,
+            unet_kwargs["n_conv_per_stage_decoder"],
+            deep_supervision,
+        )
+
+    def forward(self, x: Tensor, task: Tensor | None = None) -> Tensor | list[Tensor]:
+        """Logits of a batch; `task` (B,) holds each sample's task index, None stands for the universal task."""
+        skips = self._encode(x)
+        if self.class_text is not None:
+            text_features = self.class_text()
+            skips = [modulate(skip, text_features) for modulate, skip in zip(self.modulations, skips)]
+        if self.task_prompt is not None:
+            task = torch.full(x.shape[:1], self.universal_task, device=x.device) if task is None else task
+            skips[-1] = self.task_prompt(skips[-1], task, self.task_text())
+        return self.decoder(skips)
+
+    def _encode(self, x: Tensor) -> list[Tensor]:
+        """Encoder stages, finest first; a fused stage replaces its features for the skip and for the next stage."""
+        token_grids = [] if self.slice_encoder is None else self.slice_encoder(x)
+        tokens = dict(zip(self.fusions, token_grids))
+        stem = getattr(self.encoder, "stem", None)
+        x = x if stem is None else stem(x)
+        skips = []
+        for index, stage in enumerate(self.encoder.stages):
+            x = stage(x)
+            if str(index) in tokens:
+                y = self.adaptors[str(index)](tokens[str(index)], x.shape[2:])
+                x = self.fusions[str(index)](x, y)
+            skips.append(x)
+        return skips
+
+    # ---- pretrained text -----------------------------------------------------------------------------------------
+
+    @property
+    def text_embeddings_set(self) -> bool:
+        """Whether every text embedding has been given, learned or restored from a checkpoint."""
+        return all(bool(part.embeddings_set) for part in (self.class_text, self.task_text) if part is not None)
+
+    def set_text_embeddings(self, class_embeddings: Tensor, task_embeddings: Tensor) -> None:
+        """Fill the embeddings of class prompts (K, E) and task prompts (T, E); what the network has no use for is left."""
+        if self.class_text is not None:
+            self.class_text.set(class_embeddings)
+        if self.task_text is not None:
+            self.task_text.set(task_embeddings)
+
+    # ---- what nnU-Net asks of its networks -----------------------------------------------------------------------
+
+    @staticmethod
+    def initialize(module: nn.Module) -> None:
+        """He initialisation of the U-Net and the task prompt, as nnU-Net's.
+
+        nnU-Net calls this for every submodule in turn; acting on the whole network only leaves adaptors and attention
+        with their own initialisation, and the pretrained encoder alone.
+        """
+        if not isinstance(module, CDPDNet):
+            return
+        for part in (module.encoder, module.decoder, module.task_prompt):
+            if part is not None:
+                part.apply(InitWeights_He(1e-2))
+                part.apply(init_last_bn_before_add_to_0)
+
+    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
+        """Values held for the backward pass of one patch, the unit of nnU-Net's memory planning.
+
+        Counted besides encoder and decoder: adaptor and attention per fused stage, and the copies of every class's
+        logits that the loss works on. An estimate by counting tensors, not yet checked on a GPU.
+        """
+        output = self.encoder.compute_conv_feature_map_size(input_size)
+        output += self.decoder.compute_conv_feature_map_size(input_size)
+        per_voxel_and_channel = 2 + 2 * 16  # adaptor; two blocks of norms, query, key, value, projection and MLP
+        loss_copies = 4
+        output += loss_copies * np.prod([self.decoder.num_classes, *input_size], dtype=np.int64)
+        size = np.array(input_size)
+        for index, (stride, channels) in enumerate(zip(self.encoder.strides, self.encoder.output_channels)):
+            size = size // np.array(stride)
+            if str(index) in self.fusions:
+                output += per_voxel_and_channel * channels * np.prod(size, dtype=np.int64)
+        return output
+
+
+def default_fused_stages(strides: Sequence[Sequence[int]]) -> list[int]:
+    """Up to three stages above the bottleneck, not the full-resolution one (the paper: stages 2, 3, 4 of 0 ... 5)."""
+    return list(range(len(strides) - 1))[1:][-MAX_FUSED_STAGES:]
+
+
+def default_slice_step(strides: Sequence[Sequence[int]], fused_stages: Sequence[int], slice_axis: int) -> int:
+    """Voxels per encoded slice: one slice for each voxel of the finest fused stage, since no stage could use more."""
+    if len(strides[0]) == 2:
+        return 1
+    return int(np.prod([stride[slice_axis] for stride in strides[: fused_stages[0] + 1]])) if fused_stages else 1
+
+
+def _conv_kwargs(encoder: nn.Module) -> dict[str, Any]:
+    """The encoder's kind of convolution block, for StackedConvBlocks."""
+    names = ("conv_op", "conv_bias", "norm_op", "norm_op_kwargs", "dropout_op", "dropout_op_kwargs", "nonlin", "nonlin_kwargs")
+    return {**{name: getattr(encoder, name) for name in names}, "kernel_size": encoder.kernel_sizes[-1]}
+
+
+def _decoder_view(encoder: nn.Module, extra_bottleneck_channels: int) -> SimpleNamespace:
+    """What UNetDecoder reads of an encoder, with the task prompt's channel on the bottleneck.
+
+    No module, so that the decoder does not register the encoder a second time.
+    """
+    names = ("strides", "kernel_sizes", "conv_op", "conv_bias", "norm_op", "norm_op_kwargs", "dropout_op", "dropout_op_kwargs")
+    *features, bottleneck = encoder.output_channels
+    return SimpleNamespace(
+        **{name: getattr(encoder, name) for name in (*names, "nonlin", "nonlin_kwargs")},
+        output_channels=[*features, bottleneck + extra_bottleneck_channels],
+    )

@@ -1,0 +1,142 @@
+"""WindowedCrossAttention: a U-Net stage asks by its vision tokens and answers with its own features, window by window.
+
+Query from the tokens, key and value from the CNN features, in windows of 3 voxels per axis (27 tokens), the second block
+shifted by one voxel.
+
+Source: CDPDNet, arXiv 2505.18958; windows after Liu et al., Swin Transformer, arXiv 2103.14030. What differs from the
+released code: voxels that were padded to whole windows are masked, so that any size works, and no drop path.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+WINDOW = 3
+NUM_HEADS = 4
+MLP_RATIO = 4
+
+
+class WindowedCrossAttention(nn.Module):
+    """Features x and tokens y, both (B, C, X, Y(, Z)) -> (B, C, X, Y(, Z)), which replaces x.
+
+    Args:
+        channels: C.
+        dim: 2 or 3 spatial axes.
+        depth: Number of blocks; every second one is shifted.
+    """
+
+    def __init__(self, channels: int, dim: int, depth: int = 2) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            CrossAttentionBlock(channels, dim, shift=WINDOW // 2 if index % 2 else 0) for index in range(depth)
+        )
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        x, y = x.movedim(1, -1), y.movedim(1, -1)  # (B, X, Y, Z, C)
+        for block in self.blocks:
+            x = block(x, y)
+        return self.norm(x).movedim(-1, 1)
+
+
+class CrossAttentionBlock(nn.Module):
+    """Attention and MLP with residuals on channels-last features x and tokens y (B, X, Y(, Z), C); y is not changed."""
+
+    def __init__(self, channels: int, dim: int, shift: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.shift = shift
+        self.num_heads = math.gcd(NUM_HEADS, channels)
+        self.norm1 = nn.LayerNorm(channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.query = nn.Linear(channels, channels, bias=False)
+        self.key_value = nn.Linear(channels, 2 * channels, bias=False)
+        self.project = nn.Linear(channels, channels)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, MLP_RATIO * channels), nn.GELU(), nn.Linear(MLP_RATIO * channels, channels)
+        )
+        self.position_bias = nn.Parameter(torch.zeros((2 * WINDOW - 1) ** dim, self.num_heads))
+        nn.init.trunc_normal_(self.position_bias, std=0.02)
+        self.register_buffer("position_index", relative_position_index(dim), persistent=False)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        x = x + self._attention(self.norm1(x), self.norm1(y))
+        return x + self.mlp(self.norm2(x))
+
+    def _attention(self, x: Tensor, y: Tensor) -> Tensor:
+        size = x.shape[1:-1]
+        query = self._heads(self._to_windows(self.query(y)))
+        key, value = (self._heads(part) for part in self._to_windows(self.key_value(x)).chunk(2, -1))
+        tokens = WINDOW**self.dim
+        bias = self.position_bias[self.position_index.flatten()].view(tokens, tokens, -1).permute(2, 0, 1)  # (H, T, T)
+        allowed = window_mask(size, self.shift, x.device)  # (W, T, T)
+        mask = bias.masked_fill(~allowed[:, None], -math.inf).to(query.dtype)  # (W, H, T, T)
+        out = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)  # (B, W, H, T, C / H)
+        return self.project(self._from_windows(out.transpose(2, 3).flatten(3), size))
+
+    def _heads(self, windows: Tensor) -> Tensor:
+        """(B, W, T, C) -> (B, W, H, T, C / H)."""
+        return windows.unflatten(-1, (self.num_heads, -1)).transpose(2, 3)
+
+    def _to_windows(self, x: Tensor) -> Tensor:
+        """(B, X, Y, Z, C) -> (B, W, T, C), padded to whole windows and shifted."""
+        x = functional.pad(x, [0, 0] + [p for n in reversed(x.shape[1:-1]) for p in (0, -n % WINDOW)])
+        axes = range(1, self.dim + 1)
+        x = torch.roll(x, [-self.shift] * self.dim, list(axes)) if self.shift else x
+        for axis in axes:  # every axis splits into (windows, voxels), so the next one lies one further
+            x = x.unflatten(2 * axis - 1, (-1, WINDOW))
+        windows, voxels = [2 * axis - 1 for axis in axes], [2 * axis for axis in axes]
+        return x.permute(0, *windows, *voxels, -1).flatten(self.dim + 1, -2).flatten(1, self.dim)
+
+    def _from_windows(self, windows: Tensor, size: torch.Size) -> Tensor:
+        """Inverse of `_to_windows`: (B, W, T, C) -> (B, X, Y, Z, C)."""
+        counts = [math.ceil(n / WINDOW) for n in size]
+        x = windows.unflatten(2, [WINDOW] * self.dim).unflatten(1, counts)
+        x = x.permute(0, *[a for axis in range(1, self.dim + 1) for a in (axis, self.dim + axis)], -1)
+        for axis in range(1, self.dim + 1):
+            x = x.flatten(axis, axis + 1)
+        x = torch.roll(x, [self.shift] * self.dim, list(range(1, self.dim + 1))) if self.shift else x
+        for axis, length in enumerate(size, start=1):
+            x = x.narrow(axis, 0, length)
+        return x
+
+
+def relative_position_index(dim: int) -> Tensor:
+    """(T, T) index into the position bias for each pair of voxels of a window, T = 3 ^ dim."""
+    axes = [torch.arange(WINDOW)] * dim
+    coordinates = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)  # (dim, T)
+    offset = coordinates[:, :, None] - coordinates[:, None] + WINDOW - 1  # (dim, T, T), 0 ... 2 * WINDOW - 2
+    index = offset[0]
+    for axis_offset in offset[1:]:
+        index = index * (2 * WINDOW - 1) + axis_offset
+    return index
+
+
+def window_mask(size: torch.Size, shift: int, device: torch.device) -> Tensor:
+    """Which voxels of a window may see each other: bool (W, T, T).
+
+    Not those that were padded, and not those that the cyclic shift brought together from opposite borders. Every voxel
+    sees itself, so that a window of padding alone stays finite.
+    """
+    labels = torch.zeros((1,) * len(size), dtype=torch.long, device=device)  # 0 for padding, else one label per border
+    valid = torch.ones((1,) * len(size), dtype=torch.bool, device=device)
+    for axis, length in enumerate(size):
+        padded = math.ceil(length / WINDOW) * WINDOW
+        original = (torch.arange(padded, device=device) + shift) % padded
+        wrapped = torch.arange(padded, device=device) + shift >= padded
+        shape = [-1 if other == axis else 1 for other in range(len(size))]
+        labels = labels * 2 + wrapped.long().view(shape)
+        valid = valid & (original < length).view(shape)
+    labels, valid = (_mask_to_windows(part.expand(labels.shape)) for part in (labels, valid))  # (W, T)
+    allowed = (labels[:, :, None] == labels[:, None]) & valid[:, None]
+    return allowed | torch.eye(allowed.shape[-1], dtype=torch.bool, device=device)
+
+
+def _mask_to_windows(x: Tensor) -> Tensor:
+    """(X, Y, Z) of whole windows -> (W, T)."""
+    dim = x.ndim
+    for axis in range(dim):
+        x = x.unflatten(2 * axis, (-1, WINDOW))
+    return x.permute(*range(0, 2 * dim, 2), *range(1, 2 * dim, 2)).flatten(dim).flatten(0, dim - 1)

@@ -1,0 +1,68 @@
+"""Text: embeddings of the class and task prompts, and the modulation of features by them (FiLM).
+
+The embeddings are given (CLIP) or learned; a small projection turns them into text features, from which every modulated
+stage reads one scale and one shift per channel. Both are the same for every image, so they cost nothing per voxel.
+
+Source: CDPDNet, arXiv 2505.18958 ("Alignment"); Perez et al., FiLM, arXiv 1709.07871. What differs from the released code:
+the scale starts at 1 (released: around 0 with random sign), and the weights keep an axis of prompts, so that prompts can
+be added without changing what was learned.
+"""
+
+import torch
+from torch import Tensor, nn
+
+TEXT_CHANNELS = 64
+
+
+class PromptEmbeddings(nn.Module):
+    """N prompts: their embeddings (N, E), and a projection of them to text features (N, TEXT_CHANNELS).
+
+    Args:
+        num_prompts: N.
+        embed_dim: E.
+        learned: True: the embeddings are parameters, random at first; False: fixed, given by `set`.
+    """
+
+    def __init__(self, num_prompts: int, embed_dim: int, learned: bool) -> None:
+        super().__init__()
+        # CLIP's ViT-B/32 embeddings have a standard deviation of 0.4
+        self.embeddings = nn.Parameter(0.4 * torch.randn(num_prompts, embed_dim), requires_grad=learned)
+        self.register_buffer("embeddings_set", torch.tensor(learned))
+        self.project = nn.Sequential(nn.Linear(embed_dim, TEXT_CHANNELS), nn.ReLU())
+
+    @torch.no_grad()
+    def set(self, embeddings: Tensor) -> None:
+        """Fill the embeddings.
+
+        Raises:
+            ValueError: Their shape is not (N, E).
+        """
+        if embeddings.shape != self.embeddings.shape:
+            raise ValueError(
+                f"text embeddings must be {tuple(self.embeddings.shape)} (prompts, width), got {tuple(embeddings.shape)}"
+            )
+        self.embeddings.copy_(embeddings)
+        self.embeddings_set.fill_(True)
+
+    def forward(self) -> Tensor:
+        return self.project(self.embeddings)
+
+
+class TextModulation(nn.Module):
+    """Scale and shift every channel of (B, C, X, Y(, Z)) by text features (N, TEXT_CHANNELS).
+
+    Args:
+        num_prompts: N.
+        channels: C.
+    """
+
+    def __init__(self, num_prompts: int, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(channels, num_prompts, TEXT_CHANNELS))
+        self.shift = nn.Parameter(torch.zeros(channels, num_prompts, TEXT_CHANNELS))
+
+    def forward(self, x: Tensor, text_features: Tensor) -> Tensor:
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        scale = 1 + torch.einsum("cnt,nt->c", self.scale, text_features)
+        shift = torch.einsum("cnt,nt->c", self.shift, text_features)
+        return x * scale.view(shape).to(x.dtype) + shift.view(shape).to(x.dtype)

@@ -1,0 +1,1 @@
+"""Prompts for classes and tasks, and their embeddings by a CLIP text encoder."""
