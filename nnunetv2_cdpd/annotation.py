@@ -14,7 +14,7 @@ Words (see docs/annotation.md):
 Source: CDPDNet, arXiv 2505.18958, partial labels; unlike its code, nothing is ever read from a case name.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral
 from typing import Any, Mapping
@@ -201,6 +201,7 @@ class Annotation:
                 raise UserError(f"dataset.json: merged label {label.name!r} needs at least two classes, has {label.classes}")
         for name, parents in self.possible_parents.items():
             _check_names("possible_parents", (name, *parents), known)
+        _check_names("compatible", tuple(name for pair in self.compatible for name in pair), known)
         for source in self.sources:
             _check_names(f"source {source.name!r}", source.annotated_classes, known)
             _check_names(f"source {source.name!r}", source.merged_labels, set(merged_by_name))
@@ -222,6 +223,10 @@ class Annotation:
         for name in self.classes:
             if name in self._possible_ancestors(name):
                 raise UserError(f"dataset.json: class {name!r} is nested in itself; mend `possible_parents`")
+
+    def fully_annotated(self) -> "Annotation":
+        """The same classes, as one source that labels every one of them."""
+        return replace(self, sources=(Source("all", self.classes),), case_source=None)
 
     # ---- sources and cases ---------------------------------------------------------------------------------------
 
@@ -291,29 +296,27 @@ class Annotation:
             rows.append([name in source.annotated_classes for name in self.classes] + list(active))
         return np.array(rows, bool)
 
+    def membership(self, value: int, classes: frozenset[str]) -> int:
+        """Whether a voxel of this stored value is of one of these classes: POSITIVE, NEGATIVE, or UNSUPERVISED if unknown."""
+        belongs = [not classes.isdisjoint(alternative) for alternative in self._alternatives(value)]
+        if any(belongs):
+            return POSITIVE if all(belongs) else UNSUPERVISED
+        return NEGATIVE
+
     def _table(self, source: Source) -> np.ndarray:
         annotated = self.annotated_with_merged(source)
         table = np.full((self.num_values, len(self.classes) + len(self.unions)), UNSUPERVISED, np.uint8)
         for value in range(self.num_values):
             if value == self.ignore_value:
                 continue
-            alternatives = self._alternatives(value)
             for k, name in enumerate(self.classes):
-                belongs = [name in alternative for alternative in alternatives]
-                if belongs and all(belongs):
-                    table[value, k] = POSITIVE
-                elif any(belongs):
-                    table[value, k] = UNSUPERVISED
-                elif name in annotated or (value and self._excludes(value, name)):
-                    table[value, k] = NEGATIVE
+                state = self.membership(value, frozenset({name}))
+                annotated_or_excluded = name in annotated or (value and self._excludes(value, name))
+                if state != NEGATIVE or annotated_or_excluded:
+                    table[value, k] = state
             for u, union in enumerate(self.unions, start=len(self.classes)):
-                if not union <= annotated:
-                    continue
-                belongs = [not union.isdisjoint(alternative) for alternative in alternatives]
-                if belongs and all(belongs):
-                    table[value, u] = POSITIVE
-                elif not any(belongs):
-                    table[value, u] = NEGATIVE
+                if union <= annotated:
+                    table[value, u] = self.membership(value, union)
         self._drop_redundant_unions(table, source)
         return table
 

@@ -30,7 +30,6 @@ from torch.nn.parallel import DistributedDataParallel
 from nnunetv2_cdpd.annotation import Annotation, with_sigmoid_heads
 from nnunetv2_cdpd.architecture import LEARNED, NetworkSettings, plans_with_cdpd, plans_with_recorded_network
 from nnunetv2_cdpd.classes import lateral_pairs
-from nnunetv2_cdpd.evaluation.nnunet import compute_annotated_metrics_on_folder
 from nnunetv2_cdpd.host import substituted
 from nnunetv2_cdpd.loss import PartialLabelLoss
 from nnunetv2_cdpd.network.vision_weights import load_vision_weights
@@ -212,6 +211,8 @@ class nnUNetTrainerCDPD(host.nnUNetTrainer):
             self.print_to_log_file(f"Pseudo dice of source {source.name}: {named}", also_print_to_console=False)
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        from nnunetv2_cdpd.evaluation.nnunet import compute_annotated_metrics_on_folder
+
         metrics = partial(compute_annotated_metrics_on_folder, annotation=self.annotation)
         with substituted(host, compute_metrics_on_folder=metrics):
             super().perform_actual_validation(save_probabilities)

@@ -1,9 +1,8 @@
 """Naming: what each label of each input dataset is called in the merged dataset, a class or a merged label."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Mapping, Sequence
 
-from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.classes import name_key, structure
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.inputs import InputDataset
@@ -31,7 +30,7 @@ class Naming:
 
 
 class Spelling:
-    """One spelling per name: the class table's, else the first one met."""
+    """One spelling per name: the class table's, else the first one met (the YAML is met before the datasets)."""
 
     def __init__(self) -> None:
         self._first: dict[str, str] = {}
@@ -54,15 +53,18 @@ def resolve_names(inputs: Sequence[InputDataset], specs: Sequence[DatasetSpec], 
     Raises:
         UserError: The YAML names a label that its dataset does not have, or merged labels contradict each other.
     """
+    spelling.all([name for item in (*spec.merged_labels.items(), *spec.nested.items()) for name in (item[0], *item[1])])
     targets = [_targets(dataset, entry, spec.path, spelling) for dataset, entry in zip(inputs, specs)]
     declared = {spelling(name): spelling.all(classes) for name, classes in spec.merged_labels.items()}
-    merged, notes = _merged_labels(inputs, targets, declared)
+    merged = _merged_labels(inputs, targets, declared)
+    notes = []
     classes = _class_names(targets, merged)
 
     for name in [name for name in classes if name not in declared]:
         sides = sides_of(name, classes)
         if sides is None or any(name in t.values() and not set(sides).isdisjoint(t.values()) for t in targets):
             continue  # a dataset that holds a name beside its sides means something by it: a class that contains them
+        sides = tuple(sorted(sides, key=classes.index))
         same = next((other for other, group in merged.items() if set(group) == set(sides)), name)
         merged.setdefault(same, sides)
         for dataset, target in zip(inputs, targets):
@@ -100,7 +102,7 @@ def _targets(dataset: InputDataset, spec: DatasetSpec, path: str, spelling: Spel
 
 def _merged_labels(
     inputs: Sequence[InputDataset], targets: Sequence[dict[str, str | None]], declared: Mapping[str, tuple[str, ...]]
-) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+) -> dict[str, tuple[str, ...]]:
     """Merged labels of the YAML and of the input datasets; those whose classes have become one class turn into it."""
     merged = {name: group for name, group in declared.items() if group}
     for name, group in merged.items():
@@ -125,7 +127,7 @@ def _merged_labels(
                     f"{dataset.name}: merged label {name!r} means {' or '.join(group)} here and {' or '.join(merged[name])} "
                     "elsewhere; rename it in the YAML under `labels`"
                 )
-    return merged, []
+    return merged
 
 
 def _class_names(targets: Sequence[Mapping[str, str | None]], merged: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.online import hub_reachable
 from nnunetv2_cdpd.settings import VISION_WEIGHTS
 
 if TYPE_CHECKING:
@@ -77,12 +78,12 @@ def _download(model_name: str) -> Path:
 
     repository = _repository(model_name)
     try:
-        if repository is None:
-            raise FileNotFoundError(f"timm names no weights for {model_name}")
+        if repository is None or not hub_reachable():
+            raise FileNotFoundError("no entry on the hub" if repository is None else "the hub cannot be reached")
         return Path(hf_hub_download(repository, _FILE_NAMES[0]))
     except Exception as error:  # the hub's client raises its own, httpx's and OS errors
         raise UserError(
-            f"no pretrained weights of {model_name} in the cache, and the download failed ({type(error).__name__}); {ways_out(model_name)}"
+            f"no pretrained weights of {model_name} in the cache, and no download ({error}); {ways_out(model_name)}"
         ) from error
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.online import hub_reachable
 from nnunetv2_cdpd.settings import TEXT_WEIGHTS
 
 
@@ -117,10 +118,12 @@ def embed_prompts(prompts: Sequence[str], encoder: str, weights: str | None = No
     if model_name not in open_clip.list_models():
         raise UserError(f"text encoder {encoder!r} is unknown to open_clip; give MODEL/PRETRAINED, for example ViT-B-32/openai")
     try:
+        if not weights and not hub_reachable() and locate_text_weights(encoder) is None:
+            raise FileNotFoundError("the hub cannot be reached")
         model = open_clip.create_model(model_name, pretrained=weights or tag, weights_only=True)
     except Exception as error:  # open_clip's, the hub's, the network's and torch's own
-        reason = f"{weights}: not readable as weights of {model_name}" if weights else f"no weights of {encoder} in the cache, and the download failed"
-        raise UserError(f"{reason} ({type(error).__name__}); {ways_out(encoder)}") from error
+        reason = f"{weights}: not readable as weights of {model_name}" if weights else f"no weights of {encoder} in the cache, and no download"
+        raise UserError(f"{reason} ({str(error).splitlines()[0]}); {ways_out(encoder)}") from error
     tokens = open_clip.get_tokenizer(model_name)(list(prompts))
     return model.eval().encode_text(tokens).float()
 

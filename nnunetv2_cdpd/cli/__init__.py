@@ -1,0 +1,1 @@
+"""The `cdpd` command: one module per command, which parses arguments and calls the library."""

@@ -1,0 +1,56 @@
+"""cdpd link: let nnU-Net find our trainers and planners."""
+
+import argparse
+
+from nnunetv2_cdpd import link
+
+DESCRIPTION = """
+Let nnU-Net's own commands find nnUNetTrainerCDPD, nnUNetPlannerCDPD and their variants.
+
+Writes two small files into the nnunetv2 package that Python imports, one beside its trainers and one beside its planners.
+They only hand our names on to this package; nnU-Net's own classes are looked up as before, also after this package is
+uninstalled. Needed again after nnunetv2 was installed anew. merge, demo and doctor do it by themselves.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--check", action="store_true", help="only tell whether nnU-Net is linked; exit code 1 if not")
+    action.add_argument("--remove", action="store_true", help="delete the two files")
+    action.add_argument(
+        "--path",
+        action="store_true",
+        help="print a folder that serves as nnUNet_extTrainer where nnunetv2 is read-only (trainers only; "
+        "`cdpd plan` finds the planners)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.path:
+        print(link.EXT_TRAINER_FOLDER)
+    elif args.check:
+        return _check()
+    elif args.remove:
+        removed = link.unlink()
+        for path in removed:
+            print(f"removed {path}")
+        if not removed:
+            print(f"nothing to remove in {link.find_nnunetv2()}")
+    else:
+        written = link.link()
+        for path in written:
+            print(f"wrote {path}")
+        if not written:
+            print(f"already linked: {link.find_nnunetv2()}")
+    return 0
+
+
+def _check() -> int:
+    paths = link.link_paths(link.find_nnunetv2())
+    states = [link.link_state(path) for path in paths]
+    for path, state in zip(paths, states):
+        print(f"{state:8}  {path}")
+    if all(state == "linked" for state in states):
+        return 0
+    print("run: cdpd link")
+    return 1

@@ -1,0 +1,114 @@
+"""Entry point of `cdpd`: finds the command's module, runs it, turns user mistakes into one line.
+
+A command's module has DESCRIPTION, add_arguments(parser) and run(args) -> exit code or None. It is imported only when the
+command is run: `cdpd --help` needs neither torch nor nnU-Net.
+"""
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from typing import Sequence
+
+from nnunetv2_cdpd import __version__
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.link import ensure_linked
+
+
+@dataclass(frozen=True)
+class Command:
+    """A row of the table of commands.
+
+    links: The command leads on to nnU-Net's own, which must find our classes by then.
+    takes_any_argument: The command hands what it does not know on to nnU-Net, as args.rest.
+    """
+
+    module: str
+    help: str
+    links: bool = False
+    takes_any_argument: bool = False
+
+
+COMMANDS = {
+    "link": Command("nnunetv2_cdpd.cli.link", "let nnU-Net's commands find CDPDNet's trainers and planners"),
+    # doctor links too, as one of its checks
+    "doctor": Command("nnunetv2_cdpd.cli.doctor", "show what works here and how to mend what does not"),
+    "demo": Command("nnunetv2_cdpd.cli.demo", "plan, train, predict and evaluate on data made on the spot", links=True),
+    "merge": Command("nnunetv2_cdpd.cli.merge", "join partially labelled datasets into one", links=True),
+    "plan": Command(
+        "nnunetv2_cdpd.cli.plan", "nnUNetv2_plan_experiment, where nnU-Net cannot be linked", takes_any_argument=True
+    ),
+    "evaluate": Command("nnunetv2_cdpd.cli.evaluate", "score predictions on what each source annotates"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `cdpd` with the given arguments (default: those of the process).
+
+    Returns:
+        Exit code: 0 done, 1 a mistake that the user can mend, 130 interrupted.
+
+    Raises:
+        SystemExit: From argparse: after -h and --version (0), for arguments that a command does not know (2).
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(argv)
+    except UserError as error:
+        if os.environ.get("CDPD_DEBUG"):
+            raise
+        print(f"cdpd: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("cdpd: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0].startswith("-"):
+        _overview().parse_args(argv or ["--help"])  # exits: help, version or a complaint
+    name, rest = argv[0], argv[1:]
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean `cdpd {close[0]}`?" if close else f"choose from {', '.join(COMMANDS)}"
+        raise UserError(f"unknown command {name!r}; {hint}")
+
+    command = COMMANDS[name]
+    module = importlib.import_module(command.module)
+    parser = argparse.ArgumentParser(
+        f"cdpd {name}",
+        description=module.DESCRIPTION.strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=not command.takes_any_argument,
+    )
+    module.add_arguments(parser)
+    if command.takes_any_argument:
+        args, args.rest = parser.parse_known_args(rest)
+    else:
+        args = parser.parse_args(rest)
+    if command.links:
+        ensure_linked()
+    return module.run(args) or 0
+
+
+def _overview() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    table = "\n".join(f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        "cdpd",
+        usage="cdpd COMMAND ...",
+        description="CDPDNet for nnU-Net v2: one segmentation network from many partially labelled datasets.",
+        epilog=f"commands:\n{table}\n\n`cdpd COMMAND -h` explains a command. CDPD_DEBUG=1 shows tracebacks.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nnunetv2-cdpd {__version__}")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Scores of predictions, restricted to what the source of each case annotates."""

@@ -1,0 +1,144 @@
+"""One case of a merge: image and label checked against each other, the label map rewritten with merged values.
+
+Runs in spawned processes, so it imports little.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Mapping
+
+import numpy as np
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+# Origin (mm) and direction cosines: headers store them in single precision, and tools round them differently. Shape and
+# spacing are compared as closely as nnU-Net does, because it refuses to go on otherwise.
+POSITION_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class CaseJob:
+    """What to do for one case.
+
+    values: Stored value -> merged value, for every declared value.
+    work_folder: A folder of this case alone on the file system of `output`, made and removed again.
+    """
+
+    identifier: str
+    images: tuple[str, ...]
+    label: str
+    output: str
+    work_folder: str
+    values: Mapping[int, int]
+    reader: type[BaseReaderWriter]
+    num_channels: int
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """values: Merged values in the rewritten label map. problems: Why there is none; empty if all went well."""
+
+    values: tuple[int, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def rewrite_case(job: CaseJob) -> CaseResult:
+    """Check a case and write its label map; the output appears at once and complete, or not at all."""
+    label_map, properties = job.reader().read_seg(job.label)
+    stored = _distinct(label_map)
+    problems = [*_geometry_problems(job), *_value_problems(job, len(label_map), stored)]
+    if problems:
+        return CaseResult(problems=tuple(problems))
+    table = np.zeros(max(job.values) + 1, np.uint16)
+    table[list(job.values)] = list(job.values.values())
+    merged = table[label_map[0].astype(np.int32)]
+    _write(job, merged, properties)
+    return CaseResult(values=tuple(sorted({int(table[int(value)]) for value in stored})))
+
+
+def _write(job: CaseJob, label_map: np.ndarray, properties: dict) -> None:
+    folder, output = Path(job.work_folder), Path(job.output)
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    folder.mkdir(parents=True)
+    try:
+        job.reader().write_seg(label_map, str(folder / output.name), properties)
+        # Some writers put a second file beside (spacing of a tif); the label map itself comes last.
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == output.name):
+            os.replace(path, output.parent / path.name)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _value_problems(job: CaseJob, channels: int, stored: np.ndarray) -> list[str]:
+    if channels != 1:
+        return [f"label {job.label} has {channels} channels, not one; split it"]
+    broken = stored[~(np.isfinite(stored) & (stored == np.rint(stored)))]
+    if broken.size:
+        examples = ", ".join(f"{value:g}" for value in broken[:3])
+        return [f"label {job.label} holds values that are no integers ({examples}); was it resampled as an image?"]
+    unknown = [int(value) for value in stored if int(value) not in job.values]
+    if unknown:
+        return [
+            f"label {job.label} holds {', '.join(map(str, unknown[:5]))}{' ...' if len(unknown) > 5 else ''}, which `labels` "
+            "of its dataset.json does not declare; declare it or mend the label"
+        ]
+    return []
+
+
+def _distinct(label_map: np.ndarray) -> np.ndarray:
+    """Sorted distinct values; only first values of rows and changes along them are sorted, few in a label map."""
+    rows = label_map.reshape(-1, label_map.shape[-1])
+    return np.unique(np.concatenate([rows[:, 0], rows[:, 1:][rows[:, 1:] != rows[:, :-1]]]))
+
+
+def _geometry_problems(job: CaseJob) -> list[str]:
+    label = _geometry(job.reader, job.label)
+    problems = []
+    for image in job.images:
+        geometry = _geometry(job.reader, image)
+        for what, value in label.items():
+            its = geometry[what]
+            tolerance = POSITION_TOLERANCE if what in ("origin", "direction", "affine") else 1e-8
+            if value.shape != its.shape or not np.allclose(its, value, atol=tolerance):
+                problems.append(
+                    f"{what} of image {image} ({_short(its)}) and label ({_short(value)}) differ; the label has to lie on the "
+                    "grid of the image"
+                )
+    if len(job.images) != job.num_channels and not problems:
+        channels = len(job.reader().read_images(job.images)[0])  # one file may hold several channels
+        if channels != job.num_channels:
+            problems.append(f"{channels} image channel(s) ({', '.join(job.images)}), `channel_names` lists {job.num_channels}")
+    return problems
+
+
+def _geometry(reader: type[BaseReaderWriter], path: str) -> dict[str, np.ndarray]:
+    """Where the voxels of a file lie, from its header where the reader's library has one."""
+    module = reader.__module__
+    if module.endswith(".simpleitk_reader_writer"):
+        import SimpleITK as sitk
+
+        header = sitk.ImageFileReader()
+        header.SetFileName(path)
+        header.ReadImageInformation()
+        dimension = header.GetDimension()
+        spatial = min(dimension, 3)  # a fourth dimension holds channels
+        direction = np.reshape(header.GetDirection(), (dimension, dimension))[:spatial, :spatial]
+        return {
+            "shape": np.array(header.GetSize()[:spatial]),
+            "spacing": np.array(header.GetSpacing()[:spatial]),
+            "origin": np.array(header.GetOrigin()[:spatial]),
+            "direction": direction,
+        }
+    if module.endswith(".nibabel_reader_writer"):
+        import nibabel
+
+        image = nibabel.load(path)
+        zooms = image.header.get_zooms()[:3]
+        return {"shape": np.array(image.shape[:3]), "spacing": np.array(zooms), "affine": np.array(image.affine)}
+    array, properties = reader().read_images((path,))
+    return {"shape": np.array(array.shape[1:])}
+
+
+def _short(value: np.ndarray) -> str:
+    return " ".join(f"{number:.6g}" for number in value.ravel())

@@ -1,0 +1,118 @@
+"""The folder of a merged dataset: whose it is, and its dataset.json."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Sequence
+
+from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
+
+from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.merge.collect import MergedCase
+from nnunetv2_cdpd.merge.inputs import InputDataset
+from nnunetv2_cdpd.merge.plan import MergePlan
+from nnunetv2_cdpd.merge.record import Record
+
+
+def output_folder(raw_folder: Path, dataset_id: int, name: str) -> Path:
+    """nnUNet_raw/Dataset<id>_<name>, if nnU-Net can take it."""
+    if not 0 < dataset_id < 1000:
+        raise UserError(f"--id {dataset_id}: nnU-Net's dataset ids have three digits; give one of 1 ... 999")
+    if not name or name != Path(name).name or name.startswith(".") or any(character.isspace() for character in name):
+        raise UserError(f"--name {name!r}: becomes part of a folder name; give letters, digits, _ and - only")
+    output = raw_folder / f"Dataset{dataset_id:03d}_{name}"
+    others = sorted({str(other) for other in find_candidate_datasets(dataset_id)} - {output.name})
+    if others:
+        raise UserError(f"--id {dataset_id}: taken by {', '.join(others)}; nnU-Net wants one name per id, give another")
+    return output
+
+
+def check_folders(folders: Sequence[Path], output: Path) -> None:
+    """Raise UserError if a folder is an input twice, or input and output."""
+    twice = sorted({str(folder) for folder in folders if folders.count(folder) > 1})
+    if twice:
+        raise UserError(f"{', '.join(twice)}: given twice; give each dataset once")
+    if output in folders:
+        raise UserError(f"{output}: both an input and the output; give another --id")
+
+
+def open_record(output: Path, inputs: Sequence[InputDataset], raw_folder: Path, update: bool) -> Record:
+    """The record in the output folder, if the folder is ours to write to."""
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output}: is no folder; move it or give another --id")
+    names = [_input_name(dataset, raw_folder) for dataset in inputs]
+    record = Record(output, names)
+    if record.recorded_inputs is None:
+        if output.is_dir() and any(path.suffix != ".tmp" for path in output.iterdir()):
+            raise UserError(f"{output}: exists and is not from `cdpd merge`; nothing was changed, move it or give another --id")
+    elif sorted(record.recorded_inputs) != sorted(names) and not update:
+        raise UserError(
+            f"{output}: was merged from {', '.join(record.recorded_inputs)}; nothing was changed, give another --id, or "
+            "--update to make it one of the datasets given now"
+        )
+    return record
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file, None if there is none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file beside and rename it, so that it is never there by half."""
+    beside = path.with_suffix(".tmp")
+    beside.write_text(json.dumps(content, indent=4), encoding="utf-8")
+    os.replace(beside, path)
+
+
+def make_dataset_json(
+    output: Path, inputs: Sequence[InputDataset], plan: MergePlan, cases: Sequence[MergedCase], raw_folder: Path
+) -> dict[str, Any]:
+    """dataset.json of the merged dataset, nnU-Net's keys and the `cdpd` block."""
+    first = inputs[0].dataset_json
+    annotation = replace(plan.annotation, case_source={case.identifier: case.source for case in cases})
+    readers = {dataset.dataset_json.get("overwrite_image_reader_writer") for dataset in inputs}
+    joined = {"licence": _joined(annotation, "license"), "reference": _joined(annotation, "reference")}
+    dataset_json = {
+        "name": output.name.partition("_")[2],
+        "description": f"Merged by cdpd merge from {', '.join(dataset.name for dataset in inputs)}",
+        **{key: text for key, text in joined.items() if text},
+        "channel_names": dict(first["channel_names"]),
+        **annotation.dataset_json_entries(),
+        "numTraining": len(cases),
+        "file_ending": first["file_ending"],
+    }
+    if len(readers) == 1 and None not in readers:
+        dataset_json["overwrite_image_reader_writer"] = readers.pop()
+    dataset_json["dataset"] = {
+        case.identifier: {
+            "images": [_image_entry(inputs[case.dataset], entry, output, raw_folder) for entry in case.entries],
+            "label": f"labelsTr/{case.identifier}{first['file_ending']}",
+        }
+        for case in cases
+    }
+    return dataset_json
+
+
+def _joined(annotation: Annotation, fact: str) -> str:
+    return "; ".join(f"{source.name}: {getattr(source, fact)}" for source in annotation.sources if getattr(source, fact))
+
+
+def _image_entry(dataset: InputDataset, entry: str, output: Path, raw_folder: Path) -> str:
+    """How dataset.json refers to an image: an environment variable stays one, below nnUNet_raw relative, else absolute."""
+    expanded = os.path.expandvars(entry)
+    if expanded != entry and os.path.isabs(expanded):
+        return entry
+    path = dataset.path(entry)
+    return Path(os.path.relpath(path, output)).as_posix() if path.is_relative_to(raw_folder) else str(path)
+
+
+def _input_name(dataset: InputDataset, raw_folder: Path) -> str:
+    """What tells an input dataset from others: its path, relative where it lies in nnUNet_raw."""
+    folder = dataset.folder
+    return os.path.relpath(folder, raw_folder) if folder.is_relative_to(raw_folder) else str(folder)

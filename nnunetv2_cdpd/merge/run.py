@@ -1,0 +1,167 @@
+"""merge_datasets: from several nnU-Net raw datasets to one; images are referenced, label maps rewritten."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Callable, Mapping, Sequence
+
+from nnunetv2.configuration import default_num_processes
+from nnunetv2.paths import nnUNet_raw
+from tqdm import tqdm
+
+from nnunetv2_cdpd.annotation import POSITIVE
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.merge.cases import CaseJob, CaseResult, rewrite_case
+from nnunetv2_cdpd.merge.collect import MergedCase, check_alike, collect_cases, raise_problems, reader_of
+from nnunetv2_cdpd.merge.inputs import InputDataset, read_dataset
+from nnunetv2_cdpd.merge.output import check_folders, make_dataset_json, open_record, output_folder, read_json, write_json
+from nnunetv2_cdpd.merge.plan import MergePlan, make_plan
+from nnunetv2_cdpd.merge.processes import run_jobs
+from nnunetv2_cdpd.merge.record import CaseRecord, Record, digest, file_state
+from nnunetv2_cdpd.merge.spec import read_spec
+
+
+def merge_datasets(
+    datasets: Sequence[str | int | Path],
+    dataset_id: int,
+    name: str,
+    *,
+    spec: str | Path | Mapping[str, Any] | None = None,
+    num_processes: int = default_num_processes,
+    prefix: bool = False,
+    update: bool = False,
+    progress: bool = True,
+    report: Callable[[str], None] = print,
+) -> Path:
+    """Merge nnU-Net raw datasets; a second call does only what is missing or was made from files that have changed.
+
+    Args:
+        datasets: Ids, names or folders.
+        dataset_id: Of the merged dataset, 1 ... 999.
+        name: Of the merged dataset: nnUNet_raw/Dataset<id>_<name>.
+        spec: YAML file, or what it would hold as a dict.
+        num_processes: With 1 everything runs in this process.
+        prefix: Put the source's name before each case identifier.
+        update: Go on in a folder that was merged from other datasets.
+        progress: Show a progress bar.
+        report: Called with each note and warning.
+
+    Returns:
+        Folder of the merged dataset.
+
+    Raises:
+        UserError: Whatever the user can mend. dataset.json is written only when every case is fine.
+    """
+    if not nnUNet_raw.is_set():
+        raise UserError("nnUNet_raw is not set; `export nnUNet_raw=/path/to/raw_datasets` and call again")
+    raw_folder = Path(os.path.abspath(nnUNet_raw.require()))
+    output = output_folder(raw_folder, dataset_id, name)
+    inputs = [read_dataset(dataset, raw_folder) for dataset in datasets]
+    check_folders([dataset.folder for dataset in inputs], output)
+    check_alike(inputs)
+    plan = make_plan(inputs, read_spec(spec))
+    cases = collect_cases(inputs, plan, prefix)
+    record = open_record(output, inputs, raw_folder, update)
+    for note in plan.notes:
+        report(f"note: {note}")
+
+    _rewrite_labels(output, inputs, plan, cases, record, num_processes, progress, report, raw_folder)
+    for warning in _warnings(inputs, plan, cases, record):
+        report(f"warning: {warning}")
+    return output
+
+
+def _rewrite_labels(
+    output: Path,
+    inputs: Sequence[InputDataset],
+    plan: MergePlan,
+    cases: Sequence[MergedCase],
+    record: Record,
+    num_processes: int,
+    progress: bool,
+    report: Callable[[str], None],
+    raw_folder: Path,
+) -> None:
+    """Bring the output folder up to date; dataset.json is there only while every label map agrees with it."""
+    dataset_json = make_dataset_json(output, inputs, plan, cases, raw_folder)
+    reader = reader_of(inputs, dataset_json, cases)
+    jobs = {
+        case.identifier: CaseJob(
+            identifier=case.identifier,
+            images=tuple(map(str, case.images)),
+            label=str(case.label),
+            output=str(output / dataset_json["dataset"][case.identifier]["label"]),
+            work_folder=str(output / ".partial" / case.identifier),
+            values=plan.value_maps[case.dataset],
+            reader=reader,
+            num_channels=len(dataset_json["channel_names"]),
+        )
+        for case in cases
+    }
+    made_from = {identifier: _made_from(job) for identifier, job in jobs.items()}
+    done = [
+        identifier
+        for identifier, job in jobs.items()
+        if identifier in record.cases
+        and record.cases[identifier].made_from == made_from[identifier]
+        and record.cases[identifier].output == file_state(job.output)
+    ]
+    todo = [job for identifier, job in jobs.items() if identifier not in set(done)]
+    gone = sorted(set(record.cases) - set(jobs))
+    path = output / "dataset.json"
+    if not todo and not gone and read_json(path) == dataset_json and record.inputs == record.recorded_inputs:
+        report(f"{output.name}: all {len(cases)} cases are up to date, nothing to do")
+        return
+    if path.is_file():
+        report(f"{output.name}: changed since the last merge; run nnUNetv2_plan_and_preprocess again afterwards")
+        path.unlink()
+    (output / "labelsTr").mkdir(parents=True, exist_ok=True)
+    record.rewrite(keep=done)
+    for identifier in gone:
+        (output / "labelsTr" / f"{identifier}{dataset_json['file_ending']}").unlink(missing_ok=True)
+    if done and todo:
+        report(f"{output.name}: {len(done)} of {len(cases)} cases are up to date")
+
+    datasets = {case.identifier: inputs[case.dataset].name for case in cases}
+    problems = []
+    outcomes = run_jobs(rewrite_case, todo, num_processes)
+    for job, outcome in tqdm(outcomes, "Rewriting label maps", len(todo), disable=not progress):
+        if isinstance(outcome, CaseResult) and not outcome.problems:
+            state = file_state(job.output)
+            record.append(CaseRecord(job.identifier, made_from[job.identifier], state, outcome.values))
+            continue
+        reasons = outcome.problems if isinstance(outcome, CaseResult) else [" ".join(str(outcome).split())]
+        problems += [f"{datasets[job.identifier]}: case {job.identifier!r}: {reason}" for reason in reasons]
+    shutil.rmtree(output / ".partial", ignore_errors=True)
+    raise_problems(problems, f"{output.name} is not complete; the other cases are done, mend these and call again")
+    write_json(path, dataset_json)
+
+
+def _made_from(job: CaseJob) -> str:
+    files = [[Path(path).name, file_state(path)] for path in (job.label, *job.images)]
+    return digest(files, sorted(job.values.items()), job.reader.__name__, job.num_channels)
+
+
+def _warnings(
+    inputs: Sequence[InputDataset], plan: MergePlan, cases: Sequence[MergedCase], record: Record
+) -> list[str]:
+    """What may be a mistake of the user, yet is a valid dataset."""
+    annotation = plan.annotation
+    value_of = {label.name: label.value for label in annotation.merged_labels}
+    warnings = []
+    for source, table in zip(annotation.sources, annotation.tables):
+        stored = {value for case in cases if case.source == source.name for value in record.cases[case.identifier].values}
+        holding = {
+            name for k, name in enumerate(annotation.classes) if any(table[value, k] == POSITIVE for value in stored)
+        } | {name for name, value in value_of.items() if value in stored}
+        absent = [name for name in (*source.annotated_classes, *source.merged_labels) if name not in holding]
+        if absent:
+            warnings.append(f"source {source.name!r} annotates {', '.join(absent)}, but none of its cases contains it")
+    alone = {name for source in annotation.sources for name in source.annotated_classes}
+    for label in annotation.merged_labels:
+        if never := [name for name in label.classes if name not in alone]:
+            warnings.append(f"{', '.join(never)}: only annotated together, as {label.name!r}; nothing tells them apart")
+    readers = {str(dataset.dataset_json.get("overwrite_image_reader_writer")) for dataset in inputs}
+    if len(readers) > 1:
+        warnings.append(f"the datasets ask for different readers ({', '.join(sorted(readers))}); nnU-Net chooses by file ending")
+    return warnings

@@ -1,0 +1,565 @@
+"""merge_datasets and `cdpd merge` on real files: anisotropic, rotated volumes, every axis of another length."""
+
+import argparse
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
+from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
+
+from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.cli import merge as cli_merge
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.merge import merge_datasets, run
+from nnunetv2_cdpd.merge.record import RECORD_FILE
+
+SHAPE = (5, 7, 6)  # z, y, x
+SPACING = (0.8, 1.25, 3.0)
+ANGLE = 0.3
+DIRECTION = (np.cos(ANGLE), -np.sin(ANGLE), 0, np.sin(ANGLE), np.cos(ANGLE), 0, 0, 0, -1)
+
+
+def write_volume(path, array, spacing=SPACING, origin=(-12.5, 30.0, 7.25), direction=DIRECTION):
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(spacing)
+    image.SetOrigin(origin)
+    image.SetDirection(direction)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path))
+
+
+def make_dataset(folder, labels, cases, channels=("CT",), ending=".nii.gz", stored=None, **extra):
+    """An nnU-Net raw dataset whose label maps hold the stored values at random; every declared one by default."""
+    values = {value for label in labels.values() for value in np.atleast_1d(label).tolist()} if stored is None else set(stored)
+    for number, case in enumerate(cases):
+        generator = np.random.default_rng(number)
+        for channel in range(len(channels)):
+            write_volume(folder / f"imagesTr/{case}_{channel:04d}{ending}", generator.normal(size=SHAPE).astype(np.float32))
+        write_volume(folder / f"labelsTr/{case}{ending}", generator.choice([0, *values], SHAPE).astype(np.uint8))
+    dataset_json = {
+        "channel_names": {str(k): name for k, name in enumerate(channels)},
+        "labels": {"background": 0, **labels},
+        "numTraining": len(cases),
+        "file_ending": ending,
+        **extra,
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / "dataset.json").write_text(json.dumps(dataset_json))
+    return folder
+
+
+@pytest.fixture
+def raw(tmp_path, monkeypatch):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    monkeypatch.setenv("nnUNet_raw", str(folder))
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "preprocessed"))
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
+    return folder
+
+
+@pytest.fixture
+def two(raw):
+    make_dataset(raw / "Dataset301_LITS", {"liver": 1, "liver_tumor": 2}, ["a1", "a2", "a3"])
+    make_dataset(raw / "Dataset302_ORGANS", {"spleen": 1, "Liver": 2}, ["b1", "b2"], licence="CC0")
+    return raw
+
+
+def merge(*datasets, **options):
+    messages = []
+    given = {"num_processes": 1, "progress": False, "report": messages.append} | options
+    folder = merge_datasets(datasets, 400, "M", **given)
+    return folder, messages
+
+
+def read(path):
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+def states(folder):
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != RECORD_FILE
+    }
+
+
+# ---- the result ------------------------------------------------------------------------------------------------------
+
+
+def test_labels_are_rewritten_voxel_by_voxel_and_images_referenced(two):
+    images_before = states(two)
+    folder, _ = merge(301, "Dataset302_ORGANS")
+    assert folder == two / "Dataset400_M"
+    dataset_json = json.loads((folder / "dataset.json").read_text())
+    annotation = Annotation.from_dataset_json(dataset_json)
+    assert annotation.classes == ("liver", "liver_tumor", "spleen")
+    assert dict(annotation.case_source) == {"a1": "LITS", "a2": "LITS", "a3": "LITS", "b1": "ORGANS", "b2": "ORGANS"}
+    mapping = {"Dataset301_LITS": [0, 1, 2], "Dataset302_ORGANS": [0, 3, 1]}
+    for case, files in dataset_json["dataset"].items():
+        name = "Dataset301_LITS" if case.startswith("a") else "Dataset302_ORGANS"
+        original, rewritten = (sitk.ReadImage(str(path / f"labelsTr/{case}.nii.gz")) for path in (two / name, folder))
+        np.testing.assert_array_equal(
+            sitk.GetArrayFromImage(rewritten), np.array(mapping[name])[sitk.GetArrayFromImage(original)]
+        )
+        assert rewritten.GetPixelID() == sitk.sitkUInt8
+        for get in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+            np.testing.assert_allclose(getattr(rewritten, get)(), getattr(original, get)(), rtol=1e-6, atol=1e-6)
+        assert files["images"] == [f"../{name}/imagesTr/{case}_0000.nii.gz"]
+    after = states(two)
+    assert {path: after[path] for path in images_before} == images_before
+    assert not list(folder.glob("imagesTr")) and not list(folder.glob(".partial"))
+    assert dataset_json["licence"] == "ORGANS: CC0" and dataset_json["numTraining"] == 5
+    found = get_filenames_of_train_images_and_targets(str(folder), dataset_json)
+    assert all(Path(path).is_file() for files in found.values() for path in (*files["images"], files["label"]))
+
+
+def test_result_passes_nnunets_integrity_check(raw, tmp_path, capsys):
+    """Regions, an ignore label, a merged label, two channels, a folder elsewhere: nnU-Net accepts what comes out."""
+    channels = ("CT", "PET")
+    make_dataset(tmp_path / "kits", {"kidney": [1, 2], "kidney_tumor": 2}, ["k 1"], channels, regions_class_order=[1, 2])
+    make_dataset(raw / "Dataset302_SIDES", {"right_kidney": 1, "left_kidney": 2, "ignore": 3}, ["s1"], channels)
+    folder, _ = merge(tmp_path / "kits", 302)
+    dataset_json = json.loads((folder / "dataset.json").read_text())
+    annotation = Annotation.from_dataset_json(dataset_json)
+    assert [source.name for source in annotation.sources] == ["kits", "SIDES"]
+    assert annotation.classes == ("right_kidney", "left_kidney", "kidney_tumor")
+    assert annotation.sources[0].merged_labels == ("kidney",)
+    assert (annotation.merged_labels[0].value, annotation.ignore_value) == (4, 5)
+    np.testing.assert_array_equal(
+        read(folder / "labelsTr/k 1.nii.gz"), np.array([0, 4, 3])[read(tmp_path / "kits/labelsTr/k 1.nii.gz")]
+    )
+    np.testing.assert_array_equal(
+        read(folder / "labelsTr/s1.nii.gz"), np.array([0, 1, 2, 5])[read(raw / "Dataset302_SIDES/labelsTr/s1.nii.gz")]
+    )
+    assert dataset_json["dataset"]["k 1"]["images"][1] == str(tmp_path / "kits/imagesTr/k 1_0001.nii.gz")
+    verify_dataset_integrity(str(folder), num_processes=1)
+    assert "verify_dataset_integrity Done" in capsys.readouterr().out
+
+
+def test_classes_without_nesting_get_sigmoid_heads_and_pass_too(two):
+    make_dataset(two / "Dataset303_GLAND", {"gland": 1}, ["c1"])
+    folder, _ = merge(303)
+    labels = json.loads((folder / "dataset.json").read_text())["labels"]
+    assert labels == {"background": 0, "gland": [1, 1]}
+    verify_dataset_integrity(str(folder), num_processes=1)
+
+
+def test_a_merged_dataset_can_be_merged_again(two, raw):
+    make_dataset(raw / "Dataset303_GLAND", {"gland": 1}, ["c1"])
+    first = merge_datasets([301, 302], 390, "FIRST", num_processes=1, progress=False, report=lambda text: None)
+    folder, _ = merge(303, 390)
+    annotation = Annotation.from_dataset_json(json.loads((folder / "dataset.json").read_text()))
+    assert annotation.case_source["a1"] == "LITS" and annotation.case_source["c1"] == "GLAND"
+    np.testing.assert_array_equal(
+        read(folder / "labelsTr/b1.nii.gz"), np.array([0, 2, 3, 4])[read(first / "labelsTr/b1.nii.gz")]
+    )
+    dataset = json.loads((folder / "dataset.json").read_text())["dataset"]
+    assert dataset["a1"]["images"] == ["../Dataset301_LITS/imagesTr/a1_0000.nii.gz"]
+
+
+def test_environment_variables_in_image_paths_stay(two, monkeypatch):
+    monkeypatch.setenv("CT_DATA", str(two / "Dataset301_LITS"))
+    listed = {"a1": {"images": ["$CT_DATA/imagesTr/a1_0000.nii.gz"], "label": "$CT_DATA/labelsTr/a1.nii.gz"}}
+    path = two / "Dataset301_LITS/dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"dataset": listed}))
+    folder, _ = merge(301)
+    assert json.loads((folder / "dataset.json").read_text())["dataset"] == {
+        "a1": {"images": ["$CT_DATA/imagesTr/a1_0000.nii.gz"], "label": "labelsTr/a1.nii.gz"}
+    }
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".mha", ".nii"])
+def test_other_file_endings(raw, ending):
+    make_dataset(raw / "Dataset301_A", {"spleen": 1}, ["a1"], ending=ending)
+    folder, _ = merge(301)
+    rewritten, original = (folder / f"labelsTr/a1{ending}", raw / f"Dataset301_A/labelsTr/a1{ending}")
+    np.testing.assert_array_equal(read(rewritten), read(original))
+    np.testing.assert_allclose(
+        sitk.ReadImage(str(rewritten)).GetDirection(), sitk.ReadImage(str(original)).GetDirection(), atol=1e-6
+    )
+
+
+def test_reader_asked_for_by_all_datasets_is_carried(two):
+    for name in ("Dataset301_LITS", "Dataset302_ORGANS"):
+        path = two / name / "dataset.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"overwrite_image_reader_writer": "NibabelIO"}))
+    folder, _ = merge(301, 302)
+    assert json.loads((folder / "dataset.json").read_text())["overwrite_image_reader_writer"] == "NibabelIO"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if not k.startswith("overwrite")}))
+    folder, messages = merge(301, 302)
+    assert "overwrite_image_reader_writer" not in json.loads((folder / "dataset.json").read_text())
+    assert any("ask for different readers" in message for message in messages)
+
+
+def test_more_than_255_values_need_a_wider_type(raw):
+    labels = {f"structure{k}": k for k in range(1, 301)}
+    make_dataset(raw / "Dataset301_A", labels, ["a1"], stored=[1, 255])
+    folder, _ = merge(301)
+    np.testing.assert_array_equal(read(folder / "labelsTr/a1.nii.gz"), read(raw / "Dataset301_A/labelsTr/a1.nii.gz"))
+
+
+def test_prefix_keeps_equal_case_identifiers_apart(raw):
+    for number in (1, 2):
+        make_dataset(raw / f"Dataset30{number}_S{number}", {"spleen": 1}, ["case"])
+    with pytest.raises(UserError, match=r"case 'case' is in Dataset301_S1 \(source S1\) and in Dataset302_S2 .*`--prefix`"):
+        merge(301, 302)
+    assert not (raw / "Dataset400_M").exists()
+    folder, _ = merge(301, 302, prefix=True)
+    assert sorted(json.loads((folder / "dataset.json").read_text())["dataset"]) == ["S1_case", "S2_case"]
+
+
+# ---- checks ----------------------------------------------------------------------------------------------------------
+
+
+def spoil_shape(path):
+    write_volume(path, np.zeros((5, 7, 8), np.uint8))
+
+
+def spoil_spacing(path):
+    write_volume(path, read(path), spacing=(0.8, 1.26, 3.0))
+
+
+def spoil_origin(path):
+    write_volume(path, read(path), origin=(-12.5, 30.5, 7.25))
+
+
+def spoil_direction(path):
+    write_volume(path, read(path), direction=(1, 0, 0, 0, 1, 0, 0, 0, 1))
+
+
+def spoil_values(path):
+    write_volume(path, np.where(read(path) == 0, 7, read(path)).astype(np.uint8))
+
+
+def spoil_integers(path):
+    write_volume(path, read(path).astype(np.float32) * 0.5)
+
+
+def spoil_file(path):
+    path.write_bytes(b"no image")
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (spoil_shape, r"case 'a2': shape of image \S+a2_0000.nii.gz \(6 7 5\) and label \(8 7 5\) differ"),
+        (spoil_spacing, r"case 'a2': spacing of image"),
+        (spoil_origin, r"case 'a2': origin of image"),
+        (spoil_direction, r"case 'a2': direction of image"),
+        (spoil_values, r"case 'a2': label \S+a2.nii.gz holds 7, which `labels` of its dataset.json does not declare"),
+        (spoil_integers, r"case 'a2': label \S+ holds values that are no integers \(0.5\)"),
+        (spoil_file, r"case 'a2': .*a2.nii.gz"),
+    ],
+)
+def test_a_bad_label_is_named_and_stops_no_other_case(two, spoil, message):
+    spoil(two / "Dataset301_LITS/labelsTr/a2.nii.gz")
+    with pytest.raises(UserError, match=message) as error:
+        merge(301, 302)
+    assert "Dataset301_LITS" in str(error.value) and "1 problem, Dataset400_M is not complete" in str(error.value)
+    folder = two / "Dataset400_M"
+    assert sorted(os.listdir(folder / "labelsTr")) == [f"{case}.nii.gz" for case in ("a1", "a3", "b1", "b2")]
+    assert not (folder / "dataset.json").exists()
+    good = read(two / "Dataset301_LITS/labelsTr/a1.nii.gz")
+    write_volume(two / "Dataset301_LITS/labelsTr/a2.nii.gz", good)
+    done = states(folder / "labelsTr")
+    merge(301, 302)
+    assert (folder / "dataset.json").is_file()
+    assert {name: state for name, state in states(folder / "labelsTr").items() if name != "a2.nii.gz"} == done
+
+
+def test_nan_in_a_label_is_named(raw):
+    make_dataset(raw / "Dataset301_A", {"spleen": 1}, ["a1"], ending=".mha")
+    path = raw / "Dataset301_A/labelsTr/a1.mha"
+    write_volume(path, np.where(read(path) == 0, np.nan, 1).astype(np.float32))
+    with pytest.raises(UserError, match=r"case 'a1': label \S+ holds values that are no integers \(nan"):
+        merge(301)
+
+
+def test_headers_that_differ_by_single_precision_are_fine(two):
+    path = two / "Dataset301_LITS/labelsTr/a2.nii.gz"
+    write_volume(path, read(path), origin=(-12.5, 30.0001, 7.25))
+    merge(301, 302)
+
+
+def test_wrong_number_of_channels_is_named(two):
+    make_dataset(two / "Dataset303_PET", {"spleen": 1}, ["c1", "c2"], ("CT", "PET"))
+    (two / "Dataset303_PET/imagesTr/c2_0001.nii.gz").unlink()
+    with pytest.raises(UserError, match=r"Dataset303_PET: case 'c2': 1 image channel\(s\) .*`channel_names` lists 2"):
+        merge(303)
+
+
+def test_all_problems_are_listed_and_capped(raw):
+    cases = [f"case{number:02d}" for number in range(25)]
+    make_dataset(raw / "Dataset301_A", {"spleen": 1}, cases)
+    for case in cases[:23]:
+        (raw / f"Dataset301_A/labelsTr/{case}.nii.gz").unlink()
+    (raw / "Dataset301_A/imagesTr/case24_0000.nii.gz").unlink()
+    with pytest.raises(UserError) as error:
+        merge(301)
+    text = str(error.value)
+    assert "24 problems, nothing was written" in text and "... and 4 more" in text
+    assert text.index("case 'case24': no image") < text.index("case 'case00': label") < text.index("case 'case18'")
+
+
+def test_differing_channels_and_file_endings_are_named(two):
+    make_dataset(two / "Dataset303_MR", {"spleen": 1}, ["c1"], ("T2",))
+    make_dataset(two / "Dataset304_NRRD", {"spleen": 1}, ["d1"], ("ct",), ".nrrd")
+    with pytest.raises(UserError, match="Dataset303_MR: channel_names are T2, those of Dataset301_LITS CT"):
+        merge(301, 303)
+    with pytest.raises(UserError, match="Dataset304_NRRD: file_ending is .nrrd, that of Dataset301_LITS .nii.gz"):
+        merge(301, 304)
+
+
+def test_empty_source_is_named(two):
+    make_dataset(two / "Dataset303_NONE", {"spleen": 1}, [])
+    with pytest.raises(UserError, match="Dataset303_NONE: holds no case"):
+        merge(301, 303)
+    merged = merge_datasets([301, 302], 390, "FIRST", num_processes=1, progress=False, report=lambda text: None)
+    path = merged / "dataset.json"
+    content = json.loads(path.read_text())
+    content["cdpd"]["case_source"] = {case: "LITS" for case in ("a1", "a2", "a3", "b1")}
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="source 'ORGANS' has no case") as error:
+        merge(390)
+    assert "case 'b2': dataset.json: case 'b2' is missing in `cdpd: case_source`" in str(error.value)
+
+
+def test_missing_image_of_a_dataset_entry_is_named(two):
+    listed = {"a1": {"images": ["imagesTr/none.nii.gz"], "label": "labelsTr/a1.nii.gz"}, "a/2": {"images": [], "label": ""}, "x": {}}
+    path = two / "Dataset301_LITS/dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"dataset": listed}))
+    with pytest.raises(UserError) as error:
+        merge(301)
+    assert f"case 'a1': image {two}/Dataset301_LITS/imagesTr/none.nii.gz is missing" in str(error.value)
+    assert "case 'a/2': a case identifier becomes a file name" in str(error.value)
+    assert "case 'x': its `dataset` entry in dataset.json needs `images` and `label`" in str(error.value)
+
+
+def test_annotated_class_that_no_case_contains_is_warned_about(raw):
+    make_dataset(raw / "Dataset301_A", {"spleen": 1, "liver": 2}, ["a1"], stored=[2])
+    _, messages = merge(301)
+    assert "warning: source 'A' annotates spleen, but none of its cases contains it" in messages
+
+
+def test_classes_only_annotated_together_are_warned_about(raw):
+    make_dataset(raw / "Dataset301_A", {"kidney": 1}, ["a1"])
+    _, messages = merge(301, spec={"merged_labels": {"kidney": ["right_kidney", "left_kidney"]}})
+    assert any("right_kidney, left_kidney: only annotated together, as 'kidney'" in message for message in messages)
+
+
+@pytest.mark.parametrize(
+    "dataset_json, message",
+    [
+        ("{", "cannot be read as JSON"),
+        ({"labels": {}}, "channel_names, file_ending missing"),
+        ({"labels": {"0": "background", "1": "liver"}}, r"label '0' is 'background', not a value"),
+        ({"labels": {"background": 0}}, "holds no class besides background"),
+        ({"channel_names": {"CT": "0"}}, "`channel_names` numbers the channels"),
+    ],
+)
+def test_damaged_dataset_json_is_named_with_its_path(two, dataset_json, message):
+    path = two / "Dataset301_LITS/dataset.json"
+    if message.startswith("channel_names"):
+        path.write_text(json.dumps(dataset_json))
+    elif isinstance(dataset_json, dict):
+        path.write_text(json.dumps(json.loads(path.read_text()) | dataset_json))
+    else:
+        path.write_text(dataset_json)
+    with pytest.raises(UserError, match=message) as error:
+        merge(301)
+    assert str(path) in str(error.value)
+
+
+def test_unknown_datasets_are_named_with_those_there_are(two):
+    with pytest.raises(UserError, match="no dataset has this id, 999; .*Dataset301_LITS, Dataset302_ORGANS"):
+        merge(999)
+    with pytest.raises(UserError, match="nowhere: no nnU-Net raw dataset here"):
+        merge("nowhere")
+    (two / "Dataset301_OTHER").mkdir()
+    with pytest.raises(UserError, match="more than one dataset has this id, 301"):
+        merge(301)
+
+
+def test_unset_nnunet_raw_is_one_line(two, monkeypatch):
+    monkeypatch.delenv("nnUNet_raw")
+    with pytest.raises(UserError, match="nnUNet_raw is not set; `export nnUNet_raw="):
+        merge(301)
+
+
+# ---- the output folder -----------------------------------------------------------------------------------------------
+
+
+def test_ids_and_names_that_nnunet_cannot_take(two):
+    def options(dataset_id, name):
+        return merge_datasets([301], dataset_id, name, num_processes=1, progress=False, report=lambda text: None)
+
+    with pytest.raises(UserError, match="--id 1000: .* three digits"):
+        options(1000, "M")
+    for name in ("a/b", "", "a b", ".."):
+        with pytest.raises(UserError, match="--name"):
+            options(400, name)
+    with pytest.raises(UserError, match="--id 302: taken by Dataset302_ORGANS"):
+        options(302, "M")
+    with pytest.raises(UserError, match="both an input and the output"):
+        options(301, "LITS")
+    with pytest.raises(UserError, match="Dataset301_LITS: given twice"):
+        merge(301, "Dataset301_LITS")
+
+
+def test_folder_that_is_not_ours_stays_untouched(two):
+    folder = two / "Dataset400_M"
+    (folder / "labelsTr").mkdir(parents=True)
+    (folder / "labelsTr/mine.nii.gz").write_text("precious")
+    with pytest.raises(UserError, match="Dataset400_M: exists and is not from `cdpd merge`; nothing was changed"):
+        merge(301)
+    assert (folder / "labelsTr/mine.nii.gz").read_text() == "precious"
+    shutil.rmtree(folder)
+    folder.write_text("")
+    with pytest.raises(UserError, match="is no folder"):
+        merge(301)
+
+
+def test_other_inputs_need_update(two):
+    folder, _ = merge(301)
+    before = states(folder)
+    with pytest.raises(UserError, match="was merged from Dataset301_LITS; nothing was changed, .*--update"):
+        merge(301, 302)
+    assert states(folder) == before
+    merge(301, 302, update=True)
+    assert json.loads((folder / "dataset.json").read_text())["numTraining"] == 5
+    merge(302, update=True)
+    assert sorted(os.listdir(folder / "labelsTr")) == ["b1.nii.gz", "b2.nii.gz"]
+
+
+def test_record_of_another_kind_is_named(two):
+    folder, _ = merge(301)
+    (folder / RECORD_FILE).write_text("{}\n")
+    with pytest.raises(UserError, match="not a record of this release"):
+        merge(301)
+
+
+def test_second_call_does_nothing(two):
+    folder, _ = merge(301, 302)
+    before = states(folder)
+    _, messages = merge(301, 302)
+    assert states(folder) == before
+    assert "Dataset400_M: all 5 cases are up to date, nothing to do" in messages
+
+
+def test_killed_run_resumes_to_what_an_uninterrupted_one_gives(two, monkeypatch):
+    reference = contents(merge(301, 302)[0])
+    shutil.rmtree(two / "Dataset400_M")
+    original, calls = run.rewrite_case, []
+
+    class Killed(BaseException):
+        """Like a kill, nothing of ours may catch it."""
+
+    def dies_at_third(job):
+        calls.append(job.identifier)
+        if len(calls) == 3:
+            Path(job.work_folder).mkdir(parents=True)
+            (Path(job.work_folder) / "half.nii.gz").write_bytes(b"half")
+            raise Killed
+        return original(job)
+
+    monkeypatch.setattr(run, "rewrite_case", dies_at_third)
+    with pytest.raises(Killed):
+        merge(301, 302)
+    folder = two / "Dataset400_M"
+    assert not (folder / "dataset.json").exists() and len(os.listdir(folder / "labelsTr")) == 2
+    with (folder / RECORD_FILE).open("a") as record:
+        record.write('{"case": "a3", "made_fr')  # the line that a kill tore
+    monkeypatch.setattr(run, "rewrite_case", original)
+    done = states(folder / "labelsTr")
+    _, messages = merge(301, 302)
+    assert "Dataset400_M: 2 of 5 cases are up to date" in messages
+    assert contents(folder) == reference
+    assert done.items() <= states(folder / "labelsTr").items()
+
+
+@pytest.mark.parametrize("changed", ["labelsTr/a2.nii.gz", "imagesTr/a2_0000.nii.gz"])
+def test_changed_input_is_noticed(two, changed):
+    folder, _ = merge(301, 302)
+    before = states(folder)
+    path = two / "Dataset301_LITS" / changed
+    write_volume(path, np.flip(read(path), 0))
+    _, messages = merge(301, 302)
+    after = states(folder)
+    assert {name for name in before if before[name] != after[name]} == {"labelsTr/a2.nii.gz", "dataset.json", RECORD_FILE}
+    assert any("changed since the last merge" in message for message in messages)
+    np.testing.assert_array_equal(read(folder / "labelsTr/a2.nii.gz"), read(two / "Dataset301_LITS/labelsTr/a2.nii.gz"))
+
+
+def test_changed_output_is_noticed(two):
+    folder, _ = merge(301, 302)
+    reference = contents(folder)
+    (folder / "labelsTr/a1.nii.gz").unlink()
+    (folder / "labelsTr/b1.nii.gz").write_bytes(b"half")
+    merge(301, 302)
+    assert contents(folder) == reference
+
+
+def test_changed_yaml_rewrites_only_what_it_concerns(two):
+    folder, _ = merge(301, 302)
+    before = states(folder)
+    merge(301, 302, spec={"datasets": {"302": {"labels": {"spleen": None}}}})
+    after = states(folder)
+    assert {name for name in before if before[name] != after[name]} == {
+        "labelsTr/b1.nii.gz", "labelsTr/b2.nii.gz", "dataset.json", RECORD_FILE,
+    }  # fmt: skip
+    merge(301, 302, spec={"datasets": {"302": {"labels": {"spleen": None}, "task_prompt": "Organs"}}})
+    assert states(folder)["labelsTr/b1.nii.gz"] == after["labelsTr/b1.nii.gz"]
+    assert json.loads((folder / "dataset.json").read_text())["cdpd"]["sources"]["ORGANS"]["task_prompt"] == "Organs"
+
+
+def test_removed_case_leaves(two):
+    folder, _ = merge(301, 302)
+    for path in (two / "Dataset301_LITS").rglob("a3*"):
+        path.unlink()
+    merge(301, 302)
+    assert not (folder / "labelsTr/a3.nii.gz").exists()
+    assert json.loads((folder / "dataset.json").read_text())["numTraining"] == 4
+
+
+# ---- processes and command -------------------------------------------------------------------------------------------
+
+
+def test_several_processes_give_the_same(two):
+    reference = contents(merge(301, 302)[0])
+    shutil.rmtree(two / "Dataset400_M")
+    spoil_values(two / "Dataset301_LITS/labelsTr/a2.nii.gz")
+    with pytest.raises(UserError, match="case 'a2'"):
+        merge(301, 302, num_processes=2)
+    folder = two / "Dataset400_M"
+    assert all(reference[f"labelsTr/{case}.nii.gz"] == (folder / f"labelsTr/{case}.nii.gz").read_bytes() for case in ("a1", "b2"))
+
+
+def command(*arguments):
+    parser = argparse.ArgumentParser()
+    cli_merge.add_arguments(parser)
+    return cli_merge.run(parser.parse_args(arguments))
+
+
+def test_command_prints_the_table_and_what_to_type_next(two, tmp_path, capsys):
+    spec = tmp_path / "merge.yaml"
+    spec.write_text("datasets:\n  302: {labels: {spleen: My Spleen}}\n")
+    command("-d", "301", str(two / "Dataset302_ORGANS"), "--id", "400", "--name", "M", "-np", "1", "--spec", str(spec))
+    out = capsys.readouterr().out
+    assert "LITS    3      liver, liver_tumor" in out and "ORGANS  2      liver, My Spleen" in out
+    assert "nnUNetv2_plan_and_preprocess -d 400 -pl nnUNetPlannerCDPD --verify_dataset_integrity" in out
+    assert "nnUNetv2_train 400 3d_fullres 0 -tr nnUNetTrainerCDPD -p nnUNetCDPDPlans" in out
+    assert "note: liver_tumor lies in liver" in out
