@@ -1,7 +1,10 @@
 """Annotation: tables computed by hand, dataset.json there and back, contradictions named."""
 
 import copy
+import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,7 +94,7 @@ def test_scored_are_annotated_classes_and_unions_that_say_more():
     assert ANNOTATION.column_names == (*CLASSES, "kidney")
     np.testing.assert_array_equal(ANNOTATION.members, [[False, True, True, False, False]])
     expected = ["+--+--", "----++", "+++---", "-++-++"]
-    assert drawn(ANNOTATION.scored) == expected
+    assert drawn(ANNOTATION.scored.astype(int)) == expected
 
 
 def test_compatible_pair_is_not_excluded():
@@ -201,3 +204,13 @@ def test_contradictions_are_named(changes, message):
 def test_case_of_no_source_is_named():
     with pytest.raises(UserError, match="case 'z' is missing in `cdpd: case_source`"):
         ANNOTATION.source_index("z")
+
+
+def test_example_of_the_documentation_is_true():
+    text = (Path(__file__).parents[1] / "docs/annotation.md").read_text(encoding="utf-8")
+    annotation = Annotation.from_dataset_json(json.loads("{" + re.search(r"```json\n(.*?)```", text, re.S)[1] + "}"))
+    kits = annotation.tables[[source.name for source in annotation.sources].index("KITS")]
+    rows = re.findall(r"^\| (\d) [^|]*\|(.*)\|$", text, re.M)
+    assert len(rows) == 3
+    for value, cells in rows:
+        assert ["-+·"[state] for state in kits[int(value)]] == [cell.strip() for cell in cells.split("|")]

@@ -193,6 +193,15 @@ def test_other_file_endings(raw, ending):
     )
 
 
+def test_natural_images_with_channels_in_one_file(raw):
+    folder = make_dataset(raw / "Dataset301_A", {"road": 1}, [], ("R", "G", "B"), ".png")
+    for kind, array in (("imagesTr/a1_0000", np.zeros((6, 8, 3), np.uint8)), ("labelsTr/a1", np.eye(6, 8, dtype=np.uint8))):
+        (folder / kind).parent.mkdir()
+        sitk.WriteImage(sitk.GetImageFromArray(array, isVector=array.ndim == 3), str(folder / f"{kind}.png"))
+    merged, _ = merge(301)
+    np.testing.assert_array_equal(read(merged / "labelsTr/a1.png"), np.eye(6, 8))
+
+
 def test_reader_asked_for_by_all_datasets_is_carried(two):
     for name in ("Dataset301_LITS", "Dataset302_ORGANS"):
         path = two / name / "dataset.json"
@@ -418,6 +427,8 @@ def test_ids_and_names_that_nnunet_cannot_take(two):
         options(301, "LITS")
     with pytest.raises(UserError, match="Dataset301_LITS: given twice"):
         merge(301, "Dataset301_LITS")
+    with pytest.raises(UserError, match="nothing to merge"):
+        merge()
 
 
 def test_folder_that_is_not_ours_stays_untouched(two):

@@ -1,5 +1,6 @@
 """make_plan and read_spec: names, nesting, stored values and sources of a merged dataset, without any file."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,8 @@ def test_cdpd_block_is_carried_over():
     merged = dataset("Dataset400_M", entries["labels"], entries["regions_class_order"], cdpd=entries["cdpd"])
     second = plan_of(LITS, merged)
     assert [source.name for source in second.annotation.sources] == ["LITS", "KITS", "BTCV"]
+    with pytest.raises(UserError, match="Dataset400_M: holds the sources KITS, BTCV; say in the YAML under `sources:`"):
+        plan_of(merged, datasets={"400": {"name": "X"}})
     assert second.annotation.sources[1].task_prompt == "A CT of a kidney"
     assert second.annotation.sources[1].license == "CC BY-NC-SA 4.0"
     assert second.annotation.merged_labels[0].classes == first.annotation.merged_labels[0].classes
@@ -307,3 +310,13 @@ def test_yaml_file_is_read_safely(tmp_path):
         read_spec(tmp_path / "none.yaml")
     path.write_text("")
     assert read_spec(path).datasets == {}
+
+
+def test_example_of_the_documentation_is_valid(tmp_path):
+    text = (Path(__file__).parents[1] / "docs/merge.md").read_text(encoding="utf-8")
+    path = tmp_path / "merge.yaml"
+    path.write_text(re.search(r"```yaml\n(.*?)```", text, re.S)[1])
+    spec = read_spec(path)
+    assert spec.datasets["301"].labels == {"tumor": "kidney_tumor", "cyst": None, "artifact": "ignore"}
+    assert spec.nested["hepatic_vessel"] == () and spec.merged_labels["lung"] == ()
+    assert spec.datasets["390"].sources["LITS"].name == "LiTS17"

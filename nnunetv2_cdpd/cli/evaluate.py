@@ -1,44 +1,62 @@
-"""Score predictions against references: Dice, HD95 and surface Dice, only where the reference's source annotates the class.
-
-Classes are matched by name between the two dataset.json files. A case counts as nnU-Net counts it: Dice is left out where
-neither side has the class, and 0 where one side has none. Merged labels are scored as the union of their classes. Writes
-summary.json (nnU-Net's format), metrics.csv and metrics.txt.
-"""
+"""cdpd evaluate: score predictions on what each source annotates."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from nnunetv2_cdpd.evaluation.evaluate import DEFAULT_TOLERANCE_MM
+from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
+
+DESCRIPTION = """
+Score predictions against references, in each case only on the classes that its source annotates.
+
+Writes summary.json (nnU-Net's format and more), metrics.csv and summary.txt, and prints the table. Classes of the
+prediction and of the reference are matched by name. Example:
+
+    cdpd evaluate predictions nnUNet_raw/Dataset400_MultiCT/labelsTr
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("predictions", type=Path, metavar="PRED_DIR", help="as nnUNetv2_predict writes it")
-    parser.add_argument("references", type=Path, metavar="GT_DIR", help="label maps of the same file names, e.g. labelsTr")
-    parser.add_argument("--dataset", help="the references' dataset.json, its folder, or a dataset id; default: in or above GT_DIR")
-    parser.add_argument("--fully-annotated", action="store_true", help="every class is labelled in every reference")
-    parser.add_argument("--tolerance-mm", type=float, default=DEFAULT_TOLERANCE_MM, help="of surface Dice, default %(default)s mm")
-    parser.add_argument("--allow-missing", action="store_true", help="leave references without prediction out")
-    parser.add_argument("-o", "--output", type=Path, help="folder of the results, default PRED_DIR")
-    parser.add_argument("-np", type=int, default=1, help="processes, default %(default)s")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    from nnunetv2_cdpd.evaluation.evaluate import evaluate_folder
-    from nnunetv2_cdpd.evaluation.tables import text_table, write_results
-
-    evaluation = evaluate_folder(
-        arguments.predictions,
-        arguments.references,
-        dataset_json=arguments.dataset,
-        tolerance_mm=arguments.tolerance_mm,
-        fully_annotated=arguments.fully_annotated,
-        allow_missing=arguments.allow_missing,
-        num_processes=arguments.np,
+    parser.add_argument("pred_dir", type=Path, metavar="PRED_DIR", help="predicted label maps, as nnUNetv2_predict writes them")
+    parser.add_argument("gt_dir", type=Path, metavar="GT_DIR", help="reference label maps, like labelsTr or gt_segmentations")
+    parser.add_argument(
+        "--dataset",
+        metavar="DATASET",
+        help="the reference's dataset: an id, a name, a folder or a dataset.json; default: in GT_DIR or in the folder above",
     )
-    print(text_table(evaluation))
-    written = write_results(evaluation, arguments.output or arguments.predictions)
-    print("\nwritten: " + ", ".join(str(path) for path in written))
-    for case, reason in evaluation.failed.items():
-        print(f"cdpd: not scored: {case}: {reason}", file=sys.stderr)
-    return 1 if evaluation.failed else 0
+    parser.add_argument(
+        "--tolerance-mm",
+        type=float,
+        default=DEFAULT_TOLERANCE_MM,
+        metavar="MM",
+        help="surfaces closer than this agree, for the surface Dice (default: %(default)s)",
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="folder for the results (default: PRED_DIR)")
+    parser.add_argument("-np", type=int, metavar="N", dest="num_processes", help="processes (default: 8, at most one per core)")
+    parser.add_argument("--allow-missing", action="store_true", help="score the cases that have a prediction, leave the others out")
+    parser.add_argument(
+        "--fully-annotated",
+        action="store_true",
+        help="cases that no source of the dataset.json lists hold every class wherever it occurs",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from nnunetv2_cdpd.evaluation.evaluate import evaluate_folder
+    from nnunetv2_cdpd.evaluation.tables import text_table
+
+    results = evaluate_folder(
+        args.pred_dir,
+        args.gt_dir,
+        dataset_json=args.dataset,
+        output=args.output,
+        tolerance_mm=args.tolerance_mm,
+        num_processes=args.num_processes,
+        allow_missing=args.allow_missing,
+        fully_annotated=args.fully_annotated,
+    )
+    print(text_table(results))
+    print(f"written to {args.output or args.pred_dir}")
+    for problem in results.problems:
+        print(f"cdpd: error: {problem}", file=sys.stderr)
+    return 1 if results.problems else 0

@@ -1,226 +1,245 @@
-"""Evaluate a folder of predictions against a folder of references: `cdpd evaluate`.
+"""evaluate_folder: scores of a folder of predictions against a folder of references, written as JSON, CSV and text."""
 
-Which classes a case is scored on follows from the reference's dataset.json: the `cdpd` block says what the case's source
-annotates; without one every class counts.
-"""
-
+import contextlib
+import io
 import json
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from multiprocessing import get_context
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Callable, Mapping
 
-import numpy as np
+from nnunetv2.configuration import default_num_processes
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
+from nnunetv2.paths import nnUNet_raw
+from tqdm import tqdm
 
-from nnunetv2_cdpd.annotation import Annotation
-from nnunetv2_cdpd.classes import name_key
+from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.evaluation.case import CaseJob, score_case
+from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
+from nnunetv2_cdpd.evaluation.nnunet import summary_of, write_summary
+from nnunetv2_cdpd.evaluation.results import CaseScores, Results
+from nnunetv2_cdpd.evaluation.tables import csv_text, text_table
+from nnunetv2_cdpd.merge.inputs import find_dataset
+from nnunetv2_cdpd.merge.processes import run_jobs
 
-METRICS = ("Dice", "HD95", "SurfaceDice")
-DEFAULT_TOLERANCE_MM = 2.0
-
-
-@dataclass(frozen=True)
-class CaseScores:
-    """Scores of one case: column name (class or merged label) -> metric -> value."""
-
-    case: str
-    source: str
-    reference_file: Path
-    prediction_file: Path
-    scores: dict[str, dict[str, float]]
+SUMMARY_FILE, CSV_FILE, TEXT_FILE = "summary.json", "metrics.csv", "summary.txt"
+FULLY_ANNOTATED = "fully annotated"  # source of the cases that no source of the dataset.json knows
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Scores of a folder.
+class Labels:
+    """A dataset.json and what it says."""
 
-    annotation: Of the references.
-    cases: In the order of their identifiers.
-    failed: Case identifier -> why it could not be scored.
-    tolerance_mm: Of the surface Dice.
-    """
-
+    path: Path
+    dataset_json: Mapping[str, Any]
     annotation: Annotation
-    cases: tuple[CaseScores, ...]
-    failed: dict[str, str]
-    tolerance_mm: float
-
-    def values(self, column: str, metric: str, source: str | None = None) -> np.ndarray:
-        """One metric of one class over the cases that are scored on it, of one source or of all."""
-        chosen = [case for case in self.cases if column in case.scores and source in (None, case.source)]
-        return np.array([case.scores[column][metric] for case in chosen], float)
-
-    def mean(self, column: str, metric: str, source: str | None = None) -> float:
-        """Mean over cases, without nan (empty in both) and without infinite distances (empty in one); nan where none is left."""
-        values = self.values(column, metric, source)
-        values = values[np.isfinite(values)]
-        return float(values.mean()) if values.size else float("nan")
-
-    def mean_over_classes(self, metric: str, source: str | None = None) -> float:
-        """Mean of the classes' means."""
-        means = np.array([self.mean(column, metric, source) for column in self.annotation.column_names])
-        means = means[np.isfinite(means)]
-        return float(means.mean()) if means.size else float("nan")
 
 
 def evaluate_folder(
-    prediction_folder: str | Path,
-    reference_folder: str | Path,
+    pred_dir: str | Path,
+    gt_dir: str | Path,
     *,
-    dataset_json: str | Path | None = None,
+    dataset_json: str | int | Path | None = None,
+    output: str | Path | None = None,
     tolerance_mm: float = DEFAULT_TOLERANCE_MM,
-    fully_annotated: bool = False,
+    num_processes: int | None = None,
     allow_missing: bool = False,
-    num_processes: int = 1,
-) -> Evaluation:
-    """Score every reference that has a prediction of the same file name.
+    fully_annotated: bool = False,
+    progress: bool = True,
+    report: Callable[[str], None] = print,
+) -> Results:
+    """Score every case of a folder on the classes that its source annotates.
 
     Args:
-        prediction_folder: As nnUNetv2_predict writes it; its dataset.json tells what the stored values mean.
-        reference_folder: Label maps.
-        dataset_json: Of the references; None: in or above `reference_folder`, else the prediction's.
+        pred_dir: Predicted label maps; their labels are those of the dataset.json in it, where there is one.
+        gt_dir: Reference label maps.
+        dataset_json: Of the reference: an id, name or folder of a raw dataset, or a file; None: the one in `gt_dir` or
+            in the folder above.
+        output: Folder for summary.json, metrics.csv and summary.txt; None: `pred_dir`.
         tolerance_mm: Of the surface Dice.
-        fully_annotated: Score cases on every class, whatever the `cdpd` block says.
-        allow_missing: Leave references without prediction out instead of refusing.
+        num_processes: With 1 everything runs in this process; None: nnU-Net's default, at most one per core.
+        allow_missing: Score the cases that are there, although references without a prediction remain.
+        fully_annotated: Take every class as annotated in a case that `case_source` of the dataset.json does not list.
+        progress: Show a progress bar.
+        report: Called with each note.
+
+    Returns:
+        Results; `problems` names the cases that could not be scored.
 
     Raises:
-        UserError: Folders, dataset.json or predictions are missing, or a case is of no known source.
+        UserError: A folder or file is missing or damaged, or no case could be scored.
     """
-    predictions, references = Path(prediction_folder), Path(reference_folder)
-    for folder in (predictions, references):
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder")
-    reference_json = _find_dataset_json(references, predictions, dataset_json)
-    predicted_json = _read_json(predictions / "dataset.json") if (predictions / "dataset.json").is_file() else reference_json
-    annotation, predicted = Annotation.from_dataset_json(reference_json), Annotation.from_dataset_json(predicted_json)
+    pred_dir, gt_dir = Path(pred_dir), Path(gt_dir)
+    if not tolerance_mm >= 0:
+        raise UserError(f"tolerance {tolerance_mm} mm: a distance is not negative")
+    reference = _read_labels(_reference_json(gt_dir, dataset_json))
+    prediction = _read_labels(pred_dir / "dataset.json") if (pred_dir / "dataset.json").is_file() else reference
     if fully_annotated:
-        annotation = annotation.fully_annotated()
-    unknown = [name for name in annotation.classes if name_key(name) not in map(name_key, predicted.classes)]
-    if len(unknown) == len(annotation.classes):
-        raise UserError(f"{predictions}: predicts none of the reference's classes ({', '.join(annotation.classes)})")
+        reference = replace(reference, annotation=_with_full_source(reference.annotation))
+    cases = _cases(pred_dir, gt_dir, reference, allow_missing, report)
+    sources = {case: _source_index(reference, case, fully_annotated) for case in cases}
+    ending = reference.dataset_json["file_ending"]
+    reader = _reader(reference, gt_dir / f"{cases[0]}{ending}")
+    # the jobs need not carry the list of cases
+    annotations = [replace(labels.annotation, case_source=None) for labels in (reference, prediction)]
+    jobs = [
+        CaseJob(
+            case,
+            str(gt_dir / f"{case}{ending}"),
+            str(pred_dir / f"{case}{ending}"),
+            reader,
+            reference=annotations[0],
+            source=sources[case],
+            prediction=annotations[1],
+            tolerance_mm=tolerance_mm,
+        )
+        for case in cases
+    ]
+    results = _score(jobs, _num_processes(num_processes), progress)
+    if results.unknown_classes:
+        report(f"note: not scored, because {prediction.path} does not list them: {', '.join(results.unknown_classes)}")
+    _write(results, reference.dataset_json["labels"], Path(output) if output else pred_dir)
+    return results
 
-    ending = reference_json["file_ending"]
-    files = sorted(path for path in references.iterdir() if path.name.endswith(ending) and not path.name.startswith("."))
-    if not files:
-        raise UserError(f"{references}: holds no reference ending in {ending}")
-    missing = [path.name for path in files if not (predictions / path.name).is_file()]
+
+def _score(jobs: list[CaseJob], num_processes: int, progress: bool) -> Results:
+    scores, problems = {}, {}
+    outcomes = run_jobs(score_case, jobs, num_processes)
+    for job, outcome in tqdm(outcomes, desc="evaluate", total=len(jobs), unit="case", disable=not progress):
+        if isinstance(outcome, Exception):
+            problems[job.identifier] = f"case {job.identifier!r}: {_one_line(outcome)}"
+        else:
+            source = job.reference.sources[job.source].name
+            scores[job.identifier] = CaseScores(job.identifier, source, job.reference_file, job.prediction_file, outcome)
+    if not scores:
+        first = problems[min(problems)]
+        raise UserError(f"none of {len(jobs)} cases could be scored; {first}")
+    if not any(case.metrics for case in scores.values()):
+        raise UserError(
+            f"no class to score: the reference has {', '.join(jobs[0].reference.classes)}, the prediction "
+            f"{', '.join(jobs[0].prediction.classes)}; classes are matched by name, give the dataset.json that belongs to each"
+        )
+    return Results(
+        jobs[0].reference,
+        jobs[0].prediction,
+        tuple(scores[case] for case in sorted(scores)),
+        jobs[0].tolerance_mm,
+        tuple(problems[case] for case in sorted(problems)),
+    )
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+
+
+def _num_processes(given: int | None) -> int:
+    if given is not None and given < 1:
+        raise UserError(f"{given} processes: give at least 1")
+    return given or max(1, min(default_num_processes, os.cpu_count() or 1))
+
+
+# ---- what there is to score ------------------------------------------------------------------------------------------
+
+
+def _reference_json(gt_dir: Path, given: str | int | Path | None) -> Path:
+    if given is None:
+        beside = [gt_dir / "dataset.json", gt_dir.parent / "dataset.json"]
+        found = next((path for path in beside if path.is_file()), None)
+        if found is None:
+            raise UserError(f"{gt_dir}: no dataset.json here or in the folder above; give it with --dataset")
+        return found
+    if str(given).endswith(".json"):
+        return Path(given).expanduser()
+    raw_folder = nnUNet_raw.require() if nnUNet_raw.is_set() else None
+    if raw_folder is None and not (Path(str(given)).expanduser() / "dataset.json").is_file():
+        raise UserError(f"--dataset {given}: not a folder with a dataset.json, and nnUNet_raw is not set; set it or give a file")
+    return find_dataset(given, Path(raw_folder or ".")) / "dataset.json"
+
+
+def _read_labels(path: Path) -> Labels:
+    try:
+        dataset_json = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error}); give another file") from error
+    if not isinstance(dataset_json, dict) or not isinstance(dataset_json.get("file_ending"), str):
+        raise UserError(f"{path}: no `file_ending`; is it a dataset.json of nnU-Net v2?")
+    try:
+        return Labels(path, dataset_json, Annotation.from_dataset_json(dataset_json))
+    except UserError as error:
+        raise UserError(str(error).replace("dataset.json", str(path), 1)) from error
+
+
+def _with_full_source(annotation: Annotation) -> Annotation:
+    """The annotation with one source more, last, that annotates every class."""
+    return replace(annotation, sources=(*annotation.sources, Source(FULLY_ANNOTATED, annotation.classes)))
+
+
+def _source_index(reference: Labels, case: str, fully_annotated: bool) -> int:
+    annotation = reference.annotation
+    if annotation.case_source is None or case in annotation.case_source:
+        return annotation.source_index(case)
+    if fully_annotated:
+        return len(annotation.sources) - 1
+    raise UserError(
+        f"case {case!r} is in no source of {reference.path}; give the dataset.json that lists it with --dataset, or "
+        "--fully-annotated if the reference holds every class wherever it occurs"
+    )
+
+
+def _cases(
+    pred_dir: Path, gt_dir: Path, reference: Labels, allow_missing: bool, report: Callable[[str], None]
+) -> list[str]:
+    """Identifiers of the cases with a reference and a prediction."""
+    ending = reference.dataset_json["file_ending"]
+    predicted, references = _identifiers(pred_dir, ending), _identifiers(gt_dir, ending)
+    if not references:
+        raise UserError(f"{gt_dir}: no file ends in {ending}, the `file_ending` of {reference.path}; give another folder or --dataset")
+    common = [case for case in references if case in set(predicted)]
+    if not common:
+        raise UserError(f"{pred_dir}: no prediction {references[0]}{ending} or of another case of {gt_dir}; give another folder")
+    missing = [case for case in references if case not in set(predicted)]
     if missing and not allow_missing:
         raise UserError(
-            f"{predictions}: {len(missing)} of {len(files)} references have no prediction (first: {missing[0]}); predict them, "
-            "or pass --allow-missing"
+            f"{pred_dir}: {len(missing)} of {len(references)} cases have no prediction: {_listed(missing)}; predict them, or "
+            "give --allow-missing to score the others"
         )
-    present = [path for path in files if path.name not in missing]
-    if not present:
-        raise UserError(f"{predictions}: holds no prediction of the references in {references}")
-    jobs = []
-    for path in present:
-        case = path.name[: -len(ending)]
-        try:
-            source = annotation.source_index(case)
-        except UserError:
-            raise UserError(
-                f"{path}: case {case!r} is in no source of the dataset.json; pass --fully-annotated if every class is labelled in it"
-            ) from None
-        jobs.append((case, path, predictions / path.name, source))
-    cases, failed = _run(jobs, annotation, predicted, reference_json, tolerance_mm, num_processes)
-    return Evaluation(annotation, tuple(sorted(cases, key=lambda scored: scored.case)), failed, tolerance_mm)
+    if missing:
+        report(f"note: {len(missing)} of {len(references)} cases have no prediction and are not scored: {_listed(missing)}")
+    extra = [case for case in predicted if case not in set(references)]
+    if extra:
+        report(f"note: {len(extra)} predictions have no reference and are not scored: {_listed(extra)}")
+    return common
 
 
-def _run(
-    jobs: Sequence[tuple], annotation: Annotation, predicted: Annotation, dataset_json: dict, tolerance_mm: float, num_processes: int
-) -> tuple[list[CaseScores], dict[str, str]]:
-    from tqdm import tqdm
-
-    cases, failed = [], {}
-    fixed = (annotation, predicted, dataset_json, tolerance_mm)
-    with tqdm(total=len(jobs), desc="Evaluating", unit="case", disable=None) as progress:
-        if num_processes <= 1:
-            for job in jobs:
-                outcome = _score_case(*job, *fixed)
-                cases.append(outcome) if isinstance(outcome, CaseScores) else failed.update({job[0]: outcome})
-                progress.update()
-            return cases, failed
-        with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
-            futures = {pool.submit(_score_case, *job, *fixed): job[0] for job in jobs}
-            for future in as_completed(futures):
-                outcome = future.result()
-                cases.append(outcome) if isinstance(outcome, CaseScores) else failed.update({futures[future]: outcome})
-                progress.update()
-    return cases, failed
+def _identifiers(folder: Path, ending: str) -> list[str]:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    return sorted(name[: -len(ending)] for name in os.listdir(folder) if name.endswith(ending) and not name.startswith("."))
 
 
-def _score_case(
-    case: str,
-    reference_file: Path,
-    prediction_file: Path,
-    source: int,
-    annotation: Annotation,
-    predicted: Annotation,
-    dataset_json: dict,
-    tolerance_mm: float,
-) -> CaseScores | str:
-    """Scores of a case, or in words why there are none: one bad file must not stop the others."""
-    from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
-
-    from nnunetv2_cdpd.evaluation.metrics import class_masks, overlap_metrics, scored_columns, surface_metrics
-
-    reader = determine_reader_writer_from_dataset_json(dataset_json, str(reference_file), verbose=False)()
-    try:
-        reference, properties = reader.read_seg(str(reference_file))
-        prediction, predicted_properties = reader.read_seg(str(prediction_file))
-    except Exception as error:  # SimpleITK, nibabel and tifffile each have their own
-        return f"not readable: {str(error).strip().splitlines()[-1]}"
-    if reference.shape != prediction.shape or not np.allclose(properties["spacing"], predicted_properties["spacing"], rtol=1e-3):
-        return (
-            f"geometry differs: reference {reference.shape[1:]} of {np.round(properties['spacing'], 3).tolist()} mm, "
-            f"prediction {prediction.shape[1:]} of {np.round(predicted_properties['spacing'], 3).tolist()} mm"
-        )
-    for name, values, known in (("reference", reference, annotation), ("prediction", prediction, predicted)):
-        undeclared = [value for value in np.unique(values).tolist() if value != int(value) or not 0 <= value < known.num_values]
-        if undeclared:
-            return f"{name} holds values that its dataset.json does not declare: {undeclared[:5]}"
-    reference, prediction = reference[0].astype(np.int32), prediction[0].astype(np.int32)
-    scores = {}
-    for column in scored_columns(annotation, source):
-        masks = class_masks(reference, prediction, column, annotation, source, predicted)
-        scores[annotation.column_names[column]] = {
-            **overlap_metrics(masks),
-            **surface_metrics(masks, properties["spacing"], tolerance_mm),
-        }
-    return CaseScores(case, annotation.sources[source].name, reference_file, prediction_file, scores)
+def _listed(cases: list[str]) -> str:
+    return ", ".join(cases[:10]) + (f" and {len(cases) - 10} more" if len(cases) > 10 else "")
 
 
-def _find_dataset_json(references: Path, predictions: Path, given: str | Path | None) -> dict[str, Any]:
-    if given is not None:
-        return _read_json(_given_dataset_json(str(given)))
-    for folder in (references, references.parent, predictions):
-        if (folder / "dataset.json").is_file():
-            return _read_json(folder / "dataset.json")
-    raise UserError(f"{references}: no dataset.json in it, above it or in {predictions}; name one by --dataset")
+def _reader(reference: Labels, example: Path) -> BaseReaderWriter:
+    """nnU-Net's reader for the files; it tries to open one of them."""
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(RuntimeError):
+        return determine_reader_writer_from_dataset_json(dict(reference.dataset_json), str(example), verbose=False)()
+    raise UserError(
+        f"{example}: nnU-Net has no reader for {reference.dataset_json['file_ending']} that opens it; is the file damaged?"
+    )
 
 
-def _given_dataset_json(given: str) -> Path:
-    """A dataset.json by its path, its folder, or a dataset's id or name in nnUNet_raw."""
-    for path in (Path(given), Path(given) / "dataset.json"):
-        if path.is_file():
-            return path
-    from nnunetv2.paths import nnUNet_raw
-    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-
-    try:
-        name = maybe_convert_to_dataset_name(int(given) if given.isdigit() else given)
-        path = Path(str(nnUNet_raw)) / name / "dataset.json"
-    except (RuntimeError, TypeError) as error:
-        raise UserError(f"--dataset {given}: {str(error).splitlines()[0]}") from error
-    if not path.is_file():
-        raise UserError(f"--dataset {given}: no {path}")
-    return path
+# ---- writing ---------------------------------------------------------------------------------------------------------
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error})") from error
+def _write(results: Results, labels: Mapping[str, Any], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_summary(summary_of(results, labels), str(folder / SUMMARY_FILE))
+    for name, text in ((CSV_FILE, csv_text(results)), (TEXT_FILE, text_table(results))):
+        beside = folder / f"{name}.tmp"
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, folder / name)

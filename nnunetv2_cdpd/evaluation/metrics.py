@@ -1,113 +1,166 @@
-"""Metrics of one case: per annotated class and union, overlap in voxels and surfaces in mm.
+"""Metrics: how well the predicted label map of one case agrees with its reference, class by class.
 
-A reference voxel may be ambiguous for a class (a merged label, a nested class with several possible parents, and the same
-on the side of the prediction). An ambiguous voxel gets the other side's answer, so that it is neither hit nor miss; where
-both are ambiguous it counts as not there. Voxels of nnU-Net's ignore label count nowhere.
+Overlap metrics have nnU-Net's names and its rule for empty masks. The surface metrics are MONAI's: it is maintained,
+runs with numpy 1 and 2, respects anisotropic spacing, and its surface Dice agrees with DeepMind's surface-distance to
+single precision. That original was last released in 2024 and fails with numpy 1.24 to 1.26, with numpy 2 on an empty
+mask, and with SciPy 2; MedPy has no surface Dice.
 
-Surface metrics are MONAI's, a library that is well kept, knows spacing, and computes surface Dice on sub-voxel surfaces as
-its authors do (Nikolov et al., arXiv 1809.04430).
+Metrics of a class:
+    Dice, IoU       nan if reference and prediction are empty; 0 if one of them is
+    HD95_mm         in mm, the larger of the two directed 95th percentiles of the distances between border voxels;
+                    nan if both are empty, inf if one is
+    SurfaceDice     share of both surfaces that lies within a tolerance of the other, 0 to 1;
+                    nan if both are empty, 0 if one is
+    TP FP FN TN n_ref n_pred    voxels
+
+A voxel whose reference may or may not be of the class (a kidney of unknown side, a kidney tumor for the right kidney)
+takes the prediction's answer, a predicted voxel of that kind takes the reference's, and where both are unknown the voxel
+is negative. Voxels of the ignore label count nowhere; the surface metrics see the same on both sides there.
 """
 
-from dataclasses import dataclass
+import math
 from typing import Sequence
 
 import numpy as np
+from scipy import ndimage
 
 from nnunetv2_cdpd.annotation import POSITIVE, UNSUPERVISED, Annotation
-from nnunetv2_cdpd.classes import name_key
+from nnunetv2_cdpd.evaluation.matching import prediction_states
+
+DEFAULT_TOLERANCE_MM = 3.0  # two voxels of the usual 1.5 mm; what TotalSegmentator's evaluation uses
+COUNTS = ("TP", "FP", "FN", "TN", "n_ref", "n_pred")
+OVERLAP_METRICS = ("Dice", "IoU", *COUNTS)
+SURFACE_METRICS = ("HD95_mm", "SurfaceDice")
+METRICS = ("Dice", "IoU", *SURFACE_METRICS, *COUNTS)
 
 
-@dataclass(frozen=True)
-class Masks:
-    """Reference and prediction of one class or union, bool (X, Y, Z), and which voxels count."""
-
-    reference: np.ndarray
-    prediction: np.ndarray
-    counted: np.ndarray
-
-
-def class_masks(
-    reference: np.ndarray, prediction: np.ndarray, column: int, annotation: Annotation, source_index: int, predicted: Annotation
-) -> Masks:
-    """Masks of one column (class or union) of a case.
+def case_metrics(
+    reference_map: np.ndarray,
+    prediction_map: np.ndarray,
+    spacing: Sequence[float],
+    *,
+    reference: Annotation,
+    source: int,
+    prediction: Annotation,
+    tolerance_mm: float | None = DEFAULT_TOLERANCE_MM,
+) -> dict[str, dict[str, float]]:
+    """Score one case on the classes and unions that its source can be scored on and the prediction's labels hold.
 
     Args:
-        reference: Label map of stored values (X, Y, Z).
-        prediction: Predicted label map, of the same shape.
-        column: Index into `annotation.column_names`.
-        annotation: Of the reference's dataset.
-        source_index: Of the case.
-        predicted: Of the prediction's dataset; classes are matched by name, stored values may differ.
+        reference_map: (X, Y, Z) stored values of the reference's dataset.
+        prediction_map: (X, Y, Z) stored values of the prediction's labels.
+        spacing: Voxel size in mm, array order.
+        source: Index into the reference's sources.
+        tolerance_mm: Of the surface Dice; None: no surface metrics.
+
+    Returns:
+        Class or union -> metric -> value. See the head of this file for the metrics.
     """
-    names = _column_classes(annotation, column)
-    known = {name_key(name): name for name in predicted.classes}
-    wanted = frozenset(known[name_key(name)] for name in names if name_key(name) in known)
-    reference_states = annotation.tables[source_index][:, column][reference]
-    prediction_states = np.array([predicted.membership(value, wanted) for value in range(predicted.num_values)])[prediction]
+    num_values = reference.num_values, prediction.num_values
+    # Both maps in one, so that each class is a look-up in a small table: code = reference value * P + predicted value.
+    code = reference_map.astype(np.uint16 if num_values[0] * num_values[1] < 2**16 else np.int32)
+    code *= num_values[1]
+    code += prediction_map.astype(code.dtype)
+    counts = _count(code, num_values)
+    if reference.ignore_value is not None:
+        counts[reference.ignore_value] = 0
+    predicted_states = prediction_states(reference, prediction)
+    tables = {
+        name: _both_masks(reference.tables[source][:, column], predicted_states[name])
+        for column, name in enumerate(reference.column_names)
+        if reference.scored[source, column] and name in predicted_states
+    }
+    scores = {name: overlap_metrics(counts, *table) for name, table in tables.items()}
+    if tolerance_mm is not None:
+        _add_surface_metrics(scores, tables, code, num_values, spacing, tolerance_mm)
+    return scores
 
-    counted = reference != annotation.ignore_value if annotation.ignore_value is not None else np.ones(reference.shape, bool)
-    certain_prediction = prediction_states == POSITIVE
-    reference_mask = (reference_states == POSITIVE) | ((reference_states == UNSUPERVISED) & certain_prediction)
-    prediction_mask = certain_prediction | ((prediction_states == UNSUPERVISED) & reference_mask)
-    return Masks(reference_mask & counted, prediction_mask & counted, counted)
 
+def overlap_metrics(counts: np.ndarray, in_reference: np.ndarray, in_prediction: np.ndarray) -> dict[str, float]:
+    """Overlap metrics of one class.
 
-def overlap_metrics(masks: Masks) -> dict[str, float]:
-    """nnU-Net's metrics with its names and rules: Dice and IoU are nan where neither side has a voxel, 0 where one has none."""
-    tp = int((masks.reference & masks.prediction).sum())
-    fp = int((masks.prediction & ~masks.reference).sum())
-    fn = int((masks.reference & ~masks.prediction).sum())
-    counted = int(masks.counted.sum())
-    empty = tp + fp + fn == 0
+    Args:
+        counts: (V, P) voxels with a reference value and a predicted value.
+        in_reference: Bool (V, P), whether a voxel with these values is of the class in the reference.
+        in_prediction: Bool (V, P), the same in the prediction.
+    """
+    tp = int(counts[in_reference & in_prediction].sum())
+    fp = int(counts[~in_reference & in_prediction].sum())
+    fn = int(counts[in_reference & ~in_prediction].sum())
+    tn = int(counts[~in_reference & ~in_prediction].sum())
+    union = tp + fp + fn
     return {
-        "Dice": float("nan") if empty else 2 * tp / (2 * tp + fp + fn),
-        "IoU": float("nan") if empty else tp / (tp + fp + fn),
-        "FP": fp,
+        "Dice": 2 * tp / (tp + union) if union else math.nan,
+        "IoU": tp / union if union else math.nan,
         "TP": tp,
+        "FP": fp,
         "FN": fn,
-        "TN": counted - tp - fp - fn,
-        "n_pred": fp + tp,
-        "n_ref": fn + tp,
+        "TN": tn,
+        "n_ref": tp + fn,
+        "n_pred": tp + fp,
     }
 
 
-def surface_metrics(masks: Masks, spacing_mm: Sequence[float], tolerance_mm: float) -> dict[str, float]:
-    """HD95 and surface Dice.
+def surface_metrics(
+    reference_mask: np.ndarray, prediction_mask: np.ndarray, spacing: Sequence[float], tolerance_mm: float
+) -> dict[str, float]:
+    """HD95 in mm and surface Dice of two masks, neither of them empty.
 
     Args:
-        spacing_mm: Voxel size in the order of the array's axes.
-        tolerance_mm: Surfaces closer than this agree.
-
-    Returns:
-        "HD95": symmetric 95th percentile of the surface distances in mm; "SurfaceDice": share of both surfaces within the
-        tolerance. Both nan where neither side has a voxel; inf and 0 where one side has none.
+        reference_mask: Bool, 2 or 3 axes; the outside of the array is background.
+        spacing: Voxel size in mm, array order.
     """
-    if not masks.reference.any() and not masks.prediction.any():
-        return {"HD95": float("nan"), "SurfaceDice": float("nan")}
-    if not masks.reference.any() or not masks.prediction.any():
-        return {"HD95": float("inf"), "SurfaceDice": 0.0}
-    import torch  # seconds to import, as is MONAI
+    # Imported here: it takes seconds, and the final validation of a training scores without surfaces.
+    import torch
     from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
-    box = _bounding_box(masks.reference | masks.prediction)
-    # one voxel of margin, so that no surface lies on the border of the crop
-    pair = [torch.from_numpy(np.pad(mask[box], 1))[None, None] for mask in (masks.prediction, masks.reference)]
-    spacing = [float(length) for length in spacing_mm]
-    hd95 = compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=spacing)
-    dice = compute_surface_dice(*pair, [tolerance_mm], include_background=True, spacing=spacing, use_subvoxels=True)
-    return {"HD95": float(hd95), "SurfaceDice": float(dice)}
+    both = [torch.from_numpy(np.ascontiguousarray(mask))[None, None].float() for mask in (prediction_mask, reference_mask)]
+    options = {"include_background": True, "spacing": [float(size) for size in spacing]}
+    hd95 = compute_hausdorff_distance(*both, percentile=95, **options)
+    surface_dice = compute_surface_dice(*both, class_thresholds=[tolerance_mm], use_subvoxels=True, **options)
+    # MONAI computes in single precision; further digits are noise
+    return {"HD95_mm": round(hd95.item(), 5), "SurfaceDice": round(surface_dice.item(), 5)}
 
 
-def scored_columns(annotation: Annotation, source_index: int) -> list[int]:
-    """Columns that a case of this source is scored on."""
-    return np.flatnonzero(annotation.scored[source_index]).tolist()
+def _count(code: np.ndarray, num_values: tuple[int, int]) -> np.ndarray:
+    """int64 (V, P): voxels of each pair of values; slice by slice, because bincount makes 8 bytes of each voxel."""
+    size = num_values[0] * num_values[1]
+    counts = sum(np.bincount(part.ravel(), minlength=size) for part in code)
+    return counts.reshape(num_values)
 
 
-def _column_classes(annotation: Annotation, column: int) -> frozenset[str]:
-    num_classes = len(annotation.classes)
-    return frozenset({annotation.classes[column]}) if column < num_classes else annotation.unions[column - num_classes]
+def _both_masks(reference_states: np.ndarray, predicted_states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bool (V, P) twice: whether a voxel with these two values is of a class in the reference, and in the prediction."""
+    reference, predicted = reference_states[:, None], predicted_states[None]
+    in_reference = (reference == POSITIVE) | ((reference == UNSUPERVISED) & (predicted == POSITIVE))
+    in_prediction = (predicted == POSITIVE) | ((predicted == UNSUPERVISED) & (reference == POSITIVE))
+    return in_reference, in_prediction
 
 
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    corners = np.argwhere(mask)
-    return tuple(slice(low, high + 1) for low, high in zip(corners.min(0), corners.max(0)))
+def _add_surface_metrics(
+    scores: dict[str, dict[str, float]],
+    tables: dict[str, tuple[np.ndarray, np.ndarray]],
+    code: np.ndarray,
+    num_values: tuple[int, int],
+    spacing: Sequence[float],
+    tolerance_mm: float,
+) -> None:
+    # nnU-Net stores an image as a volume of one slice, whose thickness means nothing: score it in its plane
+    axes = [axis for axis, length in enumerate(code.shape) if length > 1]
+    if len(axes) == 2:
+        code, spacing = code.squeeze(), [spacing[axis] for axis in axes]
+    boxes = ndimage.find_objects(code + 1, max_label=num_values[0] * num_values[1])  # of each pair of values
+    for name, (in_reference, in_prediction) in tables.items():
+        score = scores[name]
+        if not score["n_ref"] or not score["n_pred"]:
+            nothing = not score["n_ref"] and not score["n_pred"]
+            score.update(HD95_mm=math.nan if nothing else math.inf, SurfaceDice=math.nan if nothing else 0.0)
+            continue
+        flat = in_reference.ravel(), in_prediction.ravel()
+        part = code[_around([boxes[pair] for pair in np.flatnonzero(flat[0] | flat[1]) if boxes[pair]])]
+        score.update(surface_metrics(flat[0][part], flat[1][part], spacing, tolerance_mm))
+
+
+def _around(boxes: Sequence[tuple[slice, ...]]) -> tuple[slice, ...]:
+    """The smallest box that holds all of these."""
+    return tuple(slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in zip(*boxes))

@@ -1,18 +1,27 @@
-"""nnU-Net's evaluation of a folder, counting only annotated classes: in place of the host's after training."""
+"""nnU-Net's format of results (summary.json), and its function for the final validation with partial annotation.
 
-import multiprocessing
-from functools import partial
-from typing import Any, Hashable, Sequence
+nnU-Net names a class by its stored value or its region, a tuple of values, as `labels` of dataset.json gives it. A union
+is named by the tuple of its values. A case that is not scored on a class holds nan for it, so that nnU-Net's own
+readers find every class in every case.
+"""
+
+import math
+import os
+from dataclasses import replace
+from typing import Any, Mapping, Sequence
 
 import numpy as np
-from batchgenerators.utilities.file_and_folder_operations import isfile, join, subfiles
 from nnunetv2.configuration import default_num_processes
-from nnunetv2.evaluation.evaluate_predictions import save_summary_json
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
-from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 
-from nnunetv2_cdpd.annotation import Annotation
-from nnunetv2_cdpd.evaluation.metrics import class_masks, overlap_metrics, scored_columns
+from nnunetv2_cdpd.annotation import POSITIVE, Annotation
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.evaluation.case import CaseJob, score_case
+from nnunetv2_cdpd.evaluation.metrics import METRICS, OVERLAP_METRICS
+from nnunetv2_cdpd.evaluation.results import CaseScores, Results, mean_of_finite
+from nnunetv2_cdpd.merge.processes import run_jobs
+
+Region = int | tuple[int, ...]
 
 
 def compute_annotated_metrics_on_folder(
@@ -21,71 +30,144 @@ def compute_annotated_metrics_on_folder(
     output_file: str | None,
     image_reader_writer: BaseReaderWriter,
     file_ending: str,
-    regions_or_labels: Sequence[Hashable],
+    regions_or_labels: Sequence[Region],
     ignore_label: int | None = None,
     num_processes: int = default_num_processes,
     chill: bool = True,
     *,
     annotation: Annotation,
 ) -> dict[str, Any]:
-    """nnU-Net's compute_metrics_on_folder with the same arguments and results, restricted by the annotation.
+    """nnU-Net's compute_metrics_on_folder, counting in each case only what its source annotates; no surface metrics.
 
-    A case holds metrics only of the classes that its source annotates; a class without any such case has the mean nan.
-    Unions (merged labels) follow the classes, under the tuple of the stored values that stand for them.
+    Args:
+        output_file: summary.json to write; None: none.
+        regions_or_labels: nnU-Net's, one for each class of the annotation, in its order.
+        ignore_label: Not used; the annotation knows it.
+        chill: False: every reference needs a prediction.
+        annotation: Of the dataset that both folders belong to.
+
+    Returns:
+        nnU-Net's dict: metric_per_case, mean, foreground_mean; a class or union that no case is scored on is nan.
 
     Raises:
-        FileNotFoundError: Not `chill`, and a reference has no prediction.
+        UserError: No prediction, one is missing, or a case could not be scored.
     """
-    predicted_files = subfiles(folder_pred, suffix=file_ending, join=False)
-    missing = [name for name in subfiles(folder_ref, suffix=file_ending, join=False) if not isfile(join(folder_pred, name))]
-    if missing and not chill:
-        raise FileNotFoundError(f"{len(missing)} references without a prediction in {folder_pred}, first: {missing[0]}")
-    keys = summary_keys(annotation, regions_or_labels)
-    evaluate = partial(_case_metrics, annotation=annotation, reader=image_reader_writer, keys=keys)
-    jobs = [(join(folder_ref, name), join(folder_pred, name), name[: -len(file_ending)]) for name in predicted_files]
-    with multiprocessing.get_context("spawn").Pool(num_processes) as pool:
-        cases = pool.starmap(evaluate, jobs)
-    result = summary(cases, keys)
+    predicted, references = (_identifiers(folder, file_ending) for folder in (folder_pred, folder_ref))
+    missing = [] if chill else [case for case in references if case not in predicted]
+    if missing or not predicted:
+        raise UserError(f"{folder_pred}: no prediction for {', '.join(missing) or 'any case'}; predict the validation cases")
+    alone = replace(annotation, case_source=None)  # the jobs need not carry the list of cases
+    jobs = [
+        CaseJob(
+            case,
+            os.path.join(folder_ref, case + file_ending),
+            os.path.join(folder_pred, case + file_ending),
+            image_reader_writer,
+            reference=alone,
+            source=annotation.source_index(case),
+            prediction=alone,
+            tolerance_mm=None,
+        )
+        for case in predicted
+    ]
+    scores = {}
+    for job, outcome in run_jobs(score_case, jobs, num_processes):
+        if isinstance(outcome, Exception):
+            raise UserError(f"case {job.identifier!r}: {outcome}") from outcome
+        scores[job.identifier] = CaseScores(
+            job.identifier, annotation.sources[job.source].name, job.reference_file, job.prediction_file, outcome
+        )
+    keys = _keys(annotation, regions_or_labels, annotation.column_names)
+    summary = _summary([scores[case] for case in predicted], annotation, keys, OVERLAP_METRICS)
     if output_file is not None:
-        save_summary_json(result, output_file)
-    return result
+        write_summary(summary, output_file)
+    return summary
 
 
-def summary_keys(annotation: Annotation, regions_or_labels: Sequence[Hashable]) -> list[Hashable]:
-    """nnU-Net's key of every column: a class's label or region, a union's tuple of all values that mean one of its classes."""
-    unions = [tuple(value for value in range(annotation.num_values) if annotation.membership(value, union)) for union in annotation.unions]
-    return [*(tuple(key) if isinstance(key, list) else key for key in regions_or_labels), *unions]
+def summary_of(results: Results, labels: Mapping[str, Any]) -> dict[str, Any]:
+    """nnU-Net's summary of results, and a `cdpd` entry with names, sources and what nnU-Net has no place for.
 
-
-def summary(cases: list[dict], keys: Sequence[Hashable]) -> dict[str, Any]:
-    """nnU-Net's summary of cases; means leave nan out and are nan where nothing is left."""
-    metrics = ("Dice", "IoU", "FP", "TP", "FN", "TN", "n_pred", "n_ref")
-    mean = {key: {m: _nanmean([case["metrics"][key][m] for case in cases if key in case["metrics"]]) for m in metrics} for key in keys}
-    result = {
-        "metric_per_case": cases,
-        "mean": mean,
-        "foreground_mean": {m: _nanmean([mean[key][m] for key in keys]) for m in metrics},
+    Args:
+        labels: Of the reference's dataset.json.
+    """
+    regions = [tuple(labels[name]) if isinstance(labels[name], list) else labels[name] for name in results.reference.classes]
+    keys = _keys(results.reference, regions, results.class_names)
+    return {
+        **_summary(results.cases, results.reference, keys, METRICS),
+        "cdpd": {
+            "version": 1,
+            "tolerance_mm": results.tolerance_mm,
+            "classes": {str(key): name for name, key in keys.items()},
+            "all_sources": _by_name(results, None),
+            "sources": {source: _by_name(results, source) for source in results.source_names},
+            "problems": list(results.problems),
+        },
     }
-    for part in (*cases, result["mean"], result["foreground_mean"]):
-        recursive_fix_for_json_export(part)
-    return result
 
 
-def _case_metrics(
-    reference_file: str, prediction_file: str, case: str, *, annotation: Annotation, reader: BaseReaderWriter, keys: Sequence[Hashable]
+def write_summary(summary: Mapping[str, Any], path: str) -> None:
+    """Write summary.json with nnU-Net's own function, beside and renamed."""
+    # Imported here: it imports torch, which the processes that score cases without surface metrics do not need.
+    from nnunetv2.evaluation.evaluate_predictions import save_summary_json
+
+    beside = f"{path}.tmp"
+    save_summary_json(dict(summary), beside)
+    os.replace(beside, path)
+
+
+def _identifiers(folder: str, file_ending: str) -> list[str]:
+    return sorted(file[: -len(file_ending)] for file in os.listdir(folder) if file.endswith(file_ending))
+
+
+def _keys(annotation: Annotation, regions: Sequence[Region], names: Sequence[str]) -> dict[str, Region]:
+    """nnU-Net's key of each class, and the values of each union among the names."""
+    if len(regions) != len(annotation.classes):
+        raise ValueError(f"{len(regions)} regions or labels for the {len(annotation.classes)} classes {annotation.classes}")
+    keys: dict[str, Region] = dict(zip(annotation.classes, regions))
+    positive = (annotation.tables == POSITIVE).any(0)
+    for column, name in enumerate(annotation.column_names):
+        if name in names and name not in keys:
+            key = tuple(np.flatnonzero(positive[:, column]).tolist())
+            while key in keys.values():  # a class with the same values: say the last one twice, the same set
+                key += key[-1:]
+            keys[name] = key
+    return keys
+
+
+def _summary(
+    cases: Sequence[CaseScores], annotation: Annotation, keys: Mapping[str, Region], metrics: Sequence[str]
 ) -> dict[str, Any]:
-    reference, _ = reader.read_seg(reference_file)
-    prediction, _ = reader.read_seg(prediction_file)
-    reference, prediction = reference.astype(int), prediction.astype(int)
-    source = annotation.source_index(case)
-    metrics = {
-        keys[column]: overlap_metrics(class_masks(reference, prediction, column, annotation, source, annotation))
-        for column in scored_columns(annotation, source)
+    not_scored = dict.fromkeys(metrics, math.nan)
+    means = {
+        name: {metric: mean_of_finite(case.metrics.get(name, not_scored)[metric] for case in cases) for metric in metrics}
+        for name in keys
     }
-    return {"reference_file": reference_file, "prediction_file": prediction_file, "metrics": metrics}
+    return {
+        "metric_per_case": [
+            {
+                "case": case.case,
+                "source": case.source,
+                "reference_file": case.reference_file,
+                "prediction_file": case.prediction_file,
+                "metrics": {key: dict(case.metrics.get(name, not_scored)) for name, key in keys.items()},
+            }
+            for case in cases
+        ],
+        "mean": {key: means[name] for name, key in keys.items()},
+        "foreground_mean": {
+            metric: mean_of_finite(means[name][metric] for name in annotation.classes) for metric in metrics
+        },
+    }
 
 
-def _nanmean(values: Sequence[float]) -> float:
-    values = np.array(values, float)
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if values.size else float("nan")
+def _by_name(results: Results, source: str | None) -> dict[str, Any]:
+    classes = {}
+    for name in results.class_names:
+        summary = results.summary(name, source)
+        counts = {"cases": summary.cases, "present": summary.present, "missed": summary.missed, "spurious": summary.spurious}
+        classes[name] = {**counts, **summary.means} if summary.cases else "not annotated"
+    return {
+        "cases": len(results.cases_of(source)),
+        "classes": classes,
+        "foreground_mean": {metric: results.foreground_mean(metric, source) for metric in METRICS},
+    }

@@ -101,7 +101,9 @@ def raise_problems(problems: Sequence[str], outcome: str) -> None:
         raise UserError("\n  ".join([f"{len(problems)} problem{'s' * (len(problems) > 1)}, {outcome}:", *listed]))
 
 
-def reader_of(inputs: Sequence[InputDataset], dataset_json: Mapping[str, Any], cases: Sequence[MergedCase]) -> type[BaseReaderWriter]:
+def reader_of(
+    inputs: Sequence[InputDataset], dataset_json: Mapping[str, Any], cases: Sequence[MergedCase]
+) -> type[BaseReaderWriter]:
     """nnU-Net's reader/writer class for the merged dataset; it tries to open an image, so one of each dataset is offered."""
     firsts = {case.dataset: case for case in reversed(cases)}
     for _, case in sorted(firsts.items()):

@@ -101,7 +101,8 @@ def read_dataset(given: str | int | Path, raw_folder: Path) -> InputDataset:
         raise UserError(str(error).replace("dataset.json", str(path), 1)) from error
     except (TypeError, ValueError) as error:
         raise UserError(f'{path}: `channel_names` numbers the channels, like {{"0": "CT"}}') from error
-    cases, problems = _listed_cases(folder, dataset_json) if "dataset" in dataset_json else _cases_in_folders(folder, dataset_json)
+    find_cases = _listed_cases if "dataset" in dataset_json else _cases_in_folders
+    cases, problems = find_cases(folder, dataset_json)
     if not cases:
         problems.append("holds no case; fill it or take it out")
     return InputDataset(str(given), folder, dataset_json, annotation, tuple(cases), tuple(problems))

@@ -30,7 +30,9 @@ def output_folder(raw_folder: Path, dataset_id: int, name: str) -> Path:
 
 
 def check_folders(folders: Sequence[Path], output: Path) -> None:
-    """Raise UserError if a folder is an input twice, or input and output."""
+    """Raise UserError if there is no input, one is given twice, or is the output too."""
+    if not folders:
+        raise UserError(f"{output}: nothing to merge; give at least one dataset")
     twice = sorted({str(folder) for folder in folders if folders.count(folder) > 1})
     if twice:
         raise UserError(f"{', '.join(twice)}: given twice; give each dataset once")

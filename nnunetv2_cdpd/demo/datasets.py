@@ -1,0 +1,124 @@
+"""The demo's datasets: three sources that label different structures of phantoms, and a fully labelled test set."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Mapping, Sequence
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunetv2_cdpd.demo.phantom import ORGANS, Patient, Scanner, make_patient
+
+
+@dataclass(frozen=True)
+class DemoSource:
+    """A partially labelled source.
+
+    labels: Label name -> structures that the label covers; several structures are one merged label.
+    """
+
+    dataset_id: int
+    name: str
+    scanner: Scanner
+    labels: Mapping[str, Sequence[str]]
+
+    @property
+    def folder_name(self) -> str:
+        return f"Dataset{self.dataset_id}_{self.name}"
+
+
+DEMO_SOURCES = (
+    DemoSource(
+        951,
+        "LiverCentre",
+        Scanner(contrast=(0.95, 1.1), blur_mm=2.0, noise_hu=14, spacing_mm=((3.4, 4.2), (4.5, 5.5))),
+        {"liver": ["liver"], "liver_tumor": ["liver_tumor"], "spleen": ["spleen"], "stomach": ["stomach"]},
+    ),
+    DemoSource(
+        952,
+        "KidneyCentre",
+        Scanner(contrast=(1.1, 1.3), blur_mm=3.0, noise_hu=9, spacing_mm=((3.8, 4.8), (5.0, 6.5))),
+        {"kidney": ["right_kidney", "left_kidney"], "kidney_tumor": ["kidney_tumor"], "bladder": ["bladder"]},
+    ),
+    DemoSource(
+        953,
+        "VesselCentre",
+        Scanner(contrast=(0.8, 0.95), blur_mm=1.5, noise_hu=20, spacing_mm=((3.0, 3.8), (4.0, 5.0))),
+        {name: [name] for name in ("right_kidney", "left_kidney", "liver", "aorta", "bladder")},
+    ),
+)
+MERGED_ID, MERGED_NAME = 960, "Demo"
+MERGE_SPEC = """\
+# what the sources' label names do not say by themselves
+merged_labels:
+  kidney: [right_kidney, left_kidney]
+nested:
+  liver_tumor: liver
+  kidney_tumor: [right_kidney, left_kidney]
+"""
+TEST_SEED, TRAINING_SEED = 10_000, 0
+
+
+def write_raw_dataset(source: DemoSource, raw: Path, num_cases: int) -> None:
+    """Write one source as an nnU-Net raw dataset; what it does not label is 0 in its label maps."""
+    folder = raw / source.folder_name
+    (folder / "imagesTr").mkdir(parents=True, exist_ok=True)
+    (folder / "labelsTr").mkdir(exist_ok=True)
+    for index in range(num_cases):
+        patient = make_patient(source.scanner, seed=TRAINING_SEED + 100 * source.dataset_id + index)
+        label = np.zeros(patient.hu.shape, np.uint8)
+        for value, structures in enumerate(source.labels.values(), start=1):
+            for structure in structures:
+                if structure in patient.masks:
+                    label[patient.masks[structure]] = value
+        case = f"{source.name}_{index:03d}"
+        _write(patient, patient.hu, folder / "imagesTr" / f"{case}_0000.nii.gz")
+        _write(patient, label, folder / "labelsTr" / f"{case}.nii.gz")
+    labels = {"background": 0, **{name: value for value, name in enumerate(source.labels, start=1)}}
+    _write_json(folder / "dataset.json", labels, numTraining=num_cases)
+
+
+def write_test_set(folder: Path, cases_per_scanner: int) -> dict[str, str]:
+    """Write fully labelled phantoms that no source holds, in the look of every source.
+
+    Returns:
+        Case identifier -> name of the source whose scanner made it.
+    """
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    values = {organ.name: value for value, organ in enumerate(ORGANS, start=1)}
+    looks = {}
+    for index in range(cases_per_scanner * len(DEMO_SOURCES)):
+        source = DEMO_SOURCES[index % len(DEMO_SOURCES)]
+        patient = make_patient(source.scanner, seed=TEST_SEED + index, tumor_probability=1.0)
+        label = np.zeros(patient.hu.shape, np.uint8)
+        for name, mask in patient.masks.items():
+            label[mask] = values[name]
+        case = f"unseen_{index:02d}"
+        looks[case] = source.name
+        _write(patient, patient.hu, folder / "images" / f"{case}_0000.nii.gz")
+        _write(patient, label, folder / "labels" / f"{case}.nii.gz")
+    regions = {"background": 0, **values, "liver": [values["liver"], values["liver_tumor"]]}
+    kidneys = ["right_kidney", "left_kidney"]
+    block = {
+        "version": 1,
+        "sources": {"phantom": {"annotated_classes": list(values)}},
+        "possible_parents": {"kidney_tumor": kidneys},
+        "case_source": {case: "phantom" for case in looks},
+    }
+    _write_json(folder / "labels" / "dataset.json", regions, numTraining=0, regions_class_order=list(values.values()), cdpd=block)
+    return looks
+
+
+def _write(patient: Patient, array: np.ndarray, path: Path) -> None:
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(patient.spacing)
+    image.SetOrigin(patient.origin)
+    image.SetDirection(patient.direction)
+    sitk.WriteImage(image, str(path))
+
+
+def _write_json(path: Path, labels: dict, **more: object) -> None:
+    document = {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz", **more}
+    path.write_text(json.dumps(document, indent=2))

@@ -1,0 +1,53 @@
+"""Matching: what each stored value of a prediction says about the classes of a reference, matched by name."""
+
+import numpy as np
+
+from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, Annotation
+from nnunetv2_cdpd.classes import name_key
+
+
+def prediction_states(reference: Annotation, prediction: Annotation) -> dict[str, np.ndarray]:
+    """State of each stored value of a prediction, for the classes and unions of a reference.
+
+    Stored values may differ between the two; names decide. A nested class counts for its certain parents; one with
+    several possible parents is certain for their union only.
+
+    Returns:
+        Column name of the reference -> uint8 (V,) of POSITIVE, NEGATIVE, or UNSUPERVISED: may be of the class. A class
+        that the prediction's labels do not hold is missing, and so is a union of which one class is missing.
+    """
+    possibilities = [
+        [] if value == prediction.ignore_value else prediction._alternatives(value) for value in range(prediction.num_values)
+    ]
+    states = {}
+    for name, members in _columns(reference).items():
+        wanted = _classes_named(prediction, name, members)
+        if wanted:
+            states[name] = np.array([_state(alternatives, wanted) for alternatives in possibilities], np.uint8)
+    return states
+
+
+def _columns(annotation: Annotation) -> dict[str, frozenset[str]]:
+    """Classes and unions by column name, with the classes that each is made of."""
+    members = [frozenset([name]) for name in annotation.classes] + list(annotation.unions)
+    return dict(zip(annotation.column_names, members))
+
+
+def _classes_named(prediction: Annotation, name: str, members: frozenset[str]) -> frozenset[str]:
+    """The prediction's classes that make up a column of the reference; empty if it does not hold all of them."""
+    own = {name_key(known): known for known in prediction.classes}
+    found = frozenset(own[name_key(member)] for member in members if name_key(member) in own)
+    if len(found) == len(members):
+        return found
+    # Left and right kidney on one side, `kidney` on the other: the same thing under the merged label's name.
+    if name_key(name) in own:
+        return frozenset([own[name_key(name)]])
+    merged = {name_key(label.name): frozenset(label.classes) for label in prediction.merged_labels}
+    return merged.get(name_key(name), frozenset())
+
+
+def _state(alternatives: list[frozenset[str]], wanted: frozenset[str]) -> int:
+    belongs = [not wanted.isdisjoint(alternative) for alternative in alternatives]
+    if not any(belongs):
+        return NEGATIVE
+    return POSITIVE if all(belongs) else UNSUPERVISED

@@ -1,0 +1,169 @@
+"""The `cdpd` command itself: help, mistakes, interruption, arguments handed on to nnU-Net."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from nnunetv2_cdpd import __version__
+from nnunetv2_cdpd.cli import main as cli
+from nnunetv2_cdpd.errors import UserError
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """A function that makes `cdpd test` run another function."""
+
+    def register(run, **flags):
+        module = SimpleNamespace(DESCRIPTION="A test.", add_arguments=lambda parser: parser.add_argument("--x"), run=run)
+        monkeypatch.setitem(sys.modules, "cdpd_test_command", module)
+        monkeypatch.setitem(cli.COMMANDS, "test", cli.Command("cdpd_test_command", "a test", **flags))
+
+    return register
+
+
+def raising(error):
+    def run(args):
+        raise error
+
+    return run
+
+
+def test_help_lists_every_command_and_imports_neither_torch_nor_nnunet():
+    script = (
+        "import sys\n"
+        "from nnunetv2_cdpd.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "print(sorted({'torch', 'numpy', 'nnunetv2', 'timm', 'open_clip'} & set(sys.modules)))"
+    )
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert output.splitlines()[-1] == "[]"
+    for name, command in cli.COMMANDS.items():
+        assert f"  {name} " in output and command.help in output
+
+
+def test_no_arguments_print_the_help(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([])
+    assert stop.value.code == 0
+    assert "commands:" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"nnunetv2-cdpd {__version__}\n"
+
+
+@pytest.mark.parametrize("name", ["link", "doctor", "plan"])
+def test_a_command_explains_itself(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([name, "--help"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: cdpd {name}")
+
+
+def test_user_error_is_one_line_on_stderr(command, capsys):
+    command(raising(UserError("folder/file.json: wrong; do this")))
+    assert cli.main(["test"]) == 1
+    assert capsys.readouterr() == ("", "cdpd: error: folder/file.json: wrong; do this\n")
+
+
+def test_user_error_shows_its_traceback_on_request(command, monkeypatch):
+    monkeypatch.setenv("CDPD_DEBUG", "1")
+    command(raising(UserError("wrong")))
+    with pytest.raises(UserError, match="wrong"):
+        cli.main(["test"])
+
+
+def test_other_errors_are_not_hidden(command):
+    command(raising(RuntimeError("a mistake of ours")))
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        cli.main(["test"])
+
+
+def test_interruption_is_one_line_and_exit_code_130(command, capsys):
+    command(raising(KeyboardInterrupt()))
+    assert cli.main(["test"]) == 130
+    assert capsys.readouterr().err == "cdpd: interrupted\n"
+
+
+def test_output_into_a_closed_pipe_ends_quietly():
+    script = "import sys; from nnunetv2_cdpd.cli.main import main; sys.exit(main(['link', '--path']))"
+    process = subprocess.Popen([sys.executable, "-uc", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("evalute", "did you mean `cdpd evaluate`"), ("xyz", "choose from link, doctor")]
+)
+def test_unknown_command_names_the_valid_ones(name, hint, capsys):
+    assert cli.main([name]) == 1
+    assert f"unknown command {name!r}; {hint}" in capsys.readouterr().err
+
+
+def test_exit_code_of_a_command_is_handed_on(command):
+    command(lambda args: 3)
+    assert cli.main(["test"]) == 3
+    command(lambda args: None)
+    assert cli.main(["test"]) == 0
+
+
+def test_unknown_argument_is_refused(command, capsys):
+    command(lambda args: 0)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["test", "--y"])
+    assert stop.value.code == 2
+    assert "unrecognized arguments: --y" in capsys.readouterr().err
+
+
+def test_commands_that_lead_on_to_nnunet_link_first(command, monkeypatch):
+    calls = []
+    monkeypatch.setattr(cli, "ensure_linked", lambda: calls.append("link"))
+    command(lambda args: calls.append("run"), links=True)
+    cli.main(["test"])
+    assert calls == ["link", "run"]
+    command(lambda args: calls.append("run"))
+    cli.main(["test"])
+    assert calls == ["link", "run", "run"]
+    assert {name for name, row in cli.COMMANDS.items() if row.links and name != "test"} == {"merge", "demo"}
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """What nnU-Net's own entry for planning gets, and which planner class its look-up gives it."""
+    from nnunetv2.experiment_planning import plan_and_preprocess_api
+
+    calls = []
+
+    def plan_experiments(dataset_ids, planner_name, *rest):
+        folder = plan_and_preprocess_api.nnunetv2.__path__[0] + "/experiment_planning"
+        look_up = plan_and_preprocess_api.recursive_find_python_class
+        planner = look_up(folder, planner_name, current_module="nnunetv2.experiment_planning")
+        calls.append((dataset_ids, planner_name, planner.__name__, rest[0]))
+
+    monkeypatch.setattr("nnunetv2.experiment_planning.plan_and_preprocess_entrypoints.plan_experiments", plan_experiments)
+    return calls
+
+
+def test_plan_hands_arguments_on_and_finds_our_planner(planned, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["before"])
+    assert cli.main(["plan", "-d", "400", "7", "-gpu_memory_target", "24"]) == 0
+    assert planned == [([400, 7], "nnUNetPlannerCDPD", "nnUNetPlannerCDPD", 24.0)]
+    assert sys.argv == ["before"]
+
+
+@pytest.mark.parametrize("arguments", [["-pl", "nnUNetPlannerCDPDSmall"], ["-pl=nnUNetPlannerCDPDSmall"]])
+def test_plan_takes_a_variant_of_our_planner(planned, arguments):
+    cli.main(["plan", "-d", "400", *arguments])
+    assert planned[0][1:3] == ("nnUNetPlannerCDPDSmall", "nnUNetPlannerCDPDSmall")
+
+
+def test_plan_still_finds_the_planners_of_nnunet(planned):
+    cli.main(["plan", "-d", "400", "-pl", "ResEncUNetPlanner"])
+    assert planned[0][1:3] == ("ResEncUNetPlanner", "ResEncUNetPlanner")
