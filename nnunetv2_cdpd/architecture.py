@@ -20,7 +20,6 @@ UNET_CLASS_NAMES = (
     "dynamic_network_architectures.architectures.unet.PlainConvUNet",
     "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet",
 )
-LEARNED = "learned"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,10 @@ matter when a training starts; a trained model carries its weights and reads nei
 import os
 
 VISION_WEIGHTS = "CDPD_VISION_WEIGHTS"  # file of ViT weights, or "random"; unset: the cache, then a download
+RANDOM = "random"  # explicit choice: the vision encoder is not pretrained
 TEXT_WEIGHTS = "CDPD_TEXT_WEIGHTS"  # file of CLIP weights or of ready embeddings, or "learned"; unset: the cache, then a download
+
+LEARNED = "learned"  # explicit choice: text embeddings are learned with the network, from no text
 
 
 def vision_weights_choice() -> str | None:

@@ -97,7 +97,7 @@ def test_overlap_counts_and_identical_masks():
     assert liver["Dice"] == pytest.approx(6 / 10) and liver["IoU"] == pytest.approx(3 / 7)
     same = score(reference, reference)["liver"]
     assert (same["Dice"], same["IoU"], same["HD95_mm"], same["SurfaceDice"]) == (1, 1, 0, 1)
-    assert list(same) and set(same) == set(METRICS)
+    assert set(same) == set(METRICS)
 
 
 def test_empty_masks_follow_the_documented_rules():

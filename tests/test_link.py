@@ -183,8 +183,9 @@ def test_nnunetv2_of_another_layout_is_refused(skeleton):
         link.link()
 
 
-def test_left_over_folder_is_not_taken_for_nnunetv2(skeleton):
+def test_left_over_folder_is_not_taken_for_nnunetv2(skeleton, monkeypatch):
     (skeleton / "__init__.py").unlink()
+    monkeypatch.setattr(sys, "path", [str(skeleton.parent)])  # a complete nnunetv2 further on would win
     with pytest.raises(UserError, match="holds no nnU-Net, only files that one left behind"):
         link.link()
 

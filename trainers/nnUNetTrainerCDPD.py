@@ -28,14 +28,14 @@ from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunetv2_cdpd.annotation import Annotation, with_sigmoid_heads
-from nnunetv2_cdpd.architecture import LEARNED, NetworkSettings, plans_with_cdpd, plans_with_recorded_network
+from nnunetv2_cdpd.architecture import NetworkSettings, plans_with_cdpd, plans_with_recorded_network
 from nnunetv2_cdpd.classes import lateral_pairs
 from nnunetv2_cdpd.host import substituted
 from nnunetv2_cdpd.loss import PartialLabelLoss
 from nnunetv2_cdpd.network.vision_weights import load_vision_weights
 from nnunetv2_cdpd.online_metrics import counts_per_source
 from nnunetv2_cdpd.sampling import AnnotatedCases, SourceBalancedDataLoader
-from nnunetv2_cdpd.settings import text_weights_choice, vision_weights_choice
+from nnunetv2_cdpd.settings import LEARNED, text_weights_choice, vision_weights_choice
 from nnunetv2_cdpd.text.embeddings import load_or_embed
 
 

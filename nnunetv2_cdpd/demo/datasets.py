@@ -8,6 +8,7 @@ from typing import Mapping, Sequence
 import numpy as np
 import SimpleITK as sitk
 
+from nnunetv2_cdpd.annotation import CDPD_VERSION
 from nnunetv2_cdpd.demo.phantom import ORGANS, Patient, Scanner, make_patient
 
 
@@ -79,11 +80,11 @@ def write_raw_dataset(source: DemoSource, raw: Path, num_cases: int) -> None:
     _write_json(folder / "dataset.json", labels, numTraining=num_cases)
 
 
-def write_test_set(folder: Path, cases_per_scanner: int) -> dict[str, str]:
+def write_test_set(folder: Path, cases_per_scanner: int) -> None:
     """Write fully labelled phantoms that no source holds, in the look of every source.
 
-    Returns:
-        Case identifier -> name of the source whose scanner made it.
+    Its dataset.json names the source whose scanner made a case as the case's source, with every class annotated, so that
+    scores per source tell how each look is segmented.
     """
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -99,16 +100,15 @@ def write_test_set(folder: Path, cases_per_scanner: int) -> dict[str, str]:
         looks[case] = source.name
         _write(patient, patient.hu, folder / "images" / f"{case}_0000.nii.gz")
         _write(patient, label, folder / "labels" / f"{case}.nii.gz")
-    regions = {"background": 0, **values, "liver": [values["liver"], values["liver_tumor"]]}
     kidneys = ["right_kidney", "left_kidney"]
+    regions = {"background": 0, **values, "liver": [values["liver"], values["liver_tumor"]]}
     block = {
-        "version": 1,
-        "sources": {"phantom": {"annotated_classes": list(values)}},
+        "version": CDPD_VERSION,
+        "sources": {source.name: {"annotated_classes": list(values)} for source in DEMO_SOURCES},
         "possible_parents": {"kidney_tumor": kidneys},
-        "case_source": {case: "phantom" for case in looks},
+        "case_source": looks,
     }
     _write_json(folder / "labels" / "dataset.json", regions, numTraining=0, regions_class_order=list(values.values()), cdpd=block)
-    return looks
 
 
 def _write(patient: Patient, array: np.ndarray, path: Path) -> None:

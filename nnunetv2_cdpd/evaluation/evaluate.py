@@ -59,7 +59,8 @@ def evaluate_folder(
             in the folder above.
         output: Folder for summary.json, metrics.csv and summary.txt; None: `pred_dir`.
         tolerance_mm: Of the surface Dice.
-        num_processes: With 1 everything runs in this process; None: nnU-Net's default, at most one per core.
+        num_processes: With 1 everything runs in this process; None: nnU-Net's default, at most one per core and per
+            4 cases, because a process takes seconds to start.
         allow_missing: Score the cases that are there, although references without a prediction remain.
         fully_annotated: Take every class as annotated in a case that `case_source` of the dataset.json does not list.
         progress: Show a progress bar.
@@ -97,7 +98,7 @@ def evaluate_folder(
         )
         for case in cases
     ]
-    results = _score(jobs, _num_processes(num_processes), progress)
+    results = _score(jobs, _num_processes(num_processes, len(jobs)), progress)
     if results.unknown_classes:
         report(f"note: not scored, because {prediction.path} does not list them: {', '.join(results.unknown_classes)}")
     _write(results, reference.dataset_json["labels"], Path(output) if output else pred_dir)
@@ -135,10 +136,10 @@ def _one_line(error: Exception) -> str:
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
-def _num_processes(given: int | None) -> int:
+def _num_processes(given: int | None, num_cases: int) -> int:
     if given is not None and given < 1:
         raise UserError(f"{given} processes: give at least 1")
-    return given or max(1, min(default_num_processes, os.cpu_count() or 1))
+    return given or max(1, min(default_num_processes, os.cpu_count() or 1, num_cases // 4))
 
 
 # ---- what there is to score ------------------------------------------------------------------------------------------

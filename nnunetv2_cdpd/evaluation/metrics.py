@@ -19,6 +19,7 @@ is negative. Voxels of the ignore label count nowhere; the surface metrics see t
 """
 
 import math
+import warnings
 from typing import Sequence
 
 import numpy as np
@@ -116,8 +117,10 @@ def surface_metrics(
 
     both = [torch.from_numpy(np.ascontiguousarray(mask))[None, None].float() for mask in (prediction_mask, reference_mask)]
     options = {"include_background": True, "spacing": [float(size) for size in spacing]}
-    hd95 = compute_hausdorff_distance(*both, percentile=95, **options)
-    surface_dice = compute_surface_dice(*both, class_thresholds=[tolerance_mm], use_subvoxels=True, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # MONAI warns of an argument that it passes to itself
+        hd95 = compute_hausdorff_distance(*both, percentile=95, **options)
+        surface_dice = compute_surface_dice(*both, class_thresholds=[tolerance_mm], use_subvoxels=True, **options)
     # MONAI computes in single precision; further digits are noise
     return {"HD95_mm": round(hd95.item(), 5), "SurfaceDice": round(surface_dice.item(), 5)}
 

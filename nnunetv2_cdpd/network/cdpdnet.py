@@ -24,8 +24,8 @@ from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.network.task_prompt import TaskPrompt
 from nnunetv2_cdpd.network.text_modulation import PromptEmbeddings, TextModulation
 from nnunetv2_cdpd.network.token_adaptor import TokenAdaptor
+from nnunetv2_cdpd.settings import LEARNED
 
-LEARNED = "learned"  # in place of a text encoder's name: embeddings are learned with the network
 MAX_FUSED_STAGES = 3
 
 

@@ -15,12 +15,11 @@ from torch import Tensor
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.online import hub_reachable
-from nnunetv2_cdpd.settings import VISION_WEIGHTS
+from nnunetv2_cdpd.settings import RANDOM, VISION_WEIGHTS
 
 if TYPE_CHECKING:
     from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 
-RANDOM = "random"
 _FILE_NAMES = ("model.safetensors", "pytorch_model.bin")
 
 

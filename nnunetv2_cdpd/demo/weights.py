@@ -1,0 +1,30 @@
+"""Which weights the demo uses: pretrained ones at hand, else small random and learned ones, said plainly."""
+
+from nnunetv2_cdpd.network.vision_weights import locate_vision_weights
+from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPDSmall
+from nnunetv2_cdpd.settings import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS, text_weights_choice, vision_weights_choice
+from nnunetv2_cdpd.text.embeddings import locate_text_weights
+
+
+def choose_weights() -> tuple[dict[str, str], list[str]]:
+    """Settings to add to the environment, and the choice in words.
+
+    What the user has set stays. Nothing is downloaded: the demo works the same with and without internet.
+    """
+    settings = nnUNetPlannerCDPDSmall.network_settings
+    added, words = {}, []
+    vision = vision_weights_choice() or locate_vision_weights(settings.vision_model)
+    if vision is None:
+        added[VISION_WEIGHTS] = vision = RANDOM
+    if vision == RANDOM:
+        words.append(f"Vision: no pretrained weights at hand; small random weights ({settings.vision_model}), which are frozen.")
+    else:
+        words.append(f"Vision: pretrained {settings.vision_model} from {vision}.")
+    text = text_weights_choice() or locate_text_weights(settings.text_encoder)
+    if text is None:
+        added[TEXT_WEIGHTS] = text = LEARNED
+    if text == LEARNED:
+        words.append("Text: no pretrained weights at hand; text embeddings are learned with the network, from no text.")
+    else:
+        words.append(f"Text: {settings.text_encoder} from {text}.")
+    return added, words

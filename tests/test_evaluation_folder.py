@@ -1,0 +1,313 @@
+"""evaluate_folder, `cdpd evaluate` and the final validation's function on real files, anisotropic and rotated."""
+
+import csv
+import json
+import math
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder, load_summary_json
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+from nnunetv2_cdpd.annotation import Annotation, with_sigmoid_heads
+from nnunetv2_cdpd.cli.main import main
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.evaluation.evaluate import evaluate_folder
+from nnunetv2_cdpd.evaluation.metrics import METRICS
+from nnunetv2_cdpd.evaluation.nnunet import compute_annotated_metrics_on_folder
+
+SHAPE = (4, 7, 9)  # z, y, x
+SPACING = (0.8, 1.25, 3.0)  # x, y, z
+DIRECTION = (0, -1, 0, 1, 0, 0, 0, 0, -1)
+
+# Source A labels liver and spleen, source B both kidneys as one.
+DATASET_JSON = {
+    "channel_names": {"0": "CT"},
+    "file_ending": ".nii.gz",
+    "labels": {"background": 0, "liver": 1, "spleen": 2, "right_kidney": [3, 5], "left_kidney": [4, 5], "colon": 6},
+    "regions_class_order": [1, 2, 3, 4, 6],
+    "cdpd": {
+        "version": 1,
+        "sources": {
+            "A": {"annotated_classes": ["liver", "spleen"]},
+            "B": {"annotated_classes": [], "merged_labels": ["kidney"]},
+            "C": {"annotated_classes": ["colon"]},
+        },
+        "merged_labels": {"kidney": {"value": 5, "classes": ["right_kidney", "left_kidney"]}},
+        "case_source": {"case_1": "A", "case_2": "A", "case_3": "B"},
+    },
+}
+KIDNEY = (3, 4, 5)  # nnU-Net's key of the union
+
+
+def write(path, boxes, spacing=SPACING, shape=SHAPE, dtype=np.uint8):
+    """A label map; boxes: value -> slices (z, y, x)."""
+    array = np.zeros(shape, dtype)
+    for value, box in boxes.items():
+        array[box] = value
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(spacing)
+    image.SetOrigin((-12.5, 30.0, 7.25))
+    image.SetDirection(DIRECTION)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path))
+
+
+def write_json(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+LIVER, SPLEEN = np.s_[1:3, 1:4, 1:5], np.s_[0:2, 5:7, 6:9]
+RIGHT, LEFT = np.s_[2:4, 0:1, 0:2], np.s_[2:4, 0:1, 7:9]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Predictions and references: case_1 perfect, case_2 misses the spleen, case_3 has kidneys of unknown side."""
+    truth, predicted = tmp_path / "Dataset400_X" / "labelsTr", tmp_path / "predicted"
+    write_json(truth.parent / "dataset.json", DATASET_JSON)
+    write(truth / "case_1.nii.gz", {1: LIVER, 2: SPLEEN})
+    write(truth / "case_2.nii.gz", {1: LIVER, 2: SPLEEN})
+    write(truth / "case_3.nii.gz", {5: np.s_[2:4, 0:1, [0, 1, 7, 8]]})
+    everything = {1: LIVER, 2: SPLEEN, 3: RIGHT, 4: LEFT}
+    write(predicted / "case_1.nii.gz", everything)
+    write(predicted / "case_2.nii.gz", {1: LIVER, 3: RIGHT})
+    write(predicted / "case_3.nii.gz", everything)
+    return predicted, truth
+
+
+def evaluate(predicted, truth, **kwargs):
+    return evaluate_folder(predicted, truth, num_processes=1, progress=False, report=kwargs.pop("report", print), **kwargs)
+
+
+def test_the_command_writes_json_csv_and_a_table(folders, capsys):
+    predicted, truth = folders
+    assert main(["evaluate", str(predicted), str(truth), "-np", "1", "--tolerance-mm", "1"]) == 0
+    table = capsys.readouterr().out
+    assert (predicted / "summary.txt").read_text() in table
+    lines = {line.split()[0]: line.split() for line in table.splitlines() if line.strip()}
+    assert "surface Dice at 1 mm" in table and "Source A, 2 cases" in table and "Source B, 1 cases" in table
+    # class cases present Dice HD95 surface-Dice missed spurious
+    assert lines["liver"] == ["liver", "2", "2", "1.000", "0.00", "1.000", "0", "0"]
+    assert lines["spleen"] == ["spleen", "2", "2", "0.500", "0.00", "0.500", "1", "0"]
+    assert lines["kidney"] == ["kidney", "1", "1", "1.000", "0.00", "1.000", "0", "0"]
+    assert "not annotated: right_kidney, left_kidney, colon" in table
+    assert "colon" not in lines
+
+    rows = list(csv.DictReader((predicted / "metrics.csv").open()))
+    assert [(row["case"], row["source"], row["class"]) for row in rows] == [
+        ("case_1", "A", "liver"), ("case_1", "A", "spleen"),
+        ("case_2", "A", "liver"), ("case_2", "A", "spleen"),
+        ("case_3", "B", "kidney"),
+    ]  # fmt: skip
+    assert set(rows[0]) == {"case", "source", "class", *METRICS}
+    assert (float(rows[3]["Dice"]), float(rows[3]["HD95_mm"]), rows[3]["n_ref"]) == (0, math.inf, "12")
+
+    summary = load_summary_json(str(predicted / "summary.json"))
+    assert set(summary["mean"]) == {1, 2, (3, 5), (4, 5), 6, KIDNEY}
+    assert (summary["mean"][1]["Dice"], summary["mean"][2]["Dice"], summary["mean"][KIDNEY]["Dice"]) == (1, 0.5, 1)
+    assert math.isnan(summary["mean"][6]["Dice"])
+    assert summary["foreground_mean"]["Dice"] == pytest.approx(0.75)
+    assert [case["metrics"][2]["Dice"] for case in summary["metric_per_case"]] == pytest.approx([1, 0, math.nan], nan_ok=True)
+    ours = summary["cdpd"]
+    assert ours["tolerance_mm"] == 1 and ours["classes"][str(KIDNEY)] == "kidney" and ours["classes"]["6"] == "colon"
+    assert ours["sources"]["A"]["classes"]["spleen"]["missed"] == 1
+    assert ours["sources"]["A"]["classes"]["colon"] == ours["all_sources"]["classes"]["colon"] == "not annotated"
+    assert not list(predicted.glob("*.tmp"))
+
+
+@pytest.mark.slow  # each process imports MONAI
+def test_several_processes_give_the_same(folders, tmp_path):
+    predicted, truth = folders
+    for number in (1, 2):
+        evaluate_folder(predicted, truth, num_processes=number, output=tmp_path / str(number), progress=False)
+    for name in ("summary.json", "metrics.csv", "summary.txt"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
+def test_the_prediction_s_own_dataset_json_names_its_values(folders):
+    predicted, truth = folders
+    for case in ("case_1", "case_2"):
+        write(predicted / f"{case}.nii.gz", {4: LIVER, 1: SPLEEN})
+    labels = {"background": 0, "Spleen": 1, "Left Kidney": 2, "right-kidney": 3, "Liver": 4}
+    write_json(predicted / "dataset.json", {"labels": labels, "file_ending": ".nii.gz"})
+    notes = []
+    results = evaluate(predicted, truth, report=notes.append)
+    assert results.summary("liver").means["Dice"] == results.summary("spleen").means["Dice"] == 1
+    assert results.unknown_classes == ("colon",) and "do" in notes[0] and "colon" in notes[0]
+
+
+def test_a_case_without_source_needs_a_word_of_the_user(folders):
+    predicted, truth = folders
+    for folder in (predicted, truth):
+        write(folder / "new.nii.gz", {1: LIVER, 6: SPLEEN})
+    with pytest.raises(UserError, match="'new' is in no source of .*--fully-annotated"):
+        evaluate(predicted, truth)
+    results = evaluate(predicted, truth, fully_annotated=True)
+    assert results.source_names == ("A", "B", "fully annotated")
+    assert results.summary("colon").cases == 1 and results.summary("liver").cases == 3
+
+
+def test_a_dataset_without_sources_is_fully_annotated(folders):
+    predicted, truth = folders
+    plain = {"labels": {"background": 0, "liver": 1, "spleen": 2, "kidney": 5, "rest": 6}, "file_ending": ".nii.gz", "name": "P"}
+    write_json(truth / "dataset.json", plain)  # the one beside the references is nearer
+    write(predicted / "case_3.nii.gz", {})
+    for case in ("case_1", "case_2"):
+        write(predicted / f"{case}.nii.gz", {1: LIVER, 2: SPLEEN})
+    results = evaluate(predicted, truth)
+    assert results.source_names == ("P",)
+    assert [results.summary(name).cases for name in results.class_names] == [3, 3, 3, 3]
+    assert results.summary("kidney").missed == 1 and results.summary("kidney").present == 1
+
+
+def test_missing_predictions_are_an_error_unless_allowed(folders, capsys):
+    predicted, truth = folders
+    (predicted / "case_2.nii.gz").unlink()
+    write(predicted / "other.nii.gz", {})
+    assert main(["evaluate", str(predicted), str(truth), "-np", "1"]) == 1
+    error = capsys.readouterr().err
+    assert "1 of 3 cases have no prediction: case_2" in error and "--allow-missing" in error
+    assert len(error.strip().splitlines()) == 1 and not (predicted / "summary.json").exists()
+    assert main(["evaluate", str(predicted), str(truth), "-np", "1", "--allow-missing"]) == 0
+    out = capsys.readouterr().out
+    assert "note: 1 of 3 cases" in out and "note: 1 predictions have no reference and are not scored: other" in out
+
+
+def test_a_bad_case_is_named_and_the_others_are_scored(folders, capsys):
+    predicted, truth = folders
+    write(predicted / "case_1.nii.gz", {1: LIVER}, spacing=(0.8, 1.25, 2.5))
+    write(predicted / "case_3.nii.gz", {9: LIVER})
+    assert main(["evaluate", str(predicted), str(truth), "-np", "1"]) == 1
+    printed = capsys.readouterr()
+    assert "case 'case_1': spacing of prediction" in printed.err and "differ" in printed.err
+    assert "case 'case_3'" in printed.err and "holds the value 9" in printed.err
+    summary = load_summary_json(str(predicted / "summary.json"))
+    assert [case["case"] for case in summary["metric_per_case"]] == ["case_2"] and len(summary["cdpd"]["problems"]) == 2
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda p, t: write(p / "case_1.nii.gz", {}, shape=(4, 7, 8)), "shape of prediction"),
+        (lambda p, t: write(p / "case_1.nii.gz", {1: LIVER}, dtype=np.float32, spacing=SPACING), None),
+        (lambda p, t: write(p / "case_1.nii.gz", {0.5: LIVER}, dtype=np.float32), "no integers"),
+        (lambda p, t: (p / "case_1.nii.gz").write_bytes(b"no image"), "case 'case_1'"),
+    ],
+)
+def test_damage_of_a_prediction(folders, damage, message):
+    predicted, truth = folders
+    damage(predicted, truth)
+    problems = evaluate(predicted, truth).problems
+    assert len(problems) == (message is not None)
+    assert message is None or message in problems[0]
+    assert all("\n" not in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "prepare, kwargs, message",
+    [
+        (lambda p, t: (t.parent / "dataset.json").unlink(), {}, "no dataset.json here .*--dataset"),
+        (lambda p, t: (t.parent / "dataset.json").write_text("{"), {}, "cannot be read as JSON"),
+        (lambda p, t: (t.parent / "dataset.json").write_text("{}"), {}, "no `file_ending`"),
+        (lambda p, t: write_json(p / "dataset.json", {"file_ending": ".nii.gz"}), {}, "predicted/dataset.json: `labels` is missing"),
+        (
+            lambda p, t: write_json(p / "dataset.json", {"file_ending": ".nii.gz", "labels": {"x": 1, "y": 9}}),
+            {},
+            "no class to score: the reference has liver, .* the prediction x, y;",
+        ),
+        (lambda p, t: [path.unlink() for path in p.iterdir()], {}, "no prediction case_1.nii.gz"),
+        (lambda p, t: [path.unlink() for path in t.iterdir()], {}, "no file ends in .nii.gz"),
+        (lambda p, t: [path.unlink() or path.write_bytes(b"x") for path in p.iterdir()], {}, "none of 3 cases could be scored"),
+        (lambda p, t: [path.unlink() or path.write_bytes(b"x") for path in t.iterdir()], {}, "no reader for .nii.gz"),
+        (lambda p, t: None, {"dataset_json": 999}, "--dataset 999"),
+        (lambda p, t: None, {"tolerance_mm": -1}, "a distance is not negative"),
+        (lambda p, t: None, {"tolerance_mm": math.nan}, "a distance is not negative"),
+    ],
+)
+def test_mistakes_end_in_one_line(folders, prepare, kwargs, message, monkeypatch):
+    monkeypatch.delenv("nnUNet_raw", raising=False)
+    prepare(*folders)
+    with pytest.raises(UserError, match=message) as raised:
+        evaluate(*folders, **kwargs)
+    assert "\n" not in str(raised.value)
+    assert not (folders[0] / "summary.json").exists()
+
+
+@pytest.mark.parametrize("given", ["folder", "file"])
+def test_dataset_given_as(folders, tmp_path, given):
+    predicted, truth = folders
+    elsewhere = tmp_path / "elsewhere"
+    truth.rename(elsewhere)
+    folder = tmp_path / "Dataset400_X"
+    results = evaluate(predicted, elsewhere, dataset_json=folder if given == "folder" else folder / "dataset.json")
+    assert len(results.cases) == 3
+
+
+def test_dataset_given_as_id(folders, tmp_path, monkeypatch):
+    predicted, truth = folders
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    moved = truth.rename(tmp_path / "references")
+    assert len(evaluate(predicted, moved, dataset_json="400").cases) == 3
+    with pytest.raises(UserError, match="no dataset has this id, 401"):
+        evaluate(predicted, moved, dataset_json=401)
+
+
+# ---- the final validation's function -----------------------------------------------------------------------------------
+
+
+def validate(predicted, truth, output, dataset_json=DATASET_JSON, **kwargs):
+    annotation = Annotation.from_dataset_json(dataset_json)
+    labels = [label for name, label in dataset_json["labels"].items() if name != "background"]
+    regions = [tuple(label) if isinstance(label, list) else label for label in labels]
+    compute = partial(compute_annotated_metrics_on_folder, annotation=annotation)
+    return compute(str(truth), str(predicted), str(output), SimpleITKIO(), ".nii.gz", regions, None, **{"num_processes": 1, **kwargs})
+
+
+def test_final_validation_counts_annotated_classes_only(folders, tmp_path):
+    output = tmp_path / "validation.json"
+    result = validate(*folders, output)
+    assert set(result["mean"]) == {1, 2, (3, 5), (4, 5), 6, KIDNEY}
+    assert (result["mean"][1]["Dice"], result["mean"][2]["Dice"], result["mean"][KIDNEY]["Dice"]) == (1, 0.5, 1)
+    assert math.isnan(result["mean"][(3, 5)]["Dice"]) and result["foreground_mean"]["Dice"] == pytest.approx(0.75)
+    read = load_summary_json(str(output))
+    assert set(read["mean"]) == set(result["mean"]) and math.isnan(read["mean"][6]["Dice"])
+    assert read["metric_per_case"][2]["metrics"][KIDNEY]["n_ref"] == 8
+    assert all(set(case["metrics"]) == set(result["mean"]) for case in read["metric_per_case"])
+    validate(*folders, tmp_path / "two_processes.json", num_processes=2)
+    assert (tmp_path / "two_processes.json").read_bytes() == output.read_bytes()
+
+
+def test_final_validation_on_a_plain_dataset_gets_nnunets_numbers(folders, tmp_path):
+    predicted, truth = folders
+    labels = {f"class_{value}": value for value in range(1, 7)}
+    dataset_json = with_sigmoid_heads({"labels": {"background": 0, **labels}, "file_ending": ".nii.gz"})
+    ours = validate(predicted, truth, tmp_path / "ours.json", dataset_json)
+    regions = list(ours["mean"])
+    assert regions == [(value, value) for value in range(1, 7)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # nnU-Net's mean of nothing
+        host = compute_metrics_on_folder(str(truth), str(predicted), None, SimpleITKIO(), ".nii.gz", regions, None, 1)
+    for region in regions:
+        assert ours["mean"][region] == pytest.approx(host["mean"][region], nan_ok=True)
+        for mine, its in zip(ours["metric_per_case"], host["metric_per_case"]):
+            assert mine["metrics"][region] == pytest.approx(its["metrics"][region], nan_ok=True)
+
+
+def test_final_validation_refuses_what_it_cannot_score(folders, tmp_path):
+    predicted, truth = folders
+    with pytest.raises(ValueError, match="1 regions or labels for the 5 classes"):
+        compute_annotated_metrics_on_folder(
+            str(truth), str(predicted), None, SimpleITKIO(), ".nii.gz", [1], num_processes=1,
+            annotation=Annotation.from_dataset_json(DATASET_JSON),
+        )  # fmt: skip
+    (predicted / "case_2.nii.gz").unlink()
+    with pytest.raises(UserError, match="no prediction for case_2"):
+        validate(predicted, truth, tmp_path / "x.json", chill=False)
+    write(predicted / "case_3.nii.gz", {}, shape=(4, 7, 8))
+    with pytest.raises(UserError, match="case 'case_3': shape"):
+        validate(predicted, truth, tmp_path / "x.json")
