@@ -17,7 +17,8 @@ from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.evaluate import evaluate_folder
 from nnunetv2_cdpd.evaluation.metrics import METRICS
-from nnunetv2_cdpd.evaluation.nnunet import compute_annotated_metrics_on_folder
+from nnunetv2_cdpd.evaluation.nnunet import compute_annotated_metrics_on_folder, read_results
+from nnunetv2_cdpd.evaluation.tables import text_table
 
 SHAPE = (4, 7, 9)  # z, y, x
 SPACING = (0.8, 1.25, 3.0)  # x, y, z
@@ -111,13 +112,18 @@ def test_the_command_writes_json_csv_and_a_table(folders, capsys):
     assert set(summary["mean"]) == {1, 2, (3, 5), (4, 5), 6, KIDNEY}
     assert (summary["mean"][1]["Dice"], summary["mean"][2]["Dice"], summary["mean"][KIDNEY]["Dice"]) == (1, 0.5, 1)
     assert math.isnan(summary["mean"][6]["Dice"])
-    assert summary["foreground_mean"]["Dice"] == pytest.approx(0.75)
+    # the union counts, because neither kidney is scored alone
+    assert summary["foreground_mean"]["Dice"] == pytest.approx((1 + 0.5 + 1) / 3)
+    assert [ours_of["foreground_mean"]["Dice"] for ours_of in summary["cdpd"]["sources"].values()] == [0.75, 1]
     assert [case["metrics"][2]["Dice"] for case in summary["metric_per_case"]] == pytest.approx([1, 0, math.nan], nan_ok=True)
     ours = summary["cdpd"]
     assert ours["tolerance_mm"] == 1 and ours["classes"][str(KIDNEY)] == "kidney" and ours["classes"]["6"] == "colon"
     assert ours["sources"]["A"]["classes"]["spleen"]["missed"] == 1
     assert ours["sources"]["A"]["classes"]["colon"] == ours["all_sources"]["classes"]["colon"] == "not annotated"
     assert not list(predicted.glob("*.tmp"))
+    read = read_results(predicted / "summary.json")
+    assert text_table(read) == (predicted / "summary.txt").read_text()
+    assert (read.class_names, read.source_names) == ((*list(DATASET_JSON["labels"])[1:], "kidney"), ("A", "B"))
 
 
 @pytest.mark.slow  # each process imports MONAI
@@ -196,16 +202,15 @@ def test_a_bad_case_is_named_and_the_others_are_scored(folders, capsys):
         (lambda p, t: write(p / "case_1.nii.gz", {}, shape=(4, 7, 8)), "shape of prediction"),
         (lambda p, t: write(p / "case_1.nii.gz", {1: LIVER}, dtype=np.float32, spacing=SPACING), None),
         (lambda p, t: write(p / "case_1.nii.gz", {0.5: LIVER}, dtype=np.float32), "no integers"),
-        (lambda p, t: (p / "case_1.nii.gz").write_bytes(b"no image"), "case 'case_1'"),
+        (lambda p, t: (p / "case_1.nii.gz").write_bytes(b"no image"), "RuntimeError"),
     ],
 )
 def test_damage_of_a_prediction(folders, damage, message):
     predicted, truth = folders
     damage(predicted, truth)
     problems = evaluate(predicted, truth).problems
-    assert len(problems) == (message is not None)
-    assert message is None or message in problems[0]
-    assert all("\n" not in problem for problem in problems)
+    assert list(problems) == ([] if message is None else ["case_1"])
+    assert all(message in problem and "\n" not in problem for problem in problems.values())
 
 
 @pytest.mark.parametrize(
@@ -257,6 +262,14 @@ def test_dataset_given_as_id(folders, tmp_path, monkeypatch):
         evaluate(predicted, moved, dataset_json=401)
 
 
+def test_results_are_read_from_our_summary_only(folders, tmp_path):
+    with pytest.raises(UserError, match="cannot be read as JSON"):
+        read_results(tmp_path / "summary.json")
+    write_json(tmp_path / "summary.json", {"mean": {}})
+    with pytest.raises(UserError, match="not written by `cdpd evaluate`"):
+        read_results(tmp_path / "summary.json")
+
+
 # ---- the final validation's function -----------------------------------------------------------------------------------
 
 
@@ -273,7 +286,7 @@ def test_final_validation_counts_annotated_classes_only(folders, tmp_path):
     result = validate(*folders, output)
     assert set(result["mean"]) == {1, 2, (3, 5), (4, 5), 6, KIDNEY}
     assert (result["mean"][1]["Dice"], result["mean"][2]["Dice"], result["mean"][KIDNEY]["Dice"]) == (1, 0.5, 1)
-    assert math.isnan(result["mean"][(3, 5)]["Dice"]) and result["foreground_mean"]["Dice"] == pytest.approx(0.75)
+    assert math.isnan(result["mean"][(3, 5)]["Dice"]) and result["foreground_mean"]["Dice"] == pytest.approx((1 + 0.5 + 1) / 3)
     read = load_summary_json(str(output))
     assert set(read["mean"]) == set(result["mean"]) and math.isnan(read["mean"][6]["Dice"])
     assert read["metric_per_case"][2]["metrics"][KIDNEY]["n_ref"] == 8

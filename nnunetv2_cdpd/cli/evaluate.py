@@ -57,6 +57,6 @@ def run(args: argparse.Namespace) -> int:
     )
     print(text_table(results))
     print(f"written to {args.output or args.pred_dir}")
-    for problem in results.problems:
-        print(f"cdpd: error: {problem}", file=sys.stderr)
+    for case, problem in results.problems.items():
+        print(f"cdpd: error: case {case!r}: {problem}", file=sys.stderr)
     return 1 if results.problems else 0

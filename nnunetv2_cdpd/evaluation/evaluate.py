@@ -110,13 +110,13 @@ def _score(jobs: list[CaseJob], num_processes: int, progress: bool) -> Results:
     outcomes = run_jobs(score_case, jobs, num_processes)
     for job, outcome in tqdm(outcomes, desc="evaluate", total=len(jobs), unit="case", disable=not progress):
         if isinstance(outcome, Exception):
-            problems[job.identifier] = f"case {job.identifier!r}: {_one_line(outcome)}"
+            problems[job.identifier] = _one_line(outcome)
         else:
             source = job.reference.sources[job.source].name
             scores[job.identifier] = CaseScores(job.identifier, source, job.reference_file, job.prediction_file, outcome)
     if not scores:
-        first = problems[min(problems)]
-        raise UserError(f"none of {len(jobs)} cases could be scored; {first}")
+        first = min(problems)
+        raise UserError(f"none of {len(jobs)} cases could be scored; case {first!r}: {problems[first]}")
     if not any(case.metrics for case in scores.values()):
         raise UserError(
             f"no class to score: the reference has {', '.join(jobs[0].reference.classes)}, the prediction "
@@ -127,7 +127,7 @@ def _score(jobs: list[CaseJob], num_processes: int, progress: bool) -> Results:
         jobs[0].prediction,
         tuple(scores[case] for case in sorted(scores)),
         jobs[0].tolerance_mm,
-        tuple(problems[case] for case in sorted(problems)),
+        {case: problems[case] for case in sorted(problems)},
     )
 
 

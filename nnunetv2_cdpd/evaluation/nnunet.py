@@ -5,6 +5,7 @@ is named by the tuple of its values. A case that is not scored on a class holds 
 readers find every class in every case.
 """
 
+import json
 import math
 import os
 from dataclasses import replace
@@ -18,7 +19,7 @@ from nnunetv2_cdpd.annotation import POSITIVE, Annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.case import CaseJob, score_case
 from nnunetv2_cdpd.evaluation.metrics import METRICS, OVERLAP_METRICS
-from nnunetv2_cdpd.evaluation.results import CaseScores, Results, mean_of_finite
+from nnunetv2_cdpd.evaluation.results import CaseScores, Results, counted_in_mean, mean_of_finite
 from nnunetv2_cdpd.merge.processes import run_jobs
 
 Region = int | tuple[int, ...]
@@ -98,11 +99,42 @@ def summary_of(results: Results, labels: Mapping[str, Any]) -> dict[str, Any]:
             "version": 1,
             "tolerance_mm": results.tolerance_mm,
             "classes": {str(key): name for name, key in keys.items()},
+            # as text, because nnU-Net sorts all keys when it writes, and the order of labels counts
+            "reference": json.dumps(results.reference.dataset_json_entries()),
+            "prediction": json.dumps(results.prediction.dataset_json_entries()),
             "all_sources": _by_name(results, None),
             "sources": {source: _by_name(results, source) for source in results.source_names},
-            "problems": list(results.problems),
+            "problems": dict(results.problems),
         },
     }
+
+
+def read_results(path: str | os.PathLike) -> Results:
+    """Results from the summary.json that `cdpd evaluate` wrote.
+
+    Raises:
+        UserError: The file cannot be read or was written by nnU-Net, which does not say what is annotated.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            summary = json.load(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error}); run `cdpd evaluate`") from error
+    if "reference" not in summary.get("cdpd", ()):
+        raise UserError(f"{path}: not written by `cdpd evaluate`; run it on the predictions")
+    ours = summary["cdpd"]
+    cases = [
+        CaseScores(
+            case["case"],
+            case["source"],
+            case["reference_file"],
+            case["prediction_file"],
+            {ours["classes"][key]: scores for key, scores in case["metrics"].items() if not math.isnan(scores["n_ref"])},
+        )
+        for case in summary["metric_per_case"]
+    ]
+    reference, prediction = (Annotation.from_dataset_json(json.loads(ours[side])) for side in ("reference", "prediction"))
+    return Results(reference, prediction, tuple(cases), ours["tolerance_mm"], ours["problems"])
 
 
 def write_summary(summary: Mapping[str, Any], path: str) -> None:
@@ -142,6 +174,8 @@ def _summary(
         name: {metric: mean_of_finite(case.metrics.get(name, not_scored)[metric] for case in cases) for metric in metrics}
         for name in keys
     }
+    scored = {name for case in cases for name in case.metrics}
+    counted = counted_in_mean(annotation, scored)
     return {
         "metric_per_case": [
             {
@@ -155,7 +189,7 @@ def _summary(
         ],
         "mean": {key: means[name] for name, key in keys.items()},
         "foreground_mean": {
-            metric: mean_of_finite(means[name][metric] for name in annotation.classes) for metric in metrics
+            metric: mean_of_finite(means[name][metric] for name in counted) for metric in metrics
         },
     }
 

@@ -1,9 +1,9 @@
 """Results: the scores of all cases, and their means per class and per source."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Iterable, Mapping, Sequence
+from typing import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -50,14 +50,14 @@ class Results:
 
     reference: Annotation of the reference's dataset.
     prediction: Annotation by the prediction's labels.
-    problems: Cases that could not be scored, one line each.
+    problems: Case that could not be scored -> why, one line.
     """
 
     reference: Annotation
     prediction: Annotation
     cases: tuple[CaseScores, ...]
     tolerance_mm: float
-    problems: tuple[str, ...] = ()
+    problems: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -84,11 +84,34 @@ class Results:
 
     def summary(self, name: str, source: str | None = None) -> ClassSummary:
         """A class or union over the cases of a source, or over all cases."""
-        return summarize([case.metrics[name] for case in self.cases_of(source) if name in case.metrics])
+        return self._summaries[source][name]
 
     def foreground_mean(self, metric: str, source: str | None = None) -> float:
-        """Mean of a metric over the means of the classes that can be scored; unions repeat their classes and don't count."""
-        return mean_of_finite(self.summary(name, source).means[metric] for name in self.reference.classes)
+        """Mean of a metric over the means of the classes; see `counted_in_mean`."""
+        summaries = self._summaries[source]
+        scored = {name for name, summary in summaries.items() if summary.cases}
+        return mean_of_finite(summaries[name].means[metric] for name in counted_in_mean(self.reference, scored))
+
+    @cached_property
+    def _summaries(self) -> dict[str | None, dict[str, ClassSummary]]:
+        return {
+            source: {
+                name: summarize([case.metrics[name] for case in self.cases_of(source) if name in case.metrics])
+                for name in self.class_names
+            }
+            for source in (None, *self.source_names)
+        }
+
+
+def counted_in_mean(annotation: Annotation, scored: Collection[str]) -> list[str]:
+    """Of the scored classes and unions those that count in the mean of classes.
+
+    A union repeats its classes, so it counts only where none of them is scored alone.
+    """
+    members = [{name for name, member in zip(annotation.classes, row) if member} for row in annotation.members]
+    unions = annotation.column_names[len(annotation.classes):]
+    alone = [union for union, its in zip(unions, members) if union in scored and its.isdisjoint(scored)]
+    return [name for name in annotation.classes if name in scored] + alone
 
 
 def summarize(scores: Sequence[Mapping[str, float]], metrics: Sequence[str] = METRICS) -> ClassSummary:

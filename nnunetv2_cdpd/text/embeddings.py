@@ -120,7 +120,9 @@ def embed_prompts(prompts: Sequence[str], encoder: str, weights: str | None = No
     try:
         if not weights and not hub_reachable() and locate_text_weights(encoder) is None:
             raise FileNotFoundError("the hub cannot be reached")
-        model = open_clip.create_model(model_name, pretrained=weights or tag, weights_only=True)
+        # OpenAI's models were trained with another activation, which open_clip sets by the name of the weights, not for a file
+        quick_gelu = (open_clip.get_pretrained_cfg(model_name, tag) or {}).get("quick_gelu", False)
+        model = open_clip.create_model(model_name, pretrained=weights or tag, force_quick_gelu=quick_gelu, weights_only=True)
     except Exception as error:  # open_clip's, the hub's, the network's and torch's own
         reason = f"{weights}: not readable as weights of {model_name}" if weights else f"no weights of {encoder} in the cache, and no download"
         raise UserError(f"{reason} ({str(error).splitlines()[0]}); {ways_out(encoder)}") from error
