@@ -12,7 +12,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.network import default_fused_stages, default_slice_step
+from nnunetv2_cdpd.network.cdpdnet import MAX_FUSED_STAGES, default_fused_stages, default_slice_step
 from nnunetv2_cdpd.text.prompts import class_prompt, task_prompt, universal_task_prompt
 
 NETWORK_CLASS_NAME = "nnunetv2_cdpd.network.CDPDNet"
@@ -32,6 +32,7 @@ class NetworkSettings:
     modulate_by_text: False: no text modulation (ablation).
     task_prompts: False: no task prompt map, no tasks (ablation).
     ct_window_hu: (low, high) in HU, what the vision encoder sees of a CT channel.
+    max_fused_stages: Encoder stages with vision tokens at most, the deepest ones; the finest costs most.
     """
 
     vision_model: str | None = "vit_base_patch14_dinov2.lvd142m"
@@ -40,6 +41,7 @@ class NetworkSettings:
     modulate_by_text: bool = True
     task_prompts: bool = True
     ct_window_hu: tuple[float, float] = (-175.0, 250.0)
+    max_fused_stages: int = MAX_FUSED_STAGES
 
 
 def cdpd_architecture(
@@ -72,7 +74,7 @@ def cdpd_architecture(
         added = {key: unet.pop(key) for key in ("unet_class_name", "fused_stages", "vision", "patch_size", "text", "task")}
     elif architecture["network_class_name"].rsplit(".", 1)[-1] in {name.rsplit(".", 1)[-1] for name in UNET_CLASS_NAMES}:
         added["unet_class_name"] = architecture["network_class_name"]
-        added["fused_stages"] = default_fused_stages(unet["strides"])
+        added["fused_stages"] = default_fused_stages(unet["strides"], settings.max_fused_stages)
     else:
         raise UserError(
             f"plans: CDPDNet is not built on {architecture['network_class_name']}; plan with nnUNetPlannerCDPD, "

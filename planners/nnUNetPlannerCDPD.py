@@ -97,10 +97,10 @@ class nnUNetPlannerCDPD(ExperimentPlanner):
 class nnUNetPlannerCDPDSmall(nnUNetPlannerCDPD):
     """Plans for a network that learns within minutes on a laptop without GPU: demo, tests, checking a pipeline.
 
-    Patches of at most 32 voxels per axis, batches of 4, at most 96 features, the smallest pretrained DINOv2.
+    Patches of at most 32 voxels per axis, batches of 4, at most 96 features, the smallest pretrained DINOv2, fused once.
     """
 
-    network_settings = replace(NetworkSettings(), vision_model="vit_small_patch14_dinov2.lvd142m")
+    network_settings = replace(NetworkSettings(), vision_model="vit_small_patch14_dinov2.lvd142m", max_fused_stages=1)
     max_patch_size = 32
     batch_size = 4
 

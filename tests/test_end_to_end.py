@@ -143,7 +143,8 @@ def test_continued_training_needs_no_weights_and_no_choices(workspace, trained):
 def test_stock_plans_train_too(workspace, trained):
     """nnUNetPlans of nnU-Net's own planner, verbatim from the README, with a 2D configuration to be quick."""
     root, _ = workspace
-    run(workspace, "nnUNetv2_plan_and_preprocess", "-d", "820", "-c", "2d", "-np", "1", "--clean")
+    # nnU-Net sets this many threads while it plans, and refuses 0
+    run(workspace, "nnUNetv2_plan_and_preprocess", "-d", "820", "-c", "2d", "-np", "1", "--clean", nnUNet_n_proc_DA="1")
     plans_file = root / "nnUNet_preprocessed" / "Dataset820_Tiny" / "nnUNetPlans.json"
     plans = json.loads(plans_file.read_text())
     plans["configurations"]["2d"]["batch_size"] = 2

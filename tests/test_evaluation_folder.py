@@ -160,8 +160,9 @@ def test_a_case_without_source_needs_a_word_of_the_user(folders):
 
 def test_a_dataset_without_sources_is_fully_annotated(folders):
     predicted, truth = folders
-    plain = {"labels": {"background": 0, "liver": 1, "spleen": 2, "kidney": 5, "rest": 6}, "file_ending": ".nii.gz", "name": "P"}
-    write_json(truth / "dataset.json", plain)  # the one beside the references is nearer
+    labels = {"background": 0, "liver": 1, "spleen": 2, "kidney": 5, "rest": 6}
+    # the one beside the references is nearer
+    write_json(truth / "dataset.json", {"labels": labels, "file_ending": ".nii.gz", "name": "P"})
     write(predicted / "case_3.nii.gz", {})
     for case in ("case_1", "case_2"):
         write(predicted / f"{case}.nii.gz", {1: LIVER, 2: SPLEEN})
@@ -278,7 +279,8 @@ def validate(predicted, truth, output, dataset_json=DATASET_JSON, **kwargs):
     labels = [label for name, label in dataset_json["labels"].items() if name != "background"]
     regions = [tuple(label) if isinstance(label, list) else label for label in labels]
     compute = partial(compute_annotated_metrics_on_folder, annotation=annotation)
-    return compute(str(truth), str(predicted), str(output), SimpleITKIO(), ".nii.gz", regions, None, **{"num_processes": 1, **kwargs})
+    kwargs = {"num_processes": 1, **kwargs}
+    return compute(str(truth), str(predicted), str(output), SimpleITKIO(), ".nii.gz", regions, None, **kwargs)
 
 
 def test_final_validation_counts_annotated_classes_only(folders, tmp_path):

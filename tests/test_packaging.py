@@ -18,6 +18,7 @@ import nnunetv2_cdpd
 PACKAGE_FOLDERS = ("nnunetv2_cdpd", "trainers", "planners", "dataset_conversion")
 SOURCES = sorted(path.relative_to(CLONE) for folder in PACKAGE_FOLDERS for path in (CLONE / folder).rglob("*.py"))
 DISTRIBUTION_OF_IMPORT = {  # where the two names differ by more than "-" and "_"
+    "PIL": "pillow",
     "SimpleITK": "simpleitk",
     "open_clip": "open_clip_torch",
     "yaml": "pyyaml",

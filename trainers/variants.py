@@ -73,7 +73,7 @@ class nnUNetTrainerCDPDSmall(nnUNetTrainerCDPD):
         "oversample_foreground_percent": 1.0,
         "num_epochs": 20,
         "num_iterations_per_epoch": 60,
-        "num_val_iterations_per_epoch": 10,
+        "num_val_iterations_per_epoch": 5,
     }
 
 

@@ -1,19 +1,24 @@
-"""The whole workflow on made-up CT volumes: merge, plan, train, predict, evaluate, and a page with scores and pictures.
-
-Three sources that label different structures, one of them with a merged left/right label; nnU-Net's commands are printed as
-they run. A few minutes on two CPU cores; no internet is needed.
-"""
+"""cdpd demo: the main job on data made on the spot."""
 
 import argparse
 from pathlib import Path
 
+DESCRIPTION = """
+Run the whole workflow on CT-like volumes that are made on the spot: merge, plan, train, predict, evaluate, and a page
+report.html with scores and pictures.
+
+Three sources label different structures, one of them without telling left from right. nnU-Net's commands are printed as they
+run, to be copied. A few minutes on two CPU cores; needs no internet. Without pretrained weights at hand it uses small
+random vision weights and learned text embeddings, and says so.
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("cdpd_demo"), help="folder for data, model and report.html, default %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("cdpd_demo"), help="new folder for data, model and page, default %(default)s")
     parser.add_argument("-device", choices=["cpu", "cuda", "mps"], help="default: cuda where there is a GPU, else cpu")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     from nnunetv2_cdpd.demo.workflow import run_demo
 
-    run_demo(arguments.out, device=arguments.device)
+    run_demo(args.out, device=args.device)

@@ -32,8 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="surfaces closer than this agree, for the surface Dice (default: %(default)s)",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="folder for the results (default: PRED_DIR)")
-    parser.add_argument("-np", type=int, metavar="N", dest="num_processes", help="processes (default: as nnU-Net, at most one per core)")
-    parser.add_argument("--allow-missing", action="store_true", help="score the cases that have a prediction, leave the others out")
+    parser.add_argument(
+        "-np", type=int, metavar="N", dest="num_processes", help="processes (default: as nnU-Net, at most one per core)"
+    )
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="score the cases that have a prediction, leave the others out"
+    )
     parser.add_argument(
         "--fully-annotated",
         action="store_true",

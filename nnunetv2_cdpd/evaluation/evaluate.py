@@ -197,7 +197,9 @@ def _cases(
     ending = reference.dataset_json["file_ending"]
     predicted, references = _identifiers(pred_dir, ending), _identifiers(gt_dir, ending)
     if not references:
-        raise UserError(f"{gt_dir}: no file ends in {ending}, the `file_ending` of {reference.path}; give another folder or --dataset")
+        raise UserError(
+            f"{gt_dir}: no file ends in {ending}, the `file_ending` of {reference.path}; give another folder or --dataset"
+        )
     common = [case for case in references if case in set(predicted)]
     if not common:
         raise UserError(f"{pred_dir}: no prediction {references[0]}{ending} or of another case of {gt_dir}; give another folder")

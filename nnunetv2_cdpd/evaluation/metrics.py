@@ -28,7 +28,7 @@ from scipy import ndimage
 from nnunetv2_cdpd.annotation import POSITIVE, UNSUPERVISED, Annotation
 from nnunetv2_cdpd.evaluation.matching import prediction_states
 
-DEFAULT_TOLERANCE_MM = 3.0  # two voxels of the usual 1.5 mm; what TotalSegmentator's evaluation uses
+DEFAULT_TOLERANCE_MM = 3.0  # two voxels of the usual 1.5 mm
 COUNTS = ("TP", "FP", "FN", "TN", "n_ref", "n_pred")
 OVERLAP_METRICS = ("Dice", "IoU", *COUNTS)
 SURFACE_METRICS = ("HD95_mm", "SurfaceDice")

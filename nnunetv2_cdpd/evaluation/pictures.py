@@ -18,7 +18,8 @@ from nnunetv2_cdpd.evaluation.palette import rgb
 
 PLANES = ("axial", "coronal", "sagittal")  # cut across axes 0, 1, 2 of a volume (z, y, x)
 CT_WINDOW = (-160.0, 240.0)  # HU, soft tissue
-PANEL_PIXELS = 380  # longest in-plane side of the body
+PANEL_PIXELS = 380  # width of the widest plane
+AIR = 12  # grey value up to which the outside of the body is cut away
 FILL, OUTLINE = 0.38, 0.95  # opacity of a painted class
 
 
@@ -27,11 +28,13 @@ class PlanePictures:
     """One slice three times, as data URIs of PNG files.
 
     slice_number: From 1, in the direction feet to head, front to back, or right to left.
+    width: In pixels; all planes of a case have the same pixels per mm.
     """
 
     plane: str
     slice_number: int
     num_slices: int
+    width: int
     image: str
     reference: str
     prediction: str
@@ -79,23 +82,32 @@ def case_pictures(
         if label_map.shape != image.array.shape:
             raise ValueError(f"shape of image {image.array.shape} and {name} {label_map.shape} differ")
     grey = _grey(image.array, window or _window(image.array))
-    pixels_per_mm = PANEL_PIXELS / max(length * size for length, size in zip(grey.shape[1:], image.spacing[1:]))
+    body = _box((grey > AIR) | (reference > 0) | (prediction > 0))
+    num_slices = grey.shape
+    grey, reference, prediction = grey[body], reference[body], prediction[body]
+    extent = [length * mm for length, mm in zip(grey.shape, image.spacing)]
+    pixels_per_mm = PANEL_PIXELS / max(extent[1:])  # an axis that is a picture's width: y or x
     pictures = []
     for axis, plane in enumerate(PLANES):
-        if axis and grey.shape[0] == 1:
+        if axis and num_slices[0] == 1:
             break
         index = _best_slice(reference, prediction, list(reference_colours), list(prediction_colours), axis)
-        in_plane = [size for other, size in enumerate(image.spacing) if other != axis]
         slices = [_upright(np.take(volume, index, axis), axis) for volume in (grey, reference, prediction)]
-        size = tuple(max(1, round(length * mm * pixels_per_mm)) for length, mm in zip(slices[0].shape, in_plane))
+        size = tuple(max(1, round(mm * pixels_per_mm)) for other, mm in enumerate(extent) if other != axis)
         background = np.asarray(Image.fromarray(slices[0]).resize(size[::-1], Image.Resampling.BICUBIC))
         painted = [
             _painted(background, _enlarged(label_map, size), colours)
             for label_map, colours in ((slices[1], reference_colours), (slices[2], prediction_colours))
         ]
         uris = (_data_uri(Image.fromarray(background)), *map(_data_uri, painted))
-        pictures.append(PlanePictures(plane, index + 1, grey.shape[axis], *uris))
+        pictures.append(PlanePictures(plane, body[axis].start + index + 1, num_slices[axis], size[1], *uris))
     return pictures
+
+
+def _box(mask: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box around a mask; all of it where the mask is empty."""
+    found = [np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis))) for axis in range(3)]
+    return tuple(slice(int(at[0]), int(at[-1]) + 1) if at.size else slice(0, None) for at in found)
 
 
 def _window(array: np.ndarray) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.classes import name_key
 from nnunetv2_cdpd.evaluation.palette import colours_of
-from nnunetv2_cdpd.evaluation.pictures import PlanePictures, case_pictures, read_volume
+from nnunetv2_cdpd.evaluation.pictures import PANEL_PIXELS, PlanePictures, case_pictures, read_volume
 from nnunetv2_cdpd.evaluation.report_style import STYLE
 from nnunetv2_cdpd.evaluation.results import CaseScores, ClassSummary, Results
 from nnunetv2_cdpd.evaluation.tables import number
@@ -86,10 +86,11 @@ def _header(title: str, intro_lines: Sequence[str]) -> str:
     for line in intro_lines:
         name, colon, value = line.partition(": ")
         if colon and len(name) <= 30:
-            facts.append(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>")
+            facts.append(f'<div class="name">{escape(name)}</div><div>{escape(value)}</div>')
         else:
-            facts.append(f'<dd class="line">{escape(line)}</dd>')
-    return f'<h1>{escape(title)}</h1>\n<dl class="facts">\n{chr(10).join(facts)}\n</dl>' if facts else f"<h1>{escape(title)}</h1>"
+            facts.append(f'<div class="line">{escape(line)}</div>')
+    listed = "\n".join(['<div class="facts">', *facts, "</div>"]) if facts else ""
+    return f"<h1>{escape(title)}</h1>\n{listed}"
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
@@ -231,11 +232,13 @@ def _case(
 
 def _plane(case: str, plane: PlanePictures) -> str:
     figures = []
+    width = f"{100 * plane.width / PANEL_PIXELS:.1f}%"
     for what in ("image", "reference", "prediction"):
         text = f"{what} of {case}, {plane.plane} slice {plane.slice_number}"
         caption = f"{plane.plane}, slice {plane.slice_number} of {plane.num_slices}" if what == "image" else "&nbsp;"
         figures.append(
-            f'<figure><img src="{getattr(plane, what)}" alt="{escape(text)}"><figcaption>{caption}</figcaption></figure>'
+            f'<figure><img src="{getattr(plane, what)}" alt="{escape(text)}" style="width: {width}">'
+            f"<figcaption>{caption}</figcaption></figure>"
         )
     return "".join(figures)
 

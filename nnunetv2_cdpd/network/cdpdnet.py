@@ -183,9 +183,9 @@ class CDPDNet(nn.Module):
         return output
 
 
-def default_fused_stages(strides: Sequence[Sequence[int]]) -> list[int]:
-    """Up to three stages above the bottleneck, not the full-resolution one (the paper: stages 2, 3, 4 of 0 ... 5)."""
-    return list(range(len(strides) - 1))[1:][-MAX_FUSED_STAGES:]
+def default_fused_stages(strides: Sequence[Sequence[int]], most: int = MAX_FUSED_STAGES) -> list[int]:
+    """The stages above the bottleneck, at most so many, without the full-resolution one (the paper: 2, 3, 4 of 0 ... 5)."""
+    return list(range(len(strides) - 1))[1:][-most:]
 
 
 def default_slice_step(strides: Sequence[Sequence[int]], fused_stages: Sequence[int], slice_axis: int) -> int:

@@ -1,0 +1,52 @@
+"""The demo's page: how it was made, scores per class and per scanner look, pictures of unseen volumes."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Mapping, Sequence
+
+from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES
+from nnunetv2_cdpd.evaluation.evaluate import evaluate_folder
+from nnunetv2_cdpd.evaluation.report import ReportCase, write_report
+
+
+def write_page(
+    path: Path,
+    *,
+    predictions: Path,
+    test_set: Path,
+    commands: Sequence[str],
+    pretraining: Sequence[str],
+    seconds: Mapping[str, float],
+    device: str,
+) -> Path:
+    """Write `report.html`.
+
+    Args:
+        predictions: Folder of nnUNetv2_predict's output.
+        test_set: Folder of `write_test_set`.
+        commands: That were run, in order.
+        pretraining: Which weights were used, in words.
+        seconds: Of each step and of all.
+    """
+    import nnunetv2_cdpd
+
+    results = evaluate_folder(predictions, test_set / "labels")
+    labels = [f"Source {s.name}: annotates {', '.join(name.replace('_', ' ') for name in s.labels)}" for s in DEMO_SOURCES]
+    times = ", ".join(f"{step.lower()} {value / 60:.1f} min" for step, value in seconds.items())
+    intro = [
+        "One network, trained on three made-up sources that each label other structures, segments all of them in volumes that it "
+        "has never seen. These volumes are labelled completely and come in the look of every source, so each class is also "
+        "scored where its look was never annotated with it (the tables by source below).",
+        *labels,
+        *pretraining,
+        f"Time: {times}",
+        f"Machine: {platform.machine()}, {os.cpu_count()} cores, device {device}; Python {platform.python_version()}, "
+        f"nnunetv2-cdpd {nnunetv2_cdpd.__version__}",
+        *(f"Command {number}: {command}" for number, command in enumerate(commands, start=1)),
+    ]
+    cases = [
+        ReportCase(scores.case, test_set / "images" / f"{scores.case}_0000.nii.gz", scores.reference_file, scores.prediction_file)
+        for scores in results.cases[: len(DEMO_SOURCES)]
+    ]
+    return write_report(path, title="CDPDNet demo", intro_lines=intro, results=results, cases=cases)

@@ -1,1 +1,0 @@
-"""For nnU-Net's variable nnUNet_extTrainer; the folder is on that path, not imported as this package."""
