@@ -7,7 +7,7 @@ nesting; a dataset's own YAML or dataset.json always wins over the table.
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Iterable, Sequence
 
 KIDNEYS = ("right_kidney", "left_kidney")
 LUNGS = ("right_lung", "left_lung")
@@ -96,6 +96,14 @@ def lateral_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs (left, right) of names that differ in their side only, in the order of the left ones."""
     right = {without_side(name): name for name in names if side_of(name) == "right"}
     return [(name, right[without_side(name)]) for name in names if side_of(name) == "left" and without_side(name) in right]
+
+
+def compatible_pairs(names: Iterable[str]) -> frozenset[frozenset[str]]:
+    """Pairs of these class names that the table calls compatible, in their own spelling."""
+    known = {structure(name).name: name for name in names}
+    return frozenset(
+        frozenset((name, known[other])) for key, name in known.items() for other in structure(key).compatible if other in known
+    )
 
 
 def structure(name: str) -> Structure:

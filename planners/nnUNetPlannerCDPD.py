@@ -11,7 +11,7 @@ import torch
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
-from nnunetv2_cdpd.annotation import Annotation, with_sigmoid_heads
+from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.architecture import NetworkSettings, cdpd_architecture
 
 
@@ -37,7 +37,7 @@ class nnUNetPlannerCDPD(ExperimentPlanner):
             overwrite_target_spacing,
             suppress_transpose,
         )
-        self.annotation = Annotation.from_dataset_json(with_sigmoid_heads(self.dataset_json))
+        self.annotation = read_annotation(with_sigmoid_heads(self.dataset_json))
 
     def generate_data_identifier(self, configuration_name: str) -> str:
         """The default planner's folder where the data in it is the same, as nnU-Net's ResEnc planners do."""

@@ -14,9 +14,11 @@ from nnunetv2_cdpd.annotation import (
     Annotation,
     MergedLabel,
     Source,
-    compatible_in_table,
+    dataset_json_entries,
+    read_annotation,
     with_sigmoid_heads,
 )
+from nnunetv2_cdpd.classes import compatible_pairs
 from nnunetv2_cdpd.errors import UserError
 
 CLASSES = ("liver", "right_kidney", "left_kidney", "liver_tumor", "kidney_tumor")
@@ -102,11 +104,11 @@ def test_compatible_pair_is_not_excluded():
     assert drawn(plain.tables[0]) == ["-.", "+-", "-+"]
     compatible = replace(plain, compatible=frozenset({frozenset(("duodenum", "spleen"))}))
     assert drawn(compatible.tables[0]) == ["-.", "+.", "-+"]
-    assert compatible_in_table(("Duodenum", "spleen", "INTESTINE")) == {frozenset(("Duodenum", "INTESTINE"))}
+    assert compatible_pairs(("Duodenum", "spleen", "INTESTINE")) == {frozenset(("Duodenum", "INTESTINE"))}
 
 
 def test_value_in_two_overlapping_regions_belongs_to_both():
-    annotation = Annotation.from_dataset_json({"labels": {"background": 0, "a": [1, 2], "b": [2, 3]}, "regions_class_order": [1, 3]})
+    annotation = read_annotation({"labels": {"background": 0, "a": [1, 2], "b": [2, 3]}, "regions_class_order": [1, 3]})
     assert drawn(annotation.tables[0]) == ["--", "+-", "++", "-+"]
 
 
@@ -118,7 +120,7 @@ def test_known_side_leaves_no_choice_among_possible_parents():
 def test_region_may_paint_with_the_value_of_one_of_its_parts():
     """nnU-Net allows a region without a value of its own; a possible parent of that name is not its part."""
     labels = {"background": 0, "kidney": [1, 2], "left_kidney": 1, "right_kidney": 2, "tumor": 3}
-    annotation = Annotation.from_dataset_json({"labels": labels, "regions_class_order": [1, 1, 2, 3]})
+    annotation = read_annotation({"labels": labels, "regions_class_order": [1, 1, 2, 3]})
     assert drawn(annotation.tables[0]) == ["----", "++--", "+-+-", "---+"]
     either = replace(annotation, classes=(*annotation.classes, "spleen"), values=(1, 1, 2, 3, 4),
                      regions=(*annotation.regions, (4,)), possible_parents={"tumor": ("kidney", "spleen")})  # fmt: skip
@@ -130,22 +132,25 @@ def test_region_may_paint_with_the_value_of_one_of_its_parts():
 
 @pytest.mark.parametrize("annotation", [ANNOTATION, replace(ANNOTATION, case_source=None)])
 def test_dataset_json_there_and_back(annotation):
-    assert Annotation.from_dataset_json(annotation.dataset_json_entries()) == annotation
+    assert read_annotation(dataset_json_entries(annotation)) == annotation
 
 
 def test_nnunet_reads_what_is_written():
-    entries = ANNOTATION.dataset_json_entries()
+    entries = dataset_json_entries(ANNOTATION)
     labels = LabelManager(entries["labels"], entries["regions_class_order"])
     assert labels.all_labels == [0, 1, 2, 3, 4, 5, 6] and labels.ignore_label == 7
     assert labels.num_segmentation_heads == len(CLASSES)
-    lone = replace(ANNOTATION, classes=("liver",), values=(1,), regions=((1,),), sources=(Source("A", ("liver",)),),
-                   case_source=None, merged_labels=(), possible_parents={}, ignore_value=None).dataset_json_entries()  # fmt: skip
+    lone = replace(
+        ANNOTATION, classes=("liver",), values=(1,), regions=((1,),), sources=(Source("A", ("liver",)),),
+        case_source=None, merged_labels=(), possible_parents={}, ignore_value=None,
+    )  # fmt: skip
+    lone = dataset_json_entries(lone)
     assert LabelManager(lone["labels"], lone["regions_class_order"]).num_segmentation_heads == 1
     assert lone["labels"] == {"background": 0, "liver": [1, 1]}
 
 
 def test_without_cdpd_block_one_source_annotates_everything():
-    annotation = Annotation.from_dataset_json({"labels": {"background": 0, "b": 2, "a": 1, "ignore": 3}})
+    annotation = read_annotation({"labels": {"background": 0, "b": 2, "a": 1, "ignore": 3}})
     assert annotation.classes == ("b", "a") and annotation.values == (2, 1)
     assert annotation.sources == (Source("dataset", ("b", "a")),)
     assert annotation.source_index("any case") == 0
@@ -159,12 +164,12 @@ def test_sigmoid_heads_leave_the_dataset_json_given_alone():
     assert given == before
     assert changed["labels"] == {"background": 0, "a": [1, 1], "b": [2, 2], "ignore": 3}
     assert changed["regions_class_order"] == [1, 2] and changed["name"] == "X"
-    assert Annotation.from_dataset_json(changed) == Annotation.from_dataset_json(given)
+    assert read_annotation(changed) == read_annotation(given)
     assert with_sigmoid_heads(changed) == changed
 
 
 def block(**changes):
-    return ANNOTATION.dataset_json_entries()["cdpd"] | changes
+    return dataset_json_entries(ANNOTATION)["cdpd"] | changes
 
 
 @pytest.mark.parametrize(
@@ -198,7 +203,7 @@ def block(**changes):
 )  # fmt: skip
 def test_contradictions_are_named(changes, message):
     with pytest.raises(UserError, match=message):
-        Annotation.from_dataset_json(ANNOTATION.dataset_json_entries() | changes)
+        read_annotation(dataset_json_entries(ANNOTATION) | changes)
 
 
 def test_case_of_no_source_is_named():
@@ -208,7 +213,7 @@ def test_case_of_no_source_is_named():
 
 def test_example_of_the_documentation_is_true():
     text = (Path(__file__).parents[1] / "docs/annotation.md").read_text(encoding="utf-8")
-    annotation = Annotation.from_dataset_json(json.loads("{" + re.search(r"```json\n(.*?)```", text, re.S)[1] + "}"))
+    annotation = read_annotation(json.loads("{" + re.search(r"```json\n(.*?)```", text, re.S)[1] + "}"))
     kits = annotation.tables[[source.name for source in annotation.sources].index("KITS")]
     rows = re.findall(r"^\| (\d) [^|]*\|(.*)\|$", text, re.M)
     assert len(rows) == 3

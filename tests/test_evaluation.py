@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from nnunetv2.evaluation.evaluate_predictions import compute_metrics
 
-from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, Annotation
+from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, read_annotation
 from nnunetv2_cdpd.evaluation.matching import prediction_states
 from nnunetv2_cdpd.evaluation.metrics import METRICS, OVERLAP_METRICS, case_metrics
 
 SHAPE = (6, 9, 11)
 SPACING = (3.0, 1.0, 2.0)  # mm, array order
 
-PLAIN = Annotation.from_dataset_json({"labels": {"background": 0, "liver": 1, "spleen": 2}})
-MERGED = Annotation.from_dataset_json(
+PLAIN = read_annotation({"labels": {"background": 0, "liver": 1, "spleen": 2}})
+MERGED = read_annotation(
     {
         "labels": {
             "background": 0,
@@ -164,7 +164,7 @@ def test_the_ignore_label_counts_nowhere():
 
 
 def test_classes_are_matched_by_name_not_by_value():
-    other = Annotation.from_dataset_json({"labels": {"background": 0, "Spleen ": 1, "pancreas": 2, "LIVER": 3}})
+    other = read_annotation({"labels": {"background": 0, "Spleen ": 1, "pancreas": 2, "LIVER": 3}})
     positions = {"liver": [(1, 1, 1), (1, 2, 1)], "spleen": [(4, 4, 4)]}
     reference = volume(of_1=positions["liver"], of_2=positions["spleen"])
     prediction = volume(of_3=positions["liver"], of_1=positions["spleen"], of_2=[(5, 5, 5)])
@@ -173,13 +173,13 @@ def test_classes_are_matched_by_name_not_by_value():
 
 
 def test_a_class_that_the_prediction_does_not_know_is_not_scored():
-    other = Annotation.from_dataset_json({"labels": {"background": 0, "spleen": 1}})
+    other = read_annotation({"labels": {"background": 0, "spleen": 1}})
     assert set(score(volume(), volume(), prediction=other)) == {"spleen"}
     assert "kidney" not in prediction_states(MERGED, other)
 
 
 def test_a_merged_label_matches_a_class_of_its_name():
-    one_kidney = Annotation.from_dataset_json({"labels": {"background": 0, "kidney": 1}})
+    one_kidney = read_annotation({"labels": {"background": 0, "kidney": 1}})
     reference = volume(kidney_6=[(1, 1, 1)])
     assert score(reference, volume(of_1=[(1, 1, 1)]), MERGED, KIDNEYS, one_kidney)["kidney"]["Dice"] == 1
     sides = score(volume(of_1=[(1, 1, 1), (4, 1, 1)]), volume(right_3=[(1, 1, 1)], left_4=[(4, 1, 1)]), one_kidney, 0, MERGED)
@@ -202,7 +202,7 @@ def test_fully_annotated_data_gets_nnunets_numbers():
         def read_seg(self, name):
             return maps[name][None].astype(np.float32), {}
 
-    annotation = Annotation.from_dataset_json({"labels": {"background": 0, "a": 1, "b": 2, "c": 3, "ignore": 4}})
+    annotation = read_annotation({"labels": {"background": 0, "a": 1, "b": 2, "c": 3, "ignore": 4}})
     host = compute_metrics("reference", "prediction", Reader(), [1, 2, 3], ignore_label=4)["metrics"]
     ours = case_metrics(
         maps["reference"], maps["prediction"], SPACING, reference=annotation, source=0, prediction=annotation, tolerance_mm=None
@@ -213,7 +213,7 @@ def test_fully_annotated_data_gets_nnunets_numbers():
 
 def test_many_classes_do_not_overflow():
     labels = {"background": 0, **{f"class_{value}": value for value in range(1, 301)}}
-    annotation = Annotation.from_dataset_json({"labels": labels})
+    annotation = read_annotation({"labels": labels})
     label_map = volume(of_300=[(1, 1, 1)], of_299=[(4, 4, 4)])
     scores = score(label_map, label_map, annotation)
     assert scores["class_300"]["n_ref"] == 1 and scores["class_299"]["SurfaceDice"] == 1

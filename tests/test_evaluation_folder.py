@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder, load_summary_json
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
-from nnunetv2_cdpd.annotation import Annotation, with_sigmoid_heads
+from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.evaluate import evaluate_folder
@@ -275,7 +275,7 @@ def test_results_are_read_from_our_summary_only(folders, tmp_path):
 
 
 def validate(predicted, truth, output, dataset_json=DATASET_JSON, **kwargs):
-    annotation = Annotation.from_dataset_json(dataset_json)
+    annotation = read_annotation(dataset_json)
     labels = [label for name, label in dataset_json["labels"].items() if name != "background"]
     regions = [tuple(label) if isinstance(label, list) else label for label in labels]
     compute = partial(compute_annotated_metrics_on_folder, annotation=annotation)
@@ -318,7 +318,7 @@ def test_final_validation_refuses_what_it_cannot_score(folders, tmp_path):
     with pytest.raises(ValueError, match="1 regions or labels for the 5 classes"):
         compute_annotated_metrics_on_folder(
             str(truth), str(predicted), None, SimpleITKIO(), ".nii.gz", [1], num_processes=1,
-            annotation=Annotation.from_dataset_json(DATASET_JSON),
+            annotation=read_annotation(DATASET_JSON),
         )  # fmt: skip
     (predicted / "case_2.nii.gz").unlink()
     with pytest.raises(UserError, match="no prediction for case_2"):

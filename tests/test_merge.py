@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
-from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.cli import merge as cli_merge
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge import merge_datasets, run
@@ -105,7 +105,7 @@ def test_labels_are_rewritten_voxel_by_voxel_and_images_referenced(two):
     folder, _ = merge(301, "Dataset302_ORGANS")
     assert folder == two / "Dataset400_M"
     dataset_json = json.loads((folder / "dataset.json").read_text())
-    annotation = Annotation.from_dataset_json(dataset_json)
+    annotation = read_annotation(dataset_json)
     assert annotation.classes == ("liver", "liver_tumor", "spleen")
     assert dict(annotation.case_source) == {"a1": "LITS", "a2": "LITS", "a3": "LITS", "b1": "ORGANS", "b2": "ORGANS"}
     mapping = {"Dataset301_LITS": [0, 1, 2], "Dataset302_ORGANS": [0, 3, 1]}
@@ -134,7 +134,7 @@ def test_result_passes_nnunets_integrity_check(raw, tmp_path, capsys):
     make_dataset(raw / "Dataset302_SIDES", {"right_kidney": 1, "left_kidney": 2, "ignore": 3}, ["s1"], channels)
     folder, _ = merge(tmp_path / "kits", 302)
     dataset_json = json.loads((folder / "dataset.json").read_text())
-    annotation = Annotation.from_dataset_json(dataset_json)
+    annotation = read_annotation(dataset_json)
     assert [source.name for source in annotation.sources] == ["kits", "SIDES"]
     assert annotation.classes == ("right_kidney", "left_kidney", "kidney_tumor")
     assert annotation.sources[0].merged_labels == ("kidney",)
@@ -162,7 +162,7 @@ def test_a_merged_dataset_can_be_merged_again(two, raw):
     make_dataset(raw / "Dataset303_GLAND", {"gland": 1}, ["c1"])
     first = merge_datasets([301, 302], 390, "FIRST", num_processes=1, progress=False, report=lambda text: None)
     folder, _ = merge(303, 390)
-    annotation = Annotation.from_dataset_json(json.loads((folder / "dataset.json").read_text()))
+    annotation = read_annotation(json.loads((folder / "dataset.json").read_text()))
     assert annotation.case_source["a1"] == "LITS" and annotation.case_source["c1"] == "GLAND"
     np.testing.assert_array_equal(
         read(folder / "labelsTr/b1.nii.gz"), np.array([0, 2, 3, 4])[read(first / "labelsTr/b1.nii.gz")]

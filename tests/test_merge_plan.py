@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, Annotation
+from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, dataset_json_entries, read_annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.inputs import InputCase, InputDataset
 from nnunetv2_cdpd.merge.plan import make_plan
@@ -17,7 +17,7 @@ def dataset(name, labels, order=None, **extra):
     if order:
         dataset_json["regions_class_order"] = order
     case = InputCase("case", ("image",), "label")
-    return InputDataset(name, Path("/raw") / name, dataset_json, Annotation.from_dataset_json(dataset_json), (case,), ())
+    return InputDataset(name, Path("/raw") / name, dataset_json, read_annotation(dataset_json), (case,), ())
 
 
 LITS = dataset("Dataset301_LITS", {"liver": 1, "liver tumor": 2})
@@ -182,7 +182,7 @@ def test_nested_in_each_other_is_an_error():
 
 def test_cdpd_block_is_carried_over():
     first = plan_of(KITS, BTCV, datasets={"KITS": {"task_prompt": "A CT of a kidney"}}, compatible=[["liver", "spleen"]])
-    entries = first.annotation.dataset_json_entries()
+    entries = dataset_json_entries(first.annotation)
     merged = dataset("Dataset400_M", entries["labels"], entries["regions_class_order"], cdpd=entries["cdpd"])
     second = plan_of(LITS, merged)
     assert [source.name for source in second.annotation.sources] == ["LITS", "KITS", "BTCV"]
@@ -201,7 +201,7 @@ def test_cdpd_block_is_carried_over():
 
 
 def test_sides_that_become_one_class_turn_their_merged_label_into_it():
-    entries = plan_of(KITS, BTCV).annotation.dataset_json_entries()
+    entries = dataset_json_entries(plan_of(KITS, BTCV).annotation)
     merged = dataset("Dataset400_M", entries["labels"], entries["regions_class_order"], cdpd=entries["cdpd"])
     plan = plan_of(merged, datasets={"400": {"labels": {"right_kidney": "kidney", "left_kidney": "kidney"}}})
     assert not plan.annotation.merged_labels

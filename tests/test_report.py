@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
-from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.evaluation.palette import COLOURS, colours_of, rgb
 from nnunetv2_cdpd.evaluation.pictures import CT_WINDOW, PANEL_PIXELS, Volume, case_pictures, read_volume
 from nnunetv2_cdpd.evaluation.report import write_report
@@ -19,7 +19,7 @@ from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 SHAPE = (10, 16, 24)  # z, y, x
 SPACING = (1.0, 2.0, 3.0)  # x, y, z in mm
 
-ANNOTATION = Annotation.from_dataset_json(
+ANNOTATION = read_annotation(
     {
         "labels": {"background": 0, "liver": [1, 2], "liver_tumor": 2, "right_kidney": [3, 5], "left_kidney": [4, 5], "<b>": 6},
         "regions_class_order": [1, 2, 3, 4, 6],

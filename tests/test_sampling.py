@@ -7,7 +7,7 @@ import pytest
 import torch
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
-from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source
+from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source, dataset_json_entries, read_annotation
 from nnunetv2_cdpd.sampling import AnnotatedCases, SourceBalancedDataLoader
 
 SHAPE = (12, 17, 14)  # larger than the patch, every axis different
@@ -21,7 +21,7 @@ ANNOTATION = Annotation(
     merged_labels=(MergedLabel("kidney", 5, ("right_kidney", "left_kidney")),),
 )
 LABELS = LabelManager(
-    ANNOTATION.dataset_json_entries()["labels"], ANNOTATION.dataset_json_entries()["regions_class_order"]
+    dataset_json_entries(ANNOTATION)["labels"], dataset_json_entries(ANNOTATION)["regions_class_order"]
 )
 STORED = {"A": (1, 4), "B": (1, 5), "C": (4,)}
 
@@ -106,7 +106,7 @@ def test_case_without_foreground_gives_a_random_patch(cases):
 
 
 def test_stock_labels_without_regions_are_found(cases):
-    annotation = Annotation.from_dataset_json({"labels": {"background": 0, "liver": 1, "spleen": 2}, "name": "plain"})
+    annotation = read_annotation({"labels": {"background": 0, "liver": 1, "spleen": 2}, "name": "plain"})
     dataset = InMemoryDataset()
     plain = AnnotatedCases(dataset, annotation)
     dataset.load_case = lambda case: (None, None, None, {"class_locations": {1: [1], 2: [2], (-1, 0, 1, 2): [3]}})

@@ -11,7 +11,7 @@ from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerp
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 import tiny_dataset
-from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.merge import merge_datasets
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPDSmall
 from nnunetv2_cdpd.trainers.variants import nnUNetTrainerCDPDSmall_1epoch
@@ -174,7 +174,7 @@ def test_plain_dataset_is_one_source_with_sigmoid_heads(folders):
     assert np.isfinite(trainer.train_step(next(trainer.dataloader_train))["loss"])
     saved = json.loads(open(os.path.join(trainer.output_folder_base, "dataset.json")).read())
     assert PlansManager(trainer.plans_manager.plans).get_label_manager(saved).num_segmentation_heads == 3
-    assert Annotation.from_dataset_json(saved).tables.tolist() == trainer.annotation.tables.tolist()
+    assert read_annotation(saved).tables.tolist() == trainer.annotation.tables.tolist()
 
 
 def test_compiled_network_gets_the_task_too(folders):

@@ -27,7 +27,7 @@ from torch import distributed, nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunetv2_cdpd.annotation import Annotation, with_sigmoid_heads
+from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.architecture import NetworkSettings, plans_with_cdpd, plans_with_recorded_network
 from nnunetv2_cdpd.classes import lateral_pairs
 from nnunetv2_cdpd.host import substituted
@@ -61,7 +61,7 @@ class nnUNetTrainerCDPD(host.nnUNetTrainer):
     ) -> None:
         resume = plans["continue_training"]  # the host takes it out
         super().__init__(plans, configuration, fold, with_sigmoid_heads(dataset_json), device)
-        self.annotation = Annotation.from_dataset_json(self.dataset_json)
+        self.annotation = read_annotation(self.dataset_json)
         self._set_plans(self._plans_with_network(resume))
         vars(self).update(self.hyperparameters)
         self._batch_task: torch.Tensor | None = None  # task of each sample of the batch in train_step; None: universal

@@ -65,13 +65,13 @@ class nnUNetTrainerCDPD_noTaskPrompt(nnUNetTrainerCDPD):
 
 
 class nnUNetTrainerCDPDSmall(nnUNetTrainerCDPD):
-    """A recipe with which the networks of nnUNetPlannerCDPDSmall learn in 1200 iterations."""
+    """A recipe with which the networks of nnUNetPlannerCDPDSmall learn in 900 iterations."""
 
     hyperparameters = {
         **nnUNetTrainerCDPD.hyperparameters,
         "initial_lr": 3e-3,
-        "oversample_foreground_percent": 1.0,
-        "num_epochs": 20,
+        "oversample_foreground_percent": 0.5,
+        "num_epochs": 15,
         "num_iterations_per_epoch": 60,
         "num_val_iterations_per_epoch": 5,
     }

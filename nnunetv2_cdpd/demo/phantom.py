@@ -34,12 +34,12 @@ class Organ:
 ORGANS = (
     Organ("liver", (((-72, -22, 48), (72, 62, 52)), ((-8, -48, 62), (58, 36, 30))), 105),
     Organ("spleen", (((104, 34, 58), (32, 44, 46)),), 132),
-    Organ("stomach", (((52, -44, 40), (44, 40, 46)),), 12),
+    Organ("stomach", (((52, -44, 40), (44, 40, 46)),), -10),
     Organ("right_kidney", (((-74, 48, -34), (31, 28, 50)),), 195),
     Organ("left_kidney", (((74, 48, -26), (31, 28, 50)),), 195),
     Organ("aorta", (((10, 30, 0), (15, 15, 400)),), 165),
     Organ("bladder", (((0, -24, -104), (44, 38, 30)),), 4),
-    Organ("liver_tumor", (((0, 0, 0), (23, 22, 22)),), 45, inside=("liver",)),
+    Organ("liver_tumor", (((0, 0, 0), (30, 28, 28)),), 38, inside=("liver",)),
     Organ("kidney_tumor", (((0, 0, 0), (21, 21, 22)),), 95, inside=("right_kidney", "left_kidney")),
 )
 STRUCTURES = tuple(organ.name for organ in ORGANS)

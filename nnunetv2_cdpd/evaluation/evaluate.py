@@ -14,7 +14,7 @@ from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from
 from nnunetv2.paths import nnUNet_raw
 from tqdm import tqdm
 
-from nnunetv2_cdpd.annotation import Annotation, Source
+from nnunetv2_cdpd.annotation import Annotation, Source, read_annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.case import CaseJob, score_case
 from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
@@ -168,7 +168,7 @@ def _read_labels(path: Path) -> Labels:
     if not isinstance(dataset_json, dict) or not isinstance(dataset_json.get("file_ending"), str):
         raise UserError(f"{path}: no `file_ending`; is it a dataset.json of nnU-Net v2?")
     try:
-        return Labels(path, dataset_json, Annotation.from_dataset_json(dataset_json))
+        return Labels(path, dataset_json, read_annotation(dataset_json))
     except UserError as error:
         raise UserError(str(error).replace("dataset.json", str(path), 1)) from error
 

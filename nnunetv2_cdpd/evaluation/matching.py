@@ -17,7 +17,7 @@ def prediction_states(reference: Annotation, prediction: Annotation) -> dict[str
         that the prediction's labels do not hold is missing, and so is a union of which one class is missing.
     """
     possibilities = [
-        [] if value == prediction.ignore_value else prediction._alternatives(value) for value in range(prediction.num_values)
+        [] if value == prediction.ignore_value else prediction.alternatives(value) for value in range(prediction.num_values)
     ]
     states = {}
     for name, members in _columns(reference).items():

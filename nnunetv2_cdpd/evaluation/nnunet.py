@@ -15,7 +15,7 @@ import numpy as np
 from nnunetv2.configuration import default_num_processes
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnunetv2_cdpd.annotation import POSITIVE, Annotation
+from nnunetv2_cdpd.annotation import POSITIVE, Annotation, dataset_json_entries, read_annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.case import CaseJob, score_case
 from nnunetv2_cdpd.evaluation.metrics import METRICS, OVERLAP_METRICS
@@ -100,8 +100,8 @@ def summary_of(results: Results, labels: Mapping[str, Any]) -> dict[str, Any]:
             "tolerance_mm": results.tolerance_mm,
             "classes": {str(key): name for name, key in keys.items()},
             # as text, because nnU-Net sorts all keys when it writes, and the order of labels counts
-            "reference": json.dumps(results.reference.dataset_json_entries()),
-            "prediction": json.dumps(results.prediction.dataset_json_entries()),
+            "reference": json.dumps(dataset_json_entries(results.reference)),
+            "prediction": json.dumps(dataset_json_entries(results.prediction)),
             "all_sources": _by_name(results, None),
             "sources": {source: _by_name(results, source) for source in results.source_names},
             "problems": dict(results.problems),
@@ -133,7 +133,7 @@ def read_results(path: str | os.PathLike) -> Results:
         )
         for case in summary["metric_per_case"]
     ]
-    reference, prediction = (Annotation.from_dataset_json(json.loads(ours[side])) for side in ("reference", "prediction"))
+    reference, prediction = (read_annotation(json.loads(ours[side])) for side in ("reference", "prediction"))
     return Results(reference, prediction, tuple(cases), ours["tolerance_mm"], ours["problems"])
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Mapping
 
-from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.annotation import Annotation, read_annotation
 from nnunetv2_cdpd.errors import UserError
 
 
@@ -95,7 +95,7 @@ def read_dataset(given: str | int | Path, raw_folder: Path) -> InputDataset:
     if missing:
         raise UserError(f"{path}: {', '.join(missing)} missing; nnU-Net v2 needs them, see its dataset_format.md")
     try:
-        annotation = Annotation.from_dataset_json(dataset_json)
+        annotation = read_annotation(dataset_json)
         [int(channel) for channel in dataset_json["channel_names"]]
     except UserError as error:
         raise UserError(str(error).replace("dataset.json", str(path), 1)) from error

@@ -8,7 +8,7 @@ from typing import Any, Sequence
 
 from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
-from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.annotation import Annotation, dataset_json_entries
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.collect import MergedCase
 from nnunetv2_cdpd.merge.inputs import InputDataset
@@ -85,7 +85,7 @@ def make_dataset_json(
         "description": f"Merged by cdpd merge from {', '.join(dataset.name for dataset in inputs)}",
         **{key: text for key, text in joined.items() if text},
         "channel_names": dict(first["channel_names"]),
-        **annotation.dataset_json_entries(),
+        **dataset_json_entries(annotation),
         "numTraining": len(cases),
         "file_ending": first["file_ending"],
     }

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Mapping, Sequence
 
-from nnunetv2_cdpd.annotation import Annotation, MergedLabel, compatible_in_table
+from nnunetv2_cdpd.annotation import Annotation, MergedLabel, check
+from nnunetv2_cdpd.classes import compatible_pairs
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.inputs import InputDataset
 from nnunetv2_cdpd.merge.naming import IGNORE, Naming, Spelling, resolve_names
@@ -61,7 +62,7 @@ def make_plan(inputs: Sequence[InputDataset], spec: MergeSpec) -> MergePlan:
         sources=sources,
         merged_labels=merged,
         possible_parents={name: nesting.possible[name] for name in classes if nesting.possible.get(name)},
-        compatible=compatible_in_table(classes)
+        compatible=compatible_pairs(classes)
         | overlapping
         | {frozenset(pair) for pair in pairs}
         | _compatible_of(inputs, naming),
@@ -69,7 +70,7 @@ def make_plan(inputs: Sequence[InputDataset], spec: MergeSpec) -> MergePlan:
     )
     _check_annotated(annotation)
     try:
-        annotation.check()
+        check(annotation)
     except UserError as error:
         raise UserError(str(error).replace("dataset.json", "the merged dataset", 1)) from error
     value_maps = tuple({value: values[meaning] for value, meaning in meaning_of.items()} for meaning_of in meanings)

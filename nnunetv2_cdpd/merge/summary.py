@@ -4,12 +4,12 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.annotation import read_annotation
 
 
 def summary(folder: Path) -> str:
     """A table source x (cases, annotated classes, merged labels) of a merged dataset."""
-    annotation = Annotation.from_dataset_json(json.loads((folder / "dataset.json").read_text(encoding="utf-8")))
+    annotation = read_annotation(json.loads((folder / "dataset.json").read_text(encoding="utf-8")))
     counts = Counter((annotation.case_source or {}).values())
     rows = [("source", "cases", "annotated classes", "merged labels")]
     for source in annotation.sources:

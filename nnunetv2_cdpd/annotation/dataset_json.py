@@ -1,0 +1,231 @@
+"""Annotation in dataset.json: reading it, writing it, and refusing contradictions.
+
+nnU-Net's `labels` and `regions_class_order` say what the classes are; the `cdpd` block says who annotates them
+(docs/annotation.md shows one).
+"""
+
+from numbers import Integral
+from typing import Any, Mapping
+
+import numpy as np
+
+from nnunetv2_cdpd.annotation.model import Annotation, MergedLabel, Source
+from nnunetv2_cdpd.errors import UserError
+
+CDPD_VERSION = 1
+
+
+def read_annotation(dataset_json: Mapping[str, Any]) -> Annotation:
+    """Read the annotation of a dataset; one without a `cdpd` block is one source with every class annotated.
+
+    Args:
+        dataset_json: nnU-Net's dataset.json; not changed.
+
+    Raises:
+        UserError: The `cdpd` block contradicts itself or nnU-Net's labels.
+    """
+    _check_labels(dataset_json.get("labels"))
+    labels = {name: label for name, label in dataset_json["labels"].items() if not _is_background(name, label)}
+    ignore_value = labels.pop("ignore", None)
+    if not labels:
+        raise UserError("dataset.json: `labels` holds no class besides background; add the classes to learn")
+    classes = tuple(labels)
+    listed = {name: tuple(label) if isinstance(label, (list, tuple)) else (label,) for name, label in labels.items()}
+    if any(len(label) > 1 for label in listed.values()):
+        values = tuple(dataset_json.get("regions_class_order") or ())
+        if len(values) != len(classes):
+            raise UserError(
+                f"dataset.json: `regions_class_order` holds {len(values)} values for {len(classes)} regions; "
+                "give one value per region, in the order of `labels`"
+            )
+    else:
+        values = tuple(label[0] for label in listed.values())
+
+    block = dataset_json.get("cdpd")
+    if block is None:
+        sources: tuple[Source, ...] = (Source(dataset_json.get("name") or "dataset", classes),)
+        merged: tuple[MergedLabel, ...] = ()
+    else:
+        if block.get("version") != CDPD_VERSION:
+            raise UserError(
+                f"dataset.json: the `cdpd` block has version {block.get('version')}, this release reads version "
+                f"{CDPD_VERSION}; run `cdpd merge` again"
+            )
+        try:
+            sources, merged = _read_sources(block), _read_merged_labels(block)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"dataset.json: the `cdpd` block is damaged ({type(error).__name__}: {error}); run `cdpd merge` again"
+            ) from error
+    block = block or {}
+    # A merged value has to be declared somewhere for nnU-Net's integrity check; it stands in the regions of its
+    # classes, but it belongs to none of them for certain.
+    merged_values = {label.value for label in merged}
+    annotation = Annotation(
+        classes=classes,
+        values=tuple(int(value) for value in values),
+        regions=tuple(tuple(sorted({int(v) for v in listed[name]} - merged_values)) for name in classes),
+        sources=sources,
+        case_source=block.get("case_source"),
+        merged_labels=merged,
+        possible_parents={name: tuple(parents) for name, parents in block.get("possible_parents", {}).items()},
+        compatible=frozenset(frozenset(pair) for pair in block.get("compatible", ())),
+        ignore_value=ignore_value,
+    )
+    check(annotation)
+    return annotation
+
+
+def dataset_json_entries(annotation: Annotation) -> dict[str, Any]:
+    """`labels`, `regions_class_order` and `cdpd` of a dataset.json: the inverse of `read_annotation`."""
+    regions = [
+        sorted({*region, *(label.value for label in annotation.merged_labels if name in label.classes)})
+        for name, region in zip(annotation.classes, annotation.regions)
+    ]
+    labels: dict[str, Any] = {"background": 0, **_as_sigmoid_regions(dict(zip(annotation.classes, regions)))}
+    if annotation.ignore_value is not None:
+        labels["ignore"] = annotation.ignore_value
+    block: dict[str, Any] = {
+        "version": CDPD_VERSION,
+        "sources": {
+            source.name: {
+                "annotated_classes": list(source.annotated_classes),
+                "merged_labels": list(source.merged_labels),
+                "task_prompt": source.task_prompt,
+                "license": source.license,
+                "reference": source.reference,
+            }
+            for source in annotation.sources
+        },
+        "merged_labels": {m.name: {"value": m.value, "classes": list(m.classes)} for m in annotation.merged_labels},
+        "possible_parents": {name: list(parents) for name, parents in annotation.possible_parents.items()},
+        "compatible": sorted(sorted(pair) for pair in annotation.compatible),
+    }
+    if annotation.case_source is not None:
+        block["case_source"] = dict(annotation.case_source)
+    return {"labels": labels, "regions_class_order": list(annotation.values), "cdpd": block}
+
+
+def check(annotation: Annotation) -> None:
+    """Raise UserError on the first contradiction; `read_annotation` calls this."""
+    known = set(annotation.classes)
+    source_names = {source.name for source in annotation.sources}
+    merged_by_name = {label.name: label for label in annotation.merged_labels}
+    # Classes may share a value where regions overlap (nnU-Net paints `kidney` with the value of one of its sides).
+    used = [*set(annotation.values), *(label.value for label in annotation.merged_labels), 0]
+    used += [] if annotation.ignore_value is None else [annotation.ignore_value]
+    if len(set(used)) != len(used):
+        twice = sorted({value for value in used if used.count(value) > 1})
+        raise UserError(f"dataset.json: stored values {twice} stand for two things; give each class its own")
+    named = {}
+    for name, value, region in zip(annotation.classes, annotation.values, annotation.regions):
+        if value not in region:
+            raise UserError(
+                f"dataset.json: `regions_class_order` gives {name!r} the value {value}, which is not in its region "
+                f"{list(region)}; list the values in the order of `labels`"
+            )
+        if named.setdefault(region, name) != name:
+            raise UserError(f"dataset.json: {named[region]!r} and {name!r} stand for the same values; take one out")
+    for label in annotation.merged_labels:
+        if label.name in known:
+            raise UserError(f"dataset.json: {label.name!r} is a class and a merged label; rename one of the two")
+        _check_names(f"merged label {label.name!r}", label.classes, known)
+        if len(set(label.classes)) < 2:
+            raise UserError(f"dataset.json: merged label {label.name!r} needs at least two classes, has {label.classes}")
+    for name, parents in annotation.possible_parents.items():
+        _check_names("possible_parents", (name, *parents), known)
+    _check_names("compatible", tuple(name for pair in annotation.compatible for name in pair), known)
+    for source in annotation.sources:
+        _check_names(f"source {source.name!r}", source.annotated_classes, known)
+        _check_names(f"source {source.name!r}", source.merged_labels, set(merged_by_name))
+        if not source.annotated_classes and not source.merged_labels:
+            raise UserError(f"dataset.json: source {source.name!r} annotates no class; take it out or say what it annotates")
+        for label in source.merged_labels:
+            both = sorted(set(merged_by_name[label].classes) & set(source.annotated_classes))
+            if both:
+                raise UserError(
+                    f"dataset.json: source {source.name!r} annotates {', '.join(both)} and also merges it into "
+                    f"{label!r}; keep one of the two"
+                )
+    for case, source_name in (annotation.case_source or {}).items():
+        if source_name not in source_names:
+            raise UserError(
+                f"dataset.json: case {case!r} is of source {source_name!r}, which is not in `sources` "
+                f"({', '.join(sorted(source_names))})"
+            )
+    for name in annotation.classes:
+        if name in annotation.possible_ancestors(name):
+            raise UserError(f"dataset.json: class {name!r} is nested in itself; mend `possible_parents`")
+
+
+def with_sigmoid_heads(dataset_json: Mapping[str, Any]) -> dict[str, Any]:
+    """A dataset.json whose classes all become regions, so that nnU-Net gives each a sigmoid head of its own.
+
+    nnU-Net decides by the labels alone: it uses a softmax with a background head unless one label is a list of at least
+    two values. A single value is therefore listed twice where no class is nested; as a set of values it stays the same.
+    A dataset with regions is returned as it is.
+    """
+    labels = dataset_json["labels"]
+    if any(isinstance(label, (list, tuple)) and len(label) > 1 for label in labels.values()):
+        return dict(dataset_json)
+    classes = {
+        name: [label] if np.isscalar(label) else list(label)
+        for name, label in labels.items()
+        if name != "ignore" and not _is_background(name, label)
+    }
+    others = {name: label for name, label in labels.items() if name not in classes}
+    ignore = {"ignore": others.pop("ignore")} if "ignore" in others else {}
+    return {
+        **dataset_json,
+        "labels": {**others, **_as_sigmoid_regions(classes), **ignore},
+        "regions_class_order": [label[0] for label in classes.values()],
+    }
+
+
+def _as_sigmoid_regions(regions: Mapping[str, list[int]]) -> dict[str, Any]:
+    """nnU-Net's notation of regions: see `with_sigmoid_heads` for why a lone value may stand twice."""
+    if any(len(region) > 1 for region in regions.values()):
+        return {name: list(region) if len(region) > 1 else region[0] for name, region in regions.items()}
+    return {name: [region[0], region[0]] for name, region in regions.items()}
+
+
+def _is_background(name: str, label: Any) -> bool:
+    return name == "background" or (name != "ignore" and set(np.atleast_1d(label).tolist()) == {0})
+
+
+def _check_labels(labels: Any) -> None:
+    """Raise UserError unless these are nnU-Net v2's labels: name -> value, or list of values for a region."""
+    if not isinstance(labels, Mapping):
+        raise UserError("dataset.json: `labels` is missing; it maps each class name to its value")
+    for name, label in labels.items():
+        listed = label if isinstance(label, (list, tuple)) and name != "ignore" else [label]
+        if not listed or not all(isinstance(value, Integral) and not isinstance(value, bool) for value in listed):
+            raise UserError(
+                f"dataset.json: label {name!r} is {label!r}, not a value or a list of values; "
+                "nnU-Net v2 writes `name: value`, the first nnU-Net wrote them the other way round"
+            )
+
+
+def _read_sources(block: Mapping[str, Any]) -> tuple[Source, ...]:
+    return tuple(
+        Source(
+            name,
+            tuple(entry["annotated_classes"]),
+            tuple(entry.get("merged_labels", ())),
+            entry.get("task_prompt"),
+            entry.get("license"),
+            entry.get("reference"),
+        )
+        for name, entry in block["sources"].items()
+    )
+
+
+def _read_merged_labels(block: Mapping[str, Any]) -> tuple[MergedLabel, ...]:
+    entries = block.get("merged_labels", {}).items()
+    return tuple(MergedLabel(name, entry["value"], tuple(entry["classes"])) for name, entry in entries)
+
+
+def _check_names(where: str, names: tuple[str, ...], known: set[str]) -> None:
+    unknown = sorted(set(names) - known)
+    if unknown:
+        raise UserError(f"dataset.json: {where} names {', '.join(unknown)}, known are {', '.join(sorted(known)) or 'none'}")

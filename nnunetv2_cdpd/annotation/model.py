@@ -1,0 +1,230 @@
+"""Annotation: which source annotates which class, and what a stored label value therefore says about every class.
+
+A merged dataset stores one integer label map per case. What a value means depends on the source of the case: background
+in a liver dataset says nothing about kidneys. `Annotation` reads this from dataset.json (nnU-Net's `labels` and
+`regions_class_order`, and our `cdpd` block) and turns it into tables, value x class -> negative, positive or not
+supervised, which the loss, the validation and the evaluation all share.
+
+Words (see docs/annotation.md):
+    annotated class   a class that a source labels wherever it occurs
+    merged label      a stored value that means "one of these classes, not known which" (kidney = right or left kidney)
+    union             a set of classes that can only be supervised or scored together, because of a merged label or of a
+                      nested class with several possible parents (a kidney tumor lies in the right or the left kidney)
+
+Source: CDPDNet, arXiv 2505.18958, partial labels; unlike its code, nothing is ever read from a case name.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Mapping
+
+import numpy as np
+
+from nnunetv2_cdpd.errors import UserError
+
+NEGATIVE, POSITIVE, UNSUPERVISED = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class MergedLabel:
+    """A stored value that means one of several classes.
+
+    value: Stored integer, used by no class.
+    classes: Names of the classes that it may be, at least two.
+    """
+
+    name: str
+    value: int
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A public or local collection of cases that were annotated by one protocol.
+
+    annotated_classes: Classes labelled wherever they occur, each with its own value.
+    merged_labels: Names of the merged labels that the source uses; their classes are annotated together.
+    task_prompt: Sentence for the text encoder; None: made from the annotated classes.
+    """
+
+    name: str
+    annotated_classes: tuple[str, ...]
+    merged_labels: tuple[str, ...] = ()
+    task_prompt: str | None = None
+    license: str | None = None
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """All that a dataset.json says about classes, sources and cases.
+
+    classes: Names of the K classes, in the order of the network's heads (nnU-Net's order of `labels`).
+    values: Stored value of each class, length K.
+    regions: Stored values that certainly belong to each class, length K; includes those of its nested classes.
+    possible_parents: Nested class -> classes of which each of its voxels belongs to exactly one, not known which.
+    compatible: Pairs of classes whose borders are drawn differently by different sources.
+    case_source: Case identifier -> name of its source; None: the dataset has one source, of every case.
+    ignore_value: nnU-Net's ignore label, None if there is none.
+    """
+
+    classes: tuple[str, ...]
+    values: tuple[int, ...]
+    regions: tuple[tuple[int, ...], ...]
+    sources: tuple[Source, ...]
+    case_source: Mapping[str, str] | None = None
+    merged_labels: tuple[MergedLabel, ...] = ()
+    possible_parents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    compatible: frozenset[frozenset[str]] = frozenset()
+    ignore_value: int | None = None
+
+    # ---- sources and cases ---------------------------------------------------------------------------------------
+
+    def source_index(self, case_identifier: str) -> int:
+        """Index into `sources` of a case.
+
+        Raises:
+            UserError: The case is in no source.
+        """
+        if self.case_source is None:
+            return 0
+        if case_identifier not in self.case_source:
+            raise UserError(
+                f"dataset.json: case {case_identifier!r} is missing in `cdpd: case_source`; run `cdpd merge` again, "
+                "then nnUNetv2_plan_and_preprocess"
+            )
+        return self._source_names.index(self.case_source[case_identifier])
+
+    @cached_property
+    def _source_names(self) -> tuple[str, ...]:
+        return tuple(source.name for source in self.sources)
+
+    def annotated_with_merged(self, source: Source) -> frozenset[str]:
+        """Classes that a source labels wherever they occur, on their own or as part of a merged label."""
+        merged = {name for label in self.merged_labels if label.name in source.merged_labels for name in label.classes}
+        return frozenset(merged.union(source.annotated_classes))
+
+    # ---- tables --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def unions(self) -> tuple[frozenset[str], ...]:
+        """The U class sets that some source supervises together only, in a fixed order."""
+        sets = [frozenset(label.classes) for label in self.merged_labels]
+        sets += [frozenset(parents) for parents in self.possible_parents.values() if len(parents) > 1]
+        return tuple(dict.fromkeys(sets))
+
+    @cached_property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the K + U columns of the tables: classes, then unions (their merged label's name where they have one)."""
+        merged = {frozenset(label.classes): label.name for label in self.merged_labels}
+        in_order = [[name for name in self.classes if name in union] for union in self.unions]
+        return self.classes + tuple(merged.get(union, " or ".join(names)) for union, names in zip(self.unions, in_order))
+
+    @cached_property
+    def members(self) -> np.ndarray:
+        """Bool (U, K): the classes of each union."""
+        return np.array([[name in union for name in self.classes] for union in self.unions], bool).reshape(-1, len(self.classes))
+
+    @cached_property
+    def num_values(self) -> int:
+        """V: stored values are 0 ... V - 1, the ignore label included."""
+        merged = [label.value for label in self.merged_labels]
+        in_regions = [value for region in self.regions for value in region]
+        return 1 + max(0, *self.values, *in_regions, *merged, self.ignore_value or 0)
+
+    @cached_property
+    def tables(self) -> np.ndarray:
+        """uint8 (S, V, K + U): NEGATIVE, POSITIVE or UNSUPERVISED for each source, stored value and class or union."""
+        return np.stack([self._table(source) for source in self.sources])
+
+    @cached_property
+    def scored(self) -> np.ndarray:
+        """Bool (S, K + U): the classes and unions of which a source holds positives and negatives, so that it can be scored on them."""
+        rows = []
+        for source, table in zip(self.sources, self.tables):
+            active = (table[:, len(self.classes):] != UNSUPERVISED).any(0)
+            rows.append([name in source.annotated_classes for name in self.classes] + list(active))
+        return np.array(rows, bool)
+
+    def membership(self, value: int, classes: frozenset[str]) -> int:
+        """Whether a voxel of this stored value is of one of these classes: POSITIVE, NEGATIVE, or UNSUPERVISED if unknown."""
+        belongs = [not classes.isdisjoint(alternative) for alternative in self.alternatives(value)]
+        if any(belongs):
+            return POSITIVE if all(belongs) else UNSUPERVISED
+        return NEGATIVE
+
+    def _table(self, source: Source) -> np.ndarray:
+        annotated = self.annotated_with_merged(source)
+        table = np.full((self.num_values, len(self.classes) + len(self.unions)), UNSUPERVISED, np.uint8)
+        for value in range(self.num_values):
+            if value == self.ignore_value:
+                continue
+            for k, name in enumerate(self.classes):
+                state = self.membership(value, frozenset({name}))
+                annotated_or_excluded = name in annotated or (value and self._excludes(value, name))
+                if state != NEGATIVE or annotated_or_excluded:
+                    table[value, k] = state
+            for u, union in enumerate(self.unions, start=len(self.classes)):
+                if union <= annotated:
+                    table[value, u] = self.membership(value, union)
+        self._drop_redundant_unions(table, source)
+        return table
+
+    def _drop_redundant_unions(self, table: np.ndarray, source: Source) -> None:
+        """Keep a union only where it says more than its classes do: at a value that no single class answers for."""
+        own = [value for name, value in zip(self.classes, self.values) if name in source.annotated_classes]
+        own += [label.value for label in self.merged_labels if label.name in source.merged_labels]
+        for u, union in enumerate(self.unions, start=len(self.classes)):
+            in_union = np.flatnonzero([name in union for name in self.classes])
+            needed = any(
+                table[value, u] == POSITIVE and not (table[value, in_union] == POSITIVE).any() for value in own
+            )
+            if not needed:
+                table[:, u] = UNSUPERVISED
+
+    def alternatives(self, value: int) -> list[frozenset[str]]:
+        """What a voxel of this value may be: for each possibility, the classes that it then belongs to; [] for background."""
+        for label in self.merged_labels:
+            if label.value == value:
+                return [closure for name in label.classes for closure in self._closures(name)]
+        certain = frozenset(name for name, region in zip(self.classes, self.regions) if value in region)
+        return self._with_possible_parents(certain) if certain else []
+
+    def _closures(self, name: str) -> list[frozenset[str]]:
+        """The class with its certain ancestors, once per choice among its (and their) possible parents."""
+        return self._with_possible_parents(self._certain_ancestors(name) | {name})
+
+    def _with_possible_parents(self, certain: frozenset[str]) -> list[frozenset[str]]:
+        closures = [certain]
+        for member in sorted(certain):
+            parents = self.possible_parents.get(member, ())
+            if parents and certain.isdisjoint(parents):  # where one of them is certain, no choice is left
+                choices = [closure for parent in parents for closure in self._closures(parent)]
+                closures = [closure | choice for closure in closures for choice in choices]
+        return closures
+
+    def _certain_ancestors(self, name: str) -> frozenset[str]:
+        """Classes whose region holds the whole region of this one."""
+        own = self._region_of[name]
+        return frozenset(other for other, region in self._region_of.items() if other != name and own <= region)
+
+    @cached_property
+    def _region_of(self) -> dict[str, frozenset[int]]:
+        return {name: frozenset(region) for name, region in zip(self.classes, self.regions)}
+
+    def possible_ancestors(self, name: str, seen: frozenset[str] = frozenset()) -> set[str]:
+        """Every class that a voxel of `name` may also belong to, without `name` unless it is nested in itself."""
+        direct = {*self._certain_ancestors(name), *self.possible_parents.get(name, ())}
+        found = set(direct)
+        for parent in direct - seen:
+            found |= self.possible_ancestors(parent, seen | {name})
+        return found
+
+    def _excludes(self, value: int, name: str) -> bool:
+        """Whether a voxel of this value cannot be of an unannotated class: they are not nested and not compatible."""
+        alternatives = self.alternatives(value)
+        own_line = {name} | self.possible_ancestors(name)
+        other_line = set().union(*alternatives) if alternatives else set()
+        if not other_line or own_line & other_line:
+            return False
+        return not any(frozenset((a, b)) in self.compatible for a in own_line for b in other_line)
