@@ -6,7 +6,7 @@ import pytest
 import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
-from nnunetv2_cdpd.network import CDPDNet, default_fused_stages, default_slice_step
+from nnunetv2_cdpd.network import default_fused_stages, default_slice_step
 
 TINY_VIT = {"model_name": "vit_tiny_patch16_224", "model_kwargs": {"embed_dim": 24, "depth": 4, "num_heads": 2}}
 K = 5

@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from nnunetv2_cdpd.network.cross_attention import WINDOW, CrossAttentionBlock, WindowedCrossAttention, relative_position_index, window_mask
+from nnunetv2_cdpd.network.cross_attention import (
+    WINDOW,
+    CrossAttentionBlock,
+    WindowedCrossAttention,
+    relative_position_index,
+    window_mask,
+)
 
 
 def attention_by_loops(block, x, y):

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tiny_dataset
 import torch
 from nnunetv2.evaluation.evaluate_predictions import load_summary_json
-
-import tiny_dataset
 
 TRAINER, PLANS = "nnUNetTrainerCDPDSmall_1epoch", "nnUNetCDPDSmallPlans"
 BIN = Path(sys.executable).parent

@@ -6,15 +6,15 @@ import warnings
 
 import numpy as np
 import pytest
+import tiny_dataset
 import torch
 from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset, preprocess_dataset
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-import tiny_dataset
-from nnunetv2_cdpd.annotation import read_annotation
-from nnunetv2_cdpd.merge import merge_datasets
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPDSmall
 from nnunetv2_cdpd.trainers.variants import nnUNetTrainerCDPDSmall_1epoch
+
+from nnunetv2_cdpd.annotation import read_annotation
+from nnunetv2_cdpd.merge import merge_datasets
 
 TINY_VIT = {"model_name": "vit_tiny_patch16_224", "model_kwargs": {"embed_dim": 24, "depth": 2, "num_heads": 2}}
 
