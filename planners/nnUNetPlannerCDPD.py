@@ -19,13 +19,14 @@ class nnUNetPlannerCDPD(ExperimentPlanner):
     """Plans for nnUNetTrainerCDPD on a GPU of 8 GB by default (nnU-Net's -gpu_memory_target changes it)."""
 
     network_settings = NetworkSettings()
+    default_plans_name = "nnUNetCDPDPlans"
 
     def __init__(
         self,
         dataset_name_or_id: str | int,
         gpu_memory_target_in_gb: float = 8,
         preprocessor_name: str = "DefaultPreprocessor",
-        plans_name: str = "nnUNetCDPDPlans",
+        plans_name: str | None = None,
         overwrite_target_spacing: Sequence[float] | None = None,
         suppress_transpose: bool = False,
     ) -> None:
@@ -33,7 +34,7 @@ class nnUNetPlannerCDPD(ExperimentPlanner):
             dataset_name_or_id,
             gpu_memory_target_in_gb,
             preprocessor_name,
-            plans_name,
+            plans_name or self.default_plans_name,
             overwrite_target_spacing,
             suppress_transpose,
         )
@@ -70,10 +71,15 @@ class nnUNetPlannerCDPD(ExperimentPlanner):
                 "normalization_schemes": self.determine_normalization_scheme_and_whether_mask_is_used_for_norm()[0],
             }
         )
-        with torch.device("meta"):  # shapes only: the search for a patch size builds dozens of networks
+        kwargs = dict(architecture["arch_kwargs"])
+        if kwargs["vision"] is not None:
+            # The search for a patch size builds dozens of networks, and the frozen ViT holds nothing for the backward pass.
+            model_kwargs = {**kwargs["vision"]["model_kwargs"], "depth": len(kwargs["fused_stages"])}
+            kwargs["vision"] = {**kwargs["vision"], "model_kwargs": model_kwargs}
+        with torch.device("meta"):  # shapes only
             network = get_network_from_plans(
                 architecture["network_class_name"],
-                architecture["arch_kwargs"],
+                kwargs,
                 architecture["_kw_requires_import"],
                 input_channels,
                 len(self.annotation.classes),
@@ -101,26 +107,12 @@ class nnUNetPlannerCDPDSmall(nnUNetPlannerCDPD):
     """
 
     network_settings = replace(NetworkSettings(), vision_model="vit_small_patch14_dinov2.lvd142m", max_fused_stages=1)
+    default_plans_name = "nnUNetCDPDSmallPlans"
     max_patch_size = 32
     batch_size = 4
 
-    def __init__(
-        self,
-        dataset_name_or_id: str | int,
-        gpu_memory_target_in_gb: float = 8,
-        preprocessor_name: str = "DefaultPreprocessor",
-        plans_name: str = "nnUNetCDPDSmallPlans",
-        overwrite_target_spacing: Sequence[float] | None = None,
-        suppress_transpose: bool = False,
-    ) -> None:
-        super().__init__(
-            dataset_name_or_id,
-            gpu_memory_target_in_gb,
-            preprocessor_name,
-            plans_name,
-            overwrite_target_spacing,
-            suppress_transpose,
-        )
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.UNet_base_num_features = 16
         self.UNet_max_features_2d = self.UNet_max_features_3d = 96
         self.lowres_creation_threshold = 0  # patches cover little of the image on purpose; no low-resolution cascade

@@ -1,0 +1,149 @@
+"""The demo: phantoms that are what they say, sources that label what they say, and the whole workflow in small."""
+
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunetv2_cdpd.annotation import read_annotation
+from nnunetv2_cdpd.demo import weights, workflow
+from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES, write_raw_dataset, write_test_set
+from nnunetv2_cdpd.demo.phantom import ORGANS, STRUCTURES, make_patient
+from nnunetv2_cdpd.demo.workflow import DemoSize, run_demo
+from nnunetv2_cdpd.errors import UserError
+
+PATIENTS = [make_patient(source.scanner, seed=seed, tumor_probability=1.0) for source in DEMO_SOURCES for seed in (1, 2)]
+
+
+def test_same_seed_gives_the_same_patient_and_another_seed_another():
+    scanner = DEMO_SOURCES[0].scanner
+    assert np.array_equal(make_patient(scanner, 7).hu, make_patient(scanner, 7).hu)
+    assert make_patient(scanner, 7).hu.shape != make_patient(scanner, 8).hu.shape
+
+
+@pytest.mark.parametrize("patient", PATIENTS)
+def test_structures_are_there_nested_paired_and_disjoint(patient):
+    assert set(patient.masks) == set(STRUCTURES) and len(STRUCTURES) >= 8
+    for organ in ORGANS:
+        mask = patient.masks[organ.name]
+        assert mask.sum() * np.prod(patient.spacing) > 5_000  # mm^3
+        if organ.inside:
+            assert any((mask <= patient.masks[parent]).all() for parent in organ.inside)
+    organs = np.sum([patient.masks[organ.name] for organ in ORGANS if not organ.inside], axis=0)
+    assert organs.max() == 1
+
+
+@pytest.mark.parametrize("patient", PATIENTS)
+def test_left_is_left_of_right_in_the_world(patient):
+    """SimpleITK's world axes point to the patient's left, back and head."""
+    steps = np.array(patient.direction).reshape(3, 3) * np.array(patient.spacing)
+
+    def world_x(name):
+        index = np.argwhere(patient.masks[name]).mean(0)[::-1]
+        return (steps @ index)[0]
+
+    assert world_x("left_kidney") > world_x("right_kidney")
+
+
+@pytest.mark.parametrize("patient", PATIENTS)
+def test_intensities_are_those_of_ct(patient):
+    assert patient.hu.dtype == np.int16
+    means = {name: patient.hu[mask].mean() for name, mask in patient.masks.items()}
+    assert means["kidney_tumor"] > means["right_kidney"] > means["liver_tumor"] > means["liver"]
+    assert -1024 <= patient.hu.min() < -900  # air around the body
+
+
+def test_spacing_size_and_orientation_vary():
+    assert len({patient.hu.shape for patient in PATIENTS}) == len(PATIENTS)
+    assert len({np.round(patient.spacing, 2).tobytes() for patient in PATIENTS}) == len(PATIENTS)
+    assert len({patient.direction for patient in (make_patient(DEMO_SOURCES[0].scanner, seed) for seed in range(8))}) > 1
+
+
+def test_sources_annotate_different_overlapping_subsets_and_one_merges_the_kidneys():
+    covered = [{structure for structures in source.labels.values() for structure in structures} for source in DEMO_SOURCES]
+    assert not set.intersection(*covered)
+    assert any(a & b for a in covered for b in covered if a is not b)
+    assert set.union(*covered) == set(STRUCTURES)
+    assert [list(s) for source in DEMO_SOURCES for s in source.labels.values() if len(s) > 1] == [["right_kidney", "left_kidney"]]
+
+
+def test_written_sources_hold_nothing_that_they_do_not_label(tmp_path):
+    source = DEMO_SOURCES[1]
+    write_raw_dataset(source, tmp_path, num_cases=2)
+    folder = tmp_path / source.folder_name
+    labels = json.loads((folder / "dataset.json").read_text())["labels"]
+    for path in (folder / "labelsTr").iterdir():
+        label = sitk.ReadImage(str(path))
+        image = sitk.ReadImage(str(folder / "imagesTr" / path.name.replace(".nii.gz", "_0000.nii.gz")))
+        assert set(np.unique(sitk.GetArrayFromImage(label))) <= set(labels.values())
+        assert label.GetDirection() == image.GetDirection() and label.GetSpacing() == image.GetSpacing()
+
+
+def test_test_set_is_fully_annotated_and_knows_its_looks(tmp_path):
+    write_test_set(tmp_path, cases_per_scanner=1)
+    annotation = read_annotation(json.loads((tmp_path / "labels" / "dataset.json").read_text()))
+    assert annotation.classes == STRUCTURES
+    assert all(source.annotated_classes == STRUCTURES for source in annotation.sources)
+    assert sorted(annotation.case_source.values()) == sorted(source.name for source in DEMO_SOURCES)
+
+
+def test_folder_in_use_is_refused(tmp_path):
+    (tmp_path / "something").touch()
+    with pytest.raises(UserError, match="is not empty; name another folder by --out"):
+        run_demo(tmp_path)
+
+
+def test_failing_command_ends_the_demo_with_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(workflow, "_executable", lambda name: sys.executable)
+    with pytest.raises(UserError, match="cdpd failed with exit code"):
+        run_demo(tmp_path / "out", DemoSize(training_cases_per_source=1, test_cases_per_scanner=1))
+
+
+def test_weights_at_hand_are_used_and_missing_ones_are_said(monkeypatch):
+    monkeypatch.delenv("CDPD_VISION_WEIGHTS", raising=False)
+    monkeypatch.delenv("CDPD_TEXT_WEIGHTS", raising=False)
+    monkeypatch.setattr(weights, "locate_vision_weights", lambda model: None)
+    monkeypatch.setattr(weights, "locate_text_weights", lambda encoder: None)
+    added, words = weights.choose_weights()
+    assert added == {"CDPD_VISION_WEIGHTS": "random", "CDPD_TEXT_WEIGHTS": "learned"}
+    assert "random weights" in words[0] and "learned" in words[1]
+    monkeypatch.setattr(weights, "locate_vision_weights", lambda model: "/cache/vit")
+    monkeypatch.setattr(weights, "locate_text_weights", lambda encoder: "/cache/clip")
+    added, words = weights.choose_weights()
+    assert added == {} and "/cache/vit" in words[0] and "/cache/clip" in words[1]
+
+
+class Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.links, self.pictures, self.text = [], 0, ""
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.pictures += tag == "img"
+        self.links += [attributes[name] for name in ("src", "href") if name in attributes]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.mark.slow
+def test_demo_runs_every_step_and_leaves_a_page(tmp_path):
+    """As `cdpd demo` does it, with a few cases and two training iterations."""
+    size = "DemoSize(training_cases_per_source=4, test_cases_per_scanner=1, trainer='nnUNetTrainerCDPDSmall_1epoch')"
+    code = f"from pathlib import Path; from nnunetv2_cdpd.demo.workflow import DemoSize, run_demo; run_demo(Path('out'), {size}, 'cpu')"
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=1200)
+    assert result.returncode == 0, result.stderr[-3000:]
+    for command in ("cdpd merge", "nnUNetv2_plan_and_preprocess", "nnUNetv2_train", "nnUNetv2_predict", "cdpd evaluate"):
+        assert f"$ {command}" in result.stdout
+    assert "no pretrained weights at hand" in result.stdout
+    page = Page()
+    page.feed((tmp_path / "out" / "report.html").read_text())
+    assert page.pictures >= 9
+    assert all(link.startswith(("data:", "#")) for link in page.links)
+    assert all(structure in page.text.replace(" ", "_") for structure in STRUCTURES)
+    assert "no pretrained weights at hand" in page.text
