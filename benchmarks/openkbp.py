@@ -6,7 +6,7 @@ shared out. Labels that a source does not annotate are taken out of its label ma
 
     python benchmarks/openkbp.py DATA OUT [-device cuda] [-tr nnUNetTrainerCDPDSmall] [-pl nnUNetPlannerCDPDSmall]
 
-runs every step that is not done yet and prints the table. Prior to it: pip install . && cdpd link
+runs every step that is not done yet and prints the table. Prior to it: pip install .
 """
 
 import argparse
@@ -20,6 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+import torch
+
+from nnunetv2_cdpd.demo.weights import choose_weights
 
 VALUES = {
     "Brainstem": 1,
@@ -103,6 +106,9 @@ def main() -> None:
         (out / variable).mkdir(parents=True, exist_ok=True)
     if arguments.device == "cpu":
         os.environ.setdefault("nnUNet_n_proc_DA", "0")
+        os.environ.setdefault("nnUNet_def_n_proc", "2")
+    choices, pretraining = choose_weights()
+    os.environ.update(choices)
 
     annotated = json.loads((arguments.data / "annotated.json").read_text())
     patients, test = split_patients(annotated)
@@ -137,11 +143,14 @@ def main() -> None:
         )
     run(["cdpd", "evaluate", str(predictions), str(test_set / "labelsTr")])
 
-    import torch
-
     seconds = json.loads(timing.read_text())["seconds"] if timing.exists() else float("nan")
+    plans = json.loads((out / "nnUNet_preprocessed" / merged / f"{arguments.p}.json").read_text())
+    configuration = plans["configurations"]["3d_fullres"]
+    print(f"\nsource, training patients: {', '.join(f'{name[11:]} {len(cases)}' for name, cases in patients.items())}")
+    print(f"patch {configuration['patch_size']}, batch {configuration['batch_size']}, spacing {configuration['spacing']} mm")
+    print(*pretraining, sep="\n")
     print(
-        f"\n{len(test)} test patients; training with its validation {seconds / 60:.1f} min; "
+        f"{len(test)} test patients; training with its validation {seconds / 60:.1f} min; "
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, device {arguments.device}, "
         f"Python {sys.version.split()[0]}, torch {torch.__version__}"
     )

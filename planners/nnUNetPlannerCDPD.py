@@ -115,6 +115,7 @@ class nnUNetPlannerCDPDSmall(nnUNetPlannerCDPD):
         super().__init__(*args, **kwargs)
         self.UNet_base_num_features = 16
         self.UNet_max_features_2d = self.UNet_max_features_3d = 96
+        self.UNet_blocks_per_stage_decoder = (1,) * len(self.UNet_blocks_per_stage_decoder)  # a third of the time
         self.lowres_creation_threshold = 0  # patches cover little of the image on purpose; no low-resolution cascade
 
     def get_plans_for_configuration(self, spacing: Any, median_shape: Any, *args: Any, **kwargs: Any) -> dict:

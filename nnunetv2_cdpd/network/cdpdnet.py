@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from nnunetv2_cdpd.network.cross_attention import WindowedCrossAttention
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.network.task_prompt import TaskPrompt
-from nnunetv2_cdpd.network.text_modulation import PromptEmbeddings, TextModulation
+from nnunetv2_cdpd.network.text_modulation import TEXT_CHANNELS, PromptEmbeddings, TextModulation
 from nnunetv2_cdpd.network.token_adaptor import TokenAdaptor
 from nnunetv2_cdpd.settings import LEARNED
 
@@ -32,25 +32,35 @@ MAX_FUSED_STAGES = 3
 class CDPDNet(nn.Module):
     """(B, C, X, Y(, Z)) nnU-Net-normalised patch, task (B,) -> logits (B, K, X, Y(, Z)).
 
-    Built by nnU-Net from plans, so every argument is JSON-able or resolved by nnU-Net.
+    Built by nnU-Net from plans, so every argument is JSON-able or resolved by nnU-Net. Subclasses exchange parts by the
+    class attributes and the `make_...` methods.
 
     Args:
         input_channels: C.
         num_classes: K.
         unet_class_name: Dotted name of the U-Net whose encoder is used (PlainConvUNet or ResidualEncoderUNet).
         patch_size: Voxels per axis, array order.
-        fused_stages: Encoder stages that receive vision tokens, ascending; the deepest one gets the ViT's last block.
+        fused_stages: Encoder stages that receive vision tokens, ascending; the deepest one gets the ViT's last block. None
+            of them: no vision encoder is built.
         vision: None (no vision tokens) or arguments of SliceEncoder: model_name, model_kwargs, slice_axis, slice_step,
             intensity_windows.
         text: encoder (open_clip name, or "learned"), embed_dim, class_prompts (K sentences), modulate (False: no text
             modulation).
-        task: None (no task prompt), or prompts (T sentences, the last one the universal task) and universal (True).
+        task: None (no task prompt), or prompts (T sentences) and universal (True: the last one is the universal task, which
+            a forward pass without tasks uses; False: there is none, and every forward pass needs tasks).
         deep_supervision: Return a list of logits, finest first.
         unet_kwargs: nnU-Net's own arguments of the U-Net, as in its plans.
 
     Raises:
-        ValueError: The number of class prompts is not K, or a stage cannot be fused.
+        ValueError: The number of class prompts is not K, a stage cannot be fused, or there are more intensity windows than
+            input channels.
     """
+
+    slice_encoder_class: type[nn.Module] = SliceEncoder
+    adaptor_class: type[nn.Module] = TokenAdaptor
+    fusion_class: type[nn.Module] = WindowedCrossAttention
+    modulation_class: type[nn.Module] = TextModulation
+    text_channels = TEXT_CHANNELS
 
     def __init__(
         self,
@@ -72,56 +82,78 @@ class CDPDNet(nn.Module):
         )
         self.encoder = unet.encoder
         features = self.encoder.output_channels
-        dim = len(patch_size)
-        if len(text["class_prompts"]) != num_classes:
-            raise ValueError(f"one class prompt per class: got {len(text['class_prompts'])} prompts for {num_classes} classes")
-        if not set(fused_stages) <= set(range(len(features))):
-            raise ValueError(f"fused stages must be of 0 ... {len(features) - 1}, got {list(fused_stages)}")
+        _check(num_classes, text["class_prompts"], fused_stages, len(features), vision, input_channels)
 
         self.slice_encoder = None
         self.adaptors, self.fusions = nn.ModuleDict(), nn.ModuleDict()
-        if vision is not None:
-            self.slice_encoder = SliceEncoder(num_maps=len(fused_stages), patch_size=patch_size, **vision)
+        if vision is not None and fused_stages:
+            self.slice_encoder = self.slice_encoder_class(num_maps=len(fused_stages), **vision)
+            embed_dim, slice_axis, dim = self.slice_encoder.embed_dim, self.slice_encoder.slice_axis, len(patch_size)
             for stage in fused_stages:
-                self.adaptors[str(stage)] = TokenAdaptor(
-                    self.slice_encoder.embed_dim, features[stage], dim, self.slice_encoder.slice_axis
-                )
-                self.fusions[str(stage)] = WindowedCrossAttention(features[stage], dim)
+                self.adaptors[str(stage)] = self.adaptor_class(embed_dim, features[stage], dim, slice_axis)
+                self.fusions[str(stage)] = self.fusion_class(features[stage], dim)
 
         learned = text["encoder"] == LEARNED
         self.class_text, self.modulations = None, nn.ModuleList()
         if text["modulate"]:
-            self.class_text = PromptEmbeddings(num_classes, text["embed_dim"], learned)
-            self.modulations = nn.ModuleList(TextModulation(num_classes, channels) for channels in features)
+            self.class_text = PromptEmbeddings(num_classes, text["embed_dim"], learned, self.text_channels)
+            self.modulations = self.make_modulations(num_classes, features)
 
         self.task_text, self.task_prompt = None, None
         if task is not None:
             num_tasks = len(task["prompts"])
-            self.universal_task = num_tasks - 1
-            self.task_text = PromptEmbeddings(num_tasks, text["embed_dim"], learned)
-            self.task_prompt = TaskPrompt(features[-1], num_tasks, _conv_kwargs(self.encoder))
+            self.num_tasks = num_tasks
+            self.universal_task = num_tasks - 1 if task["universal"] else None
+            self.task_text = PromptEmbeddings(num_tasks, text["embed_dim"], learned, self.text_channels)
+            modulation = self.modulation_class(num_tasks, num_tasks, self.text_channels)
+            self.task_prompt = TaskPrompt(features[-1], num_tasks, _conv_kwargs(self.encoder), modulation)
 
         self.decoder = UNetDecoder(
-            _decoder_view(self.encoder, extra_bottleneck_channels=0 if task is None else 1),
+            self.decoder_view(extra_bottleneck_channels=0 if task is None else 1),
             num_classes,
             unet_kwargs["n_conv_per_stage_decoder"],
             deep_supervision,
         )
 
+    def make_modulations(self, num_prompts: int, features: Sequence[int]) -> nn.ModuleList:
+        """One text modulation per encoder stage."""
+        return nn.ModuleList(self.modulation_class(num_prompts, channels, self.text_channels) for channels in features)
+
+    def decoder_view(self, extra_bottleneck_channels: int) -> SimpleNamespace:
+        """What UNetDecoder reads of an encoder, with the task prompt's channel on the bottleneck.
+
+        No module, so that the decoder does not register the encoder a second time.
+        """
+        names = ("strides", "kernel_sizes", *_BLOCK_KWARGS)
+        *features, bottleneck = self.encoder.output_channels
+        return SimpleNamespace(
+            **{name: getattr(self.encoder, name) for name in names},
+            output_channels=[*features, bottleneck + extra_bottleneck_channels],
+        )
+
     def forward(self, x: Tensor, task: Tensor | None = None) -> Tensor | list[Tensor]:
-        """Logits of a batch; `task` (B,) holds each sample's task index, None stands for the universal task."""
-        skips = self._encode(x)
+        """Logits of a batch.
+
+        Args:
+            x: (B, C, X, Y(, Z)).
+            task: Task index of each sample (B,), or of all of them (); None stands for the universal task.
+
+        Raises:
+            ValueError: No task and no universal task, or neither one task nor one per sample.
+        """
+        skips = self.encode(x, self.token_grids(x))
         if self.class_text is not None:
-            text_features = self.class_text()
-            skips = [modulate(skip, text_features) for modulate, skip in zip(self.modulations, skips)]
+            skips = self.modulate(skips, self.class_text())
         if self.task_prompt is not None:
-            task = torch.full(x.shape[:1], self.universal_task, device=x.device) if task is None else task
-            skips[-1] = self.task_prompt(skips[-1], task, self.task_text())
+            skips[-1] = self.task_prompt(skips[-1], self._task_of_each_sample(task, x), self.task_text())
         return self.decoder(skips)
 
-    def _encode(self, x: Tensor) -> list[Tensor]:
+    def token_grids(self, x: Tensor) -> list[Tensor]:
+        """Tokens for each fused stage, finest stage first; none without vision."""
+        return [] if self.slice_encoder is None else self.slice_encoder(x)
+
+    def encode(self, x: Tensor, token_grids: Sequence[Tensor]) -> list[Tensor]:
         """Encoder stages, finest first; a fused stage replaces its features for the skip and for the next stage."""
-        token_grids = [] if self.slice_encoder is None else self.slice_encoder(x)
         tokens = dict(zip(self.fusions, token_grids))
         stem = getattr(self.encoder, "stem", None)
         x = x if stem is None else stem(x)
@@ -133,6 +165,19 @@ class CDPDNet(nn.Module):
                 x = self.fusions[str(index)](x, y)
             skips.append(x)
         return skips
+
+    def modulate(self, skips: Sequence[Tensor], text_features: Tensor) -> list[Tensor]:
+        """Every stage scaled and shifted by the class prompts' text features (K, F)."""
+        return [modulation(skip, text_features) for modulation, skip in zip(self.modulations, skips)]
+
+    def _task_of_each_sample(self, task: Tensor | None, x: Tensor) -> Tensor:
+        if task is None:
+            if self.universal_task is None:
+                raise ValueError(f"this network has no universal task; give every sample its task, 0 ... {self.num_tasks - 1}")
+            return torch.full(x.shape[:1], self.universal_task, device=x.device)
+        if task.shape not in ((), (1,), x.shape[:1]):
+            raise ValueError(f"one task per sample, or one for all: got {tuple(task.shape)} for a batch of {x.shape[0]}")
+        return task.to(x.device).long().expand(x.shape[0])
 
     # ---- pretrained text -----------------------------------------------------------------------------------------
 
@@ -195,20 +240,27 @@ def default_slice_step(strides: Sequence[Sequence[int]], fused_stages: Sequence[
     return int(np.prod([stride[slice_axis] for stride in strides[: fused_stages[0] + 1]])) if fused_stages else 1
 
 
+_BLOCK_KWARGS = (
+    "conv_op", "conv_bias", "norm_op", "norm_op_kwargs", "dropout_op", "dropout_op_kwargs", "nonlin", "nonlin_kwargs"
+)  # fmt: skip
+
+
 def _conv_kwargs(encoder: nn.Module) -> dict[str, Any]:
     """The encoder's kind of convolution block, for StackedConvBlocks."""
-    names = ("conv_op", "conv_bias", "norm_op", "norm_op_kwargs", "dropout_op", "dropout_op_kwargs", "nonlin", "nonlin_kwargs")
-    return {**{name: getattr(encoder, name) for name in names}, "kernel_size": encoder.kernel_sizes[-1]}
+    return {**{name: getattr(encoder, name) for name in _BLOCK_KWARGS}, "kernel_size": encoder.kernel_sizes[-1]}
 
 
-def _decoder_view(encoder: nn.Module, extra_bottleneck_channels: int) -> SimpleNamespace:
-    """What UNetDecoder reads of an encoder, with the task prompt's channel on the bottleneck.
-
-    No module, so that the decoder does not register the encoder a second time.
-    """
-    names = ("strides", "kernel_sizes", "conv_op", "conv_bias", "norm_op", "norm_op_kwargs", "dropout_op", "dropout_op_kwargs")
-    *features, bottleneck = encoder.output_channels
-    return SimpleNamespace(
-        **{name: getattr(encoder, name) for name in (*names, "nonlin", "nonlin_kwargs")},
-        output_channels=[*features, bottleneck + extra_bottleneck_channels],
-    )
+def _check(
+    num_classes: int,
+    class_prompts: Sequence[str],
+    fused_stages: Sequence[int],
+    num_stages: int,
+    vision: dict[str, Any] | None,
+    input_channels: int,
+) -> None:
+    if len(class_prompts) != num_classes:
+        raise ValueError(f"one class prompt per class: got {len(class_prompts)} prompts for {num_classes} classes")
+    if list(fused_stages) != sorted(set(fused_stages) & set(range(num_stages))):
+        raise ValueError(f"fused stages must be of 0 ... {num_stages - 1}, ascending, got {list(fused_stages)}")
+    if vision is not None and len(vision["intensity_windows"]) > input_channels:
+        raise ValueError(f"one intensity window per image channel: got {len(vision['intensity_windows'])} for {input_channels} channels")

@@ -29,10 +29,11 @@ class WindowedCrossAttention(nn.Module):
 
     def __init__(self, channels: int, dim: int, depth: int = 2) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
-            CrossAttentionBlock(channels, dim, shift=WINDOW // 2 if index % 2 else 0) for index in range(depth)
-        )
+        self.blocks = nn.ModuleList(self.make_block(channels, dim, index) for index in range(depth))
         self.norm = nn.LayerNorm(channels)
+
+    def make_block(self, channels: int, dim: int, index: int) -> nn.Module:
+        return CrossAttentionBlock(channels, dim, shift=WINDOW // 2 if index % 2 else 0)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         x, y = x.movedim(1, -1), y.movedim(1, -1)  # (B, X, Y, Z, C)
@@ -71,10 +72,14 @@ class CrossAttentionBlock(nn.Module):
         key, value = (self._heads(part) for part in self._to_windows(self.key_value(x)).chunk(2, -1))
         tokens = WINDOW**self.dim
         bias = self.position_bias[self.position_index.flatten()].view(tokens, tokens, -1).permute(2, 0, 1)  # (H, T, T)
-        allowed = window_mask(size, self.shift, x.device)  # (W, T, T)
+        allowed = self.visible(size, x.device)  # (W, T, T)
         mask = bias.masked_fill(~allowed[:, None], -math.inf).to(query.dtype)  # (W, H, T, T)
         out = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)  # (B, W, H, T, C / H)
         return self.project(self._from_windows(out.transpose(2, 3).flatten(3), size))
+
+    def visible(self, size: torch.Size, device: torch.device) -> Tensor:
+        """Bool (W, T, T): which query sees which key of its window."""
+        return window_mask(size, self.shift, device)
 
     def _heads(self, windows: Tensor) -> Tensor:
         """(B, W, T, C) -> (B, W, H, T, C / H)."""
@@ -114,13 +119,16 @@ def relative_position_index(dim: int) -> Tensor:
     return index
 
 
-def window_mask(size: torch.Size, shift: int, device: torch.device) -> Tensor:
+def window_mask(size: torch.Size, shift: int, device: torch.device, mask_padding: bool = True) -> Tensor:
     """Which voxels of a window may see each other: bool (W, T, T).
 
     Not those that were padded, and not those that the cyclic shift brought together from opposite borders. Every voxel
     sees itself, so that a window of padding alone stays finite.
+
+    Args:
+        mask_padding: False: padded voxels are seen as well, as in the released code.
     """
-    labels = torch.zeros((1,) * len(size), dtype=torch.long, device=device)  # 0 for padding, else one label per border
+    labels = torch.zeros((1,) * len(size), dtype=torch.long, device=device)  # one bit per axis: wrapped around or not
     valid = torch.ones((1,) * len(size), dtype=torch.bool, device=device)
     for axis, length in enumerate(size):
         padded = math.ceil(length / WINDOW) * WINDOW
@@ -130,7 +138,10 @@ def window_mask(size: torch.Size, shift: int, device: torch.device) -> Tensor:
         labels = labels * 2 + wrapped.long().view(shape)
         valid = valid & (original < length).view(shape)
     labels, valid = (_mask_to_windows(part.expand(labels.shape)) for part in (labels, valid))  # (W, T)
-    allowed = (labels[:, :, None] == labels[:, None]) & valid[:, None]
+    allowed = labels[:, :, None] == labels[:, None]
+    if not mask_padding:
+        return allowed
+    allowed = allowed & valid[:, None]
     return allowed | torch.eye(allowed.shape[-1], dtype=torch.bool, device=device)
 
 

@@ -5,6 +5,7 @@ What differs from the released code: every slice is seen (neighbours are average
 release drops the last 12 of 96), the image is normalised as the ViT was trained, and only the wanted maps are kept.
 """
 
+import math
 from typing import Any, Callable, Sequence
 
 import torch
@@ -16,19 +17,20 @@ class SliceEncoder(nn.Module):
     """(B, C, X, Y, Z) patch -> `num_maps` token grids (B, E, S, h, w), of the ViT's last blocks, shallow to deep.
 
     The slice axis comes first in the grids, whatever axis it was; in 2D, (B, C, Y, Z) -> (B, E, h, w). Frozen for good: no
-    gradients, always in evaluation mode, passed over by `apply` and so by nnU-Net's weight initialisation.
+    gradients, always in evaluation mode, passed over by `apply` and so by nnU-Net's weight initialisation. The buffer
+    `weights_set` tells whether weights were given (or random ones were chosen); it travels with them in a checkpoint.
 
     Args:
         model_name: timm name of a ViT with patch tokens.
         num_maps: How many of the last blocks to return.
-        patch_size: Size of the network's patches in voxels, array order.
         slice_axis: Spatial axis along which slices are cut; ignored in 2D.
-        slice_step: Voxels per slice; a divisor of the patch size along `slice_axis`.
+        slice_step: Voxels per slice; the last slice holds fewer where it does not divide the patch.
         intensity_windows: (low, high) per image channel in nnU-Net-normalised units, mapped to 0 and 1 for the ViT.
+            Channels beyond are no image (a cascade appends one-hot channels) and are not shown to it.
         model_kwargs: Further arguments of timm's create_model.
 
     Raises:
-        ValueError: `slice_step` does not divide the patch.
+        ValueError: The ViT has fewer blocks than maps are wanted, or an intensity window ends below its start.
     """
 
     def __init__(
@@ -36,7 +38,6 @@ class SliceEncoder(nn.Module):
         model_name: str,
         *,
         num_maps: int,
-        patch_size: Sequence[int],
         slice_axis: int = 0,
         slice_step: int = 1,
         intensity_windows: Sequence[Sequence[float]] = ((-3.0, 3.0),),
@@ -45,21 +46,21 @@ class SliceEncoder(nn.Module):
         super().__init__()
         import timm  # seconds to import, and needed by no command that only looks nnU-Net's classes up
 
+        if any(high < low for low, high in intensity_windows):
+            raise ValueError(f"an intensity window is (low, high) with low <= high, got {list(intensity_windows)}")
         self.model_name = model_name
         self.num_maps = num_maps
         self.slice_axis = slice_axis
         self.slice_step = slice_step
-        if len(patch_size) == 3 and patch_size[slice_axis] % slice_step:
-            raise ValueError(
-                f"slice_step must divide the patch along the slice axis, got {slice_step} for {patch_size[slice_axis]} voxels"
-            )
         self.vit = timm.create_model(model_name, pretrained=False, num_classes=0, dynamic_img_size=True, **(model_kwargs or {}))
+        if num_maps > len(self.vit.blocks):
+            raise ValueError(f"{num_maps} token maps need as many ViT blocks, and {model_name} has {len(self.vit.blocks)}")
         self.vit_patch_size = self.vit.patch_embed.patch_size
         self.embed_dim = self.vit.embed_dim
         config = timm.data.resolve_model_data_config(self.vit)
         windows = torch.tensor(intensity_windows)  # (C, 2)
         self.register_buffer("window_low", windows[:, 0], persistent=False)
-        self.register_buffer("window_width", windows[:, 1] - windows[:, 0], persistent=False)
+        self.register_buffer("window_width", (windows[:, 1] - windows[:, 0]).clamp(min=1e-6), persistent=False)
         self.register_buffer("mean", torch.tensor(config["mean"]), persistent=False)
         self.register_buffer("std", torch.tensor(config["std"]), persistent=False)
         self.register_buffer("weights_set", torch.tensor(False))
@@ -76,27 +77,41 @@ class SliceEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> list[Tensor]:
-        images = self._to_images(x)  # (B * S, 3, H, W)
-        maps = self.vit.forward_intermediates(
-            images, indices=self.num_maps, norm=True, output_fmt="NCHW", intermediates_only=True
-        )  # each (B * S, E, h, w)
+        maps = self.token_maps(self.images(x))  # each (B * S, E, h, w)
         if x.ndim == 4:
             return maps
         return [grid.unflatten(0, (x.shape[0], -1)).transpose(1, 2) for grid in maps]  # (B, E, S, h, w)
 
-    def _to_images(self, x: Tensor) -> Tensor:
-        """Slices as the ViT was trained to see images: RGB, resized to whole ViT patches, ImageNet statistics."""
-        channels = len(self.window_low)  # a cascade appends one-hot channels, which are no image
+    def images(self, x: Tensor) -> Tensor:
+        """Slices as the ViT was trained to see images: (B, C, X, Y, Z) -> RGB (B * S, 3, H, W)."""
+        channels = len(self.window_low)
         shape = (1, channels, *[1] * (x.ndim - 2))
         x = (x[:, :channels] - self.window_low.view(shape)) / self.window_width.view(shape)
         x = x.clamp(0, 1)
         if x.ndim == 5:
-            x = x.movedim(2 + self.slice_axis, 2)
-            if self.slice_step > 1:
-                x = functional.avg_pool3d(x, (self.slice_step, 1, 1))
+            x = _averaged(x.movedim(2 + self.slice_axis, 2), self.slice_step)
             x = x.transpose(1, 2).flatten(0, 1)  # (B * S, C, H, W)
-        x = x.expand(-1, 3, -1, -1) if channels == 1 else x
-        x = x if channels in (1, 3) else x.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-        size = [max(1, round(length / patch)) * patch for length, patch in zip(x.shape[2:], self.vit_patch_size)]
-        x = functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
+        x = x if channels in (1, 3) else x.mean(1, keepdim=True)
+        x = functional.interpolate(x, size=self.image_size(x.shape[2:]), mode="bilinear", align_corners=False)
+        return self.normalised(x.expand(-1, 3, -1, -1))
+
+    def image_size(self, size: Sequence[int]) -> list[int]:
+        """Height and width that the ViT sees of a slice: the nearest whole number of its patches, at least one."""
+        return [max(1, round(length / patch)) * patch for length, patch in zip(size, self.vit_patch_size)]
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """Images in [0, 1] by the statistics of the ViT's training images."""
         return (x - self.mean.view(1, 3, 1, 1)) / self.std.view(1, 3, 1, 1)
+
+    def token_maps(self, images: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) -> patch tokens of the last blocks, (N, E, h, w) each."""
+        return self.vit.forward_intermediates(
+            images, indices=self.num_maps, norm=True, output_fmt="NCHW", intermediates_only=True
+        )
+
+
+def _averaged(x: Tensor, step: int) -> Tensor:
+    """Mean of every `step` slices: (B, C, X, H, W) -> (B, C, S, H, W); where the last ones are fewer, of groups of even size."""
+    if step == 1:
+        return x
+    return functional.adaptive_avg_pool3d(x, (math.ceil(x.shape[2] / step), None, None))

@@ -22,11 +22,12 @@ class TaskPrompt(nn.Module):
         channels: C, features of the bottleneck.
         num_tasks: T.
         conv_kwargs: What DNA's StackedConvBlocks takes besides channels: conv_op, kernel_size, norm_op, ...
+        modulation: How the task text (T, F) modulates the T channels; made by the network, as its other modulations.
     """
 
-    def __init__(self, channels: int, num_tasks: int, conv_kwargs: dict[str, Any]) -> None:
+    def __init__(self, channels: int, num_tasks: int, conv_kwargs: dict[str, Any], modulation: nn.Module | None = None) -> None:
         super().__init__()
-        hidden = (channels + num_tasks) // 4
+        hidden = max(1, (channels + num_tasks) // 4)
 
         def blocks(input_channels: int, *output_channels: int) -> nn.Module:
             return StackedConvBlocks(
@@ -34,7 +35,7 @@ class TaskPrompt(nn.Module):
             )
 
         self.reduce = blocks(channels, num_tasks, num_tasks)
-        self.modulate = TextModulation(num_tasks, num_tasks)
+        self.modulate = modulation or TextModulation(num_tasks, num_tasks)
         self.fuse = blocks(channels + num_tasks, hidden, hidden, num_tasks)
 
     def forward(self, x: Tensor, task: Tensor, task_features: Tensor) -> Tensor:

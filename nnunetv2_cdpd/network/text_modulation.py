@@ -15,20 +15,21 @@ TEXT_CHANNELS = 64
 
 
 class PromptEmbeddings(nn.Module):
-    """N prompts: their embeddings (N, E), and a projection of them to text features (N, TEXT_CHANNELS).
+    """N prompts: their embeddings (N, E), and a projection of them to text features (N, F).
 
     Args:
         num_prompts: N.
         embed_dim: E.
-        learned: True: the embeddings are parameters, random at first; False: fixed, given by `set`.
+        learned: True: the embeddings are trained, random at first; False: fixed, given by `set`.
+        text_channels: F.
     """
 
-    def __init__(self, num_prompts: int, embed_dim: int, learned: bool) -> None:
+    def __init__(self, num_prompts: int, embed_dim: int, learned: bool, text_channels: int = TEXT_CHANNELS) -> None:
         super().__init__()
         # CLIP's ViT-B/32 embeddings have a standard deviation of 0.4
         self.embeddings = nn.Parameter(0.4 * torch.randn(num_prompts, embed_dim), requires_grad=learned)
         self.register_buffer("embeddings_set", torch.tensor(learned))
-        self.project = nn.Sequential(nn.Linear(embed_dim, TEXT_CHANNELS), nn.ReLU())
+        self.project = nn.Sequential(nn.Linear(embed_dim, text_channels), nn.ReLU())
 
     @torch.no_grad()
     def set(self, embeddings: Tensor) -> None:
@@ -49,20 +50,28 @@ class PromptEmbeddings(nn.Module):
 
 
 class TextModulation(nn.Module):
-    """Scale and shift every channel of (B, C, X, Y(, Z)) by text features (N, TEXT_CHANNELS).
+    """Scale and shift every channel of (B, C, X, Y(, Z)) by text features (N, F); the identity at first.
 
     Args:
         num_prompts: N.
         channels: C.
+        text_channels: F.
     """
 
-    def __init__(self, num_prompts: int, channels: int) -> None:
+    def __init__(self, num_prompts: int, channels: int, text_channels: int = TEXT_CHANNELS) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.zeros(channels, num_prompts, TEXT_CHANNELS))
-        self.shift = nn.Parameter(torch.zeros(channels, num_prompts, TEXT_CHANNELS))
+        self.scale = nn.Parameter(torch.zeros(channels, num_prompts, text_channels))
+        self.shift = nn.Parameter(torch.zeros(channels, num_prompts, text_channels))
 
     def forward(self, x: Tensor, text_features: Tensor) -> Tensor:
-        shape = (1, -1, *[1] * (x.ndim - 2))
-        scale = 1 + torch.einsum("cnt,nt->c", self.scale, text_features)
-        shift = torch.einsum("cnt,nt->c", self.shift, text_features)
-        return x * scale.view(shape).to(x.dtype) + shift.view(shape).to(x.dtype)
+        scale, shift = (term.view(1, -1, *[1] * (x.ndim - 2)).to(x.dtype) for term in self.affine(text_features))
+        return x * scale + shift
+
+    def affine(self, text_features: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift per channel, (C,) each."""
+        return 1 + summed_over_prompts(self.scale, text_features), summed_over_prompts(self.shift, text_features)
+
+
+def summed_over_prompts(weight: Tensor, text_features: Tensor) -> Tensor:
+    """Weight (C, N, F) and text features (N, F) -> (C,): every prompt has its own weights, and their products add up."""
+    return torch.einsum("cnf,nf->c", weight, text_features)
