@@ -33,19 +33,19 @@ DEMO_SOURCES = (
     DemoSource(
         951,
         "LiverCentre",
-        Scanner(contrast=(0.95, 1.1), blur_mm=2.0, noise_hu=14, spacing_mm=((3.4, 4.2), (4.5, 5.5))),
+        Scanner(contrast=(0.95, 1.05), blur_mm=2.0, noise_hu=14, spacing_mm=((3.4, 4.2), (4.5, 5.5))),
         {"liver": ["liver"], "liver_tumor": ["liver_tumor"], "spleen": ["spleen"], "stomach": ["stomach"]},
     ),
     DemoSource(
         952,
         "KidneyCentre",
-        Scanner(contrast=(1.1, 1.3), blur_mm=3.0, noise_hu=9, spacing_mm=((3.8, 4.8), (5.0, 6.5))),
+        Scanner(contrast=(1.0, 1.15), blur_mm=3.0, noise_hu=9, spacing_mm=((3.8, 4.8), (5.0, 6.5))),
         {"kidney": ["right_kidney", "left_kidney"], "kidney_tumor": ["kidney_tumor"], "bladder": ["bladder"]},
     ),
     DemoSource(
         953,
         "VesselCentre",
-        Scanner(contrast=(0.8, 0.95), blur_mm=1.5, noise_hu=20, spacing_mm=((3.0, 3.8), (4.0, 5.0))),
+        Scanner(contrast=(0.88, 1.0), blur_mm=1.5, noise_hu=18, spacing_mm=((3.0, 3.8), (4.0, 5.0))),
         {name: [name] for name in ("right_kidney", "left_kidney", "liver", "aorta", "bladder")},
     ),
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Mapping, Sequence
 
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES
-from nnunetv2_cdpd.evaluation.evaluate import evaluate_folder
+from nnunetv2_cdpd.evaluation.nnunet import read_results
 from nnunetv2_cdpd.evaluation.report import ReportCase, write_report
 
 
@@ -23,7 +23,7 @@ def write_page(
     """Write `report.html`.
 
     Args:
-        predictions: Folder of nnUNetv2_predict's output.
+        predictions: Folder of nnUNetv2_predict's output, with the summary.json of `cdpd evaluate`.
         test_set: Folder of `write_test_set`.
         commands: That were run, in order.
         pretraining: Which weights were used, in words.
@@ -31,7 +31,7 @@ def write_page(
     """
     import nnunetv2_cdpd
 
-    results = evaluate_folder(predictions, test_set / "labels")
+    results = read_results(predictions / "summary.json")
     labels = [f"Source {s.name}: annotates {', '.join(name.replace('_', ' ') for name in s.labels)}" for s in DEMO_SOURCES]
     times = ", ".join(f"{step.lower()} {value / 60:.1f} min" for step, value in seconds.items())
     intro = [

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 BODY_RADII_MM = (165.0, 112.0)  # x, y
 FAT_MM = 16.0
 LENGTH_MM = 270.0
-AIR_HU, FAT_HU, SOFT_HU, LUNG_HU, BONE_HU = -1000, -95, 35, -780, 420
+AIR_HU, LUNG_HU, FAT_HU, MESENTERY_HU, SOFT_HU, BONE_HU = -1000, -780, -95, 12, 35, 420
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Organ:
 ORGANS = (
     Organ("liver", (((-72, -22, 48), (72, 62, 52)), ((-8, -48, 62), (58, 36, 30))), 105),
     Organ("spleen", (((104, 34, 58), (32, 44, 46)),), 132),
-    Organ("stomach", (((52, -44, 40), (44, 40, 46)),), -10),
+    Organ("stomach", (((52, -44, 40), (44, 40, 46)),), -48),
     Organ("right_kidney", (((-74, 48, -34), (31, 28, 50)),), 195),
     Organ("left_kidney", (((74, 48, -26), (31, 28, 50)),), 195),
     Organ("aorta", (((10, 30, 0), (15, 15, 400)),), 165),
-    Organ("bladder", (((0, -24, -104), (44, 38, 30)),), 4),
+    Organ("bladder", (((0, -24, -104), (44, 38, 30)),), -8),
     Organ("liver_tumor", (((0, 0, 0), (30, 28, 28)),), 175, inside=("liver",)),
     Organ("kidney_tumor", (((0, 0, 0), (21, 21, 22)),), 285, inside=("right_kidney", "left_kidney")),
 )
@@ -165,7 +165,7 @@ def _intensities(
     hu[radius < 1] = FAT_HU
     hu[wall < 1] = SOFT_HU
     inner_fat = gaussian_filter(rng.normal(size=x.shape), [14 / s for s in spacing[::-1]])
-    hu[(wall < 0.93) & (inner_fat > 0.25 * inner_fat.std())] = FAT_HU + 25
+    hu[(wall < 0.93) & (inner_fat > 0.25 * inner_fat.std())] = MESENTERY_HU
     hu[(z > 96) & (wall < 0.86) & (np.abs(x) > 22)] = LUNG_HU
     hu[np.hypot(x, (y - 66) * 0.9) < 23] = BONE_HU * 0.6
     hu[(np.abs(wall - 0.97) < 0.035) & (np.sin(z / 5.5) > 0.45) & (z > -40)] = BONE_HU

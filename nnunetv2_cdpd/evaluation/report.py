@@ -45,7 +45,8 @@ def write_report(
         cases: To show with pictures, in this order. A case whose pictures cannot be made is named with the reason.
         window: Intensities shown as black and white; None: soft tissue for HU, else what most voxels span.
     """
-    painted = (*results.prediction.classes, *_painted_names(results.reference).values())
+    # both label maps are painted by the stored values of their own dataset.json, merged labels included
+    painted = (*results.prediction.classes, *_painted_names(results.prediction).values(), *_painted_names(results.reference).values())
     colours = colours_of((*painted, *results.class_names))
     sections = [
         _header(title, intro_lines),

@@ -262,5 +262,5 @@ def _check(
         raise ValueError(f"one class prompt per class: got {len(class_prompts)} prompts for {num_classes} classes")
     if list(fused_stages) != sorted(set(fused_stages) & set(range(num_stages))):
         raise ValueError(f"fused stages must be of 0 ... {num_stages - 1}, ascending, got {list(fused_stages)}")
-    if vision is not None and len(vision["intensity_windows"]) > input_channels:
+    if vision is not None and len(vision.get("intensity_windows", ())) > input_channels:
         raise ValueError(f"one intensity window per image channel: got {len(vision['intensity_windows'])} for {input_channels} channels")

@@ -98,13 +98,18 @@ class CrossAttentionBlock(nn.Module):
     def _from_windows(self, windows: Tensor, size: torch.Size) -> Tensor:
         """Inverse of `_to_windows`: (B, W, T, C) -> (B, X, Y, Z, C)."""
         counts = [math.ceil(n / WINDOW) for n in size]
-        x = windows.unflatten(2, [WINDOW] * self.dim).unflatten(1, counts)
-        x = x.permute(0, *[a for axis in range(1, self.dim + 1) for a in (axis, self.dim + axis)], -1)
-        for axis in range(1, self.dim + 1):
-            x = x.flatten(axis, axis + 1)
+        x = self.merged(windows.unflatten(2, [WINDOW] * self.dim).unflatten(1, counts))
         x = torch.roll(x, [self.shift] * self.dim, list(range(1, self.dim + 1))) if self.shift else x
         for axis, length in enumerate(size, start=1):
             x = x.narrow(axis, 0, length)
+        return x
+
+    def merged(self, windows: Tensor) -> Tensor:
+        """Windows side by side: (B, windows along X, Y, Z, 3, 3, 3, C) -> (B, X, Y, Z, C) of whole windows."""
+        axes = range(1, self.dim + 1)
+        x = windows.permute(0, *[a for axis in axes for a in (axis, self.dim + axis)], -1)
+        for axis in axes:
+            x = x.flatten(axis, axis + 1)
         return x
 
 

@@ -1,0 +1,1 @@
+"""The released CDPDNet: its checkpoint in terms of our network."""
