@@ -1,6 +1,8 @@
 """CDPDNet as a whole: shapes, tasks, frozen encoder, initialisation, state, memory estimate."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -111,6 +113,68 @@ def test_no_task_is_the_universal_task():
     assert torch.equal(network(x), network(x, torch.tensor([2, 2])))
 
 
+def test_one_task_stands_for_the_whole_batch():
+    network, x = make_network().eval(), patch_for(batch=3)
+    expected = network(x, torch.tensor([1, 1, 1]))
+    assert torch.equal(network(x, torch.tensor(1)), expected)
+    assert torch.equal(network(x, torch.tensor([1], dtype=torch.int32)), expected)
+
+
+def test_wrong_number_of_tasks_is_refused():
+    with pytest.raises(ValueError, match=r"one task per sample, or one for all: got \(2,\) for a batch of 3"):
+        make_network()(patch_for(batch=3), torch.tensor([0, 1]))
+
+
+def test_network_without_universal_task_needs_tasks():
+    network, x = make_network(task={"prompts": TASKS, "universal": False}), patch_for()
+    with pytest.raises(ValueError, match=r"no universal task; give every sample its task, 0 \.\.\. 2"):
+        network(x)
+    assert network(x, torch.tensor([0, 2])).shape[1] == K
+
+
+@pytest.mark.parametrize("fused", [[2, 1], [1, 1], [4], [-1]])
+def test_stages_that_cannot_be_fused_are_refused(fused):
+    with pytest.raises(ValueError, match=r"fused stages must be of 0 \.\.\. 3, ascending, got"):
+        make_network(fused_stages=fused)
+
+
+def test_no_fused_stage_builds_no_vision_encoder():
+    network = make_network(fused_stages=[])
+    assert network.slice_encoder is None and network(patch_for()).shape[1] == K
+
+
+def test_bottleneck_can_be_fused_too():
+    assert make_network(fused_stages=[3])(patch_for()).shape[1] == K
+
+
+def test_more_intensity_windows_than_channels_are_refused():
+    with pytest.raises(ValueError, match="got 2 for 1 channels"):
+        make_network(vision={**TINY_VIT, "slice_axis": 0, "slice_step": 1, "intensity_windows": [[0, 1]] * 2})
+
+
+@pytest.mark.parametrize("slice_axis", [1, 2])
+def test_slices_along_another_axis(slice_axis):
+    vision = {**TINY_VIT, "slice_axis": slice_axis, "slice_step": 4, "intensity_windows": [[-1.0, 1.0]]}
+    assert make_network(vision=vision)(patch_for()).shape[1] == K
+
+
+@pytest.mark.parametrize("num_tasks", [1, 51])
+def test_any_number_of_tasks(num_tasks):
+    network = make_network(task={"prompts": ["t"] * num_tasks, "universal": True})
+    assert network(patch_for(), torch.tensor([0, num_tasks - 1])).shape[1] == K
+
+
+def test_patch_need_not_be_a_multiple_of_the_window():
+    """Stages of 5, 7 and 10 voxels, in windows of 3."""
+    x = torch.randn(1, 1, 40, 56, 40, generator=torch.Generator().manual_seed(3))
+    assert make_network(patch_size=[40, 56, 40])(x).shape == (1, K, 40, 56, 40)
+
+
+def test_importing_the_network_imports_neither_timm_nor_open_clip():
+    code = "import sys, nnunetv2_cdpd.network; print([name for name in ('timm', 'open_clip') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
 def test_initialize_and_training_step_leave_the_vision_encoder_as_it_was():
     network = make_network()
     before = copy.deepcopy(network.slice_encoder.state_dict())
@@ -208,8 +272,12 @@ def test_default_fused_stages_and_slice_step(strides, fused, step):
     assert default_slice_step(strides, fused, 0) == step
 
 
-def test_no_graph_break_in_forward():
-    report = torch._dynamo.explain(make_network())(patch_for(), torch.tensor([0, 1]))
+@pytest.mark.parametrize("configuration", ["3d", "2d", "residual"])
+@pytest.mark.parametrize("tasks", [None, [0, 1]])
+def test_no_graph_break_in_forward(configuration, tasks):
+    task = None if tasks is None else torch.tensor(tasks)
+    torch._dynamo.reset()
+    report = torch._dynamo.explain(make_network(configuration))(patch_for(configuration), task)
     assert report.graph_break_count == 0, report.break_reasons
 
 

@@ -263,4 +263,6 @@ def _check(
     if list(fused_stages) != sorted(set(fused_stages) & set(range(num_stages))):
         raise ValueError(f"fused stages must be of 0 ... {num_stages - 1}, ascending, got {list(fused_stages)}")
     if vision is not None and len(vision.get("intensity_windows", ())) > input_channels:
-        raise ValueError(f"one intensity window per image channel: got {len(vision['intensity_windows'])} for {input_channels} channels")
+        raise ValueError(
+            f"one intensity window per image channel: got {len(vision['intensity_windows'])} for {input_channels} channels"
+        )

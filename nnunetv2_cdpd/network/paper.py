@@ -167,7 +167,9 @@ class PaperCDPDNet(CDPDNet):
     def __init__(self, input_channels: int, num_classes: int, **kwargs: Any) -> None:
         patch_size = kwargs["patch_size"]
         if len(patch_size) != 3 or (kwargs["vision"] and patch_size[kwargs["vision"]["slice_axis"]] < SLICES_PER_TOKEN):
-            raise ValueError(f"the paper's network needs 3D patches of at least {SLICES_PER_TOKEN} slices, got {tuple(patch_size)}")
+            raise ValueError(
+                f"the paper's network needs 3D patches of at least {SLICES_PER_TOKEN} slices, got {tuple(patch_size)}"
+            )
         super().__init__(input_channels, num_classes, **kwargs)
 
     def make_modulations(self, num_prompts: int, features: Sequence[int]) -> nn.ModuleList:

@@ -31,7 +31,11 @@ class TaskPrompt(nn.Module):
 
         def blocks(input_channels: int, *output_channels: int) -> nn.Module:
             return StackedConvBlocks(
-                len(output_channels), input_channels=input_channels, output_channels=output_channels, initial_stride=1, **conv_kwargs
+                len(output_channels),
+                input_channels=input_channels,
+                output_channels=output_channels,
+                initial_stride=1,
+                **conv_kwargs,
             )
 
         self.reduce = blocks(channels, num_tasks, num_tasks)

@@ -1,12 +1,9 @@
 """Pretrained weights of the slice encoder: find them, read them, and never go on silently without.
 
-Looked for in this order: the user's file, the local cache of the Hugging Face hub (where timm keeps its weights), a
-download. Files are read without executing code from them. The layouts of timm, of the original DINOv2 release and of
-Hugging Face transformers are understood.
+Looked for in this order: the user's file, the local cache of the Hugging Face hub (where timm keeps its weights), that of
+torch.hub (where original releases come to lie), a download. Files are read without executing code from them.
 """
 
-import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +11,14 @@ import torch
 from torch import Tensor
 
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.network.vision_layouts import to_timm
 from nnunetv2_cdpd.online import hub_reachable
 from nnunetv2_cdpd.settings import RANDOM, VISION_WEIGHTS
 
 if TYPE_CHECKING:
     from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 
+AUTO = "auto"  # the same as no choice
 _FILE_NAMES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -28,7 +27,7 @@ def load_vision_weights(encoder: "SliceEncoder", choice: str | None) -> str:
 
     Args:
         encoder: Its `weights_set` becomes True.
-        choice: The user's: a file, "random" (keep the random initialisation), or None (cache, then download).
+        choice: The user's: a file, "random" (keep the random initialisation), or None or "auto" (cache, then download).
 
     Returns:
         Where the weights came from, for the log.
@@ -39,14 +38,25 @@ def load_vision_weights(encoder: "SliceEncoder", choice: str | None) -> str:
     if choice == RANDOM:
         encoder.weights_set.fill_(True)
         return f"random initialisation of {encoder.model_name}, by explicit choice ({VISION_WEIGHTS}={RANDOM})"
-    path = Path(choice).expanduser() if choice else locate_vision_weights(encoder.model_name) or _download(encoder.model_name)
+    path = find_vision_weights(encoder.model_name, choice)
     _fill(encoder.vit, _read(path), path, encoder.model_name)
     encoder.weights_set.fill_(True)
     return str(path)
 
 
+def find_vision_weights(model_name: str, choice: str | None) -> Path:
+    """The file of a timm model's weights: the user's, else the cached one, else a downloaded one.
+
+    Raises:
+        UserError: None of them.
+    """
+    if choice and choice != AUTO:
+        return Path(choice).expanduser()
+    return locate_vision_weights(model_name) or _download(model_name)
+
+
 def locate_vision_weights(model_name: str) -> Path | None:
-    """The file of a timm model's weights in the local cache, None where it is not there; downloads nothing."""
+    """The file of a timm model's weights in the local caches, None where it is not there; downloads nothing."""
     from huggingface_hub import try_to_load_from_cache
 
     repository = _repository(model_name)
@@ -54,7 +64,9 @@ def locate_vision_weights(model_name: str) -> Path | None:
         path = try_to_load_from_cache(repository, name)
         if isinstance(path, str):
             return Path(path)
-    return None
+    url = _pretrained_config(model_name, "url")
+    original = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1] if url else None
+    return original if original and original.is_file() else None
 
 
 def ways_out(model_name: str) -> str:
@@ -66,10 +78,14 @@ def ways_out(model_name: str) -> str:
 
 
 def _repository(model_name: str) -> str | None:
+    return _pretrained_config(model_name, "hf_hub_id")
+
+
+def _pretrained_config(model_name: str, entry: str) -> str | None:
     import timm
 
     config = timm.get_pretrained_cfg(model_name)
-    return config.hf_hub_id if config is not None else None
+    return getattr(config, entry) if config is not None else None
 
 
 def _download(model_name: str) -> Path:
@@ -82,7 +98,7 @@ def _download(model_name: str) -> Path:
         return Path(hf_hub_download(repository, _FILE_NAMES[0]))
     except Exception as error:  # the hub's client raises its own, httpx's and OS errors
         raise UserError(
-            f"no pretrained weights of {model_name} in the cache, and no download ({error}); {ways_out(model_name)}"
+            f"no pretrained weights of {model_name} in the cache, and no download ({_in_one_line(error)}); {ways_out(model_name)}"
         ) from error
 
 
@@ -95,17 +111,22 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         state_dict = load_state_dict(str(path), weights_only=True)
     except Exception as error:  # safetensors, pickle and zip each have their own
-        raise UserError(f"{path}: not readable as weights ({type(error).__name__}: {str(error).splitlines()[0]})") from error
+        raise UserError(f"{path}: not readable as weights ({_in_one_line(error)})") from error
     if not isinstance(state_dict, dict) or not all(isinstance(value, Tensor) for value in state_dict.values()):
         raise UserError(f"{path}: holds no plain dictionary of tensors; save the model's state_dict")
     return state_dict
 
 
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split("\n")[0].split())
+
+
 def _fill(vit: torch.nn.Module, state_dict: dict[str, Tensor], path: Path, model_name: str) -> None:
-    state_dict = _from_transformers(state_dict)
-    # timm's own conversion from original releases, and resampling of position embeddings to another size
-    state_dict = sys.modules[type(vit).__module__].checkpoint_filter_fn(state_dict, vit)
     expected = vit.state_dict()
+    try:
+        state_dict = to_timm(state_dict, vit)
+    except Exception as error:  # timm meets names or shapes of another model
+        raise UserError(f"{path}: these are not the weights of {model_name} ({_in_one_line(error)})") from error
     missing = sorted(set(expected) - set(state_dict))
     wrong = sorted(k for k in set(expected) & set(state_dict) if expected[k].shape != state_dict[k].shape)
     if missing or wrong:
@@ -115,33 +136,3 @@ def _fill(vit: torch.nn.Module, state_dict: dict[str, Tensor], path: Path, model
             f"missing or of another shape (first: {first})"
         )
     vit.load_state_dict({key: state_dict[key] for key in expected})
-
-
-def _from_transformers(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the keys of a Hugging Face transformers Dinov2Model to timm's; other layouts are returned as they are."""
-    state_dict = {key.removeprefix("dinov2."): value for key, value in state_dict.items()}
-    if "embeddings.cls_token" not in state_dict:
-        return state_dict
-    renamed = {}
-    for key, value in state_dict.items():
-        for pattern, replacement in _TRANSFORMERS_TO_TIMM:
-            key = re.sub(pattern, replacement, key)
-        renamed[key] = value
-    for key in [key for key in renamed if ".attn.query." in key]:
-        parts = [renamed.pop(key.replace(".query.", f".{part}.")) for part in ("query", "key", "value")]
-        renamed[key.replace(".query.", ".qkv.")] = torch.cat(parts)
-    return renamed
-
-
-_TRANSFORMERS_TO_TIMM = (
-    (r"^embeddings\.cls_token$", "cls_token"),
-    (r"^embeddings\.position_embeddings$", "pos_embed"),
-    (r"^embeddings\.mask_token$", "mask_token"),
-    (r"^embeddings\.register_tokens$", "reg_token"),
-    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
-    (r"^encoder\.layer\.", "blocks."),
-    (r"\.attention\.attention\.", ".attn."),
-    (r"\.attention\.output\.dense\.", ".attn.proj."),
-    (r"\.layer_scale(\d)\.lambda1$", r".ls\1.gamma"),
-    (r"^layernorm\.", "norm."),
-)

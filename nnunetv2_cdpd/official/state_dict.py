@@ -57,7 +57,9 @@ def convert_released(released: Mapping[str, Tensor]) -> ConvertedWeights:
     unknown = [key for key in released if key not in names and key not in _reshaped() and key not in dropped]
     if missing or unknown:
         told = [f"{len(keys)} {what} (first: {keys[0]})" for keys, what in ((missing, "missing"), (unknown, "unknown")) if keys]
-        raise UserError(f"these are not the weights of the released CDPDNet: of its {len(names) + len(_reshaped())} used tensors {', '.join(told)}")
+        raise UserError(
+            f"these are not the weights of the released CDPDNet: of its {len(names) + len(_reshaped())} used tensors {', '.join(told)}"
+        )
     ours = {name: released[key] for key, name in names.items()}
     ours |= dict(_attention_and_modulation(released))
     ours |= dict(_zero_biases_and_unused_heads(released))
@@ -72,7 +74,10 @@ def _without_data_parallel_prefix(released: Mapping[str, Tensor]) -> dict[str, T
 
 def _renamed() -> Iterator[tuple[str, str]]:
     """(released key, our key) of every tensor that keeps its values and shape."""
-    for theirs, ours, text in (("organ_embedding", "class_text", "text_to_vision"), ("task_embedding", "task_text", "task_to_vision")):
+    for theirs, ours, text in (
+        ("organ_embedding", "class_text", "text_to_vision"),
+        ("task_embedding", "task_text", "task_to_vision"),
+    ):
         yield theirs, f"{ours}.embeddings"
         yield from _both(f"{text}", f"{ours}.project.0")
     for stage in range(_STAGES):

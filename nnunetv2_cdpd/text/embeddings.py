@@ -1,9 +1,10 @@
 """Text embeddings of the prompts: made by open_clip, or read from a file, and kept beside the preprocessed data.
 
 One safetensors file holds the embeddings with the prompts and the encoder that they were made from, so a change of any of
-them is noticed.
+them is noticed, and a checksum, so damage is.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,20 @@ from torch import Tensor
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.online import hub_reachable
 from nnunetv2_cdpd.settings import TEXT_WEIGHTS
+from nnunetv2_cdpd.text.ready import holds_our_embeddings as _holds_embeddings
+from nnunetv2_cdpd.text.ready import read_tables
+
+AUTO = "auto"  # the same as no choice
+_HUB, _FOLDER = "hf-hub:", "local-dir:"  # how open_clip's names of models elsewhere begin
+_CONFIG = "open_clip_config.json"
+_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 @dataclass(frozen=True)
 class TextEmbeddings:
     """Embeddings (K, E) of class prompts and (T, E) of task prompts, float32, not normalised.
 
-    encoder: What made them: open_clip "MODEL/PRETRAINED", or a file.
+    encoder: What made them: an open_clip name, with its file where it was given one, or a file of ready embeddings.
     """
 
     class_embeddings: Tensor
@@ -32,9 +40,15 @@ class TextEmbeddings:
     task_prompts: tuple[str, ...]
     encoder: str
 
+    @property
+    def checksum(self) -> str:
+        """Of the values of both tables."""
+        tables = (self.class_embeddings, self.task_embeddings)
+        return hashlib.sha256(b"".join(table.contiguous().numpy().tobytes() for table in tables)).hexdigest()
+
     def save(self, path: Path) -> None:
         """Write one safetensors file, beside and then renamed."""
-        metadata = {name: json.dumps(getattr(self, name)) for name in ("class_prompts", "task_prompts", "encoder")}
+        metadata = {name: json.dumps(getattr(self, name)) for name in ("class_prompts", "task_prompts", "encoder", "checksum")}
         temporary = path.with_name(f".{path.name}.partial")
         tensors = {"class_embeddings": self.class_embeddings.contiguous(), "task_embeddings": self.task_embeddings.contiguous()}
         save_file(tensors, temporary, metadata)
@@ -45,20 +59,26 @@ class TextEmbeddings:
         """Read a file of `save`.
 
         Raises:
-            UserError: Not such a file.
+            UserError: Not such a file, or a damaged one.
         """
         try:
             with safe_open(path, framework="pt") as file:
                 metadata: dict[str, Any] = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-                return cls(
+                embeddings = cls(
                     class_embeddings=file.get_tensor("class_embeddings").float(),
                     task_embeddings=file.get_tensor("task_embeddings").float(),
                     class_prompts=tuple(metadata["class_prompts"]),
                     task_prompts=tuple(metadata["task_prompts"]),
                     encoder=metadata["encoder"],
                 )
+                checksum = metadata["checksum"]
         except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-            raise UserError(f"{path}: holds no text embeddings of ours ({type(error).__name__}); delete it or give another") from error
+            raise UserError(
+                f"{path}: holds no text embeddings of ours ({type(error).__name__}); delete it or give another"
+            ) from error
+        if embeddings.checksum != checksum:
+            raise UserError(f"{path}: these text embeddings are damaged (checksum differs); delete it or give another")
+        return embeddings
 
 
 def load_or_embed(
@@ -68,31 +88,57 @@ def load_or_embed(
 
     Args:
         cache_file: Beside the preprocessed data.
-        encoder: open_clip "MODEL/PRETRAINED".
-        choice: The user's: a file of ready embeddings (ours, .safetensors), a checkpoint of the encoder, or None (open_clip's
-            cache, then a download).
+        encoder: An open_clip name, see `embed_prompts`.
+        choice: The user's: ready embeddings (ours, .safetensors; or tables, see text/ready.py), a checkpoint of the encoder, a
+            folder that open_clip reads, or None or "auto" (open_clip's cache, then a download).
 
     Raises:
         UserError: No weights, or ready embeddings of other prompts.
     """
     class_prompts, task_prompts, cache_file = tuple(class_prompts), tuple(task_prompts), Path(cache_file)
-    if choice and _holds_embeddings(Path(choice)):
-        ready = TextEmbeddings.load(Path(choice))
-        if (ready.class_prompts, ready.task_prompts) != (class_prompts, task_prompts):
-            raise UserError(
-                f"{choice}: these embeddings are of other prompts ({len(ready.class_prompts)} classes, "
-                f"{len(ready.task_prompts)} tasks; wanted {len(class_prompts)} and {len(task_prompts)}); embed this dataset's"
-            )
+    path = Path(choice).expanduser() if choice and choice != AUTO else None
+    ready = _ready(path, class_prompts, task_prompts) if path else None
+    if ready:
         return ready
-    name = f"{encoder} from {choice}" if choice else encoder
+    name = f"{encoder} from {path}{_fingerprint(path)}" if path else encoder
     if cache_file.is_file():
         cached = TextEmbeddings.load(cache_file)
         if (cached.class_prompts, cached.task_prompts, cached.encoder) == (class_prompts, task_prompts, name):
             return cached
-    embedded = embed_prompts([*class_prompts, *task_prompts], encoder, choice)
+    embedded = embed_prompts([*class_prompts, *task_prompts], encoder, str(path) if path else None)
     made = TextEmbeddings(embedded[: len(class_prompts)], embedded[len(class_prompts) :], class_prompts, task_prompts, name)
     made.save(cache_file)
     return made
+
+
+def _ready(path: Path, class_prompts: tuple[str, ...], task_prompts: tuple[str, ...]) -> TextEmbeddings | None:
+    """Ready embeddings of these prompts; None where the path is none of ready embeddings."""
+    if _holds_embeddings(path):
+        ready = TextEmbeddings.load(path)
+        same = (ready.class_prompts, ready.task_prompts) == (class_prompts, task_prompts)
+    else:
+        tables = read_tables(path)
+        if tables is None:
+            return None
+        ready = TextEmbeddings(*tables, class_prompts, task_prompts, str(path))
+        same = [len(table) for table in tables] == [len(class_prompts), len(task_prompts)]
+    if not same:
+        raise UserError(
+            f"{path}: these embeddings are of other prompts ({len(ready.class_embeddings)} classes, "
+            f"{len(ready.task_embeddings)} tasks; wanted {len(class_prompts)} and {len(task_prompts)}); embed this dataset's"
+        )
+    return ready
+
+
+def _fingerprint(path: Path) -> str:
+    """Tells another file of the same name and size apart by its content; empty for what is no file."""
+    if not path.is_file():
+        return ""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return f" (sha256 {digest.hexdigest()[:16]})"
 
 
 @torch.no_grad()
@@ -101,8 +147,9 @@ def embed_prompts(prompts: Sequence[str], encoder: str, weights: str | None = No
 
     Args:
         prompts: N sentences.
-        encoder: "MODEL/PRETRAINED" as open_clip names them.
-        weights: Checkpoint file in place of the named pretrained weights.
+        encoder: "MODEL/PRETRAINED" as open_clip names them, or "hf-hub:OWNER/NAME" of a model on the hub.
+        weights: Checkpoint file in place of the named pretrained weights, or a folder with open_clip_config.json and weights
+            in place of the encoder.
 
     Returns:
         (N, E) float32, not normalised.
@@ -112,21 +159,38 @@ def embed_prompts(prompts: Sequence[str], encoder: str, weights: str | None = No
     """
     import open_clip
 
-    model_name, _, tag = encoder.partition("/")
-    if weights and not Path(weights).is_file():
+    model_name, tag = _model_and_tag(encoder)
+    if weights and (Path(weights) / _CONFIG).is_file():
+        model_name, tag, pretrained = f"{_FOLDER}{weights}", None, None
+    elif weights and not Path(weights).is_file():
         raise UserError(f"{weights}: no such file; {TEXT_WEIGHTS} takes a file of {encoder} weights or embeddings, or 'learned'")
-    if model_name not in open_clip.list_models():
+    elif weights and tag is None:
+        raise UserError(f"{weights}: for {encoder}, {TEXT_WEIGHTS} takes a folder with {_CONFIG} and weights, not a lone file")
+    elif tag is not None and model_name not in open_clip.list_models():
         raise UserError(f"text encoder {encoder!r} is unknown to open_clip; give MODEL/PRETRAINED, for example ViT-B-32/openai")
+    else:
+        pretrained = weights or tag
     try:
         if not weights and not hub_reachable() and locate_text_weights(encoder) is None:
             raise FileNotFoundError("the hub cannot be reached")
         # OpenAI's models were trained with another activation, which open_clip sets by the name of the weights, not for a file
-        quick_gelu = (open_clip.get_pretrained_cfg(model_name, tag) or {}).get("quick_gelu", False)
-        model = open_clip.create_model(model_name, pretrained=weights or tag, force_quick_gelu=quick_gelu, weights_only=True)
+        quick_gelu = (open_clip.get_pretrained_cfg(model_name, tag) or {}).get("quick_gelu", False) if tag else False
+        model = open_clip.create_model(
+            model_name,
+            pretrained=pretrained,
+            force_quick_gelu=quick_gelu,
+            require_pretrained=True,  # open_clip goes on with random weights where a download fails
+            weights_only=True,
+        )
+        tokens = open_clip.get_tokenizer(model_name)(list(prompts))
     except Exception as error:  # open_clip's, the hub's, the network's and torch's own
-        reason = f"{weights}: not readable as weights of {model_name}" if weights else f"no weights of {encoder} in the cache, and no download"
-        raise UserError(f"{reason} ({str(error).splitlines()[0]}); {ways_out(encoder)}") from error
-    tokens = open_clip.get_tokenizer(model_name)(list(prompts))
+        reason = (
+            f"{weights}: not readable as weights of {model_name}"
+            if weights
+            else f"no weights of {encoder} in the cache, and no download"
+        )
+        told = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{reason} ({told}); {ways_out(encoder)}") from error
     return model.eval().encode_text(tokens).float()
 
 
@@ -135,13 +199,24 @@ def locate_text_weights(encoder: str) -> Path | None:
     import open_clip
     from huggingface_hub import try_to_load_from_cache
 
-    config = open_clip.get_pretrained_cfg(*encoder.partition("/")[::2])
-    repository = (config or {}).get("hf_hub", "").rstrip("/")
-    for name in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin") if repository else ():
+    model_name, tag = _model_and_tag(encoder)
+    if tag is None:
+        repository = model_name.removeprefix(_HUB)
+    else:
+        repository = (open_clip.get_pretrained_cfg(model_name, tag) or {}).get("hf_hub", "").rstrip("/")
+    for name in _WEIGHTS if repository else ():
         path = try_to_load_from_cache(repository, name)
         if isinstance(path, str):
             return Path(path)
     return None
+
+
+def _model_and_tag(encoder: str) -> tuple[str, str | None]:
+    """What open_clip calls a model and its weights; models on the hub have no other weights, so no tag."""
+    if encoder.startswith(_HUB):
+        return encoder, None
+    model_name, _, tag = encoder.partition("/")
+    return model_name, tag
 
 
 def ways_out(encoder: str) -> str:
@@ -150,14 +225,3 @@ def ways_out(encoder: str) -> str:
         f"set {TEXT_WEIGHTS} to a file of them or of ready embeddings, or run once where there is internet and copy the Hugging "
         f"Face cache, or set {TEXT_WEIGHTS}=learned to learn the embeddings with the network"
     )
-
-
-def _holds_embeddings(path: Path) -> bool:
-    """Whether a file is one of ours, not a checkpoint."""
-    if path.suffix != ".safetensors" or not path.is_file():
-        return False
-    try:
-        with safe_open(path, framework="pt") as file:
-            return "class_embeddings" in file.keys()
-    except SafetensorError as error:
-        raise UserError(f"{path}: not readable as safetensors ({error})") from error

@@ -32,8 +32,7 @@ _TASK_NAMES = {
     "CT-ORG": "Liver, Bladder, Right Lung, Left Lung, Right Kidney, Left Kidney",
     "AbdomenCT-12organ": "Liver, Right Kidney, Spleen, Pancreas, Aorta, Postcava, Stomach, Gall Bladder, Esophagus, "
     "Right Adrenal Gland, Left Adrenal Gland, Celiac Truck",
-    "MSD": "Spleen, Liver, Pancreas, Liver Tumor, Lung Tumor, Pancreas Tumor, Hepatic Vessel, Hepatic Vessel Tumor, "
-    "Colon Tumor",
+    "MSD": "Spleen, Liver, Pancreas, Liver Tumor, Lung Tumor, Pancreas Tumor, Hepatic Vessel, Hepatic Vessel Tumor, Colon Tumor",
 }
 
 PAPER_CLASS_PROMPTS = tuple(f"A computerized tomography of a {name}" for name in _CLASS_NAMES)

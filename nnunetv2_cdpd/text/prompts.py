@@ -1,27 +1,32 @@
 """Wording of the prompts: pure functions from class names to sentences.
 
 Source: CDPDNet, arXiv 2505.18958, which writes "A computerized tomography of a NAME" and "A task of segmenting LIST in
-computerized tomography"; here with the right article and readable names.
+computerized tomography"; here with the right article and readable names. Theirs word for word: paper_prompts.py.
 """
 
 from typing import Sequence
 
 from nnunetv2_cdpd.classes import words
 
-_PLURALS = {"lungs", "kidneys", "adrenals", "femurs", "vessels", "ribs"}
+_PLURALS = frozenset(
+    "adrenals arteries bones clavicles femora femurs glands hips humeri kidneys lesions lobes lungs metastases muscles nodes "
+    "nodules ovaries parotids ribs scapulae structures tumors veins vertebrae vessels".split()
+)
+_SPOKEN_WITH_Y = ("uni", "ure", "uri", "ute")  # "a ureter", though it begins with a vowel letter
 
 
 def readable(name: str) -> str:
-    """A class name as words: "right_kidney", "RightKidney" -> "right kidney"."""
+    """A class name as words: "right_kidney", "RightKidney" -> "right kidney"; as it is where it has none of our letters."""
     return " ".join(words(name)) or name
 
 
 def class_prompt(name: str) -> str:
     """Sentence for one class."""
     text = readable(name)
-    if text.split()[-1] in _PLURALS:
+    if text.rsplit(" ", 1)[-1] in _PLURALS:
         return f"A computerized tomography of {text}"
-    return f"A computerized tomography of {'an' if text[0] in 'aeiou' else 'a'} {text}"
+    vowel = text.startswith(tuple("aeiou")) and not text.startswith(_SPOKEN_WITH_Y)
+    return f"A computerized tomography of {'an' if vowel else 'a'} {text}"
 
 
 def task_prompt(names: Sequence[str]) -> str:
