@@ -60,7 +60,12 @@ def make_network(configuration="3d", *, num_classes=K, seed=0, **changes):
     }
     torch.manual_seed(seed)
     network = get_network_from_plans(
-        "nnunetv2_cdpd.network.CDPDNet", kwargs, ("conv_op", "norm_op", "dropout_op", "nonlin"), channels, num_classes, deep_supervision=False
+        "nnunetv2_cdpd.network.CDPDNet",
+        kwargs,
+        ("conv_op", "norm_op", "dropout_op", "nonlin"),
+        channels,
+        num_classes,
+        deep_supervision=False,
     )
     return network
 

@@ -204,7 +204,13 @@ def attention(recipe, golden):
         state_dict[f"{ours}position_bias"] = weights[f"{theirs}attn.relative_position_bias_table"]
         state_dict[f"{ours}query.weight"] = weights[f"{theirs}attn.qkv.weight"][:64]
         state_dict[f"{ours}key_value.weight"] = weights[f"{theirs}attn.qkv.weight"][64:]
-        for their_part, our_part in (("norm1", "norm1"), ("norm2", "norm2"), ("attn.proj", "project"), ("mlp.fc1", "mlp.0"), ("mlp.fc2", "mlp.2")):
+        for their_part, our_part in (
+            ("norm1", "norm1"),
+            ("norm2", "norm2"),
+            ("attn.proj", "project"),
+            ("mlp.fc1", "mlp.0"),
+            ("mlp.fc2", "mlp.2"),
+        ):
             for kind in ("weight", "bias"):
                 state_dict[f"{ours}{our_part}.{kind}"] = weights[f"{theirs}{their_part}.{kind}"]
     module = PaperCrossAttention(64, 3).eval()

@@ -53,7 +53,9 @@ def test_task_prompts_list_names_in_their_order():
 def test_paper_prompts_are_kept_word_for_word():
     """The checksums notice a well-meant correction."""
     assert len(PAPER_CLASS_PROMPTS) == 32 and len(PAPER_TASK_PROMPTS) == 11
-    digest = [hashlib.sha256("\n".join(prompts).encode()).hexdigest()[:16] for prompts in (PAPER_CLASS_PROMPTS, PAPER_TASK_PROMPTS)]
+    digest = [
+        hashlib.sha256("\n".join(prompts).encode()).hexdigest()[:16] for prompts in (PAPER_CLASS_PROMPTS, PAPER_TASK_PROMPTS)
+    ]
     assert digest == ["1a6d8890d38e5560", "3b18d61a04b57e6c"]
 
 

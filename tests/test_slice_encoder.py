@@ -102,7 +102,8 @@ def test_window_of_no_width_stays_finite():
 
 
 @pytest.mark.parametrize(
-    "model_name", ["vit_small_patch14_reg4_dinov2.lvd142m", "vit_small_patch16_dinov3.lvd1689m", "eva02_tiny_patch14_224.mim_in22k"]
+    "model_name",
+    ["vit_small_patch14_reg4_dinov2.lvd142m", "vit_small_patch16_dinov3.lvd1689m", "eva02_tiny_patch14_224.mim_in22k"],
 )
 def test_other_vits_work_by_name(model_name):
     """Registers, rotary position embeddings: only patch tokens come out, and the size is free."""

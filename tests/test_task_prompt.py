@@ -27,7 +27,12 @@ def test_one_channel_is_appended_and_the_others_stay(num_tasks, channels):
 
 
 def test_2d():
-    assert make_prompt(8, 3, dim=2)(torch.randn(2, 8, 5, 6), torch.tensor([2, 0]), torch.randn(3, TEXT_CHANNELS)).shape == (2, 9, 5, 6)
+    assert make_prompt(8, 3, dim=2)(torch.randn(2, 8, 5, 6), torch.tensor([2, 0]), torch.randn(3, TEXT_CHANNELS)).shape == (
+        2,
+        9,
+        5,
+        6,
+    )
 
 
 def test_appended_channel_is_that_of_the_samples_task():

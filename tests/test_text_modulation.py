@@ -28,7 +28,10 @@ def test_features_keep_their_precision(dtype):
 def test_gradients_are_right():
     modulation = TextModulation(2, 3, 4).double()
     torch.nn.init.normal_(modulation.scale)
-    x, text = torch.randn(2, 3, 2, 3, dtype=torch.double, requires_grad=True), torch.randn(2, 4, dtype=torch.double, requires_grad=True)
+    x, text = (
+        torch.randn(2, 3, 2, 3, dtype=torch.double, requires_grad=True),
+        torch.randn(2, 4, dtype=torch.double, requires_grad=True),
+    )
     assert torch.autograd.gradcheck(modulation, (x, text))
 
 

@@ -50,7 +50,9 @@ def as_transformers(state_dict):
             out |= {f"{theirs}{norm}.{kind}": state_dict[f"{ours}{norm}.{kind}"] for norm in ("norm1", "norm2")}
             out |= {f"{theirs}mlp.{fc}.{kind}": state_dict[f"{ours}mlp.{fc}.{kind}"] for fc in ("fc1", "fc2")}
             parts = state_dict[f"{ours}attn.qkv.{kind}"].chunk(3)
-            out |= {f"{theirs}attention.attention.{name}.{kind}": part.clone() for name, part in zip(("query", "key", "value"), parts)}
+            out |= {
+                f"{theirs}attention.attention.{name}.{kind}": part.clone() for name, part in zip(("query", "key", "value"), parts)
+            }
             out[f"{theirs}attention.output.dense.{kind}"] = state_dict[f"{ours}attn.proj.{kind}"]
         out |= {f"{theirs}layer_scale{i}.lambda1": state_dict[f"{ours}ls{i}.gamma"] for i in (1, 2)}
     return out
@@ -108,8 +110,14 @@ def dinov3_files(vit):
     for key, value in vit.items():
         if key.startswith("blocks") and "_bias" not in key:
             released[key.replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma")] = value
-            key = key.replace("blocks.", "layer.").replace("gamma_1", "layer_scale1.lambda1").replace("gamma_2", "layer_scale2.lambda1")
-            key = key.replace("attn.proj", "attention.o_proj").replace("mlp.fc1", "mlp.up_proj").replace("mlp.fc2", "mlp.down_proj")
+            key = (
+                key.replace("blocks.", "layer.")
+                .replace("gamma_1", "layer_scale1.lambda1")
+                .replace("gamma_2", "layer_scale2.lambda1")
+            )
+            key = (
+                key.replace("attn.proj", "attention.o_proj").replace("mlp.fc1", "mlp.up_proj").replace("mlp.fc2", "mlp.down_proj")
+            )
             if "attn.qkv" in key:
                 for name, part in zip(("q_proj", "k_proj", "v_proj"), value.chunk(3)):
                     hub[key.replace("attn.qkv", f"attention.{name}")] = part
@@ -117,7 +125,9 @@ def dinov3_files(vit):
                 hub[key] = value
         elif key in ("cls_token", "norm.weight", "norm.bias") or key.startswith("patch_embed"):
             released[key] = value
-            hub[{"cls_token": "embeddings.cls_token"}.get(key, key.replace("patch_embed.proj", "embeddings.patch_embeddings"))] = value
+            hub[
+                {"cls_token": "embeddings.cls_token"}.get(key, key.replace("patch_embed.proj", "embeddings.patch_embeddings"))
+            ] = value
     for n in range(2):
         query, value = vit[f"blocks.{n}.attn.q_bias"], vit[f"blocks.{n}.attn.v_bias"]
         released[f"blocks.{n}.attn.qkv.bias"] = torch.cat([query, torch.zeros_like(query), value])

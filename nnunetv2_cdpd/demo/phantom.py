@@ -40,7 +40,7 @@ ORGANS = (
     Organ("aorta", (((10, 30, 0), (15, 15, 400)),), 165),
     Organ("bladder", (((0, -24, -104), (44, 38, 30)),), -8),
     Organ("liver_tumor", (((0, 0, 0), (30, 28, 28)),), 175, inside=("liver",)),
-    Organ("kidney_tumor", (((0, 0, 0), (21, 21, 22)),), 285, inside=("right_kidney", "left_kidney")),
+    Organ("kidney_tumor", (((0, 0, 0), (25, 24, 28)),), 330, inside=("right_kidney", "left_kidney")),
 )
 STRUCTURES = tuple(organ.name for organ in ORGANS)
 

@@ -4,7 +4,9 @@ Query from the tokens, key and value from the CNN features, in windows of 3 voxe
 shifted by one voxel.
 
 Source: CDPDNet, arXiv 2505.18958; windows after Liu et al., Swin Transformer, arXiv 2103.14030. What differs from the
-released code: voxels that were padded to whole windows are masked, so that any size works, and no drop path.
+released code: voxels that were padded to whole windows are masked, so that any size works; every window's answers go back
+to where its queries were (released: scattered over the stage, since windows are put together with their axes in a wrong
+order); and no drop path.
 """
 
 import math
@@ -55,9 +57,7 @@ class CrossAttentionBlock(nn.Module):
         self.query = nn.Linear(channels, channels, bias=False)
         self.key_value = nn.Linear(channels, 2 * channels, bias=False)
         self.project = nn.Linear(channels, channels)
-        self.mlp = nn.Sequential(
-            nn.Linear(channels, MLP_RATIO * channels), nn.GELU(), nn.Linear(MLP_RATIO * channels, channels)
-        )
+        self.mlp = nn.Sequential(nn.Linear(channels, MLP_RATIO * channels), nn.GELU(), nn.Linear(MLP_RATIO * channels, channels))
         self.position_bias = nn.Parameter(torch.zeros((2 * WINDOW - 1) ** dim, self.num_heads))
         nn.init.trunc_normal_(self.position_bias, std=0.02)
         self.register_buffer("position_index", relative_position_index(dim), persistent=False)

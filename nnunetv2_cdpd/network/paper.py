@@ -32,8 +32,9 @@ class PaperSliceEncoder(SliceEncoder):
     """
 
     def images(self, x: Tensor) -> Tensor:
-        read = x.shape[2 + self.slice_axis] // SLICES_PER_TOKEN * SLICES_PER_TOKEN
-        return super().images(x.narrow(2 + self.slice_axis, 0, read or x.shape[2 + self.slice_axis]))
+        axis = 2 + self.slice_axis
+        whole_groups = x.shape[axis] // SLICES_PER_TOKEN * SLICES_PER_TOKEN
+        return super().images(x.narrow(axis, 0, whole_groups or x.shape[axis]))
 
     def image_size(self, size: Sequence[int]) -> list[int]:
         return [(length // patch + 1) * patch for length, patch in zip(size, self.vit_patch_size)]
