@@ -190,6 +190,12 @@ def test_one_permuted_weight_is_noticed(released, recipe, key, axis):
     assert max(errors(logits[..., ::5, ::5, ::5], reference)) > ABSOLUTE
 
 
+def test_dropped_parameters_are_just_those_that_the_release_never_uses(released, golden):
+    dropped = convert_released(released).dropped
+    assert set(dropped) & set(golden["parameter_order"]) == set(golden["unused"])
+    assert len(released) == 324 and all(dropped.values())
+
+
 @pytest.fixture(scope="module")
 def attention(recipe, golden):
     """One cross-attention alone, 64 channels wide."""
