@@ -73,7 +73,8 @@ def ways_out(model_name: str) -> str:
     """What a user without weights can do, as the end of a sentence."""
     return (
         f"set {VISION_WEIGHTS} to a file of them (.safetensors, .pth), or run once where there is internet and copy the "
-        f"Hugging Face cache ({_repository(model_name) or 'no hub entry'}), or set {VISION_WEIGHTS}={RANDOM} to go without pretraining"
+        f"Hugging Face cache ({_repository(model_name) or 'no hub entry'}), or set {VISION_WEIGHTS}={RANDOM} to go without "
+        "pretraining"
     )
 
 

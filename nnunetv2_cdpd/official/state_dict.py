@@ -19,6 +19,7 @@ from nnunetv2_cdpd.errors import UserError
 _STAGES = 6
 _FUSIONS = (1, 2, 3)  # the released index; the encoder stage is one more
 _DATA_PARALLEL = "module."
+_FOREIGN = "these are not the weights of the released CDPDNet"
 
 UNUSED = (  # pattern of released keys, why they are not needed
     (r"conv_blocks_context\.0\.blocks\.0\.conv_[24]\.", "first convolutions for 2 or 4 input channels, CT has one"),
@@ -57,9 +58,7 @@ def convert_released(released: Mapping[str, Tensor]) -> ConvertedWeights:
     unknown = [key for key in released if key not in names and key not in _reshaped() and key not in dropped]
     if missing or unknown:
         told = [f"{len(keys)} {what} (first: {keys[0]})" for keys, what in ((missing, "missing"), (unknown, "unknown")) if keys]
-        raise UserError(
-            f"these are not the weights of the released CDPDNet: of its {len(names) + len(_reshaped())} used tensors {', '.join(told)}"
-        )
+        raise UserError(f"{_FOREIGN}: of its {len(names) + len(_reshaped())} used tensors {', '.join(told)}")
     ours = {name: released[key] for key, name in names.items()}
     ours |= dict(_attention_and_modulation(released))
     ours |= dict(_zero_biases_and_unused_heads(released))
@@ -162,8 +161,8 @@ def _attention_and_modulation(released: Mapping[str, Tensor]) -> Iterator[tuple[
             weight = released[f"{theirs}.{term}.weight"]
             if weight.shape[1] != num_prompts * text_channels:
                 raise UserError(
-                    f"these are not the weights of the released CDPDNet: {theirs}.{term}.weight of shape {tuple(weight.shape)} does "
-                    f"not take {num_prompts} prompts of {text_channels} text features"
+                    f"{_FOREIGN}: {theirs}.{term}.weight of shape {tuple(weight.shape)} does not take {num_prompts} prompts of "
+                    f"{text_channels} text features"
                 )
             yield f"{ours}.{name}", weight.unflatten(1, (num_prompts, text_channels))
 
@@ -180,7 +179,7 @@ def _zero_biases_and_unused_heads(released: Mapping[str, Tensor]) -> Iterator[tu
 
 
 def _second_names_of_convolution_blocks(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """nnU-Net's convolution blocks list their layers once by name and once in order: `conv` and `norm` are all_modules 0 and 1."""
+    """nnU-Net's convolution blocks list their layers by name and in order: `conv` and `norm` are all_modules 0 and 1."""
     block = re.compile(r"(.*\.convs\.\d+)\.(conv|norm)\.(weight|bias)$")
     found = ((block.match(key), value) for key, value in ours.items())
     return {f"{m[1]}.all_modules.{0 if m[2] == 'conv' else 1}.{m[3]}": value for m, value in found if m}

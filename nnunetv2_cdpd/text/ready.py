@@ -49,7 +49,8 @@ def read_tables(path: Path) -> tuple[Tensor, Tensor] | None:
     content = _loaded(path)
     if isinstance(content, Tensor):
         raise UserError(
-            f"{path}: holds a single table; give a file of two tensors, {' and '.join(TABLES)}, or a folder of {', '.join(RELEASED_FILES)}"
+            f"{path}: holds a single table; give a file of two tensors, {' and '.join(TABLES)}, or a folder of "
+            f"{', '.join(RELEASED_FILES)}"
         )
     if not isinstance(content, dict) or not set(TABLES) <= set(content):
         return None
