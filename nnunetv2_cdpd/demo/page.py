@@ -46,7 +46,12 @@ def write_page(
         *(f"Command {number}: {command}" for number, command in enumerate(commands, start=1)),
     ]
     cases = [
-        ReportCase(scores.case, test_set / "images" / f"{scores.case}_0000.nii.gz", scores.reference_file, scores.prediction_file)
+        ReportCase(
+            scores.case,
+            test_set / "images" / f"{scores.case}_0000.nii.gz",
+            test_set / "labels" / f"{scores.case}.nii.gz",
+            predictions / f"{scores.case}.nii.gz",
+        )
         for scores in results.cases[: len(DEMO_SOURCES)]
     ]
     return write_report(path, title="CDPDNet demo", intro_lines=intro, results=results, cases=cases)
