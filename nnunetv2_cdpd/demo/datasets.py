@@ -45,7 +45,7 @@ DEMO_SOURCES = (
     DemoSource(
         953,
         "VesselCentre",
-        Scanner(contrast=(0.88, 1.0), blur_mm=1.5, noise_hu=18, spacing_mm=((3.0, 3.8), (4.0, 5.0))),
+        Scanner(contrast=(0.9, 1.0), blur_mm=1.5, noise_hu=16, spacing_mm=((3.0, 3.8), (4.0, 5.0))),
         {name: [name] for name in ("right_kidney", "left_kidney", "liver", "aorta", "bladder")},
     ),
 )
@@ -58,16 +58,19 @@ nested:
   liver_tumor: liver
   kidney_tumor: [right_kidney, left_kidney]
 """
-TEST_SEED, TRAINING_SEED = 10_000, 0
+TEST_SET = 0  # stands for the dataset id where patients are drawn
 
 
-def write_raw_dataset(source: DemoSource, raw: Path, num_cases: int) -> None:
-    """Write one source as an nnU-Net raw dataset; what it does not label is 0 in its label maps."""
+def write_raw_dataset(source: DemoSource, raw: Path, num_cases: int, seed: int = 0) -> None:
+    """Write one source as an nnU-Net raw dataset; what it does not label is 0 in its label maps.
+
+    The same seed gives the same volumes, another seed other patients.
+    """
     folder = raw / source.folder_name
     (folder / "imagesTr").mkdir(parents=True, exist_ok=True)
     (folder / "labelsTr").mkdir(exist_ok=True)
     for index in range(num_cases):
-        patient = make_patient(source.scanner, seed=TRAINING_SEED + 100 * source.dataset_id + index)
+        patient = make_patient(source.scanner, seed=(seed, source.dataset_id, index), tumor_place=index)
         label = np.zeros(patient.hu.shape, np.uint8)
         for value, structures in enumerate(source.labels.values(), start=1):
             for structure in structures:
@@ -80,7 +83,7 @@ def write_raw_dataset(source: DemoSource, raw: Path, num_cases: int) -> None:
     _write_json(folder / "dataset.json", labels, numTraining=num_cases)
 
 
-def write_test_set(folder: Path, cases_per_scanner: int) -> None:
+def write_test_set(folder: Path, cases_per_scanner: int, seed: int = 0) -> None:
     """Write fully labelled phantoms that no source holds, in the look of every source.
 
     Its dataset.json names the source whose scanner made a case as the case's source, with every class annotated, so that
@@ -92,7 +95,7 @@ def write_test_set(folder: Path, cases_per_scanner: int) -> None:
     looks = {}
     for index in range(cases_per_scanner * len(DEMO_SOURCES)):
         source = DEMO_SOURCES[index % len(DEMO_SOURCES)]
-        patient = make_patient(source.scanner, seed=TEST_SEED + index, tumor_probability=1.0)
+        patient = make_patient(source.scanner, seed=(seed, TEST_SET, index), tumor_probability=1.0, tumor_place=index)
         label = np.zeros(patient.hu.shape, np.uint8)
         for name, mask in patient.masks.items():
             label[mask] = values[name]

@@ -5,14 +5,16 @@ per patient, and sampled on a grid with real geometry. Scanners differ in contra
 """
 
 from dataclasses import dataclass
+from typing import Sequence
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 BODY_RADII_MM = (165.0, 112.0)  # x, y
-FAT_MM = 16.0
+FAT_MM = 16.0  # under the skin
+FAT_PLANE_MM = 8.0  # around organs that lie in fat
 LENGTH_MM = 270.0
-AIR_HU, LUNG_HU, FAT_HU, MESENTERY_HU, SOFT_HU, BONE_HU = -1000, -780, -95, 12, 35, 420
+AIR_HU, LUNG_HU, FAT_HU, SOFT_HU, MUSCLE_HU, BONE_HU = -1000, -780, -95, 35, 52, 420
 
 
 @dataclass(frozen=True)
@@ -21,26 +23,30 @@ class Organ:
 
     parts: Ellipsoids ((x, y, z) centre, (x, y, z) radii) in mm.
     hu: Mean intensity.
-    inside: Structure that it is confined to, of which it takes the place of a random point (a tumor); None: fixed place.
+    inside: Structures of which one holds it around a random point (a tumor); none: a fixed place.
+    in_fat: Lies in fat, which keeps bowel and muscle away.
+    bulges: Grows out of the structure that holds it, which is then larger by that.
     """
 
     name: str
     parts: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...]
     hu: float
     inside: tuple[str, ...] = ()
+    in_fat: bool = False
+    bulges: bool = False
 
 
 # Painted in this order: where two touch, the later one wins.
 ORGANS = (
     Organ("liver", (((-72, -22, 48), (72, 62, 52)), ((-8, -48, 62), (58, 36, 30))), 105),
-    Organ("spleen", (((104, 34, 58), (32, 44, 46)),), 132),
-    Organ("stomach", (((52, -44, 40), (44, 40, 46)),), -48),
-    Organ("right_kidney", (((-74, 48, -34), (31, 28, 50)),), 195),
-    Organ("left_kidney", (((74, 48, -26), (31, 28, 50)),), 195),
-    Organ("aorta", (((10, 30, 0), (15, 15, 400)),), 165),
-    Organ("bladder", (((0, -24, -104), (44, 38, 30)),), -8),
+    Organ("spleen", (((104, 30, 58), (32, 46, 46)),), 132),
+    Organ("stomach", (((54, -38, 42), (46, 42, 46)),), -48, in_fat=True),
+    Organ("right_kidney", (((-74, 48, -24), (31, 28, 50)),), 195, in_fat=True),
+    Organ("left_kidney", (((74, 48, -16), (31, 28, 50)),), 195, in_fat=True),
+    Organ("aorta", (((10, 30, 0), (15, 15, 400)),), 165, in_fat=True),
+    Organ("bladder", (((0, -24, -104), (44, 38, 30)),), -8, in_fat=True),
     Organ("liver_tumor", (((0, 0, 0), (30, 28, 28)),), 175, inside=("liver",)),
-    Organ("kidney_tumor", (((0, 0, 0), (25, 24, 28)),), 330, inside=("right_kidney", "left_kidney")),
+    Organ("kidney_tumor", (((0, 0, 0), (28, 28, 29)),), 330, inside=("right_kidney", "left_kidney"), bulges=True),
 )
 STRUCTURES = tuple(organ.name for organ in ORGANS)
 
@@ -77,16 +83,20 @@ class Patient:
     direction: tuple[float, ...]
 
 
-def make_patient(scanner: Scanner, seed: int, tumor_probability: float = 0.85) -> Patient:
-    """One patient; the same scanner and seed give the same volume.
+def make_patient(
+    scanner: Scanner, seed: int | Sequence[int], tumor_probability: float = 0.85, tumor_place: int = 0
+) -> Patient:
+    """One patient; the same arguments give the same volume.
 
     Args:
         tumor_probability: Of each kind of tumor, independently.
+        tumor_place: Which of the structures that can hold a tumor does, counted round; patients that are numbered by it
+            show every place alike, which chance does not promise for a few.
     """
     rng = np.random.default_rng(seed)
     spacing, origin, direction, shape = _geometry(scanner, rng)
     body = _body_coordinates(spacing, origin, direction, shape, rng)  # (3, z, y, x) in mm
-    masks = _paint(body, rng, tumor_probability)
+    masks = _paint(body, rng, tumor_probability, tumor_place)
     hu = _intensities(body, masks, scanner, spacing, rng)
     return Patient(hu, masks, spacing, origin, direction)
 
@@ -121,15 +131,18 @@ def _body_coordinates(
     return warped
 
 
-def _paint(body: np.ndarray, rng: np.random.Generator, tumor_probability: float) -> dict[str, np.ndarray]:
+def _paint(body: np.ndarray, rng: np.random.Generator, tumor_probability: float, tumor_place: int) -> dict[str, np.ndarray]:
     masks: dict[str, np.ndarray] = {}
     for organ in ORGANS:
         scale = rng.uniform(0.92, 1.1)
         if organ.inside:
             if rng.uniform() > tumor_probability:
                 continue
-            parent = masks[organ.inside[rng.integers(len(organ.inside))]]
-            mask = _ellipsoids(body, organ, scale, _deep_point(body, parent, rng)) & parent
+            parent = masks[organ.inside[tumor_place % len(organ.inside)]]
+            mask = _ellipsoids(body, organ, scale, _deep_point(body, parent, rng))
+            if organ.bulges:
+                parent |= mask & ~np.any(list(masks.values()), axis=0)
+            mask &= parent
         else:
             mask = _ellipsoids(body, organ, scale, rng.normal(0, 4, 3))
             for other in masks.values():
@@ -155,26 +168,35 @@ def _deep_point(body: np.ndarray, parent: np.ndarray, rng: np.random.Generator) 
     return inner[:, rng.integers(inner.shape[1])]
 
 
+def _background(body: np.ndarray, masks: dict[str, np.ndarray], spacing: tuple, rng: np.random.Generator) -> np.ndarray:
+    """Mean intensities of what is not labelled: air, fat, muscle, bowel, lungs and bones."""
+    x, y, z = body
+    skin = np.hypot(x / BODY_RADII_MM[0], y / BODY_RADII_MM[1])
+    wall = np.hypot(x / (BODY_RADII_MM[0] - FAT_MM), y / (BODY_RADII_MM[1] - FAT_MM))
+    hu = np.full(x.shape, float(AIR_HU))
+    hu[skin < 1] = FAT_HU
+    hu[wall < 1] = MUSCLE_HU
+    bowel = gaussian_filter(rng.normal(size=x.shape), [11 / s for s in spacing[::-1]])
+    hu[wall < 0.92] = FAT_HU
+    hu[(wall < 0.9) & (bowel > -0.2 * bowel.std())] = SOFT_HU
+    in_fat = np.any([masks[organ.name] for organ in ORGANS if organ.in_fat], axis=0)
+    hu[(distance_transform_edt(~in_fat, spacing[::-1]) < FAT_PLANE_MM) & (wall < 0.95)] = FAT_HU
+    hu[(z > 96) & (wall < 0.86) & (np.abs(x) > 22)] = LUNG_HU
+    hu[np.hypot(x, (y - 66) * 0.9) < 23] = BONE_HU * 0.6
+    hu[(np.abs(wall - 0.97) < 0.035) & (np.sin(z / 5.5 - y / 14) > 0.35) & (z > -40)] = BONE_HU  # ribs slope to the front
+    return hu
+
+
 def _intensities(
     body: np.ndarray, masks: dict[str, np.ndarray], scanner: Scanner, spacing: tuple, rng: np.random.Generator
 ) -> np.ndarray:
-    x, y, z = body
-    radius = np.hypot(x / BODY_RADII_MM[0], y / BODY_RADII_MM[1])
-    wall = np.hypot(x / (BODY_RADII_MM[0] - FAT_MM), y / (BODY_RADII_MM[1] - FAT_MM))
-    hu = np.full(x.shape, float(AIR_HU))
-    hu[radius < 1] = FAT_HU
-    hu[wall < 1] = SOFT_HU
-    inner_fat = gaussian_filter(rng.normal(size=x.shape), [14 / s for s in spacing[::-1]])
-    hu[(wall < 0.93) & (inner_fat > 0.25 * inner_fat.std())] = MESENTERY_HU
-    hu[(z > 96) & (wall < 0.86) & (np.abs(x) > 22)] = LUNG_HU
-    hu[np.hypot(x, (y - 66) * 0.9) < 23] = BONE_HU * 0.6
-    hu[(np.abs(wall - 0.97) < 0.035) & (np.sin(z / 5.5) > 0.45) & (z > -40)] = BONE_HU
+    hu = _background(body, masks, spacing, rng)
     contrast = rng.uniform(*scanner.contrast)
     for organ in ORGANS:
         if organ.name in masks:
             hu[masks[organ.name]] = SOFT_HU + (organ.hu - SOFT_HU) * contrast + rng.normal(0, 3)
-    texture = gaussian_filter(rng.normal(size=x.shape), [6 / s for s in spacing[::-1]])
-    hu += 6 * texture / texture.std() * (radius < 1)
+    texture = gaussian_filter(rng.normal(size=hu.shape), [6 / s for s in spacing[::-1]])
+    hu += 6 * texture / texture.std() * (hu > AIR_HU)
     hu = gaussian_filter(hu, [scanner.blur_mm / s for s in spacing[::-1]])
     hu += rng.normal(0, scanner.noise_hu, hu.shape)
     return np.clip(np.round(hu), -1024, 3000).astype(np.int16)

@@ -1,0 +1,84 @@
+"""Trainers of partial_labels.py: nnU-Net's and ours with one recipe, in which small networks learn within minutes on a CPU.
+
+nnU-Net's default SGD learns nothing in so few iterations, so AdamW takes its place for both.
+"""
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPDSmall
+from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
+
+RECIPE = {
+    "initial_lr": 3e-3,
+    "weight_decay": 1e-5,
+    "num_epochs": 20,
+    "num_iterations_per_epoch": 60,
+    "num_val_iterations_per_epoch": 1,
+    "oversample_foreground_percent": 1.0,
+    "save_every": 2,
+}
+
+
+class Benchmark:
+    """What both share: the seed, and no final validation, because the test patients are scored."""
+
+    def initialize(self) -> None:
+        seed = int(os.environ["BENCHMARK_SEED"])
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        super().initialize()
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        self.print_to_log_file("No final validation: the test patients are scored.")
+
+
+class nnUNetTrainerBenchmark(Benchmark, nnUNetTrainer):
+    """nnU-Net's own trainer with the recipe."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        vars(self).update(RECIPE)
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
+        optimizer = torch.optim.AdamW(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
+        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:
+        """The host's without mirroring, which left and right organs forbid."""
+        rotation, do_dummy_2d, initial_patch_size, _ = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        self.inference_allowed_mirroring_axes = None
+        return rotation, do_dummy_2d, initial_patch_size, None
+
+
+class nnUNetTrainerCDPDBenchmark(Benchmark, nnUNetTrainerCDPD):
+    """Ours with the recipe."""
+
+    network_settings = nnUNetPlannerCDPDSmall.network_settings
+    hyperparameters = {**nnUNetTrainerCDPD.hyperparameters, **RECIPE}
+
+
+class nnUNetTrainerCDPDBenchmark_noVision(nnUNetTrainerCDPDBenchmark):
+    network_settings = replace(nnUNetTrainerCDPDBenchmark.network_settings, vision_model=None)
+
+
+class nnUNetTrainerCDPDBenchmark_noText(nnUNetTrainerCDPDBenchmark):
+    network_settings = replace(nnUNetTrainerCDPDBenchmark.network_settings, modulate_by_text=False)
+
+
+class nnUNetTrainerCDPDBenchmark_noTaskPrompt(nnUNetTrainerCDPDBenchmark):
+    network_settings = replace(nnUNetTrainerCDPDBenchmark.network_settings, task_prompts=False)
+
+
+class nnUNetTrainerCDPDBenchmark_lossOnly(nnUNetTrainerCDPDBenchmark):
+    """The U-Net alone with our loss, loader and validation: what the partial labels bring without CDPDNet's parts."""
+
+    network_settings = replace(
+        nnUNetTrainerCDPDBenchmark.network_settings, vision_model=None, modulate_by_text=False, task_prompts=False
+    )
