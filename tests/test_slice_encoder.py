@@ -82,6 +82,7 @@ def test_no_slice_is_dropped_where_the_step_does_not_divide_the_patch():
 
 def test_maps_are_those_of_the_last_blocks():
     encoder, x = make_encoder(num_maps=3), torch.randn(1, 1, *PATCH)
+    encoder.bfloat16_on_cpu = False
     wanted = encoder.vit.forward_intermediates(encoder.images(x), indices=[1, 2, 3], norm=True, intermediates_only=True)
     for grid, tokens in zip(encoder(x), wanted):
         assert torch.equal(grid[0].transpose(0, 1), tokens)
@@ -121,3 +122,18 @@ def test_paper_leaves_out_slices_that_fill_no_group_and_adds_a_vit_patch():
     assert images.shape == (28, 3, 48, 64)
     assert 0 <= images.min() and images.max() <= 1  # no ImageNet statistics
     assert [tuple(grid.shape) for grid in encoder(x)] == [(1, 24, 28, 3, 4)] * 2
+
+
+def test_bfloat16_on_a_cpu_changes_tokens_by_its_rounding_only():
+    encoder = make_encoder()
+    x = torch.randn(2, 1, 6, 20, 28)
+    encoder.bfloat16_on_cpu = False
+    exact = encoder(x)
+    encoder.bfloat16_on_cpu = True
+    for rounded, expected in zip(encoder(x), exact, strict=True):
+        assert rounded.dtype == torch.float32
+        assert 0 < (rounded - expected).norm() / expected.norm() < 0.03
+
+
+def test_paper_encoder_stays_in_single_precision():
+    assert not PaperSliceEncoder("vit_tiny_patch16_224", num_maps=2, model_kwargs=TINY).bfloat16_on_cpu

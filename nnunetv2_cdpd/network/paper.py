@@ -28,8 +28,11 @@ class PaperSliceEncoder(SliceEncoder):
     """Otherwise than SliceEncoder: no ImageNet statistics, one ViT patch more per axis, tokens before the last LayerNorm,
     position embeddings resampled without antialiasing, slices that fill no whole group left out.
 
-    For ViTs with a class token and one learned position embedding, as DINOv2 without registers.
+    For ViTs with a class token and one learned position embedding, as DINOv2 without registers. In single precision on a
+    CPU, like the numbers that it reproduces.
     """
+
+    allow_bfloat16 = False
 
     def images(self, x: Tensor) -> Tensor:
         axis = 2 + self.slice_axis

@@ -2,7 +2,8 @@
 
 Source: CDPDNet, arXiv 2505.18958, hybrid vision encoders; Oquab et al., DINOv2, arXiv 2304.07193; weights through timm.
 What differs from the released code: every slice is seen (neighbours are averaged where the step is larger than 1; the
-release drops the last 12 of 96), the image is normalised as the ViT was trained, and only the wanted maps are kept.
+release drops the last 12 of 96), the image is normalised as the ViT was trained, only the wanted maps are kept, and a CPU
+with bfloat16 units runs the ViT in bfloat16, as autocast does on a GPU in half precision (benchmarks/README.md: a third of its time).
 """
 
 import math
@@ -32,6 +33,8 @@ class SliceEncoder(nn.Module):
     Raises:
         ValueError: The ViT has fewer blocks than maps are wanted, or an intensity window ends below its start.
     """
+
+    allow_bfloat16 = True
 
     def __init__(
         self,
@@ -64,6 +67,8 @@ class SliceEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(config["mean"]), persistent=False)
         self.register_buffer("std", torch.tensor(config["std"]), persistent=False)
         self.register_buffer("weights_set", torch.tensor(False))
+        # not in every PyTorch that nnU-Net accepts
+        self.bfloat16_on_cpu = self.allow_bfloat16 and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
         self.requires_grad_(False)
         self.eval()
 
@@ -77,7 +82,12 @@ class SliceEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> list[Tensor]:
-        maps = self.token_maps(self.images(x))  # each (B * S, E, h, w)
+        images = self.images(x)
+        if self.bfloat16_on_cpu and x.device.type == "cpu" and x.dtype == torch.float32:
+            with torch.autocast("cpu", torch.bfloat16):
+                maps = [grid.float() for grid in self.token_maps(images)]
+        else:
+            maps = self.token_maps(images)  # each (B * S, E, h, w)
         if x.ndim == 4:
             return maps
         return [grid.unflatten(0, (x.shape[0], -1)).transpose(1, 2) for grid in maps]  # (B, E, S, h, w)
