@@ -56,3 +56,11 @@ def build_wheel(project, folder):
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", folder, project], check=True)
     (wheel,) = Path(folder).glob("*.whl")
     return wheel
+
+
+HOST_FOLDERS = ("training/nnUNetTrainer", "experiment_planning/experiment_planners")  # of nnunetv2, which `cdpd link` writes to
+
+
+def files_of(folder):
+    """Every file below a folder, as sorted relative names."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
