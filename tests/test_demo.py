@@ -124,7 +124,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
-        self.pictures += tag == "img"
+        self.pictures += tag == "image"
         self.links += [attributes[name] for name in ("src", "href") if name in attributes]
 
     def handle_data(self, data):

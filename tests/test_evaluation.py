@@ -9,7 +9,8 @@ from nnunetv2.evaluation.evaluate_predictions import compute_metrics
 
 from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, read_annotation
 from nnunetv2_cdpd.evaluation.matching import prediction_states
-from nnunetv2_cdpd.evaluation.metrics import METRICS, OVERLAP_METRICS, case_metrics
+from nnunetv2_cdpd.evaluation.metrics import OVERLAP_METRICS, case_metrics
+from nnunetv2_cdpd.evaluation.protocols import NNUNET
 
 SHAPE = (6, 9, 11)
 SPACING = (3.0, 1.0, 2.0)  # mm, array order
@@ -97,7 +98,7 @@ def test_overlap_counts_and_identical_masks():
     assert liver["Dice"] == pytest.approx(6 / 10) and liver["IoU"] == pytest.approx(3 / 7)
     same = score(reference, reference)["liver"]
     assert (same["Dice"], same["IoU"], same["HD95_mm"], same["SurfaceDice"]) == (1, 1, 0, 1)
-    assert set(same) == set(METRICS)
+    assert set(same) == set(NNUNET.metrics)
 
 
 def test_empty_masks_follow_the_documented_rules():

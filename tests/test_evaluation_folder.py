@@ -16,8 +16,8 @@ from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.evaluate import evaluate_folder
-from nnunetv2_cdpd.evaluation.metrics import METRICS
 from nnunetv2_cdpd.evaluation.nnunet import compute_annotated_metrics_on_folder, read_results
+from nnunetv2_cdpd.evaluation.protocols import NNUNET
 from nnunetv2_cdpd.evaluation.tables import text_table
 
 SHAPE = (4, 7, 9)  # z, y, x
@@ -92,10 +92,10 @@ def test_the_command_writes_json_csv_and_a_table(folders, capsys):
     assert (predicted / "summary.txt").read_text() in table
     lines = {line.split()[0]: line.split() for line in table.splitlines() if line.strip()}
     assert "surface Dice at 1 mm" in table and "Source A, 2 cases" in table and "Source B, 1 cases" in table
-    # class cases present Dice HD95 surface-Dice missed spurious
-    assert lines["liver"] == ["liver", "2", "2", "1.000", "0.00", "1.000", "0", "0"]
-    assert lines["spleen"] == ["spleen", "2", "2", "0.500", "0.00", "0.500", "1", "0"]
-    assert lines["kidney"] == ["kidney", "1", "1", "1.000", "0.00", "1.000", "0", "0"]
+    # class cases present Dice its-interval HD95 surface-Dice missed spurious
+    assert lines["liver"] == ["liver", "2", "2", "1.000", "1.000..1.000", "0.00", "1.000", "0", "0"]
+    assert lines["spleen"] == ["spleen", "2", "2", "0.500", "0.000..1.000", "0.00", "0.500", "1", "0"]
+    assert lines["kidney"] == ["kidney", "1", "1", "1.000", "-", "0.00", "1.000", "0", "0"]
     assert "not annotated: right_kidney, left_kidney, colon" in table
     assert "colon" not in lines
 
@@ -105,7 +105,7 @@ def test_the_command_writes_json_csv_and_a_table(folders, capsys):
         ("case_2", "A", "liver"), ("case_2", "A", "spleen"),
         ("case_3", "B", "kidney"),
     ]  # fmt: skip
-    assert set(rows[0]) == {"case", "source", "class", *METRICS}
+    assert set(rows[0]) == {"case", "source", "class", *NNUNET.metrics}
     assert (float(rows[3]["Dice"]), float(rows[3]["HD95_mm"]), rows[3]["n_ref"]) == (0, math.inf, "12")
 
     summary = load_summary_json(str(predicted / "summary.json"))

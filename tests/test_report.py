@@ -1,66 +1,31 @@
-"""The report page: every class and case on it, nothing from outside, radiological pictures with square pixels."""
+"""The report page: every class and case on it, the worst first, nothing from outside, nothing of a patient."""
 
-import base64
-import io
+import json
 import re
+import zipfile
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
-from PIL import Image
+from report_builders import ANNOTATION, make_files, make_results, make_training_log, scores
 
-from nnunetv2_cdpd.annotation import read_annotation
-from nnunetv2_cdpd.evaluation.palette import COLOURS, colours_of, rgb
-from nnunetv2_cdpd.evaluation.pictures import CT_WINDOW, PANEL_PIXELS, Volume, case_pictures, read_volume
-from nnunetv2_cdpd.evaluation.report import write_report
+from nnunetv2_cdpd.cli.main import main
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.evaluation.compare import compare_results
+from nnunetv2_cdpd.evaluation.nnunet import summary_of, write_summary
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
-
-SHAPE = (10, 16, 24)  # z, y, x
-SPACING = (1.0, 2.0, 3.0)  # x, y, z in mm
-
-ANNOTATION = read_annotation(
-    {
-        "labels": {"background": 0, "liver": [1, 2], "liver_tumor": 2, "right_kidney": [3, 5], "left_kidney": [4, 5], "<b>": 6},
-        "regions_class_order": [1, 2, 3, 4, 6],
-        "cdpd": {
-            "version": 1,
-            "sources": {
-                "A & B": {"annotated_classes": ["liver", "liver_tumor"]},
-                "C": {"annotated_classes": [], "merged_labels": ["kidney"]},
-            },
-            "merged_labels": {"kidney": {"value": 5, "classes": ["right_kidney", "left_kidney"]}},
-        },
-    }
-)
-
-
-def scores(dice, n_ref=10, n_pred=10):
-    counts = dict(TP=5, FP=5, FN=5, TN=5, n_ref=n_ref, n_pred=n_pred)
-    return {"Dice": dice, "IoU": dice, "HD95_mm": 2.5, "SurfaceDice": 0.875, **counts}
-
-
-def make_files(folder, case, direction=(1, 0, 0, 0, 1, 0, 0, 0, 1)):
-    """An image of water in air with a bright corner, and label maps with the liver in that corner."""
-    image, label = np.full(SHAPE, -1000, np.int16), np.zeros(SHAPE, np.uint8)
-    image[1:9, 2:14, 2:22] = 0
-    label[2:5, 3:7, 3:9] = 1
-    label[3, 4, 4:6] = 2
-    image[label > 0] = 200
-    files = []
-    for name, array in (("image", image), ("reference", label), ("prediction", label[:, :, ::1])):
-        volume = sitk.GetImageFromArray(array)
-        volume.SetSpacing(SPACING)
-        volume.SetDirection(direction)
-        files.append(folder / f"{case}_{name}.nii.gz")
-        sitk.WriteImage(volume, str(files[-1]))
-    return (case, *files)
+from nnunetv2_cdpd.evaluation.tables import comparison_json
+from nnunetv2_cdpd.report.folder import report_folder
+from nnunetv2_cdpd.report.page import write_report
+from nnunetv2_cdpd.report.tables import worst_first
+from nnunetv2_cdpd.report.training import read_training
 
 
 class Page(HTMLParser):
     """Text, tags and addresses of a page; checks that tags close in order."""
 
     VOID = {"meta", "img", "br"}
+    ADDRESSES = ("src", "href", "data", "action", "srcset")
 
     def __init__(self, html):
         super().__init__()
@@ -69,33 +34,45 @@ class Page(HTMLParser):
         assert not self.open
 
     def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self.addresses += [value for name, value in attrs if name in ("src", "href", "data", "action", "srcset")]
+        self.handle_startendtag(tag, attrs)
         if tag not in self.VOID:
             self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.addresses += [value for name, value in attrs if name in self.ADDRESSES]
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text.append(data)
+        if not self.open or self.open[-1] not in ("script", "style"):
+            self.text.append(data)
+
+
+def test_the_wheel_holds_style_and_script(project_wheel):
+    with zipfile.ZipFile(project_wheel) as archive:
+        assert {"nnunetv2_cdpd/report/style.css", "nnunetv2_cdpd/report/script.js"} <= set(archive.namelist())
 
 
 @pytest.fixture
 def page(tmp_path):
+    results = make_results()
     cases = [make_files(tmp_path, "case_1"), make_files(tmp_path, "case <2>"), ("case_3", *["/secret/place/x.nii.gz"] * 3)]
-    results = Results(
-        ANNOTATION,
-        ANNOTATION,
-        (
-            CaseScores("case_1", "A & B", "/r/1", "/p/1", {"liver": scores(0.9), "liver_tumor": scores(0.0, n_pred=0)}),
-            CaseScores("case <2>", "C", "/r/2", "/p/2", {"kidney": scores(0.5)}),
-        ),
-        tolerance_mm=2.0,
-        problems={"case_9": "shape of /secret/place differs"},
+    make_training_log(tmp_path / "fold_0" / "training_log_2025_1_1_10_00_00.txt")
+    worse = Results(ANNOTATION, ANNOTATION, tuple(
+        CaseScores(case.case, case.source, "", "", {name: scores(0.1) for name in case.metrics}) for case in results.cases
+    ), tolerance_mm=2.0)  # fmt: skip
+    return write_report(
+        tmp_path / "report.html",
+        title="Demo & more",
+        intro_lines=["Vision weights: random, small", "Nothing here was trained for long."],
+        results=results,
+        cases=cases,
+        volumes=["case <2>"],
+        training=read_training(tmp_path),
+        comparison=comparison_json(compare_results(results, worse), "/secret/a", "/secret/b"),
     )
-    intro = ["Vision weights: random, small", "Nothing here was trained for long."]
-    return write_report(tmp_path / "report.html", title="Demo & more", intro_lines=intro, results=results, cases=cases)
 
 
 def test_the_page_holds_every_class_source_case_and_fact(page):
@@ -104,21 +81,35 @@ def test_the_page_holds_every_class_source_case_and_fact(page):
     text = " ".join(parsed.text)
     assert html.startswith("<!DOCTYPE html>") and ("html", {"lang": "en"}) in parsed.tags
     for expected in (*ANNOTATION.classes, "kidney", "A & B", "C", "case_1", "case <2>", "case_3", "case_9", "Demo & more",
-                     "random, small", "Nothing here was trained for long.", "not annotated", "0.900", "2.50", "0.875"):  # fmt: skip
+                     "random, small", "Nothing here was trained for long.", "not annotated", "0.900", "2.50", "0.875",
+                     "fold_0", "5 epochs", "+0.800", "Comparison"):  # fmt: skip
         assert expected in text, expected
     assert "No pictures: one of its files cannot be read." in text
-    ids = [tag for tag, _ in parsed.tags]
-    assert ids.count("img") == 2 * 3 * 3 and all(attrs["alt"] for tag, attrs in parsed.tags if tag == "img")
+    labels = [attrs["aria-label"] for tag, attrs in parsed.tags if tag == "svg"]
+    assert sum(" slice " in label for label in labels) == 2 * 3 * 3
+    assert {"Dice", "HD95 in mm", "Loss", "Pseudo Dice", "Learning rate"} <= set(labels)
 
 
 def test_the_page_needs_and_tells_nothing_else(page):
     html = page.read_text()
     parsed = Page(html)
-    assert parsed.addresses and all(address.startswith("data:image/png;base64,") for address in parsed.addresses)
-    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in parsed.tags}
-    assert not re.search(r"url\(|@import|https?://", re.sub(r"data:image/png;base64,[^\"]*", "", html))
-    assert "/secret" not in html and str(page.parent) not in html and "/r/1" not in html
+    pictures = [address for address in parsed.addresses if not address.startswith("#")]
+    assert len(pictures) == 2 * 3 and all(address.startswith("data:image/jpeg;base64,") for address in pictures)
+    identifiers = [attrs["id"] for _, attrs in parsed.tags if "id" in attrs]
+    assert len(identifiers) == len(set(identifiers))
+    assert {address[1:] for address in parsed.addresses if address.startswith("#")} <= set(identifiers)
+    assert not {"link", "iframe", "object", "img"} & {tag for tag, _ in parsed.tags}
+    bare = re.sub(r"data:image/\w+;base64,[A-Za-z0-9+/=]*", "", html)
+    assert not re.search(r"url\(|@import|https?:|//[a-z]+\.", bare)
+    assert "/secret" not in html and str(page.parent) not in html and "/r/1" not in html and "2025" not in bare
     assert not list(page.parent.glob("*.tmp"))
+
+
+def test_a_class_name_cannot_end_the_data_of_a_volume(page):
+    data = re.search(r'<script type="application/json">(.*?)</script>', page.read_text(), re.DOTALL)[1]
+    assert "<" not in data
+    volume = json.loads(data)
+    assert volume["case"] == "case <2>" and "<b>" in {entry["name"] for entry in volume["classes"]}
 
 
 def test_a_class_keeps_its_colour_through_the_page(page):
@@ -126,71 +117,125 @@ def test_a_class_keeps_its_colour_through_the_page(page):
     for name in ("liver", "liver_tumor", "kidney"):
         swatches = re.findall(rf'class="swatch" style="background: (#\w+)"></span>{name}<', html)
         assert len(swatches) >= 3 and len(set(swatches)) == 1
+        number = re.search(rf'class="contour c(\d+)" d="[^"]*"><title>{name}<', html)
+        if name != "kidney":  # nobody's kidney is in the files
+            assert f".c{number[1]} {{ --colour: {swatches[0]}; }}" in html
 
 
-def test_forty_classes_have_forty_colours():
-    assert len(set(COLOURS)) == 40
-    assert len(set(colours_of(f"class {number}" for number in range(40)).values())) == 40
-    assert colours_of(["Left Kidney", "left_kidney", "spleen"]) == {"leftkidney": COLOURS[0], "spleen": COLOURS[1]}
-    assert rgb("#ff8001") == (255, 128, 1)
+def test_the_worst_case_comes_first(page):
+    assert [case.case for case in worst_first(make_results())] == ["case <2>", "case_1"]
+    html = page.read_text()
+    table, pictures = html.index('class="sortable cases"'), html.index("<h2>Pictures")
+    assert html.index("case &lt;2&gt;", table) < html.index("case_1", table)
+    assert html.index("case &lt;2&gt;", pictures) < html.index("case_1", pictures) < html.index("case_3", pictures)
 
 
-def decoded(uri):
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB")).astype(int)
+def test_a_page_without_cases_volumes_or_training_is_a_page_too(tmp_path):
+    parsed = Page(write_report(tmp_path / "r.html", title="T", results=make_results()).read_text())
+    text = " ".join(parsed.text)
+    assert "Pictures" not in text and "Training" not in text and "Comparison" not in text and "Scores per class" in text
 
 
-def red(picture):
-    return (picture[..., 0] - picture[..., 1]) > 60
+def test_a_volume_of_a_case_that_is_not_shown_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="volumes of cases that are not shown: case_1"):
+        write_report(tmp_path / "r.html", title="T", results=make_results(), volumes=["case_1"])
 
 
-@pytest.mark.parametrize("direction", [(1, 0, 0, 0, 1, 0, 0, 0, 1), (-1, 0, 0, 0, -1, 0, 0, 0, 1), (0, 1, 0, 0, 0, 1, 1, 0, 0)])
-def test_pictures_are_radiological_whatever_the_axes_of_the_file(tmp_path, direction):
-    # In a volume whose axes run to the patient's left, back and head, the liver lies right, front and low.
-    oriented = sitk.GetImageFromArray(np.zeros(SHAPE, np.uint8))
-    oriented.SetSpacing(SPACING)
-    label = np.zeros(SHAPE, np.uint8)
-    label[1:4, 2:6, 3:9] = 1
-    volume = sitk.GetImageFromArray(label)
-    volume.SetSpacing(SPACING)
-    grid = sitk.DICOMOrient(volume, "LPS")
-    turned = sitk.PermuteAxes(grid, [1, 2, 0]) if direction[0] == 0 else sitk.Flip(grid, [direction[0] < 0] * 2 + [False])
-    path = tmp_path / "label.nii.gz"
-    sitk.WriteImage(turned, str(path))
-    read = read_volume(path)
-    assert read.array.shape == SHAPE and read.spacing == SPACING[::-1]
-    np.testing.assert_array_equal(read.array, label)
-
-    image = Volume(np.full(SHAPE, 50, np.int16), read.spacing)
-    axial, coronal, sagittal = case_pictures(image, read.array, read.array, {1: "#ff0000"}, {}, window=CT_WINDOW)
-    assert [picture.plane for picture in (axial, coronal, sagittal)] == ["axial", "coronal", "sagittal"]
-    for picture, rows_mm, columns_mm, rows_of_liver, columns_of_liver in (
-        (axial, 32, 24, (2 * 2, 6 * 2), (3, 9)),  # front up, right to the left
-        (coronal, 30, 24, (30 - 4 * 3, 30 - 1 * 3), (3, 9)),  # head up
-        (sagittal, 30, 32, (30 - 4 * 3, 30 - 1 * 3), (2 * 2, 6 * 2)),  # front to the left
-    ):
-        painted = decoded(picture.reference)
-        scale = PANEL_PIXELS / 32
-        assert painted.shape[:2] == (round(rows_mm * scale), round(columns_mm * scale))
-        rows, columns = (np.flatnonzero(red(painted).any(axis)) for axis in (1, 0))
-        assert np.allclose([rows[0], rows[-1] + 1], np.array(rows_of_liver) * scale, atol=1)
-        assert np.allclose([columns[0], columns[-1] + 1], np.array(columns_of_liver) * scale, atol=1)
-        assert not red(decoded(picture.prediction)).any() and not red(decoded(picture.image)).any()
+# ---- a folder ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_slice_that_shows_most_classes_is_chosen_and_air_is_cut_away():
-    image, label = np.full(SHAPE, -1000, np.int16), np.zeros(SHAPE, np.int32)
-    image[2:9, 4:12, 6:18] = 40
-    label[3:8, 5, 7], label[6, 6:9, 8], label[6, 6, 9] = 1, 2, 3
-    axial = case_pictures(Volume(image, (3.0, 2.0, 1.0)), label, label, {1: "#ff0000", 2: "#00ff00", 3: "#0000ff"}, {})[0]
-    assert (axial.slice_number, axial.num_slices) == (7, 10)
-    assert decoded(axial.image).shape[:2] == (PANEL_PIXELS, round(PANEL_PIXELS * 12 / 16))
+@pytest.fixture
+def scored(tmp_path):
+    """A folder with the summary.json of two cases, and a folder of their images."""
+    folder, images = tmp_path / "predictions", tmp_path / "images"
+    folder.mkdir()
+    images.mkdir()
+    cases = []
+    for case, dice in (("good", 0.9), ("bad", 0.2)):
+        _, image, reference, prediction = make_files(tmp_path, case)
+        reference = reference.rename(tmp_path / f"{case}.nii.gz")
+        image.rename(images / f"{case}_0000.nii.gz")
+        cases.append(CaseScores(case, "A & B", str(reference), str(prediction), {"liver": scores(dice)}))
+    results = Results(ANNOTATION, ANNOTATION, tuple(cases), tolerance_mm=2.0)
+    labels = {"liver": [1, 2], "liver_tumor": 2, "right_kidney": [3, 5], "left_kidney": [4, 5], "<b>": 6}
+    write_summary(summary_of(results, labels), str(folder / "summary.json"))
+    return folder, images
 
 
-def test_a_single_slice_gives_one_picture():
-    flat = Volume(np.random.default_rng(0).normal(size=(1, 9, 12)), (999.0, 1.0, 1.0))
-    assert len(case_pictures(flat, np.zeros((1, 9, 12), int), np.zeros((1, 9, 12), int), {}, {})) == 1
+def test_the_command_shows_the_worst_cases_and_the_chosen_volumes(scored, tmp_path, capsys):
+    folder, images = scored
+    make_training_log(tmp_path / "model" / "fold_3" / "training_log_2025_1_1_10_00_00.txt")
+    options = ["--pictures", "1", "--training", str(tmp_path / "model"), "--title", "Fold 3", "--window", "0", "150"]
+    assert main(["report", str(folder), "-i", str(images), *options]) == 0
+    html = (folder / "report.html").read_text()
+    assert capsys.readouterr().out.strip() == f"written to {folder / 'report.html'}"
+    articles = re.findall(r'<article class="case" id="[^"]*">\n<h3>(\w+)', html)
+    assert articles == ["bad"] and "<title>Fold 3</title>" in html and "fold_3" in html and 'class="viewer"' not in html
+
+    assert main(["report", str(folder), "-o", str(tmp_path / "x.html"), "--volumes", "good", "--pictures", "0", "-np", "1"]) == 0
+    html = (tmp_path / "x.html").read_text()
+    assert re.findall(r'<article class="case" id="[^"]*">\n<h3>(\w+)', html) == ["good"] and html.count('class="viewer"') == 1
+    assert "data:image/jpeg" not in html and 'class="contour' in html  # no image, contours all the same
 
 
-def test_label_maps_off_the_grid_are_refused():
-    with pytest.raises(ValueError, match="shape of image .* and prediction .* differ"):
-        case_pictures(Volume(np.zeros(SHAPE), SPACING), np.zeros(SHAPE, int), np.zeros((1, 2, 3), int), {}, {})
+@pytest.mark.parametrize(
+    "prepare, options, message",
+    [
+        (lambda folder: None, {"volumes": ["none"]}, "--volumes none: not among the 2 scored cases"),
+        (lambda folder: None, {"images": "/nowhere"}, "/nowhere: no such folder"),
+        (lambda folder: None, {"num_pictures": -1}, "-1 pictures: give 0 or more"),
+        (lambda folder: None, {"num_processes": 0}, "0 processes: give at least 1"),
+        (lambda folder: None, {"training": ["/nowhere"]}, "no training_log_.* here or in fold_"),
+        (lambda folder: None, {"output": "/nowhere/x.html"}, "no folder /nowhere; make it"),
+        (lambda folder: (folder / "comparison.json").write_text("{}"), {}, "comparison.json: damaged .KeyError.; run"),
+        (lambda folder: (folder / "comparison.json").write_text(json.dumps(
+            {"cases": ["other"], "counts": {}, "protocol": "nnunet", "metrics": {}})), {}, "not of the results beside it"),
+        (lambda folder: (folder / "summary.json").unlink(), {}, "run `cdpd evaluate`"),
+    ],
+)  # fmt: skip
+def test_mistakes_end_in_one_line(scored, prepare, options, message):
+    prepare(scored[0])
+    with pytest.raises(UserError, match=message) as raised:
+        report_folder(scored[0], **options)
+    assert "\n" not in str(raised.value) and not (scored[0] / "report.html").exists()
+
+
+def test_a_window_has_a_lower_end(scored, capsys):
+    assert main(["report", str(scored[0]), "--window", "5", "5"]) == 1
+    assert "the first must be below the second" in capsys.readouterr().err
+
+
+# ---- training ------------------------------------------------------------------------------------------------------------
+
+
+def test_curves_of_a_log(tmp_path):
+    make_training_log(tmp_path / "fold_0" / "training_log_2025_1_1_10_00_00.txt")
+    ((name, curves),) = read_training(tmp_path / "fold_0").items()
+    assert name == "fold_0" and curves.epochs.tolist() == [0, 1, 2, 3, 4]
+    assert np.allclose(curves.train_loss, [0, -0.1, -0.2, -0.3, -0.4]) and np.allclose(curves.val_loss, curves.train_loss / 2)
+    assert np.allclose(curves.pseudo_dice, [0, 0.15, 0.3, 0.45, 0.6])  # the mean, in the first epoch without nan
+    assert np.allclose(curves.ema_pseudo_dice[:3], [0, 0.015, 0.9 * 0.015 + 0.03])
+    assert np.allclose(curves.learning_rate, [0.01, 0.009, 0.008, 0.007, 0.006]) and (curves.seconds == 61.5).all()
+
+
+def test_a_continued_training_is_one_curve_in_the_order_of_its_dates(tmp_path):
+    make_training_log(tmp_path / "training_log_2025_9_1_10_00_00.txt", range(0, 4))
+    make_training_log(tmp_path / "training_log_2025_10_1_10_00_00.txt", range(3, 6))
+    later = tmp_path / "training_log_2025_10_1_10_00_00.txt"
+    later.write_text(later.read_text().replace("train_loss -0.3000", "train_loss -0.9000"))
+    (curves,) = read_training(tmp_path).values()
+    assert curves.epochs.tolist() == [0, 1, 2, 3, 4, 5] and curves.train_loss[3] == -0.9
+
+
+def test_all_folds_of_a_model_and_single_logs(tmp_path):
+    log = "training_log_2025_1_1_10_00_00.txt"
+    for fold in (0, 1):
+        make_training_log(tmp_path / f"fold_{fold}" / log, 2 + fold)
+    assert [len(curves.epochs) for curves in read_training(tmp_path).values()] == [2, 3]
+    assert list(read_training(tmp_path / "fold_1" / log)) == [log]
+
+
+def test_a_file_that_is_no_log_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing trained")
+    with pytest.raises(UserError, match="no epoch in it; is it a training log"):
+        read_training(tmp_path / "notes.txt")

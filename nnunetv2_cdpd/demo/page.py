@@ -7,7 +7,8 @@ from typing import Mapping, Sequence
 
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES
 from nnunetv2_cdpd.evaluation.nnunet import read_results
-from nnunetv2_cdpd.evaluation.report import ReportCase, write_report
+from nnunetv2_cdpd.report.cases import ReportCase
+from nnunetv2_cdpd.report.page import write_report
 
 
 def write_page(

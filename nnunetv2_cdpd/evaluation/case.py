@@ -13,6 +13,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.metrics import case_metrics
+from nnunetv2_cdpd.evaluation.protocols import NNUNET, Protocol
 
 # mm, and direction cosines: headers store them in single precision, and tools round them differently
 GEOMETRY_TOLERANCE = 1e-3
@@ -34,6 +35,7 @@ class CaseJob:
     source: int
     prediction: Annotation
     tolerance_mm: float | None
+    protocol: Protocol = NNUNET
 
 
 def score_case(job: CaseJob) -> dict[str, dict[str, float]]:
@@ -51,13 +53,14 @@ def score_case(job: CaseJob) -> dict[str, dict[str, float]]:
     its_geometry, geometry = {**its_geometry, "shape": reference_map.shape}, {**geometry, "shape": prediction_map.shape}
     check_geometry(job.reference_file, its_geometry, job.prediction_file, geometry)
     return case_metrics(
-        _label_map(reference_map, job.reference, job.reference_file),
-        _label_map(prediction_map, job.prediction, job.prediction_file),
+        checked_label_map(reference_map, job.reference, job.reference_file),
+        checked_label_map(prediction_map, job.prediction, job.prediction_file),
         its_geometry["spacing"],
         reference=job.reference,
         source=job.source,
         prediction=job.prediction,
         tolerance_mm=job.tolerance_mm,
+        protocol=job.protocol,
     )
 
 
@@ -92,8 +95,12 @@ def _short(value: np.ndarray) -> str:
     return " ".join(f"{number:.6g}" for number in value.ravel())
 
 
-def _label_map(read: np.ndarray, annotation: Annotation, file: str) -> np.ndarray:
-    """(X, Y, Z) integers of what nnU-Net's reader returned: float (1, X, Y, Z)."""
+def checked_label_map(read: np.ndarray, annotation: Annotation, file: str) -> np.ndarray:
+    """(X, Y, Z) integers of what nnU-Net's reader returned: float (1, X, Y, Z).
+
+    Raises:
+        UserError: More than one channel, values that are no integers, or values that the annotation does not declare.
+    """
     if len(read) != 1:
         raise UserError(f"{file} has {len(read)} channels, not one; a label map has one value per voxel")
     with np.errstate(invalid="ignore"):  # of a value that is not a number

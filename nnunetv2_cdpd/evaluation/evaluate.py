@@ -1,40 +1,31 @@
 """evaluate_folder: scores of a folder of predictions against a folder of references, written as JSON, CSV and text."""
 
-import contextlib
-import io
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
 from nnunetv2.configuration import default_num_processes
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
-from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 from nnunetv2.paths import nnUNet_raw
 from tqdm import tqdm
 
-from nnunetv2_cdpd.annotation import Annotation, Source, read_annotation
+from nnunetv2_cdpd.annotation import Source
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.case import CaseJob, score_case
+from nnunetv2_cdpd.evaluation.compare import Comparison, compare_results
+from nnunetv2_cdpd.evaluation.labels import Labels, identifiers, read_labels, reader_for
 from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
 from nnunetv2_cdpd.evaluation.nnunet import summary_of, write_summary
+from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
-from nnunetv2_cdpd.evaluation.tables import csv_text, text_table
+from nnunetv2_cdpd.evaluation.tables import comparison_csv, comparison_json, comparison_table, csv_text, text_table
 from nnunetv2_cdpd.merge.inputs import find_dataset
-from nnunetv2_cdpd.merge.processes import run_jobs
+from nnunetv2_cdpd.jobs import run_jobs
 
 SUMMARY_FILE, CSV_FILE, TEXT_FILE = "summary.json", "metrics.csv", "summary.txt"
+COMPARISON_JSON, COMPARISON_CSV, COMPARISON_TEXT = "comparison.json", "comparison.csv", "comparison.txt"
 FULLY_ANNOTATED = "fully annotated"  # source of the cases that no source of the dataset.json knows
-
-
-@dataclass(frozen=True)
-class Labels:
-    """A dataset.json and what it says."""
-
-    path: Path
-    dataset_json: Mapping[str, Any]
-    annotation: Annotation
 
 
 def evaluate_folder(
@@ -43,6 +34,7 @@ def evaluate_folder(
     *,
     dataset_json: str | int | Path | None = None,
     output: str | Path | None = None,
+    protocol: str = NNUNET.name,
     tolerance_mm: float = DEFAULT_TOLERANCE_MM,
     num_processes: int | None = None,
     allow_missing: bool = False,
@@ -58,6 +50,7 @@ def evaluate_folder(
         dataset_json: Of the reference: an id, name or folder of a raw dataset, or a file; None: the one in `gt_dir` or
             in the folder above.
         output: Folder for summary.json, metrics.csv and summary.txt; None: `pred_dir`.
+        protocol: Name in `PROTOCOLS`.
         tolerance_mm: Of the surface Dice.
         num_processes: With 1 everything runs in this process; None: nnU-Net's default, at most one per core and per
             4 cases, because a process takes seconds to start.
@@ -73,35 +66,93 @@ def evaluate_folder(
         UserError: A folder or file is missing or damaged, or no case could be scored.
     """
     pred_dir, gt_dir = Path(pred_dir), Path(gt_dir)
+    options = {"protocol": protocol, "tolerance_mm": tolerance_mm, "num_processes": num_processes, "progress": progress}
+    reference = _reference(gt_dir, dataset_json, fully_annotated)
+    results = _score_folder(pred_dir, gt_dir, reference, allow_missing, report, **options)
+    _write(results, reference.dataset_json["labels"], Path(output) if output else pred_dir)
+    return results
+
+
+def compare_folders(
+    pred_dir: str | Path,
+    other_dir: str | Path,
+    gt_dir: str | Path,
+    *,
+    dataset_json: str | int | Path | None = None,
+    output: str | Path | None = None,
+    protocol: str = NNUNET.name,
+    tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+    num_processes: int | None = None,
+    allow_missing: bool = False,
+    fully_annotated: bool = False,
+    progress: bool = True,
+    report: Callable[[str], None] = print,
+) -> Comparison:
+    """`evaluate_folder` of a folder of predictions, and its comparison with another folder of predictions.
+
+    Args:
+        other_dir: The other predictions, scored by the same rules; nothing is written there.
+        output: Also for comparison.json, comparison.csv and comparison.txt.
+
+    Raises:
+        UserError: As `evaluate_folder`, or the two folders have no case in common.
+    """
+    pred_dir, other_dir, gt_dir = Path(pred_dir), Path(other_dir), Path(gt_dir)
+    if pred_dir.resolve() == other_dir.resolve():
+        raise UserError(f"--compare {other_dir}: these are the predictions themselves; give those of another model")
+    options = {"protocol": protocol, "tolerance_mm": tolerance_mm, "num_processes": num_processes, "progress": progress}
+    reference = _reference(gt_dir, dataset_json, fully_annotated)
+    results = _score_folder(pred_dir, gt_dir, reference, allow_missing, report, **options)
+    other = _score_folder(other_dir, gt_dir, reference, allow_missing, report, **options)
+    comparison = compare_results(results, other)
+    folder = Path(output) if output else pred_dir
+    _write(results, reference.dataset_json["labels"], folder)
+    names = str(pred_dir), str(other_dir)
+    _write_text(folder / COMPARISON_JSON, json.dumps(comparison_json(comparison, *names), indent=2))
+    _write_text(folder / COMPARISON_CSV, comparison_csv(comparison))
+    _write_text(folder / COMPARISON_TEXT, comparison_table(comparison, *names))
+    return comparison
+
+
+def _score_folder(
+    pred_dir: Path,
+    gt_dir: Path,
+    reference: Labels,
+    allow_missing: bool,
+    report: Callable[[str], None],
+    *,
+    protocol: str,
+    tolerance_mm: float,
+    num_processes: int | None,
+    progress: bool,
+) -> Results:
     if not tolerance_mm >= 0:
         raise UserError(f"tolerance {tolerance_mm} mm: a distance is not negative")
-    reference = _read_labels(_reference_json(gt_dir, dataset_json))
-    prediction = _read_labels(pred_dir / "dataset.json") if (pred_dir / "dataset.json").is_file() else reference
-    if fully_annotated:
-        reference = replace(reference, annotation=_with_full_source(reference.annotation))
+    if protocol not in PROTOCOLS:
+        raise UserError(f"no protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}")
+    prediction = read_labels(pred_dir / "dataset.json") if (pred_dir / "dataset.json").is_file() else reference
     cases = _cases(pred_dir, gt_dir, reference, allow_missing, report)
-    sources = {case: _source_index(reference, case, fully_annotated) for case in cases}
-    ending = reference.dataset_json["file_ending"]
-    reader = _reader(reference, gt_dir / f"{cases[0]}{ending}")
+    ending = reference.file_ending
+    reader = reader_for(reference, gt_dir / f"{cases[0]}{ending}")
     # the jobs need not carry the list of cases
     annotations = [replace(labels.annotation, case_source=None) for labels in (reference, prediction)]
     jobs = [
         CaseJob(
             case,
-            str(gt_dir / f"{case}{ending}"),
-            str(pred_dir / f"{case}{ending}"),
+            os.path.abspath(gt_dir / f"{case}{ending}"),  # `cdpd report` may run elsewhere
+            os.path.abspath(pred_dir / f"{case}{ending}"),
             reader,
             reference=annotations[0],
-            source=sources[case],
+            source=_source_index(reference, case),
             prediction=annotations[1],
             tolerance_mm=tolerance_mm,
+            protocol=PROTOCOLS[protocol],
         )
         for case in cases
     ]
     results = _score(jobs, _num_processes(num_processes, len(jobs)), progress)
     if results.unknown_classes:
         report(f"note: not scored, because {prediction.path} does not list them: {', '.join(results.unknown_classes)}")
-    _write(results, reference.dataset_json["labels"], Path(output) if output else pred_dir)
     return results
 
 
@@ -128,6 +179,7 @@ def _score(jobs: list[CaseJob], num_processes: int, progress: bool) -> Results:
         tuple(scores[case] for case in sorted(scores)),
         jobs[0].tolerance_mm,
         {case: problems[case] for case in sorted(problems)},
+        jobs[0].protocol,
     )
 
 
@@ -145,6 +197,16 @@ def _num_processes(given: int | None, num_cases: int) -> int:
 # ---- what there is to score ------------------------------------------------------------------------------------------
 
 
+def _reference(gt_dir: Path, given: str | int | Path | None, fully_annotated: bool) -> Labels:
+    """Labels of the references; with one source more, last, that annotates every class, for cases of no source."""
+    labels = read_labels(_reference_json(gt_dir, given))
+    annotation = labels.annotation
+    if not fully_annotated:
+        return labels
+    sources = (*annotation.sources, Source(FULLY_ANNOTATED, annotation.classes))
+    return replace(labels, annotation=replace(annotation, sources=sources))
+
+
 def _reference_json(gt_dir: Path, given: str | int | Path | None) -> Path:
     if given is None:
         beside = [gt_dir / "dataset.json", gt_dir.parent / "dataset.json"]
@@ -160,29 +222,11 @@ def _reference_json(gt_dir: Path, given: str | int | Path | None) -> Path:
     return find_dataset(given, Path(raw_folder or ".")) / "dataset.json"
 
 
-def _read_labels(path: Path) -> Labels:
-    try:
-        dataset_json = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error}); give another file") from error
-    if not isinstance(dataset_json, dict) or not isinstance(dataset_json.get("file_ending"), str):
-        raise UserError(f"{path}: no `file_ending`; is it a dataset.json of nnU-Net v2?")
-    try:
-        return Labels(path, dataset_json, read_annotation(dataset_json))
-    except UserError as error:
-        raise UserError(str(error).replace("dataset.json", str(path), 1)) from error
-
-
-def _with_full_source(annotation: Annotation) -> Annotation:
-    """The annotation with one source more, last, that annotates every class."""
-    return replace(annotation, sources=(*annotation.sources, Source(FULLY_ANNOTATED, annotation.classes)))
-
-
-def _source_index(reference: Labels, case: str, fully_annotated: bool) -> int:
+def _source_index(reference: Labels, case: str) -> int:
     annotation = reference.annotation
     if annotation.case_source is None or case in annotation.case_source:
         return annotation.source_index(case)
-    if fully_annotated:
+    if annotation.sources[-1].name == FULLY_ANNOTATED:
         return len(annotation.sources) - 1
     raise UserError(
         f"case {case!r} is in no source of {reference.path}; give the dataset.json that lists it with --dataset, or "
@@ -194,8 +238,8 @@ def _cases(
     pred_dir: Path, gt_dir: Path, reference: Labels, allow_missing: bool, report: Callable[[str], None]
 ) -> list[str]:
     """Identifiers of the cases with a reference and a prediction."""
-    ending = reference.dataset_json["file_ending"]
-    predicted, references = _identifiers(pred_dir, ending), _identifiers(gt_dir, ending)
+    ending = reference.file_ending
+    predicted, references = identifiers(pred_dir, ending), identifiers(gt_dir, ending)
     if not references:
         raise UserError(
             f"{gt_dir}: no file ends in {ending}, the `file_ending` of {reference.path}; give another folder or --dataset"
@@ -217,23 +261,8 @@ def _cases(
     return common
 
 
-def _identifiers(folder: Path, ending: str) -> list[str]:
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    return sorted(name[: -len(ending)] for name in os.listdir(folder) if name.endswith(ending) and not name.startswith("."))
-
-
 def _listed(cases: list[str]) -> str:
     return ", ".join(cases[:10]) + (f" and {len(cases) - 10} more" if len(cases) > 10 else "")
-
-
-def _reader(reference: Labels, example: Path) -> BaseReaderWriter:
-    """nnU-Net's reader for the files; it tries to open one of them."""
-    with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(RuntimeError):
-        return determine_reader_writer_from_dataset_json(dict(reference.dataset_json), str(example), verbose=False)()
-    raise UserError(
-        f"{example}: nnU-Net has no reader for {reference.dataset_json['file_ending']} that opens it; is the file damaged?"
-    )
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -241,8 +270,14 @@ def _reader(reference: Labels, example: Path) -> BaseReaderWriter:
 
 def _write(results: Results, labels: Mapping[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    for name in (COMPARISON_JSON, COMPARISON_CSV, COMPARISON_TEXT):  # of other results
+        (folder / name).unlink(missing_ok=True)
     write_summary(summary_of(results, labels), str(folder / SUMMARY_FILE))
-    for name, text in ((CSV_FILE, csv_text(results)), (TEXT_FILE, text_table(results))):
-        beside = folder / f"{name}.tmp"
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, folder / name)
+    _write_text(folder / CSV_FILE, csv_text(results))
+    _write_text(folder / TEXT_FILE, text_table(results))
+
+
+def _write_text(path: Path, text: str) -> None:
+    beside = path.with_name(f"{path.name}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)

@@ -5,7 +5,7 @@ runs with numpy 1 and 2, respects anisotropic spacing, and its surface Dice agre
 single precision. That original was last released in 2024 and fails with numpy 1.24 to 1.26, with numpy 2 on an empty
 mask, and with SciPy 2; MedPy has no surface Dice.
 
-Metrics of a class:
+Metrics of a class by nnU-Net's protocol (`protocols` tells what the paper's does differently):
     Dice, IoU       nan if reference and prediction are empty; 0 if one of them is
     HD95_mm         in mm, the larger of the two directed 95th percentiles of the distances between border voxels;
                     nan if both are empty, inf if one is
@@ -27,12 +27,10 @@ from scipy import ndimage
 
 from nnunetv2_cdpd.annotation import POSITIVE, UNSUPERVISED, Annotation
 from nnunetv2_cdpd.evaluation.matching import prediction_states
+from nnunetv2_cdpd.evaluation.protocols import COUNTS, NNUNET, Protocol
 
 DEFAULT_TOLERANCE_MM = 3.0  # two voxels of the usual 1.5 mm
-COUNTS = ("TP", "FP", "FN", "TN", "n_ref", "n_pred")
 OVERLAP_METRICS = ("Dice", "IoU", *COUNTS)
-SURFACE_METRICS = ("HD95_mm", "SurfaceDice")
-METRICS = ("Dice", "IoU", *SURFACE_METRICS, *COUNTS)
 
 
 def case_metrics(
@@ -44,6 +42,7 @@ def case_metrics(
     source: int,
     prediction: Annotation,
     tolerance_mm: float | None = DEFAULT_TOLERANCE_MM,
+    protocol: Protocol = NNUNET,
 ) -> dict[str, dict[str, float]]:
     """Score one case on the classes and unions that its source can be scored on and the prediction's labels hold.
 
@@ -53,10 +52,15 @@ def case_metrics(
         spacing: Voxel size in mm, array order.
         source: Index into the reference's sources.
         tolerance_mm: Of the surface Dice; None: no surface metrics.
+        protocol: Whose rules to follow.
 
     Returns:
         Class or union -> metric -> value. See the head of this file for the metrics.
     """
+    if protocol.grid_mm is not None:
+        reference_map = resampled(reference_map, spacing, protocol.grid_mm)
+        prediction_map = resampled(prediction_map, spacing, protocol.grid_mm)
+        spacing = [protocol.grid_mm] * 3
     num_values = reference.num_values, prediction.num_values
     # Both maps in one, so that each class is a look-up in a small table: code = reference value * P + predicted value.
     code = reference_map.astype(np.uint16 if num_values[0] * num_values[1] < 2**16 else np.int32)
@@ -71,19 +75,39 @@ def case_metrics(
         for column, name in enumerate(reference.column_names)
         if reference.scored[source, column] and name in predicted_states
     }
-    scores = {name: overlap_metrics(counts, *table) for name, table in tables.items()}
+    scores = {name: overlap_metrics(counts, *table, protocol.dice_smoothing) for name, table in tables.items()}
+    if protocol.needs_reference:
+        scores = {name: score for name, score in scores.items() if score["n_ref"]}
     if tolerance_mm is not None:
-        _add_surface_metrics(scores, tables, code, num_values, spacing, tolerance_mm)
+        _add_surface_metrics(scores, tables, code, num_values, spacing, tolerance_mm, protocol)
     return scores
 
 
-def overlap_metrics(counts: np.ndarray, in_reference: np.ndarray, in_prediction: np.ndarray) -> dict[str, float]:
+def resampled(label_map: np.ndarray, spacing: Sequence[float], grid_mm: float) -> np.ndarray:
+    """The nearest voxel of a label map on an isotropic grid that begins with the same voxel.
+
+    Args:
+        spacing: Voxel size in mm, array order.
+        grid_mm: Voxel size of the grid.
+    """
+    lengths = [round((length - 1) * mm / grid_mm) + 1 for length, mm in zip(label_map.shape, spacing)]
+    nearest = [
+        np.minimum(np.floor(np.arange(new) * grid_mm / mm + 0.5).astype(int), length - 1)
+        for new, mm, length in zip(lengths, spacing, label_map.shape)
+    ]
+    return label_map[np.ix_(*nearest)]
+
+
+def overlap_metrics(
+    counts: np.ndarray, in_reference: np.ndarray, in_prediction: np.ndarray, dice_smoothing: int = 0
+) -> dict[str, float]:
     """Overlap metrics of one class.
 
     Args:
         counts: (V, P) voxels with a reference value and a predicted value.
         in_reference: Bool (V, P), whether a voxel with these values is of the class in the reference.
         in_prediction: Bool (V, P), the same in the prediction.
+        dice_smoothing: Added to the denominator of the Dice.
     """
     tp = int(counts[in_reference & in_prediction].sum())
     fp = int(counts[~in_reference & in_prediction].sum())
@@ -91,7 +115,7 @@ def overlap_metrics(counts: np.ndarray, in_reference: np.ndarray, in_prediction:
     tn = int(counts[~in_reference & ~in_prediction].sum())
     union = tp + fp + fn
     return {
-        "Dice": 2 * tp / (tp + union) if union else math.nan,
+        "Dice": 2 * tp / (tp + union + dice_smoothing) if union else math.nan,
         "IoU": tp / union if union else math.nan,
         "TP": tp,
         "FP": fp,
@@ -103,9 +127,13 @@ def overlap_metrics(counts: np.ndarray, in_reference: np.ndarray, in_prediction:
 
 
 def surface_metrics(
-    reference_mask: np.ndarray, prediction_mask: np.ndarray, spacing: Sequence[float], tolerance_mm: float
+    reference_mask: np.ndarray,
+    prediction_mask: np.ndarray,
+    spacing: Sequence[float],
+    tolerance_mm: float,
+    protocol: Protocol = NNUNET,
 ) -> dict[str, float]:
-    """HD95 in mm and surface Dice of two masks, neither of them empty.
+    """HD95 and surface Dice of two masks, neither of them empty.
 
     Args:
         reference_mask: Bool, 2 or 3 axes; the outside of the array is background.
@@ -119,10 +147,22 @@ def surface_metrics(
     options = {"include_background": True, "spacing": [float(size) for size in spacing]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # MONAI warns of an argument that it passes to itself
-        hd95 = compute_hausdorff_distance(*both, percentile=95, **options)
+        hd95 = None if protocol.pooled else compute_hausdorff_distance(*both, percentile=95, **options).item()
         surface_dice = compute_surface_dice(*both, class_thresholds=[tolerance_mm], use_subvoxels=True, **options)
+    if hd95 is None:
+        hd95 = pooled_hd95_voxels(reference_mask, prediction_mask)
     # MONAI computes in single precision; further digits are noise
-    return {"HD95_mm": round(hd95.item(), 5), "SurfaceDice": round(surface_dice.item(), 5)}
+    return {protocol.distance: round(hd95, 5), "SurfaceDice": round(surface_dice.item(), 5)}
+
+
+def pooled_hd95_voxels(first: np.ndarray, second: np.ndarray) -> float:
+    """HD95 as MedPy's `hd95` has it for a spacing of 1: the 95th percentile of the distances of both directions together.
+
+    MedPy itself is no dependency: its compiled part is not needed here and hard to install.
+    """
+    borders = [mask & ~ndimage.binary_erosion(mask) for mask in (first, second)]
+    distances = [ndimage.distance_transform_edt(~border)[other] for border, other in zip(borders, borders[::-1])]
+    return float(np.percentile(np.concatenate(distances), 95))
 
 
 def _count(code: np.ndarray, num_values: tuple[int, int]) -> np.ndarray:
@@ -147,21 +187,23 @@ def _add_surface_metrics(
     num_values: tuple[int, int],
     spacing: Sequence[float],
     tolerance_mm: float,
+    protocol: Protocol,
 ) -> None:
     # nnU-Net stores an image as a volume of one slice, whose thickness means nothing: score it in its plane
     axes = [axis for axis, length in enumerate(code.shape) if length > 1]
     if len(axes) == 2:
         code, spacing = code.squeeze(), [spacing[axis] for axis in axes]
     boxes = ndimage.find_objects(code + 1, max_label=num_values[0] * num_values[1])  # of each pair of values
-    for name, (in_reference, in_prediction) in tables.items():
-        score = scores[name]
+    for name, score in scores.items():
+        in_reference, in_prediction = tables[name]
         if not score["n_ref"] or not score["n_pred"]:
             nothing = not score["n_ref"] and not score["n_pred"]
-            score.update(HD95_mm=math.nan if nothing else math.inf, SurfaceDice=math.nan if nothing else 0.0)
+            score.update({protocol.distance: math.nan if nothing else protocol.distance_if_empty})
+            score.update(SurfaceDice=math.nan if nothing else 0.0)
             continue
         flat = in_reference.ravel(), in_prediction.ravel()
         part = code[_around([boxes[pair] for pair in np.flatnonzero(flat[0] | flat[1]) if boxes[pair]])]
-        score.update(surface_metrics(flat[0][part], flat[1][part], spacing, tolerance_mm))
+        score.update(surface_metrics(flat[0][part], flat[1][part], spacing, tolerance_mm, protocol))
 
 
 def _around(boxes: Sequence[tuple[slice, ...]]) -> tuple[slice, ...]:

@@ -18,9 +18,10 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2_cdpd.annotation import POSITIVE, Annotation, dataset_json_entries, read_annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.case import CaseJob, score_case
-from nnunetv2_cdpd.evaluation.metrics import METRICS, OVERLAP_METRICS
+from nnunetv2_cdpd.evaluation.metrics import OVERLAP_METRICS
+from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results, counted_in_mean, mean_of_finite
-from nnunetv2_cdpd.merge.processes import run_jobs
+from nnunetv2_cdpd.jobs import run_jobs
 
 Region = int | tuple[int, ...]
 
@@ -94,9 +95,10 @@ def summary_of(results: Results, labels: Mapping[str, Any]) -> dict[str, Any]:
     regions = [tuple(labels[name]) if isinstance(labels[name], list) else labels[name] for name in results.reference.classes]
     keys = _keys(results.reference, regions, results.class_names)
     return {
-        **_summary(results.cases, results.reference, keys, METRICS),
+        **_summary(results.cases, results.reference, keys, results.protocol.metrics),
         "cdpd": {
             "version": 1,
+            "protocol": results.protocol.name,
             "tolerance_mm": results.tolerance_mm,
             "classes": {str(key): name for name, key in keys.items()},
             # as text, because nnU-Net sorts all keys when it writes, and the order of labels counts
@@ -134,7 +136,8 @@ def read_results(path: str | os.PathLike) -> Results:
         for case in summary["metric_per_case"]
     ]
     reference, prediction = (read_annotation(json.loads(ours[side])) for side in ("reference", "prediction"))
-    return Results(reference, prediction, tuple(cases), ours["tolerance_mm"], ours["problems"])
+    protocol = PROTOCOLS[ours.get("protocol", NNUNET.name)]  # files of version 0.1 do not say
+    return Results(reference, prediction, tuple(cases), ours["tolerance_mm"], ours["problems"], protocol)
 
 
 def write_summary(summary: Mapping[str, Any], path: str) -> None:
@@ -199,9 +202,11 @@ def _by_name(results: Results, source: str | None) -> dict[str, Any]:
     for name in results.class_names:
         summary = results.summary(name, source)
         counts = {"cases": summary.cases, "present": summary.present, "missed": summary.missed, "spurious": summary.spurious}
-        classes[name] = {**counts, **summary.means} if summary.cases else "not annotated"
+        interval = {"Dice_interval": list(summary.dice_interval)}
+        classes[name] = {**counts, **summary.means, **interval} if summary.cases else "not annotated"
     return {
         "cases": len(results.cases_of(source)),
         "classes": classes,
-        "foreground_mean": {metric: results.foreground_mean(metric, source) for metric in METRICS},
+        "foreground_mean": {metric: results.foreground_mean(metric, source) for metric in results.protocol.metrics}
+        | {"Dice_interval": list(results.foreground_dice_interval(source))},
     }

@@ -8,8 +8,9 @@ from typing import Collection, Iterable, Mapping, Sequence
 import numpy as np
 
 from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
 from nnunetv2_cdpd.evaluation.matching import prediction_states
-from nnunetv2_cdpd.evaluation.metrics import METRICS
+from nnunetv2_cdpd.evaluation.protocols import NNUNET, Protocol
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class ClassSummary:
     missed: Present, but not predicted at all.
     spurious: Predicted, but not in the reference at all.
     means: Metric -> mean over the cases in which it is finite; nan if there is none.
+    dice_interval: 95 % bootstrap interval of the mean Dice; nan with fewer than two cases.
     """
 
     cases: int
@@ -42,6 +44,7 @@ class ClassSummary:
     missed: int
     spurious: int
     means: Mapping[str, float]
+    dice_interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Results:
     reference: Annotation of the reference's dataset.
     prediction: Annotation by the prediction's labels.
     problems: Case that could not be scored -> why, one line.
+    protocol: Whose rules the scores follow.
     """
 
     reference: Annotation
@@ -58,6 +62,7 @@ class Results:
     cases: tuple[CaseScores, ...]
     tolerance_mm: float
     problems: Mapping[str, str] = field(default_factory=dict)
+    protocol: Protocol = NNUNET
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -92,11 +97,21 @@ class Results:
         scored = {name for name, summary in summaries.items() if summary.cases}
         return mean_of_finite(summaries[name].means[metric] for name in counted_in_mean(self.reference, scored))
 
+    def foreground_dice_interval(self, source: str | None = None) -> tuple[float, float]:
+        """95 % bootstrap interval of `foreground_mean("Dice")`."""
+        summaries = self._summaries[source]
+        counted = counted_in_mean(self.reference, {name for name, summary in summaries.items() if summary.cases})
+        rows = [
+            [case.metrics[name]["Dice"] if name in case.metrics else math.nan for name in counted]
+            for case in self.cases_of(source)
+        ]
+        return interval_of_mean(np.array(rows, float).reshape(-1, len(counted)))
+
     @cached_property
     def _summaries(self) -> dict[str | None, dict[str, ClassSummary]]:
         return {
             source: {
-                name: summarize([case.metrics[name] for case in self.cases_of(source) if name in case.metrics])
+                name: summarize([case.metrics[name] for case in self.cases_of(source) if name in case.metrics], self.protocol)
                 for name in self.class_names
             }
             for source in (None, *self.source_names)
@@ -114,18 +129,19 @@ def counted_in_mean(annotation: Annotation, scored: Collection[str]) -> list[str
     return [name for name in annotation.classes if name in scored] + alone
 
 
-def summarize(scores: Sequence[Mapping[str, float]], metrics: Sequence[str] = METRICS) -> ClassSummary:
+def summarize(scores: Sequence[Mapping[str, float]], protocol: Protocol = NNUNET) -> ClassSummary:
     """Sum up the scores of one class, one entry per case."""
     return ClassSummary(
         cases=len(scores),
         present=sum(score["n_ref"] > 0 for score in scores),
         missed=sum(score["n_ref"] > 0 and score["n_pred"] == 0 for score in scores),
         spurious=sum(score["n_ref"] == 0 and score["n_pred"] > 0 for score in scores),
-        means={metric: mean_of_finite(score[metric] for score in scores) for metric in metrics},
+        means={metric: mean_of_finite(score[metric] for score in scores) for metric in protocol.metrics},
+        dice_interval=interval_of_mean(np.array([[score["Dice"]] for score in scores], float).reshape(-1, 1)),
     )
 
 
 def mean_of_finite(values: Iterable[float]) -> float:
-    """Mean without nan (nothing to score) and without inf (HD95 of a missed structure, counted as `missed` or `spurious`)."""
+    """Mean without nan (nothing to score) and inf (nnU-Net's HD95 of a missed structure, counted as `missed` or `spurious`)."""
     finite = [value for value in values if math.isfinite(value)]
     return float(np.mean(finite)) if finite else math.nan

@@ -1,20 +1,25 @@
-"""Tables: results as text for people and as CSV for programs."""
+"""Tables: results and comparisons as text for people and as CSV for programs."""
 
 import csv
 import io
 import math
-from typing import Sequence
+from itertools import count
+from typing import Any, Iterable, Sequence
 
-from nnunetv2_cdpd.evaluation.metrics import METRICS
-from nnunetv2_cdpd.evaluation.results import Results
+from nnunetv2_cdpd.evaluation.compare import ClassComparison, Comparison
+from nnunetv2_cdpd.evaluation.results import Results, counted_in_mean, mean_of_finite
+
+SIGNIFICANT = 0.05
 
 
 def text_table(results: Results) -> str:
     """Class by class: cases, Dice, HD95, surface Dice, missed and spurious; over all cases, then for each source."""
-    parts = [
-        f"{len(results.cases)} cases; HD95 in mm, surface Dice at {results.tolerance_mm:g} mm",
-        _block(results, None),
-    ]
+    protocol = results.protocol
+    head = (
+        f"{len(results.cases)} cases, protocol {protocol.name}; HD95 in {protocol.unit}, surface Dice at "
+        f"{results.tolerance_mm:g} mm, 95 % CI of the mean Dice by bootstrap"
+    )
+    parts = [head, _block(results, None)]
     if len(results.source_names) > 1:
         parts += [_block(results, source) for source in results.source_names]
     return "\n\n".join(parts) + "\n"
@@ -22,13 +27,71 @@ def text_table(results: Results) -> str:
 
 def csv_text(results: Results) -> str:
     """One row per case and class that it is scored on: case, source, class, every metric."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["case", "source", "class", *METRICS])
-    for case in results.cases:
-        for name, scores in case.metrics.items():
-            writer.writerow([case.case, case.source, name, *(scores[metric] for metric in METRICS)])
-    return file.getvalue()
+    metrics = results.protocol.metrics
+    rows = [
+        [case.case, case.source, name, *(scores[metric] for metric in metrics)]
+        for case in results.cases
+        for name, scores in case.metrics.items()
+    ]
+    return _csv([["case", "source", "class", *metrics], *rows])
+
+
+def comparison_table(comparison: Comparison, name: str, other_name: str) -> str:
+    """A block per metric: means, difference, cases better and worse, p; then missed and spurious structures of both."""
+    cases = len(comparison.results.cases)
+    test = "p by Wilcoxon's signed rank test, Holm-corrected over the classes"
+    parts = [f"A: {name}\nB: {other_name}\n{cases} cases in both; {test}, * below {SIGNIFICANT}"]
+    if comparison.left_out:
+        parts.append(f"not compared, because only one of them has it: {', '.join(comparison.left_out)}")
+    for metric in comparison.metrics:
+        head = ["class", "cases", "A", "B", "A - B", "95 % CI", "A better", "worse", "equal", "p", "p Holm"]
+        entries = comparison.classes(metric)
+        counted = counted_in_mean(comparison.results.reference, [entry.name for entry in entries])
+        counted_entries = [entry for entry in entries if entry.name in counted]
+        means = [mean_of_finite(getattr(entry, of) for entry in counted_entries) for of in ("mean", "other_mean", "difference")]
+        rows = [_compared_row(entry) for entry in entries]
+        rows.append(["mean of classes", "", *(number(mean, 3) for mean in means[:2]), f"{means[2]:+.3f}", *[""] * 6])
+        parts.append("\n".join([f"{metric}, mean of the cases in which both have a value", *aligned([head, *rows])]))
+    counts = []
+    for class_name in comparison.results.class_names:
+        own, its = comparison.summaries(class_name)
+        if any((own.missed, its.missed, own.spurious, its.spurious)):
+            counts.append([class_name, *map(str, (own.missed, its.missed, own.spurious, its.spurious))])
+    if counts:
+        head = ["class", "missed by A", "by B", "spurious in A", "in B"]
+        parts.append("\n".join(["Structures missed and spurious, in cases", *aligned([head, *counts], last_is_total=False)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """One row per metric and class."""
+    return _csv([["metric", *COMPARED], *([metric, *row.values()] for metric, row in _compared(comparison))])
+
+
+def comparison_json(comparison: Comparison, name: str, other_name: str) -> dict[str, Any]:
+    """The comparison for programs: metric -> class -> numbers, and the missed and spurious counts of both."""
+    metrics: dict[str, dict[str, Any]] = {}
+    for metric, row in _compared(comparison):
+        metrics.setdefault(metric, {})[row.pop("class")] = row
+    results = comparison.results
+    return {
+        "version": 1,
+        "A": name,
+        "B": other_name,
+        "cases": [case.case for case in results.cases],
+        "left_out": list(comparison.left_out),
+        "protocol": results.protocol.name,
+        "tolerance_mm": results.tolerance_mm,
+        "test": "Wilcoxon signed rank, two-sided; p_holm is corrected over the classes of a metric",
+        "metrics": metrics,
+        "counts": {
+            class_name: {
+                what: [getattr(summary, what) for summary in comparison.summaries(class_name)]
+                for what in ("cases", "present", "missed", "spurious")
+            }
+            for class_name in results.class_names
+        },
+    }
 
 
 def number(value: float, digits: int) -> str:
@@ -36,38 +99,87 @@ def number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
 
 
+def interval(limits: tuple[float, float], digits: int = 3) -> str:
+    """A confidence interval; "-" where there is none."""
+    return f"{limits[0]:.{digits}f}..{limits[1]:.{digits}f}" if math.isfinite(limits[0]) else "-"
+
+
+def p_value(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 1, last_is_total: bool = True) -> list[str]:
+    """Rows as lines, the first columns to the left, the others to the right; a rule below the head.
+
+    Args:
+        left: Number of columns that are words.
+        last_is_total: Also a rule above the last row.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = [
+        "  ".join(cell.rjust(width) if column >= left else cell.ljust(width) for column, cell, width in zip(count(), row, widths))
+        for row in rows
+    ]
+    lines = [line.rstrip() for line in lines]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return [lines[0], rule, *lines[1:-1], *([rule] if last_is_total else []), lines[-1]]
+
+
 def _block(results: Results, source: str | None) -> str:
     """The table of one source, or of all."""
-    head = ["class", "cases", "present", "Dice", "HD95", "surface Dice", "missed", "spurious"]
+    head = ["class", "cases", "present", "Dice", "95 % CI", "HD95", "surface Dice", "missed", "spurious"]
     rows, not_annotated = [], []
     for name in results.class_names:
         summary = results.summary(name, source)
-        counts = [str(summary.present), *_scores(summary.means), str(summary.missed), str(summary.spurious)]
+        counts = [str(summary.missed), str(summary.spurious)]
         if summary.cases:
-            rows.append([name, str(summary.cases), *counts])
+            scores = _scores(results, summary.means, summary.dice_interval)
+            rows.append([name, str(summary.cases), str(summary.present), *scores, *counts])
         elif name not in results.unknown_classes:
             not_annotated.append(name)
-    means = {metric: results.foreground_mean(metric, source) for metric in METRICS}
-    rows.append(["mean of classes", "", "", *_scores(means), "", ""])
+    means = {metric: results.foreground_mean(metric, source) for metric in results.protocol.metrics}
+    rows.append(["mean of classes", "", "", *_scores(results, means, results.foreground_dice_interval(source)), "", ""])
     title = "All cases" if source is None else f"Source {source}, {len(results.cases_of(source))} cases"
-    lines = [title, *_aligned([head, *rows])]
+    lines = [title, *aligned([head, *rows])]
     if not_annotated:
-        lines.append(f"not annotated: {', '.join(not_annotated)}")
+        reason = "not annotated" + (", or in no reference" if results.protocol.needs_reference else "")
+        lines.append(f"{reason}: {', '.join(not_annotated)}")
     if results.unknown_classes:
         lines.append(f"not among the prediction's labels: {', '.join(results.unknown_classes)}")
     return "\n".join(lines)
 
 
-def _scores(means: dict[str, float]) -> list[str]:
-    return [number(means["Dice"], 3), number(means["HD95_mm"], 2), number(means["SurfaceDice"], 3)]
+def _scores(results: Results, means: dict[str, float], dice_interval: tuple[float, float]) -> list[str]:
+    distance = number(means[results.protocol.distance], 2)
+    return [number(means["Dice"], 3), interval(dice_interval), distance, number(means["SurfaceDice"], 3)]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines, the first column to the left, the others to the right; a rule below the head and above the last."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]).rstrip()
-        for row in rows
+def _compared_row(entry: ClassComparison) -> list[str]:
+    return [
+        entry.name,
+        str(entry.cases),
+        *(number(value, 3) for value in (entry.mean, entry.other_mean)),
+        f"{entry.difference:+.3f}",
+        interval(entry.interval),
+        *(str(count) for count in (entry.better, entry.worse, entry.equal)),
+        p_value(entry.p),
+        p_value(entry.p_holm) + ("*" if entry.p_holm < SIGNIFICANT else " "),
     ]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    return [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+
+
+COMPARED = ("class", "cases", "A", "B", "difference", "low", "high", "A_better", "A_worse", "equal", "p", "p_holm")
+
+
+def _compared(comparison: Comparison) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Metric and row, a mapping of COMPARED."""
+    for metric in comparison.metrics:
+        for entry in comparison.classes(metric):
+            values = (entry.name, entry.cases, entry.mean, entry.other_mean, entry.difference, *entry.interval)
+            counts = (entry.better, entry.worse, entry.equal, entry.p, entry.p_holm)
+            yield metric, dict(zip(COMPARED, (*values, *counts)))
+
+
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue()

@@ -1,0 +1,174 @@
+"""clean_folder: clean a folder of predictions, case by case, and tell what each rule changed."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+from nnunetv2.configuration import default_num_processes
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from tqdm import tqdm
+
+from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.cleanup.clean import Effects, clean_label_map, nesting_of
+from nnunetv2_cdpd.cleanup.rules import RULES
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.evaluation.case import checked_label_map
+from nnunetv2_cdpd.evaluation.labels import identifiers, read_labels, reader_for
+from nnunetv2_cdpd.evaluation.tables import aligned
+from nnunetv2_cdpd.jobs import run_jobs
+
+EFFECTS_FILE = "cleanup.json"
+COPIED = ("dataset.json", "plans.json", "predict_from_raw_data_args.json")  # what nnUNetv2_predict puts beside predictions
+
+
+@dataclass(frozen=True)
+class CleanJob:
+    """One prediction to clean."""
+
+    identifier: str
+    in_file: Path
+    out_file: Path
+    reader: BaseReaderWriter
+    annotation: Annotation
+    rules: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class CleanedFolder:
+    """What a clean-up did: the effects on each case, and the cases that could not be cleaned with the reason."""
+
+    effects: Mapping[str, Effects]
+    problems: Mapping[str, str]
+
+    def totals(self) -> dict[tuple[str, str], dict[str, int]]:
+        """(rule, class) -> voxels removed and moved and the number of cases changed, in the order of the rules."""
+        totals: dict[tuple[str, str], dict[str, int]] = {}
+        for rule in RULES:
+            for effects in self.effects.values():
+                for name, counts in effects.get(rule, {}).items():
+                    total = totals.setdefault((rule, name), {"cases": 0, "removed": 0, "moved": 0})
+                    total["cases"] += 1
+                    total["removed"] += counts["removed"]
+                    total["moved"] += counts["moved"]
+        return totals
+
+
+def clean_folder(
+    in_dir: str | Path,
+    out_dir: str | Path,
+    *,
+    rules: Sequence[str] | None = None,
+    num_processes: int | None = None,
+    progress: bool = True,
+) -> CleanedFolder:
+    """Clean every prediction of a folder.
+
+    Args:
+        in_dir: Predicted label maps with their dataset.json.
+        out_dir: Gets the cleaned label maps under the same names, dataset.json and cleanup.json; another folder.
+        rules: Names of rules; None: all.
+        num_processes: None: nnU-Net's default, at most one per core and case.
+
+    Raises:
+        UserError: A folder or dataset.json is missing or damaged, a rule is unknown, or no case could be cleaned.
+    """
+    in_dir, out_dir = Path(in_dir), Path(out_dir)
+    if out_dir.resolve() == in_dir.resolve():
+        raise UserError(f"{out_dir}: the cleaned predictions need a folder of their own, to be compared with the others")
+    unknown = [rule for rule in rules or () if rule not in RULES]
+    if unknown:
+        raise UserError(f"no clean-up rule {', '.join(unknown)}; choose from {', '.join(RULES)}")
+    if num_processes is not None and num_processes < 1:
+        raise UserError(f"{num_processes} processes: give at least 1")
+    if not (in_dir / "dataset.json").is_file():
+        raise UserError(f"{in_dir}: no dataset.json, which says what the values mean; nnUNetv2_predict puts it there, copy it")
+    labels = read_labels(in_dir / "dataset.json")
+    cases = identifiers(in_dir, labels.file_ending)
+    if not cases:
+        raise UserError(f"{in_dir}: no file ends in {labels.file_ending}, the `file_ending` of its dataset.json")
+    reader = reader_for(labels, in_dir / (cases[0] + labels.file_ending))
+    out_dir.mkdir(parents=True, exist_ok=True)
+    names = {case: case + labels.file_ending for case in cases}
+    chosen = None if rules is None else tuple(rules)
+    jobs = [CleanJob(case, in_dir / name, out_dir / name, reader, labels.annotation, chosen) for case, name in names.items()]
+    effects, problems = {}, {}
+    outcomes = run_jobs(clean_case, jobs, num_processes or min(default_num_processes, os.cpu_count() or 1, len(jobs)))
+    for job, outcome in tqdm(outcomes, desc="clean", total=len(jobs), unit="case", disable=not progress):
+        if isinstance(outcome, Exception):
+            problems[job.identifier] = " ".join(str(outcome).split())
+        else:
+            effects[job.identifier] = outcome
+    if not effects:
+        first = min(problems)
+        raise UserError(f"none of {len(jobs)} cases could be cleaned; case {first!r}: {problems[first]}")
+    for name in COPIED:
+        if (in_dir / name).is_file():
+            shutil.copyfile(in_dir / name, out_dir / name)
+    cleaned = CleanedFolder(*({case: found[case] for case in sorted(found)} for found in (effects, problems)))
+    _write(cleaned, out_dir / EFFECTS_FILE)
+    return cleaned
+
+
+def clean_case(job: CleanJob) -> Effects:
+    """Clean one prediction, written beside and renamed."""
+    read, properties = job.reader.read_seg(str(job.in_file))
+    label_map = checked_label_map(read, job.annotation, str(job.in_file))
+    cleaned, effects = clean_label_map(
+        label_map,
+        properties["spacing"],
+        dict(zip(job.annotation.classes, job.annotation.values)),
+        job.rules,
+        parents=nesting_of(job.annotation),
+        axes=axes_of(properties),
+    )
+    # the ending stays the last part of the name, because it tells the writer the format
+    beside = job.out_file.with_name(f".tmp_{job.out_file.name}")
+    try:
+        job.reader.write_seg(cleaned, str(beside), properties)
+        os.replace(beside, job.out_file)
+    finally:
+        beside.unlink(missing_ok=True)
+    return effects
+
+
+def axes_of(properties: Mapping[str, Any]) -> str | None:
+    """Towards which side of the body each axis of an array runs, from what nnU-Net's reader tells of its file.
+
+    Returns:
+        One letter of L R A P S I for each axis, like "SPL"; None for 2D images and formats without orientation.
+    """
+    if "sitk_stuff" in properties:
+        import SimpleITK as sitk
+
+        direction = properties["sitk_stuff"]["direction"]
+        if len(direction) == 9:
+            return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(direction)[::-1]
+    if "nibabel_stuff" in properties:
+        import nibabel
+
+        stuff = properties["nibabel_stuff"]
+        return "".join(nibabel.aff2axcodes(np.asarray(stuff.get("reoriented_affine", stuff["original_affine"]))))[::-1]
+    return None
+
+
+def text_table(cleaned: CleanedFolder) -> str:
+    """What each rule changed, over all cases."""
+    rows = [[rule, name, *map(str, total.values())] for (rule, name), total in cleaned.totals().items()]
+    if not rows:
+        return f"{len(cleaned.effects)} cases, nothing to clean\n"
+    lines = aligned([["rule", "class", "cases", "removed", "moved"], *rows], left=2, last_is_total=False)
+    return "\n".join([f"{len(cleaned.effects)} cases; voxels removed, and moved to another class", *lines]) + "\n"
+
+
+def _write(cleaned: CleanedFolder, path: Path) -> None:
+    totals: dict[str, dict[str, dict[str, int]]] = {}
+    for (rule, name), total in cleaned.totals().items():
+        totals.setdefault(rule, {})[name] = total
+    beside = path.with_name(f"{path.name}.tmp")
+    content = {"version": 1, "all_cases": totals, "cases": cleaned.effects, "problems": cleaned.problems}
+    beside.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    os.replace(beside, path)

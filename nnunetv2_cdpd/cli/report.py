@@ -1,0 +1,59 @@
+"""cdpd report: scores, pictures and volumes as one HTML page."""
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = """
+Write one HTML page of what `cdpd evaluate` found: tables that sort, box plots, the worst cases in three planes with the
+contours of reference and prediction, training curves, volumes to scroll through. The page needs no other file and names
+of a patient nothing but the case identifier. Example:
+
+    cdpd evaluate predictions labelsTs
+    cdpd report predictions -i imagesTs --volumes case_12 --training nnUNet_results/Dataset400_X/nnUNetTrainerCDPD__.../fold_0
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where `cdpd evaluate` wrote summary.json")
+    parser.add_argument("-i", "--images", type=Path, metavar="IMAGES", help="folder of the images (default: contours on black)")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: report.html in FOLDER")
+    parser.add_argument("--title", default="Evaluation", help="of the page (default: %(default)s)")
+    parser.add_argument(
+        "--pictures", type=int, metavar="N", help="cases with pictures, the worst first (default: 8; about 0.1 MB each)"
+    )
+    parser.add_argument(
+        "--volumes", nargs="+", default=[], metavar="CASE", help="cases whose volume can be scrolled through (about 1 MB each)"
+    )
+    parser.add_argument(
+        "--training", nargs="+", type=Path, default=[], metavar="PLACE", help="training logs, fold folders or model folders"
+    )
+    parser.add_argument(
+        "--window",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="intensities shown as black and white (default: soft tissue for CT)",
+    )
+    parser.add_argument(
+        "-np", type=int, default=1, metavar="N", dest="num_processes", help="processes; each holds three volumes (default: 1)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    from nnunetv2_cdpd.errors import UserError
+    from nnunetv2_cdpd.report.folder import DEFAULT_PICTURES, report_folder
+
+    if args.window and not args.window[0] < args.window[1]:
+        raise UserError(f"--window {args.window[0]:g} {args.window[1]:g}: the first must be below the second")
+    path = report_folder(
+        args.folder,
+        args.output,
+        images=args.images,
+        title=args.title,
+        num_pictures=DEFAULT_PICTURES if args.pictures is None else args.pictures,
+        volumes=args.volumes,
+        training=args.training,
+        window=tuple(args.window) if args.window else None,
+        num_processes=args.num_processes,
+    )
+    print(f"written to {path}")

@@ -1,0 +1,101 @@
+"""report_folder: the page of a folder of predictions that `cdpd evaluate` has scored."""
+
+import json
+from pathlib import Path
+from typing import Any, Sequence
+
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.evaluation.evaluate import COMPARISON_JSON, SUMMARY_FILE
+from nnunetv2_cdpd.evaluation.nnunet import read_results
+from nnunetv2_cdpd.evaluation.results import CaseScores, Results
+from nnunetv2_cdpd.report.cases import ReportCase
+from nnunetv2_cdpd.report.page import write_report
+from nnunetv2_cdpd.report.tables import worst_first
+from nnunetv2_cdpd.report.training import read_training
+
+DEFAULT_PICTURES = 8  # cases, about 0.1 MB each
+
+
+def report_folder(
+    folder: str | Path,
+    output: str | Path | None = None,
+    *,
+    images: str | Path | None = None,
+    title: str = "Evaluation",
+    intro_lines: Sequence[str] = (),
+    num_pictures: int = DEFAULT_PICTURES,
+    volumes: Sequence[str] = (),
+    training: Sequence[str | Path] = (),
+    window: tuple[float, float] | None = None,
+    num_processes: int = 1,
+) -> Path:
+    """Write the page of a folder with the results of `cdpd evaluate`.
+
+    Args:
+        folder: With summary.json, and comparison.json where predictions were compared.
+        output: HTML file; None: report.html in the folder.
+        images: Folder of the images, named as nnU-Net names them; None: contours on black.
+        num_pictures: How many cases get pictures, the worst first.
+        volumes: Identifiers of cases whose volume can be scrolled through; they get pictures too.
+        training: Training logs, fold folders or model folders.
+        num_processes: That draw cases.
+
+    Raises:
+        UserError: No results there, an unknown case, or no log in a training folder.
+    """
+    folder = Path(folder)
+    results = read_results(folder / SUMMARY_FILE)
+    if num_pictures < 0:
+        raise UserError(f"{num_pictures} pictures: give 0 or more")
+    if num_processes < 1:
+        raise UserError(f"{num_processes} processes: give at least 1")
+    scores = {case.case: case for case in results.cases}
+    unknown = [case for case in volumes if case not in scores]
+    if unknown:
+        raise UserError(f"--volumes {' '.join(unknown)}: not among the {len(scores)} scored cases of {folder / SUMMARY_FILE}")
+    if images is not None and not Path(images).is_dir():
+        raise UserError(f"{images}: no such folder; give the folder of the images that were predicted")
+    shown = dict.fromkeys([*(case.case for case in worst_first(results)[:num_pictures]), *volumes])
+    curves = {}
+    for place in training:
+        found = read_training(place)
+        several = len(training) > 1  # models with folds of the same names
+        curves |= {f"{Path(place).name}/{name}" if several else name: its for name, its in found.items()}
+    output = folder / "report.html" if output is None else Path(output)
+    if not output.parent.is_dir():
+        raise UserError(f"{output}: no folder {output.parent}; make it or give another file")
+    return write_report(
+        output,
+        title=title,
+        intro_lines=intro_lines,
+        results=results,
+        cases=[_files(scores[case], images) for case in shown],
+        volumes=volumes,
+        training=curves,
+        comparison=_comparison(folder / COMPARISON_JSON, results),
+        window=window,
+        num_processes=num_processes,
+    )
+
+
+def _files(case: CaseScores, images: str | Path | None) -> ReportCase:
+    ending = Path(case.reference_file).name.removeprefix(case.case)
+    image = None if images is None else Path(images) / f"{case.case}_0000{ending}"
+    return ReportCase(case.case, image, case.reference_file, case.prediction_file)
+
+
+def _comparison(path: Path, results: Results) -> dict[str, Any] | None:
+    """A comparison.json that belongs to the results; None: there is no file."""
+    if not path.is_file():
+        return None
+    try:
+        comparison = json.loads(path.read_text(encoding="utf-8"))
+        known = {case.case for case in results.cases}, set(results.class_names), results.protocol.name
+        its = set(comparison["cases"]), {*comparison["counts"]}, comparison["protocol"]
+        belongs = its[0] <= known[0] and its[1] <= known[1] and its[2] == known[2]
+        belongs = belongs and all(name in known[1] for classes in comparison["metrics"].values() for name in classes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: damaged ({type(error).__name__}); run `cdpd evaluate --compare` again, or remove it") from error
+    if not belongs:
+        raise UserError(f"{path}: not of the results beside it; run `cdpd evaluate --compare` again, or remove it")
+    return comparison

@@ -1,0 +1,203 @@
+"""Pictures: one slice of a case in each of three planes, with the contours of its reference and its prediction.
+
+Radiological convention: the patient's right is on the left of axial and coronal slices, the front of the body is up in
+axial and left in sagittal slices. Pixels are square in mm. Contours are paths, the slice beneath them is a JPEG.
+"""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Mapping, Sequence
+
+import contourpy
+import numpy as np
+import SimpleITK as sitk
+from matplotlib.path import Path as Polygon
+from PIL import Image
+
+PLANES = ("axial", "coronal", "sagittal")  # cut across axes 0, 1, 2 of a volume (z, y, x)
+CT_WINDOW = (-160.0, 240.0)  # HU, soft tissue
+PANEL_PIXELS = 440  # width of the widest plane
+AIR = 12  # grey value up to which the outside of the body is cut away
+JPEG_QUALITY = 82
+STRAIGHT = 0.3  # pixels by which a contour may be moved to save points
+
+
+@dataclass(frozen=True)
+class PlanePicture:
+    """One slice.
+
+    slice_number: From 1, in the direction feet to head, front to back, or right to left.
+    width, height: In pixels; all planes of a case have the same pixels per mm.
+    image: Data URI of a JPEG; empty where there is no image.
+    reference, prediction: Class -> path data of its contours ("M10 20l3 4z"), outer classes first.
+    """
+
+    plane: str
+    slice_number: int
+    num_slices: int
+    width: int
+    height: int
+    image: str
+    reference: Mapping[str, str]
+    prediction: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """array: (Z, Y, X) from feet to head, front to back, right to left. spacing: mm, in that order."""
+
+    array: np.ndarray
+    spacing: tuple[float, float, float]
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read an image or a label map, turned to the axes of the body as far as flips and swaps of axes can."""
+    image = sitk.ReadImage(str(path))
+    if image.GetDimension() == 2:
+        image = sitk.JoinSeries([image])
+    if image.GetDimension() == 4:
+        image = image[:, :, :, 0]
+    image = sitk.DICOMOrient(image, "LPS")
+    array = sitk.GetArrayFromImage(image)
+    return Volume(array if array.ndim == 3 else array[..., 0], tuple(image.GetSpacing()[::-1]))
+
+
+def read_label_map(path: str | Path) -> Volume:
+    """`read_volume` of a label map, as integers."""
+    volume = read_volume(path)
+    return volume if volume.array.dtype.kind in "iu" else Volume(volume.array.astype(np.int32), volume.spacing)
+
+
+def check_grid(image: np.ndarray | None, reference: np.ndarray, prediction: np.ndarray) -> None:
+    """Raise ValueError unless all lie on one grid."""
+    for name, array in (("image", image), ("prediction", prediction)):
+        if array is not None and array.shape != reference.shape:
+            raise ValueError(f"shape of reference {reference.shape} and {name} {array.shape} differ")
+
+
+def grey_values(image: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:
+    """uint8, black and white at the ends of a window; None: soft tissue for HU, else what most voxels span."""
+    low, high = window or _window(image)
+    scaled = (image.astype(np.float32) - low) / (high - low)
+    return (scaled.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def body_box(grey: np.ndarray | None, reference: np.ndarray, prediction: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box around the body and all labels; all of it where there is nothing."""
+    mask = (reference > 0) | (prediction > 0)
+    if grey is not None:
+        mask |= grey > AIR
+    found = [np.flatnonzero(mask.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return tuple(slice(int(at[0]), int(at[-1]) + 1) if at.size else slice(0, None) for at in found)
+
+
+def case_pictures(
+    image: np.ndarray | None,
+    reference: Volume,
+    prediction: np.ndarray,
+    reference_regions: Mapping[str, Sequence[int]],
+    prediction_regions: Mapping[str, Sequence[int]],
+    window: tuple[float, float] | None = None,
+) -> list[PlanePicture]:
+    """Pictures of a case, one per plane; of a single slice the axial one only.
+
+    Args:
+        image: (Z, Y, X) intensities; None: contours on black.
+        reference: Label map on the grid of the image; so is the prediction.
+        reference_regions: Class -> stored values that make it up, outer classes first; others are not drawn.
+        window: Intensities shown as black and white; None: soft tissue for HU, else what most voxels span.
+
+    Raises:
+        ValueError: The label maps do not lie on the grid of the image.
+    """
+    check_grid(image, reference.array, prediction)
+    grey = None if image is None else grey_values(image, window)
+    body = body_box(grey, reference.array, prediction)
+    num_slices = reference.array.shape
+    labels = reference.array[body], prediction[body]
+    extent = [length * mm for length, mm in zip(labels[0].shape, reference.spacing)]
+    pixels_per_mm = PANEL_PIXELS / max(extent[1:])  # an axis that is a picture's width: y or x
+    drawn = [
+        sorted({value for values in regions.values() for value in values})
+        for regions in (reference_regions, prediction_regions)
+    ]
+    pictures = []
+    for axis, plane in enumerate(PLANES):
+        if axis and num_slices[0] == 1:
+            break
+        index = _best_slice(labels, drawn, axis)
+        height, width = (max(1, round(mm * pixels_per_mm)) for other, mm in enumerate(extent) if other != axis)
+        slices = [_upright(np.take(label_map, index, axis), axis) for label_map in labels]
+        contours = [
+            _contours(slice_, regions, (height, width))
+            for slice_, regions in zip(slices, (reference_regions, prediction_regions))
+        ]
+        background = "" if grey is None else _jpeg(_upright(np.take(grey[body], index, axis), axis), (width, height))
+        number = body[axis].start + index + 1
+        pictures.append(PlanePicture(plane, number, num_slices[axis], width, height, background, *contours))
+    return pictures
+
+
+def data_uri(picture: Image.Image, file_format: str, **options: object) -> str:
+    """The picture in the page itself."""
+    file = io.BytesIO()
+    picture.save(file, file_format, optimize=True, **options)
+    return f"data:image/{file_format.lower()};base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _window(array: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(array, (0.5, 99.5))
+    looks_like_hu = low <= -500 and high < 4000  # air around or in the body
+    return CT_WINDOW if looks_like_hu else (float(low), float(max(high, low + 1e-6)))
+
+
+def _best_slice(labels: Sequence[np.ndarray], drawn: Sequence[Sequence[int]], axis: int) -> int:
+    """The slice in which most classes are seen well: each counts by its area here, relative to its largest area."""
+    score = np.zeros(labels[0].shape[axis])
+    for label_map, values in zip(labels, drawn):
+        for value in np.intersect1d(values, np.unique(label_map)):
+            area = (label_map == value).sum(tuple({0, 1, 2} - {axis}))
+            score += np.sqrt(area / area.max())
+    return int(score.argmax()) if score.any() else len(score) // 2
+
+
+def _upright(slice_: np.ndarray, axis: int) -> np.ndarray:
+    """Rows from head to feet where they run along the body, which starts at the feet."""
+    return slice_ if axis == 0 else slice_[::-1]
+
+
+def _jpeg(slice_: np.ndarray, size: tuple[int, int]) -> str:
+    return data_uri(Image.fromarray(slice_).resize(size, Image.Resampling.BICUBIC), "JPEG", quality=JPEG_QUALITY)
+
+
+def _contours(slice_: np.ndarray, regions: Mapping[str, Sequence[int]], size: tuple[int, int]) -> dict[str, str]:
+    """Class -> path data, of the classes in a slice; size: height and width in pixels."""
+    # no more points than there are pixels
+    rows, columns = (np.arange(min(old, new)) * max(1.0, old / new) for new, old in zip(size, slice_.shape))
+    small = slice_[np.ix_(rows.astype(int), columns.astype(int))]
+    scale = np.array([size[1] / small.shape[1], size[0] / small.shape[0]])
+    paths = {name: _path(np.isin(small, values), scale) for name, values in regions.items()}
+    return {name: path for name, path in paths.items() if path}
+
+
+def _path(mask: np.ndarray, scale: np.ndarray) -> str:
+    """Contours of a mask as path data; scale: pixels per voxel in x and y."""
+    if not mask.any():
+        return ""
+    lines = contourpy.contour_generator(z=np.pad(mask, 1).astype(np.float32)).lines(0.5)
+    parts = []
+    for line in lines:
+        # a voxel's centre lies at half its size; the margin of one voxel is taken off
+        polygon = Polygon((line - 0.5) * scale)
+        polygon.should_simplify, polygon.simplify_threshold = True, STRAIGHT
+        points = np.round(polygon.cleaned(simplify=True).vertices[:-1], 1)  # the last one is a stop code
+        steps = [f"{_short(x)} {_short(y)}" for x, y in np.diff(points, axis=0) if abs(x) > 0.05 or abs(y) > 0.05]
+        if len(steps) > 1:
+            parts.append(f"M{_short(points[0, 0])} {_short(points[0, 1])}l{' '.join(steps)}z")
+    return "".join(parts)
+
+
+def _short(number: float) -> str:
+    return f"{number:.1f}".removesuffix(".0").replace("-0.", "-.").removeprefix("0") or "0"

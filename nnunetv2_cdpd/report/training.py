@@ -1,0 +1,105 @@
+"""Training: the curves of a training, from the text log that nnU-Net's trainer writes into its fold folder."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nnunetv2_cdpd.errors import UserError
+
+_LINE = re.compile(r"^\S+ \S+: +(Epoch time:|Epoch|Current learning rate:|train_loss|val_loss|Pseudo dice) *(.*)$")
+_NUMBER = re.compile(r"(?:np\.float\d+\()?(-?\d+\.?\d*(?:e[-+]?\d+)?|-?inf|nan)\)?", re.IGNORECASE)
+EMA_WEIGHT = 0.9  # nnU-Net's, of what was before
+
+
+@dataclass(frozen=True)
+class TrainingCurves:
+    """One value per epoch, nan where the log has none.
+
+    epochs: Numbers of the epochs, from 0.
+    pseudo_dice: Mean over the classes that have one.
+    ema_pseudo_dice: nnU-Net's moving average of it, by which the best checkpoint is chosen.
+    seconds: Duration of each epoch.
+    """
+
+    epochs: np.ndarray
+    train_loss: np.ndarray
+    val_loss: np.ndarray
+    pseudo_dice: np.ndarray
+    ema_pseudo_dice: np.ndarray
+    learning_rate: np.ndarray
+    seconds: np.ndarray
+
+
+def read_training(path: str | Path) -> dict[str, TrainingCurves]:
+    """Curves of a training.
+
+    Args:
+        path: A training log, a fold folder, or the folder of a model with its fold folders.
+
+    Returns:
+        Name of the fold folder (of the file for a log) -> curves.
+
+    Raises:
+        UserError: There is no log, or it holds no epoch.
+    """
+    path = Path(path)
+    if path.is_file():
+        return {path.name: _curves([path])}
+    found = {folder.name: sorted(folder.glob("training_log_*.txt")) for folder in (path, *sorted(path.glob("fold_*")))}
+    found = {name: logs for name, logs in found.items() if logs}
+    if not found:
+        raise UserError(f"{path}: no training_log_*.txt here or in fold_*; give the folder of a model, of a fold, or a log")
+    return {name: _curves(logs) for name, logs in found.items()}
+
+
+def _curves(logs: list[Path]) -> TrainingCurves:
+    """A training that was continued has several logs; an epoch that was repeated counts as it went last."""
+    epochs: dict[int, dict[str, float]] = {}
+    # by time, because the names sort by number, not by date: training_log_2025_9_1 comes after training_log_2025_10_1
+    for log in sorted(logs, key=lambda log: [int(number) for number in re.findall(r"\d+", log.name)]):
+        current: dict[str, float] = {}
+        try:
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError as error:
+            raise UserError(f"{log}: cannot be read ({error.strerror})") from error
+        for line in lines:
+            if not (match := _LINE.match(line)):
+                continue
+            what, rest = match.groups()
+            values = [float(number) for number in _NUMBER.findall(rest)]
+            if what == "Epoch" and rest.strip().isdigit():
+                current = epochs[int(rest)] = {}
+            elif values:
+                current[what] = _mean(values) if what == "Pseudo dice" else values[0]
+    done = {number: epoch for number, epoch in sorted(epochs.items()) if "train_loss" in epoch}
+    if not done:
+        raise UserError(f"{logs[0]}: no epoch in it; is it a training log of nnU-Net?")
+    columns = {
+        name: np.array([epoch.get(name, np.nan) for epoch in done.values()])
+        for name in ("train_loss", "val_loss", "Pseudo dice", "Current learning rate:", "Epoch time:")
+    }
+    dice = columns["Pseudo dice"]
+    return TrainingCurves(
+        np.array(list(done)),
+        columns["train_loss"],
+        columns["val_loss"],
+        dice,
+        _moving_average(dice),
+        columns["Current learning rate:"],
+        columns["Epoch time:"],
+    )
+
+
+def _mean(values: list[float]) -> float:
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else np.nan
+
+
+def _moving_average(values: np.ndarray) -> np.ndarray:
+    averages, last = [], np.nan
+    for value in values:
+        last = last if np.isnan(value) else value if np.isnan(last) else EMA_WEIGHT * last + (1 - EMA_WEIGHT) * value
+        averages.append(last)
+    return np.array(averages)

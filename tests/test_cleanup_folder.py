@@ -1,0 +1,146 @@
+"""`cdpd clean` on real files: geometry kept, effects told, bad cases named, and its effect seen by `cdpd evaluate --compare`."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+from nnunetv2_cdpd.cleanup.folder import axes_of, clean_folder
+from nnunetv2_cdpd.cleanup.rules import RULES
+from nnunetv2_cdpd.cli.main import main
+from nnunetv2_cdpd.errors import UserError
+
+SHAPE = (9, 14, 18)  # z, y, x
+SPACING = (0.8, 1.25, 3.0)  # x, y, z
+DIRECTION = (0, -1, 0, 1, 0, 0, 0, 0, -1)
+LIVER, ISLAND, VEIN = np.s_[1:6, 2:9, 3:11], np.s_[7:9, 12:14, 15:17], np.s_[0:9, 10:12, 3:5]
+DATASET_JSON = {
+    "channel_names": {"0": "CT"},
+    "file_ending": ".nii.gz",
+    "labels": {"background": 0, "Liver": [1, 2], "lesion": 2, "pancreas": 3, "portal_vein_and_splenic_vein": 4},
+    "regions_class_order": [1, 2, 3, 4],
+}
+
+
+def write(path, *boxes, direction=DIRECTION):
+    """A label map of (value, box)."""
+    array = np.zeros(SHAPE, np.uint8)
+    for value, box in boxes:
+        array[box] = value
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(SPACING)
+    image.SetOrigin((-12.5, 30.0, 7.25))
+    image.SetDirection(direction)
+    sitk.WriteImage(image, str(path))
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    """case_1 has a liver island and a lesion far away, case_2 nothing to clean."""
+    folder = tmp_path / "predicted"
+    folder.mkdir()
+    (folder / "dataset.json").write_text(json.dumps(DATASET_JSON))
+    write(folder / "case_1.nii.gz", (1, LIVER), (1, ISLAND), (2, np.s_[8:9, 0:2, 0:1]))
+    write(folder / "case_2.nii.gz", (1, LIVER), (2, np.s_[2:4, 3:5, 5:7]))
+    return folder
+
+
+def test_the_command_cleans_a_folder_and_evaluate_shows_its_effect(predictions, tmp_path, capsys):
+    cleaned, labels = tmp_path / "cleaned", tmp_path / "labels"
+    assert main(["clean", str(predictions), str(cleaned), "-np", "1"]) == 0
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["largest", "Liver", "1", "8", "0"] in table and ["tumors_at_organ", "lesion", "1", "2", "0"] in table
+    before, after = (sitk.ReadImage(str(folder / "case_1.nii.gz")) for folder in (predictions, cleaned))
+    for what in ("GetSpacing", "GetOrigin", "GetDirection", "GetSize", "GetPixelID"):
+        assert getattr(after, what)() == pytest.approx(getattr(before, what)()), what
+    expected = np.zeros(SHAPE, np.uint8)
+    expected[LIVER] = 1
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(after), expected)
+    assert json.loads((cleaned / "dataset.json").read_text()) == DATASET_JSON
+    told = json.loads((cleaned / "cleanup.json").read_text())
+    assert told["all_cases"]["largest"] == {"Liver": {"cases": 1, "removed": 8, "moved": 0}}
+    assert set(told["cases"]) == {"case_1", "case_2"} and list(told["cases"]["case_2"]) == list(RULES)
+    assert sorted(path.name for path in cleaned.iterdir()) == ["case_1.nii.gz", "case_2.nii.gz", "cleanup.json", "dataset.json"]
+
+    labels.mkdir()
+    for case in ("case_1", "case_2"):
+        write(labels / f"{case}.nii.gz", (1, LIVER), (2, np.s_[2:4, 3:5, 5:7]))
+    evaluate = ["evaluate", str(cleaned), str(labels), "--dataset", str(predictions / "dataset.json"), "-np", "1"]
+    assert main([*evaluate, "--compare", str(predictions)]) == 0
+    comparison = json.loads((cleaned / "comparison.json").read_text())
+    liver = comparison["metrics"]["Dice"]["Liver"]
+    assert liver["A"] == 1 and liver["B"] < 1 and (liver["A_better"], liver["A_worse"], liver["equal"]) == (1, 0, 1)
+    assert comparison["metrics"]["HD95_mm"]["Liver"]["difference"] < 0
+
+
+def test_rules_are_chosen_by_name(predictions, tmp_path):
+    cleaned = clean_folder(predictions, tmp_path / "cleaned", rules=["largest"], num_processes=1, progress=False)
+    assert set(cleaned.totals()) == {("largest", "Liver")} and list(cleaned.effects["case_1"]) == ["largest"]
+
+
+def test_the_list_of_rules_explains_each(capsys):
+    with pytest.raises(SystemExit):
+        main(["clean", "--list-rules"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(RULES) and all(len(line.split()) > 5 for line in lines)
+
+
+@pytest.mark.parametrize("upwards, cut", [(1, slice(0, 3)), (-1, slice(5, 9))])
+def test_the_file_tells_where_the_feet_are(tmp_path, upwards, cut):
+    folder = tmp_path / "predicted"
+    folder.mkdir()
+    (folder / "dataset.json").write_text(json.dumps(DATASET_JSON))
+    write(folder / "case.nii.gz", (3, np.s_[3:5, 2:5, 6:9]), (4, VEIN), direction=(1, 0, 0, 0, 1, 0, 0, 0, upwards))
+    cleaned = clean_folder(folder, tmp_path / "cleaned", num_processes=1, progress=False)
+    array = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "cleaned" / "case.nii.gz")))
+    assert not (array[cut] == 4).any() and (array == 4).sum() == 4 * (SHAPE[0] - len(range(*cut.indices(SHAPE[0]))))
+    assert cleaned.effects["case"]["portal_vein"]["portal_vein_and_splenic_vein"]["removed"] > 0
+
+
+@pytest.mark.parametrize("reader, axes", [(SimpleITKIO, "IRP"), (NibabelIO, "IRP"), (NibabelIOWithReorient, "SAR")])
+def test_axes_of_nnunets_readers(tmp_path, reader, axes):
+    """The array of the last reader is turned to R, A, S, and its axes are reversed like the others'."""
+    write(tmp_path / "x.nii.gz", (1, LIVER), direction=(0, -1, 0, 1, 0, 0, 0, 0, -1))
+    assert axes_of(reader().read_seg(str(tmp_path / "x.nii.gz"))[1]) == axes
+    assert axes_of({"spacing": (1, 1, 1)}) is None
+
+
+def test_a_bad_case_is_named_and_the_others_are_cleaned(predictions, tmp_path, capsys):
+    write(predictions / "case_2.nii.gz", (9, LIVER))
+    assert main(["clean", str(predictions), str(tmp_path / "cleaned"), "-np", "1"]) == 1
+    error = capsys.readouterr().err
+    assert "case 'case_2'" in error and "holds the value 9" in error
+    assert sorted(path.name for path in (tmp_path / "cleaned").glob("*.nii.gz")) == ["case_1.nii.gz"]
+    assert list(json.loads((tmp_path / "cleaned" / "cleanup.json").read_text())["problems"]) == ["case_2"]
+
+
+@pytest.mark.parametrize(
+    "prepare, options, message",
+    [
+        (lambda folder: (folder / "dataset.json").unlink(), {}, "no dataset.json, which says what the values mean"),
+        (lambda folder: [file.unlink() for file in folder.glob("*.gz")], {}, "no file ends in .nii.gz"),
+        (lambda folder: [file.write_bytes(b"x") for file in folder.glob("*.gz")], {}, "no reader for .nii.gz"),
+        (lambda folder: [write(file, (9, LIVER)) for file in folder.glob("*.gz")], {}, "none of 2 cases could be cleaned"),
+        (lambda folder: None, {"rules": ["tidy"]}, "no clean-up rule tidy; choose from sides"),
+        (lambda folder: None, {"num_processes": 0}, "0 processes: give at least 1"),
+    ],
+)
+def test_mistakes_end_in_one_line(predictions, tmp_path, prepare, options, message):
+    prepare(predictions)
+    with pytest.raises(UserError, match=message) as raised:
+        clean_folder(predictions, tmp_path / "cleaned", progress=False, **{"num_processes": 1, **options})
+    assert "\n" not in str(raised.value) and not (tmp_path / "cleaned" / "cleanup.json").exists()
+
+
+def test_the_predictions_themselves_are_never_overwritten(predictions):
+    with pytest.raises(UserError, match="need a folder of their own"):
+        clean_folder(predictions, predictions.parent / "." / "predicted")
+
+
+def test_several_processes_give_the_same(predictions, tmp_path):
+    for number in (1, 2):
+        clean_folder(predictions, tmp_path / str(number), num_processes=number, progress=False)
+    assert (tmp_path / "1" / "cleanup.json").read_bytes() == (tmp_path / "2" / "cleanup.json").read_bytes()
