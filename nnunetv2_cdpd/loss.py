@@ -1,7 +1,7 @@
 """PartialLabelLoss: binary cross-entropy + soft Dice over the (voxel, class) pairs that the annotation supervises.
 
 For every sample the annotation table of its source says, by stored value and class, whether a voxel is positive,
-negative or not supervised (annotation.py). Pairs that are not supervised get no gradient at all. A union of classes
+negative or not supervised (annotation/). Pairs that are not supervised get no gradient at all. A union of classes
 (merged label, nested class with several possible parents) is one more output, computed from the logits of its classes.
 
     BCE   sum over all supervised pairs / number of supervised pairs of the classes that the source annotates. Negatives
@@ -18,30 +18,9 @@ from typing import Sequence
 import torch
 from nnunetv2.utilities.ddp_allgather import AllGatherGrad
 from torch import Tensor, distributed, nn
-from torch.nn import functional
 
-from nnunetv2_cdpd.annotation import POSITIVE, UNSUPERVISED, Annotation
-
-
-def union_logits(logits: Tensor, members: Tensor) -> Tensor:
-    """Logits of "at least one of these classes": p = 1 - prod(1 - p_k), computed without leaving log space.
-
-    Args:
-        logits: (B, K, ...) of the classes.
-        members: Bool (U, K), at least one class per union.
-
-    Returns:
-        (B, U, ...) logits.
-    """
-    outputs = []
-    for union in members.tolist():
-        in_union = [logits[:, k] for k, inside in enumerate(union) if inside]
-        output = in_union[0]
-        for other in in_union[1:]:
-            # odds of (a or b) = (1 + odds a)(1 + odds b) - 1 = odds a + odds b + odds a * odds b
-            output = torch.logaddexp(torch.logaddexp(output, other), output + other)
-        outputs.append(output)
-    return torch.stack(outputs, 1)
+from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.masked_sums import masked_sums
 
 
 class PartialLabelLoss(nn.Module):
@@ -69,10 +48,9 @@ class PartialLabelLoss(nn.Module):
         self.batch_dice = batch_dice
         self.ddp = ddp
         self.smooth = smooth
-        self.num_classes = len(annotation.classes)
         self.register_buffer("tables", torch.from_numpy(annotation.tables).transpose(1, 2).contiguous())  # (S, K + U, V)
         self.register_buffer("scored", torch.from_numpy(annotation.scored))  # (S, K + U)
-        self.members = torch.from_numpy(annotation.members)  # (U, K), read as Python values only
+        self.unions = tuple(tuple(int(k) for k in row.nonzero()[0]) for row in annotation.members)  # class indices
 
     def forward(self, output: Tensor | Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
         """Loss of a batch.
@@ -94,19 +72,10 @@ class PartialLabelLoss(nn.Module):
         return total
 
     def _single_output(self, logits: Tensor, label_map: Tensor, sources: Tensor) -> Tensor:
-        # Half precision cannot hold the sums over voxels; double (gradcheck) stays as it is.
-        logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-        tables, scored = self.tables[sources], self.scored[sources]
-        parts = [(logits, tables[:, : self.num_classes])]
-        if len(self.members):
-            parts.append((union_logits(logits, self.members), tables[:, self.num_classes :]))
-        sums = [_masked_sums(part, label_map, table) for part, table in parts]
-        bce = sum(part[0] for part in sums)
-        supervised, intersection, predicted, reference = (torch.cat(columns, 1) for columns in list(zip(*sums))[1:])
-
-        scored = scored & (supervised > 0)  # a pair whose voxels are all ignored says nothing about Dice
-        bce = self._mean_over_processes(bce, (supervised * scored).sum())
-        return bce - self._dice(intersection, predicted, reference, scored)
+        sums = masked_sums(logits, label_map, self.tables[sources], self.unions)
+        scored = self.scored[sources] & (sums.supervised > 0)  # a pair whose voxels are all ignored says nothing about Dice
+        bce = self._mean_over_processes(sums.bce.sum(), (sums.supervised * scored).sum())
+        return bce - self._dice(sums.intersection, sums.predicted, sums.reference, scored)
 
     def _dice(self, intersection: Tensor, predicted: Tensor, reference: Tensor, scored: Tensor) -> Tensor:
         """Mean soft Dice of the scored (sample, class) pairs, or classes with batch Dice; all arguments (B, K + U)."""
@@ -131,29 +100,3 @@ class PartialLabelLoss(nn.Module):
             total = total * distributed.get_world_size()
         return total / count.clamp(min=1)
 
-
-def _masked_sums(logits: Tensor, label_map: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Sums over supervised voxels.
-
-    Args:
-        logits: (B, C, X, Y(, Z)).
-        label_map: (B, 1, X, Y(, Z)) stored values.
-        table: uint8 (B, C, V), annotation state of each stored value.
-
-    Returns:
-        BCE summed over everything, then per (sample, class), each (B, C): number of supervised voxels, sum of
-        probability at positives, sum of probability, number of positives.
-    """
-    logits = logits.flatten(2)
-    index = label_map.flatten(2).long().expand(-1, table.shape[1], -1)
-    states = table.gather(2, index)  # (B, C, N)
-    supervised, positive = states != UNSUPERVISED, states == POSITIVE
-    bce = (functional.softplus(logits) - logits * positive) * supervised
-    probability = torch.sigmoid(logits)
-    return (
-        bce.sum(),
-        supervised.sum(2).to(logits.dtype),
-        (probability * positive).sum(2),
-        (probability * supervised).sum(2),
-        positive.sum(2).to(logits.dtype),
-    )

@@ -1,9 +1,11 @@
 """Counts for the pseudo Dice during training, restricted to what the source of each sample annotates."""
 
+from typing import Sequence
+
 import torch
 from torch import Tensor
 
-from nnunetv2_cdpd.annotation import POSITIVE, UNSUPERVISED
+from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE
 from nnunetv2_cdpd.loss import PartialLabelLoss
 
 
@@ -20,13 +22,22 @@ def counts_per_source(logits: Tensor, label_map: Tensor, sources: Tensor, loss: 
     Returns:
         float64 (3, S, K + U) voxel counts tp, fp, fn; 0 for classes and unions that the source cannot be scored on.
     """
-    predicted = logits.flatten(2) > 0  # probability above 0.5
-    unions = [predicted[:, members].any(1) for members in loss.members.to(predicted.device)]
-    predicted = torch.cat([predicted, torch.stack(unions, 1)], 1) if unions else predicted
     tables = loss.tables[sources]
-    states = tables.gather(2, label_map.flatten(2).long().expand(-1, tables.shape[1], -1))
-    positive, negative = states == POSITIVE, (states != UNSUPERVISED) & (states != POSITIVE)
-    counts = torch.stack([(predicted & positive).sum(2), (predicted & negative).sum(2), (~predicted & positive).sum(2)])
+    counts = torch.stack(
+        [
+            _counts_of_sample(predicted, values, states, loss.unions)
+            for predicted, values, states in zip(logits.flatten(2) > 0, label_map.flatten(1).int(), tables)  # p > 0.5
+        ],
+        1,
+    )
     counts = counts.double() * loss.scored[sources]  # (3, B, K + U)
     per_source = counts.new_zeros(3, loss.tables.shape[0], counts.shape[2])
     return per_source.index_add_(1, sources, counts)
+
+
+def _counts_of_sample(predicted: Tensor, values: Tensor, states: Tensor, unions: Sequence[Sequence[int]]) -> Tensor:
+    """(3, K + U) voxel counts of one sample; predicted: bool (K, N), values: (N,), states: (K + U, V)."""
+    predicted = torch.cat([predicted, *(predicted[list(union)].any(0, keepdim=True) for union in unions)])
+    positive = (states == POSITIVE).index_select(1, values)
+    negative = (states == NEGATIVE).index_select(1, values)
+    return torch.stack([(predicted & positive).sum(1), (predicted & negative).sum(1), (~predicted & positive).sum(1)])

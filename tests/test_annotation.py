@@ -187,6 +187,8 @@ def block(**changes):
         ({"cdpd": block(version=2)}, "has version 2, this release reads version 1"),
         ({"cdpd": block(sources={"A": {}})}, r"the `cdpd` block is damaged \(KeyError: 'annotated_classes'\)"),
         ({"cdpd": block(sources=["A"])}, "the `cdpd` block is damaged"),
+        ({"cdpd": block(case_source=["a"])}, "the `cdpd` block is damaged"),
+        ({"cdpd": block(possible_parents=["liver"])}, "the `cdpd` block is damaged"),
         ({"cdpd": block(sources={"A": {"annotated_classes": ["x"]}})}, "source 'A' names x, known are kidney_tumor, left"),
         ({"cdpd": block(sources={"A": {"annotated_classes": []}})}, "source 'A' annotates no class"),
         ({"cdpd": block(case_source={"a": "Z"})}, "case 'a' is of source 'Z', which is not in `sources`"),

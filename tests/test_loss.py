@@ -9,7 +9,7 @@ from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 
 from nnunetv2_cdpd.annotation import NEGATIVE, UNSUPERVISED, Annotation, MergedLabel, Source
-from nnunetv2_cdpd.loss import PartialLabelLoss, union_logits
+from nnunetv2_cdpd.loss import PartialLabelLoss
 
 CLASSES = ("liver", "right_kidney", "left_kidney", "spleen", "liver_tumor", "kidney_tumor")
 ANNOTATION = Annotation(
@@ -166,12 +166,31 @@ def test_deep_supervision_weighs_each_output():
     assert weighted.item() == pytest.approx(expected.item(), abs=1e-6)
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_union_logits_are_those_of_at_least_one(count):
-    logits = torch.randn(2, 4, 3, dtype=torch.float64) * 5
-    members = torch.zeros(1, 4, dtype=torch.bool)
-    members[0, :count] = True
-    expected = 1 - (1 - torch.sigmoid(logits[:, :count])).prod(1, keepdim=True)
-    torch.testing.assert_close(torch.sigmoid(union_logits(logits, members)), expected)
-    far = union_logits(torch.full((1, 4, 1), -300.0, dtype=torch.float32), members)
-    assert torch.isfinite(far).all()
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_compiled_loss_has_the_value_and_gradient_of_the_plain_one(backend):
+    logits, label_map, sources = make_batch([LITS, KITS, ORGANS])
+    loss = PartialLabelLoss(ANNOTATION, batch_dice=True)
+    value, gradient = loss_and_gradient(loss, logits, label_map, sources)
+    compiled = torch.compile(loss, backend=backend, fullgraph=True)
+    compiled_value, compiled_gradient = loss_and_gradient(compiled, logits, label_map, sources)
+    assert compiled_value.item() == pytest.approx(value.item(), abs=1e-6)
+    torch.testing.assert_close(compiled_gradient, gradient, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("batch_dice", [False, True])
+@settings(max_examples=10, deadline=None)
+@given(order=strategies.permutations([LITS, KITS, ORGANS, KITS]), seed=strategies.integers(0, 99))
+def test_each_sample_learns_the_same_wherever_it_stands_in_the_batch(batch_dice, order, seed):
+    logits, label_map, sources = make_batch(order, seed)
+    loss = PartialLabelLoss(ANNOTATION, batch_dice=batch_dice)
+    value, gradient = loss_and_gradient(loss, logits, label_map, sources)
+    turned = torch.tensor([3, 0, 2, 1])
+    other, turned_gradient = loss_and_gradient(loss, logits.detach()[turned].requires_grad_(), label_map[turned], sources[turned])
+    assert other.item() == pytest.approx(value.item(), abs=1e-5)
+    torch.testing.assert_close(turned_gradient, gradient[turned], atol=1e-6, rtol=1e-4)
+
+
+def test_stored_value_that_nothing_declares_is_an_error():
+    logits, label_map, sources = make_batch([LITS, KITS])
+    with pytest.raises((IndexError, RuntimeError), match="out of"):
+        PartialLabelLoss(ANNOTATION)(logits, [label_map + 5, sources])

@@ -87,6 +87,20 @@ def test_patches_are_centred_on_what_the_source_annotates(cases):
         assert {value for source, value in centres if source == name} == set(values)
 
 
+def test_long_simulation_centres_on_rare_classes_at_their_rates(cases):
+    """Source A: liver (annotated in 13 cases) and spleen (10); source B: liver and kidney (4)."""
+    np.random.seed(0)
+    loader = make_loader(cases)
+    drawn = Counter()
+    for case in ("a0", "b0"):
+        locations = cases.load_case(case)[3]["class_locations"]
+        drawn.update((case[0], loader._draw_centre(locations)) for _ in range(3000))
+    for source, first, second, counts in (("a", 1, 4, (13, 10)), ("b", 1, (2, 5), (13, 4))):
+        weights = [count**-0.5 for count in counts]
+        assert drawn[source, first] / 3000 == pytest.approx(weights[0] / sum(weights), abs=0.03)
+        assert drawn[source, first] + drawn[source, second] == 3000
+
+
 def test_merged_label_counts_as_one_class_to_centre_on(cases):
     _, _, _, properties = cases.load_case("b0")
     assert sorted(properties["class_locations"], key=str) == sorted([(2, 5), 1], key=str)

@@ -2,66 +2,21 @@
 
 import json
 import os
-import warnings
 
 import numpy as np
 import pytest
-import tiny_dataset
 import torch
-from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset, preprocess_dataset
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPDSmall
 from nnunetv2_cdpd.trainers.variants import nnUNetTrainerCDPDSmall_1epoch
+from tiny_training import PLAIN, make_trainer, training_folders
 
 from nnunetv2_cdpd.annotation import read_annotation
-from nnunetv2_cdpd.merge import merge_datasets
-
-TINY_VIT = {"model_name": "vit_tiny_patch16_224", "model_kwargs": {"embed_dim": 24, "depth": 2, "num_heads": 2}}
-
-
-def plan_and_preprocess(dataset_id):
-    """Plans of the small planner with a tiny ViT, for 3d_fullres; in this process."""
-    extract_fingerprint_dataset(dataset_id, num_processes=1, show_progress_bar=False)
-    planner = nnUNetPlannerCDPDSmall(dataset_id)
-    plans = planner.plan_experiment()
-    configuration = plans["configurations"]["3d_fullres"]
-    configuration["architecture"]["arch_kwargs"]["vision"].update(TINY_VIT)
-    configuration["batch_size"] = 2
-    planner.save_plans(plans)
-    preprocess_dataset(dataset_id, planner.plans_identifier, ["3d_fullres"], [1], show_progress_bar=False)
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """nnU-Net's folders with the merged tiny dataset (820) and a plain one (813), both preprocessed."""
-    root = tmp_path_factory.mktemp("trainer")
-    variables = {name: str(root / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-    variables |= {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "CDPD_VISION_WEIGHTS": "random", "CDPD_TEXT_WEIGHTS": "learned"}
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for name, value in variables.items():
-            patch.setenv(name, value)
-            if name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-                os.makedirs(value)
-        for dataset in tiny_dataset.SOURCES:
-            tiny_dataset.write_raw_dataset(root / "nnUNet_raw", dataset, num_cases=5)
-        (root / "merge.yaml").write_text(tiny_dataset.SPEC)
-        merge_datasets(["811", "812", "813"], 820, "Tiny", spec=root / "merge.yaml", num_processes=1, progress=False)
-        for dataset_id in (820, 813):
-            plan_and_preprocess(dataset_id)
+    with training_folders(tmp_path_factory.mktemp("trainer")) as root:
         yield root
-
-
-def make_trainer(root, dataset="Dataset820_Tiny", resume=False, trainer_class=nnUNetTrainerCDPDSmall_1epoch, **changes):
-    folder = root / "nnUNet_preprocessed" / dataset
-    plans = json.loads((folder / "nnUNetCDPDSmallPlans.json").read_text())
-    plans["continue_training"] = resume
-    dataset_json = json.loads((folder / "dataset.json").read_text())
-    torch.manual_seed(0)
-    np.random.seed(0)
-    trainer = trainer_class(plans, "3d_fullres", 0, dataset_json, torch.device("cpu"))
-    vars(trainer).update(changes)
-    return trainer
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +81,72 @@ def test_no_mirroring_with_left_and_right(started):
     assert started.inference_allowed_mirroring_axes is None
 
 
+def test_mirroring_as_nnunet_without_left_and_right(folders):
+    trainer = make_trainer(folders)
+    trainer.annotation = read_annotation({"labels": {"background": 0, "liver": 1, "spleen": 2}})
+    *_, axes = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+    assert axes == trainer.inference_allowed_mirroring_axes == (0, 1, 2)
+    trainer.annotation = read_annotation({"labels": {"background": 0, "RightParotid": 1, "parotid_l": 2}})
+    *_, axes = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+    assert axes is None and trainer.inference_allowed_mirroring_axes is None
+    log = open(trainer.log_file).read()
+    assert "No mirroring, because the classes hold left/right pairs: [('parotid_l', 'RightParotid')]" in log
+
+
+def test_class_of_no_validation_case_is_nan_in_the_log_and_not_zero(folders):
+    trainer = make_trainer(folders)
+    columns, sources = len(trainer.annotation.column_names), len(trainer.annotation.sources)
+    for key in ("epoch_start_timestamps", "train_losses", "lrs"):
+        trainer.logger.log(key, 1.0, 0)
+    counts = np.zeros((3, sources, columns))
+    liver, spleen = (trainer.annotation.classes.index(name) for name in ("liver", "spleen"))
+    counts[0, 0, liver], counts[2, 2, spleen] = 5, 3  # the liver is found, the spleen missed, nothing else was there
+    tp, fp, fn = counts.sum(1)
+    step = {"loss": np.array(0.5), "tp_hard": tp, "fp_hard": fp, "fn_hard": fn, "counts_per_source": counts}
+    trainer.on_validation_epoch_end([step])
+    dice = trainer.logger.get_value("dice_per_class_or_region", step=-1)
+    assert dice[liver] == 1 and dice[spleen] == 0
+    assert np.isnan([value for column, value in enumerate(dice) if column not in (liver, spleen)]).all()
+    assert trainer.logger.get_value("mean_fg_dice", step=-1) == 0.5
+    by_source = [trainer.logger.get_value(key, step=-1) for key in trainer.logger.local_logger.source_keys.values()]
+    np.testing.assert_equal(by_source, [1.0, np.nan, 0.0])
+
+
+def test_first_epoch_without_anything_to_count_does_not_keep_the_best_checkpoint(folders):
+    trainer = make_trainer(folders, save_every=50)
+    saved = []
+    trainer.save_checkpoint = lambda path: saved.append(os.path.basename(path))
+    trainer.logger.plot_progress_png = lambda folder: None
+    for epoch, mean in enumerate([np.nan, 0.5]):
+        for key in ("epoch_start_timestamps", "train_losses", "val_losses", "mean_fg_dice"):
+            trainer.logger.log(key, mean, epoch)
+        trainer.logger.log("dice_per_class_or_region", [mean], epoch)
+        trainer.on_epoch_end()
+    assert saved == ["checkpoint_best.pth"] * 2 and trainer._best_ema == 0.5
+
+
+def test_learning_rate_and_interval_of_saving_are_changed_by_subclass(folders):
+    class Attributes(nnUNetTrainerCDPDSmall_1epoch):
+        hyperparameters = {**nnUNetTrainerCDPDSmall_1epoch.hyperparameters, "initial_lr": 1e-3, "save_every": 5}
+
+    class Nnunet(nnUNetTrainerCDPDSmall_1epoch):  # as nnU-Net's own variants do it
+        def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):
+            super().__init__(plans, configuration, fold, dataset_json, device)
+            self.initial_lr, self.save_every = 1e-3, 5
+
+    for trainer_class in (Attributes, Nnunet):
+        trainer = make_trainer(folders, trainer_class=trainer_class)
+        trainer.initialize()
+        assert trainer.save_every == 5 and trainer.optimizer.param_groups[0]["lr"] == 1e-3
+
+
+def test_network_without_universal_task_is_trained_under_the_sources_tasks(folders):
+    trainer = make_trainer(folders, batch_size=2)
+    assert trainer.get_dataloaders()[0].data_loader.universal_probability == trainer.universal_task_probability > 0
+    trainer.configuration_manager.network_arch_init_kwargs["task"]["universal"] = False
+    assert trainer.get_dataloaders()[0].data_loader.universal_probability == 0
+
+
 def test_frozen_parameters_are_not_optimized(started):
     optimized = {id(p) for group in started.optimizer.param_groups for p in group["params"]}
     assert optimized == {id(p) for p in started.network.parameters() if p.requires_grad}
@@ -166,7 +187,7 @@ def test_resumed_training_goes_on_where_it_stopped_without_weights_or_choices(fo
 
 
 def test_plain_dataset_is_one_source_with_sigmoid_heads(folders):
-    trainer = make_trainer(folders, "Dataset813_Organs")
+    trainer = make_trainer(folders, PLAIN)
     assert [source.annotated_classes for source in trainer.annotation.sources] == [("right_kidney", "left_kidney", "spleen")]
     trainer.on_train_start()
     assert trainer.label_manager.num_segmentation_heads == 3

@@ -10,6 +10,7 @@ What differs from nnUNetTrainer:
 Source: Wu et al., CDPDNet, arXiv 2505.18958.
 """
 
+import warnings
 from dataclasses import replace
 from functools import partial
 from os.path import isfile, join
@@ -30,13 +31,16 @@ from torch.nn.parallel import DistributedDataParallel
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.architecture import NetworkSettings, plans_with_cdpd, plans_with_recorded_network
 from nnunetv2_cdpd.classes import lateral_pairs
+from nnunetv2_cdpd.distributed import data_parallel, process_device
 from nnunetv2_cdpd.host import substituted
+from nnunetv2_cdpd.label_resampling import LabelMapSpatialTransform
 from nnunetv2_cdpd.loss import PartialLabelLoss
 from nnunetv2_cdpd.network.vision_weights import load_vision_weights
 from nnunetv2_cdpd.online_metrics import counts_per_source
+from nnunetv2_cdpd.progress import SourceLogger, dice_by_source
 from nnunetv2_cdpd.sampling import AnnotatedCases, SourceBalancedDataLoader
 from nnunetv2_cdpd.settings import LEARNED, text_weights_choice, vision_weights_choice
-from nnunetv2_cdpd.text.embeddings import load_or_embed
+from nnunetv2_cdpd.text.embeddings import CACHE_FILE, load_or_embed
 
 
 class nnUNetTrainerCDPD(host.nnUNetTrainer):
@@ -61,7 +65,11 @@ class nnUNetTrainerCDPD(host.nnUNetTrainer):
     ) -> None:
         resume = plans["continue_training"]  # the host takes it out
         super().__init__(plans, configuration, fold, with_sigmoid_heads(dataset_json), device)
+        if self.is_ddp:  # the host takes CUDA for granted, and the rank for the index of the GPU
+            self.device = process_device(device)
+            self.grad_scaler = self.grad_scaler if self.device.type == "cuda" else None
         self.annotation = read_annotation(self.dataset_json)
+        self.logger.local_logger = SourceLogger([source.name for source in self.annotation.sources])
         self._set_plans(self._plans_with_network(resume))
         vars(self).update(self.hyperparameters)
         self._batch_task: torch.Tensor | None = None  # task of each sample of the batch in train_step; None: universal
@@ -78,13 +86,22 @@ class nnUNetTrainerCDPD(host.nnUNetTrainer):
             settings = replace(settings, text_encoder=LEARNED)
         return plans_with_cdpd(self.plans_manager.plans, self.configuration_name, self.annotation, settings)
 
+    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
+        """The host's, into the network that the checkpoint was saved from, whatever the choices are now (--val, --c)."""
+        if not self.was_initialized and isinstance(filename_or_checkpoint, str):
+            checkpoint = torch.load(filename_or_checkpoint, map_location="cpu", mmap=True, weights_only=False)  # as the host does
+            recorded = checkpoint["init_args"]["plans"]
+            self._set_plans(plans_with_recorded_network(self.plans_manager.plans, self.configuration_name, recorded))
+        super().load_checkpoint(filename_or_checkpoint)
+
     def _set_plans(self, plans: dict) -> None:
         self.my_init_kwargs["plans"] = plans
         self.plans_manager = PlansManager(plans)
         self.configuration_manager = self.plans_manager.get_configuration(self.configuration_name)
 
     def initialize(self) -> None:
-        super().initialize()
+        with substituted(host, DDP=lambda network, device_ids: data_parallel(network, self.device)):
+            super().initialize()
         # The host calls network(data). The hook sits on the outermost module, so that DDP and torch.compile see the
         # task as one more input.
         self.network.register_forward_pre_hook(self._pass_task, with_kwargs=True)
@@ -113,7 +130,7 @@ class nnUNetTrainerCDPD(host.nnUNetTrainer):
         if not network.text_embeddings_set:
             kwargs = self.configuration_manager.network_arch_init_kwargs
             embeddings = load_or_embed(
-                join(self.preprocessed_dataset_folder_base, "cdpd_text_embeddings.safetensors"),
+                join(self.preprocessed_dataset_folder_base, CACHE_FILE),
                 class_prompts=kwargs["text"]["class_prompts"],
                 task_prompts=kwargs["task"]["prompts"] if kwargs["task"] else [],
                 encoder=kwargs["text"]["encoder"],
@@ -129,17 +146,20 @@ class nnUNetTrainerCDPD(host.nnUNetTrainer):
         return AnnotatedCases(training, self.annotation), AnnotatedCases(validation, self.annotation)
 
     def get_dataloaders(self) -> tuple[Any, Any]:
+        task = self.configuration_manager.network_arch_init_kwargs["task"]
         loader = partial(
             SourceBalancedDataLoader,
             source_exponent=self.source_sampling_exponent,
-            universal_probability=self.universal_task_probability,
+            # the released network, continued, has the sources' tasks only
+            universal_probability=self.universal_task_probability if task and task["universal"] else 0.0,
         )
         with substituted(host, nnUNetDataLoader=loader):
             return super().get_dataloaders()
 
     def get_training_transforms(self, *args: Any, regions: Any = None, **kwargs: Any) -> Any:
-        """The host's, without the conversion to regions: the loss takes integer label maps."""
-        return super().get_training_transforms(*args, regions=None, **kwargs)
+        """The host's, without the conversion to regions, since the loss takes integer label maps, and faster on them."""
+        with substituted(host, SpatialTransform=LabelMapSpatialTransform):
+            return super().get_training_transforms(*args, regions=None, **kwargs)
 
     def get_validation_transforms(self, *args: Any, regions: Any = None, **kwargs: Any) -> Any:
         """The host's, without the conversion to regions."""
@@ -194,25 +214,42 @@ class nnUNetTrainerCDPD(host.nnUNetTrainer):
         return {"loss": loss.cpu().numpy(), "tp_hard": tp, "fp_hard": fp, "fn_hard": fn, "counts_per_source": counts}
 
     def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
-        with np.errstate(invalid="ignore"):  # 0 / 0: no patch of this epoch held or predicted the class
+        with np.errstate(invalid="ignore"), warnings.catch_warnings():
+            # 0 / 0: no patch of this epoch held or predicted the class, or any class
+            warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
             super().on_validation_epoch_end(val_outputs)
-        self._log_dice_per_source(collate_outputs(val_outputs)["counts_per_source"].sum(0))
+        self._log_dice_by_source(collate_outputs(val_outputs)["counts_per_source"].sum(0))
 
-    def _log_dice_per_source(self, counts: np.ndarray) -> None:
-        """Write the named pseudo Dice of the epoch; counts: (3, S, K + U)."""
+    def _log_dice_by_source(self, counts: np.ndarray) -> None:
+        """Log the pseudo Dice of each source, and name it by class in the log file; counts: (3, S, K + U)."""
         if self.is_ddp:
             gathered: list = [None] * distributed.get_world_size()
             distributed.all_gather_object(gathered, counts)
             counts = sum(gathered)
-        with np.errstate(invalid="ignore"):
-            dice = 2 * counts[0] / (2 * counts[0] + counts[1] + counts[2])
-        for source, row in zip(self.annotation.sources, dice):
+        dice, means = dice_by_source(counts)
+        for source, row, mean in zip(self.annotation.sources, dice, means):
+            self.logger.log(self.logger.local_logger.source_keys[source.name], float(mean), self.current_epoch)
             named = {name: round(float(value), 4) for name, value in zip(self.annotation.column_names, row) if value == value}
-            self.print_to_log_file(f"Pseudo dice of source {source.name}: {named}", also_print_to_console=False)
+            self.print_to_log_file(
+                f"Pseudo dice of source {source.name}: {round(float(mean), 4)} {named}", also_print_to_console=False
+            )
+
+    def on_epoch_end(self) -> None:
+        if self._best_ema is not None and np.isnan(self._best_ema):  # nothing was ever counted; any number is better
+            self._best_ema = None
+        super().on_epoch_end()
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        with substituted(host, compute_metrics_on_folder=self._final_metrics):
+            super().perform_actual_validation(save_probabilities)
+
+    def _final_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """nnU-Net's compute_metrics_on_folder for annotated classes, with the Dice of each source in the log."""
         from nnunetv2_cdpd.evaluation.nnunet import compute_annotated_metrics_on_folder
 
-        metrics = partial(compute_annotated_metrics_on_folder, annotation=self.annotation)
-        with substituted(host, compute_metrics_on_folder=metrics):
-            super().perform_actual_validation(save_probabilities)
+        summary = compute_annotated_metrics_on_folder(*args, **kwargs, annotation=self.annotation)
+        for name, source in summary["cdpd"]["sources"].items():
+            dice = {label: round(of["Dice"], 4) for label, of in source["classes"].items() if of != "not annotated"}
+            mean = source["foreground_mean"]["Dice"]
+            self.print_to_log_file(f"Validation Dice of source {name} ({source['cases']} cases): {round(mean, 4)} {dice}")
+        return summary

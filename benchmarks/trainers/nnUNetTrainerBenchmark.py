@@ -5,7 +5,6 @@ nnU-Net's default SGD learns nothing in so few iterations, so AdamW takes its pl
 
 import os
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -42,8 +41,10 @@ class Benchmark:
 class nnUNetTrainerBenchmark(Benchmark, nnUNetTrainer):
     """nnU-Net's own trainer with the recipe."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(  # spelled out, because the host looks its arguments up by name
+        self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = torch.device("cuda")
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
         vars(self).update(RECIPE)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:

@@ -1,10 +1,12 @@
-"""Which source annotates which class: the model with its tables (`model`), and its form in dataset.json (`dataset_json`)."""
+"""Which source annotates which class: the model with its tables (`model`), its form in dataset.json
+(`dataset_json`), what cannot be (`check`), and the tables in words (`explain`)."""
 
+from nnunetv2_cdpd.annotation.check import check, contradictions, never_learned
 from nnunetv2_cdpd.annotation.dataset_json import (
     CDPD_VERSION,
-    check,
     dataset_json_entries,
     read_annotation,
+    read_unchecked_annotation,
     with_sigmoid_heads,
 )
 from nnunetv2_cdpd.annotation.model import NEGATIVE, POSITIVE, UNSUPERVISED, Annotation, MergedLabel, Source
@@ -18,7 +20,10 @@ __all__ = [
     "MergedLabel",
     "Source",
     "check",
+    "contradictions",
     "dataset_json_entries",
+    "never_learned",
     "read_annotation",
+    "read_unchecked_annotation",
     "with_sigmoid_heads",
 ]

@@ -1,4 +1,4 @@
-"""Annotation in dataset.json: reading it, writing it, and refusing contradictions.
+"""Annotation in dataset.json: reading it and writing it.
 
 nnU-Net's `labels` and `regions_class_order` say what the classes are; the `cdpd` block says who annotates them
 (docs/annotation.md shows one).
@@ -9,6 +9,7 @@ from typing import Any, Mapping
 
 import numpy as np
 
+from nnunetv2_cdpd.annotation.check import check
 from nnunetv2_cdpd.annotation.model import Annotation, MergedLabel, Source
 from nnunetv2_cdpd.errors import UserError
 
@@ -23,6 +24,17 @@ def read_annotation(dataset_json: Mapping[str, Any]) -> Annotation:
 
     Raises:
         UserError: The `cdpd` block contradicts itself or nnU-Net's labels.
+    """
+    annotation = read_unchecked_annotation(dataset_json)
+    check(annotation)
+    return annotation
+
+
+def read_unchecked_annotation(dataset_json: Mapping[str, Any]) -> Annotation:
+    """`read_annotation` without looking for contradictions, for whoever lists them all (`contradictions`).
+
+    Raises:
+        UserError: No annotation can be read: malformed labels or a damaged `cdpd` block.
     """
     _check_labels(dataset_json.get("labels"))
     labels = {name: label for name, label in dataset_json["labels"].items() if not _is_background(name, label)}
@@ -45,6 +57,7 @@ def read_annotation(dataset_json: Mapping[str, Any]) -> Annotation:
     if block is None:
         sources: tuple[Source, ...] = (Source(dataset_json.get("name") or "dataset", classes),)
         merged: tuple[MergedLabel, ...] = ()
+        case_source, parents, compatible = None, {}, frozenset()
     else:
         if block.get("version") != CDPD_VERSION:
             raise UserError(
@@ -53,27 +66,27 @@ def read_annotation(dataset_json: Mapping[str, Any]) -> Annotation:
             )
         try:
             sources, merged = _read_sources(block), _read_merged_labels(block)
-        except (KeyError, TypeError, AttributeError) as error:
+            case_source = block.get("case_source") and dict(block["case_source"])
+            parents = {name: tuple(parents) for name, parents in block.get("possible_parents", {}).items()}
+            compatible = frozenset(frozenset(pair) for pair in block.get("compatible", ()))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"dataset.json: the `cdpd` block is damaged ({type(error).__name__}: {error}); run `cdpd merge` again"
             ) from error
-    block = block or {}
     # A merged value has to be declared somewhere for nnU-Net's integrity check; it stands in the regions of its
     # classes, but it belongs to none of them for certain.
     merged_values = {label.value for label in merged}
-    annotation = Annotation(
+    return Annotation(
         classes=classes,
         values=tuple(int(value) for value in values),
         regions=tuple(tuple(sorted({int(v) for v in listed[name]} - merged_values)) for name in classes),
         sources=sources,
-        case_source=block.get("case_source"),
+        case_source=case_source,
         merged_labels=merged,
-        possible_parents={name: tuple(parents) for name, parents in block.get("possible_parents", {}).items()},
-        compatible=frozenset(frozenset(pair) for pair in block.get("compatible", ())),
+        possible_parents=parents,
+        compatible=compatible,
         ignore_value=ignore_value,
     )
-    check(annotation)
-    return annotation
 
 
 def dataset_json_entries(annotation: Annotation) -> dict[str, Any]:
@@ -104,58 +117,6 @@ def dataset_json_entries(annotation: Annotation) -> dict[str, Any]:
     if annotation.case_source is not None:
         block["case_source"] = dict(annotation.case_source)
     return {"labels": labels, "regions_class_order": list(annotation.values), "cdpd": block}
-
-
-def check(annotation: Annotation) -> None:
-    """Raise UserError on the first contradiction; `read_annotation` calls this."""
-    known = set(annotation.classes)
-    source_names = {source.name for source in annotation.sources}
-    merged_by_name = {label.name: label for label in annotation.merged_labels}
-    # Classes may share a value where regions overlap (nnU-Net paints `kidney` with the value of one of its sides).
-    used = [*set(annotation.values), *(label.value for label in annotation.merged_labels), 0]
-    used += [] if annotation.ignore_value is None else [annotation.ignore_value]
-    if len(set(used)) != len(used):
-        twice = sorted({value for value in used if used.count(value) > 1})
-        raise UserError(f"dataset.json: stored values {twice} stand for two things; give each class its own")
-    named = {}
-    for name, value, region in zip(annotation.classes, annotation.values, annotation.regions):
-        if value not in region:
-            raise UserError(
-                f"dataset.json: `regions_class_order` gives {name!r} the value {value}, which is not in its region "
-                f"{list(region)}; list the values in the order of `labels`"
-            )
-        if named.setdefault(region, name) != name:
-            raise UserError(f"dataset.json: {named[region]!r} and {name!r} stand for the same values; take one out")
-    for label in annotation.merged_labels:
-        if label.name in known:
-            raise UserError(f"dataset.json: {label.name!r} is a class and a merged label; rename one of the two")
-        _check_names(f"merged label {label.name!r}", label.classes, known)
-        if len(set(label.classes)) < 2:
-            raise UserError(f"dataset.json: merged label {label.name!r} needs at least two classes, has {label.classes}")
-    for name, parents in annotation.possible_parents.items():
-        _check_names("possible_parents", (name, *parents), known)
-    _check_names("compatible", tuple(name for pair in annotation.compatible for name in pair), known)
-    for source in annotation.sources:
-        _check_names(f"source {source.name!r}", source.annotated_classes, known)
-        _check_names(f"source {source.name!r}", source.merged_labels, set(merged_by_name))
-        if not source.annotated_classes and not source.merged_labels:
-            raise UserError(f"dataset.json: source {source.name!r} annotates no class; take it out or say what it annotates")
-        for label in source.merged_labels:
-            both = sorted(set(merged_by_name[label].classes) & set(source.annotated_classes))
-            if both:
-                raise UserError(
-                    f"dataset.json: source {source.name!r} annotates {', '.join(both)} and also merges it into "
-                    f"{label!r}; keep one of the two"
-                )
-    for case, source_name in (annotation.case_source or {}).items():
-        if source_name not in source_names:
-            raise UserError(
-                f"dataset.json: case {case!r} is of source {source_name!r}, which is not in `sources` "
-                f"({', '.join(sorted(source_names))})"
-            )
-    for name in annotation.classes:
-        if name in annotation.possible_ancestors(name):
-            raise UserError(f"dataset.json: class {name!r} is nested in itself; mend `possible_parents`")
 
 
 def with_sigmoid_heads(dataset_json: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,9 +184,3 @@ def _read_sources(block: Mapping[str, Any]) -> tuple[Source, ...]:
 def _read_merged_labels(block: Mapping[str, Any]) -> tuple[MergedLabel, ...]:
     entries = block.get("merged_labels", {}).items()
     return tuple(MergedLabel(name, entry["value"], tuple(entry["classes"])) for name, entry in entries)
-
-
-def _check_names(where: str, names: tuple[str, ...], known: set[str]) -> None:
-    unknown = sorted(set(names) - known)
-    if unknown:
-        raise UserError(f"dataset.json: {where} names {', '.join(unknown)}, known are {', '.join(sorted(known)) or 'none'}")

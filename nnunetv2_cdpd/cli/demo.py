@@ -14,7 +14,9 @@ random vision weights and learned text embeddings, and says so.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("cdpd_demo"), help="new folder for data, model and page, default %(default)s")
+    parser.add_argument(
+        "--out", type=Path, default=Path("cdpd_demo"), help="new folder for data, model and page, default %(default)s"
+    )
     parser.add_argument("-device", choices=["cpu", "cuda", "mps"], help="default: cuda where there is a GPU, else cpu")
 
 

@@ -49,7 +49,9 @@ def compute_annotated_metrics_on_folder(
         annotation: Of the dataset that both folders belong to.
 
     Returns:
-        nnU-Net's dict: metric_per_case, mean, foreground_mean; a class or union that no case is scored on is nan.
+        nnU-Net's dict: metric_per_case, mean, foreground_mean, in which a class or union that no case is scored on is nan; and
+        a `cdpd` entry: names of the classes, and for each source number of cases, means by class ("not annotated" where no
+        case is scored) and foreground_mean.
 
     Raises:
         UserError: No prediction, one is missing, or a case could not be scored.
@@ -80,7 +82,16 @@ def compute_annotated_metrics_on_folder(
             job.identifier, annotation.sources[job.source].name, job.reference_file, job.prediction_file, outcome
         )
     keys = _keys(annotation, regions_or_labels, annotation.column_names)
-    summary = _summary([scores[case] for case in predicted], annotation, keys, OVERLAP_METRICS)
+    in_order = [scores[case] for case in predicted]
+    summary = _summary(in_order, annotation, keys, OVERLAP_METRICS)
+    summary["cdpd"] = {
+        "version": 1,
+        "classes": {str(key): name for name, key in keys.items()},
+        "sources": {
+            source.name: _of_source([case for case in in_order if case.source == source.name], annotation, keys)
+            for source in annotation.sources
+        },
+    }
     if output_file is not None:
         write_summary(summary, output_file)
     return summary
@@ -194,6 +205,17 @@ def _summary(
         "foreground_mean": {
             metric: mean_of_finite(means[name][metric] for name in counted) for metric in metrics
         },
+    }
+
+
+def _of_source(cases: Sequence[CaseScores], annotation: Annotation, keys: Mapping[str, Region]) -> dict[str, Any]:
+    """Means of one source's cases by class name."""
+    summary = _summary(cases, annotation, keys, OVERLAP_METRICS)
+    scored = {name for case in cases for name in case.metrics}
+    return {
+        "cases": len(cases),
+        "classes": {name: summary["mean"][key] if name in scored else "not annotated" for name, key in keys.items()},
+        "foreground_mean": summary["foreground_mean"],
     }
 
 

@@ -1,0 +1,129 @@
+"""Memory and time of PartialLabelLoss, beside nnU-Net's own loss for regions.
+
+    python benchmarks/loss.py [-device cuda] [-size 128] [-classes 32] [-batch 2] [--batch_dice]
+
+Peak memory counts everything from the logits on: logits, label map, what forward and backward allocate, and the gradient of
+the logits; given in sizes of the logits. On a GPU it is torch.cuda.max_memory_allocated; on a CPU it is the sum of torch's
+own allocations and releases, read from torch.profiler (profile_memory), so the process and its libraries do not count.
+nnU-Net's loss gets its one-hot target as its loader makes it (bool). Requirement: at most 4 sizes of the logits in float16, no
+single allocation beyond the size of the logits.
+"""
+
+import argparse
+import time
+from typing import Callable
+
+import torch
+from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss
+from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source
+from nnunetv2_cdpd.loss import PartialLabelLoss
+
+MOST_SIZES = 4.0  # of the logits, forward and backward together
+
+
+def partial_annotation(num_classes: int) -> Annotation:
+    """Three sources: all classes; the first half; the rest, whose first two only merged."""
+    names = tuple(f"class_{k}" for k in range(num_classes))
+    values = tuple(range(1, num_classes + 1))
+    half = num_classes // 2
+    return Annotation(
+        names,
+        values,
+        tuple((value,) for value in values),
+        (Source("all", names), Source("first", names[:half]), Source("rest", names[half + 2 :], ("either",))),
+        merged_labels=(MergedLabel("either", num_classes + 1, names[half : half + 2]),),
+    )
+
+
+def peak(function: Callable[[], Tensor], logits: Tensor) -> tuple[int, int]:
+    """Bytes at the peak of forward and backward without the tensors that exist before, and of the largest allocation."""
+    logits.grad = None
+    if logits.is_cuda:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        with torch.cuda.device(logits.device):
+            torch.cuda.memory._record_memory_history(max_entries=100_000)
+            function().backward()
+            torch.cuda.synchronize()
+            events = torch.cuda.memory._snapshot()["device_traces"][logits.device.index or 0]
+            torch.cuda.memory._record_memory_history(enabled=None)
+        sizes = [event["size"] for event in events if event["action"] == "alloc"]
+        return torch.cuda.max_memory_allocated() - before, max(sizes)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        function().backward()
+    now = highest = largest = 0
+    events = profiler.profiler.kineto_results.events()
+    changes = [(event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"]
+    for _, change in sorted(changes, key=lambda change: change[0]):
+        now += change
+        highest, largest = max(highest, now), max(largest, change)
+    return highest, largest
+
+
+def seconds(function: Callable[[], Tensor], logits: Tensor, repeats: int = 3) -> float:
+    """Of one forward and backward, the fastest of some."""
+    times = []
+    for _ in range(repeats):
+        logits.grad = None
+        start = time.perf_counter()
+        function().backward()
+        if logits.is_cuda:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def measure(name: str, function: Callable[[], Tensor], logits: Tensor, held: int) -> tuple[float, float]:
+    """Print one row; returns peak and largest allocation in sizes of the logits; held: bytes of logits and target."""
+    size = logits.numel() * logits.element_size()
+    added, largest = peak(function, logits)
+    total = (added + held) / size
+    print(
+        f"{name:34} peak {total:6.2f} sizes of the logits ({(added + held) / 2**20:8.1f} MiB), largest allocation "
+        f"{largest / size:5.2f}, {seconds(function, logits):7.3f} s",
+        flush=True,
+    )
+    return total, largest / size
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("-size", type=int, default=128, help="voxels per axis of the patch")
+    parser.add_argument("-classes", type=int, default=32)
+    parser.add_argument("-batch", type=int, default=2)
+    parser.add_argument("--batch_dice", action="store_true")
+    arguments = parser.parse_args()
+
+    annotation = partial_annotation(arguments.classes)
+    torch.manual_seed(0)
+    shape = (arguments.batch, arguments.classes, *[arguments.size] * 3)
+    logits = torch.randn(shape, dtype=torch.float16, device=arguments.device, requires_grad=True)
+    values = torch.randint(annotation.num_values - 1, (shape[0], 1, *shape[2:]), dtype=torch.int16, device=arguments.device)
+    sources = torch.arange(arguments.batch, device=arguments.device) % len(annotation.sources)
+    size = logits.numel() * logits.element_size()
+    print(f"logits {shape} float16, {size / 2**20:.1f} MiB, {arguments.device}, torch {torch.__version__}")
+
+    ours = PartialLabelLoss(annotation, batch_dice=arguments.batch_dice).to(arguments.device)
+    held = size + values.numel() * values.element_size()
+    total, largest = measure("PartialLabelLoss", lambda: ours(logits, [values, sources]), logits, held)
+
+    host = DC_and_BCE_loss(
+        {},
+        {"batch_dice": arguments.batch_dice, "do_bg": True, "smooth": 1e-5, "ddp": False},
+        dice_class=MemoryEfficientSoftDiceLoss,
+    )
+    one_hot = torch.cat([values == value for value in annotation.values], 1)
+    host_function = lambda: host(logits.float(), one_hot.float())  # noqa: E731, as autocast hands them to its BCE
+    measure("nnU-Net's loss for regions", host_function, logits, size + one_hot.numel())
+    if total > MOST_SIZES or largest > 1:
+        raise SystemExit(f"missed: at most {MOST_SIZES:g} sizes of the logits, no allocation beyond one")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Contradictions in an annotation, one line each; training refuses the first, `cdpd labels --check` lists them all."""
+
+from typing import Iterable, Iterator
+
+from nnunetv2_cdpd.annotation.model import POSITIVE, Annotation
+from nnunetv2_cdpd.errors import UserError
+
+
+def check(annotation: Annotation) -> None:
+    """Raise UserError on the first contradiction; `read_annotation` calls this."""
+    for contradiction in contradictions(annotation):
+        raise UserError(f"dataset.json: {contradiction}")
+
+
+def contradictions(annotation: Annotation) -> Iterator[str]:
+    """What an annotation says that cannot be, and what to do; nothing can be learned from it as it is."""
+    known = set(annotation.classes)
+    yield from _of_values(annotation)
+    merged_by_name = {label.name: label for label in annotation.merged_labels}
+    for label in annotation.merged_labels:
+        if label.name in known:
+            yield f"{label.name!r} is a class and a merged label; rename one of the two"
+        yield from _unknown(f"merged label {label.name!r}", label.classes, known)
+        if len(set(label.classes)) < 2:
+            yield f"merged label {label.name!r} needs at least two classes, has {label.classes}"
+    for name, parents in annotation.possible_parents.items():
+        yield from _unknown("possible_parents", (name, *parents), known)
+    yield from _unknown("compatible", (name for pair in annotation.compatible for name in pair), known)
+    for source in annotation.sources:
+        yield from _unknown(f"source {source.name!r}", source.annotated_classes, known)
+        yield from _unknown(f"source {source.name!r}", source.merged_labels, set(merged_by_name))
+        if not source.annotated_classes and not source.merged_labels:
+            yield f"source {source.name!r} annotates no class; take it out or say what it annotates"
+        for label in source.merged_labels:
+            merged = merged_by_name[label].classes if label in merged_by_name else ()
+            both = sorted(set(merged) & set(source.annotated_classes))
+            if both:
+                yield (
+                    f"source {source.name!r} annotates {', '.join(both)} and also merges it into {label!r}; "
+                    "keep one of the two"
+                )
+    source_names = {source.name for source in annotation.sources}
+    for case, source_name in (annotation.case_source or {}).items():
+        if source_name not in source_names:
+            known_sources = ", ".join(sorted(source_names))
+            yield f"case {case!r} is of source {source_name!r}, which is not in `sources` ({known_sources})"
+    for name in annotation.classes:
+        if name in annotation.possible_ancestors(name):
+            yield f"class {name!r} is nested in itself; mend `possible_parents`"
+
+
+def never_learned(annotation: Annotation) -> Iterator[str]:
+    """Classes of which no source could ever show an example; the annotation must hold no contradiction.
+
+    Training goes on with them: such a head only learns where it is not.
+    """
+    taught: set[str] = set()
+    for source, table in zip(annotation.sources, annotation.tables):
+        own = [value for name, value in zip(annotation.classes, annotation.values) if name in source.annotated_classes]
+        own += [label.value for label in annotation.merged_labels if label.name in source.merged_labels]
+        for column, name in enumerate(annotation.column_names):
+            if any(table[value, column] == POSITIVE for value in own):
+                is_union = column >= len(annotation.classes)
+                taught |= annotation.unions[column - len(annotation.classes)] if is_union else {name}
+    for name, region in zip(annotation.classes, annotation.regions):
+        if name not in taught:
+            yield (
+                f"no source fills the region of {name!r}, {list(region)}, so nothing teaches it; "
+                "name it among the annotated classes of a source or take it out of `labels`"
+            )
+
+
+def _of_values(annotation: Annotation) -> Iterator[str]:
+    # Classes may share a value where regions overlap (nnU-Net paints `kidney` with the value of one of its sides).
+    used = [*set(annotation.values), *(label.value for label in annotation.merged_labels), 0]
+    used += [] if annotation.ignore_value is None else [annotation.ignore_value]
+    if len(set(used)) != len(used):
+        twice = sorted({value for value in used if used.count(value) > 1})
+        yield f"stored values {twice} stand for two things; give each class its own"
+    named: dict[tuple[int, ...], str] = {}
+    for name, value, region in zip(annotation.classes, annotation.values, annotation.regions):
+        if value not in region:
+            yield (
+                f"`regions_class_order` gives {name!r} the value {value}, which is not in its region {list(region)}; "
+                "list the values in the order of `labels`"
+            )
+        if named.setdefault(region, name) != name:
+            yield f"{named[region]!r} and {name!r} stand for the same values; take one out"
+
+
+def _unknown(where: str, names: Iterable[str], known: set[str]) -> Iterator[str]:
+    unknown = sorted(set(names) - known)
+    if unknown:
+        yield f"{where} names {', '.join(unknown)}, known are {', '.join(sorted(known)) or 'none'}"

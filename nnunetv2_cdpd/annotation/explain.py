@@ -1,0 +1,197 @@
+"""The annotation tables in words: what a stored value says about each class, per source, and why.
+
+`cdpd labels` prints this. It reads the same tables as the loss, so what it shows is what is learned.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Sequence
+
+from nnunetv2_cdpd.annotation.model import NEGATIVE, POSITIVE, UNSUPERVISED, Annotation, Source
+from nnunetv2_cdpd.errors import UserError
+
+STATES = {POSITIVE: "positive", NEGATIVE: "negative", UNSUPERVISED: "not supervised"}
+SYMBOLS = {POSITIVE: "+", NEGATIVE: "-", UNSUPERVISED: "."}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of a table.
+
+    value: Stored value.
+    column: Class or union.
+    state: NEGATIVE, POSITIVE or UNSUPERVISED.
+    reason: Why, as a clause without a full stop.
+    """
+
+    value: int
+    column: str
+    state: int
+    reason: str
+
+
+def value_names(annotation: Annotation) -> dict[int, str]:
+    """Stored value -> what it stands for, for every value that something declares."""
+    names = {0: "background"}
+    for name, value in zip(annotation.classes, annotation.values):
+        names[value] = f"{names[value]} / {name}" if value in names else name
+    for value in {value for region in annotation.regions for value in region} - set(names):
+        inside = [name for name, region in zip(annotation.classes, annotation.regions) if value in region]
+        names[value] = f"part of {' and '.join(inside)}"
+    for label in annotation.merged_labels:
+        names[label.value] = f"{label.name} ({' or '.join(label.classes)})"
+    if annotation.ignore_value is not None:
+        names[annotation.ignore_value] = "ignore"
+    return dict(sorted(names.items()))
+
+
+def stored_values(annotation: Annotation, source: Source) -> list[int]:
+    """Values that the label maps of a source hold: background, its classes, its merged labels and the ignore label."""
+    values = {0, *(value for name, value in zip(annotation.classes, annotation.values) if name in source.annotated_classes)}
+    values |= {label.value for label in annotation.merged_labels if label.name in source.merged_labels}
+    return sorted(values | ({annotation.ignore_value} - {None}))
+
+
+def explain(annotation: Annotation, source: Source) -> list[Entry]:
+    """Every cell of a source's table, by stored value, then by class and union."""
+    index = annotation.sources.index(source)
+    return [
+        Entry(value, name, int(state), _reason(annotation, source, value, column))
+        for value in value_names(annotation)
+        for column, (name, state) in enumerate(zip(annotation.column_names, annotation.tables[index, value]))
+    ]
+
+
+def read_dataset_json(given: str) -> tuple[Path, dict[str, Any]]:
+    """A dataset.json, given as a file or as id, name or folder of a raw dataset, and where it lies.
+
+    Raises:
+        UserError: There is no such dataset, or its dataset.json cannot be read.
+    """
+    from nnunetv2_cdpd.merge.inputs import find_dataset
+
+    path = Path(given).expanduser()
+    if path.suffix != ".json":
+        path = find_dataset(given, Path(os.environ.get("nnUNet_raw", "."))) / "dataset.json"
+    try:
+        dataset_json = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error}); give a dataset.json or a dataset") from error
+    if not isinstance(dataset_json, dict):
+        raise UserError(f"{path}: holds no nnU-Net dataset.json; give a dataset.json or a dataset")
+    return path, dataset_json
+
+
+def choose_sources(annotation: Annotation, names: Sequence[str] | None) -> list[Source]:
+    """The sources of these names, all for None.
+
+    Raises:
+        UserError: There is no source of a name.
+    """
+    by_name = {source.name: source for source in annotation.sources}
+    unknown = sorted(set(names or ()) - set(by_name))
+    if unknown:
+        raise UserError(f"--source: no source {', '.join(unknown)}; known are {', '.join(by_name)}")
+    return [by_name[name] for name in names or by_name]
+
+
+def as_json(annotation: Annotation, sources: Sequence[Source]) -> dict[str, Any]:
+    """Tables for other programs: names of the values, and per source what each value says about each class, and why."""
+    return {
+        "values": {str(value): name for value, name in value_names(annotation).items()},
+        "classes": list(annotation.classes),
+        "unions": list(annotation.column_names[len(annotation.classes) :]),
+        "sources": {
+            source.name: {
+                "annotated_classes": list(source.annotated_classes),
+                "merged_labels": list(source.merged_labels),
+                "cases": number_of_cases(annotation, source),
+                "stored_values": stored_values(annotation, source),
+                "table": _nested(explain(annotation, source)),
+            }
+            for source in sources
+        },
+    }
+
+
+def as_text(annotation: Annotation, source: Source, every_value: bool = False) -> str:
+    """One source's table as lines of text, then the reasons, each with the cells that it stands for.
+
+    Args:
+        every_value: Also the rows of values that the source does not store.
+    """
+    names, entries = value_names(annotation), explain(annotation, source)
+    shown = list(names) if every_value else stored_values(annotation, source)
+    columns = annotation.column_names
+    rows = [[f"{value} {names[value]}", *(SYMBOLS[entry.state] for entry in entries if entry.value == value)] for value in shown]
+    width = max(len(row[0]) for row in rows)
+    numbers = [str(number) for number in range(1, len(columns) + 1)]
+    cell = max(map(len, numbers)) + 1
+    cases = number_of_cases(annotation, source)
+    lines = [
+        f"source {source.name}{'' if cases is None else f', {cases} cases'}",
+        f"  annotates {', '.join([*source.annotated_classes, *source.merged_labels])}",
+        "  columns: " + ", ".join(f"{number} {name}" for number, name in zip(numbers, columns)),
+        " " * (width + 2) + "".join(number.rjust(cell) for number in numbers),
+    ]
+    lines += ["  " + row[0].ljust(width) + "".join(symbol.rjust(cell) for symbol in row[1:]) for row in rows]
+    lines.append("  + positive   - negative   . not supervised")
+    by_reason: dict[tuple[int, str], dict[str, list[str]]] = {}
+    for entry in entries:
+        if entry.value in shown:
+            cells = by_reason.setdefault((entry.state, entry.reason), {})
+            cells.setdefault(names[entry.value], []).append(entry.column)
+    for (state, reason), cells in sorted(by_reason.items(), key=lambda item: (item[0][0] != POSITIVE, item[0])):
+        lines.append(f"  {STATES[state]}, because {reason}:")
+        lines += [f"    {value}: {', '.join(of)}" for value, of in cells.items()]
+    return "\n".join(lines)
+
+
+def number_of_cases(annotation: Annotation, source: Source) -> int | None:
+    """Cases of a source; None where the dataset has one source of every case."""
+    if annotation.case_source is None:
+        return None
+    return sum(name == source.name for name in annotation.case_source.values())
+
+
+def _nested(entries: list[Entry]) -> dict[str, dict[str, dict[str, str]]]:
+    table: dict[str, dict[str, dict[str, str]]] = {}
+    for entry in entries:
+        table.setdefault(str(entry.value), {})[entry.column] = {"state": STATES[entry.state], "why": entry.reason}
+    return table
+
+
+def _reason(annotation: Annotation, source: Source, value: int, column: int) -> str:
+    """Why a cell is what it is; follows the order in which Annotation builds its tables."""
+    if value == annotation.ignore_value:
+        return "the ignore label says nothing"
+    num_classes = len(annotation.classes)
+    state = annotation.tables[annotation.sources.index(source), value, column]
+    if column >= num_classes:
+        return _reason_of_union(annotation, source, column, state)
+    name = annotation.classes[column]
+    annotated = name in annotation.annotated_with_merged(source)
+    if state == POSITIVE:
+        return "the value is the class or lies in it"
+    if state == NEGATIVE:
+        return "the source annotates the class" if annotated else "it is another structure, which excludes the class"
+    if annotation.membership(value, frozenset({name})) == UNSUPERVISED:
+        return "the value is one of several classes, not known which"
+    return (
+        "the source does not annotate the class, and background may be it"
+        if value == 0
+        else "the source does not annotate the class, which may lie here or border differently"
+    )
+
+
+def _reason_of_union(annotation: Annotation, source: Source, column: int, state: int) -> str:
+    union = annotation.unions[column - len(annotation.classes)]
+    if state == POSITIVE:
+        return "the value is one of the union's classes"
+    if state == NEGATIVE:
+        return "the source annotates all classes of the union"
+    if not union <= annotation.annotated_with_merged(source):
+        return "the source does not annotate every class of the union"
+    return "its classes are supervised one by one, or it is not known whether it holds the value"

@@ -1,0 +1,49 @@
+"""cdpd labels: what each source's label values say about each class, and why."""
+
+import argparse
+import json
+import sys
+
+DESCRIPTION = """
+Show, for every source of a dataset, what a stored label value says about each class: positive, negative or not supervised,
+and why. This is the table that the loss, the validation and `cdpd evaluate` read. Example:
+
+    cdpd labels 400
+    cdpd labels nnUNet_raw/Dataset400_MultiCT/dataset.json --check
+
+With --check, only look for what cannot be (a class both annotated and in a merged label of the same source, a region that no
+label fills, a class nested in itself, ...): one line each and exit code 1, or one line and 0 where all is well.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", metavar="DATASET", help="id, name or folder of a raw dataset, or a dataset.json")
+    parser.add_argument("--source", nargs="+", metavar="NAME", help="only these sources (default: all)")
+    parser.add_argument(
+        "--all-values", action="store_true", help="also the rows of values that a source's label maps do not hold"
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--check", action="store_true", help="only list contradictions; exit code 1 if there are any")
+    output.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    from nnunetv2_cdpd.annotation.explain import as_json, as_text, choose_sources, read_dataset_json
+    from nnunetv2_cdpd.annotation import contradictions, never_learned, read_annotation, read_unchecked_annotation
+
+    path, dataset_json = read_dataset_json(args.dataset)
+    if args.check:
+        annotation = read_unchecked_annotation(dataset_json)
+        found = list(contradictions(annotation)) or list(never_learned(annotation))
+        for line in found:
+            print(f"{path}: {line}", file=sys.stderr)
+        if not found:
+            print(f"{path}: {len(annotation.classes)} classes, {len(annotation.sources)} sources, no contradiction")
+        return 1 if found else 0
+    annotation = read_annotation(dataset_json)
+    sources = choose_sources(annotation, args.source)
+    if args.json:
+        print(json.dumps(as_json(annotation, sources), indent=2))
+    else:
+        print("\n\n".join(as_text(annotation, source, args.all_values) for source in sources))
+    return 0

@@ -1,0 +1,97 @@
+"""Rotate and zoom label maps of many classes at the cost of one: nnU-Net's spatial augmentation, its label maps resampled anew.
+
+batchgeneratorsv2 interpolates an indicator image for each label of a patch and keeps the label with the highest score, which
+for 32 classes takes most of the loader's time. The same labels follow from the eight (in 2D: four) voxels around each
+sample point alone: where they agree nothing is left to compute, elsewhere their interpolation weights are the votes.
+"""
+
+from itertools import product
+from typing import Any
+
+import torch
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from torch import Tensor
+from torch.nn.functional import pad
+
+
+class LabelMapSpatialTransform(SpatialTransform):
+    """SpatialTransform; a label map costs the same whatever number of labels it holds.
+
+    Labels are those of its default (`mode_seg="bilinear"`, padding with a constant), up to rounding where two labels have
+    the same score within float16.
+
+    Raises:
+        NotImplementedError: Other options for label maps; nnU-Net uses none.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if (self.mode_seg, self.border_mode_seg, self.align_corners) != ("bilinear", "constant", False):
+            raise NotImplementedError(
+                "label maps are resampled with mode_seg='bilinear', border_mode_seg='constant', align_corners=False, got "
+                f"{self.mode_seg!r}, {self.border_mode_seg!r}, {self.align_corners}"
+            )
+
+    def _apply_to_segmentation(self, segmentation: Tensor, **params: Any) -> Tensor:
+        if params["grid"] is None:  # nothing but a crop
+            return super()._apply_to_segmentation(segmentation, **params)
+        return resample_label_map(segmentation, params["grid"], self.padding_value_seg)
+
+
+def resample_label_map(label_map: Tensor, grid: Tensor, padding_value: int) -> Tensor:
+    """Label with the largest sum of linear interpolation weights at each sample point; the nearest voxel's where two are equal.
+
+    Args:
+        label_map: (C, X, Y(, Z)) of any integer type.
+        grid: (X', Y'(, Z'), 2 or 3) sample points as torch's grid_sample takes them, with align_corners=False.
+        padding_value: Label of everything outside.
+
+    Returns:
+        (C, X', Y'(, Z')), of the label map's type.
+    """
+    dim = grid.shape[-1]
+    size = torch.tensor(label_map.shape[1:])
+    padded = pad(label_map, (1, 1) * dim, value=padding_value)
+    strides = [int(stride) for stride in padded.stride()[1:]]
+
+    first, fractions = torch.zeros(grid.shape[:-1], dtype=torch.int32), []
+    for axis in range(dim):  # grid_sample's coordinates run over the axes in reverse
+        length = int(size[axis])
+        position = ((grid[..., dim - 1 - axis] + 1) * length + 1) / 2  # in voxels of the padded map
+        position.clamp_(0, length + 1)  # beyond, everything is padding
+        lower = position.floor().clamp_(max=length)
+        fractions.append((position - lower).flatten())
+        first += lower.int() * strides[axis]
+    first = first.flatten()
+
+    corners = list(product((0, 1), repeat=dim))
+    offsets = [sum(step * stride for step, stride in zip(corner, strides)) for corner in corners]
+    channels = []
+    for channel in padded:
+        values = channel.flatten()
+        labels = torch.stack([values.index_select(0, first + offset) for offset in offsets])  # (2^dim, N)
+        result = labels[0].clone()
+        undecided = (labels[1:] != labels[0]).any(0).nonzero().squeeze(1)
+        if len(undecided):
+            weights = _weights(corners, [fraction[undecided] for fraction in fractions])
+            result[undecided] = _vote(labels[:, undecided], weights)
+        channels.append(result.view(grid.shape[:-1]))
+    return torch.stack(channels)
+
+
+def _weights(corners: list[tuple[int, ...]], fractions: list[Tensor]) -> Tensor:
+    """Linear interpolation weight of each corner, (2^dim, N)."""
+    weights = []
+    for corner in corners:
+        weight = torch.ones_like(fractions[0])
+        for step, fraction in zip(corner, fractions):
+            weight = weight * (fraction if step else 1 - fraction)
+        weights.append(weight)
+    return torch.stack(weights)
+
+
+def _vote(labels: Tensor, weights: Tensor) -> Tensor:
+    """Label with the largest sum of weights; labels and weights (2^dim, N) -> (N,)."""
+    scores = torch.stack([(weights * (labels == label)).sum(0) for label in labels])
+    scores = scores + 1e-6 * weights  # among equal sums the nearest voxel's
+    return labels.gather(0, scores.argmax(0, keepdim=True))[0]
