@@ -2,11 +2,17 @@
 
 A map of the package:
     classes, annotation      what the classes are, and which source annotates what (the `cdpd` block of dataset.json)
-    loss, sampling           learn from it: loss masked by annotation, patches balanced over sources
-    online_metrics           pseudo Dice during training, of annotated classes only
+    loss, masked_sums        learn from it: BCE and Dice masked by annotation, in little memory
+    sampling                 patches balanced over sources
+    label_resampling         label maps of many classes rotated and zoomed at once
+    online_metrics, progress pseudo Dice during training, of annotated classes only, per source
+    distributed              training in several processes and on several nodes
     network, text            CDPDNet and its frozen encoders (DINOv2 for slices, CLIP for prompts)
     architecture             CDPDNet's entry in nnU-Net plans
+    inference                images in, label maps out: `Predictor` (also here) and `cdpd predict`
     merge, evaluation, demo  datasets in, scores out, and a first minute that needs neither
+    audit                    what may be wrong with datasets, and the same scan in two of them
+    cleanup, report          anatomy applied to predictions; scores and pictures as a page
     link, doctor, cli        how nnU-Net finds us, what works here, and the `cdpd` command
     settings, host, online   the user's choices, replacing names in nnU-Net's modules, whether there is internet
     trainers, planners, dataset_conversion   nnU-Net's hooks and the facts of public datasets
@@ -15,8 +21,18 @@ Source: Wu, Xing, Yu, Shao, Gong: CDPDNet, arXiv 2505.18958.
 """
 
 from pathlib import Path as _Path
+from typing import Any as _Any
 
 __version__ = "0.1.0"
 
 # trainers/, planners/ and dataset_conversion/ lie beside this folder in a clone; setup.cfg installs them inside it.
 __path__ += [str(_Path(__file__).parents[1])] if (_Path(__file__).parents[1] / "setup.cfg").is_file() else []
+
+
+def __getattr__(name: str) -> _Any:
+    """`Predictor`, imported when it is asked for: it brings torch and nnU-Net along."""
+    if name == "Predictor":
+        from nnunetv2_cdpd.inference.predictor import Predictor
+
+        return Predictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

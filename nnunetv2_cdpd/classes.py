@@ -6,9 +6,10 @@ nesting; a dataset's own YAML or dataset.json always wins over the table.
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Iterable, Sequence
 
+SCOPE = "@"  # between the name of a class and the source whose definition of it is meant: "pancreas@MSD"
 KIDNEYS = ("right_kidney", "left_kidney")
 LUNGS = ("right_lung", "left_lung")
 
@@ -17,7 +18,7 @@ LUNGS = ("right_lung", "left_lung")
 class Structure:
     """One structure of the merged abdominal label set.
 
-    parents: structures that it may lie in. One parent: its voxels belong to that parent too. Several: each voxel
+    parents: structures that it may lie in, in the table or not. One parent: its voxels belong to that parent too. Several: each voxel
         belongs to one of them, and the label does not say which.
     compatible: unrelated structures whose border is drawn differently from dataset to dataset, so that the label of
         one does not exclude the other.
@@ -51,8 +52,8 @@ STRUCTURES = (
     Structure("rectum"),
     Structure("bladder"),
     Structure("prostate"),
-    Structure("left_head_of_femur"),
-    Structure("right_head_of_femur"),
+    Structure("left_head_of_femur", parents=("left_femur",)),
+    Structure("right_head_of_femur", parents=("right_femur",)),
     Structure("celiac_trunk", compatible=("aorta",)),
     Structure("kidney_tumor", parents=KIDNEYS),
     Structure("liver_tumor", parents=("liver",)),
@@ -99,16 +100,29 @@ def lateral_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def compatible_pairs(names: Iterable[str]) -> frozenset[frozenset[str]]:
-    """Pairs of these class names that the table calls compatible, in their own spelling."""
-    known = {structure(name).name: name for name in names}
+    """Pairs of these class names that the table calls compatible, or that are one class scoped to different sources."""
+    names = tuple(names)
+    related = {name: {name_key(other) for other in (_unscoped(name), *structure(name).compatible)} for name in names}
     return frozenset(
-        frozenset((name, known[other])) for key, name in known.items() for other in structure(key).compatible if other in known
+        frozenset((name, other))
+        for name in names
+        for other in names
+        if name != other and name_key(_unscoped(other)) in related[name]
     )
 
 
 def structure(name: str) -> Structure:
-    """Look a class up in the table by name; a structure without nesting where the table does not have it."""
-    return _BY_KEY.get(name_key(name), Structure(name))
+    """Look a class up in the table by name; a structure without nesting where the table does not have it.
+
+    A scoped class has the facts of its structure under its own name.
+    """
+    plain, scope, source = name.partition(SCOPE)
+    known = _BY_KEY.get(name_key(plain), Structure(plain))
+    return replace(known, name=f"{known.name}{SCOPE}{source}") if scope else known
+
+
+def _unscoped(name: str) -> str:
+    return name.partition(SCOPE)[0]
 
 
 _BY_KEY = {name_key(entry.name): entry for entry in STRUCTURES}

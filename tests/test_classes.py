@@ -9,7 +9,8 @@ def test_table_refers_only_to_its_own_names_and_has_no_cycle():
     names = {entry.name for entry in STRUCTURES}
     assert len(names) == len(STRUCTURES) == len({name_key(name) for name in names})
     for entry in STRUCTURES:
-        assert {*entry.parents, *entry.compatible} <= names
+        # TotalSegmentator labels whole femurs, which are no class of the table
+        assert {*entry.parents, *entry.compatible} - {"left_femur", "right_femur"} <= names
         assert all(not structure(parent).parents for parent in entry.parents)
 
 

@@ -21,6 +21,7 @@ DISTRIBUTION_OF_IMPORT = {  # where the two names differ by more than "-" and "_
     "PIL": "pillow",
     "SimpleITK": "simpleitk",
     "open_clip": "open_clip_torch",
+    "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
 

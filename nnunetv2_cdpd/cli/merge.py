@@ -13,6 +13,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--spec", type=Path, help="YAML: other class names, what a source annotates, nesting (docs/merge.md)")
     parser.add_argument("--prefix", action="store_true", help="put the source's name before each case identifier")
     parser.add_argument("--update", action="store_true", help="go on in a folder that was merged from other datasets")
+    parser.add_argument(
+        "--exclude-duplicates-of",
+        nargs="+",
+        default=[],
+        metavar="DATASET_OR_FOLDER",
+        help="leave out cases that show a scan of these datasets or folders of images, such as a test set",
+    )
+    parser.add_argument(
+        "--no-duplicates-search", action="store_true", help="do not read the images to keep the same scan in one fold"
+    )
     parser.add_argument("-np", type=int, dest="num_processes", help="number of processes; default: nnU-Net's")
 
 
@@ -30,6 +40,8 @@ def run(args: Namespace) -> None:
         num_processes=default_num_processes if args.num_processes is None else args.num_processes,
         prefix=args.prefix,
         update=args.update,
+        search_duplicates=not args.no_duplicates_search,
+        exclude_duplicates_of=args.exclude_duplicates_of,
     )
     print(f"\n{folder}\n\n{summary(folder)}\n\nNext:")
     print(f"  nnUNetv2_plan_and_preprocess -d {args.dataset_id} -pl nnUNetPlannerCDPD --verify_dataset_integrity")

@@ -5,7 +5,9 @@
     nesting     which class lies in which, from the YAML, the datasets' regions and the class table
     plan        classes, stored values, sources; for each dataset: its stored value -> merged value
     cases       one case: checked, label map rewritten
-    record      which cases are done and what they were made from
+    duplicates  cases of the same scan, and those that a test set holds
+    folds       splits_final.json that keeps the same scan in one fold
+    scoped      classes that stay apart from those of other sources: `pancreas@MSD`
     run         all of it, in processes, resumable
     summary     the table at the end
 """

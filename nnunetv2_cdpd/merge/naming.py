@@ -21,12 +21,14 @@ class Naming:
     merged_labels: Name -> the classes that it may be.
     targets: For each input dataset: its label name (class or merged label) -> merged name, IGNORE, or None if dropped.
     notes: What was decided by default.
+    stands_for: Class -> the classes that it may be, which no dataset of this merge tells apart.
     """
 
     classes: tuple[str, ...]
     merged_labels: Mapping[str, tuple[str, ...]]
     targets: tuple[Mapping[str, str | None], ...]
     notes: tuple[str, ...]
+    stands_for: Mapping[str, tuple[str, ...]]
 
 
 class Spelling:
@@ -59,10 +61,11 @@ def resolve_names(inputs: Sequence[InputDataset], specs: Sequence[DatasetSpec], 
     merged = _merged_labels(inputs, targets, declared)
     notes = []
     classes = _class_names(targets, merged)
+    stands_for = _stands_for(inputs, targets, spelling)
 
     for name in [name for name in classes if name not in declared]:
-        sides = sides_of(name, classes)
-        if sides is None or any(name in t.values() and not set(sides).isdisjoint(t.values()) for t in targets):
+        sides = stands_for.get(name) or sides_of(name, classes)
+        if sides is None or not set(sides) <= set(classes) or any(name in t.values() and not set(sides).isdisjoint(t.values()) for t in targets):
             continue  # a dataset that holds a name beside its sides means something by it: a class that contains them
         sides = tuple(sorted(sides, key=classes.index))
         same = next((other for other, group in merged.items() if set(group) == set(sides)), name)
@@ -80,7 +83,9 @@ def resolve_names(inputs: Sequence[InputDataset], specs: Sequence[DatasetSpec], 
     for name in [name for name, group in declared.items() if group and name not in used]:
         notes.append(f"merged label {name!r} of the YAML is not used by any dataset")
     merged = {name: group for name, group in merged.items() if name in used}
-    return Naming(_class_names(targets, merged), merged, tuple(targets), tuple(notes))
+    classes = _class_names(targets, merged)
+    stands_for = {name: meant for name, meant in stands_for.items() if name in classes}
+    return Naming(classes, merged, tuple(targets), tuple(notes), stands_for)
 
 
 def _targets(dataset: InputDataset, spec: DatasetSpec, path: str, spelling: Spelling) -> dict[str, str | None]:
@@ -98,6 +103,18 @@ def _targets(dataset: InputDataset, spec: DatasetSpec, path: str, spelling: Spel
         else:
             targets[label] = IGNORE if name_key(target) == IGNORE else spelling(target)
     return targets
+
+
+def _stands_for(
+    inputs: Sequence[InputDataset], targets: Sequence[Mapping[str, str | None]], spelling: Spelling
+) -> dict[str, tuple[str, ...]]:
+    """What the input datasets say that some of their classes may be, where another dataset tells (`cdpd convert` writes it)."""
+    found = {}
+    for dataset, target in zip(inputs, targets):
+        for name, meant in dataset.dataset_json.get("cdpd", {}).get("stands_for", {}).items():
+            if target.get(name) not in (None, IGNORE):
+                found.setdefault(target[name], spelling.all(meant))
+    return found
 
 
 def _merged_labels(

@@ -1,6 +1,5 @@
 """The folder of a merged dataset: whose it is, and its dataset.json."""
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +9,13 @@ from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_dataset
 
 from nnunetv2_cdpd.annotation import Annotation, dataset_json_entries
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import Record
 from nnunetv2_cdpd.merge.collect import MergedCase
 from nnunetv2_cdpd.merge.inputs import InputDataset
 from nnunetv2_cdpd.merge.plan import MergePlan
-from nnunetv2_cdpd.merge.record import Record
+
+
+RECORD_FILE = "cdpd_merge_record.jsonl"
 
 
 def output_folder(raw_folder: Path, dataset_id: int, name: str) -> Path:
@@ -45,7 +47,7 @@ def open_record(output: Path, inputs: Sequence[InputDataset], raw_folder: Path, 
     if output.exists() and not output.is_dir():
         raise UserError(f"{output}: is no folder; move it or give another --id")
     names = [_input_name(dataset, raw_folder) for dataset in inputs]
-    record = Record(output, names)
+    record = Record(output / RECORD_FILE, names, "cdpd merge")
     if record.recorded_inputs is None:
         if output.is_dir() and any(path.suffix != ".tmp" for path in output.iterdir()):
             raise UserError(f"{output}: exists and is not from `cdpd merge`; nothing was changed, move it or give another --id")
@@ -55,21 +57,6 @@ def open_record(output: Path, inputs: Sequence[InputDataset], raw_folder: Path, 
             "--update to make it one of the datasets given now"
         )
     return record
-
-
-def read_json(path: Path) -> Any:
-    """Content of a JSON file, None if there is none that can be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file beside and rename it, so that it is never there by half."""
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(content, indent=4), encoding="utf-8")
-    os.replace(beside, path)
 
 
 def make_dataset_json(
@@ -89,6 +76,8 @@ def make_dataset_json(
         "numTraining": len(cases),
         "file_ending": first["file_ending"],
     }
+    if plan.stands_for:
+        dataset_json["cdpd"]["stands_for"] = {name: list(meant) for name, meant in plan.stands_for.items()}
     if len(readers) == 1 and None not in readers:
         dataset_json["overwrite_image_reader_writer"] = readers.pop()
     dataset_json["dataset"] = {

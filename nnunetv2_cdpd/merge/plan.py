@@ -9,6 +9,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.inputs import InputDataset
 from nnunetv2_cdpd.merge.naming import IGNORE, Naming, Spelling, resolve_names
 from nnunetv2_cdpd.merge.nesting import Nesting, resolve_nesting
+from nnunetv2_cdpd.merge.scoped import with_scopes
 from nnunetv2_cdpd.merge.sources import resolve_sources, specs_of
 from nnunetv2_cdpd.merge.spec import MergeSpec
 
@@ -21,12 +22,14 @@ class MergePlan:
     source_names: For each input dataset: its source -> name of that source in the merged dataset.
     value_maps: For each input dataset: stored value -> merged value; every declared value is in it.
     notes: What was decided by default, for the user.
+    stands_for: Class -> the classes that it may be, for a later merge with datasets that tell them apart.
     """
 
     annotation: Annotation
     source_names: tuple[Mapping[str, str], ...]
     value_maps: tuple[Mapping[int, int], ...]
     notes: tuple[str, ...]
+    stands_for: Mapping[str, tuple[str, ...]]
 
 
 def make_plan(inputs: Sequence[InputDataset], spec: MergeSpec) -> MergePlan:
@@ -35,7 +38,7 @@ def make_plan(inputs: Sequence[InputDataset], spec: MergeSpec) -> MergePlan:
     Raises:
         UserError: The YAML and the datasets contradict each other; names the entry and the way out.
     """
-    specs = specs_of(inputs, spec)
+    specs = with_scopes(inputs, specs_of(inputs, spec), spec)
     spelling = Spelling()
     naming = resolve_names(inputs, specs, spec, spelling)
     nested = {spelling(name): spelling.all(parents) for name, parents in spec.nested.items()}
@@ -74,7 +77,7 @@ def make_plan(inputs: Sequence[InputDataset], spec: MergeSpec) -> MergePlan:
     except UserError as error:
         raise UserError(str(error).replace("dataset.json", "the merged dataset", 1)) from error
     value_maps = tuple({value: values[meaning] for value, meaning in meaning_of.items()} for meaning_of in meanings)
-    return MergePlan(annotation, source_names, value_maps, (*naming.notes, *notes))
+    return MergePlan(annotation, source_names, value_maps, (*naming.notes, *notes), naming.stands_for)
 
 
 # ---- stored values ---------------------------------------------------------------------------------------------------

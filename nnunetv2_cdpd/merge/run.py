@@ -11,13 +11,14 @@ from tqdm import tqdm
 
 from nnunetv2_cdpd.annotation import POSITIVE
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import CaseRecord, Record, digest, file_state, read_json, run_jobs, write_json
 from nnunetv2_cdpd.merge.cases import CaseJob, CaseResult, rewrite_case
 from nnunetv2_cdpd.merge.collect import MergedCase, check_alike, collect_cases, raise_problems, reader_of
+from nnunetv2_cdpd.merge.duplicates import find_duplicates, held_back_images
+from nnunetv2_cdpd.merge.folds import write_folds
 from nnunetv2_cdpd.merge.inputs import InputDataset, read_dataset
-from nnunetv2_cdpd.merge.output import check_folders, make_dataset_json, open_record, output_folder, read_json, write_json
+from nnunetv2_cdpd.merge.output import check_folders, make_dataset_json, open_record, output_folder
 from nnunetv2_cdpd.merge.plan import MergePlan, make_plan
-from nnunetv2_cdpd.merge.processes import run_jobs
-from nnunetv2_cdpd.merge.record import CaseRecord, Record, digest, file_state
 from nnunetv2_cdpd.merge.spec import read_spec
 
 
@@ -30,6 +31,8 @@ def merge_datasets(
     num_processes: int = default_num_processes,
     prefix: bool = False,
     update: bool = False,
+    search_duplicates: bool = True,
+    exclude_duplicates_of: Sequence[str | int | Path] = (),
     progress: bool = True,
     report: Callable[[str], None] = print,
 ) -> Path:
@@ -43,6 +46,8 @@ def merge_datasets(
         num_processes: With 1 everything runs in this process.
         prefix: Put the source's name before each case identifier.
         update: Go on in a folder that was merged from other datasets.
+        search_duplicates: Read all images to find those of the same scan, and keep these in one fold.
+        exclude_duplicates_of: Datasets, or folders of images, whose scans are left out.
         progress: Show a progress bar.
         report: Called with each note and warning.
 
@@ -64,10 +69,19 @@ def merge_datasets(
     record = open_record(output, inputs, raw_folder, update)
     for note in plan.notes:
         report(f"note: {note}")
+    duplicates = None
+    if search_duplicates or exclude_duplicates_of:
+        held_back = held_back_images(exclude_duplicates_of, raw_folder, inputs[0].dataset_json["file_ending"])
+        duplicates = find_duplicates(cases, held_back, num_processes=num_processes, progress=progress, report=report)
+        cases = [case for case in cases if case.identifier not in duplicates.left_out]
+        for identifier, why in duplicates.left_out.items():
+            report(f"left out: case {identifier!r} {why}")
 
     _rewrite_labels(output, inputs, plan, cases, record, num_processes, progress, report, raw_folder)
     for warning in _warnings(inputs, plan, cases, record):
         report(f"warning: {warning}")
+    if duplicates is not None:
+        write_folds(output, {case.identifier: case.source for case in cases}, duplicates, report)
     return output
 
 
@@ -102,9 +116,7 @@ def _rewrite_labels(
     done = [
         identifier
         for identifier, job in jobs.items()
-        if identifier in record.cases
-        and record.cases[identifier].made_from == made_from[identifier]
-        and record.cases[identifier].output == file_state(job.output)
+        if record.holds(identifier, made_from[identifier], [job.output])
     ]
     todo = [job for identifier, job in jobs.items() if identifier not in set(done)]
     gone = sorted(set(record.cases) - set(jobs))
@@ -128,7 +140,7 @@ def _rewrite_labels(
     for job, outcome in tqdm(outcomes, "Rewriting label maps", len(todo), disable=not progress):
         if isinstance(outcome, CaseResult) and not outcome.problems:
             state = file_state(job.output)
-            record.append(CaseRecord(job.identifier, made_from[job.identifier], state, outcome.values))
+            record.append(CaseRecord(job.identifier, made_from[job.identifier], (state,), {"values": outcome.values}))
             continue
         reasons = outcome.problems if isinstance(outcome, CaseResult) else [" ".join(str(outcome).split())]
         problems += [f"{datasets[job.identifier]}: case {job.identifier!r}: {reason}" for reason in reasons]
@@ -150,7 +162,7 @@ def _warnings(
     value_of = {label.name: label.value for label in annotation.merged_labels}
     warnings = []
     for source, table in zip(annotation.sources, annotation.tables):
-        stored = {value for case in cases if case.source == source.name for value in record.cases[case.identifier].values}
+        stored = {value for case in cases if case.source == source.name for value in record.cases[case.identifier].facts["values"]}
         holding = {
             name for k, name in enumerate(annotation.classes) if any(table[value, k] == POSITIVE for value in stored)
         } | {name for name, value in value_of.items() if value in stored}

@@ -44,7 +44,7 @@ def resolve_sources(
         names = {}
         for source in dataset.annotation.sources:
             said = _source_spec(dataset, spec, source)
-            name = said.name or (source.name if "cdpd" in dataset.dataset_json else short_name(dataset))
+            name = source_name(dataset, spec, source)
             if name in sources:
                 raise UserError(f"{dataset.name}: its source {name!r} is in another dataset too; give it a `name` in the YAML")
             known = {goal for goal in target.values() if goal not in (None, IGNORE)}
@@ -66,6 +66,12 @@ def resolve_sources(
             names[source.name] = name
         renamed.append(names)
     return tuple(sources.values()), tuple(renamed)
+
+
+def source_name(dataset: InputDataset, spec: DatasetSpec, source: Source) -> str:
+    """What a source of an input dataset is called in the merged one."""
+    said = _source_spec(dataset, spec, source)
+    return said.name or (source.name if "cdpd" in dataset.dataset_json else short_name(dataset))
 
 
 def _source_spec(dataset: InputDataset, spec: DatasetSpec, source: Source) -> SourceSpec:

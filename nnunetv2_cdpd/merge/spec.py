@@ -43,6 +43,7 @@ class MergeSpec:
 
     nested: Class -> the classes it lies in, one if certain, several if not known which, none to undo a default.
     merged_labels: Name -> the classes that it may be, none to keep the name a class of its own.
+    scoped: Class -> the sources of which it is a class of their own.
     """
 
     path: str = "merge spec"
@@ -50,6 +51,7 @@ class MergeSpec:
     nested: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     merged_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     compatible: tuple[tuple[str, str], ...] = ()
+    scoped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_spec(spec: str | Path | Mapping[str, Any] | None) -> MergeSpec:
@@ -65,13 +67,22 @@ def read_spec(spec: str | Path | Mapping[str, Any] | None) -> MergeSpec:
         return MergeSpec()
     if isinstance(spec, Mapping):
         return _merge_spec(spec, "merge spec")
-    try:
-        content = yaml.load(Path(spec).read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{spec}: cannot be read ({error}); give `--spec` a YAML file") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{spec}: not valid YAML, {' '.join(str(error).split())}; mend it there") from error
+    content = load_yaml(spec)
     return _merge_spec({} if content is None else content, str(spec))
+
+
+def load_yaml(path: str | Path) -> Any:
+    """Content of a YAML file, read safely.
+
+    Raises:
+        UserError: It cannot be read, is not YAML, or gives a key twice.
+    """
+    try:
+        return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); give `--spec` a YAML file") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML, {' '.join(str(error).split())}; mend it there") from error
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -86,7 +97,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def _merge_spec(content: Any, path: str) -> MergeSpec:
-    _check_keys(content, ("datasets", "nested", "merged_labels", "compatible"), path)
+    _check_keys(content, ("datasets", "nested", "merged_labels", "compatible", "scoped"), path)
     pairs = content.get("compatible") or ()
     if not isinstance(pairs, (list, tuple)) or any(not isinstance(p, (list, tuple)) or len(p) != 2 for p in pairs):
         raise UserError(f"{path}: `compatible` is a list of pairs, like [[duodenum, intestine]]")
@@ -103,6 +114,10 @@ def _merge_spec(content: Any, path: str) -> MergeSpec:
         merged_labels={
             name: _names(classes, f"{path}: merged_labels: {name}")
             for name, classes in _mapping(content.get("merged_labels"), f"{path}: merged_labels").items()
+        },
+        scoped={
+            name: _names(sources, f"{path}: scoped: {name}")
+            for name, sources in _mapping(content.get("scoped"), f"{path}: scoped").items()
         },
         compatible=tuple((_name(a, f"{path}: compatible"), _name(b, f"{path}: compatible")) for a, b in pairs),
     )

@@ -69,12 +69,13 @@ def write_report(
     ]
     path = Path(path)
     beside = path.with_name(f"{path.name}.tmp")
-    beside.write_text(_page(title, "\n".join(filter(None, sections)), layers), encoding="utf-8")
+    beside.write_text(html_page(title, "\n".join(filter(None, sections)), layers), encoding="utf-8")
     os.replace(beside, path)
     return path
 
 
-def _page(title: str, body: str, layers: Layers) -> str:
+def html_page(title: str, body: str, layers: Layers) -> str:
+    """The whole file around a body of HTML: style, script and the colours of classes."""
     style, script = ((files(__package__) / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     colours = "\n".join(f".c{layers.indices[key]} {{ --colour: {colour}; }}" for key, colour in layers.colours.items())
     return f"""<!DOCTYPE html>

@@ -1,0 +1,107 @@
+"""AuditCase: everything that an audit knows of one case, read once; nothing is judged here."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Sequence
+
+from tqdm import tqdm
+
+from nnunetv2_cdpd.annotation import Annotation, Source
+from nnunetv2_cdpd.audit.fingerprint import Fingerprint
+from nnunetv2_cdpd.audit.labels import LabelFacts, ValueFacts, label_facts
+from nnunetv2_cdpd.audit.store import fingerprints_of
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import run_jobs
+from nnunetv2_cdpd.merge.inputs import InputDataset
+from nnunetv2_cdpd.merge.sources import short_name
+
+
+@dataclass(frozen=True)
+class AuditCase:
+    """A case of a dataset.
+
+    image: Its first channel.
+    fingerprint, labels: None where the file cannot be read; `problems` says why.
+    """
+
+    dataset: str
+    identifier: str
+    source: Source
+    annotation: Annotation
+    is_ct: bool
+    image: Path
+    label: Path
+    fingerprint: Fingerprint | None
+    labels: LabelFacts | None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Unique among the audited datasets."""
+        return f"{self.dataset}/{self.identifier}"
+
+    def annotated(self) -> dict[str, tuple[int, ...]]:
+        """Class or merged label that the source annotates -> its stored values."""
+        regions = dict(zip(self.annotation.classes, self.annotation.regions))
+        merged = {label.name: (label.value,) for label in self.annotation.merged_labels}
+        return {name: regions[name] for name in self.source.annotated_classes} | {
+            name: merged[name] for name in self.source.merged_labels
+        }
+
+    def found(self) -> dict[str, ValueFacts]:
+        """Those of them that the label map holds."""
+        if self.labels is None:
+            return {}
+        facts = {name: self.labels.of(values) for name, values in self.annotated().items()}
+        return {name: its for name, its in facts.items() if its is not None}
+
+
+def read_cases(datasets: Sequence[InputDataset], *, num_processes: int, progress: bool) -> list[AuditCase]:
+    """Read images (unless their fingerprints are kept) and label maps of all cases, in the order of the datasets."""
+    listed = [(dataset, case) for dataset in datasets for case in dataset.cases]
+    images = [dataset.path(case.images[0]) for dataset, case in listed]
+    labels = [dataset.path(case.label) for dataset, case in listed]
+    fingerprints = fingerprints_of(images, num_processes=num_processes, progress=progress)
+    found = run_jobs(label_facts, list(dict.fromkeys(labels)), num_processes)
+    facts = dict(tqdm(found, "Label maps", len(set(labels)), unit="case", disable=not progress))
+    return [
+        _case(dataset, case.identifier, image, label, fingerprints[image], facts[label])
+        for (dataset, case), image, label in zip(listed, images, labels)
+    ]
+
+
+def _case(
+    dataset: InputDataset,
+    identifier: str,
+    image: Path,
+    label: Path,
+    taken: Fingerprint | Exception,
+    facts: LabelFacts | Exception,
+) -> AuditCase:
+    problems = []
+    annotation = dataset.annotation
+    try:
+        source = annotation.sources[annotation.source_index(identifier)]
+    except UserError as error:
+        problems.append(str(error))
+        source = annotation.sources[0]
+    if "cdpd" not in dataset.dataset_json:
+        source = replace(source, name=short_name(dataset))
+    if isinstance(taken, Exception):
+        reason = str(taken) if type(taken) is ValueError else "cannot be read"
+        problems.append(f"image {reason}" if image.is_file() else "image is missing")
+    if isinstance(facts, Exception):
+        reason = str(facts) if type(facts) is ValueError else "its label cannot be read"
+        problems.append(reason if label.is_file() else "label is missing")
+    return AuditCase(
+        dataset.name,
+        identifier,
+        source,
+        annotation,
+        dataset.channel_names[0].lower() == "ct",
+        image,
+        label,
+        None if isinstance(taken, Exception) else taken,
+        None if isinstance(facts, Exception) else facts,
+        tuple(problems),
+    )

@@ -1,0 +1,197 @@
+"""Fingerprint: a coarse copy of an image by which the same scan is found again in another dataset.
+
+A grid of 6 mm along the axes of the body, intensities relative to those of air and soft tissue: neither the file format
+nor the voxel size, nor an offset or a factor of the intensities changes it much. Flips and cropped slices are dealt with
+where fingerprints are compared (`duplicates`). Geometry and intensities of the image are kept along, for the checks.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from threadpoolctl import threadpool_limits
+
+STEP_MM = 6.0
+MIN_STEPS = 5  # a body that is shorter than this along an axis tells too little
+UNITS = 150  # stored value of soft tissue; air is 0
+BODY = UNITS // 2  # what is brighter is body
+MIN_AREA = 60  # steps: 22 cm2 of body; an axial slice with less shows a table or an arm rest
+PAD_RANGE = 1500.0  # scanners fill the corners outside their field of view with a value far below that of air ...
+AIR_BELOW_TISSUE = 1100.0  # ... which is at most this far below soft tissue in HU
+PIXEL_MM = 1.6  # finer pixels are skipped: each step still averages more than a dozen of them per slice
+MAX_SAMPLES = 400_000  # voxels from which percentiles are taken
+PERCENTILES = (0.5, 5.0, 50.0, 95.0, 99.5)
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What an image file says of itself; the axes run from right to left, front to back and feet to head.
+
+    size: Voxels.
+    spacing: mm.
+    orientation: Towards which side of the body the axes of the file run, like "LPS".
+    oblique_degrees: Largest angle between an axis of the file and the nearest one of the body.
+    minimum, maximum: Of all voxels.
+    percentiles: At PERCENTILES.
+    air, tissue: Medians of what is dark and what is bright; about -1000 and 50 in HU.
+    body_centre: Of the bright voxels, mm towards the patient's left, back and head.
+    """
+
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    orientation: str
+    oblique_degrees: float
+    minimum: float
+    maximum: float
+    percentiles: tuple[float, ...]
+    air: float
+    tissue: float
+    body_centre: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """volume: uint8 (Z, Y, X), feet to head, front to back, right to left, one voxel per STEP_MM, cut to the body.
+    None: there is too little of a body to tell it from others.
+    """
+
+    facts: ImageFacts
+    volume: np.ndarray | None
+
+    def save(self, path: Path) -> None:
+        empty = np.zeros((0, 0, 0), np.uint8)
+        facts = {f"fact_{name}": np.asarray(value) for name, value in asdict(self.facts).items()}
+        with path.open("wb") as file:
+            np.savez_compressed(file, volume=empty if self.volume is None else self.volume, **facts)
+
+    @classmethod
+    def load(cls, path: Path) -> "Fingerprint":
+        """Raises ValueError, KeyError or OSError where the file is none of ours or damaged."""
+        with np.load(path, allow_pickle=False) as stored:
+            facts = ImageFacts(**{name: _plain(stored[f"fact_{name}"]) for name in ImageFacts.__dataclass_fields__})
+            volume = stored["volume"]
+        return cls(facts, volume if volume.size else None)
+
+
+@threadpool_limits.wrap(limits=1)  # for small products, threads wait for each other longer than they compute
+def fingerprint(path: str | Path) -> Fingerprint:
+    """Read an image once and take its fingerprint; of several channels in one file, the first.
+
+    Raises:
+        RuntimeError: SimpleITK cannot read the file.
+        ValueError: The image is not 3D, or holds voxels that are not finite.
+    """
+    image = sitk.ReadImage(str(path))
+    if image.GetDimension() == 4:
+        image = image[..., 0]
+    array = sitk.GetArrayViewFromImage(image)
+    if image.GetDimension() != 3 or array.ndim != 3:
+        raise ValueError("is not a 3D image")
+    minimum, maximum = float(array.min()), float(array.max())
+    if not np.isfinite([minimum, maximum]).all():
+        raise ValueError("holds voxels that are no numbers or infinite")
+    direction = np.reshape(image.GetDirection(), (3, 3))
+    letters, axes = body_axes(image)
+    volume, air, tissue = _relative(_coarse(array, image.GetSpacing()[::-1]))
+    centre = _body_centre(volume, image)
+    volume = volume.transpose([2 - axis for axis in reversed(axes)])  # the array runs z, y, x of the file
+    volume = np.flip(volume, [2 - k for k, axis in enumerate(axes) if letters[axis] in "RAI"])
+    samples = array[tuple(slice(None, None, step) for step in _strides(array.shape))]
+    facts = ImageFacts(
+        size=tuple(image.GetSize()[axis] for axis in axes),
+        spacing=tuple(image.GetSpacing()[axis] for axis in axes),
+        orientation=letters,
+        oblique_degrees=float(np.degrees(np.arccos(np.clip(np.abs(direction).max(0), 0, 1)).max())),
+        minimum=minimum,
+        maximum=maximum,
+        percentiles=tuple(np.percentile(samples, PERCENTILES).tolist()),
+        air=air,
+        tissue=tissue,
+        body_centre=centre,
+    )
+    return Fingerprint(facts, _cut_to_body(volume))
+
+
+def body_axes(image: sitk.Image) -> tuple[str, list[int]]:
+    """Orientation of a 3D file, like "LPS", and which of its axes x, y, z runs sideways, front to back and along the body."""
+    letters = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
+    return letters, [next(k for k, letter in enumerate(letters) if letter in pair) for pair in ("LR", "PA", "SI")]
+
+
+def _coarse(array: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+    """float32 means over boxes of STEP_MM; array: (Z, Y, X) of the file, spacing: mm in that order."""
+    skip = [1, *(max(1, int(PIXEL_MM / mm)) for mm in spacing[1:])]
+    along_y, along_x = (_weights(len(range(0, n, s)), mm * s) for n, mm, s in zip(array.shape[1:], spacing[1:], skip[1:]))
+    planes = np.stack([along_y @ plane[:: skip[1], :: skip[2]].astype(np.float32) @ along_x.T for plane in array])
+    return np.tensordot(_weights(len(planes), spacing[0]), planes, 1)
+
+
+def _weights(length: int, spacing: float) -> np.ndarray:
+    """float32 (steps, length): the share of each voxel in each step; what does not fill a step is cut off at both ends."""
+    steps, start = _steps(length, spacing)
+    edges = start + STEP_MM * np.arange(steps + 1)
+    voxels = spacing * np.arange(length + 1)
+    overlap = np.minimum(edges[1:, None], voxels[None, 1:]) - np.maximum(edges[:-1, None], voxels[None, :-1])
+    overlap = overlap.clip(0)
+    return (overlap / overlap.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _steps(length: int, spacing: float) -> tuple[int, float]:
+    """Number of steps along an axis, and mm before the first one."""
+    steps = max(1, int(length * spacing / STEP_MM + 1e-6))
+    return steps, max(0.0, (length * spacing - steps * STEP_MM) / 2)
+
+
+def _body_centre(volume: np.ndarray, image: sitk.Image) -> tuple[float, float, float]:
+    """Where the body of a coarse volume, in the axes of the file, lies in space; the middle of the image if there is none."""
+    found = np.nonzero(volume > BODY)
+    index = []
+    for axis, (length, mm) in enumerate(zip(image.GetSize(), image.GetSpacing())):
+        steps = found[2 - axis].mean() + 0.5 if found[0].size else volume.shape[2 - axis] / 2
+        index.append((_steps(length, mm)[1] + STEP_MM * steps) / mm - 0.5)
+    return image.TransformContinuousIndexToPhysicalPoint(index)
+
+
+def _relative(coarse: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """uint8: 0 for air, UNITS for soft tissue, or for whatever takes their places in an image that is no CT; and the two."""
+    threshold = _otsu(coarse)
+    tissue = float(np.percentile(coarse[coarse > threshold], 90)) if (coarse > threshold).any() else threshold
+    if tissue - coarse.min() > PAD_RANGE:
+        coarse = np.maximum(coarse, tissue - AIR_BELOW_TISSUE)
+        threshold = _otsu(coarse)
+    bright = coarse > threshold
+    if not bright.any() or bright.all():
+        return np.zeros(coarse.shape, np.uint8), float(coarse.min()), float(coarse.max())
+    low, high = float(np.median(coarse[~bright])), float(np.median(coarse[bright]))
+    return np.rint((UNITS * (coarse - low) / max(high - low, 1e-6)).clip(0, 255)).astype(np.uint8), low, high
+
+
+def _cut_to_body(volume: np.ndarray) -> np.ndarray | None:
+    """The smallest box around the body; None where that is too small."""
+    body = volume > BODY
+    body &= (body.sum((1, 2)) >= MIN_AREA)[:, None, None]
+    if not body.any():
+        return None
+    found = [np.flatnonzero(body.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    cut = volume[tuple(slice(at[0], at[-1] + 1) for at in found)]
+    return np.ascontiguousarray(cut) if min(cut.shape) >= MIN_STEPS else None
+
+
+def _otsu(coarse: np.ndarray) -> float:
+    if coarse.min() == coarse.max():
+        return float(coarse.max())
+    otsu = sitk.OtsuThresholdImageFilter()
+    otsu.SetNumberOfHistogramBins(256)
+    otsu.Execute(sitk.GetImageFromArray(np.ascontiguousarray(coarse)))
+    return otsu.GetThreshold()
+
+
+def _strides(shape: tuple[int, ...]) -> list[int]:
+    step = max(1, round((np.prod(shape, dtype=float) / MAX_SAMPLES) ** (1 / 3)))
+    return [min(step, length) for length in shape]
+
+
+def _plain(value: np.ndarray) -> object:
+    plain = value.tolist()
+    return tuple(plain) if isinstance(plain, list) else plain

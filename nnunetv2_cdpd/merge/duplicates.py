@@ -1,0 +1,135 @@
+"""The same scan in several cases of a merge, or in a test set: which cases stay together, and which are left out."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Mapping, Sequence
+
+from nnunetv2_cdpd.audit.duplicates import Pair, find_pairs, groups
+from nnunetv2_cdpd.audit.fingerprint import Fingerprint
+from nnunetv2_cdpd.audit.store import fingerprints_of
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.merge.collect import MergedCase
+from nnunetv2_cdpd.merge.inputs import read_dataset
+
+MAX_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """What a search found.
+
+    left_out: Case identifier -> why.
+    groups: Case identifiers that show the same scan, of the cases that stay; each group has at least two.
+    pairs: What was found, for cdpd_duplicates.json.
+    """
+
+    left_out: Mapping[str, str]
+    groups: tuple[tuple[str, ...], ...]
+    pairs: tuple[Mapping[str, Any], ...]
+
+
+def held_back_images(given: Sequence[str | int | Path], raw_folder: Path, file_ending: str) -> dict[Path, str]:
+    """First channel of every image that must not be trained on -> a name to call it by.
+
+    Args:
+        given: Datasets (id, name or folder), of which training and test images count, and folders of images.
+
+    Raises:
+        UserError: Something given is neither, or holds no image.
+    """
+    images: dict[Path, str] = {}
+    for each in given:
+        folder = Path(str(each)).expanduser()
+        if not str(each).isdigit() and folder.is_dir() and not (folder / "dataset.json").is_file():
+            found = _images_in(folder, file_ending)
+        else:
+            dataset = read_dataset(each, raw_folder)
+            folder = dataset.folder
+            found = [dataset.path(case.images[0]) for case in dataset.cases if case.images]
+            found += _images_in(folder / "imagesTs", dataset.dataset_json["file_ending"])
+        if not found:
+            raise UserError(f"--exclude-duplicates-of {folder}: holds no image that ends in {file_ending}; give another folder")
+        images.update((path, f"{folder.name}/{path.name}") for path in found)
+    return images
+
+
+def _images_in(folder: Path, file_ending: str) -> list[Path]:
+    names = sorted(name for name in (os.listdir(folder) if folder.is_dir() else ()) if not name.startswith("."))
+    first_channels = [name for name in names if name.endswith(f"_0000{file_ending}")]
+    return [Path(os.path.abspath(folder / name)) for name in first_channels or names if name.endswith(file_ending)]
+
+
+def find_duplicates(
+    cases: Sequence[MergedCase],
+    held_back: Mapping[Path, str],
+    *,
+    num_processes: int,
+    progress: bool,
+    report: Callable[[str], None],
+) -> Duplicates:
+    """Search the cases of a merge for scans that are there twice or are held back.
+
+    Args:
+        held_back: As `held_back_images` returns it.
+
+    Raises:
+        UserError: All cases of a source would be left out.
+    """
+    cases_of: dict[Path, list[MergedCase]] = {}
+    for case in cases:
+        cases_of.setdefault(case.images[0], []).append(case)
+    images = list(dict.fromkeys([*cases_of, *held_back]))
+    names = [_name(cases_of.get(image, ()), held_back.get(image)) for image in images]
+    taken = fingerprints_of(images, num_processes=num_processes, progress=progress)
+    _tell_missing(dict(zip(names, taken.values())), report)
+    known = [index for index, image in enumerate(images) if isinstance(taken[image], Fingerprint)]
+    found = [
+        Pair(known[pair.first], known[pair.second], pair.score, pair.shared, pair.flips, pair.shift)
+        for pair in find_pairs([taken[images[index]] for index in known], progress=progress)
+    ]
+    grouped = {index: tuple(group) for group in groups(len(images), found) for index in group}
+    scores = {frozenset((pair.first, pair.second)): pair.score for pair in found}
+    left_out, together = {}, []
+    for index, image in enumerate(images):
+        group = grouped.get(index, (index,))
+        held = [other for other in group if images[other] in held_back]
+        if held and image in cases_of:
+            nearest = max(held, key=lambda other: 2.0 if other == index else scores.get(frozenset((index, other)), 0.0))
+            score = scores.get(frozenset((index, nearest)))
+            how = "is the same file as" if nearest == index else "shows the same scan as"
+            why = f"{how} {held_back[images[nearest]]}" + ("" if score is None else f" (score {score:.2f})")
+            left_out.update((case.identifier, why) for case in cases_of[image])
+        elif not held and index == group[0]:
+            members = tuple(case.identifier for other in group for case in cases_of[images[other]])
+            together += [members] if len(members) > 1 else []
+    _check_sources(cases, left_out)
+    pairs = tuple(
+        {"first": names[pair.first], "second": names[pair.second], "score": round(pair.score, 4), "mirrored": pair.mirrored}
+        for pair in found
+    )
+    return Duplicates(left_out, tuple(together), pairs)
+
+
+def _name(cases: Sequence[MergedCase], held_back: str | None) -> str:
+    return ", ".join([*(case.identifier for case in cases), *([held_back] if held_back else [])])
+
+
+def _tell_missing(taken: Mapping[str, Fingerprint | Exception], report: Callable[[str], None]) -> None:
+    """Say which images were not compared: what is not compared may be there twice."""
+    missing = [name for name, entry in taken.items() if isinstance(entry, Exception) or entry.volume is None]
+    if missing:
+        more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
+        report(
+            f"note: not searched for the same scan, as they cannot be read, are not 3D or show too little of a body: "
+            f"{', '.join(missing[:MAX_NAMED])}{more}"
+        )
+
+
+def _check_sources(cases: Sequence[MergedCase], left_out: Mapping[str, str]) -> None:
+    staying = {case.source for case in cases if case.identifier not in left_out}
+    if empty := sorted({case.source for case in cases} - staying):
+        raise UserError(
+            f"--exclude-duplicates-of leaves out every case of source {', '.join(empty)}; take that dataset out of -d, or give "
+            "only the images that the test needs"
+        )

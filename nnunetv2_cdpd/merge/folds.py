@@ -1,0 +1,141 @@
+"""Folds of a merged dataset in which the same scan is never both trained on and validated.
+
+nnU-Net's trainer reads nnUNet_preprocessed/DatasetXXX_NAME/splits_final.json as it is. Its experiment planner copies a
+splits_final.json of the raw dataset there, and stops if another one is there already; so the two are kept equal. Where no
+scan is in several cases, none is written and nnU-Net makes its own folds.
+"""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Callable, Mapping, Sequence
+
+from nnunetv2.paths import nnUNet_preprocessed
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+from nnunetv2_cdpd.jobs import read_json, write_json
+from nnunetv2_cdpd.merge.duplicates import Duplicates
+
+SPLITS_FILE = "splits_final.json"
+DUPLICATES_FILE = "cdpd_duplicates.json"
+NUM_FOLDS = 5  # nnU-Net's, as is the seed
+SEED = 12345
+
+Splits = list[dict[str, list[str]]]
+
+
+def make_folds(case_source: Mapping[str, str], groups: Sequence[Sequence[str]]) -> Splits:
+    """Folds in nnU-Net's form, each case validated once, sources spread evenly.
+
+    Args:
+        case_source: Case identifier -> source.
+        groups: Cases that stay together; all others are on their own.
+
+    Returns:
+        Five folds, fewer where there are fewer groups; none where there is only one group.
+    """
+    cases = sorted(case_source)
+    group_of = {case: number for number, group in enumerate(groups) for case in group}
+    numbers = [group_of.get(case, len(groups) + index) for index, case in enumerate(cases)]
+    num_folds = min(NUM_FOLDS, len(set(numbers)))
+    if num_folds < 2:
+        return []
+    sources = [case_source[case] for case in cases]
+    if max(map(sources.count, set(sources))) < num_folds:  # more than scikit-learn can spread
+        sources = [""] * len(cases)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a source with fewer cases than folds is in some of them only
+        folds = list(StratifiedGroupKFold(num_folds, shuffle=True, random_state=SEED).split(cases, sources, numbers))
+        if any(not len(val) for _, val in folds):
+            folds = list(GroupKFold(num_folds).split(cases, groups=numbers))
+    return [{"train": [cases[i] for i in train], "val": [cases[i] for i in val]} for train, val in folds]
+
+
+def write_folds(
+    output: Path, case_source: Mapping[str, str], duplicates: Duplicates, report: Callable[[str], None]
+) -> None:
+    """Bring splits_final.json, in the raw and the preprocessed dataset, and cdpd_duplicates.json up to date."""
+    splits = make_folds(case_source, duplicates.groups) if duplicates.groups else []
+    raw = output / SPLITS_FILE
+    places = [raw]
+    if nnUNet_preprocessed.is_set():
+        places.append(Path(os.path.abspath(nnUNet_preprocessed.require())) / output.name / SPLITS_FILE)
+    ours = (read_json(output / DUPLICATES_FILE) or {}).get("splits")
+    for place in reversed(places):  # what is there and good counts, so that trained folds stay what they are
+        there = read_json(place)
+        if there is not None and splits and not _same(there, splits) and _usable(there, case_source, duplicates.groups):
+            report(f"note: {place} keeps all cases of one scan together already; its folds stay")
+            splits = there
+            break
+    for place in places:
+        there = read_json(place)
+        if splits and there is not None and _same(there, splits):
+            continue
+        if place.is_file() and not _same(there, ours):
+            if not splits:
+                continue  # the user's or nnU-Net's, and nothing speaks against it
+            kept = _set_aside(place)
+            report(
+                f"warning: {place} listed other cases or had one scan in training and validation; it was moved to {kept.name}. "
+                "Folds that were trained with it have to be trained again"
+            )
+        if splits:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_json(place, splits)
+        else:
+            place.unlink(missing_ok=True)
+    _tell(duplicates, splits, report)
+    found = {
+        "pairs": list(duplicates.pairs),
+        "groups": [list(group) for group in duplicates.groups],
+        "left_out": dict(duplicates.left_out),
+        "splits": splits,
+    }
+    if read_json(output / DUPLICATES_FILE) != found:
+        write_json(output / DUPLICATES_FILE, found)
+
+
+def _tell(duplicates: Duplicates, splits: Splits, report: Callable[[str], None]) -> None:
+    if not duplicates.groups:
+        return
+    listed = "; ".join(" = ".join(group) for group in duplicates.groups[:5])
+    more = f"; ... and {len(duplicates.groups) - 5} more" if len(duplicates.groups) > 5 else ""
+    if splits:
+        report(
+            f"note: {len(duplicates.groups)} scan(s) are in several cases ({listed}{more}); {SPLITS_FILE} keeps them in one "
+            f"fold ({len(splits)} folds)"
+        )
+    else:
+        report(f"warning: all cases show the same scan ({listed}{more}); no folds can keep them together, so none were written")
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two files hold the same folds, in whatever order of cases."""
+    try:
+        return [_sets(fold) for fold in one] == [_sets(fold) for fold in other]
+    except (TypeError, KeyError):
+        return False
+
+
+def _usable(splits: object, cases: Mapping[str, str], groups: Sequence[Sequence[str]]) -> bool:
+    """Whether folds hold these cases and keep every group on one side."""
+    try:
+        folds = [_sets(fold) for fold in splits]
+    except (TypeError, KeyError):
+        return False
+    return bool(folds) and all(
+        train | val == set(cases) and all(train.isdisjoint(group) or val.isdisjoint(group) for group in groups)
+        for train, val in folds
+    )
+
+
+def _sets(fold: Mapping[str, Sequence[str]]) -> tuple[set[str], set[str]]:
+    return set(fold["train"]), set(fold["val"])
+
+
+def _set_aside(path: Path) -> Path:
+    number = 1
+    while (kept := path.with_name(f"splits_before_merge_{number}.json")).exists():
+        number += 1
+    os.replace(path, kept)
+    return kept
