@@ -131,7 +131,7 @@ def test_commands_that_lead_on_to_nnunet_link_first(command, monkeypatch):
     command(lambda args: calls.append("run"))
     cli.main(["test"])
     assert calls == ["link", "run", "run"]
-    assert {name for name, row in cli.COMMANDS.items() if row.links and name != "test"} == {"merge", "demo"}
+    assert {name for name, row in cli.COMMANDS.items() if row.links and name != "test"} == {"convert", "demo", "import-official", "merge"}
 
 
 @pytest.fixture
