@@ -4,18 +4,21 @@ Plans hold all that is needed to build the network: nnU-Net's predictor builds i
 trainer object, the training data or the files of pretrained weights.
 """
 
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.network.cdpdnet import MAX_FUSED_STAGES, default_fused_stages, default_slice_step
+from nnunetv2_cdpd.network.paper_preset import PAPER_NETWORK_CLASS_NAME
 from nnunetv2_cdpd.text.prompts import class_prompt, task_prompt, universal_task_prompt
 
 NETWORK_CLASS_NAME = "nnunetv2_cdpd.network.CDPDNet"
+NETWORK_CLASS_NAMES = (NETWORK_CLASS_NAME, PAPER_NETWORK_CLASS_NAME)
 UNET_CLASS_NAMES = (
     "dynamic_network_architectures.architectures.unet.PlainConvUNet",
     "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet",
@@ -52,8 +55,8 @@ def cdpd_architecture(
 ) -> dict[str, Any]:
     """Turn the architecture of a plans configuration into CDPDNet's.
 
-    An entry that is CDPDNet's already keeps its U-Net, its fused stages and its vision settings, which a planner (or the
-    user, by editing the plans) chose; prompts always follow the dataset, ablations the settings.
+    An entry that is CDPDNet's or the paper's already keeps its class, its U-Net, its fused stages and its vision settings,
+    which a planner (or the user, by editing the plans) chose; prompts always follow the dataset, ablations the settings.
 
     Args:
         configuration: One resolved configuration of nnU-Net plans; not changed.
@@ -70,14 +73,15 @@ def cdpd_architecture(
     architecture = deepcopy(dict(configuration["architecture"]))
     unet = dict(architecture["arch_kwargs"])
     added: dict[str, Any] = {}
-    if architecture["network_class_name"] == NETWORK_CLASS_NAME:
+    class_name = architecture["network_class_name"]
+    if class_name in NETWORK_CLASS_NAMES:
         added = {key: unet.pop(key) for key in ("unet_class_name", "fused_stages", "vision", "patch_size", "text", "task")}
-    elif architecture["network_class_name"].rsplit(".", 1)[-1] in {name.rsplit(".", 1)[-1] for name in UNET_CLASS_NAMES}:
-        added["unet_class_name"] = architecture["network_class_name"]
+    elif class_name.rsplit(".", 1)[-1] in {name.rsplit(".", 1)[-1] for name in UNET_CLASS_NAMES}:
+        added["unet_class_name"], class_name = class_name, NETWORK_CLASS_NAME
         added["fused_stages"] = default_fused_stages(unet["strides"], settings.max_fused_stages)
     else:
         raise UserError(
-            f"plans: CDPDNet is not built on {architecture['network_class_name']}; plan with nnUNetPlannerCDPD, "
+            f"plans: CDPDNet is not built on {class_name}; plan with nnUNetPlannerCDPD, "
             "ExperimentPlanner or one of nnU-Net's nnUNetPlannerResEnc presets"
         )
     if settings.vision_model is None:
@@ -93,19 +97,24 @@ def cdpd_architecture(
                 configuration["normalization_schemes"], intensity_properties, settings.ct_window_hu
             ),
         }
-    names = annotation.classes
-    tasks = [source.task_prompt or task_prompt(_annotated_names(annotation, source)) for source in annotation.sources]
+    class_prompts, task_prompts = dataset_prompts(annotation)
     added["patch_size"] = [int(size) for size in configuration["patch_size"]]
     added["text"] = {
         "encoder": settings.text_encoder,
         "embed_dim": settings.text_embed_dim,
-        "class_prompts": [class_prompt(name) for name in names],
+        "class_prompts": class_prompts,
         "modulate": settings.modulate_by_text,
     }
-    added["task"] = {"prompts": [*tasks, universal_task_prompt(names)], "universal": True} if settings.task_prompts else None
-    architecture["network_class_name"] = NETWORK_CLASS_NAME
+    added["task"] = {"prompts": task_prompts, "universal": True} if settings.task_prompts else None
+    architecture["network_class_name"] = class_name
     architecture["arch_kwargs"] = {**unet, **added}
     return architecture
+
+
+def dataset_prompts(annotation: Annotation) -> tuple[list[str], list[str]]:
+    """Prompts of the classes; of the tasks, one for each source and the universal one."""
+    tasks = [source.task_prompt or task_prompt(_annotated_names(annotation, source)) for source in annotation.sources]
+    return [class_prompt(name) for name in annotation.classes], [*tasks, universal_task_prompt(annotation.classes)]
 
 
 def plans_with_cdpd(

@@ -260,7 +260,7 @@ def test_embeddings_of_another_shape_are_refused():
 
 def test_memory_estimate_counts_vision_fusion_and_classes():
     small, large = (make_network(num_classes=n).compute_conv_feature_map_size((16, 24, 32)) for n in (5, 50))
-    assert large - small == 45 * 16 * 24 * 32 * (1 + 4)  # logits and the loss's copies of them
+    assert large - small == 45 * 16 * 24 * 32  # one unit per class and voxel: logits and their gradient
     assert make_network(vision=None).compute_conv_feature_map_size((16, 24, 32)) < small
 
 
@@ -275,15 +275,6 @@ def test_memory_estimate_counts_vision_fusion_and_classes():
 def test_default_fused_stages_and_slice_step(strides, fused, step):
     assert default_fused_stages(strides) == fused
     assert default_slice_step(strides, fused, 0) == step
-
-
-@pytest.mark.parametrize("configuration", ["3d", "2d", "residual"])
-@pytest.mark.parametrize("tasks", [None, [0, 1]])
-def test_no_graph_break_in_forward(configuration, tasks):
-    task = None if tasks is None else torch.tensor(tasks)
-    torch._dynamo.reset()
-    report = torch._dynamo.explain(make_network(configuration))(patch_for(configuration), task)
-    assert report.graph_break_count == 0, report.break_reasons
 
 
 def test_bfloat16_autocast_is_finite_and_close():

@@ -1,6 +1,7 @@
 """Text embeddings: every way of giving them, and that nothing stale, damaged or random is taken."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.text import embeddings
 from nnunetv2_cdpd.text.embeddings import TextEmbeddings, embed_prompts, load_or_embed, locate_text_weights
+from nnunetv2_cdpd.text.ready import holds_our_embeddings
 
 CLASSES, TASKS = ("a liver", "a spleen"), ("livers", "spleens", "all")
 BIOMED = "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
@@ -28,8 +30,60 @@ def calls(monkeypatch):
 
 
 def load(tmp_path, choice=None, **changes):
-    arguments = {"class_prompts": CLASSES, "task_prompts": TASKS, "encoder": "ViT-B-32/openai", **changes}
-    return load_or_embed(tmp_path / "cache.safetensors", choice=choice, **arguments)
+    arguments = {"class_prompts": CLASSES, "task_prompts": TASKS, "encoder": "ViT-B-32/openai", "choice": choice, **changes}
+    return load_or_embed(tmp_path / "cache.safetensors", **arguments)
+
+
+def test_embeddings_are_made_once_and_cached_with_what_they_were_made_from(tmp_path, calls):
+    first, second = (load(tmp_path) for _ in range(2))
+    assert len(calls) == 1
+    assert torch.equal(first.class_embeddings, second.class_embeddings)
+    assert second.class_embeddings.shape == (2, 4) and second.task_embeddings.shape == (3, 4)
+    assert torch.equal(second.task_embeddings[0], torch.tensor([8.0, 9, 10, 11]))
+    assert (second.class_prompts, second.task_prompts) == (CLASSES, TASKS)
+    assert [path.name for path in tmp_path.iterdir()] == ["cache.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"class_prompts": ("a liver", "a kidney")},
+        {"task_prompts": ("livers", "all")},
+        {"encoder": "ViT-L-14/openai"},
+        {"choice": "clip.pt"},
+    ],
+)
+def test_any_change_makes_them_anew(tmp_path, calls, change):
+    load(tmp_path)
+    load(tmp_path, **change)
+    assert len(calls) == 2
+
+
+def test_ready_embeddings_are_taken_and_must_be_of_these_prompts(tmp_path, calls):
+    path = tmp_path / "ready.safetensors"
+    TextEmbeddings(torch.ones(2, 4), torch.zeros(3, 4), CLASSES, TASKS, "mine").save(path)
+    assert load(tmp_path, str(path)).encoder == "mine"
+    assert not calls and not (tmp_path / "cache.safetensors").exists()
+    with pytest.raises(UserError, match="ready.safetensors: these embeddings are of other prompts"):
+        load(tmp_path, str(path), class_prompts=("a liver",))
+
+
+def test_damaged_cache_is_named(tmp_path, calls):
+    (tmp_path / "cache.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match="cache.safetensors: holds no text embeddings"):
+        load(tmp_path)
+
+
+def test_damaged_file_of_ready_embeddings_is_named(tmp_path, calls):
+    (tmp_path / "ready.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match="ready.safetensors: not readable as safetensors"):
+        load(tmp_path, str(tmp_path / "ready.safetensors"))
+
+
+def test_caches_are_told_apart_from_checkpoints(tmp_path):
+    torch.save({}, tmp_path / "clip.pt")
+    assert not holds_our_embeddings(tmp_path / "clip.pt")
+    assert not holds_our_embeddings(Path("learned"))
 
 
 def test_auto_is_no_choice(tmp_path, calls):
@@ -108,6 +162,23 @@ def test_changed_values_are_noticed_by_the_checksum(tmp_path):
     assert json.loads(metadata["class_prompts"]) == list(CLASSES)
 
 
+def test_no_weights_is_one_error_that_lists_the_ways_out(monkeypatch):
+    monkeypatch.setattr(embeddings, "hub_reachable", lambda: False)
+    monkeypatch.setattr(embeddings, "locate_text_weights", lambda encoder: None)
+    with pytest.raises(UserError, match="CDPD_TEXT_WEIGHTS to a file.*CDPD_TEXT_WEIGHTS=learned"):
+        embed_prompts(["a"], "ViT-B-32/openai")
+
+
+def test_missing_and_damaged_checkpoints_and_unknown_encoders_are_named(tmp_path):
+    with pytest.raises(UserError, match="nowhere.pt: no such file"):
+        embed_prompts(["a"], "ViT-B-32/openai", str(tmp_path / "nowhere.pt"))
+    (tmp_path / "broken.pt").write_bytes(b"broken")
+    with pytest.raises(UserError, match="broken.pt: not readable as weights of ViT-B-32"):
+        embed_prompts(["a"], "ViT-B-32/openai", str(tmp_path / "broken.pt"))
+    with pytest.raises(UserError, match="unknown to open_clip"):
+        embed_prompts(["a"], "NoSuchModel/openai")
+
+
 def test_hub_model_without_internet_lists_the_ways_out(tmp_path, monkeypatch):
     monkeypatch.setattr(embeddings, "hub_reachable", lambda: False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -166,3 +237,20 @@ def test_truncated_model_in_a_folder_is_named(tiny_clip):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match=f"{folder}: not readable"):
         embed_prompts(["a"], BIOMED, str(folder))
+
+
+@pytest.mark.slow
+def test_real_encoder_reads_a_checkpoint_of_open_clip(tmp_path):
+    """ViT-B-32 with random weights, saved as open_clip saves it: the embeddings must be those of that very model."""
+    import open_clip
+
+    torch.manual_seed(0)
+    model = open_clip.create_model("ViT-B-32", pretrained=None, force_quick_gelu=True).eval()  # as OpenAI's
+    path = tmp_path / "clip.pt"
+    torch.save(model.state_dict(), path)
+    embedded = embed_prompts(["a liver", "a spleen"], "ViT-B-32/openai", str(path))
+    with torch.no_grad():
+        expected = model.encode_text(open_clip.get_tokenizer("ViT-B-32")(["a liver", "a spleen"]))
+    assert embedded.shape == (2, 512)
+    torch.testing.assert_close(embedded, expected, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(embedded[0], embedded[1])

@@ -289,6 +289,11 @@ def test_final_validation_counts_annotated_classes_only(folders, tmp_path):
     assert set(result["mean"]) == {1, 2, (3, 5), (4, 5), 6, KIDNEY}
     assert (result["mean"][1]["Dice"], result["mean"][2]["Dice"], result["mean"][KIDNEY]["Dice"]) == (1, 0.5, 1)
     assert math.isnan(result["mean"][(3, 5)]["Dice"]) and result["foreground_mean"]["Dice"] == pytest.approx((1 + 0.5 + 1) / 3)
+    sources = result["cdpd"]["sources"]
+    assert [sources[name]["cases"] for name in "ABC"] == [2, 1, 0]
+    assert [sources[name]["foreground_mean"]["Dice"] for name in "AB"] == [0.75, 1]
+    assert sources["A"]["classes"]["spleen"]["Dice"] == 0.5 and sources["A"]["classes"]["colon"] == "not annotated"
+    assert sources["B"]["classes"]["kidney"]["Dice"] == 1 and math.isnan(sources["C"]["foreground_mean"]["Dice"])
     read = load_summary_json(str(output))
     assert set(read["mean"]) == set(result["mean"]) and math.isnan(read["mean"][6]["Dice"])
     assert read["metric_per_case"][2]["metrics"][KIDNEY]["n_ref"] == 8

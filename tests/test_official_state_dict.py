@@ -2,55 +2,24 @@
 
 import pytest
 import torch
+from tiny_release import released_state_dict, tiny_network
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.network import PaperCDPDNet
-from nnunetv2_cdpd.network.paper_preset import KW_REQUIRES_IMPORT, paper_arch_kwargs
-from nnunetv2_cdpd.official.state_dict import (
-    _attention_matrices,
-    _modulations,
-    _renamed,
-    convert_released,
-)
+from nnunetv2_cdpd.official.state_dict import convert_released
 
 CLASSES, TASKS = 3, 2
 
 
 @pytest.fixture(scope="module")
 def network():
-    """The paper's network, as narrow as it gets."""
-    kwargs = paper_arch_kwargs()
-    for name in KW_REQUIRES_IMPORT:
-        kwargs[name] = kwargs[name] and getattr(torch.nn, kwargs[name].rsplit(".", 1)[1])
-    kwargs["features_per_stage"] = [4, 4, 8, 8, 12, 12]
-    kwargs["vision"] = {
-        "model_name": "vit_tiny_patch16_224",
-        "model_kwargs": {"embed_dim": 24, "depth": 3, "num_heads": 2},
-        "slice_axis": 0,
-        "slice_step": 1,
-        "intensity_windows": [[0.0, 1.0]],
-    }
-    kwargs["text"] = {**kwargs["text"], "embed_dim": 16, "class_prompts": ["c"] * CLASSES}
-    kwargs["task"] = {"prompts": ["t"] * TASKS, "universal": False}
-    torch.manual_seed(0)
-    return PaperCDPDNet(1, CLASSES, **kwargs).eval()
+    text = {"encoder": "ViT-B-32/openai", "embed_dim": 16, "class_prompts": ["c"] * CLASSES, "modulate": True}
+    return tiny_network(text=text, task={"prompts": ["t"] * TASKS, "universal": False})
 
 
 @pytest.fixture
 def released(network):
     """The network's weights as the release lays them out, with parts that it never uses."""
-    ours = network.state_dict()
-    weights = {theirs: ours[name] for theirs, name in _renamed()}
-    for theirs, block in _attention_matrices().items():
-        weights[theirs] = torch.cat([ours[f"{block}.query.weight"], ours[f"{block}.key_value.weight"]])
-    for theirs, name in _modulations().items():
-        weights[f"{theirs}.gamma.weight"] = ours[f"{name}.scale"].flatten(1)
-        weights[f"{theirs}.beta.weight"] = ours[f"{name}.shift"].flatten(1)
-    weights["seg_outputs.0.weight"] = torch.ones(CLASSES, 12, 1, 1, 1)
-    weights["adaptors.0.enc.0.weight"] = torch.ones(1)
-    weights["crossatt.3.transformer.norm2.bias"] = torch.ones(1)
-    weights["conv_blocks_context.0.blocks.0.conv_4.bias"] = torch.ones(1)
-    return weights
+    return released_state_dict(network)
 
 
 def without_encoder(network):

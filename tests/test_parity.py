@@ -53,6 +53,16 @@ def released(recipe, golden):
     return state_dict
 
 
+def test_weights_and_inputs_are_those_of_the_references(released, recipe, golden):
+    """A wrong fill would be noticed before any forward pass, and so would one permuted weight."""
+    entries = golden["network"]["keys"]
+    filled = {key: tensor.numpy() for key, tensor in released.items() if entries[key]["dtype"].startswith("float")}
+    assert [key for key, array in filled.items() if not recipe.digest(array).startswith(entries[key]["sha256_8"])] == []
+    key = "intermedia_conv.blocks.0.conv.weight"
+    assert not recipe.digest(filled[key][::-1]).startswith(entries[key]["sha256_8"])
+    assert len(released) == golden["network"]["count"] == 324
+
+
 class GivenTokens(torch.nn.Module):
     """Stands in for the slice encoder: the references were made with given token maps."""
 
@@ -137,17 +147,33 @@ def given(network, recipe, name, image, shape):
     return torch.from_numpy(recipe.image(*image))
 
 
-def test_every_stage_and_the_logits_of_every_task(network, recipe):
-    x = given(network, recipe, "dino", ("input", (1, 1, 96, 96, 96)), (1, 768, 96, 7, 7))
-    stages = recorded_stages(network)
-    for task in (0, 4, 10):
-        with torch.no_grad():
-            logits = network(x, torch.tensor([task]))
-        reference = np.load(REFERENCES / f"net_task{task}.npz")
-        described = json.loads((REFERENCES / f"net_task{task}.json").read_text())
-        named = {**stages, "logits": logits, "logits_odd": logits}
-        for name, entry in described.items():
-            assert_same_stage(named[name], reference, name, entry["stride"])
+def inputs_of_96(network, recipe):
+    return given(network, recipe, "dino", ("input", (1, 1, 96, 96, 96)), (1, 768, 96, 7, 7))
+
+
+@pytest.mark.parametrize("task", [0, 4, 10])
+def test_every_stage_and_the_logits_of_a_task(network, recipe, task):
+    x, stages = inputs_of_96(network, recipe), recorded_stages(network)
+    with torch.no_grad():
+        logits = network(x, torch.tensor([task]))
+    reference = np.load(REFERENCES / f"net_task{task}.npz")
+    named = {**stages, "logits": logits, "logits_odd": logits}
+    for name, entry in json.loads((REFERENCES / f"net_task{task}.json").read_text()).items():
+        assert_same_stage(named[name], reference, name, entry["stride"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "task, key, axis",
+    [(0, "conv_blocks_localization.0.0.blocks.0.conv.weight", 2), (4, "task_embedding", 0), (10, "fusion_layer.blocks.2.conv.weight", 0)],
+)
+def test_one_permuted_weight_is_noticed_at_full_size(released, recipe, task, key, axis):
+    network = make_network()
+    network.load_state_dict(convert_released({**released, key: released[key].flip(axis)}).state_dict)
+    with torch.no_grad():
+        logits = network(inputs_of_96(network, recipe), torch.tensor([task]))
+    reference = np.load(REFERENCES / f"net_task{task}.npz")["logits"]
+    assert errors(logits[..., ::6, ::6, ::6], reference)[1] > ABSOLUTE
 
 
 def test_windows_with_padding_and_every_task_of_a_mixed_batch(network, recipe):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPD, nnUNetPlannerCDPDSmall
 
 from nnunetv2_cdpd.annotation import Annotation, Source, dataset_json_entries
 from nnunetv2_cdpd.architecture import NetworkSettings, cdpd_architecture, plans_with_cdpd
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPD, nnUNetPlannerCDPDSmall
 
 ANNOTATION = Annotation(
     classes=("liver", "right_kidney", "left_kidney"),

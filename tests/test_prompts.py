@@ -14,8 +14,10 @@ from nnunetv2_cdpd.text.prompts import class_prompt, readable, task_prompt, univ
 @pytest.mark.parametrize(
     "name, words",
     [
+        ("liver", "a liver"),
         ("right_kidney", "a right kidney"),
         ("RightKidney", "a right kidney"),
+        ("LeftParotid", "a left parotid"),
         ("right kidney", "a right kidney"),
         ("aorta", "an aorta"),
         ("Esophagus", "an esophagus"),
@@ -24,6 +26,7 @@ from nnunetv2_cdpd.text.prompts import class_prompt, readable, task_prompt, univ
         ("left_ureter", "a left ureter"),
         ("ulna", "an ulna"),
         ("pancreas", "a pancreas"),  # ends in s and is one
+        ("lungs", "lungs"),
         ("hepatic_vessels", "hepatic vessels"),
         ("lung nodules", "lung nodules"),
         ("vertebra_L1", "a vertebra l1"),
@@ -47,7 +50,8 @@ def test_known_structures_have_different_prompts():
 def test_task_prompts_list_names_in_their_order():
     assert task_prompt(["left_kidney", "liver"]) == "A task of segmenting left kidney, liver in computerized tomography"
     assert universal_task_prompt(["left_kidney", "liver"]).endswith("left kidney, liver")
-    assert universal_task_prompt(["liver"]) != task_prompt(["liver"])
+    assert task_prompt(["liver", "liver_tumor"]) == "A task of segmenting liver, liver tumor in computerized tomography"
+    assert "all structures" in universal_task_prompt(["liver"]) and "all structures" not in task_prompt(["liver"])
 
 
 def test_paper_prompts_are_kept_word_for_word():

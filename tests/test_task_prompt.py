@@ -41,6 +41,8 @@ def test_appended_channel_is_that_of_the_samples_task():
     out = prompt(x, torch.tensor([3, 0, 3]), text)
     for sample, task in enumerate((3, 0, 3)):
         assert torch.equal(out[sample, 8], all_maps[sample, task])
+        assert torch.equal(out[sample, 8], prompt(x, torch.full((3,), task), text)[sample, 8])  # whatever the others' tasks are
+    assert not torch.allclose(prompt(x, torch.tensor([0, 0, 0]), text)[0, 8], out[0, 8])
 
 
 def test_task_text_matters_once_its_modulation_has_learned():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nnunetv2_cdpd.network.paper import PaperTextModulation
-from nnunetv2_cdpd.network.text_modulation import PromptEmbeddings, TextModulation
+from nnunetv2_cdpd.network.text_modulation import TEXT_CHANNELS, PromptEmbeddings, TextModulation
 
 
 def test_every_prompt_adds_its_own_scale_and_shift():
@@ -33,6 +33,31 @@ def test_gradients_are_right():
         torch.randn(2, 4, dtype=torch.double, requires_grad=True),
     )
     assert torch.autograd.gradcheck(modulation, (x, text))
+
+
+def test_modulation_starts_as_the_identity_and_learns():
+    modulation, text = TextModulation(3, 5), torch.randn(3, TEXT_CHANNELS)
+    x = torch.randn(2, 5, 3, 4, 6)
+    assert torch.equal(modulation(x, text), x)
+    modulation(x, text).square().sum().backward()
+    assert modulation.scale.grad.abs().sum() > 0 and modulation.shift.grad.abs().sum() > 0
+
+
+def test_prompts_can_be_added_without_changing_what_was_learned():
+    """New prompts get zero weights behind the learned ones."""
+    old, new = TextModulation(3, 5), TextModulation(4, 5)
+    torch.nn.init.normal_(old.scale), torch.nn.init.normal_(old.shift)
+    with torch.no_grad():
+        new.scale[:, :3], new.shift[:, :3] = old.scale, old.shift
+    text, x = torch.randn(4, TEXT_CHANNELS), torch.randn(1, 5, 3, 4)
+    torch.testing.assert_close(new(x, text), old(x, text[:3]))
+
+
+def test_embeddings_are_fixed_unless_learned():
+    fixed, learned = (PromptEmbeddings(3, 8, learned=flag) for flag in (False, True))
+    assert not fixed.embeddings.requires_grad and not fixed.embeddings_set
+    assert learned.embeddings.requires_grad and learned.embeddings_set
+    assert fixed.state_dict().keys() == learned.state_dict().keys()
 
 
 def test_fixed_embeddings_stay_and_their_projection_learns():

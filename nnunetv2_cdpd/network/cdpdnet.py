@@ -20,6 +20,7 @@ from dynamic_network_architectures.initialization.weight_init import InitWeights
 from torch import Tensor, nn
 
 from nnunetv2_cdpd.network.cross_attention import WindowedCrossAttention
+from nnunetv2_cdpd.network.memory import feature_map_units
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.network.task_prompt import TaskPrompt
 from nnunetv2_cdpd.network.text_modulation import TEXT_CHANNELS, PromptEmbeddings, TextModulation
@@ -141,11 +142,17 @@ class CDPDNet(nn.Module):
         Raises:
             ValueError: No task and no universal task, or neither one task nor one per sample.
         """
+        return self.decode(self.skips(x), None if self.task_prompt is None else self._task_of_each_sample(task, x))
+
+    def skips(self, x: Tensor) -> list[Tensor]:
+        """All that comes before the task: encoder stages with vision and text, finest first."""
         skips = self.encode(x, self.token_grids(x))
-        if self.class_text is not None:
-            skips = self.modulate(skips, self.class_text())
+        return skips if self.class_text is None else self.modulate(skips, self.class_text())
+
+    def decode(self, skips: Sequence[Tensor], task: Tensor | None) -> Tensor | list[Tensor]:
+        """Logits of each sample under its task (B,); None for a network without tasks."""
         if self.task_prompt is not None:
-            skips[-1] = self.task_prompt(skips[-1], self._task_of_each_sample(task, x), self.task_text())
+            skips = [*skips[:-1], self.task_prompt(skips[-1], task, self.task_text())]
         return self.decoder(skips)
 
     def token_grids(self, x: Tensor) -> list[Tensor]:
@@ -210,22 +217,10 @@ class CDPDNet(nn.Module):
                 part.apply(init_last_bn_before_add_to_0)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
-        """Values held for the backward pass of one patch, the unit of nnU-Net's memory planning.
-
-        Counted besides encoder and decoder: adaptor and attention per fused stage, and the copies of every class's
-        logits that the loss works on. An estimate by counting tensors, not yet checked on a GPU.
-        """
-        output = self.encoder.compute_conv_feature_map_size(input_size)
-        output += self.decoder.compute_conv_feature_map_size(input_size)
-        per_voxel_and_channel = 2 + 2 * 16  # adaptor; two blocks of norms, query, key, value, projection and MLP
-        loss_copies = 4
-        output += loss_copies * np.prod([self.decoder.num_classes, *input_size], dtype=np.int64)
-        size = np.array(input_size)
-        for index, (stride, channels) in enumerate(zip(self.encoder.strides, self.encoder.output_channels)):
-            size = size // np.array(stride)
-            if str(index) in self.fusions:
-                output += per_voxel_and_channel * channels * np.prod(size, dtype=np.int64)
-        return output
+        """Units of nnU-Net's memory planning for one patch; see memory.py for what is counted."""
+        fused_stages = [int(stage) for stage in self.fusions]
+        slice_step = 1 if self.slice_encoder is None else self.slice_encoder.slice_step
+        return np.int64(feature_map_units(self, input_size, fused_stages, slice_step))
 
 
 def default_fused_stages(strides: Sequence[Sequence[int]], most: int = MAX_FUSED_STAGES) -> list[int]:

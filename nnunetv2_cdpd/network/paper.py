@@ -7,8 +7,9 @@ The released code applies the first sample's task to a whole batch; here every s
 the batches that the release works with.
 """
 
+from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -154,12 +155,16 @@ class PaperCDPDNet(CDPDNet):
     every decoder convolution is 3x3x3. Transposed and output convolutions have a bias, which the release has not; zero
     biases are the same.
 
+    The release has no universal task, and its decoder depends on the task. A forward pass without a task therefore reads each
+    class under every task that annotates it and returns the mean of the logits; all before the task prompt runs once.
+
     Args:
-        As CDPDNet's.
+        As CDPDNet's; `task` may hold annotated_classes, the output channels that each task annotates, which a forward pass
+            without tasks needs where there is no universal task.
 
     Raises:
         ValueError: What CDPDNet raises; a patch that is not 3D or has fewer slices than a token stands for; a bottleneck of
-            other width than the stage above it.
+            other width than the stage above it; annotated_classes that leave out a class or are not one list per task.
     """
 
     slice_encoder_class = PaperSliceEncoder
@@ -175,6 +180,21 @@ class PaperCDPDNet(CDPDNet):
                 f"the paper's network needs 3D patches of at least {SLICES_PER_TOKEN} slices, got {tuple(patch_size)}"
             )
         super().__init__(input_channels, num_classes, **kwargs)
+        annotated = (kwargs["task"] or {}).get("annotated_classes")
+        shares = None if annotated is None else reading_shares(annotated, self.num_tasks, num_classes)
+        self.register_buffer("reading_shares", shares, persistent=False)
+
+    def forward(self, x: Tensor, task: Tensor | None = None) -> Tensor | list[Tensor]:
+        if task is not None or self.reading_shares is None or self.universal_task is not None:
+            return super().forward(x, task)
+        skips = self.skips(x)
+        total = None
+        for index, shares in enumerate(self.reading_shares):
+            outputs = self.decode(skips, torch.full(x.shape[:1], index, device=x.device))
+            shares = shares.view(1, -1, 1, 1, 1)
+            shared = [logits * shares.to(logits.dtype) for logits in ([outputs] if isinstance(outputs, Tensor) else outputs)]
+            total = shared if total is None else [sum_ + logits for sum_, logits in zip(total, shared)]
+        return total if self.decoder.deep_supervision else total[0]
 
     def make_modulations(self, num_prompts: int, features: Sequence[int]) -> nn.ModuleList:
         if features[-1] != features[-2]:
@@ -191,3 +211,20 @@ class PaperCDPDNet(CDPDNet):
         view = super().decoder_view(extra_bottleneck_channels)
         view.kernel_sizes = [[3] * len(kernel) for kernel in view.kernel_sizes]
         return view
+
+
+def reading_shares(annotated_classes: Sequence[Sequence[int]], num_tasks: int, num_classes: int) -> Tensor:
+    """How much each task counts when a class is read without a task: (T, K), columns add up to 1.
+
+    Raises:
+        ValueError: Not one list of classes per task, or a class that no task annotates.
+    """
+    if len(annotated_classes) != num_tasks:
+        raise ValueError(f"one list of annotated classes per task: got {len(annotated_classes)} for {num_tasks} tasks")
+    annotated = torch.zeros(num_tasks, num_classes)
+    for task, classes in enumerate(annotated_classes):
+        annotated[task, list(classes)] = 1
+    never = (annotated.sum(0) == 0).nonzero().flatten().tolist()
+    if never:
+        raise ValueError(f"no task annotates classes {never}, so a forward pass without tasks cannot read them")
+    return annotated / annotated.sum(0)

@@ -1,10 +1,13 @@
 """Arguments with which PaperCDPDNet is the released network: 96^3 patches of 1.5 mm, 32 classes, 11 tasks."""
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
+from nnunetv2_cdpd.official.sources import annotated_channels
 from nnunetv2_cdpd.text.paper_prompts import PAPER_CLASS_PROMPTS, PAPER_TASK_PROMPTS
 
 PAPER_NETWORK_CLASS_NAME = "nnunetv2_cdpd.network.PaperCDPDNet"
+PAPER_VISION_MODEL = "vit_base_patch14_dinov2.lvd142m"
 PAPER_CLASSES, PAPER_TASKS = len(PAPER_CLASS_PROMPTS), len(PAPER_TASK_PROMPTS)
 KW_REQUIRES_IMPORT = ("conv_op", "norm_op", "dropout_op", "nonlin")  # what nnU-Net resolves from a dotted name
 _FEATURES = (32, 64, 128, 256, 320, 320)
@@ -37,12 +40,12 @@ def paper_arch_kwargs(intensity_window: Sequence[float] = (0.0, 1.0)) -> dict[st
         "patch_size": [96, 96, 96],
         "fused_stages": [2, 3, 4],
         "vision": {
-            "model_name": "vit_base_patch14_dinov2.lvd142m",
+            "model_name": PAPER_VISION_MODEL,
             "model_kwargs": {},
             "slice_axis": 0,
             "slice_step": 1,
             "intensity_windows": [list(intensity_window)],
         },
         "text": {"encoder": "ViT-B-32/openai", "embed_dim": 512, "class_prompts": list(PAPER_CLASS_PROMPTS), "modulate": True},
-        "task": {"prompts": list(PAPER_TASK_PROMPTS), "universal": False},
+        "task": {"prompts": list(PAPER_TASK_PROMPTS), "universal": False, "annotated_classes": annotated_channels()},
     }

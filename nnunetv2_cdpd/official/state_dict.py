@@ -8,8 +8,8 @@ Source: CDPDNet, arXiv 2505.18958, as released (github wujiong-hub/CDPDNet). DIN
 """
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Iterator, Mapping
 
 import torch
 from torch import Tensor

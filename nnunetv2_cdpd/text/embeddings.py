@@ -6,9 +6,10 @@ them is noticed, and a checksum, so damage is.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,10 +19,11 @@ from torch import Tensor
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.online import hub_reachable
 from nnunetv2_cdpd.settings import TEXT_WEIGHTS
-from nnunetv2_cdpd.text.ready import holds_our_embeddings as _holds_embeddings
-from nnunetv2_cdpd.text.ready import read_tables
+from nnunetv2_cdpd.text.ready import holds_our_embeddings, read_tables
 
 AUTO = "auto"  # the same as no choice
+CACHE_FILE = "cdpd_text_embeddings.safetensors"  # in a dataset's folder of preprocessed data
+_FROM_FILE = " from "
 _HUB, _FOLDER = "hf-hub:", "local-dir:"  # how open_clip's names of models elsewhere begin
 _CONFIG = "open_clip_config.json"
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -100,10 +102,12 @@ def load_or_embed(
     ready = _ready(path, class_prompts, task_prompts) if path else None
     if ready:
         return ready
-    name = f"{encoder} from {path}{_fingerprint(path)}" if path else encoder
+    name = f"{encoder}{_FROM_FILE}{path}{_fingerprint(path)}" if path else encoder
     if cache_file.is_file():
         cached = TextEmbeddings.load(cache_file)
-        if (cached.class_prompts, cached.task_prompts, cached.encoder) == (class_prompts, task_prompts, name):
+        # without a choice, what was made from a file of this encoder's weights is as good as from its cached weights
+        same_encoder = cached.encoder == name or (path is None and cached.encoder.startswith(f"{encoder}{_FROM_FILE}"))
+        if same_encoder and (cached.class_prompts, cached.task_prompts) == (class_prompts, task_prompts):
             return cached
     embedded = embed_prompts([*class_prompts, *task_prompts], encoder, str(path) if path else None)
     made = TextEmbeddings(embedded[: len(class_prompts)], embedded[len(class_prompts) :], class_prompts, task_prompts, name)
@@ -111,9 +115,26 @@ def load_or_embed(
     return made
 
 
+def read_embeddings(path: Path) -> TextEmbeddings:
+    """A file of ready embeddings whatever they are of; tables without prompts get numbers for names.
+
+    Raises:
+        UserError: No such file, or none of embeddings.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file; give text embeddings (.safetensors of ours, or tables in a .pth)")
+    if holds_our_embeddings(path):
+        return TextEmbeddings.load(path)
+    tables = read_tables(path)
+    if tables is None:
+        raise UserError(f"{path}: holds no text embeddings; give ours (.safetensors), or tables in a .pth")
+    numbered = (tuple(f"{what} {i + 1}" for i in range(len(table))) for what, table in zip(("class", "task"), tables))
+    return TextEmbeddings(*tables, *numbered, str(path))
+
+
 def _ready(path: Path, class_prompts: tuple[str, ...], task_prompts: tuple[str, ...]) -> TextEmbeddings | None:
     """Ready embeddings of these prompts; None where the path is none of ready embeddings."""
-    if _holds_embeddings(path):
+    if holds_our_embeddings(path):
         ready = TextEmbeddings.load(path)
         same = (ready.class_prompts, ready.task_prompts) == (class_prompts, task_prompts)
     else:

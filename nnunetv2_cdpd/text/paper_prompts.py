@@ -36,4 +36,7 @@ _TASK_NAMES = {
 }
 
 PAPER_CLASS_PROMPTS = tuple(f"A computerized tomography of a {name}" for name in _CLASS_NAMES)
-PAPER_TASK_PROMPTS = tuple(f"A task of segmenting {names} in computerized tomography" for names in _TASK_NAMES.values())
+PAPER_TASK_PROMPT_OF = {
+    source: f"A task of segmenting {names} in computerized tomography" for source, names in _TASK_NAMES.items()
+}
+PAPER_TASK_PROMPTS = tuple(PAPER_TASK_PROMPT_OF.values())

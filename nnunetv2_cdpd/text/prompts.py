@@ -4,7 +4,7 @@ Source: CDPDNet, arXiv 2505.18958, which writes "A computerized tomography of a 
 computerized tomography"; here with the right article and readable names. Theirs word for word: paper_prompts.py.
 """
 
-from typing import Sequence
+from collections.abc import Sequence
 
 from nnunetv2_cdpd.classes import words
 

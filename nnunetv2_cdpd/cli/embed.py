@@ -1,0 +1,57 @@
+"""cdpd embed: make or show the text embeddings of a dataset's prompts."""
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = """
+Make the text embeddings of a dataset's class and task prompts, which training otherwise makes at its start, or show the ones that
+are there, and how alike the classes are to the text encoder.
+
+    cdpd embed 400 --picture similarity.png
+    cdpd embed 400 --weights ViT-B-32.pt              # CLIP's weights from a file, where there is no internet
+    cdpd embed --file embeddings.safetensors           # only show a file (ours, or tables in a .pth)
+
+They are kept in nnUNet_preprocessed, DATASET/cdpd_text_embeddings.safetensors, and made anew when a prompt or the encoder changes.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", metavar="DATASET", nargs="?", help="id, name or folder of a raw dataset, or a dataset.json")
+    parser.add_argument("--file", type=Path, metavar="FILE", help="show this file, or folder of the released tables, instead")
+    parser.add_argument("--encoder", metavar="NAME", help="open_clip's MODEL/PRETRAINED or hf-hub:OWNER/NAME (default: ViT-B-32/openai)")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="the encoder's weights, a folder that open_clip reads, or ready embeddings (default: CDPD_TEXT_WEIGHTS, then the cache, "
+        "then a download)",
+    )
+    parser.add_argument("-o", type=Path, dest="output", metavar="FILE", help="write them to this .safetensors file instead")
+    parser.add_argument("--picture", type=Path, metavar="PNG", help="draw the similarities of the classes")
+
+
+def run(args: argparse.Namespace) -> None:
+    from nnunetv2_cdpd.errors import UserError
+    from nnunetv2_cdpd.text.dataset import embed_dataset
+    from nnunetv2_cdpd.text.embeddings import read_embeddings
+    from nnunetv2_cdpd.text.similarity import cosine_similarity, draw_similarity, mean_of_pairs, similarity_text
+
+    if (args.dataset is None) == (args.file is None):
+        raise UserError("cdpd embed takes a DATASET, or --file FILE to show one; see cdpd embed -h")
+    if args.file is not None:
+        embeddings = read_embeddings(args.file)
+        names, told = list(embeddings.class_prompts), f"in {args.file}"
+    else:
+        embedded = embed_dataset(args.dataset, encoder=args.encoder, weights=args.weights, output=args.output)
+        embeddings, names = embedded.embeddings, list(embedded.class_names)
+        told = f"ready in {embedded.path}" if embedded.path else "as the file has them, nothing was written"
+    classes, tasks = embeddings.class_embeddings, embeddings.task_embeddings
+    print(f"{len(classes)} classes, {len(tasks)} tasks, {classes.shape[1]} numbers each, by {embeddings.encoder}; {told}")
+    similarity = cosine_similarity(classes)
+    print(f"\ncosine similarity of the classes in percent, {100 * mean_of_pairs(similarity):.0f} in the mean")
+    print(similarity_text(names, similarity))
+    if args.picture is not None:
+        try:
+            draw_similarity(names, similarity, args.picture)
+        except OSError as error:
+            raise UserError(f"{args.picture}: cannot be written ({error.strerror or error})") from error
+        print(f"\ndrawn in {args.picture}")

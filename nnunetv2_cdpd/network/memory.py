@@ -1,0 +1,102 @@
+"""Memory of a training step, counted: for nnU-Net's planning of patch and batch size, and for the choice of what is fused.
+
+The unit is nnU-Net's, one output value of a convolution, for one sample; nnU-Net knows how many fit into a GPU. Counting what
+autograd keeps of nnU-Net's U-Nets gives about two values per unit (the convolution's output and what follows its norm), so
+what the added parts keep is divided by that. Text modulation adds nothing that grows with the patch, and the loss keeps nothing
+but the logits and their gradient (masked_sums.py), which the decoder's count covers.
+
+The frozen encoder keeps nothing but its tokens for the backward pass. While it runs, nothing else of the step is there yet, so its
+working memory counts only where it is larger than all that is kept later.
+
+tests/test_memory.py compares the counts with what autograd keeps on a CPU; benchmarks/planner_memory.py measures on a GPU.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnunetv2_cdpd.network.cross_attention import WINDOW
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+
+KEPT_PER_UNIT = 1.93  # values that autograd keeps of a plain U-Net, per unit
+# Values that autograd keeps of a fused stage: fitted to cross-attentions of many sizes and widths, within 1 %.
+KEPT_PER_CHANNEL = 29.4  # per voxel and channel: norms, projection, MLP
+KEPT_PER_PADDED_CHANNEL = 5.7  # per voxel of whole windows and channel: query, key, value, answer
+KEPT_PER_PAIR = 10.5  # per voxel of whole windows and voxel that it sees: attention of every head
+VIT_WORKING = 10  # values per token and embedding width at once in a block: residual, norm, hidden layer of the MLP before and after
+MAX_FUSION_SHARE = 1 / 3  # of the U-Net's units
+
+
+def feature_map_units(network: "CDPDNet", patch_size: "Sequence[int]", fused_stages: "Sequence[int]", slice_step: int) -> int:
+    """Units of one sample if these stages are fused, with one slice per `slice_step` voxels; whatever the network itself has."""
+    kept = unet_units(network, patch_size) + fusion_units(network, patch_size, fused_stages)
+    if not fused_stages:
+        return int(kept)
+    tokens = token_values(network, patch_size, slice_step)
+    return int(max(kept, VIT_WORKING * tokens / KEPT_PER_UNIT) + len(fused_stages) * tokens / KEPT_PER_UNIT)
+
+
+def unet_units(network: "CDPDNet", patch_size: "Sequence[int]") -> int:
+    """nnU-Net's own count, with one output per class."""
+    parts = (network.encoder, network.decoder)
+    return int(sum(part.compute_conv_feature_map_size(patch_size) for part in parts))
+
+
+def fusion_units(network: "CDPDNet", patch_size: "Sequence[int]", fused_stages: "Sequence[int]") -> float:
+    """Adaptors and cross-attention."""
+    values = 0.0
+    for stage, size in _fused(network, patch_size, fused_stages):
+        channels, voxels = network.encoder.output_channels[stage], np.prod(size)
+        padded = np.prod(-(-size // WINDOW) * WINDOW)
+        values += (KEPT_PER_CHANNEL * voxels + KEPT_PER_PADDED_CHANNEL * padded) * channels
+        values += KEPT_PER_PAIR * padded * WINDOW ** len(patch_size)
+    return float(values) / KEPT_PER_UNIT
+
+
+def token_values(network: "CDPDNet", patch_size: "Sequence[int]", slice_step: int) -> int:
+    """Numbers in one token map of one sample."""
+    encoder = network.slice_encoder
+    if len(patch_size) == 2:
+        slices, plane = 1, list(patch_size)
+    else:
+        slices = -(-patch_size[encoder.slice_axis] // slice_step)
+        plane = [length for axis, length in enumerate(patch_size) if axis != encoder.slice_axis]
+    grid = [length // patch for length, patch in zip(encoder.image_size(plane), encoder.vit_patch_size)]
+    return int(slices * np.prod(grid) * encoder.embed_dim)
+
+
+def choose_fused_stages(network: "CDPDNet", patch_size: "Sequence[int]", candidates: "Sequence[int]") -> list[int]:
+    """As many of the deepest candidates as stay within a third of the U-Net's memory, at least one.
+
+    A stage with less than one window of voxels is left out: there is nothing to attend to.
+
+    Args:
+        candidates: Stages, finest first.
+    """
+    large = [stage for stage, size in _fused(network, patch_size, candidates) if np.prod(size) >= WINDOW ** len(patch_size)]
+    most = MAX_FUSION_SHARE * unet_units(network, patch_size)
+    while len(large) > 1 and fusion_units(network, patch_size, large) > most:
+        large = large[1:]
+    return large
+
+
+def choose_slice_step(network: "CDPDNet", patch_size: "Sequence[int]", fused_stages: "Sequence[int]", step: int) -> int:
+    """The step that the finest fused stage asks for, doubled while the encoder at work would need more than all that is kept."""
+    kept = unet_units(network, patch_size) + fusion_units(network, patch_size, fused_stages)
+    longest = 1 if len(patch_size) == 2 else patch_size[network.slice_encoder.slice_axis]
+    while step < longest and VIT_WORKING * token_values(network, patch_size, step) / KEPT_PER_UNIT > kept:
+        step *= 2
+    return step
+
+
+def _fused(network: "CDPDNet", patch_size: "Sequence[int]", stages: "Sequence[int]") -> list[tuple[int, np.ndarray]]:
+    """Stages with their size in voxels."""
+    sizes, size = [], np.array(patch_size)
+    for stride in network.encoder.strides:
+        size = size // np.array(stride)
+        sizes.append(size)
+    return [(stage, sizes[stage]) for stage in stages]

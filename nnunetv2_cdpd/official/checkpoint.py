@@ -1,0 +1,39 @@
+"""Reading the released checkpoint: a torch file of {net, optimizer, scheduler, epoch}, or of the network's state dict alone.
+
+Nothing in the file is executed. All that can be wrong with it ends in one line that names the file and what is missing.
+"""
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nnunetv2_cdpd.errors import UserError
+
+_NETWORK = "net"
+_FORM = "the released checkpoint is a dictionary of net, optimizer, scheduler and epoch"
+
+
+def read_released(path: Path) -> dict[str, Tensor]:
+    """The network's state dict, on the CPU, under the released names.
+
+    Raises:
+        UserError: No such file; truncated, not torch's, or only readable by executing code from it; without the network's
+            weights; with weights that are no finite numbers.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give the released cdpdnet.pth")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split()[:25]) or type(error).__name__
+        raise UserError(f"{path}: truncated, or no checkpoint of PyTorch that can be read without executing code ({reason})") from error
+    state_dict = content.get(_NETWORK, content) if isinstance(content, dict) else content
+    if not isinstance(state_dict, dict) or not state_dict or not all(isinstance(value, Tensor) for value in state_dict.values()):
+        found = f"found {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else f"found {type(content).__name__}"
+        raise UserError(f"{path}: no network weights under {_NETWORK!r}; {_FORM}, {found}")
+    broken = [key for key, value in state_dict.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if broken:
+        raise UserError(f"{path}: {len(broken)} weights hold nan or inf (first: {broken[0]}); fetch the file again")
+    return state_dict

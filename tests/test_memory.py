@@ -1,0 +1,80 @@
+"""The memory estimate against what autograd keeps for the backward pass of a real forward pass."""
+
+import pytest
+import torch
+from test_cdpdnet import make_network
+from torch.autograd.graph import saved_tensors_hooks
+
+from nnunetv2_cdpd.network.memory import KEPT_PER_UNIT, VIT_WORKING, feature_map_units, token_values
+
+PATCH = (16, 32, 48)
+STRIDES = [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2], [1, 2, 2]]
+
+
+def network_of(seed=0, **changes):
+    stages = len(STRIDES)
+    unet = {
+        "n_stages": stages,
+        "features_per_stage": [16, 24, 32, 40, 48],
+        "strides": STRIDES,
+        "kernel_sizes": [[3] * 3] * stages,
+        "n_conv_per_stage": [2] * stages,
+        "n_conv_per_stage_decoder": [2] * (stages - 1),
+        "patch_size": list(PATCH),
+        "fused_stages": [1, 2, 3],
+    }
+    return make_network(seed=seed, **{**unet, **changes})
+
+
+def kept_values(network, x):
+    """Numbers in all tensors that autograd keeps for the backward pass, each storage once, without the weights."""
+    known = {part.untyped_storage().data_ptr() for part in [*network.parameters(), *network.buffers(), x]}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = (storage, storage.nbytes() // tensor.element_size())  # the storage: so that it stays alive
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        network.train()(x)
+    return sum(count for _, count in kept.values())
+
+
+@pytest.fixture(scope="module")
+def x():
+    return torch.randn(1, 1, *PATCH, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_unit_is_what_a_plain_unet_keeps(x):
+    network = network_of(vision=None, task=None)
+    assert kept_values(network, x) / network.compute_conv_feature_map_size(PATCH) == pytest.approx(KEPT_PER_UNIT, rel=0.15)
+
+
+@pytest.mark.parametrize("fused", [[1], [3], [1, 2, 3]])
+def test_fusion_keeps_what_is_counted(x, fused):
+    without, fused = network_of(vision=None), network_of(fused_stages=fused)
+    kept = kept_values(fused, x) - kept_values(without, x)
+    counted = KEPT_PER_UNIT * float(fused.compute_conv_feature_map_size(PATCH) - without.compute_conv_feature_map_size(PATCH))
+    assert kept / counted == pytest.approx(1, rel=0.1)
+
+
+def test_frozen_encoder_keeps_nothing_but_its_tokens(x):
+    encoder = network_of().slice_encoder
+    assert kept_values(encoder, x) == 0
+    assert token_values(network_of(), PATCH, encoder.slice_step) == encoder(x)[0].numel()
+
+
+def test_a_slice_step_that_is_larger_gives_fewer_tokens():
+    network = network_of()
+    assert token_values(network, PATCH, 1) == 16 * 2 * 3 * 24  # slices, grid of 16-pixel patches, width
+    assert token_values(network, PATCH, 5) == 4 * 2 * 3 * 24
+
+
+def test_encoder_at_work_counts_where_it_outweighs_what_is_kept(monkeypatch):
+    network, tokens = network_of(), token_values(network_of(), PATCH, 2)
+    kept = feature_map_units(network, PATCH, [3], 2)
+    assert kept > VIT_WORKING * tokens / KEPT_PER_UNIT
+    monkeypatch.setattr("nnunetv2_cdpd.network.memory.VIT_WORKING", 10**5)
+    assert feature_map_units(network, PATCH, [3], 2) == pytest.approx((10**5 + 1) * tokens / KEPT_PER_UNIT, abs=1)
