@@ -9,6 +9,7 @@ A map of the package:
     distributed              training in several processes and on several nodes
     network, text            CDPDNet and its frozen encoders (DINOv2 for slices, CLIP for prompts)
     architecture             CDPDNet's entry in nnU-Net plans
+    official                 the released checkpoint as a model folder
     inference                images in, label maps out: `Predictor` (also here) and `cdpd predict`
     merge, evaluation, demo  datasets in, scores out, and a first minute that needs neither
     audit                    what may be wrong with datasets, and the same scan in two of them

@@ -1,0 +1,106 @@
+"""cdpd predict: label maps of images, with little memory, of chosen classes, resumable."""
+
+import argparse
+import sys
+from pathlib import Path
+
+DESCRIPTION = """
+Predict images with a trained model. Flags that nnUNetv2_predict has are the same here.
+
+    cdpd predict -i IMAGES -o PREDICTIONS -m MODEL_FOLDER
+    cdpd predict -i scan.nii.gz -o PREDICTIONS -d 400 --classes liver liver_tumor --stats
+    cdpd predict -i DICOM_FOLDER -o PREDICTIONS -d 400 --task KITS --one-file-per-class
+
+IMAGES is a file, a folder (CASE_0000.nii.gz, ... or, for models of one channel, any names) or a folder of DICOM series.
+Where classes overlap, the most probable one wins, and a nested class is labelled inside of its parent.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-i", type=Path, required=True, dest="input", metavar="IN", help="a file, a folder, or DICOM series")
+    parser.add_argument("-o", type=Path, required=True, dest="output", metavar="OUT", help="folder for the predictions")
+    model = parser.add_argument_group("model")
+    which = model.add_mutually_exclusive_group(required=True)
+    which.add_argument("-m", type=Path, dest="model", metavar="FOLDER", help="model folder, TRAINER__PLANS__CONFIGURATION")
+    which.add_argument("-d", dest="dataset", metavar="DATASET", help="dataset name or id; its model lies in nnUNet_results")
+    model.add_argument("-tr", dest="trainer", metavar="NAME", default="nnUNetTrainerCDPD", help="with -d (default: %(default)s)")
+    model.add_argument("-p", dest="plans", metavar="NAME", default="nnUNetCDPDPlans", help="with -d (default: %(default)s)")
+    model.add_argument("-c", dest="configuration", metavar="NAME", default="3d_fullres", help="with -d (default: %(default)s)")
+    model.add_argument("-f", "--folds", nargs="+", metavar="FOLD", help="folds to average (default: all that are trained)")
+    model.add_argument("-chk", dest="checkpoint", metavar="FILE", default="checkpoint_final.pth", help="(default: %(default)s)")
+
+    what = parser.add_argument_group("what to predict")
+    what.add_argument("--classes", nargs="+", metavar="CLASS", help="these only, where a prediction of all has them")
+    what.add_argument("--task", metavar="SOURCE", help="use this source's task prompt, and predict what it annotates")
+    what.add_argument("--clean", action="store_true", help="clean up by anatomy, as `cdpd clean`")
+    what.add_argument("--one-file-per-class", action="store_true", help="a folder per case with a mask per class, no label map")
+    what.add_argument(
+        "--save_probabilities", "--probabilities", action="store_true", dest="probabilities", help="nnU-Net's npz and pkl, too"
+    )
+    what.add_argument("--stats", action="store_true", help="volume, mean HU and centroid per class: statistics.json and .csv")
+
+    how = parser.add_argument_group("how")
+    how.add_argument("-device", "--device", choices=("cuda", "cpu", "mps"), help="(default: cuda if there is a GPU, else cpu)")
+    how.add_argument("-step_size", type=float, default=0.5, help="of the sliding window, as a share of it (default: %(default)s)")
+    mirror = how.add_mutually_exclusive_group()
+    mirror.add_argument("--tta", action="store_true", default=True, help="average over mirrored images, if trained so (default)")
+    mirror.add_argument("--disable_tta", action="store_false", dest="tta", help="do not; faster")
+    how.add_argument(
+        "--continue_prediction", "--resume", "--c", action="store_true", dest="resume", help="leave finished cases alone"
+    )
+    how.add_argument("-num_parts", "--num-parts", type=int, default=1, metavar="N", help="share the cases among N jobs")
+    how.add_argument("-part_id", "--part-id", type=int, default=0, metavar="I", help="this one of them, 0 ... N - 1")
+    how.add_argument("-npp", type=int, default=1, metavar="N", help="cases read ahead (default: %(default)s)")
+    how.add_argument("-nps", type=int, default=1, metavar="N", help="exported in the background (default: %(default)s)")
+    how.add_argument("-prev_stage_predictions", type=Path, metavar="FOLDER", help="of a cascade's lower stage")
+    how.add_argument("-windows_per_batch", type=int, metavar="N", help="(default: 2 on a GPU, else 1)")
+    how.add_argument("--align_windows", action="store_true", help="let windows share slices; changes the result a little")
+    how.add_argument("--not_on_device", action="store_true", help="keep results in main memory, for a GPU with little")
+    how.add_argument("--disable_progress_bar", action="store_true")
+    how.add_argument("--verbose", action="store_true")
+
+
+def run(args: argparse.Namespace) -> int:
+    from nnunetv2_cdpd.inference.inputs import find_cases
+    from nnunetv2_cdpd.inference.models import model_folder_of
+    from nnunetv2_cdpd.inference.predictor import Predictor
+    from nnunetv2_cdpd.inference.run import Outputs, predict_cases
+
+    folder = args.model or model_folder_of(args.dataset, args.trainer, args.plans, args.configuration)
+    predictor = Predictor.from_folder(
+        folder,
+        args.folds,
+        checkpoint_name=args.checkpoint,
+        device=args.device,
+        tile_step_size=args.step_size,
+        use_mirroring=args.tta,
+        perform_everything_on_device=not args.not_on_device,
+        windows_per_batch=args.windows_per_batch,
+        align_windows=args.align_windows,
+        verbose=args.verbose,
+        allow_tqdm=not args.disable_progress_bar,
+    )
+    predictor.select(args.classes, task=args.task, clean=args.clean, probabilities=args.probabilities)
+    cases = find_cases(args.input, predictor.file_ending, predictor.num_channels)
+    settings = {
+        "model": str(folder.resolve()),
+        **{name: getattr(args, name) for name in ("folds", "checkpoint", "classes", "task", "clean", "step_size", "tta")},
+        "align_windows": args.align_windows,
+    }
+    problems = predict_cases(
+        predictor,
+        cases,
+        Outputs(args.output, predictor.file_ending, args.one_file_per_class, args.probabilities, args.stats),
+        settings=settings,
+        resume=args.resume,
+        part_id=args.part_id,
+        num_parts=args.num_parts,
+        num_readers=args.npp,
+        num_exporters=args.nps,
+        previous_stage=args.prev_stage_predictions,
+        progress=not args.disable_progress_bar,
+    )
+    print(f"written to {args.output}")
+    for case, problem in problems.items():
+        print(f"cdpd: error: case {case!r}: {problem}", file=sys.stderr)
+    return 1 if problems else 0

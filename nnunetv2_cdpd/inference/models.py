@@ -1,0 +1,98 @@
+"""Model folders: finding and checking them, and reading their checkpoints without executing code from them."""
+
+import itertools
+import json
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.inference import predict_from_raw_data as host
+
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.link import FOLDER_OF_PREFIX, find_class
+
+
+def model_folder_of(dataset: str, trainer: str, plans: str, configuration: str) -> Path:
+    """The model folder of a dataset in nnUNet_results.
+
+    Raises:
+        UserError: There is none; the ones that there are are listed.
+    """
+    from nnunetv2.utilities.file_path_utilities import get_output_folder
+
+    try:
+        folder = Path(get_output_folder(dataset, trainer, plans, configuration))
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"dataset {dataset!r} is not found ({reason}); set nnUNet_results, or give the model with -m") from error
+    if not folder.is_dir():
+        others = sorted(path.name for path in folder.parent.glob("*__*__*")) if folder.parent.is_dir() else []
+        there = f"trained are {', '.join(others)}; choose with -tr, -p and -c" if others else "nothing is trained there"
+        raise UserError(f"{folder}: no such model; {there}")
+    return folder
+
+
+def check_model_folder(folder: Path) -> None:
+    """Raise UserError unless this is a model folder with readable plans and dataset.json."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give a model folder, as nnUNetv2_train writes it")
+    for name in ("plans.json", "dataset.json"):
+        try:
+            if not isinstance(json.loads((folder / name).read_text(encoding="utf-8")), dict):
+                raise ValueError("it holds no object")
+        except FileNotFoundError as error:
+            raise UserError(f"{folder}: no {name}; give a model folder, TRAINER__PLANS__CONFIGURATION") from error
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder / name}: cannot be read as JSON ({error})") from error
+
+
+def folds_of(folder: Path, wanted: Sequence[int | str] | None, checkpoint_name: str) -> list[int | str]:
+    """The folds to use; raises UserError where one has no checkpoint."""
+    found = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{checkpoint_name}"))
+    if not found:
+        raise UserError(f"{folder}: no fold_X/{checkpoint_name}; train first, or choose another checkpoint")
+    if wanted is None:
+        return [int(fold) for fold in found if fold.isdigit()] or ["all"]
+    missing = [str(fold) for fold in wanted if str(fold) not in found]
+    if missing:
+        raise UserError(f"{folder}: no {checkpoint_name} of fold {', '.join(missing)}; there are {', '.join(found)}")
+    return [fold if fold == "all" else int(fold) for fold in wanted]
+
+
+def find_trainer(name: str) -> type:
+    """Our trainers without `cdpd link`, others as nnU-Net finds them.
+
+    Raises:
+        UserError: It is unknown.
+    """
+    try:
+        return find_class(name) if name.startswith(tuple(FOLDER_OF_PREFIX)) else _host_find_trainer(name)
+    except (AttributeError, RuntimeError) as error:
+        raise UserError(f"the model's trainer {name!r} is not known here; install what it came with") from error
+
+
+_host_find_trainer = host.recursive_find_trainer_class_by_name
+
+
+class TorchWithSafeLoad:
+    """torch, except that `load` executes no code of the file; nnU-Net's predictor asks for the opposite.
+
+    Of what nnU-Net writes into a checkpoint only numpy's numbers need to be allowed beside tensors and plain Python.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    def load(self, file: str, map_location: Any = None, **_: Any) -> Any:
+        scalar = np.float64(0).__reduce__()[0]
+        dtypes = {type(np.dtype(kind)) for kind in (bool, *np.sctypeDict.values()) if kind is not np.object_}
+        allowed = [np.dtype, (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), *dtypes]
+        try:
+            with torch.serialization.safe_globals(allowed):
+                return torch.load(file, map_location=map_location, weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+            reason = " ".join(itertools.islice(str(error).split(), 0, 40))
+            raise UserError(f"{file}: cannot be read without executing code from it, or is damaged ({reason})") from error

@@ -1,0 +1,175 @@
+"""ClassTree: how overlapping sigmoid heads become one label per voxel, by probability and by nesting, not by order.
+
+    among exclusive classes   the most probable one wins, where its probability is above 0.5
+    a nested class            is asked only where its parent has won (a liver tumor is labelled inside of what is liver);
+                              among the classes nested in one parent, again the most probable one wins
+    several possible parents  (a kidney tumor: the right or the left kidney) the class is asked where any of them has won, and
+                              it also competes with its parents' rivals itself: no source teaches a kidney alone to cover
+                              its tumors, so the tumor's own probability stands for the kidney's there
+
+nnU-Net paints every class above 0.5 in the order of `regions_class_order`, later ones over earlier ones: where two organs
+overlap by a voxel, the one listed last wins.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Collection, Sequence
+
+import numpy as np
+
+from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.errors import UserError
+
+
+@dataclass(frozen=True)
+class ClassTree:
+    """Which class competes with which. Classes are indices into `annotation.classes`.
+
+    rivals: Parent (None: no parent) -> the classes that compete where it has won, in the order of the dataset.json. Where
+        two are equally probable, the first one wins.
+    ancestors: Class -> the classes that certainly hold all of its voxels, inner ones first.
+    several_parents: Classes with several possible parents.
+    """
+
+    annotation: Annotation
+    rivals: dict[int | None, tuple[int, ...]]
+    ancestors: dict[int, tuple[int, ...]]
+    several_parents: frozenset[int]
+
+    @classmethod
+    def of(cls, annotation: Annotation, classes: Collection[str] | None = None) -> "ClassTree":
+        """The tree of a dataset's classes.
+
+        Args:
+            classes: Only these exist; None: all. A class whose parent is left out lies in the next one further out.
+
+        Raises:
+            UserError: Two classes overlap and neither holds the other.
+        """
+        names = [name for name in annotation.classes if classes is None or name in classes]
+        index = {name: annotation.classes.index(name) for name in names}
+        region = {index[name]: frozenset(annotation.regions[index[name]]) for name in names}
+        ancestors = {}
+        for k in region:
+            for other in region:
+                if region[k] & region[other] and not (region[k] <= region[other] or region[other] <= region[k]):
+                    raise UserError(
+                        f"dataset.json: {annotation.classes[k]!r} and {annotation.classes[other]!r} overlap and neither holds "
+                        "the other, so one label map cannot say both; predict with nnUNetv2_predict"
+                    )
+            holding = [other for other in region if region[k] < region[other]]
+            ancestors[k] = tuple(sorted(holding, key=lambda other: len(region[other])))
+
+        def possible(k: int) -> list[int]:
+            found = [index[name] for name in annotation.possible_parents.get(annotation.classes[k], ()) if name in index]
+            return [] if set(found) & set(ancestors[k]) else found  # where one of them is certain, no choice is left
+
+        level = {k: (possible(k) or list(ancestors[k][:1]) or [None]) for k in region}
+        rivals: dict[int | None, list[int]] = {None: []}
+        several = frozenset(k for k in region if len(level[k]) > 1)
+        for k in region:
+            outer = {parent for p in level[k] for parent in level[p]} if k in several else set()
+            # competes beside its parents too: where they all lie in one parent, there, else outside of everything
+            beside = [outer.pop() if len(outer) == 1 else None] if k in several else []
+            for parent in [*level[k], *beside]:
+                rivals.setdefault(parent, []).append(k)
+        return cls(annotation, {parent: tuple(found) for parent, found in rivals.items()}, ancestors, several)
+
+    @cached_property
+    def classes(self) -> tuple[int, ...]:
+        """All classes of the tree."""
+        return tuple(sorted(self.ancestors))
+
+    @cached_property
+    def parents(self) -> dict[int, tuple[int | None, ...]]:
+        """Class -> every place where it competes."""
+        return {k: tuple(parent for parent, found in self.rivals.items() if k in found) for k in self.ancestors}
+
+    @cached_property
+    def outer_to_inner(self) -> tuple[int, ...]:
+        """Classes that hold others, each after all of its parents."""
+        ordered: list[int] = []
+        waiting = [k for k in self.rivals if k is not None]
+        while waiting:
+            first = next(k for k in waiting if set(self.parents[k]).isdisjoint(waiting))
+            ordered.append(first)
+            waiting.remove(first)
+        return tuple(ordered)
+
+    def indices(self, names: Collection[str]) -> tuple[int, ...]:
+        """Indices of class names.
+
+        Raises:
+            UserError: A name is unknown.
+        """
+        known = [self.annotation.classes[k] for k in self.classes]
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise UserError(f"no class {', '.join(unknown)}; this model predicts {', '.join(known)}")
+        return tuple(k for k in self.classes if self.annotation.classes[k] in names)
+
+    def needed_for(self, wanted: Collection[int]) -> tuple[int, ...]:
+        """The classes whose logits decide where these classes are: themselves, what holds them, and all their rivals.
+
+        A class nested in a wanted one is not needed, since its voxels belong to the wanted one either way; one with several
+        possible parents is, since it takes its voxels away from them.
+        """
+        needed: set[int] = set()
+        waiting: list[int | None] = []
+        for k in wanted:
+            waiting += self.parents[k]
+            if self.several_parents.intersection(self.rivals.get(k, ())):
+                waiting.append(k)
+        while waiting:
+            parent = waiting.pop()
+            needed.update(self.rivals[parent])
+            if parent is not None:
+                waiting += self.parents[parent]
+        return tuple(sorted(needed))
+
+    def stored_values(self, wanted: Collection[int]) -> np.ndarray:
+        """What to write for each winner: uint16, index 0 for no winner, k + 1 for class k.
+
+        A class that is not wanted is written as the innermost wanted class that holds it, or not at all.
+        """
+        values = np.zeros(len(self.annotation.classes) + 1, np.uint16)
+        for k in self.classes:
+            written = next((other for other in (k, *self.ancestors[k]) if other in wanted), None)
+            values[k + 1] = 0 if written is None else self.annotation.values[written]
+        return values
+
+    def possible_winners(self, above: Collection[int]) -> tuple[int, ...]:
+        """Those of these classes that can win somewhere, if no other class is above 0.5: not without a parent."""
+        possible: set[int] = set()
+        for parent in (None, *self.outer_to_inner):
+            if parent is None or parent in possible:
+                possible.update(k for k in self.rivals[parent] if k in above)
+        return tuple(sorted(possible))
+
+    def winners(self, logits: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+        """The winning class of each voxel.
+
+        Args:
+            logits: (n, ...) of these classes; all others count as below 0.5.
+            classes: n indices, ascending.
+
+        Returns:
+            uint16 (...): 0 for none, k + 1 for class k.
+        """
+        row = {k: i for i, k in enumerate(classes)}
+        winner = np.zeros(logits.shape[1:], np.uint16)
+        for parent in (None, *self.outer_to_inner):
+            rivals = [k for k in self.rivals[parent] if k in row]
+            if not rivals or (parent is not None and parent not in row):
+                continue
+            inside = None if parent is None else winner == parent + 1
+            if inside is not None and not inside.any():
+                continue
+            best = logits[row[rivals[0]]]
+            better = best > 0
+            for i, k in enumerate(rivals):
+                if i:
+                    better = logits[row[k]] > np.maximum(best, 0)
+                    best = np.maximum(best, logits[row[k]])
+                winner[better if inside is None else better & inside] = k + 1
+        return winner

@@ -1,0 +1,186 @@
+"""PredictionNetwork: CDPDNet as prediction runs it, without what a frozen network need not compute again.
+
+    text terms     once per set of weights (they are the same for every image)
+    slice tokens   once per slice: windows that overlap along the slice axis and share their place in the plane hold the same
+                   slices, and slices of air are all alike; a slice with the same pixels gets the tokens of the first one
+    heads          of the wanted classes only
+    tasks          the universal one, a source's, or for a network without a universal task those that annotate a class
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+
+TOKEN_CACHE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Some classes read under one task; task None: the network's own choice."""
+
+    task: int | None
+    classes: tuple[int, ...]
+
+
+class PredictionNetwork(nn.Module):
+    """(B, C, X, Y(, Z)) -> logits (B, n, X, Y(, Z)) of the classes chosen by `read`, all of them at first.
+
+    Changes methods of the network that it is given, which stays usable.
+
+    Args:
+        network: In evaluation mode by the time it is run.
+    """
+
+    def __init__(self, network: CDPDNet) -> None:
+        super().__init__()
+        self.network = network
+        self._loaded: Mapping[str, Any] | None = None
+        self._head_rows: Tensor | None = None
+        self._text_terms = []
+        parts = [(part, "forward") for part in (network.class_text, network.task_text) if part is not None]
+        parts += [(modulation, "affine") for modulation in network.modulations]
+        parts += [(network.task_prompt.modulate, "affine")] if network.task_prompt is not None else []
+        for module, method in parts:
+            once = Once(getattr(module, method))
+            setattr(module, method, once)
+            self._text_terms.append(once)
+        self.slice_tokens: SliceTokens | None = None
+        if network.slice_encoder is not None:
+            self.slice_tokens = SliceTokens(network.slice_encoder.token_maps)
+            network.slice_encoder.token_maps = self.slice_tokens
+        network.decoder.seg_layers[-1].forward = self._heads
+        num_classes = network.decoder.num_classes
+        self.read([Reading(None, tuple(range(num_classes)))])
+
+    def read(self, readings: Sequence[Reading]) -> None:
+        """Choose the classes of the output, in ascending order, and the task that each is read under; their mean if several."""
+        self.classes = tuple(sorted({k for reading in readings for k in reading.classes}))
+        self.readings = tuple(readings)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """The network's; nnU-Net's predictor loads before every volume, which costs nothing if it is the same again."""
+        if state_dict is self._loaded:
+            return None
+        self.forget()
+        self._loaded = None  # for the case that loading fails half-way
+        result = self.network.load_state_dict(state_dict, *args, **kwargs)
+        self._loaded = state_dict
+        return result
+
+    def _apply(self, *args: Any, **kwargs: Any) -> "PredictionNetwork":
+        before = next(self.parameters()).data_ptr()
+        result = super()._apply(*args, **kwargs)
+        if next(self.parameters()).data_ptr() != before:  # moved to another device
+            self.forget()
+        return result
+
+    def forget(self) -> None:
+        """Drop what is remembered of weights and slices."""
+        for term in self._text_terms:
+            term.forget()
+        if self.slice_tokens is not None:
+            self.slice_tokens.forget()
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = self.network.skips(x)
+        if len(self.readings) == 1:
+            return self._decode(skips, self.readings[0])
+        total, count = 0, torch.zeros(len(self.classes), device=x.device)
+        for reading in self.readings:
+            at = torch.tensor([self.classes.index(k) for k in sorted(reading.classes)], device=x.device)
+            logits = self._decode(skips, reading)
+            total = total + logits.new_zeros(logits.shape[0], len(self.classes), *logits.shape[2:]).index_copy(1, at, logits)
+            count[at] += 1
+        return total / count.view(1, -1, *[1] * (x.ndim - 2))
+
+    def _decode(self, skips: Sequence[Tensor], reading: Reading) -> Tensor:
+        tasks = None
+        if self.network.task_prompt is not None:
+            task = self.network.universal_task if reading.task is None else reading.task
+            tasks = torch.full(skips[-1].shape[:1], task, device=skips[-1].device)
+        self._head_rows = torch.tensor(sorted(reading.classes), device=skips[-1].device)
+        return self.network.decode(skips, tasks)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """The last convolution, of the wanted classes only; its weights stay whole, as checkpoints have them."""
+        head = self.network.decoder.seg_layers[-1]
+        bias = None if head.bias is None else head.bias[self._head_rows]
+        return head._conv_forward(x, head.weight[self._head_rows], bias)
+
+
+class Once:
+    """Calls a function the first time only, until it is told to forget; later arguments are taken to be the same."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.forget()
+
+    def forget(self) -> None:
+        self.result: Any = None
+
+    def __call__(self, *args: Any) -> Any:
+        if self.result is None:
+            self.result = self.function(*args)
+        return self.result
+
+
+class SliceTokens:
+    """Token maps of slices, each distinct slice encoded once while it is remembered.
+
+    Args:
+        encode: Images (N, 3, H, W) -> token maps, (N, E, h, w) each; what the tokens of an image are must not depend on the
+            other images.
+        max_bytes: Tokens beyond are forgotten, longest unused first.
+    """
+
+    def __init__(self, encode: Callable[[Tensor], list[Tensor]], max_bytes: int = TOKEN_CACHE_BYTES) -> None:
+        self.encode = encode
+        self.max_bytes = max_bytes
+        self.asked = self.encoded = 0
+        self.forget()
+
+    def forget(self) -> None:
+        self._known: OrderedDict[tuple, Tensor] = OrderedDict()  # fingerprint -> (maps, E, h, w)
+        self._bytes = 0
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        keys = _fingerprints(images)
+        first = {key: i for i, key in reversed(list(enumerate(keys)))}
+        new = sorted(i for key, i in first.items() if key not in self._known)
+        tokens = {key: self._known[key] for key in first if key in self._known}
+        if new:
+            maps = torch.stack(self.encode(images if len(new) == len(images) else images[new]))  # (maps, new, E, h, w)
+            tokens |= {keys[i]: maps[:, j].clone() for j, i in enumerate(new)}
+        self.asked += len(images)
+        self.encoded += len(new)
+        self._remember(tokens)
+        return list(torch.stack([tokens[key] for key in keys], 1).unbind())
+
+    def _remember(self, tokens: Mapping[tuple, Tensor]) -> None:
+        for key, token in tokens.items():
+            self._bytes += 0 if key in self._known else token.nbytes
+            self._known[key] = token
+            self._known.move_to_end(key)
+        while self._bytes > self.max_bytes:
+            self._bytes -= self._known.popitem(last=False)[1].nbytes
+
+
+def _fingerprints(images: Tensor) -> list[tuple]:
+    """128 bits of each image's pixels and its shape: one read-out from the device for a whole batch."""
+    integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[images.element_size()]
+    pixels = images.contiguous().view(integers).flatten(1)
+    sums = [(pixels * multipliers).sum(1) for multipliers in _multipliers(pixels.shape[1], images.device)]  # modulo 2 ^ 64
+    return [(tuple(images.shape[1:]), *pair) for pair in zip(*(part.tolist() for part in sums))]
+
+
+@lru_cache(maxsize=4)
+def _multipliers(length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(length)
+    bounds = torch.iinfo(torch.int64)
+    return tuple(torch.randint(bounds.min, bounds.max, (length,), generator=generator).to(device) for _ in range(2))

@@ -1,0 +1,131 @@
+"""Prediction: what the network found in one image, as arrays and as files."""
+
+import json
+import os
+import zipfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Iterator, Mapping
+
+import numpy as np
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from torch import Tensor
+
+from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.inference.export import Geometry, probability_slabs
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image's label map, and what is needed to say more about it. `numpy.asarray(prediction)` is the label map.
+
+    label_map: (Z, Y, X), or with the axes as the image has them: stored values, 0 for background.
+    values: Wanted class -> stored value.
+    regions: Wanted class -> stored values that belong to it: its own and those of wanted classes that lie in it.
+    properties: nnU-Net's, of the image.
+    logits: (n, x, y, z) at the network's spacing, of `logit_names`; None unless probabilities were asked for.
+    """
+
+    label_map: np.ndarray
+    values: Mapping[str, int]
+    regions: Mapping[str, tuple[int, ...]]
+    properties: Mapping[str, Any] = field(repr=False)
+    geometry: Geometry = field(repr=False)
+    logits: Tensor | None = field(repr=False, default=None)
+    logit_names: tuple[str, ...] = ()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = np.asarray(self.label_map, dtype=dtype)
+        return array.copy() if copy else array
+
+    def mask(self, name: str) -> np.ndarray:
+        """Bool, of one class and all that certainly lies in it.
+
+        Raises:
+            KeyError: The class was not predicted.
+        """
+        return np.isin(self.label_map, self.regions[name])
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """float32 (n, Z, Y, X) of the wanted classes, in the order of `values`, before any competition or clean-up.
+
+        Raises:
+            ValueError: They were not asked for.
+        """
+        return np.stack([np.concatenate(list(self._slabs(name))) for name in self.values])
+
+    def _slabs(self, name: str) -> Iterator[np.ndarray]:
+        if self.logits is None:
+            raise ValueError("no probabilities were kept; predict with probabilities=True")
+        return probability_slabs(self.logits[self.logit_names.index(name)], self.geometry)
+
+    # ---- files -----------------------------------------------------------------------------------------------------
+
+    def write_label_map(self, path: Path, writer: BaseReaderWriter) -> None:
+        """Write the label map, in the geometry of the image."""
+        with written_beside(path) as beside:
+            writer.write_seg(self.label_map, str(beside), dict(self.properties))
+
+    def write_masks(self, folder: Path, ending: str, writer: BaseReaderWriter) -> None:
+        """Write a file per class, 1 where the class is; the folder appears when all are there."""
+        with written_beside(folder) as beside:
+            beside.mkdir()
+            for name in self.values:
+                file = beside / f"{file_name(name)}{ending}"
+                writer.write_seg(self.mask(name).astype(np.uint8), str(file), dict(self.properties))
+
+    def write_probabilities(self, path: Path) -> None:
+        """Write nnU-Net's npz, `probabilities` (n, Z, Y, X) float32, without ever holding more than a few slices of one class."""
+        shape = (len(self.values), *self.geometry.image_shape)
+        with written_beside(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
+            with archive.open("probabilities.npy", "w", force_zip64=True) as file:
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for name in self.values:
+                    for slab in self._slabs(name):
+                        file.write(np.ascontiguousarray(slab, "<f4").tobytes())
+
+
+def regions_among(annotation: Annotation, names: list[str]) -> dict[str, tuple[int, ...]]:
+    """Class -> stored values of it and of those of these classes that lie in it."""
+    values = {annotation.values[annotation.classes.index(name)] for name in names}
+    return {
+        name: tuple(value for value in annotation.regions[annotation.classes.index(name)] if value in values) for name in names
+    }
+
+
+def file_name(class_name: str) -> str:
+    """A class name as a file name: what some system does not allow in one becomes `_`."""
+    return "".join("_" if letter in '<>:"/\\|?* ' else letter for letter in class_name)
+
+
+@contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """A temporary path beside, renamed on success and removed otherwise; the ending stays, because writers go by it."""
+    beside = path.with_name(f".tmp_{path.name}")
+    _remove(beside)
+    try:
+        yield beside
+        if path.is_dir():
+            _remove(path)
+        os.replace(beside, path)
+    finally:
+        _remove(beside)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON with the keys in their order."""
+    with written_beside(path) as beside:
+        beside.write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)

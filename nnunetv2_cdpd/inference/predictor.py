@@ -1,0 +1,369 @@
+"""Predictor: CDPDNet on images from Python; nnU-Net's predictor with a faster network, sliding window and export.
+
+What differs from nnUNetPredictor, whose preprocessing, windows, mirroring, folds and fallbacks to the CPU it uses:
+    network         text terms once, slice tokens once, only the heads that are needed, any task (`network`)
+    sliding window  windows in batches, constant windows once (`sliding_window`)
+    export          label maps tile by tile; classes compete by probability and nest (`export`, `nesting`)
+    checkpoints     read without executing code from them
+"""
+
+import contextlib
+import io
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.inference import predict_from_raw_data as host
+from nnunetv2.inference.data_iterators import PreprocessAdapter, PreprocessAdapterFromNpy
+from torch import Tensor
+from torch._dynamo import OptimizedModule
+
+from nnunetv2_cdpd.annotation import Annotation, read_annotation
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.host import substituted
+from nnunetv2_cdpd.inference.export import label_map, place
+from nnunetv2_cdpd.inference.models import TorchWithSafeLoad, check_model_folder, find_trainer, folds_of
+from nnunetv2_cdpd.inference.nesting import ClassTree
+from nnunetv2_cdpd.inference.network import PredictionNetwork, Reading
+from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
+from nnunetv2_cdpd.inference.sliding_window import weighted_mean_over_windows
+from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+
+PathLike = str | Path
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to predict: which classes compete, which are wanted, whose logits are needed, and whether to clean up."""
+
+    tree: ClassTree
+    wanted: tuple[int, ...]
+    needed: tuple[int, ...]
+    clean: bool
+    probabilities: bool
+
+
+@dataclass(frozen=True)
+class PreprocessedCase:
+    """data: (C, x, y, z) as the network sees it; properties: nnU-Net's."""
+
+    data: Tensor
+    properties: dict[str, Any]
+
+
+class Predictor(host.nnUNetPredictor):
+    """Predicts with one trained model folder.
+
+    Args:
+        device: None: a GPU if there is one.
+        tile_step_size, use_gaussian, use_mirroring, perform_everything_on_device: As nnUNetPredictor's.
+        windows_per_batch: None: 2 on a GPU (nnU-Net plans no smaller batch for training), else 1.
+        align_windows: Place windows along the slice axis at whole slice steps, so that overlapping windows share slices (see
+            docs/prediction.md). Changes where windows lie by less than a step, and with that the result a little.
+        allow_tqdm: Show the progress over the windows of a volume.
+    """
+
+    def __init__(
+        self,
+        device: torch.device | str | None = None,
+        *,
+        tile_step_size: float = 0.5,
+        use_gaussian: bool = True,
+        use_mirroring: bool = True,
+        perform_everything_on_device: bool = True,
+        windows_per_batch: int | None = None,
+        align_windows: bool = False,
+        verbose: bool = False,
+        allow_tqdm: bool = False,
+    ) -> None:
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        with contextlib.redirect_stdout(io.StringIO()):  # of a setting that it changes for the CPU
+            super().__init__(
+                tile_step_size, use_gaussian, use_mirroring, perform_everything_on_device, device, verbose, verbose, allow_tqdm
+            )
+        self.windows_per_batch = windows_per_batch or (2 if device.type == "cuda" else 1)
+        self.align_windows = align_windows
+        self.selection: Selection | None = None
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: PathLike,
+        folds: Sequence[int | str] | None = None,
+        *,
+        checkpoint_name: str = "checkpoint_final.pth",
+        **settings: Any,
+    ) -> "Predictor":
+        """Load a trained model.
+
+        Args:
+            folder: nnU-Net's, with plans.json, dataset.json and fold_X.
+            folds: Their logits are averaged; None: all that have the checkpoint ("all" only where there is no other).
+            settings: Of the constructor.
+
+        Raises:
+            UserError: A file is missing or damaged, or the model is no CDPDNet.
+        """
+        predictor = cls(**settings)
+        predictor.initialize_from_trained_model_folder(str(folder), folds, checkpoint_name)
+        return predictor
+
+    def initialize_from_trained_model_folder(
+        self,
+        model_training_output_dir: str,
+        use_folds: Sequence[int | str] | None,
+        checkpoint_name: str = "checkpoint_final.pth",
+    ) -> None:
+        """As nnUNetPredictor's; raises what `from_folder` raises."""
+        folder = Path(model_training_output_dir)
+        check_model_folder(folder)
+        folds = folds_of(folder, use_folds, checkpoint_name)
+        with substituted(host, torch=TorchWithSafeLoad(), recursive_find_trainer_class_by_name=find_trainer):
+            super().initialize_from_trained_model_folder(str(folder), folds, checkpoint_name)
+        network = self.network._orig_mod if isinstance(self.network, OptimizedModule) else self.network
+        if not isinstance(network, CDPDNet):
+            raise UserError(f"{folder}: a model of {self.trainer_name}, no CDPDNet; use nnUNetv2_predict_from_modelfolder")
+        self.annotation: Annotation = read_annotation(self.dataset_json)
+        self.network = PredictionNetwork(network)
+        self.select()
+
+    # ---- what to predict -------------------------------------------------------------------------------------------
+
+    def select(
+        self,
+        classes: Collection[str] | None = None,
+        *,
+        task: str | None = None,
+        clean: bool = False,
+        probabilities: bool = False,
+    ) -> Selection:
+        """Choose what the next predictions hold.
+
+        Args:
+            classes: Names; None: all that the task annotates. Where they are is what a prediction of all classes says, and
+                no more classes are computed than that takes.
+            task: Source whose task prompt stands in for the universal task; only classes that it annotates are predicted.
+            clean: Clean up by anatomy (`nnunetv2_cdpd.cleanup`), for which all classes are computed.
+            probabilities: Keep the logits, for `Prediction.probabilities`.
+
+        Raises:
+            UserError: An unknown class or task, or a class that the task does not annotate.
+        """
+        network, annotation = self.network.network, self.annotation
+        num_sources = 0 if network.task_prompt is None else network.num_tasks - (network.universal_task is not None)
+        if num_sources and num_sources != len(annotation.sources):
+            raise UserError(
+                f"the model has {num_sources} task prompts, its dataset.json {len(annotation.sources)} sources; is the "
+                "dataset.json that of another training?"
+            )
+        annotated = [annotation.annotated_with_merged(source) for source in annotation.sources]
+        if task is not None:
+            names = [source.name for source in annotation.sources]
+            if not num_sources:
+                raise UserError(f"task {task!r}: this model was trained without task prompts")
+            if task not in names:
+                raise UserError(f"no task {task!r}; this model was trained on {', '.join(names)}")
+            index = names.index(task)
+            tree = ClassTree.of(annotation, annotated[index])
+        else:
+            tree = ClassTree.of(annotation)
+        wanted = tree.classes if classes is None else tree.indices(classes)
+        if not wanted:
+            raise UserError("no class to predict; name at least one")
+        needed = tree.classes if clean else tree.needed_for(wanted)
+        if task is not None:
+            readings = [Reading(index, needed)]
+        elif num_sources and network.universal_task is None:
+            readings = _readings_of_all_tasks(annotation, annotated, needed)
+        else:
+            readings = [Reading(None, needed)]
+        self.network.read(readings)
+        self.selection = Selection(tree, wanted, needed, clean, probabilities)
+        return self.selection
+
+    @cached_property
+    def writer(self) -> BaseReaderWriter:
+        """nnU-Net's reader and writer of the model's plans."""
+        return self.plans_manager.image_reader_writer_class()
+
+    # ---- one image -------------------------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        image: np.ndarray | PathLike | Sequence[PathLike],
+        spacing_mm: Sequence[float] | None = None,
+        *,
+        classes: Collection[str] | None = None,
+        task: str | None = None,
+        clean: bool = False,
+        probabilities: bool = False,
+        output: PathLike | None = None,
+    ) -> Prediction:
+        """Predict one image.
+
+        Args:
+            image: (Z, Y, X), or (C, Z, Y, X) with several channels, in the units and the axis order of the training images
+                as SimpleITK gives them; or a file, a folder of one DICOM series, or one file per channel.
+            spacing_mm: Voxel size, in the order of the array's axes; of an array only.
+            classes, task, clean, probabilities: As for `select`.
+            output: File for the label map too; of an image that was read from files only, whose geometry it takes.
+
+        Raises:
+            UserError: The image cannot be read or does not suit the model; and as for `select`.
+            ValueError: An array without spacing, a file with one, or an array that is to be written.
+        """
+        from nnunetv2_cdpd.inference.inputs import as_case, opened
+
+        self.select(classes, task=task, clean=clean, probabilities=probabilities)
+        if isinstance(image, np.ndarray):
+            if spacing_mm is None or output is not None:
+                raise ValueError("an array needs its spacing_mm, and cannot be written: it has no place in space")
+            prediction = self._predict_preprocessed(self.preprocess_array(image, spacing_mm))
+        else:
+            if spacing_mm is not None:
+                raise ValueError("an image file has its spacing in it; leave spacing_mm out")
+            with opened(as_case(image, self.file_ending, self.num_channels), self.writer) as files:
+                prediction = self._predict_preprocessed(self.preprocess_files(files))
+        if output is not None:
+            prediction.write_label_map(Path(output), self.writer)
+        return prediction
+
+    def _predict_preprocessed(self, case: PreprocessedCase) -> Prediction:
+        return self.export(self.predict_logits_from_preprocessed_data(case.data), case.properties)
+
+    @property
+    def file_ending(self) -> str:
+        return self.dataset_json["file_ending"]
+
+    @property
+    def num_channels(self) -> int:
+        """Images per case."""
+        return len(self.dataset_json.get("channel_names") or self.dataset_json["modality"])
+
+    def preprocess_files(self, files: Sequence[PathLike], previous_stage: PathLike | None = None) -> PreprocessedCase:
+        """Read and preprocess the channels of one image.
+
+        Args:
+            files: One per channel.
+            previous_stage: Label map that a cascade's lower stage predicted.
+        """
+        preprocessor = self.configuration_manager.preprocessor_class(verbose=self.verbose_preprocessing)
+        files = [str(file) for file in files]
+        previous = None if previous_stage is None else str(previous_stage)
+        adapter = PreprocessAdapter(
+            [files], [previous], preprocessor, None, self.plans_manager, self.dataset_json, self.configuration_manager
+        )
+        return _preprocessed(adapter)
+
+    def preprocess_array(self, image: np.ndarray, spacing_mm: Sequence[float]) -> PreprocessedCase:
+        """Preprocess (Z, Y, X) or (C, Z, Y, X).
+
+        Raises:
+            ValueError: Another number of axes or channels, or a spacing that is not three positive numbers.
+        """
+        image = image[None] if image.ndim == 3 else image
+        if image.ndim != 4 or image.shape[0] != self.num_channels:
+            raise ValueError(
+                f"an image is (Z, Y, X), or (C, Z, Y, X) with {self.num_channels} channels for this model, got {image.shape}"
+            )
+        spacing = [float(mm) for mm in spacing_mm]
+        if len(spacing) != 3 or not all(np.isfinite(spacing)) or min(spacing) <= 0:
+            raise ValueError(f"spacing_mm is a positive number per axis of the array, got {tuple(spacing_mm)}")
+        return _preprocessed(
+            PreprocessAdapterFromNpy(
+                [image], None, [{"spacing": spacing}], None, self.plans_manager, self.dataset_json, self.configuration_manager
+            )
+        )
+
+    def export(self, logits: Tensor, properties: dict[str, Any], num_threads: int | None = None) -> Prediction:
+        """Label map of logits (n, x, y, z) of the needed classes, as the sliding window gives them."""
+        selection, annotation = self.selection, self.annotation
+        logits, geometry = place(logits.cpu(), self.plans_manager, self.configuration_manager, properties)
+        written = selection.tree.classes if selection.clean else selection.wanted
+        labels = label_map(logits, selection.needed, geometry, selection.tree, written, num_threads)
+        names = [annotation.classes[k] for k in selection.wanted]
+        if selection.clean:
+            labels = self._cleaned(labels, properties)
+            values = selection.tree.stored_values(selection.wanted).astype(labels.dtype)
+            to_written = np.zeros(annotation.num_values, labels.dtype)
+            for k in selection.tree.classes:
+                to_written[annotation.values[k]] = values[k + 1]
+            labels = to_written[labels]
+        return Prediction(
+            labels,
+            {name: annotation.values[k] for name, k in zip(names, selection.wanted)},
+            regions_among(annotation, names),
+            properties,
+            geometry,
+            logits if selection.probabilities else None,
+            tuple(annotation.classes[k] for k in selection.needed),
+        )
+
+    def _cleaned(self, labels: np.ndarray, properties: Mapping[str, Any]) -> np.ndarray:
+        from nnunetv2_cdpd.cleanup import clean_label_map
+        from nnunetv2_cdpd.cleanup.clean import nesting_of
+        from nnunetv2_cdpd.cleanup.folder import axes_of
+
+        classes = {self.annotation.classes[k]: self.annotation.values[k] for k in self.selection.tree.classes}
+        cleaned, _ = clean_label_map(
+            labels, properties["spacing"], classes, parents=nesting_of(self.annotation), axes=axes_of(properties)
+        )
+        return cleaned
+
+    # ---- nnU-Net's hooks -------------------------------------------------------------------------------------------
+
+    def _internal_get_sliding_window_slicers(self, image_size: tuple[int, ...]) -> list:
+        slicers = super()._internal_get_sliding_window_slicers(image_size)
+        encoder = self.network.network.slice_encoder
+        if encoder is None or len(self.configuration_manager.patch_size) != 3:
+            return slicers
+        along = 1 + encoder.slice_axis
+        if self.align_windows:
+            last = image_size[encoder.slice_axis] - self.configuration_manager.patch_size[encoder.slice_axis]
+            slicers = [_at_whole_steps(slicer, along, encoder.slice_step, last) for slicer in slicers]
+        # Windows that hold the same slices one after the other, so that few tokens need to be remembered.
+        return sorted(slicers, key=lambda slicer: [s.start for i, s in enumerate(slicer) if i not in (0, along)])
+
+    @torch.inference_mode()
+    def _internal_predict_sliding_window_return_logits(self, data: Tensor, slicers: list, do_on_device: bool = True) -> Tensor:
+        host.empty_cache(self.device)
+        return weighted_mean_over_windows(
+            data.to(self.device if do_on_device else "cpu"),
+            slicers,
+            self._internal_maybe_mirror_and_predict,
+            num_outputs=len(self.network.classes),
+            patch_size=self.configuration_manager.patch_size,
+            use_gaussian=self.use_gaussian,
+            windows_per_batch=self.windows_per_batch,
+            device=self.device,
+            progress=self.allow_tqdm,
+        )
+
+
+def _readings_of_all_tasks(annotation: Annotation, annotated: Sequence[frozenset[str]], needed: Sequence[int]) -> list[Reading]:
+    """Every task for the needed classes that it annotates, for a network without a universal task."""
+    readings = [Reading(t, tuple(k for k in needed if annotation.classes[k] in names)) for t, names in enumerate(annotated)]
+    never = [annotation.classes[k] for k in needed if not any(k in reading.classes for reading in readings)]
+    if never:
+        raise UserError(f"dataset.json: no source annotates {', '.join(never)}, so no task of this model tells about it")
+    return [reading for reading in readings if reading.classes]
+
+
+def _at_whole_steps(slicer: tuple, along: int, step: int, last: int) -> tuple:
+    """A window moved down to a whole slice step, except for the last one, which reaches the end of the image."""
+    window = slicer[along]
+    move = 0 if window.start == last else window.start % step
+    return (*slicer[:along], slice(window.start - move, window.stop - move), *slicer[along + 1 :])
+
+
+def _preprocessed(adapter: Any) -> PreprocessedCase:
+    item = next(adapter)
+    data = item["data"].to(dtype=torch.float32, memory_format=torch.contiguous_format)
+    if not torch.isfinite(data).all():
+        raise UserError("the image holds values that are no numbers (nan or inf)")
+    return PreprocessedCase(data, item["data_properties"])

@@ -1,0 +1,121 @@
+"""Resampling of logits to the grid of the image, box by box: nnU-Net's interpolation as one small matrix per axis.
+
+Linear interpolation of a volume is linear interpolation along one axis after the other, and each of these is a product with
+a matrix with at most two entries per row. Any box of the result is computed from the few voxels that it needs, so that
+nothing else is ever held.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+import torch
+from nnunetv2.configuration import ANISO_THRESHOLD
+from nnunetv2.preprocessing.resampling.default_resampling import determine_do_sep_z_and_axis
+from torch import Tensor
+
+LINEAR, NEAREST = "linear", "nearest"
+Range = tuple[int, int]  # start, stop
+
+
+@dataclass(frozen=True)
+class AxisResampling:
+    """One axis: result i is `(1 - fraction[i]) * input[lower[i]] + fraction[i] * input[upper[i]]`.
+
+    num_inputs: Voxels before.
+    """
+
+    num_inputs: int
+    lower: np.ndarray
+    upper: np.ndarray
+    fraction: np.ndarray
+
+    @classmethod
+    def of(cls, num_inputs: int, num_outputs: int, kind: str) -> "AxisResampling":
+        """Voxels of both grids share their outer borders; beyond the middle of the first and last voxel the value stays."""
+        # As one division and in double, so that both grids fall on each other exactly where they should.
+        position = (2 * np.arange(num_outputs) + 1) * num_inputs / (2 * num_outputs) - 0.5
+        if kind == NEAREST:
+            nearest = np.clip(np.floor(position + 0.5).astype(int), 0, num_inputs - 1)
+            return cls(num_inputs, nearest, nearest, np.zeros(num_outputs))
+        position = np.clip(position, 0, num_inputs - 1)
+        lower = np.floor(position).astype(int)
+        return cls(num_inputs, lower, np.minimum(lower + 1, num_inputs - 1), position - lower)
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.lower)
+
+    def inputs_of(self, outputs: Range) -> Range:
+        """The input voxels that a range of the result needs."""
+        start, stop = outputs
+        return int(self.lower[start]), int(np.where(self.fraction > 0, self.upper, self.lower)[stop - 1]) + 1
+
+    def matrix(self, outputs: Range, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(outputs, inputs of that range)."""
+        first, last = self.inputs_of(outputs)
+        rows = np.arange(outputs[1] - outputs[0])
+        part = slice(*outputs)
+        weights = np.zeros((len(rows), last - first))
+        weights[rows, self.lower[part] - first] += 1 - self.fraction[part]
+        used = self.fraction[part] > 0
+        weights[rows[used], self.upper[part][used] - first] += self.fraction[part][used]
+        return torch.from_numpy(weights).to(dtype)
+
+    def tiles(self, inputs_per_tile: int) -> list[Range]:
+        """Ranges of the result that cover it, each made from about so many input voxels."""
+        count = min(max(1, round(self.num_inputs / inputs_per_tile)), self.num_outputs)
+        borders = np.linspace(0, self.num_outputs, count + 1).round().astype(int).tolist()
+        return list(zip(borders[:-1], borders[1:]))
+
+
+def axes_of(kinds: Sequence[str], shape: Sequence[int], new_shape: Sequence[int]) -> tuple[AxisResampling, ...]:
+    """The resampling of each axis between two shapes."""
+    return tuple(AxisResampling.of(int(n), int(m), kind) for n, m, kind in zip(shape, new_shape, kinds))
+
+
+def resampled(box: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """(n, x, y, z) and three matrices (X, x), (Y, y), (Z, z) -> (n, X, Y, Z); the last axis last, where the most is to do."""
+    n, x, y, z = box.shape
+    box = torch.matmul(matrices[0], box.reshape(n, x, y * z)).reshape(-1, y, z)  # (n * X, y, z)
+    box = torch.matmul(matrices[1], box)  # (n * X, Y, z)
+    box = torch.matmul(box.reshape(-1, z), matrices[2].T)
+    return box.reshape(n, matrices[0].shape[0], matrices[1].shape[0], matrices[2].shape[0])
+
+
+def interpolation_kinds(
+    resampling_fn: partial, current_spacing: Sequence[float], new_spacing: Sequence[float]
+) -> tuple[str, str, str] | None:
+    """What nnU-Net's function for resampling logits does along each axis.
+
+    Args:
+        resampling_fn: `resampling_fn_probabilities` of a configuration.
+        current_spacing, new_spacing: In mm, of logits and image, in the network's order of axes.
+
+    Returns:
+        LINEAR or NEAREST per axis; None where the function does something else.
+    """
+    kwargs: Mapping[str, Any] = resampling_fn.keywords
+    name = resampling_fn.func.__name__
+    if kwargs.get("is_seg", False):
+        return None
+    if name == "resample_data_or_seg_to_shape":
+        if kwargs.get("order", 3) != 1 or kwargs.get("order_z", 0) not in (0, 1):
+            return None
+        across = LINEAR if kwargs.get("order_z", 0) == 1 else NEAREST
+        separate = kwargs.get("force_separate_z", False)
+    elif name == "resample_torch_fornnunet":
+        modes = {"linear": LINEAR, "nearest-exact": NEAREST}
+        if kwargs.get("mode", "linear") != "linear" or kwargs.get("aniso_axis_mode", "nearest-exact") not in modes:
+            return None
+        across = modes[kwargs.get("aniso_axis_mode", "nearest-exact")]
+        separate = kwargs.get("force_separate_z")
+    else:
+        return None
+    threshold = kwargs.get("separate_z_anisotropy_threshold", ANISO_THRESHOLD)
+    do_separate, axis = determine_do_sep_z_and_axis(separate, current_spacing, new_spacing, threshold)
+    kinds = [LINEAR] * 3
+    if do_separate:
+        kinds[axis] = across
+    return tuple(kinds)

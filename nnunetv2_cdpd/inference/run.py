@@ -1,0 +1,248 @@
+"""A job of many cases: read ahead, predict, export behind; resumes, and goes on after a bad case.
+
+Reading and exporting run in threads of this process, so that no volume of logits is ever copied to another one. Outputs
+are written beside and renamed: what is there is whole, and a resumed job leaves it alone.
+"""
+
+import json
+import pickle
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Callable, Mapping, Sequence
+
+from torch import Tensor
+from tqdm import tqdm
+
+from nnunetv2_cdpd.annotation import Source, dataset_json_entries
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.inputs import Case, opened
+from nnunetv2_cdpd.inference.prediction import Prediction, regions_among, write_json, written_beside
+from nnunetv2_cdpd.inference.predictor import Predictor, PreprocessedCase
+from nnunetv2_cdpd.inference.statistics import class_statistics, write_table
+
+SETTINGS_FILE = "cdpd_predict.json"
+STATISTICS = "statistics"  # folder with a file per case, and the tables of all of them
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written for a case.
+
+    folder: For everything.
+    one_file_per_class: CASE/CLASS.nii.gz in place of the label map CASE.nii.gz.
+    probabilities: CASE.npz and CASE.pkl too, as nnU-Net's --save_probabilities.
+    statistics: statistics/CASE.json, and at the end statistics.json and statistics.csv of all cases in the folder.
+    """
+
+    folder: Path
+    file_ending: str
+    one_file_per_class: bool = False
+    probabilities: bool = False
+    statistics: bool = False
+
+    def segmentation(self, case: str) -> Path:
+        return self.folder / (case if self.one_file_per_class else case + self.file_ending)
+
+    def paths(self, case: str) -> list[Path]:
+        """All that a case leaves; it is done when they exist."""
+        paths = [self.segmentation(case)]
+        paths += [self.folder / f"{case}.npz", self.folder / f"{case}.pkl"] if self.probabilities else []
+        return paths + ([self.folder / STATISTICS / f"{case}.json"] if self.statistics else [])
+
+
+def predict_cases(
+    predictor: Predictor,
+    cases: Sequence[Case],
+    outputs: Outputs,
+    *,
+    settings: Mapping[str, Any],
+    resume: bool = False,
+    part_id: int = 0,
+    num_parts: int = 1,
+    num_readers: int = 1,
+    num_exporters: int = 1,
+    previous_stage: Path | None = None,
+    progress: bool = True,
+) -> dict[str, str]:
+    """Predict cases into a folder, with what was selected by `predictor.select`.
+
+    Args:
+        settings: What the predictions depend on, JSON-able; a resumed job must have the same.
+        resume: Leave cases alone whose outputs are all there.
+        part_id, num_parts: Of several jobs that share the cases: only every `num_parts`-th case.
+        num_readers: Cases read ahead; 0: none.
+        num_exporters: Cases exported while the next ones are predicted; 0: none.
+        previous_stage: Folder with the predictions of a cascade's lower stage.
+
+    Returns:
+        Case -> what was wrong with it.
+
+    Raises:
+        UserError: The folder was made with other settings, or a cascade lacks the previous stage.
+    """
+    if not 0 <= part_id < num_parts:
+        raise UserError(f"part {part_id} of {num_parts}: parts are counted from 0 to {num_parts - 1}")
+    lower_stage = predictor.configuration_manager.previous_stage_name
+    if lower_stage is not None and previous_stage is None:
+        raise UserError(f"this model is a cascade; give the predictions of {lower_stage} with -prev_stage_predictions")
+    _prepare_folder(predictor, outputs, settings, resume)
+    cases = cases[part_id::num_parts]
+    if resume:
+        cases = [case for case in cases if not all(path.exists() for path in outputs.paths(case.identifier))]
+
+    def read(case: Case) -> PreprocessedCase:
+        _check_channels(case, predictor.num_channels)
+        previous = None
+        if lower_stage is not None:
+            previous = previous_stage / (case.identifier + outputs.file_ending)
+            if not previous.is_file():
+                raise UserError(f"{previous}: missing; predict {lower_stage} first")
+        with opened(case, predictor.writer) as files:
+            return predictor.preprocess_files(files, previous)
+
+    def export(case: Case, logits: Tensor, properties: dict[str, Any]) -> None:
+        _write(predictor, predictor.export(logits, properties), case, outputs)
+
+    problems: dict[str, str] = {}
+    with tqdm(total=len(cases), desc="cases", unit="case", disable=not progress) as bar:
+
+        def settle(case: Case, outcome: Callable[[], Any]) -> Any:
+            """What came out, or None after noting why nothing did: a bad case never stops the others."""
+            try:
+                return outcome()
+            except Exception as error:
+                problems[case.identifier] = told(error)
+                bar.update()
+                return None
+
+        def settle_export(case: Case, future: Future) -> None:
+            settle(case, future.result)
+            if case.identifier not in problems:
+                bar.update()
+
+        with _Lane(read, num_readers) as reading, _Lane(export, num_exporters) as exporting:
+            waiting = deque(cases)
+            while waiting or reading.running:
+                while waiting and len(reading.running) < max(1, num_readers):
+                    reading.start(case := waiting.popleft(), case)
+                case, future = reading.running.popleft()
+                if waiting and num_readers:
+                    reading.start(following := waiting.popleft(), following)
+                preprocessed = settle(case, future.result)
+                if preprocessed is None:
+                    continue
+                logits = settle(case, lambda: predictor.predict_logits_from_preprocessed_data(preprocessed.data))
+                if logits is not None:
+                    exporting.start(case, case, logits, preprocessed.properties)
+                del preprocessed, logits
+                while len(exporting.running) > num_exporters:
+                    settle_export(*exporting.running.popleft())
+            while exporting.running:
+                settle_export(*exporting.running.popleft())
+    if outputs.statistics:
+        _collect_statistics(outputs)
+    return problems
+
+
+class _Lane:
+    """Threads for one kind of work, and what runs there, in the order of starting."""
+
+    def __init__(self, function: Callable[..., Any], num_threads: int) -> None:
+        self.function = function
+        self.running: deque[tuple[Case, Future]] = deque()
+        self.pool = ThreadPoolExecutor(max(1, num_threads))
+
+    def start(self, case: Case, *args: Any) -> None:
+        self.running.append((case, self.pool.submit(self.function, *args)))
+
+    def __enter__(self) -> "_Lane":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.pool.shutdown(cancel_futures=True)
+
+
+def told(error: BaseException) -> str:
+    """An error in one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _check_channels(case: Case, num_channels: int) -> None:
+    count = 1 if case.is_dicom else len(case.files)
+    if count != num_channels:
+        raise UserError(
+            f"{count} of the model's {num_channels} channels; each is a file, {case.identifier}_0000, {case.identifier}_0001, ..."
+        )
+
+
+def _prepare_folder(predictor: Predictor, outputs: Outputs, settings: Mapping[str, Any], resume: bool) -> None:
+    """Write what tells how the predictions were made and what their values mean."""
+    written = {**settings, **{key: value for key, value in asdict(outputs).items() if key not in ("folder", "file_ending")}}
+    path = outputs.folder / SETTINGS_FILE
+    if resume and path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changed = [key for key in written if before.get(key) != written[key]]
+        if changed:
+            raise UserError(
+                f"{path}: the predictions there were made with other settings ({', '.join(changed)}); use the same ones, or "
+                "another folder"
+            )
+    outputs.folder.mkdir(parents=True, exist_ok=True)
+    if outputs.statistics:
+        (outputs.folder / STATISTICS).mkdir(exist_ok=True)
+    write_json(path, written)
+    write_json(outputs.folder / "dataset.json", dataset_json_of(predictor))
+    write_json(outputs.folder / "plans.json", predictor.plans_manager.plans)
+
+
+def dataset_json_of(predictor: Predictor) -> dict[str, Any]:
+    """What the values of the predictions mean: the model's dataset.json, without classes that were not asked for."""
+    annotation, wanted = predictor.annotation, predictor.selection.wanted
+    if len(wanted) == len(annotation.classes):
+        return dict(predictor.dataset_json)
+    names = [annotation.classes[k] for k in wanted]
+    regions = regions_among(annotation, names)
+    parents = {name: tuple(p for p in annotation.possible_parents.get(name, ()) if p in names) for name in names}
+    kept = replace(
+        annotation,
+        classes=tuple(names),
+        values=tuple(annotation.values[k] for k in wanted),
+        regions=tuple(regions[name] for name in names),
+        sources=(Source("prediction", tuple(names)),),
+        case_source=None,
+        merged_labels=(),
+        possible_parents={name: possible for name, possible in parents.items() if possible},
+        compatible=frozenset(pair for pair in annotation.compatible if pair <= set(names)),
+        ignore_value=None,
+    )
+    return {**predictor.dataset_json, **dataset_json_entries(kept)}
+
+
+def _write(predictor: Predictor, prediction: Prediction, case: Case, outputs: Outputs) -> None:
+    """Everything about a case; the segmentation last, because it is what people look for."""
+    path = outputs.segmentation(case.identifier)
+    if outputs.statistics:
+        with opened(case, predictor.writer) as files:
+            image = predictor.writer.read_images([str(files[0])])[0][0]
+        channel = next(iter((predictor.dataset_json.get("channel_names") or predictor.dataset_json["modality"]).values()))
+        found = class_statistics(prediction, image, str(channel))
+        write_json(outputs.folder / STATISTICS / f"{case.identifier}.json", found)
+    if outputs.probabilities:
+        prediction.write_probabilities(outputs.folder / f"{case.identifier}.npz")
+        with written_beside(outputs.folder / f"{case.identifier}.pkl") as beside:
+            beside.write_bytes(pickle.dumps(dict(prediction.properties)))
+    if outputs.one_file_per_class:
+        prediction.write_masks(path, outputs.file_ending, predictor.writer)
+    else:
+        prediction.write_label_map(path, predictor.writer)
+
+
+def _collect_statistics(outputs: Outputs) -> None:
+    """Tables of all cases of the folder, whichever run or part predicted them."""
+    files = sorted((outputs.folder / STATISTICS).glob("[!.]*.json"))
+    statistics = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    write_json(outputs.folder / f"{STATISTICS}.json", statistics)
+    write_table(outputs.folder / f"{STATISTICS}.csv", statistics)

@@ -1,0 +1,78 @@
+"""Sliding window: nnU-Net's weighted mean over windows, several windows at a time, windows without any contrast once.
+
+A window in which every channel is constant (air beyond the body, clipped by the CT normalisation) gives the same logits
+wherever it lies, so it is run once per volume and value. That changes nothing.
+"""
+
+from typing import Callable, Iterator, Sequence
+
+import torch
+from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+from torch import Tensor
+from tqdm import tqdm
+
+Slicer = tuple[slice | int, ...]
+
+
+def weighted_mean_over_windows(
+    data: Tensor,
+    slicers: Sequence[Slicer],
+    network: Callable[[Tensor], Tensor],
+    *,
+    num_outputs: int,
+    patch_size: Sequence[int],
+    use_gaussian: bool,
+    windows_per_batch: int,
+    device: torch.device,
+    progress: bool,
+) -> Tensor:
+    """Logits of a volume, as nnU-Net's own loop gives them.
+
+    Args:
+        data: (C, X, Y, Z), on the device where the result is held.
+        slicers: Of the windows, nnU-Net's.
+        network: Windows (B, C, ...) on `device` -> logits (B, n, ...).
+        num_outputs: n.
+
+    Returns:
+        (n, X, Y, Z), half precision as nnU-Net's.
+
+    Raises:
+        RuntimeError: A logit is infinite.
+    """
+    weights = torch.ones((), device=data.device)
+    if use_gaussian:
+        weights = compute_gaussian(tuple(patch_size), sigma_scale=1.0 / 8, value_scaling_factor=10, device=data.device)
+    logits = torch.zeros((num_outputs, *data.shape[1:]), dtype=torch.half, device=data.device)
+    total = torch.zeros(data.shape[1:], dtype=torch.half, device=data.device)
+    constant: dict[tuple[float, ...], Tensor] = {}
+    with tqdm(total=len(slicers), desc="windows", leave=False, disable=not progress) as bar:
+        for batch in _batches(slicers, windows_per_batch):
+            values = [_constant_values(data[slicer]) for slicer in batch]
+            run = [i for i, value in enumerate(values) if value is None or value not in constant]
+            if run:
+                outputs = network(torch.stack([data[batch[i]] for i in run]).to(device)).to(data.device)
+                found = dict(zip(run, outputs))
+                constant |= {values[i]: found[i] for i in run if values[i] is not None}
+            for i, slicer in enumerate(batch):
+                output = constant[values[i]] if values[i] is not None else found[i]
+                logits[slicer] += output * weights
+                total[slicer[1:]] += weights
+            bar.update(len(batch))
+    torch.div(logits, total, out=logits)
+    if any(torch.isinf(channel).any() for channel in logits):
+        raise RuntimeError("the network gave infinite logits; were its weights damaged?")
+    return logits
+
+
+def _batches(slicers: Sequence[Slicer], size: int) -> Iterator[Sequence[Slicer]]:
+    return (slicers[start : start + size] for start in range(0, len(slicers), size))
+
+
+def _constant_values(window: Tensor) -> tuple[float, ...] | None:
+    """The value of each channel, if all of them are constant."""
+    flat = window.flatten(1)
+    if not torch.equal(flat[:, 0], flat[:, -1]):  # tells for most, without reading the window
+        return None
+    lowest, highest = flat.aminmax(dim=1)
+    return tuple(lowest.tolist()) if torch.equal(lowest, highest) else None

@@ -1,0 +1,83 @@
+"""Statistics of a prediction: volume, mean intensity and centroid of every class."""
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunetv2_cdpd.inference.prediction import Prediction, written_beside
+
+
+def class_statistics(prediction: Prediction, image: np.ndarray | None, channel_name: str) -> dict[str, dict[str, Any]]:
+    """Class -> what there is of it; a class includes what lies in it.
+
+    Args:
+        image: (Z, Y, X), the first channel, on the grid of the label map; None: no intensities.
+        channel_name: Of that channel: a mean of "CT" is in HU.
+
+    Returns:
+        volume_ml; voxels; `mean_HU` of a CT, else `mean_intensity`; centroid_voxel in the order of the array's axes;
+        centroid_mm in DICOM's patient coordinates (towards left, back, head), None where the format has none. Of a class that
+        is not there: 0 ml, and None for the rest.
+    """
+    labels, spacing = prediction.label_map, prediction.properties["spacing"]
+    voxel_ml = float(np.prod(spacing)) / 1000
+    # Everything is added up per stored value first, over the labelled voxels only.
+    place = np.nonzero(labels)
+    value = labels[place].astype(np.intp)
+    size = 1 + max((0, *(v for region in prediction.regions.values() for v in region)))
+    count = np.bincount(value, minlength=size)
+    sums = [np.bincount(value, weights=axis, minlength=size) for axis in place]
+    intensity = None if image is None else np.bincount(value, weights=image[place], minlength=size)
+    mean_name = "mean_HU" if channel_name.upper() == "CT" else "mean_intensity"
+    found = {}
+    for name, region in prediction.regions.items():
+        members = list(region)
+        voxels = int(count[members].sum())
+        centroid = [float(axis[members].sum() / voxels) for axis in sums] if voxels else None
+        found[name] = {"volume_ml": round(voxels * voxel_ml, 6), "voxels": voxels}
+        if intensity is not None:
+            found[name][mean_name] = round(float(intensity[members].sum() / voxels), 4) if voxels else None
+        found[name]["centroid_voxel"] = None if centroid is None else [round(index, 4) for index in centroid]
+        found[name]["centroid_mm"] = None if centroid is None else patient_coordinates(centroid, prediction.properties)
+    return found
+
+
+def patient_coordinates(voxel: list[float], properties: Mapping[str, Any]) -> list[float] | None:
+    """Where a voxel index (array order) lies, in mm towards left, back and head; None where the image does not say."""
+    index = np.array(voxel[::-1])  # x, y, z
+    if "sitk_stuff" in properties:
+        geometry = properties["sitk_stuff"]
+        if len(geometry["spacing"]) != 3:
+            return None
+        direction = np.array(geometry["direction"]).reshape(3, 3)
+        point = np.array(geometry["origin"]) + direction @ (np.array(geometry["spacing"]) * index)
+    elif "nibabel_stuff" in properties:
+        stuff = properties["nibabel_stuff"]
+        affine = np.array(stuff.get("reoriented_affine", stuff["original_affine"]))
+        point = (affine @ [*index, 1])[:3] * (-1, -1, 1)  # NIfTI counts towards right and front
+    else:
+        return None
+    return [round(float(mm), 3) for mm in point]
+
+
+def write_table(path: Path, statistics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    """Write case -> class -> statistics as CSV, a row per case and class."""
+    names = list(dict.fromkeys(key for classes in statistics.values() for found in classes.values() for key in found))
+    columns = {key: [f"{key}_{axis}" for axis in "zyx"] if key == "centroid_voxel" else [key] for key in names}
+    columns |= {key: [f"{key}_{axis}" for axis in ("left", "back", "head")] for key in names if key == "centroid_mm"}
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["case", "class", *(column for key in names for column in columns[key])])
+    for case, classes in statistics.items():
+        for name, found in classes.items():
+            row = []
+            for key in names:
+                entry = found.get(key)
+                row += ["" if entry is None else entry] if len(columns[key]) == 1 else (entry or ["", "", ""])
+            table.writerow([case, name, *row])
+    with written_beside(path) as beside:
+        beside.write_text(text.getvalue(), encoding="utf-8")

@@ -1,0 +1,172 @@
+"""Inputs: files, folders and DICOM series as cases, and what cannot be one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.inputs import Case, as_case, find_cases, opened
+
+
+def touch(folder, *names):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+def identifiers(path, num_channels=1, file_ending=".nii.gz"):
+    return {case.identifier: [file.name for file in case.files] for case in find_cases(path, file_ending, num_channels)}
+
+
+def write_series(folder, array, series="1", spacing=(0.8, 0.9, 2.5), direction=(1, 0, 0, 0, 1, 0), left_out=(), numbers=None):
+    """A DICOM series of an array (z, y, x) in HU."""
+    folder.mkdir(exist_ok=True)
+    row, column = np.array(direction[:3]), np.array(direction[3:])
+    normal = np.cross(row, column)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for z, values in enumerate(array):
+        if z in left_out:
+            continue
+        image = sitk.GetImageFromArray(values.astype(np.int16))
+        image.SetSpacing(spacing[:2])
+        position = np.array([10.0, -20.0, 30.0]) + normal * z * spacing[2]
+        tags = {
+            "0008|0060": "CT", "0020|000d": "1.2.3", "0020|000e": f"1.2.3.{series}", "0020|0013": str(z + 1),
+            "0008|0018": f"1.2.3.{series}.{z + 1}", "0008|0016": "1.2.840.10008.5.1.4.1.1.2", "0020|0052": "1.2.3.9",
+            "0020|0032": "\\".join(f"{value:g}" for value in position),
+            "0020|0037": "\\".join(f"{value:g}" for value in direction),
+            "0028|1052": "0", "0028|1053": "1", "0018|0050": str(spacing[2]), "0010|0010": "Name^Of^Patient",
+        }  # fmt: skip
+        for tag, value in tags.items():
+            image.SetMetaData(tag, value)
+        # the names are in no order of the positions
+        writer.SetFileName(str(folder / f"{series}_{(7 * z) % 11:03d}.dcm"))
+        writer.Execute(image)
+    return folder
+
+
+@pytest.fixture
+def volume():
+    return np.random.default_rng(0).integers(-500, 500, (5, 6, 7))
+
+
+def test_a_folder_of_nnunets_names(tmp_path):
+    touch(tmp_path, "a_0000.nii.gz", "b_1_0000.nii.gz", ".hidden.nii.gz", "notes.txt", "dataset.json")
+    assert identifiers(tmp_path) == {"a": ["a_0000.nii.gz"], "b_1": ["b_1_0000.nii.gz"]}
+
+
+def test_channels_are_one_case_in_their_order(tmp_path):
+    touch(tmp_path, "a_0001.nii.gz", "a_0000.nii.gz", "b_0000.nii.gz")
+    assert identifiers(tmp_path, 2) == {"a": ["a_0000.nii.gz", "a_0001.nii.gz"], "b": ["b_0000.nii.gz"]}
+
+
+def test_one_channel_may_have_any_name_and_format(tmp_path):
+    touch(tmp_path, "scan.nii.gz", "CT_2021.NII", "x.nrrd", "y_0000.mha")
+    assert sorted(identifiers(tmp_path)) == ["CT_2021", "scan", "x", "y"]
+
+
+def test_a_file_and_its_siblings(tmp_path):
+    touch(tmp_path, "a[1]_0000.nii.gz", "a[1]_0001.nii.gz", "a1_0001.nii.gz", "b_0000.nii.gz")
+    assert identifiers(tmp_path / "a[1]_0001.nii.gz", 2) == {"a[1]": ["a[1]_0000.nii.gz", "a[1]_0001.nii.gz"]}
+    assert identifiers(tmp_path / "b_0000.nii.gz") == {"b": ["b_0000.nii.gz"]}
+
+
+def test_two_files_of_one_case_are_refused(tmp_path):
+    touch(tmp_path, "a.nii.gz", "a_0000.nii.gz")
+    with pytest.raises(UserError, match="a.nii.gz and a_0000.nii.gz are both case 'a'"):
+        find_cases(tmp_path, ".nii.gz", 1)
+
+
+def test_nothing_to_predict_is_told(tmp_path):
+    with pytest.raises(UserError, match="no such file or folder"):
+        find_cases(tmp_path / "nowhere", ".nii.gz", 1)
+    with pytest.raises(UserError, match="no image in it"):
+        find_cases(touch(tmp_path / "empty", "notes.txt"), ".nii.gz", 1)
+    with pytest.raises(UserError, match="not a volume .*; of a DICOM series give the folder"):
+        find_cases(tmp_path / "empty" / "notes.txt", ".nii.gz", 1)
+
+
+def test_one_case_is_one(tmp_path):
+    touch(tmp_path, "a_0000.nii.gz", "b_0000.nii.gz")
+    with pytest.raises(UserError, match="2 cases; give one of them"):
+        as_case(tmp_path, ".nii.gz", 1)
+    assert as_case([tmp_path / "x.nii.gz", "y.nii.gz"], ".nii.gz", 2).files == (tmp_path / "x.nii.gz", Path("y.nii.gz"))
+
+
+@pytest.mark.parametrize("reader", [SimpleITKIO, NibabelIO])
+@pytest.mark.parametrize("direction", [(1, 0, 0, 0, 1, 0), (0, 1, 0, 0, 0, -1), (-1, 0, 0, 0, 1, 0)])
+def test_a_dicom_series_is_read_with_its_geometry(tmp_path, volume, reader, direction):
+    write_series(tmp_path / "patient", volume, direction=direction)
+    (case,) = find_cases(tmp_path / "patient", ".nii.gz", 1)
+    assert case.identifier == "patient" and case.is_dicom and len(case.files) == 5
+    with opened(case, reader()) as files:
+        array, properties = reader().read_images([str(file) for file in files])
+        temporary = files[0].parent
+    assert not temporary.exists()
+    np.testing.assert_array_equal(array[0], volume)
+    np.testing.assert_allclose(properties["spacing"], (2.5, 0.9, 0.8), rtol=1e-6)
+    if reader is SimpleITKIO:
+        geometry = properties["sitk_stuff"]
+        np.testing.assert_allclose(geometry["origin"], (10, -20, 30))
+        columns = np.array(geometry["direction"]).reshape(3, 3).T
+        np.testing.assert_allclose(columns[:2].ravel(), direction, atol=1e-9)
+
+
+def test_series_of_one_folder_and_of_subfolders_are_cases(tmp_path, volume):
+    write_series(tmp_path / "both", volume, series="1")
+    write_series(tmp_path / "both", volume, series="2")
+    assert [case.identifier for case in find_cases(tmp_path / "both", ".nii.gz", 1)] == ["both_1", "both_2"]
+    write_series(tmp_path / "single", volume)
+    assert [case.identifier for case in find_cases(tmp_path, ".nii.gz", 1)] == ["both_1", "both_2", "single"]
+
+
+def test_a_missing_slice_is_told(tmp_path, volume):
+    write_series(tmp_path / "patient", volume, left_out={2})
+    (case,) = find_cases(tmp_path / "patient", ".nii.gz", 1)
+    with pytest.raises(UserError, match="patient: the slices of the series lie 2.5 to 5 mm apart; some are missing or doubled"):
+        opened(case, SimpleITKIO()).__enter__()
+
+
+def test_a_damaged_slice_is_told(tmp_path, volume):
+    write_series(tmp_path / "patient", volume)
+    (case,) = find_cases(tmp_path / "patient", ".nii.gz", 1)
+    case.files[3].write_bytes(b"nothing")
+    with pytest.raises(UserError, match="cannot be read as DICOM; is it damaged"):
+        opened(case, SimpleITKIO()).__enter__()
+
+
+def test_a_slice_of_another_size_is_told(tmp_path, volume):
+    write_series(tmp_path / "patient", volume)
+    (case,) = find_cases(tmp_path / "patient", ".nii.gz", 1)
+    other = write_series(tmp_path / "other", volume[:, :4])
+    last = max(other.iterdir(), key=lambda file: sitk.ReadImage(str(file)).GetOrigin()[2])
+    case.files[-1].write_bytes(last.read_bytes())
+    with pytest.raises(UserError, match="patient: the DICOM series cannot be read; is a file damaged"):
+        opened(case, SimpleITKIO()).__enter__()
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".mha", ".nii"])
+def test_other_formats_are_converted_for_the_models_reader(tmp_path, volume, ending):
+    image = sitk.GetImageFromArray(volume.astype(np.int16))
+    image.SetSpacing((0.8, 0.9, 2.5))
+    sitk.WriteImage(image, str(tmp_path / f"case{ending}"))
+    with opened(Case("case", (tmp_path / f"case{ending}",)), NibabelIO()) as (file,):
+        array, properties = NibabelIO().read_images([str(file)])
+    np.testing.assert_array_equal(array[0], volume)
+    np.testing.assert_allclose(properties["spacing"], (2.5, 0.9, 0.8), rtol=1e-6)
+
+
+def test_what_cannot_be_converted_is_told(tmp_path):
+    file = tmp_path / "case.nrrd"
+    file.write_bytes(b"nothing")
+    with pytest.raises(UserError, match="case.nrrd: cannot be read; is it damaged"):
+        opened(Case("case", (file,)), NibabelIO()).__enter__()
+    with pytest.raises(UserError, match="this model reads .png, .*into which the file cannot be converted"):
+        opened(Case("case", (file,)), NaturalImage2DIO()).__enter__()

@@ -1,0 +1,75 @@
+"""Statistics: volume, mean and centroid, derivable by hand."""
+
+import csv
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+from nnunetv2_cdpd.inference.prediction import Prediction
+from nnunetv2_cdpd.inference.statistics import class_statistics, patient_coordinates, write_table
+
+
+def make_prediction(labels, properties=None):
+    values = {"liver": 1, "liver_tumor": 2, "spleen": 3}
+    regions = {"liver": (1, 2), "liver_tumor": (2,), "spleen": (3,)}
+    return Prediction(labels, values, regions, properties or {"spacing": [5.0, 2.0, 1.0]}, None)
+
+
+def test_a_class_includes_what_lies_in_it():
+    labels, image = np.zeros((3, 4, 5), np.uint8), np.zeros((3, 4, 5), np.float32)
+    labels[0, 1, 2], labels[0, 1, 4], labels[2, 1, 3] = 1, 1, 2  # 10 mm^3 each
+    image[0, 1, 2], image[0, 1, 4], image[2, 1, 3] = 50, 70, 0
+    found = class_statistics(make_prediction(labels), image, "CT")
+    assert found["liver"] == {
+        "volume_ml": 0.03, "voxels": 3, "mean_HU": 40.0, "centroid_voxel": [0.6667, 1.0, 3.0], "centroid_mm": None
+    }  # fmt: skip
+    assert found["liver_tumor"]["mean_HU"] == 0 and found["liver_tumor"]["centroid_voxel"] == [2, 1, 3]
+
+
+def test_a_class_that_is_not_there_has_no_volume_and_no_place():
+    found = class_statistics(make_prediction(np.zeros((3, 4, 5), np.uint8)), np.ones((3, 4, 5)), "MR")
+    assert found["spleen"] == {"volume_ml": 0.0, "voxels": 0, "mean_intensity": None, "centroid_voxel": None, "centroid_mm": None}
+
+
+def test_without_image_no_mean():
+    assert "mean_HU" not in class_statistics(make_prediction(np.ones((3, 4, 5), np.uint8)), None, "CT")["liver"]
+
+
+def test_both_readers_place_a_voxel_where_simpleitk_does(tmp_path):
+    image = sitk.GetImageFromArray(np.zeros((3, 4, 5), np.int16))
+    image.SetSpacing((0.9, 1.1, 2.0))
+    image.SetOrigin((12.5, -30.0, 7.0))
+    image.SetDirection((0, 1, 0, -1, 0, 0, 0, 0, 1))
+    sitk.WriteImage(image, str(tmp_path / "case.nii.gz"))
+    expected = image.TransformContinuousIndexToPhysicalPoint((3.0, 1.0, 0.5))
+    for reader in (SimpleITKIO, NibabelIO):
+        _, properties = reader().read_images([str(tmp_path / "case.nii.gz")])
+        assert patient_coordinates([0.5, 1.0, 3.0], properties) == pytest.approx(expected, abs=2e-3)
+
+
+def test_reoriented_images_are_placed_by_their_new_axes():
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    stuff = {"original_affine": nibabel.affines.from_matvec(np.eye(3)), "reoriented_affine": affine}
+    assert patient_coordinates([1.0, 1.0, 1.0], {"nibabel_stuff": stuff}) == [-1.0, -2.0, 3.0]
+
+
+def test_a_format_without_place_has_none():
+    assert patient_coordinates([0, 0, 0], {"spacing": [1, 1, 1]}) is None
+    flat = {"spacing": (1.0, 1.0), "origin": (0.0, 0.0), "direction": (1, 0, 0, 1)}
+    assert patient_coordinates([0, 0, 0], {"sitk_stuff": flat}) is None
+
+
+def test_the_table_has_a_row_per_case_and_class(tmp_path):
+    labels = np.zeros((3, 4, 5), np.uint8)
+    labels[1, 2, 3] = 1
+    found = class_statistics(make_prediction(labels), None, "CT")
+    write_table(tmp_path / "table.csv", {"b": found, "a": found})
+    rows = list(csv.DictReader((tmp_path / "table.csv").open()))
+    found = [(row["case"], row["class"]) for row in rows[:4]]
+    assert found == [("b", "liver"), ("b", "liver_tumor"), ("b", "spleen"), ("a", "liver")]
+    assert (rows[0]["volume_ml"], rows[0]["centroid_voxel_z"], rows[0]["centroid_voxel_x"]) == ("0.01", "1.0", "3.0")
+    assert rows[1]["centroid_voxel_y"] == rows[1]["centroid_mm_head"] == ""
