@@ -11,6 +11,8 @@ A map of the package:
     architecture             CDPDNet's entry in nnU-Net plans
     official                 the released checkpoint as a model folder
     inference                images in, label maps out: `Predictor` (also here) and `cdpd predict`
+    conversion               public datasets, and one's own, as nnU-Net raw datasets
+    jobs                     many cases in processes, resumable
     merge, evaluation, demo  datasets in, scores out, and a first minute that needs neither
     audit                    what may be wrong with datasets, and the same scan in two of them
     cleanup, report          anatomy applied to predictions; scores and pictures as a page

@@ -2,9 +2,9 @@
 
 import os
 
-# Before numpy and torch are imported: the tests are small, and several processes run at once.
+# Before numpy and torch are imported: the tests are small, and threads that wait for each other on busy cores cost most.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_variable, "2")
+    os.environ.setdefault(_variable, "1")
 for _variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer"):
     os.environ.pop(_variable, None)
 for _variable in ("CDPD_VISION_WEIGHTS", "CDPD_TEXT_WEIGHTS", "CDPD_DEBUG"):

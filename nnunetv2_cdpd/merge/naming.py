@@ -65,7 +65,9 @@ def resolve_names(inputs: Sequence[InputDataset], specs: Sequence[DatasetSpec], 
 
     for name in [name for name in classes if name not in declared]:
         sides = stands_for.get(name) or sides_of(name, classes)
-        if sides is None or not set(sides) <= set(classes) or any(name in t.values() and not set(sides).isdisjoint(t.values()) for t in targets):
+        if sides is None or not set(sides) <= set(classes):
+            continue
+        if any(name in t.values() and not set(sides).isdisjoint(t.values()) for t in targets):
             continue  # a dataset that holds a name beside its sides means something by it: a class that contains them
         sides = tuple(sorted(sides, key=classes.index))
         same = next((other for other, group in merged.items() if set(group) == set(sides)), name)

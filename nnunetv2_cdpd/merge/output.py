@@ -14,7 +14,6 @@ from nnunetv2_cdpd.merge.collect import MergedCase
 from nnunetv2_cdpd.merge.inputs import InputDataset
 from nnunetv2_cdpd.merge.plan import MergePlan
 
-
 RECORD_FILE = "cdpd_merge_record.jsonl"
 
 

@@ -162,7 +162,8 @@ def _warnings(
     value_of = {label.name: label.value for label in annotation.merged_labels}
     warnings = []
     for source, table in zip(annotation.sources, annotation.tables):
-        stored = {value for case in cases if case.source == source.name for value in record.cases[case.identifier].facts["values"]}
+        facts = [record.cases[case.identifier].facts for case in cases if case.source == source.name]
+        stored = {value for fact in facts for value in fact["values"]}
         holding = {
             name for k, name in enumerate(annotation.classes) if any(table[value, k] == POSITIVE for value in stored)
         } | {name for name, value in value_of.items() if value in stored}

@@ -1,0 +1,15 @@
+"""Facts that the three KiTS releases share."""
+
+from nnunetv2_cdpd.dataset_conversion._abdomen import KIDNEY
+
+from nnunetv2_cdpd.conversion.declaration import CC_BY_NC_SA_4
+
+COMMON = {
+    "region": "abdomen",
+    "license": CC_BY_NC_SA_4,
+    "case": r"\d{5}",
+    "merged_labels": KIDNEY,
+}
+NESTED = {"kidney_tumor": "kidney", "kidney_cyst": "kidney"}
+VALUES = {1: "kidney", 2: "kidney_tumor", 3: "kidney_cyst"}
+REFERENCE = "Heller et al., The KiTS21 Challenge, arXiv 2307.01984"

@@ -1,0 +1,49 @@
+"""AMOS22, CT part: 15 abdominal and pelvic organs."""
+
+from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
+from nnunetv2_cdpd.conversion.layout import Listing, pair_files
+
+LAST_CT = 500  # 507 to 600 are MR
+
+
+def find(dataset: SourceDataset, listing: Listing) -> list[FoundCase]:
+    return [case for case in pair_files(dataset, listing) if int(case.case) <= LAST_CT]
+
+
+DATASET = SourceDataset(
+    name="AMOS22",
+    title="Multi-Modality Abdominal Multi-Organ Segmentation Challenge 2022, CT of the training and validation set",
+    region="abdomen and pelvis",
+    license="CC BY 4.0 or CC BY-NC-SA (sources differ; see `licence` in its dataset.json)",
+    link="https://zenodo.org/records/7262581 (amos22.zip)",
+    reference="Ji et al., AMOS, NeurIPS 2022, arXiv 2206.08023",
+    size="24 GB",
+    num_cases=300,
+    layout="""
+amos22/imagesTr/amos_0001.nii.gz    and labelsTr
+amos22/imagesVa/amos_0008.nii.gz    and labelsVa
+""",
+    images=("imagesTr/amos_{case}.nii.gz", "imagesVa/amos_{case}.nii.gz"),
+    labels=("labelsTr/amos_{case}.nii.gz", "labelsVa/amos_{case}.nii.gz"),
+    case=r"\d{4}",
+    values={
+        1: "spleen",
+        2: "right_kidney",
+        3: "left_kidney",
+        4: "gallbladder",
+        5: "esophagus",
+        6: "liver",
+        7: "stomach",
+        8: "aorta",
+        9: "postcava",
+        10: "pancreas",
+        11: "right_adrenal_gland",
+        12: "left_adrenal_gland",
+        13: "duodenum",
+        14: "bladder",
+        15: "prostate",
+    },
+    find=find,
+    definitions={"prostate": "prostate of men, uterus of women"},
+    overlaps=("AbdomenAtlas (200)",),
+)

@@ -1,0 +1,25 @@
+"""BTCV, "Beyond the Cranial Vault": 13 abdominal organs and vessels."""
+
+from nnunetv2_cdpd.dataset_conversion._abdomen import BTCV_VALUES
+
+from nnunetv2_cdpd.conversion.declaration import CC_BY_4, SourceDataset
+
+DATASET = SourceDataset(
+    name="BTCV",
+    title="Multi-Atlas Labeling Beyond the Cranial Vault, abdomen (training set)",
+    region="abdomen",
+    license=f"{CC_BY_4} (registration required)",
+    link="https://www.synapse.org/#!Synapse:syn3193805 (Abdomen/RawData.zip)",
+    reference="Landman et al., MICCAI Multi-Atlas Labeling Beyond the Cranial Vault, 2015, doi:10.7303/syn3193805",
+    size="about 2 GB",
+    num_cases=30,
+    layout="""
+RawData/Training/img/img0001.nii.gz
+RawData/Training/label/label0001.nii.gz
+""",
+    images=("Training/img/img{case}.nii.gz",),
+    labels=("Training/label/label{case}.nii.gz",),
+    case=r"\d{4}",
+    values=BTCV_VALUES,
+    overlaps=("BTCV_MultiOrgan (the same images)", "AbdomenAtlas"),
+)

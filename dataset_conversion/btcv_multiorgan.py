@@ -1,0 +1,44 @@
+"""Multi-organ labels for BTCV (Gibson et al.): 14 structures in its training cases, 8 in its test cases."""
+
+from dataclasses import replace
+
+from nnunetv2_cdpd.dataset_conversion._abdomen import EIGHT_ORGANS, MULTIORGAN_REFERENCE, MULTIORGAN_VALUES
+from nnunetv2_cdpd.dataset_conversion._cropping import with_labelled_slices
+
+from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
+from nnunetv2_cdpd.conversion.layout import Listing
+
+FOURTEEN, EIGHT = "BTCV_MultiOrgan_14", "BTCV_MultiOrgan_8"
+FIRST_TEST_CASE = 61
+
+
+def find(dataset: SourceDataset, listing: Listing) -> list[FoundCase]:
+    cases = with_labelled_slices(dataset, listing, tcia=False)
+    return [replace(case, source=EIGHT if int(case.case) >= FIRST_TEST_CASE else FOURTEEN) for case in cases]
+
+
+DATASET = SourceDataset(
+    name="BTCV_MultiOrgan",
+    title="Multi-organ Abdominal CT Reference Standard Segmentations, BTCV part",
+    region="abdomen",
+    license="labels: see https://zenodo.org/records/1169361; images: see BTCV",
+    link="labels https://zenodo.org/records/1169361, images https://www.synapse.org/#!Synapse:syn3193805 (RawData.zip)",
+    reference=MULTIORGAN_REFERENCE,
+    size="about 3 GB with the images",
+    num_cases=47,
+    layout="""
+label_btcv_multiorgan/label0001.nii.gz
+cropping.csv
+RawData/Training/img/img0001.nii.gz
+RawData/Testing/img/img0061.nii.gz
+""",
+    images=("Training/img/img{case}.nii.gz", "Testing/img/img{case}.nii.gz", "Test/img/img{case}.nii.gz"),
+    labels=("label_btcv_multiorgan/**/label{case}.nii.gz",),
+    case=r"\d{4}",
+    values=MULTIORGAN_VALUES,
+    sources={FOURTEEN: tuple(MULTIORGAN_VALUES.values()), EIGHT: EIGHT_ORGANS},
+    unlabelled_images=True,  # 71 to 73
+    ignores=True,
+    find=find,
+    overlaps=("BTCV (the same images; cases from 61 on are its test set)",),
+)

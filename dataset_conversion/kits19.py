@@ -1,0 +1,42 @@
+"""KiTS19: kidneys and kidney tumors; cysts are part of the kidney label."""
+
+from nnunetv2_cdpd.dataset_conversion._kits import COMMON
+
+from nnunetv2_cdpd.conversion.declaration import Erratum, FoundCase, SourceDataset
+from nnunetv2_cdpd.conversion.layout import Listing, layout_error, pair_files
+
+LAST_TRAINING_CASE = 209
+
+
+def find(dataset: SourceDataset, listing: Listing) -> list[FoundCase]:
+    cases = pair_files(dataset, listing)
+    if later := [case.case for case in cases if int(case.case) > LAST_TRAINING_CASE]:
+        raise layout_error(dataset, listing, f"case {later[0]} has a label; use KITS21 or KITS23, their labels mean other things")
+    return cases
+
+
+DATASET = SourceDataset(
+    name="KITS19",
+    title="Kidney Tumor Segmentation Challenge 2019 (training set)",
+    link="https://github.com/neheller/kits19",
+    reference="Heller et al., The state of the art in kidney and kidney tumor segmentation, Medical Image Analysis 2021, "
+    "doi:10.1016/j.media.2020.101821",
+    size="28 GB",
+    num_cases=210,
+    layout="""
+data/case_00000/imaging.nii.gz
+data/case_00000/segmentation.nii.gz
+""",
+    images=("case_{case}/imaging.nii.gz",),
+    labels=("case_{case}/segmentation.nii.gz",),
+    values={1: "kidney", 2: "kidney_tumor"},
+    nested={"kidney_tumor": "kidney"},
+    unlabelled_images=True,  # 210 to 299
+    find=find,
+    errata=(
+        Erratum(("00015", "00037"), "its label changed after the first release; check that the download is of 2020 or later"),
+    ),
+    definitions={"kidney": "cysts belong to it, KITS21 and KITS23 label them separately"},
+    overlaps=("KITS21 and KITS23 (the same images, other labels)", "AbdomenCT1K", "AbdomenAtlas"),
+    **COMMON,
+)

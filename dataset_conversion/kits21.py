@@ -1,0 +1,24 @@
+"""KiTS21: kidneys, kidney tumors and cysts; three annotations per case, of which the majority is taken."""
+
+from nnunetv2_cdpd.dataset_conversion._kits import COMMON, NESTED, REFERENCE, VALUES
+
+from nnunetv2_cdpd.conversion.declaration import SourceDataset
+
+DATASET = SourceDataset(
+    name="KITS21",
+    title="Kidney and Kidney Tumor Segmentation Challenge 2021",
+    link="https://github.com/neheller/kits21",
+    reference=REFERENCE,
+    size="28 GB",
+    num_cases=300,
+    layout="""
+kits21/data/case_00000/imaging.nii.gz
+kits21/data/case_00000/aggregated_MAJ_seg.nii.gz
+""",
+    images=("case_{case}/imaging.nii.gz",),
+    labels=("case_{case}/aggregated_MAJ_seg.nii.gz",),
+    values=VALUES,
+    nested=NESTED,
+    overlaps=("KITS19 and KITS23 (the same images, other labels)", "AbdomenCT1K", "AbdomenAtlas"),
+    **COMMON,
+)

@@ -1,0 +1,33 @@
+"""LiTS, the Liver Tumor Segmentation benchmark."""
+
+from nnunetv2_cdpd.conversion.declaration import Erratum, SourceDataset
+
+DATASET = SourceDataset(
+    name="LiTS",
+    title="Liver Tumor Segmentation Benchmark (training set)",
+    region="abdomen",
+    license="CC BY-NC-ND 4.0 or CC BY-SA 4.0 (sources differ)",
+    link="https://competitions.codalab.org/competitions/17094",
+    reference="Bilic et al., The Liver Tumor Segmentation Benchmark (LiTS), Medical Image Analysis 2023, "
+    "doi:10.1016/j.media.2022.102680",
+    size="about 50 GB unpacked",
+    num_cases=131,
+    layout="""
+Training Batch 1/volume-0.nii
+Training Batch 1/segmentation-0.nii
+Training Batch 2/volume-28.nii
+Training Batch 2/segmentation-28.nii
+""",
+    images=("**/volume-{case}.nii", "**/volume-{case}.nii.gz"),
+    labels=("**/segmentation-{case}.nii", "**/segmentation-{case}.nii.gz"),
+    case=r"\d+",
+    values={1: "liver", 2: "liver_tumor"},
+    nested={"liver_tumor": "liver"},
+    errata=(
+        Erratum(
+            tuple(map(str, range(28, 48))),
+            "LiTS 28 to 47 come without geometry (identity, 1 mm); their true spacing is not known",
+        ),
+    ),
+    overlaps=("MSD_Liver (the same 131 cases)", "CTORG (131)", "AbdomenCT1K", "AbdomenAtlas", "3D-IRCADb-01"),
+)

@@ -1,0 +1,16 @@
+"""MSD task 10, Colon: colon cancer primaries; the colon itself is not labelled."""
+
+from nnunetv2_cdpd.dataset_conversion._msd import task
+
+from nnunetv2_cdpd.conversion.declaration import SourceDataset
+
+DATASET = SourceDataset(
+    name="MSD_Colon",
+    title="Medical Segmentation Decathlon, task 10 Colon",
+    region="abdomen",
+    size="6 GB",
+    num_cases=126,
+    values={1: "colon_tumor"},
+    overlaps=("AbdomenAtlas",),
+    **task(10, "Colon", r"\d{3}", "colon_001.nii.gz"),
+)

@@ -1,0 +1,17 @@
+"""MSD task 8, HepaticVessel: vessels in the liver, and liver tumors as a class of its own."""
+
+from nnunetv2_cdpd.dataset_conversion._msd import task
+
+from nnunetv2_cdpd.conversion.declaration import SourceDataset
+
+DATASET = SourceDataset(
+    name="MSD_HepaticVessel",
+    title="Medical Segmentation Decathlon, task 8 HepaticVessel",
+    region="abdomen",
+    size="9 GB",
+    num_cases=303,
+    values={1: "hepatic_vessel", 2: "hepatic_vessel_tumor"},
+    definitions={"hepatic_vessel_tumor": "a liver tumor; not called liver_tumor, because the liver itself is not labelled"},
+    overlaps=("AbdomenAtlas",),
+    **task(8, "HepaticVessel", r"\d{3}", "hepaticvessel_001.nii.gz"),
+)

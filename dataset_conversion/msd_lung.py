@@ -1,0 +1,15 @@
+"""MSD task 6, Lung: lung tumors; the lungs themselves are not labelled."""
+
+from nnunetv2_cdpd.dataset_conversion._msd import task
+
+from nnunetv2_cdpd.conversion.declaration import SourceDataset
+
+DATASET = SourceDataset(
+    name="MSD_Lung",
+    title="Medical Segmentation Decathlon, task 6 Lung",
+    region="chest",
+    size="9 GB",
+    num_cases=63,
+    values={1: "lung_tumor"},
+    **task(6, "Lung", r"\d{3}", "lung_001.nii.gz"),
+)

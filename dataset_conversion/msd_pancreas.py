@@ -1,0 +1,18 @@
+"""MSD task 7, Pancreas: the pancreas and its masses."""
+
+from nnunetv2_cdpd.dataset_conversion._msd import task
+
+from nnunetv2_cdpd.conversion.declaration import SourceDataset
+
+DATASET = SourceDataset(
+    name="MSD_Pancreas",
+    title="Medical Segmentation Decathlon, task 7 Pancreas",
+    region="abdomen",
+    size="12 GB",
+    num_cases=281,
+    values={1: "pancreas", 2: "pancreas_tumor"},
+    nested={"pancreas_tumor": "pancreas"},
+    definitions={"pancreas_tumor": "any mass: cysts and neuroendocrine tumors too"},
+    overlaps=("AbdomenCT1K (420, with the test set)", "FLARE22 and AbdomenCT12organ (probably)", "AbdomenAtlas"),
+    **task(7, "Pancreas", r"\d{3}", "pancreas_001.nii.gz"),
+)

@@ -1,0 +1,16 @@
+"""MSD task 9, Spleen: the spleen."""
+
+from nnunetv2_cdpd.dataset_conversion._msd import task
+
+from nnunetv2_cdpd.conversion.declaration import SourceDataset
+
+DATASET = SourceDataset(
+    name="MSD_Spleen",
+    title="Medical Segmentation Decathlon, task 9 Spleen",
+    region="abdomen",
+    size="1.6 GB",
+    num_cases=41,
+    values={1: "spleen"},
+    overlaps=("AbdomenCT1K (61, with the test set)", "AbdomenAtlas"),
+    **task(9, "Spleen", r"\d+", "spleen_2.nii.gz"),
+)

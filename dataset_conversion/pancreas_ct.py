@@ -1,0 +1,31 @@
+"""Pancreas-CT of the NIH: the pancreas of 80 people without pancreatic lesions; DICOM images."""
+
+from nnunetv2_cdpd.conversion.declaration import CC_BY_3, Erratum, IntensityCheck, SourceDataset
+
+# The headers of labels and images disagree, and conversions of them differ in flips. So arrays are compared, and the
+# flip is chosen in which the labelled voxels are soft tissue.
+PLACEMENT = IntensityCheck(window=(-50, 200), least_share=0.75, flips=((), (2,), (1,), (1, 2)))
+LAYOUT = "Pancreas-CT/PANCREAS_0001/<study>/<series>/1-001.dcm"
+
+DATASET = SourceDataset(
+    name="PancreasCT",
+    title="NIH Pancreas-CT",
+    region="abdomen",
+    license=CC_BY_3,
+    link="https://www.cancerimagingarchive.net/collection/pancreas-ct/ (images by NBIA, and the annotations)",
+    reference="Roth et al., Data From Pancreas-CT, TCIA 2016, doi:10.7937/K9/TCIA.2016.tNB1kqBU",
+    size="about 10 GB",
+    num_cases=80,
+    layout=f"""
+{LAYOUT}
+TCIA_pancreas_labels-02-05-2017/label0001.nii.gz
+""",
+    images=("PANCREAS_{case}",),
+    labels=("TCIA_pancreas_labels-02-05-2017/**/label{case}.nii.gz", "label{case}.nii.gz"),
+    case=r"\d{4}",
+    dicom=True,
+    values={1: "pancreas"},
+    errata=(Erratum(("0025", "0070"), "is a crop of case 0002, withdrawn in version 2", skip=True),),
+    placement=PLACEMENT,
+    overlaps=("PancreasCT_MultiOrgan (the same images)", "AbdomenCT1K", "AbdomenAtlas", "FLARE23"),
+)

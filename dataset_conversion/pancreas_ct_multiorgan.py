@@ -1,0 +1,40 @@
+"""Multi-organ labels for Pancreas-CT (Gibson et al.): 8 structures; a left kidney, but no right one."""
+
+from nnunetv2_cdpd.dataset_conversion._abdomen import EIGHT_ORGANS, MULTIORGAN_REFERENCE, MULTIORGAN_VALUES
+from nnunetv2_cdpd.dataset_conversion._cropping import with_labelled_slices
+from nnunetv2_cdpd.dataset_conversion.pancreas_ct import LAYOUT, PLACEMENT
+
+from nnunetv2_cdpd.conversion.declaration import Erratum, FoundCase, SourceDataset
+from nnunetv2_cdpd.conversion.layout import Listing
+
+
+def find(dataset: SourceDataset, listing: Listing) -> list[FoundCase]:
+    return with_labelled_slices(dataset, listing, tcia=True)
+
+
+DATASET = SourceDataset(
+    name="PancreasCT_MultiOrgan",
+    title="Multi-organ Abdominal CT Reference Standard Segmentations, Pancreas-CT part",
+    region="abdomen",
+    license="labels: see https://zenodo.org/records/1169361; images: CC BY 3.0",
+    link="labels https://zenodo.org/records/1169361, images https://www.cancerimagingarchive.net/collection/pancreas-ct/",
+    reference=MULTIORGAN_REFERENCE,
+    size="about 10 GB with the images",
+    num_cases=43,
+    layout=f"""
+label_tcia_multiorgan/label0002.nii.gz
+cropping.csv
+{LAYOUT}
+""",
+    images=("PANCREAS_{case}",),
+    labels=("label_tcia_multiorgan/**/label{case}.nii.gz",),
+    case=r"\d{4}",
+    dicom=True,
+    values={value: name for value, name in MULTIORGAN_VALUES.items() if name in EIGHT_ORGANS},
+    errata=(Erratum(("0025",), "is a crop of case 0002, withdrawn in version 2 of Pancreas-CT", skip=True),),
+    unlabelled_images=True,  # Pancreas-CT has more cases
+    ignores=True,
+    placement=PLACEMENT,
+    find=find,
+    overlaps=("PancreasCT (the same images)", "AbdomenCT1K", "AbdomenAtlas"),
+)

@@ -1,0 +1,16 @@
+"""cdpd sources: the public datasets that `cdpd convert` knows."""
+
+from argparse import ArgumentParser, Namespace
+
+DESCRIPTION = "List the public datasets, or tell what one annotates, where to get it and how its folder has to look."
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="a public dataset; default: list all")
+
+
+def run(args: Namespace) -> None:
+    from nnunetv2_cdpd.conversion.describe import describe, overview
+    from nnunetv2_cdpd.conversion.registry import public_dataset, public_datasets
+
+    print(overview(public_datasets().values()) if args.name is None else describe(public_dataset(args.name)))

@@ -1,0 +1,189 @@
+"""One case: image and label checked and written; both appear complete or not at all. Runs in spawned processes."""
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Mapping
+
+import numpy as np
+
+from nnunetv2_cdpd.conversion.declaration import IntensityCheck
+from nnunetv2_cdpd.conversion.grid import Grid, place, resample_nearest
+from nnunetv2_cdpd.conversion.intensity import place_by_intensity
+from nnunetv2_cdpd.conversion.labels import Label, distinct, read_label, read_masks, read_slices, remap
+from nnunetv2_cdpd.conversion.nifti import NiftiFile, hand_on, smallest_exact, write_nifti
+from nnunetv2_cdpd.conversion.sides import SidePair, split_sides
+from nnunetv2_cdpd.errors import UserError
+
+
+@dataclass(frozen=True)
+class CaseJob:
+    """What to do for one case.
+
+    image: One NIfTI file, or the files of a DICOM series (`dicom`).
+    label, masks: See FoundCase; the values of `masks` are stored values already.
+    values: Source value -> stored value, of all declared ones.
+    outputs: Image and label of the converted dataset.
+    work_folder: A folder of this case alone on the file system of the outputs, made and removed again.
+    ignore_value: Stored instead of background outside of `labelled_slices`.
+    copy: Copy files that need no change instead of linking them.
+    """
+
+    identifier: str
+    image: tuple[Path, ...]
+    dicom: bool
+    label: tuple[Path, ...]
+    masks: Mapping[int, Path]
+    values: Mapping[int, int]
+    outputs: tuple[Path, Path]
+    work_folder: Path
+    placement: IntensityCheck | None = None
+    labelled_slices: tuple[int, int] | None = None
+    ignore_value: int | None = None
+    sides: tuple[SidePair, ...] = ()
+    resample_labels: bool = False
+    copy: bool = False
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What came of a case.
+
+    values: Stored values in its label map.
+    merged: Names of the merged labels whose sides were not told apart.
+    notes: For the user.
+    """
+
+    values: tuple[int, ...]
+    merged: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Image:
+    """The image of a case, its voxels read when they are asked for."""
+
+    grid: Grid
+    file: NiftiFile | None
+    order: list[int] = field(default_factory=list)
+    voxels: np.ndarray | None = None
+
+    def read(self) -> np.ndarray:
+        if self.voxels is None:
+            self.voxels = self.file.read()
+        return self.voxels
+
+
+def convert_case(job: CaseJob) -> CaseResult:
+    """Check a case and write image and label.
+
+    Raises:
+        UserError: One line that names the file and what is wrong with it.
+    """
+    shutil.rmtree(job.work_folder, ignore_errors=True)  # of a run that was killed
+    job.work_folder.mkdir(parents=True)
+    beside = [job.work_folder / output.name for output in job.outputs]
+    try:
+        image, notes = _open_image(job)
+        values, merged, label_notes = _write_label(job, image, beside[1])
+        notes = [*notes, *_write_image(job, image, beside[0]), *label_notes]
+        for path, output in zip(beside, job.outputs):
+            output.unlink(missing_ok=True)  # renaming a hard link onto another of the same file would do nothing
+            os.replace(path, output)
+    finally:
+        shutil.rmtree(job.work_folder, ignore_errors=True)
+    return CaseResult(values, merged, tuple(dict.fromkeys(notes)))
+
+
+def _open_image(job: CaseJob) -> tuple[_Image, list[str]]:
+    notes = []
+    if job.dicom:
+        from nnunetv2_cdpd.conversion.dicom import read_series
+
+        series = read_series(job.image)
+        notes += [series.note] if series.note else []
+        image = _Image(series.grid, None, series.order, series.read())
+    else:
+        file = NiftiFile(job.image[0])
+        grid, note = file.mended_grid()
+        notes += [note] if note else []
+        image = _Image(grid, file)
+    if image.grid.looks_lost:
+        notes.append("spacing 1 x 1 x 1 mm at the origin: the header's geometry looks lost")
+    return image, notes
+
+
+def _write_image(job: CaseJob, image: _Image, path: Path) -> list[str]:
+    if image.file is None or not image.file.ready:
+        write_nifti(path, smallest_exact(image.read(), job.image[0]), image.grid)
+        return []
+    if image.voxels is None:
+        image.file.check_whole()
+    if not hand_on(image.file.path, path, job.copy) and not job.copy:
+        return ["image copied, because the file systems allow no link"]
+    return []
+
+
+def _write_label(job: CaseJob, image: _Image, path: Path) -> tuple[tuple[int, ...], tuple[str, ...], list[str]]:
+    label = _read_label(job, image)
+    where = job.label[0] if job.label else next(iter(job.masks.values())).parent
+    present = distinct(label.array)
+    array, notes, exact = _on_grid(job, label, image, where)
+    stored = remap(array, job.values, present, where)
+    unchanged = all(job.values[int(value)] == int(value) for value in present)
+    if job.labelled_slices is not None:
+        first, end = job.labelled_slices
+        if not 0 <= first < end <= stored.shape[2]:
+            raise UserError(f"{where}: labelled slices {first} to {end} given, its image has {stored.shape[2]}")
+        stored = np.array(stored, order="K")
+        for outside in (stored[..., :first], stored[..., end:]):
+            outside[outside == 0] = job.ignore_value
+        unchanged = False
+    merged = []
+    if job.sides:
+        stored = np.array(stored, order="K")
+        for pair in job.sides:
+            if why := split_sides(stored, image.read(), image.grid, pair):
+                merged.append(pair.name)
+                notes.append(f"sides of {pair.name} not told apart: {why}")
+        unchanged = False
+    values = tuple(map(int, distinct(stored)))
+    if unchanged and exact and label.file is not None and label.file.ready and _is_integer(label.file):
+        hand_on(label.file.path, path, job.copy)
+    else:
+        like = image.file.image.header if image.file is not None and image.file.ready else None
+        write_nifti(path, stored, image.grid, like)
+    return values, tuple(merged), [*label.notes, *notes]
+
+
+def _read_label(job: CaseJob, image: _Image) -> Label:
+    if job.masks:
+        return read_masks(job.masks)
+    if len(job.label) > 1 or job.label[0].suffix.lower() == ".png":
+        return read_slices(job.label, image.order)
+    return read_label(job.label[0])
+
+
+def _on_grid(job: CaseJob, label: Label, image: _Image, where: Path) -> tuple[np.ndarray, list[str], bool]:
+    """The label array on the image's grid, notes, and whether nothing was done at all."""
+    if job.placement is not None:
+        array, note = place_by_intensity(label.array, image.read(), job.placement, where)
+        return array, [note] if note else [], False
+    if label.grid is None:
+        if label.array.shape != image.grid.shape:
+            raise UserError(f"{where}: label slices of {label.array.shape[:2]}, image of {image.grid.shape[:2]}")
+        return label.array, [], False
+    label_grid, image_grid = label.grid, image.grid if image.file is None else image.file.grid
+    try:
+        placement = place(label_grid, image_grid)
+    except UserError as error:
+        if not job.resample_labels:
+            raise UserError(f"{where}: {error}; `--resample-labels` brings it there, if that is what it needs") from None
+        return resample_nearest(label.array, label_grid, image_grid), [f"label resampled to the image's grid ({error})"], False
+    return placement.apply(label.array), [placement.note] if placement.note else [], placement.exact
+
+
+def _is_integer(file: NiftiFile) -> bool:
+    slope, inter = file.image.header.get_slope_inter()
+    return np.issubdtype(file.image.get_data_dtype(), np.integer) and slope in (None, 1) and inter in (None, 0)

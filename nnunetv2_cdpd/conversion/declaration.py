@@ -1,0 +1,168 @@
+"""SourceDataset: all that is known of a collection of cases, as data; one instance per file of dataset_conversion/."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Mapping
+
+from nnunetv2_cdpd.errors import UserError
+
+CC_BY_3 = "CC BY 3.0"
+CC_BY_4 = "CC BY 4.0"
+CC_BY_SA_4 = "CC BY-SA 4.0"
+CC_BY_NC_SA_4 = "CC BY-NC-SA 4.0"
+
+
+@dataclass(frozen=True)
+class Erratum:
+    """Something known to be wrong with some cases.
+
+    cases: As in {case} of the templates, without the dataset's prefix.
+    skip: Leave the cases out; otherwise they are converted and the reason is told.
+    """
+
+    cases: tuple[str, ...]
+    reason: str
+    skip: bool = False
+
+
+@dataclass(frozen=True)
+class IntensityCheck:
+    """Most labelled voxels of a right conversion lie in this window; used where no header says where the label lies.
+
+    window: (low, high) in HU.
+    least_share: Of the labelled voxels, 0 ... 1.
+    flips: Array axes (x, y, z) of the label to flip, tried in this order; the empty one leaves it as it is.
+    """
+
+    window: tuple[float, float]
+    least_share: float
+    flips: tuple[tuple[int, ...], ...] = ((),)
+
+
+@dataclass(frozen=True)
+class FoundCase:
+    """One case of a downloaded collection.
+
+    case: As in {case} of the templates.
+    image: One file, or the files of a DICOM series.
+    label: One file, or the slices of a label (in the order of their names).
+    masks: Instead of `label`: source value -> binary file of that structure.
+    source: Name of the source, where the dataset holds several.
+    labelled_slices: (first, end) along the third axis: outside of it background means nothing.
+    note: For the user.
+    """
+
+    case: str
+    image: tuple[Path, ...]
+    label: tuple[Path, ...] = ()
+    masks: Mapping[str | int, Path] = field(default_factory=dict)
+    source: str | None = None
+    labelled_slices: tuple[int, int] | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceDataset:
+    """A collection of cases that were annotated by one protocol (or by few, see `sources`).
+
+    name: Short, of letters and digits: names the dataset, its source, and the prefix of its case identifiers.
+    layout: What the downloaded folder has to look like, as a drawing for the user.
+    images, labels: Templates of file names below the folder: {case} stands for the case, * for anything within a name,
+        ** for any folders; matched from the end of the path. Alternatives in order of preference.
+    case: Regular expression of {case}.
+    dicom: `images` are folders; every file below one belongs to its series.
+    slices: `labels` are folders of image slices, named in the order of the DICOM slices.
+    masks: `labels` hold {structure} too: one binary file per structure, `values` is keyed by its name.
+    values: Source value (or name of a mask) -> structure; None: becomes background.
+    nested: Structure -> the structure that its voxels belong to as well.
+    unions: Structure made of others, beside them (right_lung of its lobes).
+    merged_labels: Structure -> the structures that it may be, not known which (kidney -> right and left).
+    annotates: Structures labelled wherever they occur; None: all of `values` and `unions`.
+    sources: Where not all cases are annotated alike: source -> what it annotates.
+    unlabelled_images: Images without a label are expected (a test set beside the training set).
+    ignores: Some cases are labelled in a part of their slices only.
+    placement: None: the header of the label says where it lies.
+    find: Lists the cases where templates do not suffice; gets the declaration and the folder's `Listing`.
+    definitions: Structure -> how this collection draws it, where others differ.
+    overlaps: Other collections that hold the same patients.
+    """
+
+    name: str
+    title: str
+    region: str
+    license: str
+    link: str
+    reference: str
+    size: str
+    num_cases: int | None
+    layout: str
+    images: tuple[str, ...]
+    labels: tuple[str, ...]
+    values: Mapping[int | str, str | None]
+    case: str = r"[^/]+?"
+    dicom: bool = False
+    slices: bool = False
+    masks: bool = False
+    nested: Mapping[str, str] = field(default_factory=dict)
+    unions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    merged_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    annotates: tuple[str, ...] | None = None
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    errata: tuple[Erratum, ...] = ()
+    unlabelled_images: bool = False
+    ignores: bool = False
+    placement: IntensityCheck | None = None
+    find: Callable | None = None
+    definitions: Mapping[str, str] = field(default_factory=dict)
+    overlaps: tuple[str, ...] = ()
+    where: str = ""  # the file that declares it, for messages
+
+    def __post_init__(self) -> None:
+        """Raise UserError where the facts contradict each other."""
+        structures = set(self.structures)
+        if not structures:
+            raise self._error("`values` names no structure; give at least one")
+        for key, names in (
+            ("nested", [*self.nested, *self.nested.values()]),
+            ("unions", [name for members in self.unions.values() for name in members]),
+            ("merged_labels", self.merged_labels),
+            ("annotates", self.annotates or ()),
+            ("sources", [name for annotated in self.sources.values() for name in annotated]),
+        ):
+            known = structures | set(self.unions) if key in ("annotates", "sources") else structures
+            if unknown := sorted(set(names) - known):
+                raise self._error(f"`{key}` names {', '.join(unknown)}, `values` gives {', '.join(self.structures)}")
+        for name, meant in self.merged_labels.items():
+            if len(set(meant)) < 2:
+                raise self._error(f"`merged_labels`: {name} needs at least two structures that it may be")
+            if taken := sorted(set(meant) & structures):
+                raise self._error(f"`merged_labels`: {', '.join(taken)} stands in `values` too; keep it in one of the two")
+        for name in self.nested:
+            seen = {name}
+            while name in self.nested:
+                name = self.nested[name]
+                if name in seen:
+                    raise self._error(f"`nested`: {name} lies in itself")
+                seen.add(name)
+
+    def _error(self, problem: str) -> UserError:
+        return UserError(f"{self.where or self.name}: {problem}")
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Every structure that has values of its own, in the order of `values`."""
+        return tuple(dict.fromkeys(name for name in self.values.values() if name is not None))
+
+    @property
+    def annotated(self) -> tuple[str, ...]:
+        """Structures that every source of this dataset annotates, or some do."""
+        return self.annotates if self.annotates is not None else (*self.structures, *self.unions)
+
+    @property
+    def annotated_by_source(self) -> dict[str, tuple[str, ...]]:
+        """Source -> structures; a dataset that is one source is named like it."""
+        return dict(self.sources) or {self.name: self.annotated}
+
+    def identifier(self, case: str) -> str:
+        """Case identifier in the converted dataset: collections number their cases alike, so the name comes first."""
+        return f"{self.name}_{case}"

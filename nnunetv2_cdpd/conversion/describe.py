@@ -1,0 +1,63 @@
+"""A public dataset in words: for `cdpd sources`."""
+
+from textwrap import wrap
+from typing import Iterable
+
+from nnunetv2_cdpd.conversion.declaration import SourceDataset
+
+_WIDTH = 110
+
+
+def overview(datasets: Iterable[SourceDataset]) -> str:
+    """A paragraph per dataset: cases, classes, license, size, link."""
+    paragraphs = []
+    for dataset in datasets:
+        names = dataset.structures if len(dataset.structures) <= 20 else (f"{len(dataset.structures)} structures",)
+        cases = f"{dataset.num_cases} cases" if dataset.num_cases else "cases"
+        paragraphs.append(
+            "\n".join(
+                [
+                    f"{dataset.name}: {cases}, {dataset.region}, {dataset.size}",
+                    *_indented(", ".join(names)),
+                    f"    license: {dataset.license}",
+                    f"    {dataset.link}",
+                ]
+            )
+        )
+    return "\n".join(
+        [*paragraphs, "\n`cdpd sources NAME` tells how its folder has to look; `cdpd convert NAME FOLDER` converts it"]
+    )
+
+
+def describe(dataset: SourceDataset) -> str:
+    """All that is declared."""
+    lines = [f"{dataset.name}: {dataset.title}", f"  {dataset.num_cases or '?'} cases, {dataset.region}, {dataset.size}"]
+    lines += [f"  license:   {dataset.license}", f"  get it at: {dataset.link}", f"  reference: {dataset.reference}"]
+    lines += ["  unpacked, below the folder that you give:"]
+    lines += [f"    {line}" for line in dataset.layout.strip("\n").splitlines()]
+    for source, annotated in dataset.annotated_by_source.items():
+        lines += [f"  {source} annotates", *_indented(", ".join(annotated))]
+    for name, meant in dataset.merged_labels.items():
+        lines.append(f"  {name} means {' or '.join(meant)}, not known which (`--split-sides` separates clear cases)")
+    for inner, outer in dataset.nested.items():
+        lines.append(f"  {inner} lies in {outer}")
+    for name, members in dataset.unions.items():
+        lines.append(f"  {name} is {', '.join(members)}")
+    for name, text in dataset.definitions.items():
+        lines += _indented(f"{name}: {text}", "  ")
+    if dataset.definitions:
+        name = next(iter(dataset.definitions))
+        lines.append(f"  (`labels: {{{name}: {name}@{dataset.name}}}` in the YAML of `cdpd merge` keeps such a class apart)")
+    for erratum in dataset.errata:
+        cases = ", ".join(erratum.cases[:6]) + (" ..." if len(erratum.cases) > 6 else "")
+        lines += _indented(f"{'skipped' if erratum.skip else 'known'}: {cases}: {erratum.reason}", "  ")
+    if dataset.ignores:
+        lines.append("  background outside of the labelled slices becomes the ignore label")
+    if dataset.overlaps:
+        lines += _indented(f"patients also in: {'; '.join(dataset.overlaps)}", "  ")
+    lines.append(f"\ncdpd convert {dataset.name} FOLDER -d ID")
+    return "\n".join(lines)
+
+
+def _indented(text: str, indent: str = "    ") -> list[str]:
+    return wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -1,0 +1,135 @@
+"""dataset.json of a converted dataset: nnU-Net's keys, and in the `cdpd` block what its sources annotate."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Iterable, Mapping
+
+from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source, check, dataset_json_entries
+from nnunetv2_cdpd.classes import compatible_pairs, side_of
+from nnunetv2_cdpd.conversion.declaration import SourceDataset
+from nnunetv2_cdpd.conversion.sides import SidePair
+from nnunetv2_cdpd.errors import UserError
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the label maps of a converted dataset hold.
+
+    split: Whether merged labels are separated into their sides.
+    """
+
+    dataset: SourceDataset
+    split: bool = False
+
+    @cached_property
+    def stored(self) -> dict[str, int]:
+        """Structure -> stored value, 1 ... n; the source's own values where they are that already."""
+        dataset = self.dataset
+        own: dict[str, int] = {}
+        for value, name in dataset.values.items():
+            if name is not None and isinstance(value, int):
+                own.setdefault(name, value)
+        names = dataset.structures
+        consecutive = sorted(own.values()) == list(range(1, len(names) + 1))
+        stored = {name: own[name] for name in names} if consecutive else {name: i for i, name in enumerate(names, start=1)}
+        for left_right in self.pairs.values():
+            stored |= {name: value for value, name in enumerate(left_right, start=max(stored.values()) + 1)}
+        return stored
+
+    @cached_property
+    def values(self) -> dict[int, int]:
+        """Source value -> stored value; masks are stored under their stored values at once."""
+        if self.dataset.masks:
+            return {value: value for value in (0, *self.stored.values())}
+        own = {value: self.stored.get(name, 0) for value, name in self.dataset.values.items()}
+        return {0: 0, **own}
+
+    @property
+    def ignore_value(self) -> int | None:
+        return max(self.stored.values()) + 1 if self.dataset.ignores else None
+
+    @cached_property
+    def pairs(self) -> dict[str, tuple[str, str]]:
+        """Merged label -> (left, right), of those that are to be split."""
+        if not self.split:
+            return {}
+        pairs = {}
+        for name, meant in self.dataset.merged_labels.items():
+            sides = {side_of(one): one for one in meant}
+            if len(meant) == 2 and set(sides) == {"left", "right"}:
+                pairs[name] = (sides["left"], sides["right"])
+        if not pairs:
+            raise UserError(f"{self.dataset.name}: no merged label of a left and a right structure; leave out --split-sides")
+        return pairs
+
+    @property
+    def side_pairs(self) -> tuple[SidePair, ...]:
+        return tuple(
+            SidePair(name, self.stored[name], self.stored[left], self.stored[right], tuple(self._inside(name)))
+            for name, (left, right) in self.pairs.items()
+        )
+
+    def _inside(self, name: str) -> list[int]:
+        children = [child for child, parent in self.dataset.nested.items() if parent == name]
+        return [value for child in children for value in (self.stored[child], *self._inside(child))]
+
+    def source_name(self, source: str, merged: Iterable[str]) -> str:
+        """Name of the source of a case, some of whose merged labels are still merged."""
+        merged = [name for name in self.pairs if name in set(merged)]
+        return "_".join([source, *(["merged", *merged] if merged else [])])
+
+    def annotation(self, case_source: Mapping[str, tuple[str, tuple[str, ...]]]) -> Annotation:
+        """The annotation of these cases.
+
+        Args:
+            case_source: Case identifier -> (source, merged labels that are still merged in it).
+        """
+        dataset = self.dataset
+        region = {name: {value, *self._inside(name)} for name, value in self.stored.items()}
+        region |= {name: set().union(*(region[member] for member in members)) for name, members in dataset.unions.items()}
+        classes = sorted((name for name in region if name not in self.pairs), key=lambda name: -len(region[name]))
+        sources = {}
+        for source, merged in dict.fromkeys(case_source.values()):
+            goals = [name for name in dataset.annotated_by_source[source] if name not in merged]
+            goals = [side for name in goals for side in self.pairs.get(name, (name,))]
+            name = self.source_name(source, merged)
+            annotated = tuple(one for one in classes if one in goals)
+            sources[name] = Source(name, annotated, tuple(merged), None, dataset.license, dataset.reference)
+        several = len(sources) > 1
+        annotation = Annotation(
+            classes=tuple(classes),
+            values=tuple(self.stored.get(name) or min(region[name]) for name in classes),
+            regions=tuple(tuple(sorted(region[name])) for name in classes),
+            sources=tuple(sources.values()),
+            case_source={case: self.source_name(*facts) for case, facts in case_source.items()} if several else None,
+            merged_labels=tuple(MergedLabel(name, self.stored[name], pair) for name, pair in self.pairs.items()),
+            possible_parents={child: self.pairs[parent] for child, parent in dataset.nested.items() if parent in self.pairs},
+            compatible=compatible_pairs(classes),
+            ignore_value=self.ignore_value,
+        )
+        check(annotation)
+        return annotation
+
+    def dataset_json(self, folder_name: str, case_source: Mapping[str, tuple[str, tuple[str, ...]]]) -> dict[str, Any]:
+        """dataset.json of the converted dataset."""
+        dataset = self.dataset
+        annotation = self.annotation(case_source)
+        entries = dataset_json_entries(annotation)
+        if all(len(region) == 1 for region in annotation.regions) and not annotation.merged_labels:
+            ignore = {} if self.ignore_value is None else {"ignore": self.ignore_value}
+            entries["labels"] = {"background": 0, **dict(zip(annotation.classes, annotation.values)), **ignore}
+            del entries["regions_class_order"]
+        kept = {name: list(meant) for name, meant in dataset.merged_labels.items() if name not in self.pairs}
+        entries["cdpd"]["stands_for"] = kept
+        return {
+            "name": folder_name.partition("_")[2],
+            "description": f"{dataset.title}, converted by cdpd convert",
+            "reference": dataset.reference,
+            "licence": dataset.license,
+            "channel_names": {"0": "CT"},
+            **entries,
+            "numTraining": len(case_source),
+            "file_ending": ".nii.gz",
+            # Collections store their voxels in different orders of the axes; this reader of nnU-Net gives all of them one.
+            "overwrite_image_reader_writer": "NibabelIOWithReorient",
+        }

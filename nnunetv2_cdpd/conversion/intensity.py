@@ -1,0 +1,58 @@
+"""Intensity: where a label's header says nothing true, the image's HU below it do."""
+
+from pathlib import Path
+
+import numpy as np
+
+from nnunetv2_cdpd.conversion.declaration import IntensityCheck
+from nnunetv2_cdpd.errors import UserError
+
+_LEAST_LEAD = 0.02  # of the shares of the best two flips; closer ones cannot be told apart
+
+
+def place_by_intensity(label: np.ndarray, image: np.ndarray, check: IntensityCheck, path: Path) -> tuple[np.ndarray, str | None]:
+    """Flip a label so that it lies on tissue.
+
+    Args:
+        label: Integers (x, y, z), shape of the image.
+        image: HU (x, y, z).
+
+    Returns:
+        The label, as a view, and a note if it was flipped.
+
+    Raises:
+        UserError: Another shape, or in no flip enough labelled voxels have fitting HU, or two flips fit alike.
+    """
+    if label.shape != image.shape:
+        raise UserError(f"{path} has {_times(label.shape)} voxels, its image {_times(image.shape)}")
+    where = np.nonzero(label)
+    if not len(where[0]):
+        return label, None
+    shares = []
+    for flips in check.flips:
+        mirrored = tuple(
+            size - 1 - index if axis in flips else index for axis, (index, size) in enumerate(zip(where, label.shape))
+        )
+        values = image[mirrored]
+        shares.append(float(((values >= check.window[0]) & (values <= check.window[1])).mean()))
+    best = int(np.argmax(shares))
+    low, high = check.window
+    if shares[best] < check.least_share:
+        raise UserError(
+            f"{path}: only {shares[best]:.0%} of the labelled voxels have {low:g} to {high:g} HU, at least "
+            f"{check.least_share:.0%} are expected; label and image do not belong together, or the image is not in HU"
+        )
+    rest = [share for index, share in enumerate(shares) if index != best]
+    if rest and shares[best] - max(rest) < _LEAST_LEAD:
+        raise UserError(
+            f"{path}: its HU do not tell how the label has to be flipped ({', '.join(f'{s:.0%}' for s in shares)} fit)"
+        )
+    flips = check.flips[best]
+    note = (
+        f"label flipped along {' and '.join('xyz'[axis] for axis in flips)}, where its voxels have fitting HU" if flips else None
+    )
+    return np.flip(label, flips), note
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,152 @@
+"""Labels: read from a file, from image slices or from one mask per structure, checked, and remapped."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Mapping, Sequence
+
+import numpy as np
+
+from nnunetv2_cdpd.conversion.grid import Grid
+from nnunetv2_cdpd.conversion.nifti import NiftiFile
+from nnunetv2_cdpd.errors import UserError
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label as it was found.
+
+    array: Integers (x, y, z) of any integer type.
+    grid: Where it lies; None if its format does not tell.
+    file: The NIfTI file, if it is one.
+    notes: For the user.
+    """
+
+    array: np.ndarray
+    grid: Grid | None
+    file: NiftiFile | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_label(path: Path) -> Label:
+    """Read a label map from one NIfTI file.
+
+    Raises:
+        UserError: It cannot be read, or holds values that are no integers.
+    """
+    file = NiftiFile(path)
+    array = file.read()
+    notes = ()
+    if not np.issubdtype(array.dtype, np.integer):
+        array = _integers(array, path)
+        notes = ("label stored as floating point numbers, all of them integers",)
+    return Label(array, file.grid, file, notes)
+
+
+def read_slices(paths: Sequence[Path], order: Sequence[int]) -> Label:
+    """Read a binary label from image slices (PNG): anything above 0 is 1.
+
+    Args:
+        paths: Slices; sorted by name, the n-th belongs to the n-th image file sorted by name.
+        order: Indices into them, in the order of the image's slices.
+
+    Raises:
+        UserError: Their number or size does not fit, or one cannot be read.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    paths = sorted(paths)
+    if len(paths) != len(order):
+        raise UserError(f"{paths[0].parent} holds {len(paths)} label slices, its image has {len(order)}; download it again")
+    slices = []
+    for index in order:
+        try:
+            with Image.open(paths[index]) as picture:
+                slices.append(np.asarray(picture.convert("L")).T > 0)
+        except (OSError, UnidentifiedImageError) as error:
+            raise UserError(f"{paths[index]} cannot be read as an image; download it again") from error
+        if slices[-1].shape != slices[0].shape:
+            raise UserError(f"{paths[index]} has another size than the first slice, {paths[order[0]]}")
+    return Label(np.stack(slices, axis=-1).astype(np.uint8), None)
+
+
+def read_masks(masks: Mapping[int, Path]) -> Label:
+    """Join binary masks, one file per structure; where two overlap, the later value stays.
+
+    Args:
+        masks: Value -> file, in ascending order of the values.
+
+    Raises:
+        UserError: One cannot be read, is not binary, or lies on another grid than the others.
+    """
+    array, grid, overlap = None, None, 0
+    for value, path in masks.items():
+        file = NiftiFile(path)
+        mask = file.read()
+        if not np.issubdtype(mask.dtype, np.integer):
+            mask = _integers(mask, path)
+        low, high = int(mask.min()), int(mask.max())
+        if low < 0 or (high > 1 and not np.isin(mask, (0, high)).all()):
+            raise UserError(f"{path} is no binary mask (values {low} to {high})")
+        if array is None:
+            array, grid = np.zeros(mask.shape, np.uint8 if max(masks) < 256 else np.uint16), file.grid
+        elif file.grid.shape != grid.shape or not np.allclose(file.grid.affine, grid.affine, atol=1e-3):
+            raise UserError(f"{path} lies on another grid than the other masks of the case")
+        if high == 0:
+            continue
+        where = mask != 0
+        overlap += int(np.count_nonzero(array[where]))
+        array[where] = value
+    assert array is not None, "a case without any mask is no case"
+    notes = ("some masks overlap, the later structure was kept",) if overlap else ()
+    return Label(array, grid, notes=notes)
+
+
+def distinct(array: np.ndarray) -> np.ndarray:
+    """Sorted distinct values; only first values of rows and changes along them are sorted, few in a label map."""
+    rows = np.moveaxis(array, int(np.argmin(np.abs(array.strides))), -1)
+    found = [np.unique(rows[..., 0])]
+    for part in rows:
+        found.append(np.unique(part[:, 1:][part[:, 1:] != part[:, :-1]]))
+    return np.unique(np.concatenate(found))
+
+
+def remap(array: np.ndarray, values: Mapping[int, int], present: np.ndarray, path: Path) -> np.ndarray:
+    """Replace source values by stored values.
+
+    Args:
+        array: Integers of any type.
+        values: Source value -> stored value, of all declared values.
+        present: `distinct` of the array.
+
+    Returns:
+        The same shape and memory order, uint8 where that holds all stored values, else uint16.
+
+    Raises:
+        UserError: A value is not declared.
+    """
+    unknown = [int(value) for value in present if int(value) not in values]
+    if unknown:
+        more = " ..." if len(unknown) > 5 else ""
+        raise UserError(
+            f"{path} holds {', '.join(map(str, unknown[:5]))}{more}, which is not declared (declared are "
+            f"{', '.join(map(str, sorted(values)))}); is it the right dataset and release?"
+        )
+    dtype = np.uint8 if max(values.values()) < 256 else np.uint16
+    changed = [(int(value), values[int(value)]) for value in present if values[int(value)] != int(value)]
+    if not changed:
+        return array.astype(dtype, copy=False)
+    lowest = int(present[0])
+    table = np.zeros(int(present[-1]) - lowest + 1, dtype)
+    for value in present:
+        table[int(value) - lowest] = values[int(value)]
+    return table[(array if lowest == 0 else array.astype(np.int64) - lowest)]
+
+
+def _integers(array: np.ndarray, path: Path) -> np.ndarray:
+    """A floating point label as int32, if nothing is lost."""
+    for part in np.moveaxis(array, -1, 0):
+        broken = part[~(np.isfinite(part) & (part == np.rint(part)))]
+        if broken.size:
+            examples = ", ".join(f"{value:g}" for value in np.unique(broken)[:3])
+            raise UserError(f"{path} holds values that are no integers ({examples}); was it resampled as an image?")
+    return array.astype(np.int32)

@@ -1,0 +1,36 @@
+"""What came of a conversion, in words."""
+
+from typing import Iterable
+
+from nnunetv2_cdpd.conversion.run import Outcome
+
+_MAX_LISTED = 12
+
+
+def summary(outcome: Outcome) -> str:
+    """Counts, then the cases that were left out or failed with their reasons, then the notes, grouped."""
+    counts = [f"{len(outcome.converted)} converted"]
+    counts += [f"{len(outcome.done_before)} done before"] if outcome.done_before else []
+    counts += [f"{len(outcome.skipped)} skipped", f"{len(outcome.failed)} failed"]
+    lines = [f"{outcome.folder}", ", ".join(counts)]
+    for title, reasons in (("skipped", outcome.skipped), ("failed", outcome.failed)):
+        lines += [f"  {title}: {_names(cases)}: {reason}" for reason, cases in _grouped(reasons.items())]
+    pairs = [(case, note) for case, notes in outcome.notes.items() for note in notes]
+    lines += [f"  note: {_names(cases)}: {note}" for note, cases in _grouped(pairs)]
+    if outcome.failed:
+        lines.append("dataset.json is not written yet: mend the failed cases or name them after `--leave-out`, and call again")
+    elif outcome.remaining:
+        lines.append(f"dataset.json is not written yet: {outcome.remaining} cases are left for the other parts")
+    return "\n".join(lines)
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    groups: dict[str, list[str]] = {}
+    for case, text in pairs:
+        groups.setdefault(text, []).append(case)
+    return list(groups.items())
+
+
+def _names(cases: list[str]) -> str:
+    more = len(cases) - _MAX_LISTED
+    return ", ".join(cases[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
