@@ -84,13 +84,14 @@ def words(name: str) -> tuple[str, ...]:
 
 def side_of(name: str) -> str | None:
     """The side that a class name says, "left" or "right"; None where it says none."""
-    sides = {_SIDES[word] for word in words(name) if word in _SIDES}
+    sides = {_SIDES[word] for word in words(_unscoped(name)) if word in _SIDES}
     return sides.pop() if len(sides) == 1 else None
 
 
 def without_side(name: str) -> tuple[str, ...]:
-    """The words of a class name that do not tell its side: "right_kidney" -> ("kidney",)."""
-    return tuple(word for word in words(name) if word not in _SIDES)
+    """The words of a class name that do not tell its side: "right_kidney" -> ("kidney",); a scope stays whole."""
+    scope = name[len(_unscoped(name)) :]
+    return tuple(word for word in words(_unscoped(name)) if word not in _SIDES) + ((scope,) if scope else ())
 
 
 def lateral_pairs(names: Sequence[str]) -> list[tuple[str, str]]:

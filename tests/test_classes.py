@@ -50,3 +50,9 @@ def test_lateral_pairs_differ_in_side_only():
     names = ["right_kidney", "LeftKidney", "left_lung", "spleen", "lung_R", "left_eye", "vertebra_L1"]
     assert lateral_pairs(names) == [("LeftKidney", "right_kidney"), ("left_lung", "lung_R")]
     assert without_side("Lung_R") == ("lung",)
+
+
+def test_scope_of_a_class_says_no_side():
+    assert side_of("pancreas@L") is None
+    assert side_of("left_kidney@R") == "left"
+    assert lateral_pairs(["left_kidney@R", "right_kidney@R", "right_kidney@L", "pancreas@L"]) == [("left_kidney@R", "right_kidney@R")]

@@ -119,6 +119,12 @@ def test_a_slice_whose_pixels_cannot_be_decoded_is_refused(volume, tmp_path, mon
         series.read()
 
 
+def test_a_file_of_several_frames_is_refused(volume, tmp_path):
+    frames = {"NumberOfFrames": 2, "PixelData": lambda z: bytes(2 * 2 * SHAPE[0] * SHAPE[1])}
+    text = series_error(write_dicom(tmp_path, volume, **frames))
+    assert "holds 2 frames in one file; convert it to one file per slice" in text
+
+
 def test_a_single_slice_is_refused(volume, tmp_path):
     assert "is the only slice of its series" in series_error(write_dicom(tmp_path, volume)[:1])
 

@@ -1,6 +1,7 @@
 """Left and right of merged labels: separated where it is clear, left merged where not; the sources say which is which."""
 
 import json
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -100,6 +101,21 @@ def test_without_geometry_the_label_stays_merged():
 def test_nothing_to_separate_is_no_reason():
     assert split(label_of(LEFT_BOX, value=TUMOR))[1] is None
     assert split(label_of())[1] is None
+
+
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "totalsegmentator"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the CT in ../shared/data, which is no part of the project")
+@pytest.mark.parametrize("right, left", [(2, 3), (12, 13)])  # kidneys, adrenal glands
+def test_sides_of_a_real_ct_are_found_again(right, left):
+    truth = nibabel.load(SHARED / "TS01_btcv13.nii.gz")
+    image = np.asanyarray(nibabel.load(SHARED / "TS01_ct.nii.gz").dataobj)
+    values = np.asanyarray(truth.dataobj)
+    expected = np.select([values == right, values == left], [RIGHT, LEFT], 0).astype(np.uint8)
+    assert (expected == RIGHT).any() and (expected == LEFT).any()
+    result, why = split(np.where(expected > 0, KIDNEY, 0).astype(np.uint8), image, truth.affine)
+    assert why is None and np.array_equal(result, expected)
 
 
 @pytest.fixture

@@ -79,7 +79,8 @@ def _source_spec(dataset: InputDataset, spec: DatasetSpec, source: Source) -> So
     if unknown := sorted(set(spec.sources) - set(several)):
         raise UserError(f"{dataset.name}: the YAML names source {', '.join(unknown)}, it has {', '.join(several)}")
     if spec.source != SourceSpec() and (len(several) > 1 or spec.sources):
-        raise UserError(f"{dataset.name}: holds the sources {', '.join(several)}; say in the YAML under `sources:` which is meant")
+        holds = f"{dataset.name}: holds the sources {', '.join(several)}"
+        raise UserError(f"{holds}; say in the YAML under `sources:` which is meant")
     return spec.sources.get(source.name, spec.source)
 
 
