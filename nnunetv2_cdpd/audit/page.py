@@ -5,8 +5,8 @@ from html import escape
 from pathlib import Path
 from typing import Sequence
 
-from nnunetv2_cdpd.audit.audit import Audit
 from nnunetv2_cdpd.audit.pictures import case_figures, pair_figures
+from nnunetv2_cdpd.audit.result import Audit
 from nnunetv2_cdpd.report.html import cell, head_row, swatch, table
 from nnunetv2_cdpd.report.layers import Layers
 from nnunetv2_cdpd.report.page import html_page

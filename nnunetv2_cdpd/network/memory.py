@@ -5,33 +5,31 @@ autograd keeps of nnU-Net's U-Nets gives about two values per unit (the convolut
 what the added parts keep is divided by that. Text modulation adds nothing that grows with the patch, and the loss keeps nothing
 but the logits and their gradient (masked_sums.py), which the decoder's count covers.
 
-The frozen encoder keeps nothing but its tokens for the backward pass. While it runs, nothing else of the step is there yet, so its
-working memory counts only where it is larger than all that is kept later.
+The frozen encoder keeps nothing but its tokens for the backward pass. While it runs, nothing else of the step is there yet, so
+its working memory counts only where it is larger than all that is kept later.
 
-tests/test_memory.py compares the counts with what autograd keeps on a CPU; benchmarks/planner_memory.py measures on a GPU.
+Networks here are CDPDNets. tests/test_memory.py compares the counts with what autograd keeps on a CPU;
+benchmarks/planner_memory.py measures on a GPU.
 """
 
-from typing import TYPE_CHECKING
+from typing import Sequence
 
 import numpy as np
+from torch import nn
 
 from nnunetv2_cdpd.network.cross_attention import WINDOW
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 
 KEPT_PER_UNIT = 1.93  # values that autograd keeps of a plain U-Net, per unit
 # Values that autograd keeps of a fused stage: fitted to cross-attentions of many sizes and widths, within 1 %.
 KEPT_PER_CHANNEL = 29.4  # per voxel and channel: norms, projection, MLP
 KEPT_PER_PADDED_CHANNEL = 5.7  # per voxel of whole windows and channel: query, key, value, answer
 KEPT_PER_PAIR = 10.5  # per voxel of whole windows and voxel that it sees: attention of every head
-VIT_WORKING = 10  # values per token and embedding width at once in a block: residual, norm, hidden layer of the MLP before and after
+# Values per token and embedding width at once in a block: residual, norm, hidden layer of the MLP before and after.
+VIT_WORKING = 10
 MAX_FUSION_SHARE = 1 / 3  # of the U-Net's units
 
 
-def feature_map_units(network: "CDPDNet", patch_size: "Sequence[int]", fused_stages: "Sequence[int]", slice_step: int) -> int:
+def feature_map_units(network: nn.Module, patch_size: Sequence[int], fused_stages: Sequence[int], slice_step: int) -> int:
     """Units of one sample if these stages are fused, with one slice per `slice_step` voxels; whatever the network itself has."""
     kept = unet_units(network, patch_size) + fusion_units(network, patch_size, fused_stages)
     if not fused_stages:
@@ -40,13 +38,13 @@ def feature_map_units(network: "CDPDNet", patch_size: "Sequence[int]", fused_sta
     return int(max(kept, VIT_WORKING * tokens / KEPT_PER_UNIT) + len(fused_stages) * tokens / KEPT_PER_UNIT)
 
 
-def unet_units(network: "CDPDNet", patch_size: "Sequence[int]") -> int:
+def unet_units(network: nn.Module, patch_size: Sequence[int]) -> int:
     """nnU-Net's own count, with one output per class."""
     parts = (network.encoder, network.decoder)
     return int(sum(part.compute_conv_feature_map_size(patch_size) for part in parts))
 
 
-def fusion_units(network: "CDPDNet", patch_size: "Sequence[int]", fused_stages: "Sequence[int]") -> float:
+def fusion_units(network: nn.Module, patch_size: Sequence[int], fused_stages: Sequence[int]) -> float:
     """Adaptors and cross-attention."""
     values = 0.0
     for stage, size in _fused(network, patch_size, fused_stages):
@@ -57,7 +55,7 @@ def fusion_units(network: "CDPDNet", patch_size: "Sequence[int]", fused_stages: 
     return float(values) / KEPT_PER_UNIT
 
 
-def token_values(network: "CDPDNet", patch_size: "Sequence[int]", slice_step: int) -> int:
+def token_values(network: nn.Module, patch_size: Sequence[int], slice_step: int) -> int:
     """Numbers in one token map of one sample."""
     encoder = network.slice_encoder
     if len(patch_size) == 2:
@@ -69,7 +67,7 @@ def token_values(network: "CDPDNet", patch_size: "Sequence[int]", slice_step: in
     return int(slices * np.prod(grid) * encoder.embed_dim)
 
 
-def choose_fused_stages(network: "CDPDNet", patch_size: "Sequence[int]", candidates: "Sequence[int]") -> list[int]:
+def choose_fused_stages(network: nn.Module, patch_size: Sequence[int], candidates: Sequence[int]) -> list[int]:
     """As many of the deepest candidates as stay within a third of the U-Net's memory, at least one.
 
     A stage with less than one window of voxels is left out: there is nothing to attend to.
@@ -84,7 +82,7 @@ def choose_fused_stages(network: "CDPDNet", patch_size: "Sequence[int]", candida
     return large
 
 
-def choose_slice_step(network: "CDPDNet", patch_size: "Sequence[int]", fused_stages: "Sequence[int]", step: int) -> int:
+def choose_slice_step(network: nn.Module, patch_size: Sequence[int], fused_stages: Sequence[int], step: int) -> int:
     """The step that the finest fused stage asks for, doubled while the encoder at work would need more than all that is kept."""
     kept = unet_units(network, patch_size) + fusion_units(network, patch_size, fused_stages)
     longest = 1 if len(patch_size) == 2 else patch_size[network.slice_encoder.slice_axis]
@@ -93,7 +91,7 @@ def choose_slice_step(network: "CDPDNet", patch_size: "Sequence[int]", fused_sta
     return step
 
 
-def _fused(network: "CDPDNet", patch_size: "Sequence[int]", stages: "Sequence[int]") -> list[tuple[int, np.ndarray]]:
+def _fused(network: nn.Module, patch_size: Sequence[int], stages: Sequence[int]) -> list[tuple[int, np.ndarray]]:
     """Stages with their size in voxels."""
     sizes, size = [], np.array(patch_size)
     for stride in network.encoder.strides:

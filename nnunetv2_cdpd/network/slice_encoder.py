@@ -3,7 +3,7 @@
 Source: CDPDNet, arXiv 2505.18958, hybrid vision encoders; Oquab et al., DINOv2, arXiv 2304.07193; weights through timm.
 What differs from the released code: every slice is seen (neighbours are averaged where the step is larger than 1; the
 release drops the last 12 of 96), the image is normalised as the ViT was trained, only the wanted maps are kept, and a CPU
-with bfloat16 units runs the ViT in bfloat16, as autocast does on a GPU in half precision (benchmarks/README.md: a third of its time).
+with bfloat16 units runs the ViT in bfloat16 (a third of its time), as autocast does on a GPU in half precision.
 """
 
 import math
