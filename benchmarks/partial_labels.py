@@ -1,4 +1,4 @@
-"""What training on partial labels brings, on real CT: stock nnU-Net in three ways against our trainer and its ablations.
+"""What training on partial labels brings, on real CT: stock nnU-Net in several ways against our trainer and its ablations.
 
 Data: the 30 patients of OpenKBP (github ababier/open-kbp, MIT) that have all seven organs; 24 to train on, dealt out to three
 sources that each annotate other organs, 6 kept back for the test. Same plans, patches, iterations and seed for every arm.
@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +28,8 @@ from openkbp import VALUES
 from nnunetv2_cdpd.demo.weights import choose_weights
 
 SOURCES = {721: "Neuro", 722: "Glands", 723: "Airways"}  # the organs of openkbp.SOURCES, in the same order
-MERGED, COMPLETE = 730, 731
-NAMES = {**SOURCES, MERGED: "Merged", COMPLETE: "Complete"}
+MERGED, COMPLETE, BACKGROUND = 730, 731, 732
+NAMES = {**SOURCES, MERGED: "Merged", COMPLETE: "Complete", BACKGROUND: "Background"}
 TEST_EVERY = 5
 PLANS = "nnUNetBenchmarkPlans"
 ITERATIONS = 1200
@@ -48,7 +49,8 @@ class Arm:
 
 ARMS = {
     "ours": Arm("nnUNetTrainerCDPDBenchmark", (MERGED,), "nnUNetTrainerCDPD"),
-    "background": Arm("nnUNetTrainerBenchmark", (MERGED,), "nnU-Net, what is not annotated taken as background"),
+    "background": Arm("nnUNetTrainerBenchmark", (BACKGROUND,), "nnU-Net, what is not annotated taken as background"),
+    "background_heads": Arm("nnUNetTrainerBenchmark", (MERGED,), "the same with a sigmoid head per organ (nnU-Net's regions)"),
     "complete": Arm("nnUNetTrainerBenchmark", (COMPLETE,), "nnU-Net, every organ of every patient (the ceiling)"),
     "loss_only": Arm("nnUNetTrainerCDPDBenchmark_lossOnly", (MERGED,), "our loss and loader on nnU-Net's U-Net"),
     "no_vision": Arm("nnUNetTrainerCDPDBenchmark_noVision", (MERGED,), "nnUNetTrainerCDPD without vision tokens"),
@@ -77,7 +79,8 @@ def main() -> None:
         for name in args.arms:
             run_arm(ARMS[name], out / f"scores_{seed}" / name, out, args.device)
     print_table(out, args.seeds)
-    print(*pretraining, f"{platform.machine()}, {os.cpu_count()} cores, device {args.device}, torch {torch.__version__}", sep="\n")
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, device {args.device}, torch {torch.__version__}"
+    print(*pretraining, machine, sep="\n")
 
 
 def set_environment(out: Path, device: str) -> list[str]:
@@ -107,7 +110,29 @@ def make_datasets(data: Path, out: Path) -> None:
     for path, (patients, organs) in wanted.items():
         if not (path / "dataset.json").exists():
             openkbp.write_dataset(path, data, patients, organs)
+    if not (folder(out, BACKGROUND) / "dataset.json").exists():
+        write_with_background(out)
     openkbp.run(["cdpd", "merge", "-d", *map(str, SOURCES), "--id", str(MERGED), "--name", NAMES[MERGED]])
+
+
+def write_with_background(out: Path) -> None:
+    """The complete dataset's images with the label maps of the three sources: an ordinary nnU-Net dataset."""
+    joint, complete = folder(out, BACKGROUND), folder(out, COMPLETE)
+    shutil.copytree(complete / "imagesTr", joint / "imagesTr", symlinks=True, dirs_exist_ok=True)
+    (joint / "labelsTr").mkdir(exist_ok=True)
+    for dataset in SOURCES:
+        labels = json.loads((folder(out, dataset) / "dataset.json").read_text())["labels"]
+        for path in sorted((folder(out, dataset) / "labelsTr").glob("*.nii.gz")):
+            image = sitk.ReadImage(str(path))
+            array = sitk.GetArrayFromImage(image)
+            joined = np.zeros_like(array)
+            for organ, value in labels.items():
+                if value:
+                    joined[array == value] = VALUES[organ]
+            label_map = sitk.GetImageFromArray(joined)
+            label_map.CopyInformation(image)
+            sitk.WriteImage(label_map, str(joint / "labelsTr" / path.name))
+    shutil.copy(complete / "dataset.json", joint / "dataset.json")
 
 
 def folder(out: Path, dataset: int, kind: str = "nnUNet_raw") -> Path:
