@@ -193,20 +193,23 @@ def folders(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_training_under_a_launcher_finishes_and_continues(folders):
+def test_training_under_a_launcher_finishes_and_continues(folders, tmp_path):
     """Two processes of one sample each; the validation cases are shared out, and differ in size."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["--log-dir", str(tmp_path), "--redirects", "1"]  # in one stream, lines of two processes may break each other
     command += ["-m", "nnunetv2_cdpd.cli.main", "train", "820", "3d_fullres", "0", "-p", PLANS, "-device", "cpu"]
     command += ["-tr", "nnUNetTrainerCDPDSmall_1epoch"]
     env = {**os.environ, **environment(folders), "OMP_NUM_THREADS": "1"}
 
     def run(*arguments, **variables):
         result = subprocess.run([*command, *arguments], env={**env, **variables}, capture_output=True, text=True, timeout=500)
-        assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-        return result.stdout
+        logs = sorted(tmp_path.glob("*/attempt_0/*/stdout.log"), key=lambda log: (log.stat().st_mtime, log.parent.name))
+        outputs = {log.parent.name: log.read_text() for log in logs}  # of the latest run, by rank
+        assert result.returncode == 0, "".join(outputs.values())[-3000:] + result.stderr[-3000:]
+        return outputs
 
-    output = run()
-    assert "worker 0 batch_size 1" in output and "worker 1 batch_size 1" in output
+    outputs = run()
+    assert all(f"worker {rank} batch_size 1" in outputs[rank] for rank in ("0", "1"))
     fold = folders / "nnUNet_results" / MERGED / f"nnUNetTrainerCDPDSmall_1epoch__{PLANS}__3d_fullres" / "fold_0"
     assert len(list(fold.glob("training_log_*.txt"))) >= 1
     summary = json.loads((fold / "validation" / "summary.json").read_text())
@@ -220,8 +223,8 @@ def test_training_under_a_launcher_finishes_and_continues(folders):
     torch.save(checkpoint, fold / "checkpoint_latest.pth")
     (fold / "checkpoint_final.pth").unlink()
     (fold / "checkpoint_best.pth").unlink()
-    output = run("--c", CDPD_VISION_WEIGHTS="", CDPD_TEXT_WEIGHTS="")  # the checkpoint holds what these would give
-    assert "Epoch 0" in output and "Training done." in output
+    outputs = run("--c", CDPD_VISION_WEIGHTS="", CDPD_TEXT_WEIGHTS="")  # the checkpoint holds what these would give
+    assert "Epoch 0" in outputs["0"] and "Training done." in outputs["0"]
     after = torch.load(fold / "checkpoint_final.pth", weights_only=False)["network_weights"]
     changed = [key for key in before if not torch.equal(before[key], after[key])]
     assert changed and not any(key.startswith("slice_encoder") for key in changed)

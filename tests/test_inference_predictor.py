@@ -324,6 +324,20 @@ def test_an_unknown_trainer_is_told(model, tmp_path):
         Predictor.from_folder(folder, [0])
 
 
+def test_a_users_variant_of_our_trainer_is_found_in_nnunets_folder_for_trainers(model, tmp_path, monkeypatch):
+    """nnU-Net users change a trainer by a subclass, whose name begins as ours does."""
+    (tmp_path / "trainers").mkdir()
+    (tmp_path / "trainers" / "of_a_user.py").write_text(
+        "from nnunetv2_cdpd.link import find_class\n\n\n"
+        f"class nnUNetTrainerCDPDOfAUser(find_class({tiny_model.TRAINER!r})):\n    save_every = 7\n"
+    )
+    monkeypatch.setenv("nnUNet_extTrainer", str(tmp_path / "trainers"))
+    folder = shutil.copytree(model, tmp_path / "model")
+    file = folder / "fold_0" / "checkpoint_final.pth"
+    torch.save({**torch.load(file, weights_only=False), "trainer_name": "nnUNetTrainerCDPDOfAUser"}, file)
+    assert Predictor.from_folder(folder, [0]).trainer_name == "nnUNetTrainerCDPDOfAUser"
+
+
 def test_the_package_offers_the_predictor_and_stays_light():
     assert nnunetv2_cdpd.Predictor is Predictor
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):

@@ -4,6 +4,7 @@ import itertools
 import json
 import pickle
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +64,17 @@ def folds_of(folder: Path, wanted: Sequence[int | str] | None, checkpoint_name: 
 
 
 def find_trainer(name: str) -> type:
-    """Our trainers without `cdpd link`, others as nnU-Net finds them.
+    """Our trainers without `cdpd link`, others, a user's variants of ours among them, as nnU-Net finds them.
 
     Raises:
         UserError: It is unknown.
     """
+    if name.startswith(tuple(FOLDER_OF_PREFIX)):
+        with suppress(AttributeError):
+            return find_class(name)
     try:
-        return find_class(name) if name.startswith(tuple(FOLDER_OF_PREFIX)) else _host_find_trainer(name)
-    except (AttributeError, RuntimeError) as error:
+        return _host_find_trainer(name)
+    except RuntimeError as error:
         raise UserError(f"the model's trainer {name!r} is not known here; install what it came with") from error
 
 
