@@ -13,9 +13,9 @@ prints a table of pairs found and missed, the false alarms, the scores on both s
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 import SimpleITK as sitk
@@ -162,7 +162,9 @@ def report(patients: list[int], names: list[str], fingerprints: list[Fingerprint
     false.sort(reverse=True)
     alarms = sum(score >= SAME_SCAN for score, _, _ in false)
     among = [score for score, a, b in false if not a and not b]
-    print(f"\nthreshold {SAME_SCAN}: {alarms} false alarms in {pairs} pairs of different patients, highest score {false[0][0]:.2f}")
+    print(
+        f"\nthreshold {SAME_SCAN}: {alarms} false alarms in {pairs} pairs of different patients, highest score {false[0][0]:.2f}"
+    )
     others = num_originals * (num_originals - 1) // 2
     print(f"among the {others} pairs of originals: {sum(s >= SAME_SCAN for s in among)}, highest {max(among, default=0.0):.2f}")
 

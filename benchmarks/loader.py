@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
-from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2, comp_blosc2_params
+from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
@@ -55,9 +55,7 @@ def make_cases(folder: Path, annotation: Annotation, labels: LabelManager, patch
             seg[tuple(slice(start, start + part) for start, part in zip(corner, size))] = value
         data = generator.standard_normal((1, *shape), np.float32)
         voxels = {region: np.argwhere(np.isin(seg, region)) for region in labels.foreground_regions}
-        locations = {
-            region: np.insert(generator.permutation(found)[:10_000], 0, 0, axis=1) for region, found in voxels.items()
-        }
+        locations = {region: np.insert(generator.permutation(found)[:10_000], 0, 0, axis=1) for region, found in voxels.items()}
         blocks, chunks = comp_blosc2_params(data.shape, [patch_size] * 3)
         nnUNetDatasetBlosc2.save_case(
             data, seg[None], {"class_locations": locations}, str(folder / case), chunks=chunks, blocks=blocks

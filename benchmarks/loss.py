@@ -11,7 +11,7 @@ single allocation beyond the size of the logits.
 
 import argparse
 import time
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss

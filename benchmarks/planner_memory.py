@@ -2,10 +2,10 @@
 
     python benchmarks/planner_memory.py [--planners nnUNetPlannerCDPD nnUNetPlannerCDPDM] [--classes 2 32] [--compile]
 
-Plans an imagined abdominal CT dataset (spacing 3 x 0.8 x 0.8 mm, 100 x 400 x 400 voxels), builds the network of every configuration, and runs
-the trainer's own step on random data: mixed precision, the partial-label loss, deep supervision, AdamW. Printed per configuration: patch, batch,
-the estimate in GB by nnU-Net's reference (so many units are so many GB), the peak of the memory allocated and reserved, and their
-ratio to the estimate. Weights are random, which costs the same memory.
+Plans an imagined abdominal CT dataset (spacing 3 x 0.8 x 0.8 mm, 100 x 400 x 400 voxels), builds the network of every
+configuration, and runs the trainer's own step on random data: mixed precision, the partial-label loss, deep supervision, AdamW.
+Printed per configuration: patch, batch, the estimate in GB by nnU-Net's reference (so many units are so many GB), the peak of
+the memory allocated and reserved, and their ratio to the estimate. Weights are random, which costs the same memory.
 """
 
 import argparse
@@ -22,7 +22,15 @@ import torch
 from torch import Tensor
 
 SPACING, SHAPE, CASES = [3.0, 0.8, 0.8], [100, 400, 400], 200
-INTENSITIES = {"mean": 75.0, "std": 50.0, "percentile_00_5": -100.0, "percentile_99_5": 250.0, "median": 70.0, "min": -200.0, "max": 300.0}
+INTENSITIES = {
+    "mean": 75.0,
+    "std": 50.0,
+    "percentile_00_5": -100.0,
+    "percentile_99_5": 250.0,
+    "median": 70.0,
+    "min": -200.0,
+    "max": 300.0,
+}
 STEPS = 3  # the optimizer's state is there from the second one on
 
 
@@ -36,9 +44,18 @@ def imagined_dataset(folder: Path, classes: int) -> None:
     files = {f"case_{i}": {"images": [f"case_{i}.nii.gz"], "label": f"label_{i}.nii.gz"} for i in range(CASES)}
     labels = {"background": 0, **{f"class {k}": [k, k] for k in range(1, classes + 1)}}
     description = {"channel_names": {"0": "CT"}, "labels": labels, "regions_class_order": list(range(1, classes + 1))}
-    description |= {"numTraining": CASES, "file_ending": ".nii.gz", "dataset": files, "overwrite_image_reader_writer": "SimpleITKIO"}
+    description |= {
+        "numTraining": CASES,
+        "file_ending": ".nii.gz",
+        "dataset": files,
+        "overwrite_image_reader_writer": "SimpleITKIO",
+    }
     (raw / "dataset.json").write_text(json.dumps(description))
-    fingerprint = {"spacings": [SPACING] * CASES, "shapes_after_crop": [SHAPE] * CASES, "median_relative_size_after_cropping": 1.0}
+    fingerprint = {
+        "spacings": [SPACING] * CASES,
+        "shapes_after_crop": [SHAPE] * CASES,
+        "median_relative_size_after_cropping": 1.0,
+    }
     fingerprint["foreground_intensity_properties_per_channel"] = {"0": INTENSITIES}
     (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
 
@@ -81,7 +98,12 @@ def estimate_gb(configuration: dict, planner: Any) -> float:
     added = ("unet_class_name", "fused_stages", "vision", "patch_size", "text", "task")
     unet = {key: value for key, value in architecture["arch_kwargs"].items() if key not in added}
     units = planner.static_estimate_VRAM_usage(
-        patch, 1, len(planner.annotation.classes), architecture["arch_kwargs"]["unet_class_name"], unet, architecture["_kw_requires_import"]
+        patch,
+        1,
+        len(planner.annotation.classes),
+        architecture["arch_kwargs"]["unet_class_name"],
+        unet,
+        architecture["_kw_requires_import"],
     )
     flat = len(patch) == 2
     reference = planner.UNet_reference_val_2d if flat else planner.UNet_reference_val_3d
@@ -96,9 +118,15 @@ def main() -> int:
     parser.add_argument("--compile", action="store_true", help="torch.compile, as nnU-Net on a GPU")
     args = parser.parse_args()
     if not torch.cuda.is_available():
-        print("planner_memory.py: no CUDA device here; the peak memory of a training step can only be measured on one", file=sys.stderr)
+        print(
+            "planner_memory.py: no CUDA device here; the peak memory of a training step can only be measured on one",
+            file=sys.stderr,
+        )
         return 1
-    print("| planner | classes | configuration | patch | batch | fused stages | slice step | estimate GB | allocated GB | reserved GB | allocated / estimate |")
+    print(
+        "| planner | classes | configuration | patch | batch | fused stages | slice step | estimate GB | allocated GB | "
+        "reserved GB | allocated / estimate |"
+    )
     print("|---|---:|---|---|---:|---|---:|---:|---:|---:|---:|")
     for classes in args.classes:
         with tempfile.TemporaryDirectory() as folder:
@@ -117,8 +145,9 @@ def main() -> int:
                     kwargs = configuration["architecture"]["arch_kwargs"]
                     patch = " x ".join(map(str, configuration["patch_size"]))
                     print(
-                        f"| {name} | {classes} | {configuration_name} | {patch} | {configuration['batch_size']} | {kwargs['fused_stages']} | "
-                        f"{kwargs['vision']['slice_step']} | {estimate:.1f} | {allocated:.1f} | {reserved:.1f} | {allocated / estimate:.2f} |"
+                        f"| {name} | {classes} | {configuration_name} | {patch} | {configuration['batch_size']} | "
+                        f"{kwargs['fused_stages']} | {kwargs['vision']['slice_step']} | {estimate:.1f} | {allocated:.1f} | "
+                        f"{reserved:.1f} | {allocated / estimate:.2f} |"
                     )
     print(f"\n{torch.cuda.get_device_name()}, torch {torch.__version__}{', compiled' if args.compile else ''}")
     return 0

@@ -6,8 +6,8 @@ nesting; a dataset's own YAML or dataset.json always wins over the table.
 
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Iterable, Sequence
 
 SCOPE = "@"  # between the name of a class and the source whose definition of it is meant: "pancreas@MSD"
 KIDNEYS = ("right_kidney", "left_kidney")
@@ -18,8 +18,8 @@ LUNGS = ("right_lung", "left_lung")
 class Structure:
     """One structure of the merged abdominal label set.
 
-    parents: structures that it may lie in, in the table or not. One parent: its voxels belong to that parent too. Several: each voxel
-        belongs to one of them, and the label does not say which.
+    parents: structures that it may lie in, in the table or not. One parent: its voxels belong to that parent too. Several:
+        each voxel belongs to one of them, and the label does not say which.
     compatible: unrelated structures whose border is drawn differently from dataset to dataset, so that the label of
         one does not exclude the other.
     """

@@ -7,9 +7,10 @@ a cluster's) ranks run over nodes, so the device is that of the local rank; with
 import inspect
 import multiprocessing
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import distributed, nn

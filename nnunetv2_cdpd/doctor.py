@@ -14,9 +14,9 @@ import sys
 import tempfile
 import textwrap
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Iterator
 
 from nnunetv2_cdpd import __version__, link
 from nnunetv2_cdpd.errors import UserError

@@ -6,9 +6,10 @@ with nnU-Net's next release. Should nnU-Net rename one of them, entering fails a
 """
 
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 
 @contextmanager

@@ -17,8 +17,8 @@ import os
 import pkgutil
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
 from nnunetv2_cdpd.errors import UserError
 

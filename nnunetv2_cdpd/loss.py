@@ -13,7 +13,7 @@ On a fully annotated source the value is that of nnU-Net's own loss for regions 
 Source: CDPDNet, arXiv 2505.18958, section on partial labels; unlike its code, masked voxel by voxel and per sample.
 """
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from nnunetv2.utilities.ddp_allgather import AllGatherGrad
@@ -99,4 +99,3 @@ class PartialLabelLoss(nn.Module):
             distributed.all_reduce(count)
             total = total * distributed.get_world_size()
         return total / count.clamp(min=1)
-

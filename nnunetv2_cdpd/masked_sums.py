@@ -5,7 +5,8 @@ of it for the backward pass; here nothing is kept but the logits, and the backwa
 voxels at a time, straight into the gradient (benchmarks/loss.py measures the peak).
 """
 
-from typing import Iterator, NamedTuple, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,9 +60,7 @@ def union_logit(logits: Tensor) -> Tensor:
 
 class _MaskedSums(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx, logits: Tensor, values: Tensor, tables: Tensor, unions: tuple[tuple[int, ...], ...]
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx, logits: Tensor, values: Tensor, tables: Tensor, unions: tuple[tuple[int, ...], ...]) -> tuple[Tensor, ...]:
         ctx.save_for_backward(logits, values, tables)
         ctx.unions = unions
         dtype = _working_dtype(logits)
@@ -124,9 +123,7 @@ def _chunks(logits: Tensor) -> Iterator[tuple[int, slice]]:
             yield sample, slice(start, min(start + step, num_voxels))
 
 
-def _with_unions(
-    logits: Tensor, sample: int, voxels: slice, unions: tuple[tuple[int, ...], ...], dtype: torch.dtype
-) -> Tensor:
+def _with_unions(logits: Tensor, sample: int, voxels: slice, unions: tuple[tuple[int, ...], ...], dtype: torch.dtype) -> Tensor:
     """Logits of a chunk, (K + U, n): of the classes, then of the unions."""
     x = logits[sample].flatten(1)[:, voxels].to(dtype)
     return torch.cat([x, *(union_logit(x[list(union)])[None] for union in unions)]) if unions else x

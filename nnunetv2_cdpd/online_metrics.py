@@ -1,6 +1,6 @@
 """Counts for the pseudo Dice during training, restricted to what the source of each sample annotates."""
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor

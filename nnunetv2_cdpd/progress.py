@@ -2,7 +2,8 @@
 
 import math
 import os
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from nnunetv2.training.logging.nnunet_logger import LocalLogger

@@ -10,7 +10,8 @@ nnU-Net's loader does the work; label maps stay integers, nothing is one-hot enc
 """
 
 from collections import Counter
-from typing import Any, Hashable, Mapping
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import numpy as np
 import torch

@@ -104,7 +104,7 @@ class CDPDPlanning:
         return {**plan, "architecture": self._complete(plan)[0]}
 
     def _complete(self, configuration: dict) -> tuple[dict[str, Any], nn.Module]:
-        """CDPDNet's architecture on the U-Net of a configuration, and that network, without weights, before stages were chosen."""
+        """CDPDNet's architecture on a configuration's U-Net, and that network, without weights, before stages were chosen."""
         architecture = cdpd_architecture(
             configuration,
             self.annotation,

@@ -1,8 +1,8 @@
 """nnUNetPlannerCDPDPaper: the paper's preprocessing, patch and network for any CT dataset, for nnUNetTrainerCDPDPaper.
 
-Fixed: RAS orientation with x first, 1.5 mm, HU -175 ... 250 -> 0 ... 1, 96^3 patches, two per batch, the released network. From the dataset:
-classes, sources and their prompts, in our wording. Otherwise than the release, a universal task is trained beside the sources'
-tasks, so that nnU-Net's validation and prediction need no task.
+Fixed: RAS orientation with x first, 1.5 mm, HU -175 ... 250 -> 0 ... 1, 96^3 patches, two per batch, the released network.
+From the dataset: classes, sources and their prompts, in our wording. Otherwise than the release, a universal task is trained
+beside the sources' tasks, so that nnU-Net's validation and prediction need no task.
 
 Source: CDPDNet, arXiv 2505.18958, as released (github wujiong-hub/CDPDNet).
 """
@@ -47,9 +47,9 @@ class nnUNetPlannerCDPDPaper(CDPDPlanning, ExperimentPlanner):
             )
         if self.dataset_json["file_ending"] not in NibabelIOWithReorient.supported_file_endings:
             raise UserError(
-                f"{self.dataset_name}: nnU-Net reads {' and '.join(NibabelIOWithReorient.supported_file_endings)} in RAS orientation, "
-                f"which the paper's network needs, and not {self.dataset_json['file_ending']}; convert the images, or plan with "
-                "nnUNetPlannerCDPD"
+                f"{self.dataset_name}: nnU-Net reads {' and '.join(NibabelIOWithReorient.supported_file_endings)} in RAS "
+                f"orientation, which the paper's network needs, and not {self.dataset_json['file_ending']}; convert the "
+                "images, or plan with nnUNetPlannerCDPD"
             )
         # of all that planning reads of the fingerprint, only these numbers get into preprocessing
         self.dataset_fingerprint = {
@@ -77,7 +77,9 @@ class nnUNetPlannerCDPDPaper(CDPDPlanning, ExperimentPlanner):
     def determine_segmentation_softmax_export_fn(self, *args: Any, **kwargs: Any) -> tuple[Callable, dict[str, Any]]:
         return resample_torch_fornnunet, resampling_entries()["resampling_fn_probabilities_kwargs"]
 
-    def get_plans_for_configuration(self, spacing: Any, median_shape: Any, data_identifier: str, *args: Any, **kwargs: Any) -> dict:
+    def get_plans_for_configuration(
+        self, spacing: Any, median_shape: Any, data_identifier: str, *args: Any, **kwargs: Any
+    ) -> dict:
         """The host's plan of a small patch, which is found at once, with the paper's patch and network."""
         small = np.minimum(median_shape, 32)
         plan = super().get_plans_for_configuration(spacing, small, data_identifier, *args, **kwargs)

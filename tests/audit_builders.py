@@ -51,9 +51,7 @@ def mirrored(image, *axes):
 
 def changed(image, change):
     """The same grid with other values."""
-    return with_geometry(
-        change(sitk.GetArrayFromImage(image)), image.GetSpacing(), image.GetOrigin(), image.GetDirection()
-    )
+    return with_geometry(change(sitk.GetArrayFromImage(image)), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
 
 
 def write_dataset(folder, cases, labels=ORGANS, channel="CT", **extra):

@@ -196,7 +196,10 @@ def block(**changes):
         ({"cdpd": block(possible_parents={"liver": ["x"]})}, "possible_parents names x"),
         ({"cdpd": block(compatible=[["liver", "x"]])}, "compatible names x"),
         ({"cdpd": block(merged_labels={"kidney": {"value": 6, "classes": ["liver"]}})}, "needs at least two classes"),
-        ({"cdpd": block(merged_labels={"liver": {"value": 6, "classes": ["right_kidney", "left_kidney"]}})}, "is a class and a merged"),
+        (
+            {"cdpd": block(merged_labels={"liver": {"value": 6, "classes": ["right_kidney", "left_kidney"]}})},
+            "is a class and a merged",
+        ),
         (
             {"cdpd": block(sources={"A": {"annotated_classes": ["left_kidney"], "merged_labels": ["kidney"]}}, case_source={})},
             "source 'A' annotates left_kidney and also merges it into 'kidney'",
@@ -215,9 +218,9 @@ def test_case_of_no_source_is_named():
 
 def test_example_of_the_documentation_is_true():
     text = (Path(__file__).parents[1] / "docs/annotation.md").read_text(encoding="utf-8")
-    annotation = read_annotation(json.loads("{" + re.search(r"```json\n(.*?)```", text, re.S)[1] + "}"))
+    annotation = read_annotation(json.loads("{" + re.search(r"```json\n(.*?)```", text, re.DOTALL)[1] + "}"))
     kits = annotation.tables[[source.name for source in annotation.sources].index("KITS")]
-    rows = re.findall(r"^\| (\d) [^|]*\|(.*)\|$", text, re.M)
+    rows = re.findall(r"^\| (\d) [^|]*\|(.*)\|$", text, re.MULTILINE)
     assert len(rows) == 3
     for value, cells in rows:
         assert ["-+·"[state] for state in kits[int(value)]] == [cell.strip() for cell in cells.split("|")]

@@ -23,9 +23,7 @@ def raw(nnunet_folders):
 
 def audit(raw, *datasets, **options):
     messages = []
-    found = audit_datasets(
-        datasets, raw.parent / "out", num_processes=1, progress=False, report=messages.append, **options
-    )
+    found = audit_datasets(datasets, raw.parent / "out", num_processes=1, progress=False, report=messages.append, **options)
     return found, json.loads((raw.parent / "out/audit.json").read_text()), "\n".join(messages)
 
 
@@ -99,9 +97,10 @@ def test_structures_on_the_wrong_side_are_named_by_the_geometry_of_the_image(raw
     write_dataset(raw / "Dataset501_A", cases, {"liver": 1, **sides})
     texts = findings(audit(raw, 501)[0], "left and right")
     assert {case for case, _ in texts} == {"swapped", "alone", "header", ""}
-    assert "right_kidney lies" in texts["swapped", "right_kidney"] and "to the patient's left than left_kidney" in texts[
-        "header", "right_kidney"
-    ]
+    assert (
+        "right_kidney lies" in texts["swapped", "right_kidney"]
+        and "to the patient's left than left_kidney" in texts["header", "right_kidney"]
+    )
     assert "to the left of the middle of the patient's body" in texts["alone", "right_kidney"]
 
 
@@ -169,7 +168,7 @@ def test_the_same_scan_in_two_datasets_is_a_pair_with_pictures(raw):
     assert pair["score"] > 0.8 and content["duplicates"]["groups"] == [["Dataset501_A/p2", "Dataset502_B/copy"]]
     assert "Dataset501_A/p2 = Dataset502_B/copy" in text
     page = (raw.parent / "out/audit.html").read_text()
-    assert page.count("<img src=\"data:image/jpeg;base64,") == 6  # three planes of both
+    assert page.count('<img src="data:image/jpeg;base64,') == 6  # three planes of both
     assert str(raw) not in page and "http" not in page.replace("http://www.w3.org", "")
     assert not audit(raw, 501, 502, num_pictures=0)[0].listing and "<img" not in (raw.parent / "out/audit.html").read_text()
     assert audit(raw, 501, 502, min_score=0.999)[0].pairs == []

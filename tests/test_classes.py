@@ -55,4 +55,6 @@ def test_lateral_pairs_differ_in_side_only():
 def test_scope_of_a_class_says_no_side():
     assert side_of("pancreas@L") is None
     assert side_of("left_kidney@R") == "left"
-    assert lateral_pairs(["left_kidney@R", "right_kidney@R", "right_kidney@L", "pancreas@L"]) == [("left_kidney@R", "right_kidney@R")]
+    assert lateral_pairs(["left_kidney@R", "right_kidney@R", "right_kidney@L", "pancreas@L"]) == [
+        ("left_kidney@R", "right_kidney@R")
+    ]

@@ -99,9 +99,7 @@ def test_output_into_a_closed_pipe_ends_quietly():
     assert process.wait() == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "hint"), [("evalute", "did you mean `cdpd evaluate`"), ("xyz", "choose from link, doctor")]
-)
+@pytest.mark.parametrize(("name", "hint"), [("evalute", "did you mean `cdpd evaluate`"), ("xyz", "choose from link, doctor")])
 def test_unknown_command_names_the_valid_ones(name, hint, capsys):
     assert cli.main([name]) == 1
     assert f"unknown command {name!r}; {hint}" in capsys.readouterr().err
@@ -131,7 +129,12 @@ def test_commands_that_lead_on_to_nnunet_link_first(command, monkeypatch):
     command(lambda args: calls.append("run"))
     cli.main(["test"])
     assert calls == ["link", "run", "run"]
-    assert {name for name, row in cli.COMMANDS.items() if row.links and name != "test"} == {"convert", "demo", "import-official", "merge"}
+    assert {name for name, row in cli.COMMANDS.items() if row.links and name != "test"} == {
+        "convert",
+        "demo",
+        "import-official",
+        "merge",
+    }
 
 
 @pytest.fixture

@@ -135,7 +135,8 @@ class Page(HTMLParser):
 def test_demo_runs_every_step_and_leaves_a_page(tmp_path):
     """As `cdpd demo` does it, with a few cases and two training iterations."""
     size = "DemoSize(training_cases_per_source=4, test_cases_per_scanner=1, trainer='nnUNetTrainerCDPDSmall_1epoch')"
-    code = f"from pathlib import Path; from nnunetv2_cdpd.demo.workflow import DemoSize, run_demo; run_demo(Path('out'), {size}, 'cpu')"
+    code = "from pathlib import Path; from nnunetv2_cdpd.demo.workflow import DemoSize, run_demo; "
+    code += f"run_demo(Path('out'), {size}, 'cpu')"
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=1200)
     assert result.returncode == 0, result.stderr[-3000:]
     for command in ("cdpd merge", "nnUNetv2_plan_and_preprocess", "nnUNetv2_train", "nnUNetv2_predict", "cdpd evaluate"):

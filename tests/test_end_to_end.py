@@ -50,7 +50,23 @@ def run(workspace, *command, expect=0, **extra_env):
 def trained(workspace):
     """The model folder after merge, plan_and_preprocess and one short epoch with its final validation."""
     root, _ = workspace
-    run(workspace, "cdpd", "merge", "-d", "811", "812", "813", "--id", "820", "--name", "Tiny", "--spec", root / "merge.yaml", "-np", "1")
+    run(
+        workspace,
+        "cdpd",
+        "merge",
+        "-d",
+        "811",
+        "812",
+        "813",
+        "--id",
+        "820",
+        "--name",
+        "Tiny",
+        "--spec",
+        root / "merge.yaml",
+        "-np",
+        "1",
+    )
     run(
         workspace, "nnUNetv2_plan_and_preprocess", "-d", "820", "-pl", "nnUNetPlannerCDPDSmall", "-c", "3d_fullres",
         "-np", "1", "-npfp", "1", "--verify_dataset_integrity",

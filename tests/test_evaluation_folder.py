@@ -220,7 +220,11 @@ def test_damage_of_a_prediction(folders, damage, message):
         (lambda p, t: (t.parent / "dataset.json").unlink(), {}, "no dataset.json here .*--dataset"),
         (lambda p, t: (t.parent / "dataset.json").write_text("{"), {}, "cannot be read as JSON"),
         (lambda p, t: (t.parent / "dataset.json").write_text("{}"), {}, "no `file_ending`"),
-        (lambda p, t: write_json(p / "dataset.json", {"file_ending": ".nii.gz"}), {}, "predicted/dataset.json: `labels` is missing"),
+        (
+            lambda p, t: write_json(p / "dataset.json", {"file_ending": ".nii.gz"}),
+            {},
+            "predicted/dataset.json: `labels` is missing",
+        ),
         (
             lambda p, t: write_json(p / "dataset.json", {"file_ending": ".nii.gz", "labels": {"x": 1, "y": 9}}),
             {},

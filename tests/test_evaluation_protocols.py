@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
+from test_evaluation_folder import LIVER, SPLEEN, evaluate, folders, write  # noqa: F401  (a fixture)
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.cli.main import main
@@ -20,8 +21,6 @@ from nnunetv2_cdpd.evaluation.nnunet import read_results
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PAPER
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.evaluation.tables import comparison_table, text_table
-
-from test_evaluation_folder import LIVER, SPLEEN, evaluate, folders, write  # noqa: F401  (a fixture)
 
 PLAIN = read_annotation({"labels": {"background": 0, "liver": 1, "spleen": 2}})
 SHAPE = (6, 9, 11)

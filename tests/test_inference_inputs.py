@@ -5,12 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_files import MR_IMAGE, RT_STRUCTURE_SET, write_enhanced, write_localizers, write_object
 from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from pydicom.uid import MediaStorageDirectoryStorage
+from replica_files import make_truth, write_dicom
 
+from nnunetv2_cdpd.dicom import read_series
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.inference.inputs import Case, as_case, find_cases, opened
+from nnunetv2_cdpd.inference.inputs import Case, as_case, find_cases, modality_of, opened
 
 
 def touch(folder, *names):
@@ -95,7 +99,7 @@ def test_nothing_to_predict_is_told(tmp_path):
 
 def test_one_case_is_one(tmp_path):
     touch(tmp_path, "a_0000.nii.gz", "b_0000.nii.gz")
-    with pytest.raises(UserError, match="2 cases; give one of them"):
+    with pytest.raises(UserError, match=r"2 cases \(a, b\); give one of them"):
         as_case(tmp_path, ".nii.gz", 1)
     assert as_case([tmp_path / "x.nii.gz", "y.nii.gz"], ".nii.gz", 2).files == (tmp_path / "x.nii.gz", Path("y.nii.gz"))
 
@@ -119,27 +123,116 @@ def test_a_dicom_series_is_read_with_its_geometry(tmp_path, volume, reader, dire
         np.testing.assert_allclose(columns[:2].ravel(), direction, atol=1e-9)
 
 
+def cases_of(path, modality=None):
+    """Identifiers, and what was told."""
+    told = []
+    return [case.identifier for case in find_cases(path, ".nii.gz", 1, modality, told.append)], told
+
+
 def test_series_of_one_folder_and_of_subfolders_are_cases(tmp_path, volume):
     write_series(tmp_path / "both", volume, series="1")
     write_series(tmp_path / "both", volume, series="2")
-    assert [case.identifier for case in find_cases(tmp_path / "both", ".nii.gz", 1)] == ["both_1", "both_2"]
-    write_series(tmp_path / "single", volume)
-    assert [case.identifier for case in find_cases(tmp_path, ".nii.gz", 1)] == ["both_1", "both_2", "single"]
+    identifiers, told = cases_of(tmp_path / "both")
+    assert identifiers == ["both_1", "both_2"]
+    assert told == [f"{tmp_path / 'both'}: series (5 files) is case both_{number}" for number in (1, 2)]
+    (tmp_path / "patient" / "study").mkdir(parents=True)
+    write_series(tmp_path / "patient" / "study" / "single", volume)
+    touch(tmp_path / "patient" / "report", "letter", "letter.txt")
+    write_object(tmp_path / "DICOMDIR", MediaStorageDirectoryStorage, "")
+    assert cases_of(tmp_path)[0] == ["both_1", "both_2", "patient_study_single"]
+    with pytest.raises(UserError, match=r"both: 2 cases \(both_1, both_2\); give one of them"), pytest.warns(match="is case both_2"):
+        as_case(tmp_path / "both", ".nii.gz", 1)
+
+
+def test_series_are_named_by_their_numbers_and_others_passed_over(tmp_path):
+    image = make_truth(["liver"], 3).image
+    for number, description in ((7, "Thorax 1.0"), (3, "Abdomen")):
+        write_dicom(tmp_path / "p", image, names=f"{number}-{{}}.dcm", SeriesNumber=number, SeriesDescription=description)
+    write_dicom(tmp_path / "p", image, names="mr-{}.dcm", SeriesNumber=1, Modality="MR", SOPClassUID=MR_IMAGE)
+    write_dicom(tmp_path / "p", image[..., :1], names="one-{}.dcm", SeriesNumber=2)
+    write_localizers(tmp_path / "p", image)
+    write_object(tmp_path / "p" / "rs", RT_STRUCTURE_SET, "RTSTRUCT")
+    identifiers, told = cases_of(tmp_path / "p", "CT")
+    assert identifiers == ["p_3", "p_7"]
+    passed_over = "18 x MR Image of modality MR, 1 x RT Structure Set, 2 x localizer, 1 x series of a single image"
+    assert told == [
+        f"{tmp_path / 'p'}: passed over: {passed_over}",
+        f"{tmp_path / 'p'}: series 3 'Abdomen' (18 files) is case p_3",
+        f"{tmp_path / 'p'}: series 7 'Thorax 1.0' (18 files) is case p_7",
+    ]
+    assert cases_of(tmp_path / "p")[0] == ["p_1", "p_3", "p_7"]  # for a model of any modality
+
+
+def test_folders_whose_names_make_one_case_are_refused(tmp_path, volume):
+    for folder in (tmp_path / "a" / "b_c", tmp_path / "a_b" / "c"):
+        folder.mkdir(parents=True)
+        write_series(folder, volume)
+    with pytest.raises(UserError, match="a/b_c and .*a_b/c are both case 'a_b_c'; rename one of them"):
+        find_cases(tmp_path, ".nii.gz", 1)
+
+
+def test_no_series_of_the_models_modality_is_told(tmp_path):
+    write_dicom(tmp_path, make_truth(["liver"], 3).image, Modality="PT")
+    told = []
+    with pytest.raises(UserError, match="no image in it .* or DICOM of CT"):
+        find_cases(tmp_path, ".nii.gz", 1, "CT", told.append)
+    assert told == [f"{tmp_path}: passed over: 18 x CT Image of modality PT"]
+
+
+@pytest.mark.parametrize(
+    "channels, modality", [({"0": "CT"}, "CT"), ({"0": "ct"}, "CT"), ({"0": "MR"}, None), ({"0": "T2", "1": "CT"}, None)]
+)
+def test_the_models_channel_tells_the_modality(channels, modality):
+    assert modality_of({"channel_names": channels}) == modality_of({"modality": channels}) == modality
+
+
+def test_multi_frame_ct_is_a_case(tmp_path):
+    truth = make_truth(["liver"], 3)
+    paths = write_dicom(tmp_path / "slices", truth.image)
+    (tmp_path / "enhanced").mkdir()
+    write_enhanced(tmp_path / "enhanced" / "IM1", paths)
+    expected, found = [opened_array(as_case(tmp_path / name, ".nii.gz", 1)) for name in ("slices", "enhanced")]
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert found[1]["sitk_stuff"] == expected[1]["sitk_stuff"]
+
+
+def opened_array(case, tell=None):
+    with opened(case, SimpleITKIO(), tell) as files:
+        return SimpleITKIO().read_images([str(file) for file in files])
+
+
+def test_a_tilted_gantry_is_told_and_made_upright(tmp_path):
+    paths = write_dicom(tmp_path / "p", make_truth(["liver"], 3).image, ImagePositionPatient=lambda z: [0, 0.5 * z, 2.5 * z])
+    told = []
+    array, properties = opened_array(as_case(tmp_path / "p", ".nii.gz", 1), told.append)
+    assert len(told) == 1 and "gantry tilt of 11.3 degrees; the slices are moved within their planes" in told[0]
+    image = read_series(paths).image()
+    np.testing.assert_array_equal(array[0], sitk.GetArrayFromImage(image))
+    assert properties["sitk_stuff"]["origin"] == image.GetOrigin() and array.shape[2] > 24
+
+
+def test_notes_of_a_series_are_warnings_where_nobody_listens(tmp_path):
+    write_dicom(tmp_path / "p", make_truth(["liver"], 3).image, RescaleIntercept=None)
+    with pytest.warns(match="p: no RescaleIntercept"), opened(as_case(tmp_path / "p", ".nii.gz", 1), SimpleITKIO()):
+        pass
 
 
 def test_a_missing_slice_is_told(tmp_path, volume):
     write_series(tmp_path / "patient", volume, left_out={2})
     (case,) = find_cases(tmp_path / "patient", ".nii.gz", 1)
-    with pytest.raises(UserError, match="patient: the slices of the series lie 2.5 to 5 mm apart; some are missing or doubled"):
+    with pytest.raises(UserError, match=r"1 slice missing between .*patient/.* \(5.00 mm apart, usually 2.50 mm\)"):
         opened(case, SimpleITKIO()).__enter__()
 
 
-def test_a_damaged_slice_is_told(tmp_path, volume):
-    write_series(tmp_path / "patient", volume)
-    (case,) = find_cases(tmp_path / "patient", ".nii.gz", 1)
-    case.files[3].write_bytes(b"nothing")
-    with pytest.raises(UserError, match="cannot be read as DICOM; is it damaged"):
-        opened(case, SimpleITKIO()).__enter__()
+def test_a_damaged_slice_is_told_when_its_case_is_read(tmp_path, volume):
+    """And not before: other folders are predicted."""
+    for name in ("a", "b"):
+        write_series(tmp_path / name, volume)
+    (tmp_path / "a" / "1_003.dcm").write_bytes(b"nothing")
+    bad, good = find_cases(tmp_path, ".nii.gz", 1)
+    with pytest.raises(UserError, match="1_003.dcm is no whole DICOM file; take it out"):
+        opened(bad, SimpleITKIO()).__enter__()
+    assert opened_array(good)[0].shape == (1, 5, 6, 7)
 
 
 def test_a_slice_of_another_size_is_told(tmp_path, volume):
@@ -148,7 +241,7 @@ def test_a_slice_of_another_size_is_told(tmp_path, volume):
     other = write_series(tmp_path / "other", volume[:, :4])
     last = max(other.iterdir(), key=lambda file: sitk.ReadImage(str(file)).GetOrigin()[2])
     case.files[-1].write_bytes(last.read_bytes())
-    with pytest.raises(UserError, match="patient: the DICOM series cannot be read; is a file damaged"):
+    with pytest.raises(UserError, match="are of one series but differ in size or pixel spacing"):
         opened(case, SimpleITKIO()).__enter__()
 
 

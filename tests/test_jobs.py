@@ -1,6 +1,14 @@
 """run_jobs: no job stops the others, not even by taking its process along."""
 
 import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+from conftest import CLONE
 
 from nnunetv2_cdpd.jobs import run_jobs
 
@@ -10,6 +18,8 @@ def square_or_die(number):
         os._exit(1)
     if number == 4:
         raise ValueError("four")
+    if number >= 9:
+        os.kill(os.getpid(), number)
     return number**2
 
 
@@ -22,4 +32,45 @@ def test_dying_job_stops_no_other_process():
     outcomes = dict(run_jobs(square_or_die, [1, 2, 3, 4, 5], num_processes=2))
     assert (outcomes[1], outcomes[2], outcomes[5]) == (1, 4, 25)
     assert isinstance(outcomes[4], ValueError)
-    assert "its process died" in str(outcomes[3])
+    told = str(outcomes[3])
+    assert "exit code 1: what it runs ended it, or a script without `if __name__" in told and "\n" not in told
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends processes without signals")
+def test_a_killed_process_is_told_from_one_that_crashed():
+    killed, crashed = int(signal.SIGKILL), int(signal.SIGSEGV)
+    outcomes = dict(run_jobs(square_or_die, [killed, crashed, 2], num_processes=2))
+    assert "was killed, most likely for lack of memory" in str(outcomes[killed])
+    assert str(outcomes[crashed]) == "its process crashed (SIGSEGV)" and outcomes[2] == 4
+
+
+def test_jobs_that_a_broken_pool_refuses_are_done_later(monkeypatch):
+    class Breaking(ProcessPoolExecutor):
+        def submit(self, function, job):
+            if self._max_workers == 2 and job == 5:
+                raise BrokenProcessPool
+            return super().submit(function, job)
+
+    monkeypatch.setattr("nnunetv2_cdpd.jobs.processes.ProcessPoolExecutor", Breaking)
+    assert dict(run_jobs(square_or_die, [1, 5, 2], num_processes=2)) == {1: 1, 5: 25, 2: 4}
+
+
+def run_script(path, text):
+    path.write_text(text)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(CLONE), str(CLONE / "tests")])}
+    return subprocess.run([sys.executable, path], env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_script_without_guard_is_told_once(tmp_path):
+    script = tmp_path / "script.py"
+    done = run_script(script, "import math\nfrom nnunetv2_cdpd.jobs import run_jobs\nprint(dict(run_jobs(math.sqrt, [1, 4, 9], 2)))\n")
+    assert done.returncode == 1 and done.stdout == ""
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.endswith(f'UserError: {script}: starts processes when it is imported; put its calls under `if __name__ == "__main__":`')
+    assert done.stderr.count("Traceback") == 1  # the processes themselves say nothing
+
+
+def test_a_script_with_guard_runs(tmp_path):
+    text = "import math\nfrom nnunetv2_cdpd.jobs import run_jobs\nif __name__ == '__main__':\n    print(sorted(run_jobs(math.sqrt, [1, 4], 2)))\n"
+    done = run_script(tmp_path / "script.py", text)
+    assert done.returncode == 0 and done.stdout == "[(1, 1.0), (4, 2.0)]\n"

@@ -77,7 +77,7 @@ def test_reasons_tell_apart_why_a_class_is_not_supervised():
     assert "background may be it" in reasons_of(annotation, kits, 0)["liver"]
     assert "excludes" in reasons_of(annotation, lits, 1)["right_kidney"]
     assert "not known which" in reasons_of(annotation, kits, 5)["right_kidney"]
-    assert "the union\'s classes" in reasons_of(annotation, kits, 5)["kidney"]
+    assert "the union's classes" in reasons_of(annotation, kits, 5)["kidney"]
     assert "every class of the union" in reasons_of(annotation, lits, 0)["kidney"]
     sources = {"CHAOS": {"annotated_classes": ["liver"]}, **dataset_json()["cdpd"]["sources"]}
     annotation = read_annotation(dataset_json(sources=sources))
@@ -99,7 +99,7 @@ def test_values_that_share_a_region_or_have_no_class_are_named():
 
 def test_all_values_adds_the_rows_that_a_source_does_not_store(write, capsys):
     assert main(["labels", write(dataset_json()), "--source", "LITS", "--all-values"]) == 0
-    rows = re.findall(r"^  (\d) ", capsys.readouterr().out, re.M)
+    rows = re.findall(r"^  (\d) ", capsys.readouterr().out, re.MULTILINE)
     assert rows == list("01234567")
 
 
@@ -181,7 +181,7 @@ def test_mistakes_end_in_one_line(write, capsys, content, arguments, message):
 
 def test_documentation_shows_what_the_command_prints(write, capsys):
     text = (Path(__file__).parents[1] / "docs/annotation.md").read_text(encoding="utf-8")
-    example = json.loads("{" + re.search(r"```json\n(.*?)```", text, re.S)[1] + "}")
+    example = json.loads("{" + re.search(r"```json\n(.*?)```", text, re.DOTALL)[1] + "}")
     assert main(["labels", write(example), "--source", "KITS"]) == 0
-    shown = re.search(r"\$ cdpd labels 400 --source KITS\n(.*?)```", text, re.S)[1]
+    shown = re.search(r"\$ cdpd labels 400 --source KITS\n(.*?)```", text, re.DOTALL)[1]
     assert capsys.readouterr().out.startswith(shown.split("  not supervised, because")[0].rstrip() + "\n")

@@ -64,7 +64,10 @@ def test_fully_annotated_source_equals_nnunet_loss_of_regions(batch_dice):
 
 @pytest.mark.parametrize("batch_dice", [False, True])
 @settings(max_examples=15, deadline=None)
-@given(sources=strategies.lists(strategies.sampled_from([LITS, KITS, ORGANS]), min_size=1, max_size=3), seed=strategies.integers(0, 99))
+@given(
+    sources=strategies.lists(strategies.sampled_from([LITS, KITS, ORGANS]), min_size=1, max_size=3),
+    seed=strategies.integers(0, 99),
+)
 def test_unsupervised_pairs_get_no_gradient(batch_dice, sources, seed):
     logits, label_map, indices = make_batch(sources, seed)
     _, gradient = loss_and_gradient(PartialLabelLoss(ANNOTATION, batch_dice=batch_dice), logits, label_map, indices)

@@ -93,9 +93,7 @@ def test_a_merged_dataset_can_be_merged_again(two, raw):
     folder, _ = merge(303, 390)
     annotation = read_annotation(json.loads((folder / "dataset.json").read_text()))
     assert annotation.case_source["a1"] == "LITS" and annotation.case_source["c1"] == "GLAND"
-    np.testing.assert_array_equal(
-        read(folder / "labelsTr/b1.nii.gz"), np.array([0, 2, 3, 4])[read(first / "labelsTr/b1.nii.gz")]
-    )
+    np.testing.assert_array_equal(read(folder / "labelsTr/b1.nii.gz"), np.array([0, 2, 3, 4])[read(first / "labelsTr/b1.nii.gz")])
     dataset = json.loads((folder / "dataset.json").read_text())["dataset"]
     assert dataset["a1"]["images"] == ["../Dataset301_LITS/imagesTr/a1_0000.nii.gz"]
 
@@ -273,7 +271,11 @@ def test_empty_source_is_named(two):
 
 
 def test_missing_image_of_a_dataset_entry_is_named(two):
-    listed = {"a1": {"images": ["imagesTr/none.nii.gz"], "label": "labelsTr/a1.nii.gz"}, "a/2": {"images": [], "label": ""}, "x": {}}
+    listed = {
+        "a1": {"images": ["imagesTr/none.nii.gz"], "label": "labelsTr/a1.nii.gz"},
+        "a/2": {"images": [], "label": ""},
+        "x": {},
+    }
     path = two / "Dataset301_LITS/dataset.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"dataset": listed}))
     with pytest.raises(UserError) as error:

@@ -206,8 +206,9 @@ def test_sides_that_become_one_class_turn_their_merged_label_into_it():
     plan = plan_of(merged, datasets={"400": {"labels": {"right_kidney": "kidney", "left_kidney": "kidney"}}})
     assert not plan.annotation.merged_labels
     assert set(plan.annotation.regions[plan.annotation.classes.index("kidney")]) == {
-        plan.value_maps[0][merged.annotation.values[merged.annotation.classes.index(name)]] for name in ("right_kidney", "kidney_tumor")
-    }  # fmt: skip
+        plan.value_maps[0][merged.annotation.values[merged.annotation.classes.index(name)]]
+        for name in ("right_kidney", "kidney_tumor")
+    }
 
 
 def test_source_keys_of_the_yaml():
@@ -315,7 +316,7 @@ def test_yaml_file_is_read_safely(tmp_path):
 def test_example_of_the_documentation_is_valid(tmp_path):
     text = (Path(__file__).parents[1] / "docs/merge.md").read_text(encoding="utf-8")
     path = tmp_path / "merge.yaml"
-    path.write_text(re.search(r"```yaml\n(.*?)```", text, re.S)[1])
+    path.write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
     spec = read_spec(path)
     assert spec.datasets["301"].labels == {"tumor": "kidney_tumor", "cyst": None, "artifact": "ignore"}
     assert spec.nested["hepatic_vessel"] == () and spec.merged_labels["lung"] == ()

@@ -116,7 +116,20 @@ def test_nnunetv2_predict_predicts_by_the_names_of_the_folder(model, files, tmp_
     folder = tmp_path / "Dataset400_CDPDNet" / "nnUNetTrainerCDPD__nnUNetCDPDPaperPlans__3d_fullres"
     folder.parent.mkdir()
     folder.symlink_to(model)
-    options = ["-i", files / "images", "-o", tmp_path / "out", "-d", "400", "-tr", "nnUNetTrainerCDPD", "-c", "3d_fullres", "-f", "all"]
+    options = [
+        "-i",
+        files / "images",
+        "-o",
+        tmp_path / "out",
+        "-d",
+        "400",
+        "-tr",
+        "nnUNetTrainerCDPD",
+        "-c",
+        "3d_fullres",
+        "-f",
+        "all",
+    ]
     options += ["-p", "nnUNetCDPDPaperPlans", "-device", "cpu", "-npp", "0", "-nps", "0", "--disable_progress_bar"]
     run_stock("predict_entry_point", *options, nnUNet_results=str(tmp_path))
     assert_written_for(files / "images" / "case_0000.nii.gz", tmp_path / "out" / "case.nii.gz")
@@ -124,7 +137,22 @@ def test_nnunetv2_predict_predicts_by_the_names_of_the_folder(model, files, tmp_
 
 @pytest.mark.slow
 def test_nnunetv2_predict_from_modelfolder_predicts(model, files, tmp_path):
-    options = ["-i", files / "images", "-o", tmp_path / "out", "-m", model, "-f", "all", "-device", "cpu", "-npp", "1", "-nps", "1"]
+    options = [
+        "-i",
+        files / "images",
+        "-o",
+        tmp_path / "out",
+        "-m",
+        model,
+        "-f",
+        "all",
+        "-device",
+        "cpu",
+        "-npp",
+        "1",
+        "-nps",
+        "1",
+    ]
     run_stock("predict_entry_point_modelfolder", *options)
     assert_written_for(files / "images" / "case_0000.nii.gz", tmp_path / "out" / "case.nii.gz")
 
@@ -179,7 +207,11 @@ def test_file_that_would_run_code_is_not_executed(files, tmp_path):
 
 @pytest.mark.parametrize(
     "content, found",
-    [({"model": {}, "epoch": 3}, "found model, epoch"), ({"net": {}}, "no network weights under 'net'"), (torch.ones(3), "found Tensor")],
+    [
+        ({"model": {}, "epoch": 3}, "found model, epoch"),
+        ({"net": {}}, "no network weights under 'net'"),
+        (torch.ones(3), "found Tensor"),
+    ],
 )
 def test_foreign_file_is_told_with_what_it_holds(files, tmp_path, content, found):
     torch.save(content, tmp_path / "foreign.pth")
@@ -188,7 +220,9 @@ def test_foreign_file_is_told_with_what_it_holds(files, tmp_path, content, found
 
 def test_checkpoint_of_another_network_is_told_with_what_is_missing(files, tmp_path):
     torch.save({"net": {"conv.weight": torch.ones(3)}}, tmp_path / "other.pth")
-    refused(files, tmp_path, tmp_path / "other.pth", r"other.pth: these are not the weights .* missing \(first: organ_embedding\)")
+    refused(
+        files, tmp_path, tmp_path / "other.pth", r"other.pth: these are not the weights .* missing \(first: organ_embedding\)"
+    )
 
 
 def changed(files, tmp_path, change):
@@ -207,7 +241,12 @@ def test_weight_of_another_shape_is_named_with_both(files, tmp_path):
     def cut(net):
         net["module.tu.1.weight"] = net["module.tu.1.weight"][..., :1]
 
-    refused(files, tmp_path, changed(files, tmp_path, cut), r"changed.pth: 1 weights do not fit .*transpconvs.1.weight, .*, 1\) in the file")
+    refused(
+        files,
+        tmp_path,
+        changed(files, tmp_path, cut),
+        r"changed.pth: 1 weights do not fit .*transpconvs.1.weight, .*, 1\) in the file",
+    )
 
 
 def test_network_of_other_classes_is_refused(files, tmp_path):

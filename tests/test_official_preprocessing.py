@@ -14,7 +14,10 @@ from nnunetv2_cdpd.official.preprocessing import HU_WINDOW, SPACING_MM, paper_pl
 from nnunetv2_cdpd.official.sources import released_annotation
 
 SHAPE, ZOOMS = (33, 41, 21), (1.9, 1.2, 3.3)  # right, anterior, superior
-CENTRE, SEMI_AXES = np.array([4.0, -6.0, 9.0]), np.array([17.0, 13.0, 20.0])  # mm, of an ellipsoid that no symmetry maps to itself
+CENTRE, SEMI_AXES = (
+    np.array([4.0, -6.0, 9.0]),
+    np.array([17.0, 13.0, 20.0]),
+)  # mm, of an ellipsoid that no symmetry maps to itself
 DATASET = {"channel_names": {"0": "CT"}, "file_ending": ".nii.gz", **dataset_json_entries(released_annotation())}
 ORIENTATIONS = ("RAS", "LPS", "PIR", "ASL", "SLP")  # two of them are no permutation that is its own inverse
 
@@ -57,14 +60,18 @@ def preprocessed(path):
     """What nnU-Net makes of a file by the plans: array (x, y, z), its properties, and the managers of the plans."""
     plans = PlansManager(paper_plans("CDPDNet", {}))
     configuration = plans.get_configuration("3d_fullres")
-    data, _, properties = configuration.preprocessor_class(verbose=False).run_case([str(path)], None, plans, configuration, DATASET)
+    data, _, properties = configuration.preprocessor_class(verbose=False).run_case(
+        [str(path)], None, plans, configuration, DATASET
+    )
     return data[0], properties, plans, configuration
 
 
 def monai_preprocessed(path):
     """The released transforms: array (x, y, z), and its affine."""
     transforms = Compose([
-        LoadImage("NibabelReader", image_only=True), EnsureChannelFirst(), Orientation("RAS", labels=(("L", "R"), ("P", "A"), ("I", "S"))),
+        LoadImage("NibabelReader", image_only=True),
+        EnsureChannelFirst(),
+        Orientation("RAS", labels=(("L", "R"), ("P", "A"), ("I", "S"))),
         Spacing([SPACING_MM] * 3, mode="bilinear"),
         ScaleIntensityRange(*HU_WINDOW, 0.0, 1.0, clip=True),
     ])  # fmt: skip

@@ -165,7 +165,11 @@ def test_every_stage_and_the_logits_of_a_task(network, recipe, task):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "task, key, axis",
-    [(0, "conv_blocks_localization.0.0.blocks.0.conv.weight", 2), (4, "task_embedding", 0), (10, "fusion_layer.blocks.2.conv.weight", 0)],
+    [
+        (0, "conv_blocks_localization.0.0.blocks.0.conv.weight", 2),
+        (4, "task_embedding", 0),
+        (10, "fusion_layer.blocks.2.conv.weight", 0),
+    ],
 )
 def test_one_permuted_weight_is_noticed_at_full_size(released, recipe, task, key, axis):
     network = make_network()

@@ -25,7 +25,9 @@ def network(recipe, golden, tmp_path_factory):  # noqa: F811
     """Of a model folder, loaded as prediction loads it; DINOv2 came in the layout of transformers."""
     folder = tmp_path_factory.mktemp("released")
     shutil.copytree(REFERENCES, folder / "parity")
-    subprocess.run([sys.executable, "make_fake_checkpoint.py", folder / "cdpdnet.pth", "--moments"], cwd=folder / "parity", check=True)
+    subprocess.run(
+        [sys.executable, "make_fake_checkpoint.py", folder / "cdpdnet.pth", "--moments"], cwd=folder / "parity", check=True
+    )
     weights = {key: torch.from_numpy(recipe.tensor(key, entry["shape"])) for key, entry in golden["dino_hf"]["keys"].items()}
     torch.save(weights, folder / "pytorch_model.bin")
     imported = import_official(folder / "cdpdnet.pth", folder / "model", vision_weights=folder / "pytorch_model.bin")

@@ -54,7 +54,9 @@ def test_anatomy_lies_as_in_a_patient_on_the_back_whatever_the_grid():
         assert world_centre(patient, "stomach")[1] < world_centre(patient, "aorta")[1]  # front, back
 
 
-@pytest.mark.parametrize("pair", [("liver", "stomach"), ("stomach", "spleen"), ("liver", "right_kidney"), ("spleen", "left_kidney")])
+@pytest.mark.parametrize(
+    "pair", [("liver", "stomach"), ("stomach", "spleen"), ("liver", "right_kidney"), ("spleen", "left_kidney")]
+)
 def test_organs_touch_in_some_patients(pair):
     one, other = pair
     assert any((binary_dilation(patient.masks[one]) & patient.masks[other]).any() for patient in PATIENTS)
@@ -87,6 +89,8 @@ def test_sources_look_different():
     assert all(np.array_equal(patient.masks["liver"], patients[0].masks["liver"]) for patient in patients)
     noise = [np.diff(p.hu[distance_transform_edt(p.masks["liver"]) > 3].astype(float)).std() for p in patients]
     assert np.argsort(noise).tolist() == np.argsort([source.scanner.noise_hu for source in DEMO_SOURCES]).tolist()
-    cores = [distance_transform_edt(p.masks["left_kidney"], p.spacing[::-1]) > 10 for p in patients]  # mm; away from blurred borders
+    cores = [
+        distance_transform_edt(p.masks["left_kidney"], p.spacing[::-1]) > 10 for p in patients
+    ]  # mm; away from blurred borders
     enhancement = [p.hu[core].mean() for p, core in zip(patients, cores)]
     assert max(enhancement) - min(enhancement) > 10  # HU

@@ -19,7 +19,17 @@ ANNOTATION = Annotation(
     sources=(Source("A", ("liver",)), Source("B", ("right_kidney", "left_kidney"), task_prompt="Both kidneys")),
     case_source={f"case_{i}": "AB"[i % 2] for i in range(20)},
 )
-INTENSITIES = {"0": {"mean": 75.0, "std": 50.0, "percentile_00_5": -100.0, "percentile_99_5": 200.0, "median": 70.0, "min": -200.0, "max": 300.0}}
+INTENSITIES = {
+    "0": {
+        "mean": 75.0,
+        "std": 50.0,
+        "percentile_00_5": -100.0,
+        "percentile_99_5": 200.0,
+        "median": 70.0,
+        "min": -200.0,
+        "max": 300.0,
+    }
+}
 
 
 @pytest.fixture
@@ -105,17 +115,27 @@ def test_stock_plans_become_cdpdnet_and_stay_when_done_again(dataset):
 
 def test_settings_of_a_trainer_ablate_the_plans_of_a_planner(dataset):
     plans = nnUNetPlannerCDPDSmall(840).plan_experiment()
-    without = plans_with_cdpd(plans, "3d_fullres", ANNOTATION, NetworkSettings(vision_model=None, modulate_by_text=False, task_prompts=False))
+    without = plans_with_cdpd(
+        plans, "3d_fullres", ANNOTATION, NetworkSettings(vision_model=None, modulate_by_text=False, task_prompts=False)
+    )
     architecture = without["configurations"]["3d_fullres"]["architecture"]
     assert architecture["arch_kwargs"]["vision"] is None and architecture["arch_kwargs"]["task"] is None
     network = get_network_from_plans(
-        architecture["network_class_name"], architecture["arch_kwargs"], architecture["_kw_requires_import"], 1, 3, deep_supervision=False
+        architecture["network_class_name"],
+        architecture["arch_kwargs"],
+        architecture["_kw_requires_import"],
+        1,
+        3,
+        deep_supervision=False,
     )
     assert network.slice_encoder is None and network.task_prompt is None and len(network.modulations) == 0
 
 
 def test_windows_follow_the_normalization():
-    configuration = {"patch_size": [16, 16], "normalization_schemes": ["ZScoreNormalization", "RescaleTo01Normalization", "NoNormalization"]}
+    configuration = {
+        "patch_size": [16, 16],
+        "normalization_schemes": ["ZScoreNormalization", "RescaleTo01Normalization", "NoNormalization"],
+    }
     architecture = {
         "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
         "arch_kwargs": {"strides": [[1, 1], [2, 2], [2, 2]]},

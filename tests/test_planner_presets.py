@@ -104,7 +104,14 @@ def test_slices_are_averaged_where_the_vit_at_work_would_need_more_than_training
 def test_the_vits_weights_count(dataset, monkeypatch):  # noqa: F811
     planner, entry = nnUNetPlannerCDPD(840), unet_entry([64, 96, 96], ISOTROPIC[:5])
     architecture = entry["architecture"]
-    arguments = ([64, 96, 96], 1, 4, architecture["network_class_name"], architecture["arch_kwargs"], architecture["_kw_requires_import"])
+    arguments = (
+        [64, 96, 96],
+        1,
+        4,
+        architecture["network_class_name"],
+        architecture["arch_kwargs"],
+        architecture["_kw_requires_import"],
+    )
     with_weights = planner.static_estimate_VRAM_usage(*arguments)
     monkeypatch.setattr("nnunetv2_cdpd.planners.nnUNetPlannerCDPD.number_of_weights", lambda name: 0)
     # 86.6 million weights of 4 bytes; nnU-Net's 560 million units of 2 samples are 8 GB
@@ -117,7 +124,12 @@ def test_without_vision_only_unet_and_classes_count(dataset):  # noqa: F811
     planner.network_settings = NetworkSettings(vision_model=None)
     architecture = entry["architecture"]
     network = get_network_from_plans(
-        architecture["network_class_name"], dict(architecture["arch_kwargs"]), architecture["_kw_requires_import"], 1, 3, allow_init=False
+        architecture["network_class_name"],
+        dict(architecture["arch_kwargs"]),
+        architecture["_kw_requires_import"],
+        1,
+        3,
+        allow_init=False,
     )
     estimate = planner.static_estimate_VRAM_usage(
         [64, 96, 96], 1, 4, architecture["network_class_name"], architecture["arch_kwargs"], architecture["_kw_requires_import"]
@@ -132,11 +144,19 @@ def test_paper_plans_preprocess_like_the_imported_model(dataset):  # noqa: F811
     plans = nnUNetPlannerCDPDPaper(840).plan_experiment()
     assert json.loads((dataset / "nnUNetCDPDPaperPlans.json").read_text())["configurations"].keys() == {"3d_fullres"}
     imported = paper_plans("Dataset840_Plans", {})
-    same = ["plans_name", "image_reader_writer", "transpose_forward", "transpose_backward", "foreground_intensity_properties_per_channel"]
+    same = [
+        "plans_name",
+        "image_reader_writer",
+        "transpose_forward",
+        "transpose_backward",
+        "foreground_intensity_properties_per_channel",
+    ]
     assert {key: plans[key] for key in same} == {key: imported[key] for key in same}
     ours, theirs = (part["configurations"]["3d_fullres"] for part in (plans, imported))
     shown_only = {"architecture", "median_image_size_in_voxels"}
-    assert {key: ours[key] for key in theirs if key not in shown_only} == {key: theirs[key] for key in theirs if key not in shown_only}
+    assert {key: ours[key] for key in theirs if key not in shown_only} == {
+        key: theirs[key] for key in theirs if key not in shown_only
+    }
 
 
 def test_paper_network_is_built_with_the_datasets_classes_and_a_universal_task(dataset):  # noqa: F811
@@ -147,7 +167,9 @@ def test_paper_network_is_built_with_the_datasets_classes_and_a_universal_task(d
     assert architecture == PlansManager(plans).get_configuration("3d_fullres").configuration["architecture"]
     kwargs = json.loads(json.dumps(architecture["arch_kwargs"]))
     kwargs["vision"]["model_kwargs"] = {"depth": 3}
-    network = get_network_from_plans(architecture["network_class_name"], kwargs, architecture["_kw_requires_import"], 1, 3, allow_init=False)
+    network = get_network_from_plans(
+        architecture["network_class_name"], kwargs, architecture["_kw_requires_import"], 1, 3, allow_init=False
+    )
     assert isinstance(network, PaperCDPDNet)
     assert network.universal_task == 2 and network.decoder.num_classes == 3
     assert kwargs["vision"]["intensity_windows"] == [[0.0, 1.0]] and kwargs["fused_stages"] == [2, 3, 4]

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import tiny_model
+from replica_files import write_dicom
 from tiny_model import one_thread  # noqa: F401 - used by every test of this file
 
 from nnunetv2_cdpd.cli.main import main
+from nnunetv2_cdpd.dicom import read_series
 from nnunetv2_cdpd.inference import run as job
 from nnunetv2_cdpd.inference.predictor import Predictor
 
@@ -113,6 +115,26 @@ def test_a_bad_case_is_reported_and_the_others_go_on(images, predicted, model, t
     errors = capsys.readouterr().err
     assert "error: case 'bad': " in errors and "error: case 'time': " in errors and "Traceback" not in errors
     assert digests(output) == digests(predicted)
+
+
+def test_dicom_series_are_predicted_in_their_geometry_and_bad_ones_reported(model, tmp_path, capsys):
+    image = np.flip(tiny_model.make_image((14, 21, 18)).T, (0, 1)).astype(np.int16)
+    for name in ("whole", "torn", "tilted"):
+        tilt = {"ImagePositionPatient": lambda z: [0, 0.5 * z, 2 * z]} if name == "tilted" else {}
+        write_dicom(tmp_path / "images" / name, image, np.diag([0.9, 0.8, 2, 1]), **tilt)
+    (tmp_path / "images" / "torn" / "1-005.dcm").unlink()
+    output = predict(tmp_path / "images", tmp_path / "out", model, expect=1)
+    told = capsys.readouterr()
+    assert "error: case 'torn': 1 slice missing between" in told.err and "Traceback" not in told.err
+    assert f"{tmp_path / 'images' / 'tilted'}: gantry tilt of 14.0 degrees" in told.out
+    assert sorted(file.name for file in output.glob("*.nii.gz")) == ["tilted.nii.gz", "whole.nii.gz"]
+    for name in ("whole", "tilted"):
+        expected = read_series(sorted((tmp_path / "images" / name).iterdir())).image()
+        labels = sitk.ReadImage(str(output / f"{name}.nii.gz"))
+        assert labels.GetSize() == expected.GetSize() and sitk.GetArrayFromImage(labels).any()
+        for what in ("GetSpacing", "GetOrigin", "GetDirection"):
+            np.testing.assert_allclose(getattr(labels, what)(), getattr(expected, what)(), atol=1e-4)
+    assert labels.GetSize() == (18, 30, 14)  # 21 rows and the 6.5 mm that the slices are moved by
 
 
 def test_a_case_that_fails_at_export_is_reported_too(images, model, tmp_path, capsys, monkeypatch):

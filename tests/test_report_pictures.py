@@ -126,7 +126,7 @@ def test_a_label_map_of_floats_is_read_as_integers(tmp_path):
 def slices_of(uri, sheets):
     sheet = decoded(uri)
     depth, height, width = sheets.shape
-    tiles = [sheet[z // sheets.columns * height:, z % sheets.columns * width:][:height, :width] for z in range(depth)]
+    tiles = [sheet[z // sheets.columns * height :, z % sheets.columns * width :][:height, :width] for z in range(depth)]
     return np.stack(tiles)
 
 

@@ -20,9 +20,7 @@ ANNOTATION = Annotation(
     case_source={**{f"a{i}": "A" for i in range(9)}, **{f"b{i}": "B" for i in range(4)}, "c0": "C"},
     merged_labels=(MergedLabel("kidney", 5, ("right_kidney", "left_kidney")),),
 )
-LABELS = LabelManager(
-    dataset_json_entries(ANNOTATION)["labels"], dataset_json_entries(ANNOTATION)["regions_class_order"]
-)
+LABELS = LabelManager(dataset_json_entries(ANNOTATION)["labels"], dataset_json_entries(ANNOTATION)["regions_class_order"])
 STORED = {"A": (1, 4), "B": (1, 5), "C": (4,)}
 
 
@@ -53,7 +51,9 @@ def make_loader(cases, batch_size=4, **kwargs):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("exponent, expected", [(0, (1 / 3, 1 / 3, 1 / 3)), (0.5, (3 / 6, 2 / 6, 1 / 6)), (1, (9 / 14, 4 / 14, 1 / 14))])
+@pytest.mark.parametrize(
+    "exponent, expected", [(0, (1 / 3, 1 / 3, 1 / 3)), (0.5, (3 / 6, 2 / 6, 1 / 6)), (1, (9 / 14, 4 / 14, 1 / 14))]
+)
 def test_source_is_drawn_by_its_number_of_cases(cases, exponent, expected):
     probabilities = dict(zip(cases.identifiers, cases.case_probabilities(exponent)))
     drawn = [sum(p for case, p in probabilities.items() if ANNOTATION.case_source[case] == name) for name in "ABC"]
@@ -116,7 +116,7 @@ def test_rarely_annotated_classes_are_preferred(cases):
 def test_case_without_foreground_gives_a_random_patch(cases):
     loader = make_loader(cases)
     lower, upper = loader.get_bbox(SHAPE, True, {1: np.zeros((0, 4), int)})
-    assert [u - l for l, u in zip(lower, upper)] == list(PATCH)
+    assert [end - start for start, end in zip(lower, upper)] == list(PATCH)
 
 
 def test_stock_labels_without_regions_are_found(cases):

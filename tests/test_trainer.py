@@ -204,7 +204,9 @@ def test_compiled_network_gets_the_task_too(folders):
     class Compiled(nnUNetTrainerCDPDSmall_1epoch):
         def initialize(self):
             build = self.build_network_architecture
-            self.build_network_architecture = lambda plans_manager, *args: torch.compile(build(plans_manager, *args), backend="eager")
+            self.build_network_architecture = lambda plans_manager, *args: torch.compile(
+                build(plans_manager, *args), backend="eager"
+            )
             super().initialize()
 
     trainer = make_trainer(folders, trainer_class=Compiled)

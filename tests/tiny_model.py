@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
 
 from nnunetv2_cdpd.annotation import Annotation, Source, dataset_json_entries, with_sigmoid_heads
 from nnunetv2_cdpd.network import default_fused_stages, default_slice_step
-from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
 
 TRAINER, PLANS, CONFIGURATION = "nnUNetTrainerCDPD", "nnUNetTinyPlans", "3d_fullres"
 CLASSES = ("liver", "liver_tumor", "right_kidney", "left_kidney", "kidney_tumor", "spleen")

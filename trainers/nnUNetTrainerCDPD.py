@@ -11,10 +11,11 @@ Source: Wu et al., CDPDNet, arXiv 2505.18958.
 """
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from os.path import isfile, join
-from typing import Any, Mapping
+from typing import Any
 
 import numpy as np
 import torch

@@ -15,8 +15,9 @@ Source: Wu et al., CDPDNet, arXiv 2505.18958, as released (github wujiong-hub/CD
 """
 
 import math
+from collections.abc import Sequence
 from itertools import dropwhile
-from typing import Any, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,6 @@ from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
-
 from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
 
 

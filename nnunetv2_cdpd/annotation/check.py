@@ -1,6 +1,6 @@
 """Contradictions in an annotation, one line each; training refuses the first, `cdpd labels --check` lists them all."""
 
-from typing import Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from nnunetv2_cdpd.annotation.model import POSITIVE, Annotation
 from nnunetv2_cdpd.errors import UserError
@@ -36,8 +36,7 @@ def contradictions(annotation: Annotation) -> Iterator[str]:
             both = sorted(set(merged) & set(source.annotated_classes))
             if both:
                 yield (
-                    f"source {source.name!r} annotates {', '.join(both)} and also merges it into {label!r}; "
-                    "keep one of the two"
+                    f"source {source.name!r} annotates {', '.join(both)} and also merges it into {label!r}; keep one of the two"
                 )
     source_names = {source.name for source in annotation.sources}
     for case, source_name in (annotation.case_source or {}).items():

@@ -4,8 +4,9 @@ nnU-Net's `labels` and `regions_class_order` say what the classes are; the `cdpd
 (docs/annotation.md shows one).
 """
 
+from collections.abc import Mapping
 from numbers import Integral
-from typing import Any, Mapping
+from typing import Any
 
 import numpy as np
 

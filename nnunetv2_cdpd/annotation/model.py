@@ -14,9 +14,9 @@ Words (see docs/annotation.md):
 Source: CDPDNet, arXiv 2505.18958, partial labels; unlike its code, nothing is ever read from a case name.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Mapping
 
 import numpy as np
 
@@ -139,10 +139,10 @@ class Annotation:
 
     @cached_property
     def scored(self) -> np.ndarray:
-        """Bool (S, K + U): the classes and unions of which a source holds positives and negatives, so that it can be scored on them."""
+        """Bool (S, K + U): the classes and unions that a source can be scored on, as it holds positives and negatives of them."""
         rows = []
         for source, table in zip(self.sources, self.tables):
-            active = (table[:, len(self.classes):] != UNSUPERVISED).any(0)
+            active = (table[:, len(self.classes) :] != UNSUPERVISED).any(0)
             rows.append([name in source.annotated_classes for name in self.classes] + list(active))
         return np.array(rows, bool)
 
@@ -176,9 +176,7 @@ class Annotation:
         own += [label.value for label in self.merged_labels if label.name in source.merged_labels]
         for u, union in enumerate(self.unions, start=len(self.classes)):
             in_union = np.flatnonzero([name in union for name in self.classes])
-            needed = any(
-                table[value, u] == POSITIVE and not (table[value, in_union] == POSITIVE).any() for value in own
-            )
+            needed = any(table[value, u] == POSITIVE and not (table[value, in_union] == POSITIVE).any() for value in own)
             if not needed:
                 table[:, u] = UNSUPERVISED
 

@@ -3,10 +3,10 @@
 Of the same scan, what tells one body from another agrees voxel by voxel; of two patients, however alike, it does not.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Sequence
 
 import numpy as np
 from scipy.ndimage import shift as shifted

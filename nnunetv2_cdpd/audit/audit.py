@@ -1,8 +1,8 @@
 """audit_datasets: read nnU-Net raw datasets, check them, and find the same scan in several cases."""
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Callable, Sequence
 
 from nnunetv2.configuration import default_num_processes
 from nnunetv2.paths import nnUNet_raw
@@ -77,6 +77,4 @@ def _pairs(cases: Sequence[AuditCase], min_score: float, progress: bool) -> list
             firsts.setdefault(case.image, index)
     indices = list(firsts.values())
     found = find_pairs([cases[index].fingerprint for index in indices], min_score=min_score, progress=progress)
-    return [
-        Pair(indices[pair.first], indices[pair.second], pair.score, pair.shared, pair.flips, pair.shift) for pair in found
-    ]
+    return [Pair(indices[pair.first], indices[pair.second], pair.score, pair.shared, pair.flips, pair.shift) for pair in found]

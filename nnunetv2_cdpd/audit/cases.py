@@ -1,8 +1,8 @@
 """AuditCase: everything that an audit knows of one case, read once; nothing is judged here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Sequence
 
 from tqdm import tqdm
 

@@ -1,7 +1,7 @@
 """Checks: what in a case does not look as it should, in words; only the patient's images can tell who is right."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Iterator, Sequence
 
 import numpy as np
 

@@ -6,9 +6,9 @@ give it for all places at once, so that one matrix product per frequency compare
 copy is found by mirroring the small pictures.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Iterator, Sequence
 
 import numpy as np
 from scipy import fft

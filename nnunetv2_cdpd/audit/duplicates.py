@@ -1,8 +1,8 @@
 """Duplicates: pairs of images that show the same scan, and the groups that they form."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Iterable, Sequence
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -44,9 +44,7 @@ class Pair:
 
 
 @threadpool_limits.wrap(limits=1)  # for small products, threads wait for each other longer than they compute
-def find_pairs(
-    fingerprints: Sequence[Fingerprint], *, min_score: float = SAME_SCAN, progress: bool = False
-) -> list[Pair]:
+def find_pairs(fingerprints: Sequence[Fingerprint], *, min_score: float = SAME_SCAN, progress: bool = False) -> list[Pair]:
     """All pairs of images that show the same scan, the surest first; those without a volume are left out."""
     known = [index for index, entry in enumerate(fingerprints) if entry.volume is not None]
     volumes = [fingerprints[index].volume for index in known]

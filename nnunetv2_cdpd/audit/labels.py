@@ -1,8 +1,8 @@
 """LabelFacts: what a label map holds: volume and place of each stored value."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping, Sequence
 
 import numpy as np
 import SimpleITK as sitk

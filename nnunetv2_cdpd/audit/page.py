@@ -1,9 +1,9 @@
 """Page: what an audit found as one HTML file with pictures. It names cases by dataset and identifier, and no path."""
 
 import os
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Sequence
 
 from nnunetv2_cdpd.audit.pictures import case_figures, pair_figures
 from nnunetv2_cdpd.audit.result import Audit
@@ -38,9 +38,7 @@ def write_page(path: Path, audit: Audit, num_pictures: int) -> Path:
 
 def _colours(audit: Audit) -> dict[str, str]:
     annotations = {id(case.annotation): case.annotation for case in audit.cases}.values()
-    return colours_of(
-        name for each in annotations for name in (*each.classes, *(label.name for label in each.merged_labels))
-    )
+    return colours_of(name for each in annotations for name in (*each.classes, *(label.name for label in each.merged_labels)))
 
 
 def _key_figures(audit: Audit) -> str:
@@ -111,7 +109,7 @@ def _class_table(audit: Audit, layers: Layers) -> str:
     rows = [
         f'<tr><th scope="row">{swatch(layers.colour(row.name))}{escape(row.name)}</th>'
         f'<td class="words">{escape(row.dataset)}</td><td class="words">{escape(row.source)}</td>'
-        f'{cell(row.cases, 0)}{cell(len(row.volumes), 0)}'
+        f"{cell(row.cases, 0)}{cell(len(row.volumes), 0)}"
         f"{''.join(cell(ml, 1) for ml in row.range_ml)}{cell(len(row.outliers), 0, css='bad' if row.outliers else '')}</tr>"
         for row in audit.classes
     ]

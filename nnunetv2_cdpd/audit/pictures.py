@@ -1,7 +1,7 @@
 """Pictures of what an audit flags: cases with the contours of their labels, pairs of the same scan side by side."""
 
+from collections.abc import Sequence
 from html import escape
-from typing import Sequence
 
 import numpy as np
 from PIL import Image

@@ -1,8 +1,9 @@
 """Audit: all that an audit found, for the terminal and for audit.json."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Sequence
+from typing import Any
 
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.audit.cases import AuditCase

@@ -1,7 +1,7 @@
 """Statistics: volume of each class and geometry of the images, per source."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Mapping, Sequence
 
 import numpy as np
 

@@ -2,10 +2,10 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Sequence
 
 from nnunetv2.paths import nnUNet_preprocessed
 from tqdm import tqdm

@@ -1,6 +1,6 @@
 """clean_label_map: apply the rules of the clean-up to one label map."""
 
-from typing import Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 

@@ -4,7 +4,7 @@ The released code works on one binary volume per class, in which organs and tumo
 and those of the classes nested in it, and a rule about an organ changes only the organ's own voxels.
 """
 
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 from scipy import ndimage

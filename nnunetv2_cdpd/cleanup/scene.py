@@ -1,8 +1,8 @@
 """Scene: a label map on its way through the rules, with what they all need: regions, components and counts of changes."""
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy import ndimage

@@ -11,19 +11,22 @@ are there, and how alike the classes are to the text encoder.
     cdpd embed 400 --weights ViT-B-32.pt              # CLIP's weights from a file, where there is no internet
     cdpd embed --file embeddings.safetensors           # only show a file (ours, or tables in a .pth)
 
-They are kept in nnUNet_preprocessed, DATASET/cdpd_text_embeddings.safetensors, and made anew when a prompt or the encoder changes.
+They are kept in nnUNet_preprocessed, DATASET/cdpd_text_embeddings.safetensors, and made anew when a prompt or the encoder
+changes.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="DATASET", nargs="?", help="id, name or folder of a raw dataset, or a dataset.json")
     parser.add_argument("--file", type=Path, metavar="FILE", help="show this file, or folder of the released tables, instead")
-    parser.add_argument("--encoder", metavar="NAME", help="open_clip's MODEL/PRETRAINED or hf-hub:OWNER/NAME (default: ViT-B-32/openai)")
+    parser.add_argument(
+        "--encoder", metavar="NAME", help="open_clip's MODEL/PRETRAINED or hf-hub:OWNER/NAME (default: ViT-B-32/openai)"
+    )
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help="the encoder's weights, a folder that open_clip reads, or ready embeddings (default: CDPD_TEXT_WEIGHTS, then the cache, "
-        "then a download)",
+        help="the encoder's weights, a folder that open_clip reads, or ready embeddings (default: CDPD_TEXT_WEIGHTS, then the "
+        "cache, then a download)",
     )
     parser.add_argument("-o", type=Path, dest="output", metavar="FILE", help="write them to this .safetensors file instead")
     parser.add_argument("--picture", type=Path, metavar="PNG", help="draw the similarities of the classes")

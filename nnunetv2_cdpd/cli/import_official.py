@@ -4,15 +4,15 @@ import argparse
 from pathlib import Path
 
 DESCRIPTION = """
-Make an nnU-Net model folder of the released CDPDNet (cdpdnet.pth). The released checkpoint has everything but DINOv2, which is read
-from a file, timm's cache or the model hub, and then travels in the model folder.
+Make an nnU-Net model folder of the released CDPDNet (cdpdnet.pth). The released checkpoint has everything but DINOv2, which
+is read from a file, timm's cache or the model hub, and then travels in the model folder.
 
     cdpd import-official cdpdnet.pth --dinov2 dinov2_vitb14_pretrain.pth -o MODEL_FOLDER
     nnUNetv2_predict_from_modelfolder -i IMAGES -o PREDICTIONS -m MODEL_FOLDER -f all
     cdpd predict -i IMAGES -o PREDICTIONS -m MODEL_FOLDER --task KiTS
 
-The images are CT in HU as NIfTI files (.nii.gz), in any orientation and spacing. docs/official.md tells what is the same as in the released
-code and what is not.
+The images are CT in HU as NIfTI files (.nii.gz), in any orientation and spacing. docs/official.md tells what is the same as
+in the released code and what is not.
 """
 
 
@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dinov2",
         metavar="FILE_OR_NAME",
-        help="file of DINOv2 ViT-B/14 weights (timm's, Meta's or Hugging Face transformers'), or timm's name of the model, looked "
-        "for in the cache, then downloaded (default: by the name of the released model)",
+        help="file of DINOv2 ViT-B/14 weights (timm's, Meta's or Hugging Face transformers'), or timm's name of the model, "
+        "looked for in the cache, then downloaded (default: by the name of the released model)",
     )
     parser.add_argument("-o", type=Path, required=True, dest="output", metavar="MODEL_FOLDER", help="must not exist yet")
 

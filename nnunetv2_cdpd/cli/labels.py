@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nnunetv2_cdpd.annotation.explain import as_json, as_text, choose_sources, read_dataset_json
     from nnunetv2_cdpd.annotation import contradictions, never_learned, read_annotation, read_unchecked_annotation
+    from nnunetv2_cdpd.annotation.explain import as_json, as_text, choose_sources, read_dataset_json
 
     path, dataset_json = read_dataset_json(args.dataset)
     if args.check:

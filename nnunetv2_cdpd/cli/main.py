@@ -9,8 +9,8 @@ import difflib
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.errors import UserError
@@ -61,7 +61,9 @@ COMMANDS = {
     "embed": Command("nnunetv2_cdpd.cli.embed", "make or show the text embeddings of a dataset's prompts"),
     "evaluate": Command("nnunetv2_cdpd.cli.evaluate", "score predictions on what each source annotates"),
     "clean": Command("nnunetv2_cdpd.cli.clean", "clean predictions by what is known of the anatomy"),
-    "import-official": Command("nnunetv2_cdpd.cli.import_official", "the released CDPDNet as an nnU-Net model folder", links=True),
+    "import-official": Command(
+        "nnunetv2_cdpd.cli.import_official", "the released CDPDNet as an nnU-Net model folder", links=True
+    ),
     "report": Command("nnunetv2_cdpd.cli.report", "scores, pictures and volumes as one HTML page"),
 }
 

@@ -11,7 +11,7 @@ Predict images with a trained model. Flags that nnUNetv2_predict has are the sam
     cdpd predict -i scan.nii.gz -o PREDICTIONS -d 400 --classes liver liver_tumor --stats
     cdpd predict -i DICOM_FOLDER -o PREDICTIONS -d 400 --task KITS --one-file-per-class
 
-IMAGES is a file, a folder (CASE_0000.nii.gz, ... or, for models of one channel, any names) or a folder of DICOM series.
+IMAGES is a file, a folder (CASE_0000.nii.gz, ... or, for models of one channel, any names) or a folder of DICOM series, at any depth.
 Where classes overlap, the most probable one wins, and a nested class is labelled inside of its parent.
 """
 
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nnunetv2_cdpd.inference.inputs import find_cases
+    from nnunetv2_cdpd.inference.inputs import find_cases, modality_of
     from nnunetv2_cdpd.inference.models import model_folder_of
     from nnunetv2_cdpd.inference.predictor import Predictor
     from nnunetv2_cdpd.inference.run import Outputs, predict_cases
@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
         allow_tqdm=not args.disable_progress_bar,
     )
     predictor.select(args.classes, task=args.task, clean=args.clean, probabilities=args.probabilities)
-    cases = find_cases(args.input, predictor.file_ending, predictor.num_channels)
+    modality = modality_of(predictor.dataset_json)
+    cases = find_cases(args.input, predictor.file_ending, predictor.num_channels, modality, tell=print)
     settings = {
         "model": str(folder.resolve()),
         **{name: getattr(args, name) for name in ("folds", "checkpoint", "classes", "task", "clean", "step_size", "tta")},

@@ -99,11 +99,17 @@ def convert_case(job: CaseJob) -> CaseResult:
 def _open_image(job: CaseJob) -> tuple[_Image, list[str]]:
     notes = []
     if job.dicom:
-        from nnunetv2_cdpd.conversion.dicom import read_series
+        from nnunetv2_cdpd.dicom import read_series
 
         series = read_series(job.image)
-        notes += [series.note] if series.note else []
-        image = _Image(series.grid, None, series.order, series.read())
+        if series.drift.any():
+            raise UserError(
+                f"{series.slices[0].path}: gantry tilt of {series.tilt_degrees:.1f} degrees; straighten the series and its label "
+                "first, a grid has no shear"
+            )
+        notes += series.notes
+        grid = Grid(series.shape, np.diag([-1.0, -1.0, 1.0, 1.0]) @ series.affine)
+        image = _Image(grid, None, series.order, series.read())
     else:
         file = NiftiFile(job.image[0])
         grid, note = file.mended_grid()

@@ -1,8 +1,8 @@
 """SourceDataset: all that is known of a collection of cases, as data; one instance per file of dataset_conversion/."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Mapping
 
 from nnunetv2_cdpd.errors import UserError
 

@@ -1,7 +1,7 @@
 """A public dataset in words: for `cdpd sources`."""
 
+from collections.abc import Iterable
 from textwrap import wrap
-from typing import Iterable
 
 from nnunetv2_cdpd.conversion.declaration import SourceDataset
 

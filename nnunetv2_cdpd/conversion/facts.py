@@ -1,8 +1,9 @@
 """dataset.json of a converted dataset: nnU-Net's keys, and in the `cdpd` block what its sources annotate."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Iterable, Mapping
+from typing import Any
 
 from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source, check, dataset_json_entries
 from nnunetv2_cdpd.classes import compatible_pairs, side_of

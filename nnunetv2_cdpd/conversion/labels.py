@@ -1,8 +1,8 @@
 """Labels: read from a file, from image slices or from one mask per structure, checked, and remapped."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping, Sequence
 
 import numpy as np
 

@@ -2,9 +2,9 @@
 
 import os
 import shutil
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Callable, Iterable, Sequence
 
 from nnunetv2_cdpd.conversion.case import CaseJob, CaseResult, convert_case
 from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset

@@ -1,8 +1,9 @@
 """The YAML of `cdpd convert --spec`: one's own data as the same declaration that the public datasets have."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 from nnunetv2_cdpd.conversion.declaration import Erratum, SourceDataset
 from nnunetv2_cdpd.errors import UserError

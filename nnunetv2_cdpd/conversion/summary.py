@@ -1,6 +1,6 @@
 """What came of a conversion, in words."""
 
-from typing import Iterable
+from collections.abc import Iterable
 
 from nnunetv2_cdpd.conversion.run import Outcome
 

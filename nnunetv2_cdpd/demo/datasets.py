@@ -1,9 +1,9 @@
 """The demo's datasets: three sources that label different structures of phantoms, and a fully labelled test set."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping, Sequence
 
 import numpy as np
 import SimpleITK as sitk

@@ -2,8 +2,8 @@
 
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Mapping, Sequence
 
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES
 from nnunetv2_cdpd.evaluation.nnunet import read_results

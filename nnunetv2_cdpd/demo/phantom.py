@@ -4,8 +4,8 @@ Organs are ellipsoids in a body frame (mm; x to the patient's left, y to the bac
 per patient, and sampled on a grid with real geometry. Scanners differ in contrast, blur, noise and voxel size.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
@@ -83,9 +83,7 @@ class Patient:
     direction: tuple[float, ...]
 
 
-def make_patient(
-    scanner: Scanner, seed: int | Sequence[int], tumor_probability: float = 0.85, tumor_place: int = 0
-) -> Patient:
+def make_patient(scanner: Scanner, seed: int | Sequence[int], tumor_probability: float = 0.85, tumor_place: int = 0) -> Patient:
     """One patient; the same arguments give the same volume.
 
     Args:
@@ -114,9 +112,7 @@ def _geometry(scanner: Scanner, rng: np.random.Generator) -> tuple[tuple, tuple,
     return spacing, tuple(origin), tuple(direction.ravel()), tuple(int(n) for n in size[::-1])
 
 
-def _body_coordinates(
-    spacing: tuple, origin: tuple, direction: tuple, shape: tuple, rng: np.random.Generator
-) -> np.ndarray:
+def _body_coordinates(spacing: tuple, origin: tuple, direction: tuple, shape: tuple, rng: np.random.Generator) -> np.ndarray:
     """Place of every voxel in the body frame of the mean patient: (3, z, y, x) in mm, order x, y, z."""
     index = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij")[::-1]).astype(float)  # x, y, z
     steps = np.array(direction).reshape(3, 3) * np.array(spacing)

@@ -4,8 +4,9 @@ Runs in spawned processes, so it imports little.
 """
 
 import multiprocessing
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter

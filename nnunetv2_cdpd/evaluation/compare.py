@@ -1,8 +1,8 @@
 """Compare: two models' scores on the same cases, class by class, with Wilcoxon's signed rank test."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Sequence
 
 import numpy as np
 

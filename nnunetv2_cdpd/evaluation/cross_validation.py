@@ -7,8 +7,9 @@ here as they are, with our function in its place.
 
 import json
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.errors import UserError

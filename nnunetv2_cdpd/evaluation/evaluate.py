@@ -2,9 +2,10 @@
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any
 
 from nnunetv2.configuration import default_num_processes
 from nnunetv2.paths import nnUNet_raw
@@ -20,8 +21,8 @@ from nnunetv2_cdpd.evaluation.nnunet import summary_of, write_summary
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.evaluation.tables import comparison_csv, comparison_json, comparison_table, csv_text, text_table
-from nnunetv2_cdpd.merge.inputs import find_dataset
 from nnunetv2_cdpd.jobs import run_jobs
+from nnunetv2_cdpd.merge.inputs import find_dataset
 
 SUMMARY_FILE, CSV_FILE, TEXT_FILE = "summary.json", "metrics.csv", "summary.txt"
 COMPARISON_JSON, COMPARISON_CSV, COMPARISON_TEXT = "comparison.json", "comparison.csv", "comparison.txt"
@@ -234,9 +235,7 @@ def _source_index(reference: Labels, case: str) -> int:
     )
 
 
-def _cases(
-    pred_dir: Path, gt_dir: Path, reference: Labels, allow_missing: bool, report: Callable[[str], None]
-) -> list[str]:
+def _cases(pred_dir: Path, gt_dir: Path, reference: Labels, allow_missing: bool, report: Callable[[str], None]) -> list[str]:
     """Identifiers of the cases with a reference and a prediction."""
     ending = reference.file_ending
     predicted, references = identifiers(pred_dir, ending), identifiers(gt_dir, ending)

@@ -20,7 +20,7 @@ is negative. Voxels of the ignore label count nowhere; the surface metrics see t
 
 import math
 import warnings
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage

@@ -8,8 +8,9 @@ readers find every class in every case.
 import json
 import math
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from nnunetv2.configuration import default_num_processes
@@ -202,9 +203,7 @@ def _summary(
             for case in cases
         ],
         "mean": {key: means[name] for name, key in keys.items()},
-        "foreground_mean": {
-            metric: mean_of_finite(means[name][metric] for name in counted) for metric in metrics
-        },
+        "foreground_mean": {metric: mean_of_finite(means[name][metric] for name in counted) for metric in metrics},
     }
 
 

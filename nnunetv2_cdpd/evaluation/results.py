@@ -1,9 +1,9 @@
 """Results: the scores of all cases, and their means per class and per source."""
 
 import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class Results:
     def class_names(self) -> tuple[str, ...]:
         """Every class of the reference, then the unions that a case is scored on."""
         scored = {name for case in self.cases for name in case.metrics}
-        unions = self.reference.column_names[len(self.reference.classes):]
+        unions = self.reference.column_names[len(self.reference.classes) :]
         return self.reference.classes + tuple(name for name in unions if name in scored)
 
     @cached_property
@@ -124,7 +124,7 @@ def counted_in_mean(annotation: Annotation, scored: Collection[str]) -> list[str
     A union repeats its classes, so it counts only where none of them is scored alone.
     """
     members = [{name for name, member in zip(annotation.classes, row) if member} for row in annotation.members]
-    unions = annotation.column_names[len(annotation.classes):]
+    unions = annotation.column_names[len(annotation.classes) :]
     alone = [union for union, its in zip(unions, members) if union in scored and its.isdisjoint(scored)]
     return [name for name in annotation.classes if name in scored] + alone
 

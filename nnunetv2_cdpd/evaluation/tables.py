@@ -3,8 +3,9 @@
 import csv
 import io
 import math
+from collections.abc import Iterable, Sequence
 from itertools import count
-from typing import Any, Iterable, Sequence
+from typing import Any
 
 from nnunetv2_cdpd.evaluation.compare import ClassComparison, Comparison
 from nnunetv2_cdpd.evaluation.results import Results, counted_in_mean, mean_of_finite

@@ -3,42 +3,56 @@
 import re
 import shutil
 import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, Sequence
+from typing import Any
 
-import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_cdpd.errors import UserError
 
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl")  # that SimpleITK reads
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
-_EVEN = 0.01  # how much the distances between the slices of a series may differ, as a share
+Tell = Callable[[str], Any]  # takes what the user should know of an input, in one line
 
 
 @dataclass(frozen=True)
 class Case:
     """Files of one image.
 
-    files: One per channel, in the order of the channels; or all slices of one DICOM series, in the order of their positions.
+    files: One per channel, in the order of the channels; or those of one DICOM series.
+    modality: Of the slices of a DICOM series; None: any that makes volumes.
     """
 
     identifier: str
     files: tuple[Path, ...]
     is_dicom: bool = False
+    modality: str | None = None
 
 
-def find_cases(path: Path, file_ending: str, num_channels: int) -> list[Case]:
+def modality_of(dataset_json: Mapping[str, Any]) -> str | None:
+    """The modality that a DICOM series must have for a model; None if its channel may be of any."""
+    channels = dataset_json.get("channel_names") or dataset_json["modality"]
+    return "CT" if str(next(iter(channels.values()))).casefold() == "ct" else None
+
+
+def find_cases(
+    path: Path, file_ending: str, num_channels: int, modality: str | None = None, tell: Tell = warnings.warn
+) -> list[Case]:
     """The cases of a file or folder.
 
     A file `CASE_0000.nii.gz` and its siblings `CASE_0001.nii.gz`, ... are the channels of a case, as nnU-Net names them; for a
     model of one channel any other name is a case too. Other volume formats than the model's own are read as well. A folder
-    without volumes is one of DICOM, with one series or several, or its subfolders are.
+    without volumes is one of DICOM, or the folders below it are, at any depth. Every series that can be a volume is a case,
+    named after its folder, and by its number where there are several.
 
     Args:
         file_ending: Of the model's dataset.json.
+        modality: Of DICOM series; see `modality_of`.
+        tell: Hears which series are which cases, and what is passed over.
 
     Raises:
         UserError: There is nothing to predict, or two files make the same case.
@@ -58,15 +72,26 @@ def find_cases(path: Path, file_ending: str, num_channels: int) -> list[Case]:
             if other != file:
                 raise UserError(f"{path}: {other.name} and {file.name} are both case {identifier!r}; rename or move one of them")
     cases = [Case(identifier, tuple(channels[i] for i in sorted(channels))) for identifier, channels in sorted(found.items())]
-    cases = cases or _dicom_cases(path) or [
-        case for folder in sorted(path.iterdir()) if folder.is_dir() for case in _dicom_cases(folder)
-    ]
+    cases = cases or _dicom_cases(path, path.resolve().name, modality, tell)
     if not cases:
-        raise UserError(f"{path}: no image in it ({file_ending}, {', '.join(VOLUME_ENDINGS)}, or DICOM)")
+        for folder in sorted(folder for folder in path.rglob("*") if folder.is_dir()):
+            cases += _dicom_cases(folder, "_".join(folder.relative_to(path).parts), modality, tell)
+    if not cases:
+        raise UserError(f"{path}: no image in it ({file_ending}, {', '.join(VOLUME_ENDINGS)}, or DICOM{_of(modality)})")
+    named: dict[str, Case] = {}
+    for case in cases:
+        if (other := named.setdefault(case.identifier, case)) is not case:
+            raise UserError(f"{other.files[0].parent} and {case.files[0].parent} are both case {case.identifier!r}; rename one of them")
     return cases
 
 
-def as_case(image: str | Path | Sequence[str | Path], file_ending: str, num_channels: int) -> Case:
+def as_case(
+    image: str | Path | Sequence[str | Path],
+    file_ending: str,
+    num_channels: int,
+    modality: str | None = None,
+    tell: Tell = warnings.warn,
+) -> Case:
     """The one case of a path, or of one file per channel.
 
     Raises:
@@ -74,18 +99,22 @@ def as_case(image: str | Path | Sequence[str | Path], file_ending: str, num_chan
     """
     if not isinstance(image, (str, Path)):
         return Case(Path(image[0]).name, tuple(Path(file) for file in image))
-    cases = find_cases(Path(image), file_ending, num_channels)
+    cases = find_cases(Path(image), file_ending, num_channels, modality, tell)
     if len(cases) != 1:
-        raise UserError(f"{image}: {len(cases)} cases; give one of them, or predict the folder with `cdpd predict`")
+        named = ", ".join(case.identifier for case in cases[:4]) + (", ..." if len(cases) > 4 else "")
+        raise UserError(f"{image}: {len(cases)} cases ({named}); give one of them, or predict the folder with `cdpd predict`")
     return cases[0]
 
 
 @contextmanager
-def opened(case: Case, reader: BaseReaderWriter) -> Iterator[list[Path]]:
+def opened(case: Case, reader: BaseReaderWriter, tell: Tell = warnings.warn) -> Iterator[list[Path]]:
     """The files of a case in a format that the model's reader reads, one per channel; converted ones are deleted afterwards.
 
+    Args:
+        tell: Hears what is particular about a DICOM series.
+
     Raises:
-        UserError: A format cannot be converted for this reader, or a series lacks slices.
+        UserError: A format cannot be converted for this reader, or a series is not whole.
     """
     readable = [str(ending) for ending in reader.supported_file_endings]
     if not case.is_dicom and all(_ending(file, readable) for file in case.files):
@@ -100,8 +129,9 @@ def opened(case: Case, reader: BaseReaderWriter) -> Iterator[list[Path]]:
     try:
         converted = []
         for number, source in enumerate([case.files] if case.is_dicom else case.files):
+            image = _read_series(case, tell) if case.is_dicom else _read_volume(source)
             converted.append(folder / f"{number}{target}")
-            sitk.WriteImage(_read_series(source) if case.is_dicom else _read_volume(source), str(converted[-1]))
+            sitk.WriteImage(image, str(converted[-1]))
         yield converted
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -116,46 +146,40 @@ def _read_volume(file: Path):
         raise UserError(f"{file}: cannot be read; is it damaged?") from error
 
 
-def _read_series(files: Sequence[Path]):
-    """A DICOM series as one volume."""
-    import SimpleITK as sitk
+def _read_series(case: Case, tell: Tell):
+    """A DICOM series as one upright volume."""
+    from nnunetv2_cdpd.dicom import read_series
 
-    positions = []
-    for file in files:
-        header = sitk.ImageFileReader()
-        header.SetFileName(str(file))
-        header.SetImageIO("GDCMImageIO")
-        try:
-            header.ReadImageInformation()
-        except RuntimeError as error:
-            raise UserError(f"{file}: cannot be read as DICOM; is it damaged?") from error
-        positions.append(header.GetOrigin())
-    distances = np.linalg.norm(np.diff(np.array(positions), axis=0), axis=1)
-    if len(distances) and (distances.min() <= 0 or distances.max() > distances.min() * (1 + _EVEN)):
-        raise UserError(
-            f"{files[0].parent}: the slices of the series lie {distances.min():.3g} to {distances.max():.3g} mm apart; some are "
-            "missing or doubled"
+    series = read_series(case.files, case.modality)
+    for note in series.notes:
+        tell(f"{case.files[0].parent}: {note}")
+    if series.drift.any():
+        tell(
+            f"{case.files[0].parent}: gantry tilt of {series.tilt_degrees:.1f} degrees; the slices are moved within their planes to "
+            "an upright grid, and the prediction lies on that"
         )
-    reader = sitk.ImageSeriesReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileNames([str(file) for file in files])
+    return series.image()
+
+
+def _dicom_cases(folder: Path, identifier: str, modality: str | None, tell: Tell) -> list[Case]:
+    """A case for each series in a folder that can be a volume, and for a folder with a damaged file, to be told when it is read."""
+    from nnunetv2_cdpd.dicom import find_series
+
+    files = tuple(file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith("."))
     try:
-        return reader.Execute()
-    except RuntimeError as error:
-        raise UserError(f"{files[0].parent}: the DICOM series cannot be read; is a file damaged?") from error
-
-
-def _dicom_cases(folder: Path) -> list[Case]:
-    """A case for each series in a folder: its name, with a number where there are several."""
-    import SimpleITK as sitk
-
-    reader = sitk.ImageSeriesReader()
-    series = sorted(reader.GetGDCMSeriesIDs(str(folder)))
-    names = [tuple(map(Path, reader.GetGDCMSeriesFileNames(str(folder), uid))) for uid in series]
-    stem = folder.resolve().name
-    if len(names) == 1:
-        return [Case(stem, names[0], is_dicom=True)]
-    return [Case(f"{stem}_{number}", files, is_dicom=True) for number, files in enumerate(names, start=1)]
+        found, passed_over = find_series(files, modality)
+    except UserError:
+        return [Case(identifier, files, True, modality)]
+    if passed_over:
+        tell(f"{folder}: passed over: {', '.join(passed_over)}")
+    if len(found) == 1:
+        return [Case(identifier, found[0].files, True, modality)]
+    numbers = [entry.number for entry in found]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        numbers = list(range(1, len(found) + 1))
+    for number, entry in zip(numbers, found):
+        tell(f"{folder}: {entry} is case {identifier}_{number}")
+    return [Case(f"{identifier}_{number}", entry.files, True, modality) for number, entry in zip(numbers, found)]
 
 
 def _case_of_file(file: Path, endings: Sequence[str], num_channels: int) -> Case:
@@ -167,6 +191,10 @@ def _case_of_file(file: Path, endings: Sequence[str], num_channels: int) -> Case
         return Case(identifier, (file,))
     siblings = sorted(file.parent.glob(f"{glob_escape(identifier)}_[0-9][0-9][0-9][0-9]{ending}"))
     return Case(identifier, tuple(siblings) or (file,))
+
+
+def _of(modality: str | None) -> str:
+    return f" of {modality}" if modality else ""
 
 
 def glob_escape(text: str) -> str:

@@ -42,14 +42,14 @@ class PredictionNetwork(nn.Module):
         self.network = network
         self._loaded: Mapping[str, Any] | None = None
         self._head_rows: Tensor | None = None
-        self._text_terms = []
+        self.text_terms = []
         parts = [(part, "forward") for part in (network.class_text, network.task_text) if part is not None]
         parts += [(modulation, "affine") for modulation in network.modulations]
         parts += [(network.task_prompt.modulate, "affine")] if network.task_prompt is not None else []
         for module, method in parts:
             once = Once(getattr(module, method))
             setattr(module, method, once)
-            self._text_terms.append(once)
+            self.text_terms.append(once)
         self.slice_tokens: SliceTokens | None = None
         if network.slice_encoder is not None:
             self.slice_tokens = SliceTokens(network.slice_encoder.token_maps)
@@ -82,7 +82,7 @@ class PredictionNetwork(nn.Module):
 
     def forget(self) -> None:
         """Drop what is remembered of weights and slices."""
-        for term in self._text_terms:
+        for term in self.text_terms:
             term.forget()
         if self.slice_tokens is not None:
             self.slice_tokens.forget()

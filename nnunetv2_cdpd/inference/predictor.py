@@ -26,6 +26,7 @@ from torch._dynamo import OptimizedModule
 from nnunetv2_cdpd.annotation import Annotation, read_annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import substituted
+from nnunetv2_cdpd.inference.compiled import compile_parts
 from nnunetv2_cdpd.inference.export import label_map, place
 from nnunetv2_cdpd.inference.models import TorchWithSafeLoad, check_model_folder, find_trainer, folds_of
 from nnunetv2_cdpd.inference.nesting import ClassTree
@@ -125,11 +126,14 @@ class Predictor(host.nnUNetPredictor):
         folds = folds_of(folder, use_folds, checkpoint_name)
         with substituted(host, torch=TorchWithSafeLoad(), recursive_find_trainer_class_by_name=find_trainer):
             super().initialize_from_trained_model_folder(str(folder), folds, checkpoint_name)
-        network = self.network._orig_mod if isinstance(self.network, OptimizedModule) else self.network
+        is_compiled = isinstance(self.network, OptimizedModule)  # nnUNet_compile
+        network = self.network._orig_mod if is_compiled else self.network
         if not isinstance(network, CDPDNet):
             raise UserError(f"{folder}: a model of {self.trainer_name}, no CDPDNet; use nnUNetv2_predict_from_modelfolder")
         self.annotation: Annotation = read_annotation(self.dataset_json)
         self.network = PredictionNetwork(network)
+        if is_compiled:
+            compile_parts(self.network)
         self.select()
 
     # ---- what to predict -------------------------------------------------------------------------------------------
@@ -217,7 +221,7 @@ class Predictor(host.nnUNetPredictor):
             UserError: The image cannot be read or does not suit the model; and as for `select`.
             ValueError: An array without spacing, a file with one, or an array that is to be written.
         """
-        from nnunetv2_cdpd.inference.inputs import as_case, opened
+        from nnunetv2_cdpd.inference.inputs import as_case, modality_of, opened
 
         self.select(classes, task=task, clean=clean, probabilities=probabilities)
         if isinstance(image, np.ndarray):
@@ -227,7 +231,8 @@ class Predictor(host.nnUNetPredictor):
         else:
             if spacing_mm is not None:
                 raise ValueError("an image file has its spacing in it; leave spacing_mm out")
-            with opened(as_case(image, self.file_ending, self.num_channels), self.writer) as files:
+            case = as_case(image, self.file_ending, self.num_channels, modality_of(self.dataset_json))
+            with opened(case, self.writer) as files:
                 prediction = self._predict_preprocessed(self.preprocess_files(files))
         if output is not None:
             prediction.write_label_map(Path(output), self.writer)

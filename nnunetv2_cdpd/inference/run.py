@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from nnunetv2_cdpd.annotation import Source, dataset_json_entries
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.inference.inputs import Case, opened
+from nnunetv2_cdpd.inference.inputs import Case, Tell, opened
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among, write_json, written_beside
 from nnunetv2_cdpd.inference.predictor import Predictor, PreprocessedCase
 from nnunetv2_cdpd.inference.statistics import class_statistics, write_table
@@ -65,6 +65,7 @@ def predict_cases(
     num_exporters: int = 1,
     previous_stage: Path | None = None,
     progress: bool = True,
+    tell: Tell = tqdm.write,
 ) -> dict[str, str]:
     """Predict cases into a folder, with what was selected by `predictor.select`.
 
@@ -75,6 +76,7 @@ def predict_cases(
         num_readers: Cases read ahead; 0: none.
         num_exporters: Cases exported while the next ones are predicted; 0: none.
         previous_stage: Folder with the predictions of a cascade's lower stage.
+        tell: Hears what is particular about an input.
 
     Returns:
         Case -> what was wrong with it.
@@ -99,7 +101,7 @@ def predict_cases(
             previous = previous_stage / (case.identifier + outputs.file_ending)
             if not previous.is_file():
                 raise UserError(f"{previous}: missing; predict {lower_stage} first")
-        with opened(case, predictor.writer) as files:
+        with opened(case, predictor.writer, tell) as files:
             return predictor.preprocess_files(files, previous)
 
     def export(case: Case, logits: Tensor, properties: dict[str, Any]) -> None:
@@ -225,7 +227,7 @@ def _write(predictor: Predictor, prediction: Prediction, case: Case, outputs: Ou
     """Everything about a case; the segmentation last, because it is what people look for."""
     path = outputs.segmentation(case.identifier)
     if outputs.statistics:
-        with opened(case, predictor.writer) as files:
+        with opened(case, predictor.writer, tell=lambda note: None) as files:  # told when it was read
             image = predictor.writer.read_images([str(files[0])])[0][0]
         channel = next(iter((predictor.dataset_json.get("channel_names") or predictor.dataset_json["modality"]).values()))
         found = class_statistics(prediction, image, str(channel))

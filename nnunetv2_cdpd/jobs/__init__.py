@@ -1,8 +1,8 @@
 """Long work on many cases: in several processes, resumable after a kill, without half-written files.
 
-    processes    one function over many jobs; no job stops the others
-    record       which cases are done and what they were made from
-    files        JSON files that are never there by half
+processes    one function over many jobs; no job stops the others
+record       which cases are done and what they were made from
+files        JSON files that are never there by half
 """
 
 from nnunetv2_cdpd.jobs.files import read_json, write_json

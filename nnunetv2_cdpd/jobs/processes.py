@@ -1,12 +1,21 @@
 """Run one function over many jobs in several processes, so that no job can stop the others."""
 
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
-from typing import Callable, Iterator, Sequence, TypeVar
+from multiprocessing import current_process
+from multiprocessing.context import SpawnContext
+from signal import Signals
+from typing import Any, TypeVar
+
+from nnunetv2_cdpd.errors import UserError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+_UNGUARDED = 117  # exit code of a process whose script wants processes while it is only imported
+_KILLED = -9
 
 
 def run_jobs(
@@ -17,24 +26,36 @@ def run_jobs(
     Args:
         function: Importable by name; spawned processes import its module.
         num_processes: With 1 everything runs in this process.
+
+    Raises:
+        UserError: The script that called cannot be imported by the processes without starting processes itself.
     """
     if num_processes <= 1 or len(jobs) <= 1:
         for job in jobs:
-            yield job, _outcome(lambda: function(job))
+            yield job, _outcome(lambda job=job: function(job))
         return
-    left = yield from _round(function, jobs, num_processes)
+    # A process imports the script that started it. Without its guard the script comes to this line again, there.
+    if getattr(current_process(), "_inheriting", False):
+        sys.exit(_UNGUARDED)
+    left, _ = yield from _round(function, jobs, num_processes)
     # A process that dies (out of memory) takes its pool along, and nobody knows whose job it was: the rest runs one by one.
     for job in left:
-        if (yield from _round(function, [job], 1)):
-            yield job, RuntimeError("its process died; out of memory? fewer processes (-np) need less")
+        undone, exit_codes = yield from _round(function, [job], 1)
+        if undone:
+            yield job, RuntimeError(_why(exit_codes))
 
 
 def _round(function: Callable[[Job], Result], jobs: Sequence[Job], num_processes: int) -> Iterator:
-    """Yield what finishes in one pool; return the jobs that a dying process left undone."""
-    left = []
-    pool = ProcessPoolExecutor(min(num_processes, len(jobs)), mp_context=get_context("spawn"))
+    """Yield what finishes in one pool; return the jobs that a dying process left undone, and how the processes ended."""
+    left, futures = [], {}
+    context = _RecordingContext()
+    pool = ProcessPoolExecutor(min(num_processes, len(jobs)), mp_context=context)
     try:
-        futures = {pool.submit(function, job): job for job in jobs}
+        for job in jobs:
+            try:
+                futures[pool.submit(function, job)] = job
+            except BrokenProcessPool:  # a process died before all jobs were handed out
+                left.append(job)
         for future in as_completed(futures):
             outcome = _outcome(future.result)
             if isinstance(outcome, BrokenProcessPool):
@@ -43,7 +64,43 @@ def _round(function: Callable[[Job], Result], jobs: Sequence[Job], num_processes
                 yield futures[future], outcome
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    return left
+    exit_codes = [process.exitcode for process in context.processes]
+    if _UNGUARDED in exit_codes:
+        script = getattr(sys.modules["__main__"], "__file__", "the script")
+        raise UserError(f'{script}: starts processes when it is imported; put its calls under `if __name__ == "__main__":`')
+    return left, exit_codes
+
+
+class _RecordingContext(SpawnContext):
+    """Spawns processes and remembers them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.processes = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> Any:
+        self.processes.append(super().Process(*args, **kwargs))
+        return self.processes[-1]
+
+
+def _why(exit_codes: Sequence[int | None]) -> str:
+    """Why a job's own process died."""
+    (code,) = exit_codes
+    if code == _KILLED:
+        return "its process was killed, most likely for lack of memory; fewer processes (-np) need less"
+    if code is not None and code < 0:
+        return f"its process crashed ({_signal(-code)})"
+    return (
+        f"its process ended with exit code {code}: what it runs ended it, or a script without `if __name__ == \"__main__\":` "
+        "failed when the process imported it (see the traceback above)"
+    )
+
+
+def _signal(number: int) -> str:
+    try:
+        return Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _outcome(call: Callable[[], Result]) -> Result | Exception:

@@ -6,10 +6,11 @@ killed process leaves at worst a case without its line (done again) or half a li
 
 import json
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any
 
 from nnunetv2_cdpd.errors import UserError
 

@@ -5,9 +5,9 @@ Runs in spawned processes, so it imports little.
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping
 
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter

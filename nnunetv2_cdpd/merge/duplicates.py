@@ -1,9 +1,10 @@
 """The same scan in several cases of a merge, or in a test set: which cases stay together, and which are left out."""
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 from nnunetv2_cdpd.audit.duplicates import Pair, find_pairs, groups
 from nnunetv2_cdpd.audit.fingerprint import Fingerprint

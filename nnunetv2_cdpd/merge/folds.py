@@ -7,8 +7,8 @@ scan is in several cases, none is written and nnU-Net makes its own folds.
 
 import os
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Callable, Mapping, Sequence
 
 from nnunetv2.paths import nnUNet_preprocessed
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
@@ -51,9 +51,7 @@ def make_folds(case_source: Mapping[str, str], groups: Sequence[Sequence[str]]) 
     return [{"train": [cases[i] for i in train], "val": [cases[i] for i in val]} for train, val in folds]
 
 
-def write_folds(
-    output: Path, case_source: Mapping[str, str], duplicates: Duplicates, report: Callable[[str], None]
-) -> None:
+def write_folds(output: Path, case_source: Mapping[str, str], duplicates: Duplicates, report: Callable[[str], None]) -> None:
     """Bring splits_final.json, in the raw and the preprocessed dataset, and cdpd_duplicates.json up to date."""
     splits = make_folds(case_source, duplicates.groups) if duplicates.groups else []
     raw = output / SPLITS_FILE

@@ -7,10 +7,11 @@ any file for a case; ours names what does not fit.
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 from nnunetv2_cdpd.annotation import Annotation, read_annotation
 from nnunetv2_cdpd.errors import UserError

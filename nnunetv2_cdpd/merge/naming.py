@@ -1,7 +1,7 @@
 """Naming: what each label of each input dataset is called in the merged dataset, a class or a merged label."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Mapping, Sequence
 
 from nnunetv2_cdpd.classes import name_key, structure
 from nnunetv2_cdpd.errors import UserError

@@ -4,8 +4,8 @@ By falling priority: the YAML, the regions and possible parents of the input dat
 by default because a source that labels organs only would otherwise call every tumor voxel of theirs "no tumor".
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Iterable, Mapping, Sequence
 
 from nnunetv2_cdpd.classes import lateral_pairs, name_key, side_of, structure, without_side, words
 from nnunetv2_cdpd.errors import UserError

@@ -1,7 +1,7 @@
 """MergePlan: the annotation of the merged dataset, and for each input dataset what each of its stored values becomes."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Mapping, Sequence
 
 from nnunetv2_cdpd.annotation import Annotation, MergedLabel, check
 from nnunetv2_cdpd.classes import compatible_pairs
@@ -65,10 +65,7 @@ def make_plan(inputs: Sequence[InputDataset], spec: MergeSpec) -> MergePlan:
         sources=sources,
         merged_labels=merged,
         possible_parents={name: nesting.possible[name] for name in classes if nesting.possible.get(name)},
-        compatible=compatible_pairs(classes)
-        | overlapping
-        | {frozenset(pair) for pair in pairs}
-        | _compatible_of(inputs, naming),
+        compatible=compatible_pairs(classes) | overlapping | {frozenset(pair) for pair in pairs} | _compatible_of(inputs, naming),
         ignore_value=values.get(IGNORE),
     )
     _check_annotated(annotation)

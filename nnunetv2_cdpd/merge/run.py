@@ -2,8 +2,9 @@
 
 import os
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 from nnunetv2.configuration import default_num_processes
 from nnunetv2.paths import nnUNet_raw
@@ -113,11 +114,7 @@ def _rewrite_labels(
         for case in cases
     }
     made_from = {identifier: _made_from(job) for identifier, job in jobs.items()}
-    done = [
-        identifier
-        for identifier, job in jobs.items()
-        if record.holds(identifier, made_from[identifier], [job.output])
-    ]
+    done = [identifier for identifier, job in jobs.items() if record.holds(identifier, made_from[identifier], [job.output])]
     todo = [job for identifier, job in jobs.items() if identifier not in set(done)]
     gone = sorted(set(record.cases) - set(jobs))
     path = output / "dataset.json"
@@ -154,9 +151,7 @@ def _made_from(job: CaseJob) -> str:
     return digest(files, sorted(job.values.items()), job.reader.__name__, job.num_channels)
 
 
-def _warnings(
-    inputs: Sequence[InputDataset], plan: MergePlan, cases: Sequence[MergedCase], record: Record
-) -> list[str]:
+def _warnings(inputs: Sequence[InputDataset], plan: MergePlan, cases: Sequence[MergedCase], record: Record) -> list[str]:
     """What may be a mistake of the user, yet is a valid dataset."""
     annotation = plan.annotation
     value_of = {label.name: label.value for label in annotation.merged_labels}
@@ -164,9 +159,9 @@ def _warnings(
     for source, table in zip(annotation.sources, annotation.tables):
         facts = [record.cases[case.identifier].facts for case in cases if case.source == source.name]
         stored = {value for fact in facts for value in fact["values"]}
-        holding = {
-            name for k, name in enumerate(annotation.classes) if any(table[value, k] == POSITIVE for value in stored)
-        } | {name for name, value in value_of.items() if value in stored}
+        holding = {name for k, name in enumerate(annotation.classes) if any(table[value, k] == POSITIVE for value in stored)} | {
+            name for name, value in value_of.items() if value in stored
+        }
         absent = [name for name in (*source.annotated_classes, *source.merged_labels) if name not in holding]
         if absent:
             warnings.append(f"source {source.name!r} annotates {', '.join(absent)}, but none of its cases contains it")

@@ -4,8 +4,8 @@ Datasets do not always mean the same by one name. A scoped class is one of its o
 is of the other: the class table calls all scopes of a name compatible (`classes.compatible_pairs`).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Sequence
 
 from nnunetv2_cdpd.classes import SCOPE, name_key
 from nnunetv2_cdpd.errors import UserError

@@ -1,6 +1,6 @@
 """Sources of a merged dataset: one per source of each input dataset, with what the YAML says about it."""
 
-from typing import Sequence
+from collections.abc import Sequence
 
 from nnunetv2_cdpd.annotation import Source
 from nnunetv2_cdpd.errors import UserError
@@ -85,7 +85,7 @@ def _source_spec(dataset: InputDataset, spec: DatasetSpec, source: Source) -> So
 
 
 def short_name(dataset: InputDataset) -> str:
-    """"KITS" of Dataset301_KITS."""
+    """ "KITS" of Dataset301_KITS."""
     prefix, _, rest = dataset.name.partition("_")
     return rest if rest and prefix.startswith("Dataset") and prefix.removeprefix("Dataset").isdigit() else dataset.name
 

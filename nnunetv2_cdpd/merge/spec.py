@@ -1,8 +1,9 @@
 """MergeSpec: the optional YAML of `cdpd merge`, read safely and checked key by key (docs/merge.md shows one)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 import yaml
 
@@ -129,9 +130,7 @@ def _dataset_spec(content: Any, where: str) -> DatasetSpec:
     _check_keys(content, ("labels", "sources", *source_keys), where)
     labels = _mapping(content.get("labels"), f"{where}: labels")
     return DatasetSpec(
-        labels={
-            name: None if target is None else _name(target, f"{where}: labels: {name}") for name, target in labels.items()
-        },
+        labels={name: None if target is None else _name(target, f"{where}: labels: {name}") for name, target in labels.items()},
         source=_source_spec({key: value for key, value in content.items() if key in source_keys}, where),
         sources={
             name: _source_spec({} if entry is None else entry, f"{where}: sources: {name}")

@@ -10,8 +10,9 @@ Source: Wu et al., CDPDNet, arXiv 2505.18958. What differs from the released net
 """
 
 import pydoc
+from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, Sequence
+from typing import Any
 
 import numpy as np
 import torch

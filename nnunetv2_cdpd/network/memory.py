@@ -12,7 +12,7 @@ Networks here are CDPDNets. tests/test_memory.py compares the counts with what a
 benchmarks/planner_memory.py measures on a GPU.
 """
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from torch import nn

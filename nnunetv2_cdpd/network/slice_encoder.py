@@ -7,7 +7,8 @@ with bfloat16 units runs the ViT in bfloat16 (a third of its time), as autocast 
 """
 
 import math
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn

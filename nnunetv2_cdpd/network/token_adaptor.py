@@ -4,7 +4,7 @@ Source: CDPDNet, arXiv 2505.18958. What differs from the released code: tokens k
 from (the release drops the last slices and stretches the rest), and the norm works for a batch or grid of any size.
 """
 
-from typing import Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional

@@ -28,10 +28,14 @@ def read_released(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split()[:25]) or type(error).__name__
-        raise UserError(f"{path}: truncated, or no checkpoint of PyTorch that can be read without executing code ({reason})") from error
+        raise UserError(
+            f"{path}: truncated, or no checkpoint of PyTorch that can be read without executing code ({reason})"
+        ) from error
     state_dict = content.get(_NETWORK, content) if isinstance(content, dict) else content
     if not isinstance(state_dict, dict) or not state_dict or not all(isinstance(value, Tensor) for value in state_dict.values()):
-        found = f"found {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else f"found {type(content).__name__}"
+        found = (
+            f"found {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else f"found {type(content).__name__}"
+        )
         raise UserError(f"{path}: no network weights under {_NETWORK!r}; {_FORM}, {found}")
     broken = [key for key, value in state_dict.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:

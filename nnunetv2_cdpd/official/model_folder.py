@@ -93,8 +93,8 @@ def _arch_kwargs(weights: Mapping[str, Tensor], checkpoint: Path, vision_model: 
     found = len(weights["class_text.embeddings"]), len(weights["task_text.embeddings"])
     if found != (len(RELEASED_CLASSES), len(ANNOTATED_BY_TASK)):
         raise UserError(
-            f"{checkpoint}: a network of {found[0]} classes and {found[1]} tasks, whose names are not known; the released one has "
-            f"{len(RELEASED_CLASSES)} and {len(ANNOTATED_BY_TASK)}"
+            f"{checkpoint}: a network of {found[0]} classes and {found[1]} tasks, whose names are not known; the released one "
+            f"has {len(RELEASED_CLASSES)} and {len(ANNOTATED_BY_TASK)}"
         )
     kwargs = paper_arch_kwargs()
     stages = range(kwargs["n_stages"])

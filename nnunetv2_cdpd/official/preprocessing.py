@@ -3,7 +3,8 @@
 nnU-Net's own functions do all of it. What they do otherwise than the release's (MONAI):
     grid       nnU-Net's 1.5 mm voxels share the outer borders of the image, the release's the middle of its first voxel: the same
                voxel lies up to 0.75 mm elsewhere, and half a voxel of the file more
-    cropping   the release cuts off what is at or below -175 HU around the body, nnU-Net what is exactly 0 HU; windows start elsewhere
+    cropping   the release cuts off what is at or below -175 HU around the body, nnU-Net what is exactly 0 HU; so windows start
+               elsewhere
     windows    where the last one would reach beyond the image, nnU-Net spreads all of them evenly, MONAI moves the last one
 
 Source: CDPDNet, arXiv 2505.18958, as released (github wujiong-hub/CDPDNet).

@@ -24,4 +24,6 @@ def vision_choice(file_or_name: str | None) -> tuple[str, Path | None]:
         return PAPER_VISION_MODEL, path
     if timm.is_model(file_or_name.split(".")[0]) and timm.get_pretrained_cfg(file_or_name) is not None:
         return file_or_name, None
-    raise UserError(f"--dinov2 {file_or_name}: no such file, and no model of timm; the released network needs {PAPER_VISION_MODEL}")
+    raise UserError(
+        f"--dinov2 {file_or_name}: no such file, and no model of timm; the released network needs {PAPER_VISION_MODEL}"
+    )

@@ -1,10 +1,11 @@
 """Cases: read the files of a case, draw its pictures and its volume, and write both as HTML. May run in spawned processes."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import NamedTuple, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -114,9 +115,7 @@ def _paths(paths: dict[str, str], layers: Layers) -> str:
     )
 
 
-def _legend_names(
-    results: Results, scores: CaseScores | None, seen: frozenset[str], layers: Layers
-) -> list[tuple[str, str]]:
+def _legend_names(results: Results, scores: CaseScores | None, seen: frozenset[str], layers: Layers) -> list[tuple[str, str]]:
     """Classes that are drawn or scored in a case, with their Dice."""
     metrics = scores.metrics if scores else {}
     entries = {}

@@ -1,8 +1,9 @@
 """Charts: box plots and curves as SVG, drawn without a library so that they are small, sharp and named point by point."""
 
 import math
+from collections.abc import Callable, Sequence
 from html import escape
-from typing import Callable, NamedTuple, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def box_plot(title: str, rows: Sequence[BoxRow], scale: Scale) -> str:
         parts.append(f'<path class="grid" d="M{x:.1f} {TOP - 4}V{height - 6}"/>')
         parts.append(f'<text x="{x:.1f}" y="{TOP - 10}" text-anchor="middle" class="tick">{tick:g}</text>')
     parts += [_box(row, TOP + ROW * (index + 0.5), scale) for index, row in enumerate(rows)]
-    return f'<figure><figcaption>{escape(title)}</figcaption>\n{"".join(parts)}</svg></figure>'
+    return f"<figure><figcaption>{escape(title)}</figcaption>\n{''.join(parts)}</svg></figure>"
 
 
 def _box(row: BoxRow, middle: float, scale: Scale) -> str:
@@ -105,10 +106,8 @@ def line_chart(title: str, series: Sequence[tuple[str, str, np.ndarray]], epochs
     parts.append(f'<text x="{left + plot_width / 2}" y="{top + plot_height + 32}" text-anchor="middle" class="tick">epoch</text>')
     for _, colour, values in series:
         parts.append(f'<path class="curve" stroke="{colour}" d="{_polyline(epochs, values, point)}"/>')
-    names = "".join(
-        f'<span><i style="background: {colour}"></i>{escape(name)}</span>' for name, colour, _ in series if name
-    )
-    return f'<figure><figcaption>{escape(title)}{names}</figcaption>\n{"".join(parts)}</svg></figure>'
+    names = "".join(f'<span><i style="background: {colour}"></i>{escape(name)}</span>' for name, colour, _ in series if name)
+    return f"<figure><figcaption>{escape(title)}{names}</figcaption>\n{''.join(parts)}</svg></figure>"
 
 
 def _polyline(epochs: np.ndarray, values: np.ndarray, point: Callable[[float, float], str]) -> str:

@@ -1,8 +1,9 @@
 """report_folder: the page of a folder of predictions that `cdpd evaluate` has scored."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.evaluate import COMPARISON_JSON, SUMMARY_FILE

@@ -1,7 +1,7 @@
 """HTML: small pieces that every part of the page uses."""
 
+from collections.abc import Iterable
 from html import escape
-from typing import Iterable
 
 import numpy as np
 
@@ -22,13 +22,13 @@ def head_row(cells: Iterable[tuple[str, str]]) -> str:
 
 def cell(value: float, digits: int, remark: str = "", css: str = "") -> str:
     """A number that sorts by its full value; the remark is HTML."""
-    return f'<td{_attributes(value, css)}>{number(value, digits)}{remark}</td>'
+    return f"<td{_attributes(value, css)}>{number(value, digits)}{remark}</td>"
 
 
 def bar_cell(share: float, digits: int = 3, remark: str = "") -> str:
     """A number that fills its cell as far as it goes from 0 to 1."""
     style = f'style="--share: {100 * np.nan_to_num(share):.1f}%"'
-    return f'<td{_attributes(share, "score")} {style}>{number(share, digits)}{remark}</td>'
+    return f"<td{_attributes(share, 'score')} {style}>{number(share, digits)}{remark}</td>"
 
 
 def table(head: str, rows: Iterable[str], foot: str = "", css: str = "") -> str:

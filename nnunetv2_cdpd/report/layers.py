@@ -1,8 +1,8 @@
 """Layers: which stored values of a label map are drawn as which class, and in which colour."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Mapping
 
 import numpy as np
 

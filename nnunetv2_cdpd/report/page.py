@@ -1,11 +1,12 @@
 """Page: results, pictures, volumes and curves as one HTML file."""
 
 import os
+from collections.abc import Mapping, Sequence
 from functools import partial
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def write_report(
         _distributions(results, layers),
         _comparison(comparison, layers) if comparison else "",
         _sources(results, layers) if len(results.source_names) > 1 else "",
-        f'<h2>Cases, the worst first</h2>\n{case_table(results, layers, anchors)}',
+        f"<h2>Cases, the worst first</h2>\n{case_table(results, layers, anchors)}",
         _training(training) if training else "",
         _pictures(results, shown, frozenset(volumes), anchors, layers, window, num_processes) if shown else "",
         _problems(results) if results.problems else "",
@@ -168,7 +169,7 @@ def _training(training: Mapping[str, TrainingCurves]) -> str:
             for title, series in charts
         ]
         hours = np.nansum(curves.seconds) / 3600
-        parts.append(f'<h3>{escape(name)} <span>{len(curves.epochs)} epochs, {hours:.1f} h</span></h3>')
+        parts.append(f"<h3>{escape(name)} <span>{len(curves.epochs)} epochs, {hours:.1f} h</span></h3>")
         parts.append(f'<div class="charts">{"".join(drawn)}</div>')
     return "\n".join(parts)
 
@@ -186,9 +187,7 @@ def _pictures(
     outcomes = {job.case.case: outcome for job, outcome in run_jobs(draw_case, jobs, num_processes)}
     scores = {case.case: case for case in results.cases}
     article = partial(case_article, results)
-    articles = [
-        article(case, scores.get(case.case), outcomes[case.case], layers, anchors[case.case]) for case in cases
-    ]
+    articles = [article(case, scores.get(case.case), outcomes[case.case], layers, anchors[case.case]) for case in cases]
     return f"""<h2>Pictures, worst cases first</h2>
 <p class="quiet">In each plane the slice that shows most classes. The patient's right is on the left of axial and coronal
 slices. White dashes on a prediction are the contours of the reference. The numbers are the Dice of the class in this case.</p>

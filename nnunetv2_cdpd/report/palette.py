@@ -1,6 +1,6 @@
 """Palette: one colour for each class, the same wherever the class is drawn."""
 
-from typing import Iterable
+from collections.abc import Iterable
 
 from nnunetv2_cdpd.classes import name_key
 

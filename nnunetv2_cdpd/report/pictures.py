@@ -6,9 +6,9 @@ axial and left in sagittal slices. Pixels are square in mm. Contours are paths, 
 
 import base64
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping, Sequence
 
 import contourpy
 import numpy as np
@@ -120,8 +120,7 @@ def case_pictures(
     extent = [length * mm for length, mm in zip(labels[0].shape, reference.spacing)]
     pixels_per_mm = PANEL_PIXELS / max(extent[1:])  # an axis that is a picture's width: y or x
     drawn = [
-        sorted({value for values in regions.values() for value in values})
-        for regions in (reference_regions, prediction_regions)
+        sorted({value for values in regions.values() for value in values}) for regions in (reference_regions, prediction_regions)
     ]
     pictures = []
     for axis, plane in enumerate(PLANES):

@@ -1,8 +1,9 @@
 """Tables of the page: scores per class, per source and per case, and the comparison with another model."""
 
 import math
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 

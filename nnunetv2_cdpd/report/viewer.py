@@ -4,8 +4,8 @@ An image becomes a JPEG of all its slices side by side, a label map a PNG whose 
 on the page.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Mapping
 
 import numpy as np
 from PIL import Image
