@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from tiny_model import give_effect
 
 from nnunetv2_cdpd.network import default_fused_stages, default_slice_step
 
@@ -75,13 +76,6 @@ def patch_for(configuration="3d", batch=2, seed=1):
     return torch.randn(batch, channels, *patch, generator=torch.Generator().manual_seed(seed))
 
 
-def train_text(network):
-    """Give text terms an effect: they start as the identity."""
-    for parameter in [*network.modulations.parameters(), *network.task_prompt.modulate.parameters()]:
-        torch.nn.init.normal_(parameter, std=0.1)
-    return network
-
-
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_logits_have_the_size_of_the_patch(configuration):
     network, x = make_network(configuration), patch_for(configuration)
@@ -105,7 +99,7 @@ def test_any_number_of_classes(num_classes):
 
 
 def test_mixed_tasks_equal_each_sample_alone():
-    network, x = train_text(make_network()).eval(), patch_for(batch=3)
+    network, x = give_effect(make_network()).eval(), patch_for(batch=3)
     tasks = torch.tensor([2, 0, 1])
     together = network(x, tasks)
     alone = torch.cat([network(x[i : i + 1], tasks[i : i + 1]) for i in range(3)])
@@ -196,7 +190,7 @@ def test_initialize_and_training_step_leave_the_vision_encoder_as_it_was():
 
 def test_every_trained_parameter_gets_a_gradient():
     """DDP refuses a network with parameters that take no part in the loss."""
-    network = train_text(make_network(text={"encoder": "learned", "embed_dim": 16, "class_prompts": ["c"] * K, "modulate": True}))
+    network = give_effect(make_network(text={"encoder": "learned", "embed_dim": 16, "class_prompts": ["c"] * K, "modulate": True}))
     network.decoder.deep_supervision = True
     sum(logits.square().mean() for logits in network(patch_for())).backward()
     assert [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None] == []
@@ -213,7 +207,7 @@ def test_initialize_is_he_for_the_unet_and_leaves_attention_alone():
 
 
 def test_state_dict_round_trip_gives_the_same_logits_and_flags():
-    source, x = train_text(make_network(seed=1)).eval(), patch_for()
+    source, x = give_effect(make_network(seed=1)).eval(), patch_for()
     source.set_text_embeddings(torch.randn(K, 16), torch.randn(len(TASKS), 16))
     source.slice_encoder.weights_set.fill_(True)
     target = make_network(seed=2).eval()
@@ -278,7 +272,7 @@ def test_default_fused_stages_and_slice_step(strides, fused, step):
 
 
 def test_bfloat16_autocast_is_finite_and_close():
-    network, x = train_text(make_network()).eval(), patch_for()
+    network, x = give_effect(make_network()).eval(), patch_for()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         reduced = network(x)
     assert torch.isfinite(reduced).all()
@@ -286,7 +280,7 @@ def test_bfloat16_autocast_is_finite_and_close():
 
 
 def test_gradcheck_in_double():
-    network = train_text(make_network("2d", num_classes=1)).double()
+    network = give_effect(make_network("2d", num_classes=1)).double()
     x = patch_for("2d", batch=1).double()
     weight, bias = network.fusions["1"].blocks[1].position_bias, network.task_text.project[0].bias
 

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from test_cdpdnet import CONFIGURATIONS, PLAIN, RESIDUAL, TINY_VIT, make_network, train_text
+from test_cdpdnet import CONFIGURATIONS, PLAIN, RESIDUAL, TINY_VIT, make_network
+from tiny_model import give_effect
 
 from nnunetv2_cdpd.network import default_fused_stages, default_slice_step
 
@@ -26,7 +27,7 @@ def network_on(patch, strides, *, unet=PLAIN, channels=1, classes=3, sources=2, 
         **{"n_conv_per_stage" if unet == PLAIN else "n_blocks_per_stage": [blocks] * stages},
     )
     x = torch.randn(2, channels, *patch, generator=torch.Generator().manual_seed(1))
-    return train_text(network), x, torch.tensor([0, sources])
+    return give_effect(network), x, torch.tensor([0, sources])
 
 
 def assert_trains_and_answers(network, x, task, classes):

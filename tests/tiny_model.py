@@ -122,8 +122,19 @@ def make_dataset_json(annotation: Annotation = ANNOTATION, channels: int = 1) ->
     return with_sigmoid_heads({"channel_names": names, "numTraining": 4, "file_ending": ".nii.gz", **entries})
 
 
+def give_effect(network: torch.nn.Module, std: float = 0.1) -> torch.nn.Module:
+    """The network as after training: its text terms and its attention start as the identity."""
+    blocks = [block for fusion in network.fusions.values() for block in fusion.blocks]
+    started = [layer for block in blocks for layer in (block.project, block.mlp[-1])]
+    task = [] if network.task_prompt is None else [network.task_prompt.modulate]
+    for part in [*network.modulations, *task, *started]:
+        for parameter in part.parameters():
+            torch.nn.init.normal_(parameter, std=std)
+    return network
+
+
 def make_network(plans: dict, dataset_json: dict, seed: int = 0) -> torch.nn.Module:
-    """A network with random weights in which text has an effect, and whose classes are each above 0.5 in a part of an image."""
+    """A network with random weights whose parts all have an effect, and each class of which is above 0.5 in a part of an image."""
     manager = PlansManager(plans)
     channels = len(dataset_json["channel_names"])
     num_classes = manager.get_label_manager(dataset_json).num_segmentation_heads
@@ -131,8 +142,7 @@ def make_network(plans: dict, dataset_json: dict, seed: int = 0) -> torch.nn.Mod
     network = nnUNetTrainerCDPD.build_network_architecture(
         manager, manager.get_configuration(CONFIGURATION), channels, num_classes, enable_deep_supervision=False
     )
-    for parameter in [*network.modulations.parameters(), *network.task_prompt.modulate.parameters()]:
-        torch.nn.init.normal_(parameter, std=0.2)
+    give_effect(network, 0.2)
     head = network.decoder.seg_layers[-1]
     torch.nn.init.normal_(head.weight, std=2.0)
     torch.nn.init.constant_(head.bias, -0.5)
