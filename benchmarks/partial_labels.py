@@ -3,7 +3,7 @@
 Data: the 30 patients of OpenKBP (github ababier/open-kbp, MIT) that have all seven organs; 24 to train on, dealt out to three
 sources that each annotate other organs, 6 kept back for the test. Same plans, patches, iterations and seed for every arm.
 
-    python benchmarks/partial_labels.py DATA OUT [--seeds 0 1] [--arms ours background ...] [--threads 1] [-device cuda]
+    python benchmarks/partial_labels.py DATA OUT [--seeds 0 1] [--arms ours background ...] [--threads 1]
 
 does what is not done yet (a training that was stopped goes on), through the stock commands, and prints the table of what
 is finished. Prior to it: pip install .
@@ -66,12 +66,20 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="working folder; finished steps in it are not done again")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument(
+        "--foreground",
+        type=float,
+        default=0.67,
+        help="share of patches centred on an organ; at 1, corners of the images lie in no patch (default: %(default)s); "
+        "another share needs another OUT",
+    )
     parser.add_argument("--threads", type=int, help="of a training on the CPU; default: nnU-Net's, one for each core")
     parser.add_argument("-device", default="cpu", choices=["cpu", "cuda"])
     args = parser.parse_args()
 
     out = args.out.resolve()
     pretraining = set_environment(out, args.device)
+    os.environ["BENCHMARK_FOREGROUND"] = str(args.foreground)
     if args.threads:
         os.environ |= {"BENCHMARK_THREADS": str(args.threads), "OMP_NUM_THREADS": str(args.threads)}
     make_datasets(args.data, out)
