@@ -165,11 +165,21 @@ class ClassTree:
             inside = None if parent is None else winner == parent + 1
             if inside is not None and not inside.any():
                 continue
-            best = logits[row[rivals[0]]]
-            better = best > 0
-            for i, k in enumerate(rivals):
-                if i:
-                    better = logits[row[k]] > np.maximum(best, 0)
-                    best = np.maximum(best, logits[row[k]])
-                winner[better if inside is None else better & inside] = k + 1
+            place = _place_of_highest([logits[row[k]] for k in rivals])
+            found = np.array([0, *(k + 1 for k in rivals)], np.uint16)[place]
+            if inside is None:
+                winner = found
+            else:
+                np.copyto(winner, found, where=inside & (place > 0))
         return winner
+
+
+def _place_of_highest(logits: Sequence[np.ndarray]) -> np.ndarray:
+    """For each voxel 1 + the place of the highest logit, of the first one among equals; 0 where none is positive."""
+    best = np.zeros_like(logits[0])
+    place = np.zeros(best.shape, np.uint16)
+    for i, logit in enumerate(logits, start=1):
+        # Later places are higher numbers, so that a maximum keeps them; many times faster than to assign by a mask.
+        np.maximum(place, (logit > best) * np.uint16(i), out=place)
+        np.maximum(best, logit, out=best)
+    return place
