@@ -190,7 +190,9 @@ def test_initialize_and_training_step_leave_the_vision_encoder_as_it_was():
 
 def test_every_trained_parameter_gets_a_gradient():
     """DDP refuses a network with parameters that take no part in the loss."""
-    network = give_effect(make_network(text={"encoder": "learned", "embed_dim": 16, "class_prompts": ["c"] * K, "modulate": True}))
+    network = give_effect(
+        make_network(text={"encoder": "learned", "embed_dim": 16, "class_prompts": ["c"] * K, "modulate": True})
+    )
     network.decoder.deep_supervision = True
     sum(logits.square().mean() for logits in network(patch_for())).backward()
     assert [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None] == []

@@ -233,7 +233,7 @@ def test_no_file_at_all_is_refused():
 
 
 def test_slope_and_intercept_of_each_slice_are_its_own(volume, tmp_path):
-    """Also where the first slice has whole values and others have fractions, which a reader of the first one's type would lose."""
+    """Also where the first slice has whole values and others have fractions, which the first one's type would lose."""
     stored = np.clip(volume, -1000, 1000)
     slope, intercept = (lambda z: 0.5 if z % 3 == 2 else 2), (lambda z: -1000 + z)
     paths = write_dicom(tmp_path, stored, slope=1, intercept=0, RescaleSlope=slope, RescaleIntercept=intercept)
@@ -385,8 +385,8 @@ def test_objects_localizers_and_screenshots_are_passed_over(volume, tmp_path):
     assert np.array_equal(as_ras(series).dataobj, volume)
     (note,) = series.notes
     assert note == (
-        "passed over: 1 x Basic Text SR, 1 x CT Image in colour, 1 x Grayscale Softcopy Presentation State, 1 x RT Structure Set, "
-        "1 x Secondary Capture Image, 2 x localizer, viewer.exe, no DICOM"
+        "passed over: 1 x Basic Text SR, 1 x CT Image in colour, 1 x Grayscale Softcopy Presentation State, "
+        "1 x RT Structure Set, 1 x Secondary Capture Image, 2 x localizer, viewer.exe, no DICOM"
     )
 
 

@@ -10,6 +10,7 @@ from nnunetv2.inference.export_prediction import convert_predicted_logits_to_seg
 from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
 from nnunetv2.preprocessing.resampling.resample_torch import resample_torch_fornnunet
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPD
 from tiny_model import one_thread  # noqa: F401 - used by every test of this file
 from torch.nn.functional import interpolate
 
@@ -18,7 +19,6 @@ from nnunetv2_cdpd.inference import export
 from nnunetv2_cdpd.inference.export import label_map, place, probability_slabs
 from nnunetv2_cdpd.inference.nesting import ClassTree
 from nnunetv2_cdpd.inference.resampling import AxisResampling, axes_of, interpolation_kinds, resampled
-from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPD
 
 K = 4
 

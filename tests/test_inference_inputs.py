@@ -140,7 +140,10 @@ def test_series_of_one_folder_and_of_subfolders_are_cases(tmp_path, volume):
     touch(tmp_path / "patient" / "report", "letter", "letter.txt")
     write_object(tmp_path / "DICOMDIR", MediaStorageDirectoryStorage, "")
     assert cases_of(tmp_path)[0] == ["both_1", "both_2", "patient_study_single"]
-    with pytest.raises(UserError, match=r"both: 2 cases \(both_1, both_2\); give one of them"), pytest.warns(match="is case both_2"):
+    with (
+        pytest.raises(UserError, match=r"both: 2 cases \(both_1, both_2\); give one of them"),
+        pytest.warns(match="is case both_2"),
+    ):
         as_case(tmp_path / "both", ".nii.gz", 1)
 
 

@@ -63,14 +63,19 @@ def run_script(path, text):
 
 def test_a_script_without_guard_is_told_once(tmp_path):
     script = tmp_path / "script.py"
-    done = run_script(script, "import math\nfrom nnunetv2_cdpd.jobs import run_jobs\nprint(dict(run_jobs(math.sqrt, [1, 4, 9], 2)))\n")
+    done = run_script(
+        script, "import math\nfrom nnunetv2_cdpd.jobs import run_jobs\nprint(dict(run_jobs(math.sqrt, [1, 4, 9], 2)))\n"
+    )
     assert done.returncode == 1 and done.stdout == ""
     last = done.stderr.strip().splitlines()[-1]
-    assert last.endswith(f'UserError: {script}: starts processes when it is imported; put its calls under `if __name__ == "__main__":`')
+    assert last.endswith(
+        f'UserError: {script}: starts processes when it is imported; put its calls under `if __name__ == "__main__":`'
+    )
     assert done.stderr.count("Traceback") == 1  # the processes themselves say nothing
 
 
 def test_a_script_with_guard_runs(tmp_path):
-    text = "import math\nfrom nnunetv2_cdpd.jobs import run_jobs\nif __name__ == '__main__':\n    print(sorted(run_jobs(math.sqrt, [1, 4], 2)))\n"
+    text = "import math\nfrom nnunetv2_cdpd.jobs import run_jobs\n"
+    text += "if __name__ == '__main__':\n    print(sorted(run_jobs(math.sqrt, [1, 4], 2)))\n"
     done = run_script(tmp_path / "script.py", text)
     assert done.returncode == 0 and done.stdout == "[(1, 1.0), (4, 2.0)]\n"

@@ -1,4 +1,4 @@
-"""The released checkpoint through the commands that a user types, without internet: import, predict NIfTI and DICOM, nnU-Net's own.
+"""The released checkpoint through the commands that a user types, without internet: import, predict, nnU-Net's own prediction.
 
 The network is a narrow one of random weights, with the real DINOv2 ViT-B (of random weights too), so that nothing is replaced.
 """
@@ -159,7 +159,20 @@ def test_nnunets_own_command_agrees(workspace, model, predicted):
     Where several are, nnU-Net paints the later class over the earlier one and `cdpd predict` takes the most probable one.
     """
     stock = workspace / "stock"
-    options = ("-d", "400", "-tr", "nnUNetTrainerCDPD", "-p", "nnUNetCDPDPaperPlans", "-c", "3d_fullres", "-f", "all", "-device", "cpu")
+    options = (
+        "-d",
+        "400",
+        "-tr",
+        "nnUNetTrainerCDPD",
+        "-p",
+        "nnUNetCDPDPaperPlans",
+        "-c",
+        "3d_fullres",
+        "-f",
+        "all",
+        "-device",
+        "cpu",
+    )
     run(
         workspace, "nnUNetv2_predict", "-i", "images", "-o", stock, *options, "-npp", "1", "-nps", "1", "--save_probabilities",
         nnUNet_results=str(workspace / "nnUNet_results"),

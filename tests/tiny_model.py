@@ -134,7 +134,7 @@ def give_effect(network: torch.nn.Module, std: float = 0.1) -> torch.nn.Module:
 
 
 def make_network(plans: dict, dataset_json: dict, seed: int = 0) -> torch.nn.Module:
-    """A network with random weights whose parts all have an effect, and each class of which is above 0.5 in a part of an image."""
+    """A network with random weights whose parts all have an effect, each class above 0.5 in a part of an image."""
     manager = PlansManager(plans)
     channels = len(dataset_json["channel_names"])
     num_classes = manager.get_label_manager(dataset_json).num_segmentation_heads

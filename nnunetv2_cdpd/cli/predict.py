@@ -11,7 +11,8 @@ Predict images with a trained model. Flags that nnUNetv2_predict has are the sam
     cdpd predict -i scan.nii.gz -o PREDICTIONS -d 400 --classes liver liver_tumor --stats
     cdpd predict -i DICOM_FOLDER -o PREDICTIONS -d 400 --task KITS --one-file-per-class
 
-IMAGES is a file, a folder (CASE_0000.nii.gz, ... or, for models of one channel, any names) or a folder of DICOM series, at any depth.
+IMAGES is a file, a folder (CASE_0000.nii.gz, ... or, for models of one channel, any names) or a folder of DICOM series, at any
+depth.
 Where classes overlap, the most probable one wins, and a nested class is labelled inside of its parent.
 """
 

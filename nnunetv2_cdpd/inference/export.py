@@ -6,10 +6,11 @@ made from, so a class without a positive logit around a tile is nowhere in it, a
 positive everywhere is that class. Both are exact.
 """
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -155,9 +156,7 @@ def probability_slabs(logits: Tensor, geometry: Geometry, slices: int = 16) -> I
         yield slab.transpose(geometry.transpose_backward)
 
 
-def _bounds(
-    slab: Tensor, axes: Sequence[AxisResampling], tiles: Sequence[Sequence[Range]]
-) -> tuple[np.ndarray, np.ndarray]:
+def _bounds(slab: Tensor, axes: Sequence[AxisResampling], tiles: Sequence[Sequence[Range]]) -> tuple[np.ndarray, np.ndarray]:
     """Highest and lowest logit of each class around each tile: (n, x, y, z) -> two (n, tiles along y, tiles along z)."""
     # Positive floats are ordered as the integers of their bits are and negative ones are negative integers too, which is all
     # that is asked of bounds here; comparing halves as such is many times slower.

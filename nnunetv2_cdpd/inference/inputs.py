@@ -81,7 +81,9 @@ def find_cases(
     named: dict[str, Case] = {}
     for case in cases:
         if (other := named.setdefault(case.identifier, case)) is not case:
-            raise UserError(f"{other.files[0].parent} and {case.files[0].parent} are both case {case.identifier!r}; rename one of them")
+            raise UserError(
+                f"{other.files[0].parent} and {case.files[0].parent} are both case {case.identifier!r}; rename one of them"
+            )
     return cases
 
 
@@ -155,14 +157,14 @@ def _read_series(case: Case, tell: Tell):
         tell(f"{case.files[0].parent}: {note}")
     if series.drift.any():
         tell(
-            f"{case.files[0].parent}: gantry tilt of {series.tilt_degrees:.1f} degrees; the slices are moved within their planes to "
-            "an upright grid, and the prediction lies on that"
+            f"{case.files[0].parent}: gantry tilt of {series.tilt_degrees:.1f} degrees; the slices are moved within their planes "
+            "to an upright grid, and the prediction lies on that"
         )
     return series.image()
 
 
 def _dicom_cases(folder: Path, identifier: str, modality: str | None, tell: Tell) -> list[Case]:
-    """A case for each series in a folder that can be a volume, and for a folder with a damaged file, to be told when it is read."""
+    """A case for each series of a folder that can be a volume, and for a folder with a damaged file, told when it is read."""
     from nnunetv2_cdpd.dicom import find_series
 
     files = tuple(file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith("."))

@@ -11,9 +11,9 @@ nnU-Net paints every class above 0.5 in the order of `regions_class_order`, late
 overlap by a voxel, the one listed last wins.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Collection, Sequence
 
 import numpy as np
 

@@ -1,16 +1,17 @@
 """PredictionNetwork: CDPDNet as prediction runs it, without what a frozen network need not compute again.
 
-    text terms     once per set of weights (they are the same for every image)
-    slice tokens   once per slice: windows that overlap along the slice axis and share their place in the plane hold the same
-                   slices, and slices of air are all alike; a slice with the same pixels gets the tokens of the first one
-    heads          of the wanted classes only
-    tasks          the universal one, a source's, or for a network without a universal task those that annotate a class
+text terms     once per set of weights (they are the same for every image)
+slice tokens   once per slice: windows that overlap along the slice axis and share their place in the plane hold the same
+               slices, and slices of air are all alike; a slice with the same pixels gets the tokens of the first one
+heads          of the wanted classes only
+tasks          the universal one, a source's, or for a network without a universal task those that annotate a class
 """
 
 from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn

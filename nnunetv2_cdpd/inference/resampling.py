@@ -5,9 +5,10 @@ a matrix with at most two entries per row. Any box of the result is computed fro
 nothing else is ever held.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch

@@ -7,10 +7,11 @@ are written beside and renamed: what is there is whole, and a resumed job leaves
 import json
 import pickle
 from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm

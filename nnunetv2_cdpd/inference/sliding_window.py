@@ -4,7 +4,7 @@ A window in which every channel is constant (air beyond the body, clipped by the
 wherever it lies, so it is run once per volume and value. That changes nothing.
 """
 
-from typing import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian

@@ -91,7 +91,7 @@ def _why(exit_codes: Sequence[int | None]) -> str:
     if code is not None and code < 0:
         return f"its process crashed ({_signal(-code)})"
     return (
-        f"its process ended with exit code {code}: what it runs ended it, or a script without `if __name__ == \"__main__\":` "
+        f'its process ended with exit code {code}: what it runs ended it, or a script without `if __name__ == "__main__":` '
         "failed when the process imported it (see the traceback above)"
     )
 
