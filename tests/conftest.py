@@ -10,6 +10,7 @@ for _variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet
 for _variable in ("CDPD_VISION_WEIGHTS", "CDPD_TEXT_WEIGHTS", "CDPD_DEBUG"):
     os.environ.pop(_variable, None)
 
+import locale
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,14 @@ from types import SimpleNamespace
 import pytest
 
 CLONE = Path(__file__).parents[1]
+LOCALE = locale.setlocale(locale.LC_ALL)
+
+
+@pytest.fixture(autouse=True)
+def kept_locale():
+    """Writing DICOM with SimpleITK sets the locale of the process to C, in which the text of later tests would be ASCII."""
+    yield
+    locale.setlocale(locale.LC_ALL, LOCALE)
 
 
 @pytest.fixture
