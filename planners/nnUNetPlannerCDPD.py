@@ -31,7 +31,6 @@ class CDPDPlanning:
     network_settings = NetworkSettings()
     default_plans_name = "nnUNetCDPDPlans"
     default_gpu_memory_gb = 8.0
-    batch_dice = True
 
     def __init__(
         self,
@@ -103,17 +102,6 @@ class CDPDPlanning:
     def get_plans_for_configuration(self, *args: Any, **kwargs: Any) -> dict:
         plan = super().get_plans_for_configuration(*args, **kwargs)
         return {**plan, "architecture": self._complete(plan)[0]}
-
-    def save_plans(self, plans: dict) -> None:
-        """The host's, with Dice pooled over the batch, which the host leaves to the size of the images.
-
-        Only some samples of a batch annotate a class, and a patch without the class tells Dice of false positives only
-        where it is pooled with patches that hold the class.
-        """
-        for configuration in plans["configurations"].values():
-            if "batch_dice" in configuration:
-                configuration["batch_dice"] = self.batch_dice
-        super().save_plans(plans)
 
     def _complete(self, configuration: dict) -> tuple[dict[str, Any], nn.Module]:
         """CDPDNet's architecture on a configuration's U-Net, and that network, without weights, before stages were chosen."""

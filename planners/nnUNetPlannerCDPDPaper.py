@@ -35,7 +35,6 @@ class nnUNetPlannerCDPDPaper(CDPDPlanning, ExperimentPlanner):
     """See the module. One configuration, 3d_fullres; the memory target changes nothing."""
 
     default_plans_name = PLANS_NAME
-    batch_dice = False  # the paper's Dice is one of each sample and class
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -101,19 +101,6 @@ def test_small_plans_are_small(dataset):
     assert len(kwargs["fused_stages"]) == 1
 
 
-def test_dice_is_pooled_over_the_batch_also_where_the_host_would_not(dataset):
-    def pooled(plans):
-        return {name: plan["batch_dice"] for name, plan in plans["configurations"].items() if "batch_dice" in plan}
-
-    assert pooled(nnUNetPlannerCDPD(840).plan_experiment()) == {"2d": True, "3d_lowres": True, "3d_fullres": True}
-    file = dataset / "dataset_fingerprint.json"
-    fingerprint = json.loads(file.read_text()) | {"shapes_after_crop": [[40, 100, 100]] * 20}
-    file.write_text(json.dumps(fingerprint))
-    assert pooled(ExperimentPlanner(840).plan_experiment()) == {"2d": True, "3d_fullres": False}
-    assert pooled(nnUNetPlannerCDPD(840, plans_name="Ours").plan_experiment()) == {"2d": True, "3d_fullres": True}
-    assert pooled(json.loads((dataset / "Ours.json").read_text())) == {"2d": True, "3d_fullres": True}
-
-
 def test_stock_plans_become_cdpdnet_and_stay_when_done_again(dataset):
     ExperimentPlanner(840).plan_experiment()
     stock = json.loads((dataset / "nnUNetPlans.json").read_text())
