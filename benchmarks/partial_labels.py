@@ -163,7 +163,6 @@ def plan(out: Path) -> None:
         plans = json.loads((preprocessed / "nnUNetCDPDSmallPlans.json").read_text())
         plans["plans_name"] = PLANS
         configuration = plans["configurations"]["3d_fullres"]
-        configuration["batch_dice"] = dataset == MERGED  # the host's planner pools no Dice here, as it plans no 3d_lowres
         architecture = configuration["architecture"]
         kwargs = architecture["arch_kwargs"]
         architecture["network_class_name"] = kwargs.pop("unet_class_name")

@@ -1,7 +1,7 @@
 """Training patches from many sources: which case, which class to centre on, under which task.
 
     case    a source is drawn with p ~ n_cases ^ exponent, then one of its cases (exponent 1: every case alike, as nnU-Net;
-            0: every source alike, as the paper); the samples of a batch are spread over the sources
+            0: every source alike, as the paper)
     class   a foreground patch is centred on a class that the source annotates and the case contains, p ~ 1 / sqrt(number of
             cases whose source annotates it)
     task    the source's own, or with some probability the universal task ("all structures")
@@ -91,22 +91,6 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         kwargs["sampling_probabilities"] = data.case_probabilities(source_exponent)
         super().__init__(data, *args, **kwargs)
         self.universal_probability = universal_probability
-        self._source_of_case = np.array([data.sources[case] for case in data.identifiers])
-
-    def get_indices(self) -> list[str]:
-        """nnU-Net's cases of a batch, drawn as evenly among the sources as their probabilities allow (systematic sampling).
-
-        Each case keeps its probability; but a batch without any sample of a source, whose classes then learn nothing from
-        it, becomes rare, or impossible if the source is due in every batch.
-        """
-        cases = np.random.permutation(len(self.indices))
-        places = np.random.permutation(len(self._data.annotation.sources))[self._source_of_case[cases]]
-        cases = cases[np.argsort(places, kind="stable")]
-        ends = np.cumsum(np.asarray(self.sampling_probabilities)[cases])
-        steps = (np.arange(self.batch_size) + np.random.uniform()) / self.batch_size
-        drawn = cases[np.searchsorted(ends / ends[-1], steps, side="right")]
-        # shuffled, because nnU-Net centres the last samples of a batch on the foreground, not the first
-        return [self.indices[case] for case in np.random.permutation(drawn)]
 
     def get_bbox(
         self,

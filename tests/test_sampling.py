@@ -74,27 +74,6 @@ def test_long_simulation_draws_sources_and_tasks_at_their_rates(cases):
     assert (tasks[~universal] == sources[~universal]).all()
 
 
-def test_every_source_that_is_due_is_in_every_batch(cases):
-    np.random.seed(0)
-    loader = make_loader(cases, batch_size=6)  # due per batch: three of A, two of B, one of C
-    batches = [loader.get_indices() for _ in range(50)]
-    assert all(Counter(map(ANNOTATION.case_source.get, batch)) == {"A": 3, "B": 2, "C": 1} for batch in batches)
-    loader = make_loader(cases, batch_size=2)
-    batches = [Counter(map(ANNOTATION.case_source.get, loader.get_indices())) for _ in range(300)]
-    assert {tuple(sorted(batch.elements())) for batch in batches} == {("A", "B"), ("A", "C")}
-
-
-def test_cases_of_a_batch_keep_their_probabilities_at_every_place_of_it(cases):
-    """The place decides whether nnU-Net centres the patch on the foreground."""
-    np.random.seed(0)
-    loader = make_loader(cases)
-    batches = np.array([loader.get_indices() for _ in range(6000)])
-    expected = dict(zip(cases.identifiers, cases.case_probabilities(0.5)))
-    for place in range(4):
-        drawn = Counter(batches[:, place])
-        assert {case: drawn[case] / len(batches) for case in expected} == pytest.approx(expected, abs=0.02)
-
-
 def test_patches_are_centred_on_what_the_source_annotates(cases):
     np.random.seed(0)
     loader = make_loader(cases, source_exponent=0)
