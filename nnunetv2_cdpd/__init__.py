@@ -12,7 +12,7 @@ A map of the package:
     official                 the released checkpoint as a model folder
     inference                images in, label maps out: `Predictor` (also here) and `cdpd predict`
     conversion               public datasets, and one's own, as nnU-Net raw datasets
-    dicom                    DICOM series as volumes, checked
+    dicom, exact             DICOM series as volumes, checked; the smallest type that holds an image's values
     jobs                     many cases in processes, resumable
     merge, evaluation, demo  datasets in, scores out, and a first minute that needs neither
     audit                    what may be wrong with datasets, and the same scan in two of them

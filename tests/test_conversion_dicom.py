@@ -1,7 +1,10 @@
 """Cases of DICOM series, with label files and label slices (series themselves: test_dicom.py)."""
 
+import shutil
+
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from dicom_files import RT_STRUCTURE_SET, write_localizers, write_object
 from PIL import Image
@@ -37,6 +40,33 @@ def test_gantry_tilt_is_refused(folder):
     write_dicom(folder / "img/c1", make_truth(["liver"], 3).image, ImagePositionPatient=tilted)
     text = reason(folder, DATASET)
     assert "1-018.dcm: gantry tilt of 11.3 degrees; straighten the series and its label first" in text
+
+
+def test_duplicate_slices_are_refused(folder):
+    shutil.copy(folder / "img/c1/1-007.dcm", folder / "img/c1/again.dcm")
+    text = reason(folder, DATASET)
+    assert f"{folder}/img/c1/again.dcm is a copy of {folder}/img/c1/1-007.dcm; take it out of the folder" in text
+
+
+@pytest.mark.parametrize("series", ["the same", "another"])
+def test_a_slice_that_is_not_ct_is_refused(folder, series):
+    file = pydicom.dcmread(folder / "img/c1/1-007.dcm")
+    file.Modality = "MR"
+    file.SeriesInstanceUID = file.SeriesInstanceUID if series == "the same" else "1.2.3"
+    file.save_as(folder / "img/c1/stray.dcm")
+    assert f"{folder}/img/c1/stray.dcm is not CT (modality MR); take it out of the folder" in reason(folder, DATASET)
+
+
+def test_a_slice_of_another_series_is_refused(folder):
+    file = pydicom.dcmread(folder / "img/c1/1-007.dcm")
+    file.SeriesInstanceUID = "1.2.3"
+    file.save_as(folder / "img/c1/stray.dcm")
+    assert "stray.dcm is the only image of its series; take it out of the folder" in reason(folder, DATASET)
+
+
+def test_a_series_that_is_not_ct_is_refused(folder):
+    write_dicom(folder / "img/c1", make_truth(["liver"], 3).image, Modality="MR")
+    assert "img/c1: no CT slices; there are 18 x CT Image of modality MR" in reason(folder, DATASET)
 
 
 def test_a_series_that_lacks_slices_is_refused(folder):

@@ -14,7 +14,8 @@ from hypothesis.extra.numpy import arrays
 from replica_files import AFFINE, SHAPE, write_nifti
 from tiny_conversion import case_fixture, declare, output, reason, run  # noqa: F401
 
-from nnunetv2_cdpd.conversion.nifti import NiftiFile, smallest_exact
+from nnunetv2_cdpd.conversion.nifti import NiftiFile
+from nnunetv2_cdpd.exact import smallest_exact
 
 
 def test_files_that_need_no_change_are_the_same_files(case):

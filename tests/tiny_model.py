@@ -123,10 +123,7 @@ def make_dataset_json(annotation: Annotation = ANNOTATION, channels: int = 1) ->
 
 
 def give_effect(network: torch.nn.Module, std: float = 0.1) -> torch.nn.Module:
-    """The network as after training: its text terms and its attention start as the identity."""
-    blocks = [block for fusion in network.fusions.values() for block in fusion.blocks]
-    for layer in [layer for block in blocks for layer in (block.project, block.mlp[-1])]:
-        layer.reset_parameters()
+    """The network as after training: its text terms start as the identity."""
     task = [] if network.task_prompt is None else [network.task_prompt.modulate]
     for parameter in [parameter for part in [*network.modulations, *task] for parameter in part.parameters()]:
         torch.nn.init.normal_(parameter, std=std)

@@ -12,9 +12,10 @@ from nnunetv2_cdpd.conversion.declaration import IntensityCheck
 from nnunetv2_cdpd.conversion.grid import Grid, place, resample_nearest
 from nnunetv2_cdpd.conversion.intensity import place_by_intensity
 from nnunetv2_cdpd.conversion.labels import Label, distinct, read_label, read_masks, read_slices, remap
-from nnunetv2_cdpd.conversion.nifti import NiftiFile, hand_on, smallest_exact, write_nifti
+from nnunetv2_cdpd.conversion.nifti import NiftiFile, hand_on, write_nifti
 from nnunetv2_cdpd.conversion.sides import SidePair, split_sides
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.exact import smallest_exact
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ def _open_image(job: CaseJob) -> tuple[_Image, list[str]]:
         from nnunetv2_cdpd.dicom import read_series
 
         series = read_series(job.image)
+        if series.strays:  # a published series is one; label slices are matched with its files
+            raise UserError(f"{series.strays[0]}; take it out of the folder")
         if series.drift.any():
             raise UserError(
                 f"{series.slices[0].path}: gantry tilt of {series.tilt_degrees:.1f} degrees; straighten the series and its label "

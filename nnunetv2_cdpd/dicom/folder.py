@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from nnunetv2_cdpd.dicom.header import Header, read_header
 from nnunetv2_cdpd.errors import UserError
@@ -34,7 +35,20 @@ class SeriesFiles:
         return f"series{number}{description} ({len(self.headers)} file{'s' * (len(self.headers) > 1)})"
 
 
-def find_series(files: Iterable[Path], modality: str | None = None) -> tuple[list[SeriesFiles], tuple[str, ...]]:
+class Contents(NamedTuple):
+    """What a folder holds.
+
+    series: That can be volumes, by their numbers.
+    passed_over: How many of which kind, in words.
+    strays: Of these, the slices that a folder of one series should not hold, of another modality or alone: each in words.
+    """
+
+    series: list[SeriesFiles]
+    passed_over: tuple[str, ...]
+    strays: tuple[str, ...]
+
+
+def find_series(files: Iterable[Path], modality: str | None = None) -> Contents:
     """The series of a folder that can be volumes, by their numbers.
 
     Passed over are files that are not DICOM, objects without pixels (structure sets, presentation states, reports), localizers,
@@ -44,9 +58,6 @@ def find_series(files: Iterable[Path], modality: str | None = None) -> tuple[lis
         files: Of a folder; hidden ones are left alone.
         modality: Of the slices; None: any that makes volumes.
 
-    Returns:
-        The series, and what was passed over: how many of which kind, in words.
-
     Raises:
         UserError: A file is damaged, or named like DICOM and is not.
     """
@@ -54,6 +65,7 @@ def find_series(files: Iterable[Path], modality: str | None = None) -> tuple[lis
     passed_over: Counter[str] = Counter()
     series: dict[str, list[Header]] = {}
     others: list[Path] = []
+    strays: list[str] = []
     for path in sorted(files):
         if path.name.startswith("."):
             continue
@@ -66,6 +78,8 @@ def find_series(files: Iterable[Path], modality: str | None = None) -> tuple[lis
             passed_over[header.kind] += 1
         elif header.modality not in wanted:
             passed_over[f"{header.kind} of modality {header.modality or 'not given'}"] += 1
+            if header.modality in SCANNED:
+                strays.append(f"{path} is not {modality} (modality {header.modality})")
         else:
             series.setdefault(header.series, []).append(header)
     for path in others:
@@ -73,13 +87,15 @@ def find_series(files: Iterable[Path], modality: str | None = None) -> tuple[lis
             raise UserError(f"{path} is no whole DICOM file; take it out of the series' folder or copy it again")
     volumes = {uid: headers for uid, headers in series.items() if len(headers) > 1 or len(headers[0].slices) > 1}
     if volumes:
-        passed_over["series of a single image"] += len(series) - len(volumes)
+        alone = [headers[0].path for uid, headers in series.items() if uid not in volumes]
+        passed_over["series of a single image"] += len(alone)
+        strays += [f"{path} is the only image of its series" for path in alone]
     found = [SeriesFiles(tuple(headers)) for _, headers in sorted((volumes or series).items())]
     found.sort(key=lambda entry: (entry.number is None, entry.number or 0))
     named = [f"{count} x {what}" for what, count in sorted(passed_over.items()) if count]
     if not series and not named:
-        return [], ()  # a folder of something else
-    return found, (*named, *(f"{path.name}, no DICOM" for path in others))
+        return Contents([], (), ())  # a folder of something else
+    return Contents(found, (*named, *(f"{path.name}, no DICOM" for path in others)), tuple(strays))
 
 
 def _may_lack_ending(path: Path) -> bool:

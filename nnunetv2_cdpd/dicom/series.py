@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_cdpd.conversion.nifti import smallest_exact
 from nnunetv2_cdpd.dicom.folder import find_series, listed
 from nnunetv2_cdpd.dicom.header import Slice
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.exact import smallest_exact
 
 UNEVEN = 0.1  # how far a slice may lie from its place on the regular grid, of the distance between slices; or OFF_MM
 TILTED = 0.5  # how far slices may wander sideways over the whole series, of a pixel
@@ -30,6 +30,7 @@ class Series:
     spacing: Voxel size of x, y, z in mm.
     drift: How far the last slice lies beside the first, as a vector in their plane, mm (LPS); 0 unless the gantry was tilted.
     notes: For the user.
+    strays: Slices that were left out and that a folder of one series should not hold, copies and others: each in words.
     """
 
     slices: tuple[Slice, ...]
@@ -38,6 +39,7 @@ class Series:
     spacing: np.ndarray
     drift: np.ndarray
     notes: tuple[str, ...]
+    strays: tuple[str, ...]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -126,7 +128,7 @@ def read_series(files: Sequence[Path], modality: str | None = "CT") -> Series:
         UserError: No or several series, slices that differ in size, orientation or spacing, without place in space, missing,
             unevenly spaced, beside the others, or two different ones at a place.
     """
-    found, passed_over = find_series(files, modality)
+    found, passed_over, strays = find_series(files, modality)
     what = modality or "volume"
     if not found:
         where = files[0].parent if files else "no files"
@@ -148,7 +150,7 @@ def read_series(files: Sequence[Path], modality: str | None = "CT") -> Series:
         raise UserError(f"{slices[0].path} is the only slice of its series; a volume needs more")
     step, drift = _check_positions(slices, normal)
     notes = [f"passed over: {', '.join(passed_over)}"] if passed_over else []
-    notes += [f"{copies} cop{'y' if copies == 1 else 'ies'} of slices left out"] if copies else []
+    notes += [f"{len(copies)} cop{'y' if len(copies) == 1 else 'ies'} of slices left out"] if copies else []
     if headers[0].modality == "CT" and not any(entry.rescale for entry in slices):
         notes.append("no RescaleIntercept in the DICOM headers, stored values taken as HU")
     return Series(
@@ -158,6 +160,7 @@ def read_series(files: Sequence[Path], modality: str | None = "CT") -> Series:
         np.array([*slices[0].spacing, step]),
         drift,
         tuple(notes),
+        (*copies, *strays),
     )
 
 
@@ -178,9 +181,10 @@ def _direction(slices: Sequence[Slice]) -> np.ndarray:
     return np.stack([row, column, np.cross(row, column)], axis=1)
 
 
-def _without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], int]:
-    """The sorted slices without those that say the same as another at the same place, and how many those are."""
+def _without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:
+    """The sorted slices without those that say the same as another at the same place, and these in words."""
     kept: list[Slice] = []
+    copies: list[str] = []
     for entry in slices:
         if not kept or np.linalg.norm(entry.position - kept[-1].position) > _SAME_MM:
             kept.append(entry)
@@ -191,7 +195,8 @@ def _without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], int]:
                 f"{kept[-1].path} and {entry.path} are different slices at one position (several phases in one series?); keep "
                 "the files of one volume"
             )
-    return kept, len(slices) - len(kept)
+        copies.append(f"{entry.path} is a copy of {kept[-1].path}")
+    return kept, copies
 
 
 def _check_positions(slices: Sequence[Slice], normal: np.ndarray) -> tuple[float, np.ndarray]:

@@ -169,7 +169,7 @@ def _dicom_cases(folder: Path, identifier: str, modality: str | None, tell: Tell
 
     files = tuple(file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith("."))
     try:
-        found, passed_over = find_series(files, modality)
+        found, passed_over, _ = find_series(files, modality)
     except UserError:
         return [Case(identifier, files, True, modality)]
     if passed_over:
