@@ -1,5 +1,7 @@
 """The `cdpd` command itself: help, mistakes, interruption, arguments handed on to nnU-Net."""
 
+import errno
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -82,6 +84,26 @@ def test_user_error_shows_its_traceback_on_request(command, monkeypatch):
 def test_other_errors_are_not_hidden(command):
     command(raising(RuntimeError("a mistake of ours")))
     with pytest.raises(RuntimeError, match="a mistake of ours"):
+        cli.main(["test"])
+
+
+@pytest.mark.parametrize(
+    ("number", "file", "told"),
+    [
+        (errno.EROFS, "/archive/out", "/archive/out: Read-only file system"),
+        (errno.EACCES, "/archive/out", "/archive/out: Permission denied"),
+        (errno.ENOSPC, None, "No space left on device"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_line(command, capsys, number, file, told):
+    command(raising(OSError(number, os.strerror(number), file)))
+    assert cli.main(["test"]) == 1
+    assert capsys.readouterr().err == f"cdpd: error: {told}; choose another place or mend this one\n"
+
+
+def test_an_error_of_input_and_output_that_no_system_gave_is_not_hidden(command):
+    command(raising(OSError("a mistake of ours")))
+    with pytest.raises(OSError, match="a mistake of ours"):
         cli.main(["test"])
 
 

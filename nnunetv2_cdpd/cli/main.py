@@ -91,6 +91,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # read-only, full, gone, or no folder at all: where it happens is up to the machine
+        if error.errno is None or os.environ.get("CDPD_DEBUG"):
+            raise
+        place = "" if error.filename is None else f"{error.filename}: "
+        print(f"cdpd: error: {place}{error.strerror}; choose another place or mend this one", file=sys.stderr)
+        return 1
 
 
 def _run(argv: list[str]) -> int:
