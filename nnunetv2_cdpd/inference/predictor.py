@@ -29,24 +29,13 @@ from nnunetv2_cdpd.host import substituted
 from nnunetv2_cdpd.inference.compiled import compile_parts
 from nnunetv2_cdpd.inference.export import label_map, place
 from nnunetv2_cdpd.inference.models import TorchWithSafeLoad, check_model_folder, find_trainer, folds_of
-from nnunetv2_cdpd.inference.nesting import ClassTree
-from nnunetv2_cdpd.inference.network import PredictionNetwork, Reading
+from nnunetv2_cdpd.inference.network import PredictionNetwork
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
+from nnunetv2_cdpd.inference.selection import Selection
 from nnunetv2_cdpd.inference.sliding_window import weighted_mean_over_windows
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 
 PathLike = str | Path
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What to predict: which classes compete, which are wanted, whose logits are needed, and whether to clean up."""
-
-    tree: ClassTree
-    wanted: tuple[int, ...]
-    needed: tuple[int, ...]
-    clean: bool
-    probabilities: bool
 
 
 @dataclass(frozen=True)
@@ -158,36 +147,10 @@ class Predictor(host.nnUNetPredictor):
         Raises:
             UserError: An unknown class or task, or a class that the task does not annotate.
         """
-        network, annotation = self.network.network, self.annotation
-        num_sources = 0 if network.task_prompt is None else network.num_tasks - (network.universal_task is not None)
-        if num_sources and num_sources != len(annotation.sources):
-            raise UserError(
-                f"the model has {num_sources} task prompts, its dataset.json {len(annotation.sources)} sources; is the "
-                "dataset.json that of another training?"
-            )
-        annotated = [annotation.annotated_with_merged(source) for source in annotation.sources]
-        if task is not None:
-            names = [source.name for source in annotation.sources]
-            if not num_sources:
-                raise UserError(f"task {task!r}: this model was trained without task prompts")
-            if task not in names:
-                raise UserError(f"no task {task!r}; this model was trained on {', '.join(names)}")
-            index = names.index(task)
-            tree = ClassTree.of(annotation, annotated[index])
-        else:
-            tree = ClassTree.of(annotation)
-        wanted = tree.classes if classes is None else tree.indices(classes)
-        if not wanted:
-            raise UserError("no class to predict; name at least one")
-        needed = tree.classes if clean else tree.needed_for(wanted)
-        if task is not None:
-            readings = [Reading(index, needed)]
-        elif num_sources and network.universal_task is None:
-            readings = _readings_of_all_tasks(annotation, annotated, needed)
-        else:
-            readings = [Reading(None, needed)]
-        self.network.read(readings)
-        self.selection = Selection(tree, wanted, needed, clean, probabilities)
+        self.selection = Selection.of(
+            self.network.network, self.annotation, classes, task=task, clean=clean, probabilities=probabilities
+        )
+        self.network.read(self.selection.readings)
         return self.selection
 
     @cached_property
@@ -348,15 +311,6 @@ class Predictor(host.nnUNetPredictor):
             device=self.device,
             progress=self.allow_tqdm,
         )
-
-
-def _readings_of_all_tasks(annotation: Annotation, annotated: Sequence[frozenset[str]], needed: Sequence[int]) -> list[Reading]:
-    """Every task for the needed classes that it annotates, for a network without a universal task."""
-    readings = [Reading(t, tuple(k for k in needed if annotation.classes[k] in names)) for t, names in enumerate(annotated)]
-    never = [annotation.classes[k] for k in needed if not any(k in reading.classes for reading in readings)]
-    if never:
-        raise UserError(f"dataset.json: no source annotates {', '.join(never)}, so no task of this model tells about it")
-    return [reading for reading in readings if reading.classes]
 
 
 def _at_whole_steps(slicer: tuple, along: int, step: int, last: int) -> tuple:

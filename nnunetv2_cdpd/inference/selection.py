@@ -1,0 +1,85 @@
+"""What a prediction holds: which classes compete, which are wanted, and under which tasks their logits are computed."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.nesting import ClassTree
+from nnunetv2_cdpd.inference.network import Reading
+from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Classes are indices into `annotation.classes`.
+
+    tree: Which class competes with which.
+    wanted: Classes to tell of.
+    needed: Classes whose logits are computed for that.
+    readings: Tasks for which the network is read, and for which of the needed classes.
+    clean: Clean up by anatomy.
+    probabilities: Keep the logits.
+    """
+
+    tree: ClassTree
+    wanted: tuple[int, ...]
+    needed: tuple[int, ...]
+    readings: tuple[Reading, ...]
+    clean: bool
+    probabilities: bool
+
+    @classmethod
+    def of(
+        cls,
+        network: CDPDNet,
+        annotation: Annotation,
+        classes: Collection[str] | None,
+        *,
+        task: str | None,
+        clean: bool,
+        probabilities: bool,
+    ) -> "Selection":
+        """As `Predictor.select` says it.
+
+        Raises:
+            UserError: An unknown class or task, or a class that the task does not annotate.
+        """
+        num_sources = 0 if network.task_prompt is None else network.num_tasks - (network.universal_task is not None)
+        if num_sources and num_sources != len(annotation.sources):
+            raise UserError(
+                f"the model has {num_sources} task prompts, its dataset.json {len(annotation.sources)} sources; is the "
+                "dataset.json that of another training?"
+            )
+        annotated = [annotation.annotated_with_merged(source) for source in annotation.sources]
+        index = None if task is None else _index_of_task(task, annotation, num_sources)
+        tree = ClassTree.of(annotation, None if index is None else annotated[index])
+        wanted = tree.classes if classes is None else tree.indices(classes)
+        if not wanted:
+            raise UserError("no class to predict; name at least one")
+        needed = tree.classes if clean else tree.needed_for(wanted)
+        if index is None and num_sources and network.universal_task is None:
+            readings = _readings_of_all_tasks(annotation, annotated, needed)
+        else:
+            readings = (Reading(index, needed),)
+        return cls(tree, wanted, needed, readings, clean, probabilities)
+
+
+def _index_of_task(task: str, annotation: Annotation, num_sources: int) -> int:
+    names = [source.name for source in annotation.sources]
+    if not num_sources:
+        raise UserError(f"task {task!r}: this model was trained without task prompts")
+    if task not in names:
+        raise UserError(f"no task {task!r}; this model was trained on {', '.join(names)}")
+    return names.index(task)
+
+
+def _readings_of_all_tasks(
+    annotation: Annotation, annotated: Sequence[frozenset[str]], needed: Sequence[int]
+) -> tuple[Reading, ...]:
+    """Every task for the needed classes that it annotates, for a network without a universal task."""
+    readings = [Reading(t, tuple(k for k in needed if annotation.classes[k] in names)) for t, names in enumerate(annotated)]
+    never = [annotation.classes[k] for k in needed if not any(k in reading.classes for reading in readings)]
+    if never:
+        raise UserError(f"dataset.json: no source annotates {', '.join(never)}, so no task of this model tells about it")
+    return tuple(reading for reading in readings if reading.classes)
