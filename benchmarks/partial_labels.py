@@ -69,9 +69,15 @@ def main() -> None:
     parser.add_argument(
         "--foreground",
         type=float,
-        default=0.67,
-        help="share of patches centred on an organ; at 1, corners of the images lie in no patch (default: %(default)s); "
-        "another share needs another OUT",
+        default=1.0,
+        help="share of patches that hold an organ; another share needs another OUT (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--jitter",
+        type=float,
+        default=1.0,
+        help="of our trainer, foreground_jitter: 0 has the organ in the centre of the patch, as nnU-Net, 1 anywhere in it; "
+        "another one needs another OUT (default: %(default)s)",
     )
     parser.add_argument("--threads", type=int, help="of a training on the CPU; default: nnU-Net's, one for each core")
     parser.add_argument("-device", default="cpu", choices=["cpu", "cuda"])
@@ -79,7 +85,7 @@ def main() -> None:
 
     out = args.out.resolve()
     pretraining = set_environment(out, args.device)
-    os.environ["BENCHMARK_FOREGROUND"] = str(args.foreground)
+    os.environ |= {"BENCHMARK_FOREGROUND": str(args.foreground), "BENCHMARK_JITTER": str(args.jitter)}
     if args.threads:
         os.environ |= {"BENCHMARK_THREADS": str(args.threads), "OMP_NUM_THREADS": str(args.threads)}
     make_datasets(args.data, out)

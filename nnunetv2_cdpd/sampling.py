@@ -3,14 +3,14 @@
     case    a source is drawn with p ~ n_cases ^ exponent, then one of its cases (exponent 1: every case alike, as nnU-Net;
             0: every source alike, as the paper)
     class   a foreground patch is centred on a class that the source annotates and the case contains, p ~ 1 / sqrt(number of
-            cases whose source annotates it)
+            cases whose source annotates it); with jitter, the class is somewhere else in the patch
     task    the source's own, or with some probability the universal task ("all structures")
 
 nnU-Net's loader does the work; label maps stay integers, nothing is one-hot encoded in the workers.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,14 +83,23 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         data: Cases to draw from.
         source_exponent: See the module.
         universal_probability: Share of samples that are trained under the universal task.
+        foreground_jitter: How far from the centre of a foreground patch its voxel of the class may lie: 0 in the centre, as
+            nnU-Net; 1 anywhere in the patch.
     """
 
     def __init__(
-        self, data: AnnotatedCases, *args: Any, source_exponent: float, universal_probability: float, **kwargs: Any
+        self,
+        data: AnnotatedCases,
+        *args: Any,
+        source_exponent: float,
+        universal_probability: float,
+        foreground_jitter: float = 0.0,
+        **kwargs: Any,
     ) -> None:
         kwargs["sampling_probabilities"] = data.case_probabilities(source_exponent)
         super().__init__(data, *args, **kwargs)
         self.universal_probability = universal_probability
+        self.reach = np.floor(foreground_jitter * (np.asarray(self.final_patch_size) - 1) / 2).astype(int)  # voxels
 
     def get_bbox(
         self,
@@ -102,15 +111,23 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
     ) -> tuple[list[int], list[int]]:
         """nnU-Net's bounding box of a patch; foreground patches prefer rarely annotated classes."""
         if force_fg and overwrite_class is None:
-            overwrite_class = self._draw_centre(class_locations)
+            overwrite_class = self._draw_class(class_locations)
+        if force_fg and overwrite_class is not None and self.reach.any():
+            class_locations = {overwrite_class: self._draw_centre(class_locations[overwrite_class], data_shape)}
         return super().get_bbox(data_shape, force_fg, class_locations, overwrite_class, verbose)
 
-    def _draw_centre(self, class_locations: Mapping[Hashable, np.ndarray]) -> Hashable:
+    def _draw_class(self, class_locations: Mapping[Hashable, np.ndarray]) -> Hashable:
         present = [key for key, voxels in class_locations.items() if len(voxels) and -1 not in _values(key)]
         if not present:
             return None
         weights = np.array([self._data.centre_weight(key) for key in present])
         return present[np.random.choice(len(present), p=weights / weights.sum())]
+
+    def _draw_centre(self, voxels: np.ndarray, data_shape: Sequence[int]) -> np.ndarray:
+        """One of some voxels (n, 1 + axes) of a class, moved by up to the reach within the image: (1, 1 + axes)."""
+        voxel = voxels[np.random.choice(len(voxels))]
+        moved = voxel[1:] + np.random.randint(-self.reach, self.reach + 1)
+        return np.concatenate([voxel[:1], np.clip(moved, 0, np.asarray(data_shape) - 1)])[None]
 
     def generate_train_batch(self) -> dict[str, Any]:
         """nnU-Net's batch, with sources and tasks."""

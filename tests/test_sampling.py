@@ -87,6 +87,27 @@ def test_patches_are_centred_on_what_the_source_annotates(cases):
         assert {value for source, value in centres if source == name} == set(values)
 
 
+def test_with_jitter_the_voxel_lies_anywhere_in_its_patch(cases):
+    locations = {1: np.array([[0, 6, 8, 7]])}  # one voxel in the middle of the image
+    for jitter, expected in ((0, [{4}, {6}, {5}]), (0.5, [{3, 4, 5}, {4, 5, 6, 7, 8}, {3, 4, 5, 6, 7}]), (1, None)):
+        np.random.seed(0)
+        loader = make_loader(cases, foreground_jitter=jitter)
+        boxes = [loader.get_bbox(SHAPE, True, locations) for _ in range(400)]
+        assert all(end - start == size for lower, upper in boxes for start, end, size in zip(lower, upper, PATCH))
+        places = [{int(voxel) - box[0][axis] for box in boxes} for axis, voxel in enumerate(locations[1][0, 1:])]
+        assert all(0 <= place < size for seen, size in zip(places, PATCH) for place in seen)
+        if expected:
+            assert places == expected
+
+
+def test_jitter_of_a_voxel_at_the_border_stays_in_the_image(cases):
+    loader = make_loader(cases, foreground_jitter=1)
+    corner = np.array([[0, *(size - 1 for size in SHAPE)]])
+    centres = np.concatenate([loader._draw_centre(corner, SHAPE) for _ in range(200)])
+    assert (centres[:, 0] == 0).all()
+    assert (centres[:, 1:] < SHAPE).all() and (centres[:, 1:].min(0) < np.array(SHAPE) - 2).all()
+
+
 def test_long_simulation_centres_on_rare_classes_at_their_rates(cases):
     """Source A: liver (annotated in 13 cases) and spleen (10); source B: liver and kidney (4)."""
     np.random.seed(0)
@@ -94,7 +115,7 @@ def test_long_simulation_centres_on_rare_classes_at_their_rates(cases):
     drawn = Counter()
     for case in ("a0", "b0"):
         locations = cases.load_case(case)[3]["class_locations"]
-        drawn.update((case[0], loader._draw_centre(locations)) for _ in range(3000))
+        drawn.update((case[0], loader._draw_class(locations)) for _ in range(3000))
     for source, first, second, counts in (("a", 1, 4, (13, 10)), ("b", 1, (2, 5), (13, 4))):
         weights = [count**-0.5 for count in counts]
         assert drawn[source, first] / 3000 == pytest.approx(weights[0] / sum(weights), abs=0.03)

@@ -140,6 +140,14 @@ def test_learning_rate_and_interval_of_saving_are_changed_by_subclass(folders):
         assert trainer.save_every == 5 and trainer.optimizer.param_groups[0]["lr"] == 1e-3
 
 
+def test_jitter_of_foreground_patches_reaches_the_loaders(folders):
+    trainer = make_trainer(folders, batch_size=2)
+    assert not trainer.get_dataloaders()[0].data_loader.reach.any()
+    trainer.foreground_jitter = 1.0
+    for loader in trainer.get_dataloaders():
+        assert loader.data_loader.reach.tolist() == [(size - 1) // 2 for size in trainer.configuration_manager.patch_size]
+
+
 def test_network_without_universal_task_is_trained_under_the_sources_tasks(folders):
     trainer = make_trainer(folders, batch_size=2)
     assert trainer.get_dataloaders()[0].data_loader.universal_probability == trainer.universal_task_probability > 0

@@ -59,6 +59,7 @@ class nnUNetTrainerCDPD(host.nnUNetTrainer):
         "weight_decay": 1e-5,
         "source_sampling_exponent": 0.5,  # p(source) ~ n_cases ^ exponent; 0: every source alike, 1: every case alike
         "universal_task_probability": 0.5,  # share of training samples that are seen under the universal task
+        "foreground_jitter": 0.0,  # where in a foreground patch its class lies; 0: in the centre, as nnU-Net, 1: anywhere
     }
 
     def __init__(
@@ -153,6 +154,7 @@ class nnUNetTrainerCDPD(host.nnUNetTrainer):
             source_exponent=self.source_sampling_exponent,
             # the released network, continued, has the sources' tasks only
             universal_probability=self.universal_task_probability if task and task["universal"] else 0.0,
+            foreground_jitter=self.foreground_jitter,
         )
         with substituted(host, nnUNetDataLoader=loader):
             return super().get_dataloaders()

@@ -60,10 +60,14 @@ class nnUNetTrainerBenchmark(Benchmark, nnUNetTrainer):
 
 
 class nnUNetTrainerCDPDBenchmark(Benchmark, nnUNetTrainerCDPD):
-    """Ours with the recipe."""
+    """Ours with the recipe. BENCHMARK_JITTER: see `foreground_jitter` in docs/training.md."""
 
     network_settings = nnUNetPlannerCDPDSmall.network_settings
-    hyperparameters = {**nnUNetTrainerCDPD.hyperparameters, **RECIPE}
+    hyperparameters = {
+        **nnUNetTrainerCDPD.hyperparameters,
+        **RECIPE,
+        "foreground_jitter": float(os.environ["BENCHMARK_JITTER"]),
+    }
 
 
 class nnUNetTrainerCDPDBenchmark_noVision(nnUNetTrainerCDPDBenchmark):
