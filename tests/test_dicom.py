@@ -213,11 +213,12 @@ def test_values_that_are_not_hu_are_refused(volume, tmp_path):
         ({"ImagePositionPatient": None}, "ImagePositionPatient is missing or incomplete"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "rows and columns are not perpendicular"),
         ({"PixelSpacing": [0, 0.8]}, r"pixel spacing \[0.8, 0.0\]"),
+        ({"RescaleSlope": 0}, "RescaleSlope 0, RescaleIntercept "),
         ({"NumberOfFrames": 2}, "2 frames in one file and no position for each; convert it to one file per slice"),
     ],
 )
-def test_a_slice_without_place_is_refused(tags, reason, volume, tmp_path):
-    with pytest.raises(UserError, match=rf"1-001.dcm has no position, orientation or spacing in its header \({reason}"):
+def test_a_slice_without_place_or_scale_is_refused(tags, reason, volume, tmp_path):
+    with pytest.raises(UserError, match=rf"1-001.dcm has no usable geometry or scale of values in its header \({reason}"):
         read_series(write_dicom(tmp_path, volume, **tags))
 
 

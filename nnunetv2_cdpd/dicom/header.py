@@ -56,7 +56,7 @@ class Header:
     number, description: The series' own, None and "" where not given.
     is_slice: Whether it is an image of a volume, and no localizer, screenshot, report or the like.
     slices: Empty if there is a problem.
-    problem: Why the slices have no place in space.
+    problem: Why the slices have no place in space, or no values.
     """
 
     path: Path
@@ -90,7 +90,7 @@ def read_header(path: Path) -> Header | None:
         try:
             slices = _slices(path, data)
         except (AttributeError, IndexError, TypeError, ValueError) as error:
-            problem = f"has no position, orientation or spacing in its header ({error})"
+            problem = f"has no usable geometry or scale of values in its header ({error})"
     is_localizer = "LOCALIZER" in (_get(data, "ImageType") or ())
     # Screenshots and dose reports are "captured" images of the scan's modality; some archives store slices so, too.
     is_screenshot = sop_class.startswith(_SECONDARY_CAPTURE) and problem is not None
@@ -165,6 +165,8 @@ def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
         if (intercept := _get(values, "RescaleIntercept")) is not None:
             slope = _get(values, "RescaleSlope")
             rescale = 1.0 if slope is None else float(slope), float(intercept)
+            if not rescale[0] or not np.isfinite(rescale).all():
+                raise ValueError(f"RescaleSlope {rescale[0]:g}, RescaleIntercept {rescale[1]:g}")
         position = _numbers(of("PlanePositionSequence"), "ImagePositionPatient", 3)
         orientation = np.array([row, column / np.linalg.norm(column)])
         read_with = slices[0].rescale if slices else rescale
