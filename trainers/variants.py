@@ -79,6 +79,12 @@ class nnUNetTrainerCDPDSmall(nnUNetTrainerCDPD):
     }
 
 
+class nnUNetTrainerCDPDSmall_8epochs(nnUNetTrainerCDPDSmall):
+    """1200 iterations, of which small lesions have need."""
+
+    hyperparameters = {**nnUNetTrainerCDPDSmall.hyperparameters, "num_epochs": 8}
+
+
 class nnUNetTrainerCDPDSmall_1epoch(nnUNetTrainerCDPDSmall):
     """Two iterations, one for each of training and validation: a test that everything runs."""
 
