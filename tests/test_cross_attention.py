@@ -15,6 +15,14 @@ from nnunetv2_cdpd.network.cross_attention import (
 from nnunetv2_cdpd.network.paper import PaperCrossAttention, PaperCrossAttentionBlock
 
 
+def trained(attention):
+    """Attention that has an effect; a new one adds nothing to the features."""
+    for block in attention.blocks:
+        for layer in (block.project, block.mlp[-1]):
+            layer.reset_parameters()
+    return attention
+
+
 def attention_by_loops(block, x, y):
     """What the block's attention should give, one query voxel at a time (channels last, one sample)."""
     size, shift = x.shape[1:-1], block.shift
@@ -68,22 +76,37 @@ def test_windows_are_undone_exactly():
 def test_every_voxel_sees_itself_so_padding_stays_finite():
     allowed = window_mask(torch.Size((1, 4, 5)), 1, torch.device("cpu"))
     assert allowed.diagonal(dim1=1, dim2=2).all()
-    attention = WindowedCrossAttention(8, 3)
+    attention = trained(WindowedCrossAttention(8, 3))
     assert torch.isfinite(attention(torch.randn(1, 8, 1, 4, 5), torch.randn(1, 8, 1, 4, 5))).all()
 
 
 def test_tokens_change_the_answer_and_are_not_changed():
     torch.manual_seed(0)
-    attention = WindowedCrossAttention(8, 3)
+    attention = trained(WindowedCrossAttention(8, 3))
     x, y = torch.randn(1, 8, 4, 5, 6), torch.randn(1, 8, 4, 5, 6)
     kept = y.clone()
     assert not torch.allclose(attention(x, y), attention(x, torch.zeros_like(y)), atol=1e-3)
     assert torch.equal(y, kept)
 
 
+def test_a_new_one_adds_nothing_and_learns_from_the_tokens():
+    """Otherwise tokens that say nothing yet disturb the features from the first step on."""
+    torch.manual_seed(0)
+    attention = WindowedCrossAttention(8, 3)
+    x, y = torch.randn(1, 8, 4, 5, 6), torch.randn(1, 8, 4, 5, 6)
+    torch.testing.assert_close(attention(x, y), attention.norm(x.movedim(1, -1)).movedim(-1, 1))
+    optimizer = torch.optim.AdamW(attention.parameters(), 1e-2)
+    for _ in range(2):
+        optimizer.zero_grad()
+        attention(x, y).square().flatten(1)[:, ::2].sum().backward()
+        optimizer.step()
+    assert all(block.query.weight.grad.any() for block in attention.blocks)
+    assert not torch.allclose(attention(x, y), attention(x, torch.zeros_like(y)), atol=1e-4)
+
+
 @pytest.mark.parametrize("size", [(1, 1, 1), (2, 1, 7), (4, 5)])
 def test_any_size_also_below_the_window(size):
-    out = WindowedCrossAttention(6, len(size))(torch.randn(2, 6, *size), torch.randn(2, 6, *size))
+    out = trained(WindowedCrossAttention(6, len(size)))(torch.randn(2, 6, *size), torch.randn(2, 6, *size))
     assert out.shape == (2, 6, *size) and torch.isfinite(out).all()
 
 
@@ -100,7 +123,7 @@ def test_any_number_of_channels_is_split_into_heads(channels):
 def test_far_voxels_do_not_meet():
     """Two blocks reach no further than the two windows that overlap a voxel: here 5 voxels."""
     torch.manual_seed(0)
-    attention = WindowedCrossAttention(8, 2).eval()
+    attention = trained(WindowedCrossAttention(8, 2)).eval()
     x, y = torch.randn(1, 8, 4, 30), torch.randn(1, 8, 4, 30)
     changed = x.clone()
     changed[..., 0] += 1
@@ -109,7 +132,7 @@ def test_far_voxels_do_not_meet():
 
 
 def test_gradients_are_right():
-    attention = WindowedCrossAttention(2, 2).double()
+    attention = trained(WindowedCrossAttention(2, 2)).double()
     inputs = [torch.randn(1, 2, 4, 3, dtype=torch.double, requires_grad=True) for _ in range(2)]
     assert torch.autograd.gradcheck(attention, inputs, fast_mode=True)
 

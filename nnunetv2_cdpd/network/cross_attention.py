@@ -6,7 +6,7 @@ shifted by one voxel.
 Source: CDPDNet, arXiv 2505.18958; windows after Liu et al., Swin Transformer, arXiv 2103.14030. What differs from the
 released code: voxels that were padded to whole windows are masked, so that any size works; every window's answers go back
 to where its queries were (released: scattered over the stage, since windows are put together with their axes in a wrong
-order); and no drop path.
+order); blocks start as the identity (released: random), and no drop path.
 """
 
 import math
@@ -35,7 +35,11 @@ class WindowedCrossAttention(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def make_block(self, channels: int, dim: int, index: int) -> nn.Module:
-        return CrossAttentionBlock(channels, dim, shift=WINDOW // 2 if index % 2 else 0)
+        block = CrossAttentionBlock(channels, dim, shift=WINDOW // 2 if index % 2 else 0)
+        for last in (block.project, block.mlp[-1]):  # so that it adds nothing at first, and what it adds is learned
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+        return block
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         x, y = x.movedim(1, -1), y.movedim(1, -1)  # (B, X, Y, Z, C)
