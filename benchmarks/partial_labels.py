@@ -79,6 +79,13 @@ def main() -> None:
         help="of our trainer, foreground_jitter: 0 has the organ in the centre of the patch, as nnU-Net, 1 anywhere in it; "
         "another one needs another OUT (default: %(default)s)",
     )
+    parser.add_argument(
+        "--split",
+        type=int,
+        choices=range(TEST_EVERY),
+        default=0,
+        help="which fifth of the patients is kept back; another one needs another OUT (default: %(default)s)",
+    )
     parser.add_argument("--threads", type=int, help="of a training on the CPU; default: nnU-Net's, one for each core")
     parser.add_argument("-device", default="cpu", choices=["cpu", "cuda"])
     args = parser.parse_args()
@@ -88,7 +95,7 @@ def main() -> None:
     os.environ |= {"BENCHMARK_FOREGROUND": str(args.foreground), "BENCHMARK_JITTER": str(args.jitter)}
     if args.threads:
         os.environ |= {"BENCHMARK_THREADS": str(args.threads), "OMP_NUM_THREADS": str(args.threads)}
-    make_datasets(args.data, out)
+    make_datasets(args.data, out, args.split)
     plan(out)
     for seed in args.seeds:
         os.environ["BENCHMARK_SEED"] = str(seed)
@@ -115,11 +122,11 @@ def set_environment(out: Path, device: str) -> list[str]:
     return words
 
 
-def make_datasets(data: Path, out: Path) -> None:
+def make_datasets(data: Path, out: Path, split: int) -> None:
     """Three sources, their merge, the same patients with every organ, and the test set."""
     annotated = json.loads((data / "annotated.json").read_text())
     complete = sorted(patient for patient, organs in annotated.items() if len(organs) == len(VALUES))
-    test = complete[::TEST_EVERY]
+    test = complete[split::TEST_EVERY]
     training = [patient for patient in complete if patient not in test]
     wanted = {out / "test": (test, tuple(VALUES)), folder(out, COMPLETE): (training, tuple(VALUES))}
     for index, (dataset, organs) in enumerate(zip(SOURCES, openkbp.SOURCES.values())):
