@@ -32,7 +32,6 @@ MERGED, COMPLETE, BACKGROUND = 730, 731, 732
 NAMES = {**SOURCES, MERGED: "Merged", COMPLETE: "Complete", BACKGROUND: "Background"}
 TEST_EVERY = 5
 PLANS = "nnUNetBenchmarkPlans"
-ITERATIONS = 1200
 
 
 @dataclass(frozen=True)
@@ -86,13 +85,23 @@ def main() -> None:
         default=0,
         help="which fifth of the patients is kept back; another one needs another OUT (default: %(default)s)",
     )
+    parser.add_argument(
+        "--iterations",
+        type=int,
+        default=1200,
+        help="of each training, in multiples of 60; another number needs another OUT (default: %(default)s)",
+    )
     parser.add_argument("--threads", type=int, help="of a training on the CPU; default: nnU-Net's, one for each core")
     parser.add_argument("-device", default="cpu", choices=["cpu", "cuda"])
     args = parser.parse_args()
 
     out = args.out.resolve()
     pretraining = set_environment(out, args.device)
-    os.environ |= {"BENCHMARK_FOREGROUND": str(args.foreground), "BENCHMARK_JITTER": str(args.jitter)}
+    os.environ |= {
+        "BENCHMARK_FOREGROUND": str(args.foreground),
+        "BENCHMARK_JITTER": str(args.jitter),
+        "BENCHMARK_ITERATIONS": str(args.iterations),
+    }
     if args.threads:
         os.environ |= {"BENCHMARK_THREADS": str(args.threads), "OMP_NUM_THREADS": str(args.threads)}
     make_datasets(args.data, out, args.split)
@@ -101,7 +110,7 @@ def main() -> None:
         os.environ["BENCHMARK_SEED"] = str(seed)
         os.environ["nnUNet_results"] = str(out / f"results_{seed}")
         for name in args.arms:
-            run_arm(ARMS[name], out / f"scores_{seed}" / name, out, args.device)
+            run_arm(ARMS[name], out / f"scores_{seed}" / name, out, args.iterations, args.device)
     print_table(out, args.seeds)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, device {args.device}, torch {torch.__version__}"
     print(*pretraining, machine, sep="\n")
@@ -184,7 +193,7 @@ def plan(out: Path) -> None:
         (preprocessed / f"{PLANS}.json").write_text(json.dumps(plans, indent=2))
 
 
-def run_arm(arm: Arm, scores: Path, out: Path, device: str) -> None:
+def run_arm(arm: Arm, scores: Path, out: Path, iterations: int, device: str) -> None:
     """Train, predict the test patients and score them."""
     if (scores / "metrics.csv").exists():
         return
@@ -206,7 +215,7 @@ def run_arm(arm: Arm, scores: Path, out: Path, device: str) -> None:
         )
     predictions = scores / str(arm.datasets[0]) if len(arm.datasets) == 1 else join(scores, arm.datasets, out)
     openkbp.run(["cdpd", "evaluate", str(predictions), str(out / "test" / "labelsTr"), "-o", str(scores)])
-    (scores / "cost.json").write_text(json.dumps({"cpu_seconds_per_iteration": seconds / ITERATIONS}))
+    (scores / "cost.json").write_text(json.dumps({"cpu_seconds_per_iteration": seconds / iterations}))
 
 
 def cpu_seconds() -> float:

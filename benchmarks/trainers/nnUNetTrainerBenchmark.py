@@ -13,11 +13,12 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPDSmall
 from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
 
+ITERATIONS_PER_EPOCH = 60
 RECIPE = {
     "initial_lr": 3e-3,
     "weight_decay": 1e-5,
-    "num_epochs": 20,
-    "num_iterations_per_epoch": 60,
+    "num_epochs": int(os.environ["BENCHMARK_ITERATIONS"]) // ITERATIONS_PER_EPOCH,
+    "num_iterations_per_epoch": ITERATIONS_PER_EPOCH,
     "num_val_iterations_per_epoch": 1,
     "oversample_foreground_percent": float(os.environ["BENCHMARK_FOREGROUND"]),
     "save_every": 2,

@@ -8,7 +8,7 @@ Run the whole workflow on CT-like volumes that are made on the spot: merge, plan
 report.html with scores and pictures.
 
 Three sources label different structures, one of them without telling left from right. nnU-Net's commands are printed as they
-run, to be copied. A few minutes on two CPU cores; needs no internet. Without pretrained weights at hand it uses small
+run, to be copied. About ten minutes on two CPU cores; needs no internet. Without pretrained weights at hand it uses small
 random vision weights and learned text embeddings, and says so.
 """
 
