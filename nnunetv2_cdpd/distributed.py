@@ -112,7 +112,14 @@ def train(arguments: Sequence[str]) -> None:
             host_training(*args, **kwargs)
 
     def look_up(name: str) -> type:
-        return find_class(name) if name.startswith(DEFAULT_TRAINER) else host_look_up(name)
+        try:
+            return find_class(name)  # works where nnunetv2 is read-only and not linked
+        except AttributeError:
+            pass  # nnU-Net's own, or the user's
+        try:
+            return host_look_up(name)
+        except RuntimeError as error:
+            raise UserError(f"-tr {name}: nnU-Net finds no such trainer; a folder of your own is named by nnUNet_extTrainer") from error
 
     with (
         lent_arguments("cdpd train", arguments, tr=DEFAULT_TRAINER),

@@ -20,7 +20,7 @@ def counts_per_source(logits: Tensor, label_map: Tensor, sources: Tensor, loss: 
         loss: Holds the annotation tables on the right device.
 
     Returns:
-        float64 (3, S, K + U) voxel counts tp, fp, fn; 0 for classes and unions that the source cannot be scored on.
+        int64 (3, S, K + U) voxel counts tp, fp, fn; 0 for classes and unions that the source cannot be scored on.
     """
     tables = loss.tables[sources]
     counts = torch.stack(
@@ -30,7 +30,7 @@ def counts_per_source(logits: Tensor, label_map: Tensor, sources: Tensor, loss: 
         ],
         1,
     )
-    counts = counts.double() * loss.scored[sources]  # (3, B, K + U)
+    counts = counts * loss.scored[sources]  # (3, B, K + U); integers, since not every device has double precision
     per_source = counts.new_zeros(3, loss.tables.shape[0], counts.shape[2])
     return per_source.index_add_(1, sources, counts)
 

@@ -9,6 +9,8 @@ import numpy as np
 from nnunetv2.training.logging.nnunet_logger import LocalLogger
 
 _KEY = "pseudo_dice_of_source/"
+_NAMES_PER_ROW = 5  # of the legend
+_COLORS, _LINE_STYLES = 10, ("-", "--", ":", "-.")  # matplotlib's default cycle of colors; the next ones differ in style
 
 
 class SourceLogger(LocalLogger):
@@ -71,10 +73,12 @@ def _append_panel(path: str, curves: dict[str, list[float]], output: str) -> Non
     dpi = 100
     figure = Figure(figsize=(progress.shape[1] / dpi, 18), dpi=dpi)
     axes = figure.add_subplot()
-    for name, values in curves.items():
-        axes.plot(range(len(values)), values, linewidth=4, marker="o" if len(values) == 1 else None, label=name)
+    for index, (name, values) in enumerate(curves.items()):
+        style = _LINE_STYLES[index // _COLORS % len(_LINE_STYLES)]
+        marker = "o" if len(values) == 1 else None
+        axes.plot(range(len(values)), values, linewidth=4, linestyle=style, marker=marker, label=name)
     axes.set(xlabel="epoch", ylabel="pseudo dice by source", ylim=(0, 1))
-    axes.legend(loc=(0, 1), ncols=max(1, len(curves)))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=min(_NAMES_PER_ROW, max(1, len(curves))))
     figure.tight_layout()
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

@@ -184,6 +184,13 @@ def block(**changes):
         ({"regions_class_order": [2, 1, 3, 4, 5]}, "gives 'liver' the value 2, which is not in its region"),
         ({"labels": {"a": 1, "b": 1}, "cdpd": None}, "'a' and 'b' stand for the same values"),
         ({"labels": {"a": 1, "ignore": 1}, "cdpd": None}, r"stored values \[1\] stand for two things"),
+        ({"labels": {"a": -1}}, "label 'a' is -1, not a value"),
+        ({"labels": {"a": [1, 2], "ignore": 1}, "regions_class_order": [2], "cdpd": None}, "ignore label is 1, and classes go up to 2"),
+        ({"labels": {"a": [0, 1]}, "regions_class_order": [1], "cdpd": None}, "region of 'a' holds 0, the background"),
+        ({"regions_class_order": 5}, "`regions_class_order` is 5, not a list of values"),
+        ({"regions_class_order": ["a", 2, 3, 4, 5]}, "`regions_class_order` is .*, not a list of values"),
+        ({"cdpd": []}, "the `cdpd` block has version None"),
+        ({"cdpd": block(version="1")}, "has version '1', this release reads version 1"),
         ({"cdpd": block(version=2)}, "has version 2, this release reads version 1"),
         ({"cdpd": block(sources={"A": {}})}, r"the `cdpd` block is damaged \(KeyError: 'annotated_classes'\)"),
         ({"cdpd": block(sources=["A"])}, "the `cdpd` block is damaged"),
@@ -195,7 +202,15 @@ def block(**changes):
         ({"cdpd": block(possible_parents={"liver": ["liver_tumor"]})}, "'liver' is nested in itself"),
         ({"cdpd": block(possible_parents={"liver": ["x"]})}, "possible_parents names x"),
         ({"cdpd": block(compatible=[["liver", "x"]])}, "compatible names x"),
-        ({"cdpd": block(merged_labels={"kidney": {"value": 6, "classes": ["liver"]}})}, "needs at least two classes"),
+        ({"cdpd": block(merged_labels={"kidney": {"value": 6, "classes": ["right_kidney"]}})}, "needs at least two classes"),
+        (
+            {"cdpd": block(merged_labels={"kidney": {"value": 9, "classes": ["right_kidney", "left_kidney"]}})},
+            "'kidney' has the value 9, which `labels` does not list for right_kidney, left_kidney",
+        ),
+        (
+            {"cdpd": block(merged_labels={"kidney": {"value": "6", "classes": ["right_kidney", "left_kidney"]}})},
+            "merged label 'kidney' has the value '6'",
+        ),
         (
             {"cdpd": block(merged_labels={"liver": {"value": 6, "classes": ["right_kidney", "left_kidney"]}})},
             "is a class and a merged",
@@ -214,6 +229,12 @@ def test_contradictions_are_named(changes, message):
 def test_case_of_no_source_is_named():
     with pytest.raises(UserError, match="case 'z' is missing in `cdpd: case_source`"):
         ANNOTATION.source_index("z")
+
+
+def test_several_sources_need_to_be_told_of_each_case():
+    with pytest.raises(UserError, match="`cdpd: case_source` is missing, so that nothing tells which of 4 sources case 'a' is of"):
+        replace(ANNOTATION, case_source=None).source_index("a")
+    assert replace(ANNOTATION, case_source=None, sources=ANNOTATION.sources[:1]).source_index("a") == 0
 
 
 def test_example_of_the_documentation_is_true():

@@ -1,5 +1,6 @@
 """Two processes on the CPU: loss and gradients are those of one process with the joint batch; `cdpd train` under torchrun."""
 
+import functools
 import itertools
 import json
 import os
@@ -166,6 +167,27 @@ def test_one_process_gets_all_arguments_and_our_trainer_without_a_link(monkeypat
     assert (name, found, resumed, device) == ("nnUNetTrainerCDPD", nnUNetTrainerCDPD, True, torch.device("cpu"))
     assert (other, stock.__name__) == ("nnUNetTrainer_1epoch", "nnUNetTrainer_1epoch")
     assert seen[0] == "cdpd train" and sys.argv == arguments
+
+
+def test_a_users_own_variant_of_our_trainer_is_found(monkeypatch, tmp_path):
+    from nnunetv2.run import run_training
+
+    (tmp_path / "mine.py").write_text(
+        "from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD\n"
+        "class nnUNetTrainerCDPD_mine(nnUNetTrainerCDPD):\n    pass\n"
+    )
+    monkeypatch.setenv("nnUNet_extTrainer", str(tmp_path))
+    found = []
+
+    @functools.wraps(run_training.run_training)  # its signature is read
+    def training(dataset_name_or_id, configuration, fold, trainer_class_name, *args, **kwargs):
+        found.append(run_training.recursive_find_trainer_class_by_name(trainer_class_name))
+
+    monkeypatch.setattr(run_training, "run_training", training)
+    train(["820", "3d_fullres", "0", "-tr", "nnUNetTrainerCDPD_mine", "-device", "cpu"])
+    assert found[0].__name__ == "nnUNetTrainerCDPD_mine"
+    with pytest.raises(UserError, match="-tr nnUNetTrainerCDPD_yours: nnU-Net finds no such trainer"):
+        train(["820", "3d_fullres", "0", "-tr", "nnUNetTrainerCDPD_yours", "-device", "cpu"])
 
 
 def test_processes_that_nnunet_starts_find_the_trainer_through_the_link(monkeypatch):

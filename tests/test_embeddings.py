@@ -44,6 +44,24 @@ def test_embeddings_are_made_once_and_cached_with_what_they_were_made_from(tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["cache.safetensors"]
 
 
+def test_two_processes_may_save_at_once(tmp_path, calls, monkeypatch):
+    """Each writes a file of its own before it renames it; the other's being renamed meanwhile is no harm."""
+    first = load(tmp_path)
+    written = []
+
+    def save_while_another_process_does(tensors, path, metadata):
+        written.append(path)
+        save_file(tensors, path, metadata)
+        if len(written) == 1:
+            with pytest.MonkeyPatch.context() as other_process:
+                other_process.setattr(embeddings.os, "getpid", lambda: 1)
+                first.save(tmp_path / "cache.safetensors")
+
+    monkeypatch.setattr(embeddings, "save_file", save_while_another_process_does)
+    first.save(tmp_path / "cache.safetensors")
+    assert len(set(written)) == 2 and [path.name for path in tmp_path.iterdir()] == ["cache.safetensors"]
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -322,6 +322,39 @@ def test_final_validation_on_a_plain_dataset_gets_nnunets_numbers(folders, tmp_p
             assert mine["metrics"][region] == pytest.approx(its["metrics"][region], nan_ok=True)
 
 
+def test_plain_labels_keep_their_values_in_any_order(folders, tmp_path):
+    """nnU-Net lists plain labels by value, whatever their order in dataset.json."""
+    predicted, truth = folders
+    names = [f"class_{value}" for value in (2, 1, 3, 4, 5, 6)]
+    labels = {"background": 0, **{name: int(name[-1]) for name in names}}
+    annotation = read_annotation({"labels": labels})
+    ours = compute_annotated_metrics_on_folder(
+        str(truth), str(predicted), None, SimpleITKIO(), ".nii.gz", [1, 2, 3, 4, 5, 6], num_processes=1, annotation=annotation
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        host = compute_metrics_on_folder(str(truth), str(predicted), None, SimpleITKIO(), ".nii.gz", [1, 2, 3, 4, 5, 6], None, 1)
+    assert [ours["mean"][value]["Dice"] for value in (1, 2)] == [host["mean"][value]["Dice"] for value in (1, 2)]
+    assert host["mean"][1]["Dice"] != host["mean"][2]["Dice"]
+
+
+def test_unions_that_no_source_is_scored_on_are_left_out(folders, tmp_path):
+    """Tumors of sources that do not annotate the organs: nothing tells of the organs together."""
+    labels = {"liver": 1, "right_lung": 2, "left_lung": 3, "lung_tumor": 4, "right_kidney": 5, "left_kidney": 6, "kidney_tumor": 7}
+    parents = {"lung_tumor": ["right_lung", "left_lung"], "kidney_tumor": ["right_kidney", "left_kidney"]}
+    organs = [name for name in labels if not name.endswith("tumor")]
+    sources = {"ORGANS": {"annotated_classes": organs}, "LUNG": {"annotated_classes": ["lung_tumor"]}}
+    dataset_json = with_sigmoid_heads({"labels": {"background": 0, **labels}, "file_ending": ".nii.gz"})
+    dataset_json["cdpd"] = {
+        "version": 1, "sources": {**sources, "KIDNEY": {"annotated_classes": ["kidney_tumor"]}}, "possible_parents": parents,
+        "case_source": {case: "ORGANS" for case in ("case_1", "case_2", "case_3")},
+    }  # fmt: skip
+    annotation = read_annotation(dataset_json)
+    assert annotation.column_names[7:] == ("right_lung or left_lung", "right_kidney or left_kidney")
+    result = validate(*folders, tmp_path / "validation.json", dataset_json)
+    assert set(result["mean"]) == {(value, value) for value in labels.values()}
+
+
 def test_final_validation_refuses_what_it_cannot_score(folders, tmp_path):
     predicted, truth = folders
     with pytest.raises(ValueError, match="1 regions or labels for the 5 classes"):

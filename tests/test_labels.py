@@ -158,6 +158,18 @@ def test_check_names_a_region_that_no_label_fills(write, capsys):
     assert main(["labels", path]) == 0  # training goes on with it, so the table can be seen
 
 
+def test_check_names_a_parent_that_is_no_class(write, capsys):
+    assert main(["labels", write(dataset_json(possible_parents={"kidney_tumor": ["right_kidnay", "left_kidney"]})), "--check"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "possible_parents names right_kidnay, known are" in line
+
+
+def test_check_asks_for_the_source_of_each_case(write, capsys):
+    assert main(["labels", write(dataset_json(case_source=None)), "--check"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "`cdpd: case_source` is missing" in line
+
+
 def test_merged_label_and_nested_class_teach_the_region_that_holds_them(write, capsys):
     assert main(["labels", write(dataset_json()), "--check"]) == 0  # the kidneys have no value of their own in any source
     nested_only = {"LITS": {"annotated_classes": ["liver_tumor"]}, "KITS": dataset_json()["cdpd"]["sources"]["KITS"]}

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from PIL import Image
 
-from nnunetv2_cdpd.progress import SourceLogger, dice_by_source
+from nnunetv2_cdpd.progress import SourceLogger, _append_panel, dice_by_source
 
 nan = math.nan
 
@@ -53,6 +54,20 @@ def test_picture_is_nnunets_with_one_panel_more(logger, tmp_path):
         np.testing.assert_array_equal(upper, np.asarray(stock.convert("RGB")))
         assert np.asarray(ours)[stock.height :].min() < 100  # the panel is drawn
     assert not (tmp_path / "progress.png.tmp").exists()
+
+
+def test_names_of_many_sources_stand_beside_each_other_within_the_picture(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(FigureCanvasAgg, "draw", lambda canvas, draw=FigureCanvasAgg.draw: (draw(canvas), drawn.append(canvas.figure)))
+    Image.new("RGB", (3000, 100), "white").save(tmp_path / "progress.png")
+    curves = {f"Source{number}Dataset": [0.1, number / 20] for number in range(17)}
+    _append_panel(str(tmp_path / "progress.png"), curves, str(tmp_path / "out.png"))
+    (figure,) = drawn
+    (axes,) = figure.axes
+    names = axes.get_legend().get_window_extent()
+    assert names.x0 >= 0 and names.x1 <= 3000 and names.y1 <= 1800
+    assert axes.get_window_extent().width > 2000
+    assert len({(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}) == 17
 
 
 def test_epoch_without_anything_to_count_leaves_the_moving_average(logger):

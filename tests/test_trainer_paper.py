@@ -52,6 +52,11 @@ def test_learning_rate_follows_the_epoch_after_a_resumed_training():
     assert resumed[7] == straight[7]
 
 
+def test_a_single_epoch_learns_at_the_full_rate(trainer):
+    trainer.lr_scheduler.step(0)
+    assert trainer.num_epochs == 1 and trainer.optimizer.param_groups[0]["lr"] == trainer.initial_lr
+
+
 def test_network_is_that_of_the_papers_plans(trainer):
     """Not built here: it is far too large for a test."""
     plans = deepcopy(trainer.plans_manager.plans)

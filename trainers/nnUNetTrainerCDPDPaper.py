@@ -89,8 +89,9 @@ class nnUNetTrainerCDPDPaper(nnUNetTrainerCDPD):
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, WarmupCosineScheduler]:
         optimizer, _ = super().configure_optimizers()
-        # a training of fewer epochs than the warm-up is a test of it
-        warmup_epochs = min(self.warmup_epochs, self.num_epochs - 1)
+        # A training of fewer epochs than the warm-up is a test of it. A single epoch is the last of a warm-up of two, at the full
+        # learning rate, since the last epoch of a cosine has none.
+        warmup_epochs = 2 if self.num_epochs == 1 else min(self.warmup_epochs, self.num_epochs - 1)
         return optimizer, WarmupCosineScheduler(optimizer, self.initial_lr, self.num_epochs, warmup_epochs)
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:

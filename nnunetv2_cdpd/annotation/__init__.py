@@ -1,7 +1,7 @@
 """Which source annotates which class: the model with its tables (`model`), its form in dataset.json
 (`dataset_json`), what cannot be (`check`), and the tables in words (`explain`)."""
 
-from nnunetv2_cdpd.annotation.check import check, contradictions, never_learned
+from nnunetv2_cdpd.annotation.check import cases_without_source, check, contradictions, never_learned
 from nnunetv2_cdpd.annotation.dataset_json import (
     CDPD_VERSION,
     dataset_json_entries,
@@ -19,6 +19,7 @@ __all__ = [
     "Annotation",
     "MergedLabel",
     "Source",
+    "cases_without_source",
     "check",
     "contradictions",
     "dataset_json_entries",

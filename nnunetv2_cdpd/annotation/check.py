@@ -48,6 +48,12 @@ def contradictions(annotation: Annotation) -> Iterator[str]:
             yield f"class {name!r} is nested in itself; mend `possible_parents`"
 
 
+def cases_without_source(annotation: Annotation) -> Iterator[str]:
+    """That nothing tells the source of a case; a dataset whose cases are needed by nobody, as a model's may be, goes without."""
+    if annotation.case_source is None and len(annotation.sources) > 1:
+        yield f"`cdpd: case_source` is missing, so that nothing tells which of {len(annotation.sources)} sources a case is of"
+
+
 def never_learned(annotation: Annotation) -> Iterator[str]:
     """Classes of which no source could ever show an example; the annotation must hold no contradiction.
 
@@ -76,8 +82,13 @@ def _of_values(annotation: Annotation) -> Iterator[str]:
     if len(set(used)) != len(used):
         twice = sorted({value for value in used if used.count(value) > 1})
         yield f"stored values {twice} stand for two things; give each class its own"
+    others = [value for region in annotation.regions for value in region] + [label.value for label in annotation.merged_labels]
+    if annotation.ignore_value is not None and annotation.ignore_value <= max(others, default=0):
+        yield f"the ignore label is {annotation.ignore_value}, and classes go up to {max(others)}; it has to be the highest value"
     named: dict[tuple[int, ...], str] = {}
     for name, value, region in zip(annotation.classes, annotation.values, annotation.regions):
+        if 0 in region:
+            yield f"the region of {name!r} holds 0, the background; take it out"
         if value not in region:
             yield (
                 f"`regions_class_order` gives {name!r} the value {value}, which is not in its region {list(region)}; "

@@ -45,7 +45,9 @@ def read_unchecked_annotation(dataset_json: Mapping[str, Any]) -> Annotation:
     classes = tuple(labels)
     listed = {name: tuple(label) if isinstance(label, (list, tuple)) else (label,) for name, label in labels.items()}
     if any(len(label) > 1 for label in listed.values()):
-        values = tuple(dataset_json.get("regions_class_order") or ())
+        values = dataset_json.get("regions_class_order") or ()
+        if not isinstance(values, (list, tuple)) or not all(_is_value(value) for value in values):
+            raise UserError(f"dataset.json: `regions_class_order` is {values!r}, not a list of values; give one value per region")
         if len(values) != len(classes):
             raise UserError(
                 f"dataset.json: `regions_class_order` holds {len(values)} values for {len(classes)} regions; "
@@ -60,13 +62,14 @@ def read_unchecked_annotation(dataset_json: Mapping[str, Any]) -> Annotation:
         merged: tuple[MergedLabel, ...] = ()
         case_source, parents, compatible = None, {}, frozenset()
     else:
-        if block.get("version") != CDPD_VERSION:
+        version = block.get("version") if isinstance(block, Mapping) else None
+        if version != CDPD_VERSION:
             raise UserError(
-                f"dataset.json: the `cdpd` block has version {block.get('version')}, this release reads version "
+                f"dataset.json: the `cdpd` block has version {version!r}, this release reads version "
                 f"{CDPD_VERSION}; run `cdpd merge` again"
             )
         try:
-            sources, merged = _read_sources(block), _read_merged_labels(block)
+            sources, merged = _read_sources(block), _read_merged_labels(block, listed)
             case_source = block.get("case_source") and dict(block["case_source"])
             parents = {name: tuple(parents) for name, parents in block.get("possible_parents", {}).items()}
             compatible = frozenset(frozenset(pair) for pair in block.get("compatible", ()))
@@ -161,11 +164,15 @@ def _check_labels(labels: Any) -> None:
         raise UserError("dataset.json: `labels` is missing; it maps each class name to its value")
     for name, label in labels.items():
         listed = label if isinstance(label, (list, tuple)) and name != "ignore" else [label]
-        if not listed or not all(isinstance(value, Integral) and not isinstance(value, bool) for value in listed):
+        if not listed or not all(_is_value(value) for value in listed):
             raise UserError(
                 f"dataset.json: label {name!r} is {label!r}, not a value or a list of values; "
                 "nnU-Net v2 writes `name: value`, the first nnU-Net wrote them the other way round"
             )
+
+
+def _is_value(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
 
 
 def _read_sources(block: Mapping[str, Any]) -> tuple[Source, ...]:
@@ -182,6 +189,18 @@ def _read_sources(block: Mapping[str, Any]) -> tuple[Source, ...]:
     )
 
 
-def _read_merged_labels(block: Mapping[str, Any]) -> tuple[MergedLabel, ...]:
-    entries = block.get("merged_labels", {}).items()
-    return tuple(MergedLabel(name, entry["value"], tuple(entry["classes"])) for name, entry in entries)
+def _read_merged_labels(block: Mapping[str, Any], regions: Mapping[str, tuple[int, ...]]) -> tuple[MergedLabel, ...]:
+    """The merged labels; `regions` are nnU-Net's of each class, in which their values stand as well."""
+    merged = tuple(
+        MergedLabel(name, entry["value"], tuple(entry["classes"])) for name, entry in block.get("merged_labels", {}).items()
+    )
+    for label in merged:
+        if not _is_value(label.value):
+            raise ValueError(f"merged label {label.name!r} has the value {label.value!r}")
+        lacking = [name for name in label.classes if name in regions and label.value not in regions[name]]
+        if lacking:
+            raise UserError(
+                f"dataset.json: merged label {label.name!r} has the value {label.value}, which `labels` does not list for "
+                f"{', '.join(lacking)}; add it there"
+            )
+    return merged

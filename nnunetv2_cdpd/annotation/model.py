@@ -84,9 +84,14 @@ class Annotation:
         """Index into `sources` of a case.
 
         Raises:
-            UserError: The case is in no source.
+            UserError: The case is in no source, or there are several and nothing tells which.
         """
         if self.case_source is None:
+            if len(self.sources) > 1:
+                raise UserError(
+                    f"dataset.json: `cdpd: case_source` is missing, so that nothing tells which of {len(self.sources)} sources "
+                    f"case {case_identifier!r} is of; run `cdpd merge` again, then nnUNetv2_plan_and_preprocess"
+                )
             return 0
         if case_identifier not in self.case_source:
             raise UserError(
@@ -202,8 +207,10 @@ class Annotation:
         return closures
 
     def _certain_ancestors(self, name: str) -> frozenset[str]:
-        """Classes whose region holds the whole region of this one."""
-        own = self._region_of[name]
+        """Classes whose region holds the whole region of this one; none for a name that is no class (a contradiction)."""
+        own = self._region_of.get(name)
+        if own is None:
+            return frozenset()
         return frozenset(other for other, region in self._region_of.items() if other != name and own <= region)
 
     @cached_property

@@ -28,13 +28,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nnunetv2_cdpd.annotation import contradictions, never_learned, read_annotation, read_unchecked_annotation
+    from nnunetv2_cdpd.annotation import (
+        cases_without_source,
+        contradictions,
+        never_learned,
+        read_annotation,
+        read_unchecked_annotation,
+    )
     from nnunetv2_cdpd.annotation.explain import as_json, as_text, choose_sources, read_dataset_json
 
     path, dataset_json = read_dataset_json(args.dataset)
     if args.check:
         annotation = read_unchecked_annotation(dataset_json)
-        found = list(contradictions(annotation)) or list(never_learned(annotation))
+        found = list(contradictions(annotation)) or [*cases_without_source(annotation), *never_learned(annotation)]
         for line in found:
             print(f"{path}: {line}", file=sys.stderr)
         if not found:

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def compute_annotated_metrics_on_folder(
 
     Args:
         output_file: summary.json to write; None: none.
-        regions_or_labels: nnU-Net's, one for each class of the annotation, in its order.
+        regions_or_labels: nnU-Net's, one for each class of the annotation: regions in its order, or labels in any.
         ignore_label: Not used; the annotation knows it.
         chill: False: every reference needs a prediction.
         annotation: Of the dataset that both folders belong to.
@@ -167,13 +168,15 @@ def _identifiers(folder: str, file_ending: str) -> list[str]:
 
 
 def _keys(annotation: Annotation, regions: Sequence[Region], names: Sequence[str]) -> dict[str, Region]:
-    """nnU-Net's key of each class, and the values of each union among the names."""
+    """nnU-Net's key of each class, and the values of each union among the names that some source is scored on."""
     if len(regions) != len(annotation.classes):
         raise ValueError(f"{len(regions)} regions or labels for the {len(annotation.classes)} classes {annotation.classes}")
-    keys: dict[str, Region] = dict(zip(annotation.classes, regions))
+    # nnU-Net lists plain labels by value, regions in the order of `labels`, which is that of the classes
+    plain = all(isinstance(region, Integral) for region in regions)
+    keys: dict[str, Region] = dict(zip(annotation.classes, annotation.values if plain else regions))
     positive = (annotation.tables == POSITIVE).any(0)
     for column, name in enumerate(annotation.column_names):
-        if name in names and name not in keys:
+        if name in names and name not in keys and positive[:, column].any():
             key = tuple(np.flatnonzero(positive[:, column]).tolist())
             while key in keys.values():  # a class with the same values: say the last one twice, the same set
                 key += key[-1:]

@@ -6,6 +6,7 @@ them is noticed, and a checksum, so damage is.
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +50,9 @@ class TextEmbeddings:
         return hashlib.sha256(b"".join(table.contiguous().numpy().tobytes() for table in tables)).hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file, beside and then renamed."""
+        """Write one safetensors file, beside and then renamed; several processes of a training may do so at once."""
         metadata = {name: json.dumps(getattr(self, name)) for name in ("class_prompts", "task_prompts", "encoder", "checksum")}
-        temporary = path.with_name(f".{path.name}.partial")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
         tensors = {"class_embeddings": self.class_embeddings.contiguous(), "task_embeddings": self.task_embeddings.contiguous()}
         save_file(tensors, temporary, metadata)
         temporary.replace(path)
