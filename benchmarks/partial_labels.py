@@ -51,11 +51,13 @@ ARMS = {
     "background": Arm("nnUNetTrainerBenchmark", (BACKGROUND,), "nnU-Net, what is not annotated taken as background"),
     "background_heads": Arm("nnUNetTrainerBenchmark", (MERGED,), "the same with a sigmoid head per organ (nnU-Net's regions)"),
     "complete": Arm("nnUNetTrainerBenchmark", (COMPLETE,), "nnU-Net, every organ of every patient (the ceiling)"),
+    "no_jitter": Arm("nnUNetTrainerCDPDBenchmark_noJitter", (MERGED,), "nnUNetTrainerCDPD, organs in the centre of their patches"),
     "loss_only": Arm("nnUNetTrainerCDPDBenchmark_lossOnly", (MERGED,), "our loss and loader on nnU-Net's U-Net"),
     "no_vision": Arm("nnUNetTrainerCDPDBenchmark_noVision", (MERGED,), "nnUNetTrainerCDPD without vision tokens"),
     "no_task_prompt": Arm("nnUNetTrainerCDPDBenchmark_noTaskPrompt", (MERGED,), "nnUNetTrainerCDPD without task prompt"),
     "no_text": Arm("nnUNetTrainerCDPDBenchmark_noText", (MERGED,), "nnUNetTrainerCDPD without text modulation"),
     "per_source": Arm("nnUNetTrainerBenchmark", tuple(SOURCES), "one nnU-Net per source, joined"),
+    "ours_complete": Arm("nnUNetTrainerCDPDBenchmark", (COMPLETE,), "nnUNetTrainerCDPD, every organ of every patient"),
 }
 
 
@@ -70,13 +72,6 @@ def main() -> None:
         type=float,
         default=1.0,
         help="share of patches that hold an organ; another share needs another OUT (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--jitter",
-        type=float,
-        default=1.0,
-        help="of our trainer, foreground_jitter: 0 has the organ in the centre of the patch, as nnU-Net, 1 anywhere in it; "
-        "another one needs another OUT (default: %(default)s)",
     )
     parser.add_argument(
         "--split",
@@ -99,7 +94,6 @@ def main() -> None:
     pretraining = set_environment(out, args.device)
     os.environ |= {
         "BENCHMARK_FOREGROUND": str(args.foreground),
-        "BENCHMARK_JITTER": str(args.jitter),
         "BENCHMARK_ITERATIONS": str(args.iterations),
     }
     if args.threads:
