@@ -8,7 +8,8 @@ negative or not supervised (annotation/). Pairs that are not supervised get no g
           of other classes (a liver voxel is no spleen) weigh as much per voxel, and change nothing for annotated ones.
     Dice  nnU-Net's soft Dice, over annotated classes and unions only.
 
-On a fully annotated source the value is that of nnU-Net's own loss for regions (DC_and_BCE_loss).
+On a fully annotated source the value is that of nnU-Net's own loss for regions (DC_and_BCE_loss). With an ignore label nnU-Net
+divides the sum over (voxel, class) pairs by voxels, so that BCE weighs K times as much as without one; here it weighs the same.
 
 Source: CDPDNet, arXiv 2505.18958, section on partial labels; unlike its code, masked voxel by voxel and per sample.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nnunetv2_cdpd.annotation import POSITIVE, UNSUPERVISED, read_annotation
-from nnunetv2_cdpd.annotation.explain import SYMBOLS, explain, stored_values, value_names
+from nnunetv2_cdpd.annotation.explain import SYMBOLS, explain, value_names
 from nnunetv2_cdpd.cli.main import main
 
 
@@ -94,7 +94,7 @@ def test_values_that_share_a_region_or_have_no_class_are_named():
     labels = {"background": 0, "kidney": [1, 2, 9], "left_kidney": 1, "right_kidney": 2}
     annotation = read_annotation({"labels": labels, "regions_class_order": [1, 1, 2]})
     assert value_names(annotation) == {0: "background", 1: "kidney / left_kidney", 2: "right_kidney", 9: "part of kidney"}
-    assert stored_values(annotation, annotation.sources[0]) == [0, 1, 2]
+    assert annotation.stored_values(annotation.sources[0]) == [0, 1, 2, 9]
 
 
 def test_all_values_adds_the_rows_that_a_source_does_not_store(write, capsys):

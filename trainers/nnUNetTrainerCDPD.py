@@ -140,6 +140,8 @@ class nnUNetTrainerCDPD(host.nnUNetTrainer):
             )
             network.set_text_embeddings(embeddings.class_embeddings, embeddings.task_embeddings)
             self.print_to_log_file(f"Text embeddings: {embeddings.encoder}")
+        else:
+            self.print_to_log_file("Text embeddings: learned, or those that came with the network's weights")
 
     # ---- data ----------------------------------------------------------------------------------------------------
 

@@ -61,10 +61,9 @@ def never_learned(annotation: Annotation) -> Iterator[str]:
     """
     taught: set[str] = set()
     for source, table in zip(annotation.sources, annotation.tables):
-        own = [value for name, value in zip(annotation.classes, annotation.values) if name in source.annotated_classes]
-        own += [label.value for label in annotation.merged_labels if label.name in source.merged_labels]
+        stored = annotation.stored_values(source)
         for column, name in enumerate(annotation.column_names):
-            if any(table[value, column] == POSITIVE for value in own):
+            if any(table[value, column] == POSITIVE for value in stored):
                 is_union = column >= len(annotation.classes)
                 taught |= annotation.unions[column - len(annotation.classes)] if is_union else {name}
     for name, region in zip(annotation.classes, annotation.regions):

@@ -48,13 +48,6 @@ def value_names(annotation: Annotation) -> dict[int, str]:
     return dict(sorted(names.items()))
 
 
-def stored_values(annotation: Annotation, source: Source) -> list[int]:
-    """Values that the label maps of a source hold: background, its classes, its merged labels and the ignore label."""
-    values = {0, *(value for name, value in zip(annotation.classes, annotation.values) if name in source.annotated_classes)}
-    values |= {label.value for label in annotation.merged_labels if label.name in source.merged_labels}
-    return sorted(values | ({annotation.ignore_value} - {None}))
-
-
 def explain(annotation: Annotation, source: Source) -> list[Entry]:
     """Every cell of a source's table, by stored value, then by class and union."""
     index = annotation.sources.index(source)
@@ -109,7 +102,7 @@ def as_json(annotation: Annotation, sources: Sequence[Source]) -> dict[str, Any]
                 "annotated_classes": list(source.annotated_classes),
                 "merged_labels": list(source.merged_labels),
                 "cases": number_of_cases(annotation, source),
-                "stored_values": stored_values(annotation, source),
+                "stored_values": annotation.stored_values(source),
                 "table": _nested(explain(annotation, source)),
             }
             for source in sources
@@ -124,7 +117,7 @@ def as_text(annotation: Annotation, source: Source, every_value: bool = False) -
         every_value: Also the rows of values that the source does not store.
     """
     names, entries = value_names(annotation), explain(annotation, source)
-    shown = list(names) if every_value else stored_values(annotation, source)
+    shown = list(names) if every_value else annotation.stored_values(source)
     columns = annotation.column_names
     rows = [[f"{value} {names[value]}", *(SYMBOLS[entry.state] for entry in entries if entry.value == value)] for value in shown]
     width = max(len(row[0]) for row in rows)

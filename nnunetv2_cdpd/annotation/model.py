@@ -109,6 +109,15 @@ class Annotation:
         merged = {name for label in self.merged_labels if label.name in source.merged_labels for name in label.classes}
         return frozenset(merged.union(source.annotated_classes))
 
+    def stored_values(self, source: Source) -> list[int]:
+        """Values that the label maps of a source hold: background, its classes, its merged labels and the ignore label."""
+        named = {*self.values, *(label.value for label in self.merged_labels)}
+        values = {0, *(label.value for label in self.merged_labels if label.name in source.merged_labels)}
+        for name, value, region in zip(self.classes, self.values, self.regions):
+            if name in source.annotated_classes:
+                values |= {value} | (set(region) - named)  # where regions overlap, a part may have no name of its own
+        return sorted(values | ({self.ignore_value} - {None}))
+
     # ---- tables --------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -177,11 +186,10 @@ class Annotation:
 
     def _drop_redundant_unions(self, table: np.ndarray, source: Source) -> None:
         """Keep a union only where it says more than its classes do: at a value that no single class answers for."""
-        own = [value for name, value in zip(self.classes, self.values) if name in source.annotated_classes]
-        own += [label.value for label in self.merged_labels if label.name in source.merged_labels]
+        stored = self.stored_values(source)
         for u, union in enumerate(self.unions, start=len(self.classes)):
             in_union = np.flatnonzero([name in union for name in self.classes])
-            needed = any(table[value, u] == POSITIVE and not (table[value, in_union] == POSITIVE).any() for value in own)
+            needed = any(table[value, u] == POSITIVE and not (table[value, in_union] == POSITIVE).any() for value in stored)
             if not needed:
                 table[:, u] = UNSUPERVISED
 
