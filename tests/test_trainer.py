@@ -2,15 +2,18 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_cdpd.trainers.variants import nnUNetTrainerCDPDSmall_1epoch
-from tiny_training import PLAIN, make_trainer, training_folders
+from tiny_training import MERGED, PLAIN, make_trainer, training_folders
 
 from nnunetv2_cdpd.annotation import read_annotation
+from nnunetv2_cdpd.architecture import dataset_prompts
+from nnunetv2_cdpd.text.embeddings import TextEmbeddings
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +78,22 @@ def test_pseudo_dice_of_a_perfect_prediction_is_one(started):
     logits[:, right][label_map[:, 0] == merged.value] = 1  # one of its sides is enough for a merged label
     tp, fp, fn = counts_per_source(logits, label_map, sources, started.loss)
     assert tp.sum() > 0 and fp.sum() == 0 and fn.sum() == 0
+
+
+def test_network_without_task_prompts_takes_the_embeddings_of_one_with_them(folders, tmp_path, monkeypatch):
+    class NoTaskPrompt(nnUNetTrainerCDPDSmall_1epoch):
+        network_settings = replace(nnUNetTrainerCDPDSmall_1epoch.network_settings, task_prompts=False)
+
+    annotation = read_annotation(json.loads((folders / "nnUNet_preprocessed" / MERGED / "dataset.json").read_text()))
+    prompts = [tuple(some) for some in dataset_prompts(annotation)]
+    width = NoTaskPrompt.network_settings.text_embed_dim
+    made = TextEmbeddings(*(torch.randn(len(some), width) for some in prompts), *prompts, "ViT-B-32/openai")
+    made.save(tmp_path / "ready.safetensors")
+    monkeypatch.setenv("CDPD_TEXT_WEIGHTS", str(tmp_path / "ready.safetensors"))
+    trainer = make_trainer(folders, trainer_class=NoTaskPrompt)
+    trainer.on_train_start()
+    assert trainer.cdpdnet.task_text is None
+    assert torch.equal(trainer.cdpdnet.class_text.embeddings, made.class_embeddings)
 
 
 def test_no_mirroring_with_left_and_right(started):
