@@ -232,6 +232,14 @@ def test_a_dataset_s_own_nesting_wins():
     assert not (clean_label_map(array, SPACING, classes, parents=nesting_of(annotation))[0] == 2).any()
 
 
+def test_nesting_may_name_tumors_that_the_label_map_lacks():
+    """A task's classes: the organs of a model, without the tumors of its other sources."""
+    array = label_map(liver=LIVER)
+    parents = {"liver_tumor": ("liver",), "kidney_tumor": ("right_kidney", "left_kidney")}
+    cleaned, _ = clean_label_map(array, SPACING, {"liver": CLASSES["liver"]}, parents=parents)
+    assert np.array_equal(cleaned, array)
+
+
 def test_the_tables_speak_of_structures_of_the_class_table_and_every_rule_of_itself():
     known = {structure.name for structure in STRUCTURES}
     assert known.issuperset(ONE_PIECE) and known.issuperset(INSIDE_ORGAN) and len(ONE_PIECE) == len(set(ONE_PIECE)) == 22

@@ -158,6 +158,16 @@ def test_a_case_without_source_needs_a_word_of_the_user(folders):
     assert results.summary("colon").cases == 1 and results.summary("liver").cases == 3
 
 
+def test_a_word_of_the_user_is_enough_without_any_list_of_cases(folders):
+    predicted, truth = folders
+    listed = json.loads((truth.parent / "dataset.json").read_text())
+    del listed["cdpd"]["case_source"]
+    write_json(truth / "dataset.json", listed)
+    with pytest.raises(UserError, match="`cdpd: case_source` is missing"):
+        evaluate(predicted, truth)
+    assert evaluate(predicted, truth, fully_annotated=True).source_names == ("fully annotated",)
+
+
 def test_a_dataset_without_sources_is_fully_annotated(folders):
     predicted, truth = folders
     labels = {"background": 0, "liver": 1, "spleen": 2, "kidney": 5, "rest": 6}
@@ -167,6 +177,7 @@ def test_a_dataset_without_sources_is_fully_annotated(folders):
     for case in ("case_1", "case_2"):
         write(predicted / f"{case}.nii.gz", {1: LIVER, 2: SPLEEN})
     results = evaluate(predicted, truth)
+    assert evaluate(predicted, truth, fully_annotated=True).cases == results.cases
     assert results.source_names == ("P",)
     assert [results.summary(name).cases for name in results.class_names] == [3, 3, 3, 3]
     assert results.summary("kidney").missed == 1 and results.summary("kidney").present == 1
@@ -195,6 +206,24 @@ def test_a_bad_case_is_named_and_the_others_are_scored(folders, capsys):
     assert "case 'case_3'" in printed.err and "holds the value 9" in printed.err
     summary = load_summary_json(str(predicted / "summary.json"))
     assert [case["case"] for case in summary["metric_per_case"]] == ["case_2"] and len(summary["cdpd"]["problems"]) == 2
+
+
+def test_a_value_that_nothing_declares_is_no_background(folders):
+    predicted, truth = folders
+    labels = {"background": 0, "liver": 1, "spleen": 2, "kidneys": 5, "rest": 9}
+    for folder in folders:
+        write_json(folder / "dataset.json", {"labels": labels, "file_ending": ".nii.gz"})
+        for case in ("case_1", "case_2", "case_3"):
+            write(folder / f"{case}.nii.gz", {1: LIVER})
+    write(predicted / "case_2.nii.gz", {1: LIVER, 4: LEFT})
+    assert {case: "holds the value 4, which" in text for case, text in evaluate(predicted, truth).problems.items()} == {"case_2": True}
+
+
+def test_a_first_reference_that_cannot_be_read_does_not_stop_the_others(folders):
+    predicted, truth = folders
+    (truth / "case_1.nii.gz").write_bytes(b"no image")
+    results = evaluate(predicted, truth)
+    assert set(results.problems) == {"case_1"} and [case.case for case in results.cases] == ["case_2", "case_3"]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +255,7 @@ def test_damage_of_a_prediction(folders, damage, message):
             "predicted/dataset.json: `labels` is missing",
         ),
         (
-            lambda p, t: write_json(p / "dataset.json", {"file_ending": ".nii.gz", "labels": {"x": 1, "y": 9}}),
+            lambda p, t: write_json(p / "dataset.json", {"file_ending": ".nii.gz", "labels": {"x": [1, 2], "y": [3, 4]}, "regions_class_order": [1, 3]}),
             {},
             "no class to score: the reference has liver, .* the prediction x, y;",
         ),

@@ -141,10 +141,19 @@ class Annotation:
 
     @cached_property
     def num_values(self) -> int:
-        """V: stored values are 0 ... V - 1, the ignore label included."""
+        """V: stored values are of 0 ... V - 1, the ignore label included."""
         merged = [label.value for label in self.merged_labels]
         in_regions = [value for region in self.regions for value in region]
         return 1 + max(0, *self.values, *in_regions, *merged, self.ignore_value or 0)
+
+    @cached_property
+    def declared(self) -> np.ndarray:
+        """Bool (V,): the stored values that stand for something."""
+        in_regions = [value for region in self.regions for value in region]
+        merged = [label.value for label in self.merged_labels]
+        declared = np.zeros(self.num_values, bool)
+        declared[[0, *self.values, *in_regions, *merged, self.ignore_value or 0]] = True
+        return declared
 
     @cached_property
     def tables(self) -> np.ndarray:

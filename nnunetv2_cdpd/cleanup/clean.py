@@ -30,7 +30,8 @@ def clean_label_map(
         classes: Class name -> stored value, as `labels` of dataset.json names them; for a region the value of the class
             itself. A class that the class table does not know is left alone, except for its side.
         rules: Names from `RULES`, applied in the order of `RULES`; None: all.
-        parents: Nested class -> classes that it may lie in; None: as the class table has it. See `nesting_of`.
+        parents: Nested class -> classes that it may lie in, some of which `classes` may lack; None: as the class table has it.
+            See `nesting_of`.
         axes: Towards which side of the body each axis of the array runs, one letter of L R A P S I each ("SPL": from feet to
             head, from front to back, from right to left). None: not known; `portal_vein` then does nothing.
 
@@ -49,9 +50,9 @@ def clean_label_map(
         raise ValueError(f"a label map with three axes is cleaned, not one of shape {label_map.shape}, spacing {spacing_mm}")
     if axes is not None and (len(axes) != 3 or any(len({*pair} & {*axes}) != 1 for pair in ("LR", "AP", "SI"))):
         raise ValueError(f"axes {axes!r}: one letter of each of the pairs LR, AP and SI")
-    scene = Scene(
-        np.array(label_map), tuple(spacing_mm), dict(classes), nesting_in_table(classes) if parents is None else parents, axes
-    )
+    nesting = nesting_in_table(classes) if parents is None else parents
+    nesting = {name: organs for name, organs in nesting.items() if name in classes}
+    scene = Scene(np.array(label_map), tuple(spacing_mm), dict(classes), nesting, axes)
     for name in RULES:
         if rules is None or name in rules:
             scene.effects[name] = {}

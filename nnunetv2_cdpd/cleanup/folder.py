@@ -91,7 +91,7 @@ def clean_folder(
     cases = identifiers(in_dir, labels.file_ending)
     if not cases:
         raise UserError(f"{in_dir}: no file ends in {labels.file_ending}, the `file_ending` of its dataset.json")
-    reader = reader_for(labels, in_dir / (cases[0] + labels.file_ending))
+    reader = reader_for(labels, [in_dir / (case + labels.file_ending) for case in cases])
     out_dir.mkdir(parents=True, exist_ok=True)
     names = {case: case + labels.file_ending for case in cases}
     chosen = None if rules is None else tuple(rules)

@@ -109,9 +109,12 @@ def checked_label_map(read: np.ndarray, annotation: Annotation, file: str) -> np
     if (label_map != read[0]).any():
         raise UserError(f"{file} holds values that are no integers; was it resampled as an image?")
     lowest, highest = int(label_map.min()), int(label_map.max())
-    if lowest < 0 or highest >= annotation.num_values:
+    unknown = lowest if lowest < 0 else highest if highest >= annotation.num_values else None
+    if unknown is None and not (known := annotation.declared[label_map]).all():
+        unknown = int(label_map.flat[np.argmin(known)])
+    if unknown is not None:
         raise UserError(
-            f"{file} holds the value {lowest if lowest < 0 else highest}, which `labels` of its dataset.json does not "
-            "declare; is it the dataset.json of another dataset?"
+            f"{file} holds the value {unknown}, which `labels` of its dataset.json does not declare; is it the dataset.json of "
+            "another dataset?"
         )
     return label_map

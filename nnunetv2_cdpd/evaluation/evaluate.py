@@ -134,7 +134,7 @@ def _score_folder(
     prediction = read_labels(pred_dir / "dataset.json") if (pred_dir / "dataset.json").is_file() else reference
     cases = _cases(pred_dir, gt_dir, reference, allow_missing, report)
     ending = reference.file_ending
-    reader = reader_for(reference, gt_dir / f"{cases[0]}{ending}")
+    reader = reader_for(reference, [gt_dir / f"{case}{ending}" for case in cases])
     # the jobs need not carry the list of cases
     annotations = [replace(labels.annotation, case_source=None) for labels in (reference, prediction)]
     jobs = [
@@ -202,10 +202,10 @@ def _reference(gt_dir: Path, given: str | int | Path | None, fully_annotated: bo
     """Labels of the references; with one source more, last, that annotates every class, for cases of no source."""
     labels = read_labels(_reference_json(gt_dir, given))
     annotation = labels.annotation
-    if not fully_annotated:
-        return labels
+    if not fully_annotated or (annotation.case_source is None and len(annotation.sources) == 1):
+        return labels  # the only source is that of every case
     sources = (*annotation.sources, Source(FULLY_ANNOTATED, annotation.classes))
-    return replace(labels, annotation=replace(annotation, sources=sources))
+    return replace(labels, annotation=replace(annotation, sources=sources, case_source=annotation.case_source or {}))
 
 
 def _reference_json(gt_dir: Path, given: str | int | Path | None) -> Path:

@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,15 +47,17 @@ def read_labels(path: Path) -> Labels:
         raise UserError(str(error).replace("dataset.json", str(path), 1)) from error
 
 
-def reader_for(labels: Labels, example: Path) -> BaseReaderWriter:
-    """nnU-Net's reader for the files; it tries to open one of them.
+def reader_for(labels: Labels, files: Sequence[Path]) -> BaseReaderWriter:
+    """nnU-Net's reader for the files: the one that opens the first file which any of them opens.
 
     Raises:
-        UserError: None opens it.
+        UserError: None opens any.
     """
-    with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(RuntimeError):
-        return determine_reader_writer_from_dataset_json(dict(labels.dataset_json), str(example), verbose=False)()
-    raise UserError(f"{example}: nnU-Net has no reader for {labels.file_ending} that opens it; is the file damaged?")
+    for example in files:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(RuntimeError):
+            return determine_reader_writer_from_dataset_json(dict(labels.dataset_json), str(example), verbose=False)()
+    others = f" nor {len(files) - 1} others" if len(files) > 1 else ""
+    raise UserError(f"{files[0]}: nnU-Net has no reader for {labels.file_ending} that opens it{others}; is the file damaged?")
 
 
 def identifiers(folder: Path, ending: str) -> list[str]:

@@ -135,7 +135,7 @@ def read_results(path: str | os.PathLike) -> Results:
             summary = json.load(file)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error}); run `cdpd evaluate`") from error
-    if "reference" not in summary.get("cdpd", ()):
+    if not isinstance(summary, dict) or "reference" not in summary.get("cdpd", ()):
         raise UserError(f"{path}: not written by `cdpd evaluate`; run it on the predictions")
     ours = summary["cdpd"]
     cases = [
