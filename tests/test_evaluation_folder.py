@@ -255,7 +255,10 @@ def test_damage_of_a_prediction(folders, damage, message):
             "predicted/dataset.json: `labels` is missing",
         ),
         (
-            lambda p, t: write_json(p / "dataset.json", {"file_ending": ".nii.gz", "labels": {"x": [1, 2], "y": [3, 4]}, "regions_class_order": [1, 3]}),
+            lambda p, t: write_json(
+                p / "dataset.json",
+                {"file_ending": ".nii.gz", "labels": {"x": [1, 2], "y": [3, 4]}, "regions_class_order": [1, 3]},
+            ),
             {},
             "no class to score: the reference has liver, .* the prediction x, y;",
         ),
