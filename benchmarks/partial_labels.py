@@ -51,7 +51,7 @@ ARMS = {
     "background": Arm("nnUNetTrainerBenchmark", (BACKGROUND,), "nnU-Net, what is not annotated taken as background"),
     "background_heads": Arm("nnUNetTrainerBenchmark", (MERGED,), "the same with a sigmoid head per organ (nnU-Net's regions)"),
     "complete": Arm("nnUNetTrainerBenchmark", (COMPLETE,), "nnU-Net, every organ of every patient (the ceiling)"),
-    "no_jitter": Arm("nnUNetTrainerCDPDBenchmark_noJitter", (MERGED,), "nnUNetTrainerCDPD, organs in the centre of their patches"),
+    "no_jitter": Arm("nnUNetTrainerCDPDBenchmark_noJitter", (MERGED,), "nnUNetTrainerCDPD, organs in the centre of patches"),
     "loss_only": Arm("nnUNetTrainerCDPDBenchmark_lossOnly", (MERGED,), "our loss and loader on nnU-Net's U-Net"),
     "no_vision": Arm("nnUNetTrainerCDPDBenchmark_noVision", (MERGED,), "nnUNetTrainerCDPD without vision tokens"),
     "no_task_prompt": Arm("nnUNetTrainerCDPDBenchmark_noTaskPrompt", (MERGED,), "nnUNetTrainerCDPD without task prompt"),

@@ -119,7 +119,9 @@ def train(arguments: Sequence[str]) -> None:
         try:
             return host_look_up(name)
         except RuntimeError as error:
-            raise UserError(f"-tr {name}: nnU-Net finds no such trainer; a folder of your own is named by nnUNet_extTrainer") from error
+            raise UserError(
+                f"-tr {name}: nnU-Net finds no such trainer; a folder of your own is named by nnUNet_extTrainer"
+            ) from error
 
     with (
         lent_arguments("cdpd train", arguments, tr=DEFAULT_TRAINER),

@@ -159,7 +159,8 @@ def test_check_names_a_region_that_no_label_fills(write, capsys):
 
 
 def test_check_names_a_parent_that_is_no_class(write, capsys):
-    assert main(["labels", write(dataset_json(possible_parents={"kidney_tumor": ["right_kidnay", "left_kidney"]})), "--check"]) == 1
+    parents = {"kidney_tumor": ["right_kidnay", "left_kidney"]}
+    assert main(["labels", write(dataset_json(possible_parents=parents)), "--check"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "possible_parents names right_kidnay, known are" in line
 

@@ -58,7 +58,8 @@ def test_picture_is_nnunets_with_one_panel_more(logger, tmp_path):
 
 def test_names_of_many_sources_stand_beside_each_other_within_the_picture(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(FigureCanvasAgg, "draw", lambda canvas, draw=FigureCanvasAgg.draw: (draw(canvas), drawn.append(canvas.figure)))
+    draw = FigureCanvasAgg.draw
+    monkeypatch.setattr(FigureCanvasAgg, "draw", lambda canvas: (draw(canvas), drawn.append(canvas.figure)))
     Image.new("RGB", (3000, 100), "white").save(tmp_path / "progress.png")
     curves = {f"Source{number}Dataset": [0.1, number / 20] for number in range(17)}
     _append_panel(str(tmp_path / "progress.png"), curves, str(tmp_path / "out.png"))
