@@ -8,7 +8,8 @@ from nnunetv2_cdpd.conversion.layout import Listing, layout_error, pair_files
 
 FILE = "cropping.csv"
 _TCIA_ROWS = 43  # come first, then those of BTCV; both number their cases from 1
-_CASE, _FIRST_SLICE, _END_SLICE = 2, 7, 8  # columns
+# Columns. That the slices are counted as the label file stores them is an assumption; flipped images have others.
+_CASE, _FIRST_SLICE, _END_SLICE = 2, 7, 8
 
 
 def with_labelled_slices(dataset: SourceDataset, listing: Listing, tcia: bool) -> list[FoundCase]:

@@ -134,12 +134,13 @@ def pancreas_ct_multiorgan(folder):
     replica = Replica("PancreasCT_MultiOrgan", folder)
     (folder / "label_tcia_multiorgan").mkdir(parents=True)
     names = {value: name for value, name in _numbered([*BTCV, "duodenum"]).items() if name in EIGHT}
-    slices = {"0002": (1, 16), "0016": (0, SHAPE[2])}
+    slices = {"0002": (1, 13), "0016": (0, SHAPE[2])}
     for case, z in slices.items():
         truth = make_truth(EIGHT, 500 + int(case))
         write_dicom(folder / f"Pancreas-CT/PANCREAS_{case}/1/2", truth.image)
-        nibabel.save(_pancreas_label(label_of(truth, names), ()), folder / f"label_tcia_multiorgan/label{case}.nii.gz")
-        _ignore(truth, *z)
+        flips = (2,) if case == "0002" else ()
+        nibabel.save(_pancreas_label(label_of(truth, names), flips), folder / f"label_tcia_multiorgan/label{case}.nii.gz")
+        _ignore(truth, *((SHAPE[2] - z[1], SHAPE[2] - z[0]) if flips else z))
         replica.cases[f"PancreasCT_MultiOrgan_{case}"] = truth
     write_dicom(folder / "Pancreas-CT/PANCREAS_0082/1/2", make_truth(EIGHT, 582).image)  # not labelled
     _cropping(folder, slices, {"0001": (0, 9)})

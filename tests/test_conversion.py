@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -16,6 +17,7 @@ from replica_files import make_truth, write_nifti
 from tiny_conversion import declare
 
 from nnunetv2_cdpd.annotation import read_annotation
+from nnunetv2_cdpd.conversion.layout import pair_files
 from nnunetv2_cdpd.conversion.registry import public_dataset
 from nnunetv2_cdpd.conversion.run import RECORD_FILE, Options, convert
 from nnunetv2_cdpd.conversion.summary import summary
@@ -91,6 +93,21 @@ def test_case_that_is_gone_is_removed(folder):
     outcome = run(folder)
     assert outcome.complete and len(files(outcome)) == 8 and not any("c2" in name for name in files(outcome))
     assert json.loads((outcome.folder / "dataset.json").read_text())["numTraining"] == 4
+
+
+def test_source_of_a_finished_case_is_that_of_the_present_listing(folder):
+    def declared(men, **source_of):
+        def find(dataset, listing):
+            return [replace(case, source=source_of.get(case.case, men)) for case in pair_files(dataset, listing)]
+
+        return declare(sources={men: ("liver", "spleen"), "OTHERS": ("liver",)}, find=find)
+
+    run(folder, declared("MEN"))
+    for men in ("MEN", "RENAMED"):
+        outcome = run(folder, declared(men, c2="OTHERS"))
+        assert outcome.complete and outcome.converted == []
+        annotation = read_annotation(json.loads((outcome.folder / "dataset.json").read_text()))
+        assert annotation.case_source == {**dict.fromkeys(names(1, 3, 4, 5), men), "MINE_c2": "OTHERS"}
 
 
 def test_failed_case_stops_no_other_and_is_done_after_it_was_mended(folder):
@@ -219,16 +236,18 @@ def test_impossible_options_are_refused(options, words, folder):
 # ---- output folder ----------------------------------------------------------------------------------------------------
 
 
-def test_id_is_free_or_that_of_before(folder, nnunet_folders):
-    (nnunet_folders.raw / "Dataset300_OTHER").mkdir()
+@pytest.mark.parametrize("kind", ["raw", "preprocessed", "results"])
+def test_id_is_free_or_that_of_before(kind, folder, nnunet_folders):
+    (getattr(nnunet_folders, kind) / "Dataset300_OTHER").mkdir()
     assert run(folder, limit=1).folder.name == "Dataset301_MINE"
     assert run(folder).folder.name == "Dataset301_MINE"
     assert run(folder, dataset_id=7).folder.name == "Dataset007_MINE"
 
 
+@pytest.mark.parametrize("kind", ["raw", "preprocessed", "results"])
 @pytest.mark.parametrize("dataset_id, words", [(0, "three digits"), (1000, "three digits"), (300, "taken by Dataset300_OTHER")])
-def test_impossible_id_is_refused(dataset_id, words, folder, nnunet_folders):
-    (nnunet_folders.raw / "Dataset300_OTHER").mkdir()
+def test_impossible_id_is_refused(dataset_id, words, kind, folder, nnunet_folders):
+    (getattr(nnunet_folders, kind) / "Dataset300_OTHER").mkdir()
     with pytest.raises(UserError, match=words):
         run(folder, dataset_id=dataset_id)
 
@@ -335,6 +354,7 @@ def test_values_become_consecutive_where_they_are_not(folder):
         (dict(merged_labels={"liver": ("a",)}), "liver needs at least two"),
         (dict(merged_labels={"liver": ("spleen", "b")}), "spleen stands in `values` too"),
         (dict(nested={"liver": "spleen", "spleen": "liver"}), "lies in itself"),
+        (dict(slices=True), "`slices` are matched with the files of a DICOM series; add `dicom: true`"),
     ],
 )
 def test_facts_that_contradict_each_other_are_refused(changes, words):

@@ -1,5 +1,7 @@
 """Labels: put on the grid of their image exactly, remapped, or refused by name."""
 
+from dataclasses import replace
+
 import nibabel
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from replica_files import AFFINE, SHAPE, write_nifti
 from tiny_conversion import case_fixture, declare, output, reason, run  # noqa: F401
 
 from nnunetv2_cdpd.conversion.declaration import IntensityCheck
+from nnunetv2_cdpd.conversion.facts import Facts
 from nnunetv2_cdpd.conversion.grid import Grid, place
 from nnunetv2_cdpd.conversion.labels import distinct, remap
+from nnunetv2_cdpd.conversion.layout import pair_files
 from nnunetv2_cdpd.errors import UserError
 
 
@@ -68,11 +72,16 @@ def test_label_with_swapped_axes_but_the_same_direction_is_refused():
         place(Grid((24, 26, 18), AFFINE), Grid(SHAPE, AFFINE))
 
 
-def test_label_on_another_grid_is_resampled_on_request(case):
-    folder, _, label = case
+def write_finer(path, label):
+    """The same label on a grid of half the spacing."""
     finer = AFFINE @ np.diag([0.5, 0.5, 0.5, 1.0])
     finer[:3, 3] = (AFFINE @ [-0.25, -0.25, -0.25, 1])[:3]
-    write_nifti(folder / "lab/c1.nii.gz", label.repeat(2, 0).repeat(2, 1).repeat(2, 2), affine=finer)
+    write_nifti(path, label.repeat(2, 0).repeat(2, 1).repeat(2, 2), affine=finer)
+
+
+def test_label_on_another_grid_is_resampled_on_request(case):
+    folder, _, label = case
+    write_finer(folder / "lab/c1.nii.gz", label)
     outcome = run(folder, resample_labels=True)
     assert any("resampled" in note for note in outcome.notes["MINE_c1"])
     assert np.array_equal(np.asanyarray(nibabel.load(output(folder)).dataobj), label)
@@ -138,6 +147,31 @@ def test_of_overlapping_masks_the_later_structure_stays_with_a_note(masks):
     assert (np.asanyarray(nibabel.load(output(folder)).dataobj) == 2).all()
 
 
+def test_several_masks_of_one_structure_are_joined(masks):
+    folder, dataset = masks
+    outcome = run(folder, replace(dataset, values={"liver": "organ", "spleen": "organ"}))
+    label = np.asanyarray(nibabel.load(folder / "lab/c1.nii.gz").dataobj)
+    assert np.array_equal(np.asanyarray(nibabel.load(output(folder)).dataobj), label > 0)
+    write_nifti(folder / "lab/c1/spleen.nii.gz", (label > 0).astype(np.uint8))
+    assert outcome.notes == run(folder, replace(dataset, values={"liver": "organ", "spleen": "organ"})).notes == {}
+
+
+def test_nested_mask_that_is_listed_before_its_parent_stays(masks):
+    folder, dataset = masks
+    label = np.asanyarray(nibabel.load(folder / "lab/c1.nii.gz").dataobj)
+    write_nifti(folder / "lab/c1/liver.nii.gz", (label > 0).astype(np.uint8))
+    outcome = run(folder, replace(dataset, values={"spleen": "tumor", "liver": "liver"}, nested={"tumor": "liver"}))
+    assert outcome.complete  # stored are tumor 1, liver 2
+    assert np.array_equal(np.asanyarray(nibabel.load(output(folder)).dataobj), np.array([0, 2, 1])[label])
+
+
+def test_masks_are_painted_in_the_order_of_values_but_parents_first():
+    names = ["clot", "tumor", "liver", "spleen", "vessel"]
+    nested = {"clot": "tumor", "tumor": "liver", "vessel": "liver"}
+    facts = Facts(declare(masks=True, values={name: name for name in names}, nested=nested))
+    assert sorted(names, key=facts.paint_order) == ["liver", "tumor", "clot", "spleen", "vessel"]
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     arrays(st.sampled_from([np.uint8, np.int16, np.int32, np.uint16]), (3, 4, 5), elements=st.integers(0, 9)),
@@ -183,3 +217,28 @@ def test_label_of_another_shape_is_refused_where_only_hu_tell(case):
     folder, _, label = case
     write_nifti(folder / "lab/c1.nii.gz", label[:, 1:])
     assert "has 26 x 23 x 18 voxels, its image 26 x 24 x 18" in reason(folder, declare(placement=CHECK))
+
+
+# ---- labelled in a part of the slices ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "write, inside, facts, options",
+    [
+        (lambda path, label: write_nifti(path, label), np.s_[:, :, 10:18], {}, {}),
+        (lambda path, label: write_nifti(path, label, axes="RAI"), np.s_[:, :, 0:8], {}, {}),
+        (lambda path, label: write_nifti(path, label, axes="IPL"), np.s_[8:16], {}, {}),
+        (lambda path, label: write_nifti(path, label[:, :, ::-1]), np.s_[:, :, 0:8], dict(placement=CHECK), {}),
+        (lambda path, label: write_finer(path, label), np.s_[:, :, 5:9], {}, dict(resample_labels=True)),
+    ],
+)
+def test_labelled_slices_are_those_of_the_label_file_wherever_they_lie_in_the_image(write, inside, facts, options, case):
+    def find(dataset, listing):
+        return [replace(case, labelled_slices=(10, 18)) for case in pair_files(dataset, listing)]
+
+    folder, _, label = case
+    write(folder / "lab/c1.nii.gz", label)
+    assert run(folder, declare(ignores=True, find=find, **facts), **options).complete
+    expected = np.where(label == 0, 3, label)
+    expected[inside] = label[inside]
+    assert np.array_equal(np.asanyarray(nibabel.load(output(folder)).dataobj), expected)

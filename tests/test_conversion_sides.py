@@ -1,6 +1,7 @@
 """Left and right of merged labels: separated where it is clear, left merged where not; the sources say which is which."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -156,6 +157,18 @@ def test_cases_that_stay_merged_are_a_source_of_their_own(converted):
     (kidney,) = annotation.merged_labels
     assert merged[kidney.value, column("right_kidney")] == UNSUPERVISED and merged[kidney.value, column("kidney")] == POSITIVE
     assert any("not told apart" in note for note in outcome.notes["MINE_horseshoe"])
+
+
+def test_case_that_stays_merged_is_taught_no_structure_that_its_source_does_not_annotate(converted):
+    _, folder, dataset = converted
+    only_tumor = replace(dataset, annotates=("kidney_tumor",))
+    options = Options(split_sides=True)
+    outcome = convert(only_tumor, folder, options=options, num_processes=1, progress=False, report=lambda line: None)
+    annotation = read_annotation(json.loads((outcome.folder / "dataset.json").read_text()))
+    (source,) = annotation.sources
+    assert (source.name, source.annotated_classes, source.merged_labels) == ("MINE", ("kidney_tumor",), ())
+    (kidney,) = annotation.merged_labels
+    assert POSITIVE not in annotation.tables[0, kidney.value]
 
 
 def test_separated_dataset_can_be_merged_with_others(converted, nnunet_folders):

@@ -78,6 +78,7 @@ def test_masks_of_own_data_are_named_by_structure(tmp_path, nnunet_folders):
         (("dicom: true", "color: red"), "unknown key color; known are name"),
         (("images: scans/{case}", "images: scans"), "images: 'scans' has no {case}"),
         (("dicom: true", "masks: true"), "masks need {structure}"),
+        (("dicom: true", "slices: true"), "add `dicom: true`, or give NIfTI labels"),
         (("{1: liver,", "{one: liver,"), "'one' is no label value"),
         (("{1: liver,", "{0: liver,"), "0 is background, not 'liver'"),
         (("values: {1: liver, 2: liver_tumor, 5: kidney, 9: null}", "values: 1"), "values: expected `value: structure` lines"),

@@ -130,7 +130,7 @@ def test_cropping_table_has_to_be_whole(spoil, words, tmp_path, nnunet_folders):
 def test_cropping_beyond_the_image_fails_the_case(tmp_path, nnunet_folders):
     replica = dataset_replicas.btcv_multiorgan(tmp_path / "download")
     dataset_replicas._cropping(replica.folder, {}, {"0001": (2, 99), "0061": (0, 18)})
-    assert "labelled slices 2 to 99 given, its image has 18" in converted(replica).failed["BTCV_MultiOrgan_0001"]
+    assert "labelled slices 2 to 99 given, it has 18" in converted(replica).failed["BTCV_MultiOrgan_0001"]
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,15 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from nnunetv2_cdpd.conversion.declaration import IntensityCheck
-from nnunetv2_cdpd.conversion.grid import Grid, place, resample_nearest
+from nnunetv2_cdpd.conversion.grid import Grid, Placement, place, resample_nearest
 from nnunetv2_cdpd.conversion.intensity import place_by_intensity
 from nnunetv2_cdpd.conversion.labels import Label, distinct, read_label, read_masks, read_slices, remap
 from nnunetv2_cdpd.conversion.nifti import NiftiFile, hand_on, write_nifti
@@ -23,7 +24,8 @@ class CaseJob:
     """What to do for one case.
 
     image: One NIfTI file, or the files of a DICOM series (`dicom`).
-    label, masks: See FoundCase; the values of `masks` are stored values already.
+    label: See FoundCase.
+    masks: Stored value and file of each, in the order in which they are painted.
     values: Source value -> stored value, of all declared ones.
     outputs: Image and label of the converted dataset.
     work_folder: A folder of this case alone on the file system of the outputs, made and removed again.
@@ -35,7 +37,7 @@ class CaseJob:
     image: tuple[Path, ...]
     dicom: bool
     label: tuple[Path, ...]
-    masks: Mapping[int, Path]
+    masks: tuple[tuple[int, Path], ...]
     values: Mapping[int, int]
     outputs: tuple[Path, Path]
     work_folder: Path
@@ -136,18 +138,20 @@ def _write_image(job: CaseJob, image: _Image, path: Path) -> list[str]:
 
 def _write_label(job: CaseJob, image: _Image, path: Path) -> tuple[tuple[int, ...], tuple[str, ...], list[str]]:
     label = _read_label(job, image)
-    where = job.label[0] if job.label else next(iter(job.masks.values())).parent
+    where = job.label[0] if job.label else job.masks[0][1].parent
     present = distinct(label.array)
-    array, notes, exact = _on_grid(job, label, image, where)
-    stored = remap(array, job.values, present, where)
+    to_image, notes, exact = _to_image(job, label, image, where)
+    stored = remap(to_image(label.array), job.values, present, where)
     unchanged = all(job.values[int(value)] == int(value) for value in present)
     if job.labelled_slices is not None:
         first, end = job.labelled_slices
-        if not 0 <= first < end <= stored.shape[2]:
-            raise UserError(f"{where}: labelled slices {first} to {end} given, its image has {stored.shape[2]}")
+        if not 0 <= first < end <= label.array.shape[2]:
+            raise UserError(f"{where}: labelled slices {first} to {end} given, it has {label.array.shape[2]}")
+        inside = np.zeros(label.array.shape[2], np.uint8)
+        inside[first:end] = 1
+        inside = to_image(np.broadcast_to(inside, label.array.shape))  # these slices of the label go wherever it goes
         stored = np.array(stored, order="K")
-        for outside in (stored[..., :first], stored[..., end:]):
-            outside[outside == 0] = job.ignore_value
+        stored[(stored == 0) & (inside == 0)] = job.ignore_value
         unchanged = False
     merged = []
     if job.sides:
@@ -174,23 +178,25 @@ def _read_label(job: CaseJob, image: _Image) -> Label:
     return read_label(job.label[0])
 
 
-def _on_grid(job: CaseJob, label: Label, image: _Image, where: Path) -> tuple[np.ndarray, list[str], bool]:
-    """The label array on the image's grid, notes, and whether nothing was done at all."""
+def _to_image(
+    job: CaseJob, label: Label, image: _Image, where: Path
+) -> tuple[Callable[[np.ndarray], np.ndarray], list[str], bool]:
+    """What brings an array of the label's grid to that of the image, notes, and whether it does nothing at all."""
     if job.placement is not None:
-        array, note = place_by_intensity(label.array, image.read(), job.placement, where)
-        return array, [note] if note else [], False
-    if label.grid is None:
+        placement = place_by_intensity(label.array, image.read(), job.placement, where)
+    elif label.grid is None:
         if label.array.shape != image.grid.shape:
             raise UserError(f"{where}: label slices of {label.array.shape[:2]}, image of {image.grid.shape[:2]}")
-        return label.array, [], False
-    label_grid, image_grid = label.grid, image.grid if image.file is None else image.file.grid
-    try:
-        placement = place(label_grid, image_grid)
-    except UserError as error:
-        if not job.resample_labels:
-            raise UserError(f"{where}: {error}; `--resample-labels` brings it there, if that is what it needs") from None
-        return resample_nearest(label.array, label_grid, image_grid), [f"label resampled to the image's grid ({error})"], False
-    return placement.apply(label.array), [placement.note] if placement.note else [], placement.exact
+        placement = Placement()
+    else:
+        grids = {"label": label.grid, "image": image.grid if image.file is None else image.file.grid}
+        try:
+            placement = place(**grids)
+        except UserError as error:
+            if not job.resample_labels:
+                raise UserError(f"{where}: {error}; `--resample-labels` brings it there, if that is what it needs") from None
+            return partial(resample_nearest, **grids), [f"label resampled to the image's grid ({error})"], False
+    return placement.apply, [placement.note] if placement.note else [], placement.exact
 
 
 def _is_integer(file: NiftiFile) -> bool:

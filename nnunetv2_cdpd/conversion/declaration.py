@@ -48,7 +48,7 @@ class FoundCase:
     label: One file, or the slices of a label (in the order of their names).
     masks: Instead of `label`: source value -> binary file of that structure.
     source: Name of the source, where the dataset holds several.
-    labelled_slices: (first, end) along the third axis: outside of it background means nothing.
+    labelled_slices: (first, end) along the third axis of the label file: outside of it background means nothing.
     note: For the user.
     """
 
@@ -72,7 +72,7 @@ class SourceDataset:
     case: Regular expression of {case}.
     dicom: `images` are folders; every file below one belongs to its series.
     slices: `labels` are folders of image slices, named in the order of the DICOM slices.
-    masks: `labels` hold {structure} too: one binary file per structure, `values` is keyed by its name.
+    masks: `labels` hold {structure} too: binary files, `values` is keyed by their names; one structure may have several.
     values: Source value (or name of a mask) -> structure; None: becomes background.
     nested: Structure -> the structure that its voxels belong to as well.
     unions: Structure made of others, beside them (right_lung of its lobes).
@@ -132,6 +132,8 @@ class SourceDataset:
             known = structures | set(self.unions) if key in ("annotates", "sources") else structures
             if unknown := sorted(set(names) - known):
                 raise self._error(f"`{key}` names {', '.join(unknown)}, `values` gives {', '.join(self.structures)}")
+        if self.slices and not self.dicom:
+            raise self._error("`slices` are matched with the files of a DICOM series; add `dicom: true`, or give NIfTI labels")
         for name, meant in self.merged_labels.items():
             if len(set(meant)) < 2:
                 raise self._error(f"`merged_labels`: {name} needs at least two structures that it may be")

@@ -45,6 +45,13 @@ class Facts:
         own = {value: self.stored.get(name, 0) for value, name in self.dataset.values.items()}
         return {0: 0, **own}
 
+    def paint_order(self, name: str) -> tuple[int, int]:
+        """Sort key of masks: by stored value, but what lies in a structure comes after it, or it would be painted over."""
+        line = [name]
+        while line[-1] in self.dataset.nested:
+            line.append(self.dataset.nested[line[-1]])
+        return max(self.stored[one] for one in line), len(line)
+
     @property
     def ignore_value(self) -> int | None:
         return max(self.stored.values()) + 1 if self.dataset.ignores else None
@@ -89,9 +96,15 @@ class Facts:
         region = {name: {value, *self._inside(name)} for name, value in self.stored.items()}
         region |= {name: set().union(*(region[member] for member in members)) for name, members in dataset.unions.items()}
         classes = sorted((name for name in region if name not in self.pairs), key=lambda name: -len(region[name]))
+        # A source that does not annotate a structure does not teach where its sides are either.
+        annotated_by = dataset.annotated_by_source
+        case_source = {
+            case: (source, tuple(name for name in merged if name in annotated_by[source]))
+            for case, (source, merged) in case_source.items()
+        }
         sources = {}
         for source, merged in dict.fromkeys(case_source.values()):
-            goals = [name for name in dataset.annotated_by_source[source] if name not in merged]
+            goals = [name for name in annotated_by[source] if name not in merged]
             goals = [side for name in goals for side in self.pairs.get(name, (name,))]
             name = self.source_name(source, merged)
             annotated = tuple(one for one in classes if one in goals)

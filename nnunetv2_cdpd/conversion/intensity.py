@@ -5,20 +5,21 @@ from pathlib import Path
 import numpy as np
 
 from nnunetv2_cdpd.conversion.declaration import IntensityCheck
+from nnunetv2_cdpd.conversion.grid import Placement
 from nnunetv2_cdpd.errors import UserError
 
 _LEAST_LEAD = 0.02  # of the shares of the best two flips; closer ones cannot be told apart
 
 
-def place_by_intensity(label: np.ndarray, image: np.ndarray, check: IntensityCheck, path: Path) -> tuple[np.ndarray, str | None]:
-    """Flip a label so that it lies on tissue.
+def place_by_intensity(label: np.ndarray, image: np.ndarray, check: IntensityCheck, path: Path) -> Placement:
+    """Find the flip by which a label lies on tissue.
 
     Args:
         label: Integers (x, y, z), shape of the image.
         image: HU (x, y, z).
 
     Returns:
-        The label, as a view, and a note if it was flipped.
+        The flips, and a note if there are any.
 
     Raises:
         UserError: Another shape, or in no flip enough labelled voxels have fitting HU, or two flips fit alike.
@@ -27,7 +28,7 @@ def place_by_intensity(label: np.ndarray, image: np.ndarray, check: IntensityChe
         raise UserError(f"{path} has {_times(label.shape)} voxels, its image {_times(image.shape)}")
     where = np.nonzero(label)
     if not len(where[0]):
-        return label, None
+        return Placement()
     shares = []
     for flips in check.flips:
         mirrored = tuple(
@@ -51,7 +52,7 @@ def place_by_intensity(label: np.ndarray, image: np.ndarray, check: IntensityChe
     note = (
         f"label flipped along {' and '.join('xyz'[axis] for axis in flips)}, where its voxels have fitting HU" if flips else None
     )
-    return np.flip(label, flips), note
+    return Placement(flips=flips, note=note)
 
 
 def _times(shape: tuple[int, ...]) -> str:

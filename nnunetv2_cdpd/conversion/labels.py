@@ -69,17 +69,17 @@ def read_slices(paths: Sequence[Path], order: Sequence[int]) -> Label:
     return Label(np.stack(slices, axis=-1).astype(np.uint8), None)
 
 
-def read_masks(masks: Mapping[int, Path]) -> Label:
-    """Join binary masks, one file per structure; where two overlap, the later value stays.
+def read_masks(masks: Sequence[tuple[int, Path]]) -> Label:
+    """Join binary masks, one or more files per structure; where two overlap, the later one stays.
 
     Args:
-        masks: Value -> file, in ascending order of the values.
+        masks: Value and file of each, in the order in which they are painted.
 
     Raises:
         UserError: One cannot be read, is not binary, or lies on another grid than the others.
     """
     array, grid, overlap = None, None, 0
-    for value, path in masks.items():
+    for value, path in masks:
         file = NiftiFile(path)
         mask = file.read()
         if not np.issubdtype(mask.dtype, np.integer):
@@ -88,13 +88,14 @@ def read_masks(masks: Mapping[int, Path]) -> Label:
         if low < 0 or (high > 1 and not np.isin(mask, (0, high)).all()):
             raise UserError(f"{path} is no binary mask (values {low} to {high})")
         if array is None:
-            array, grid = np.zeros(mask.shape, np.uint8 if max(masks) < 256 else np.uint16), file.grid
+            array, grid = np.zeros(mask.shape, np.uint8 if max(value for value, _ in masks) < 256 else np.uint16), file.grid
         elif file.grid.shape != grid.shape or not np.allclose(file.grid.affine, grid.affine, atol=1e-3):
             raise UserError(f"{path} lies on another grid than the other masks of the case")
         if high == 0:
             continue
         where = mask != 0
-        overlap += int(np.count_nonzero(array[where]))
+        before = array[where]
+        overlap += int(np.count_nonzero((before != 0) & (before != value)))
         array[where] = value
     assert array is not None, "a case without any mask is no case"
     notes = ("some masks overlap, the later structure was kept",) if overlap else ()

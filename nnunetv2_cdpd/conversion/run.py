@@ -146,10 +146,10 @@ def convert(
             outcome.failed[name] = _reason(result)
             continue
         notes = (*([case_notes[name]] if name in case_notes else []), *result.notes)
-        entry = {"source": sources[name], "merged": result.merged, "notes": notes, "values": result.values}
+        entry = {"merged": result.merged, "notes": notes, "values": result.values}
         own.append(CaseRecord(name, made_from[name], tuple(map(file_state, job.outputs)), entry))
         outcome.converted.append(name)
-    _finish(output, facts, outcome, jobs, made_from, options, records, own)
+    _finish(output, facts, outcome, jobs, made_from, sources, options, records, own)
     return outcome
 
 
@@ -159,6 +159,7 @@ def _finish(
     outcome: Outcome,
     jobs: dict[str, CaseJob],
     made_from: dict[str, str],
+    sources: dict[str, str],
     options: Options,
     records: Sequence[Record],
     own: Record,
@@ -181,7 +182,8 @@ def _finish(
     for folder in ("imagesTr", "labelsTr"):  # of a case that was written when a kill came, and is left out since
         for path in (output / folder).glob(f"{facts.dataset.name}_*"):
             path.unlink() if path not in expected_files else None
-    case_source = {name: (entries[name].facts["source"], tuple(entries[name].facts["merged"])) for name in in_order}
+    # Sources as they are listed now, not as of when the case was done: a table of the download may have been mended since.
+    case_source = {name: (sources[name], tuple(entries[name].facts["merged"])) for name in in_order}
     dataset_json = facts.dataset_json(output.name, case_source)
     if read_json(output / "dataset.json") != dataset_json:
         write_json(output / "dataset.json", dataset_json)
@@ -195,22 +197,23 @@ def output_folder(name: str, dataset_id: int | None) -> Path:
         UserError: nnUNet_raw is not set, the id is none of nnU-Net's or taken by another dataset.
     """
     from nnunetv2.paths import nnUNet_raw
+    from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
+
+    def others(number: int) -> list[str]:
+        """Other names of this id in nnUNet_raw, nnUNet_preprocessed and nnUNet_results: nnU-Net wants one in all three."""
+        return sorted({str(folder) for folder in find_candidate_datasets(number)} - {f"Dataset{number:03d}_{name}"})
 
     if not nnUNet_raw.is_set():
         raise UserError("nnUNet_raw is not set; `export nnUNet_raw=/path/to/raw_datasets` and call again")
     raw = Path(os.path.abspath(nnUNet_raw.require()))
-    folders = sorted(path.name for path in raw.glob("Dataset*_*")) if raw.is_dir() else []
-    taken = {int(folder[7:].partition("_")[0]): folder for folder in folders if folder[7:].partition("_")[0].isdigit()}
     if dataset_id is None:
-        mine = [number for number, folder in taken.items() if folder == f"Dataset{number:03d}_{name}"]
-        free = (number for number in range(_FIRST_ID, 1000) if number not in taken)
-        dataset_id = mine[0] if mine else next(free)
+        mine = sorted(int(path.name[7:10]) for path in raw.glob(f"Dataset[0-9][0-9][0-9]_{name}"))
+        dataset_id = mine[0] if mine else next(number for number in range(_FIRST_ID, 1000) if not others(number))
     if not 0 < dataset_id < 1000:
         raise UserError(f"-d {dataset_id}: nnU-Net's dataset ids have three digits; give one of 1 ... 999")
-    output = raw / f"Dataset{dataset_id:03d}_{name}"
-    if taken.get(dataset_id, output.name) != output.name:
-        raise UserError(f"-d {dataset_id}: taken by {taken[dataset_id]}; nnU-Net wants one name per id, give another")
-    return output
+    if taken := others(dataset_id):
+        raise UserError(f"-d {dataset_id}: taken by {', '.join(taken)}; nnU-Net wants one name per id, give another")
+    return raw / f"Dataset{dataset_id:03d}_{name}"
 
 
 def _choose(dataset: SourceDataset, found: Iterable[FoundCase], options: Options, outcome: Outcome) -> list[FoundCase]:
@@ -239,13 +242,14 @@ def _about_the_folder(dataset: SourceDataset, found: Sequence[FoundCase]) -> lis
 def _job(case: FoundCase, facts: Facts, output: Path, options: Options) -> CaseJob:
     dataset = facts.dataset
     identifier = dataset.identifier(case.case)
-    masks = {facts.stored[dataset.values[key]]: path for key, path in case.masks.items() if dataset.values[key] is not None}
+    masks = [(dataset.values[key], path) for key, path in case.masks.items() if dataset.values[key] is not None]
+    masks.sort(key=lambda mask: facts.paint_order(mask[0]))
     return CaseJob(
         identifier=identifier,
         image=tuple(case.image),
         dicom=dataset.dicom,
         label=tuple(case.label),
-        masks=dict(sorted(masks.items())),
+        masks=tuple((facts.stored[name], path) for name, path in masks),
         values=facts.values,
         outputs=_outputs(output, identifier),
         work_folder=output / ".partial" / identifier,
@@ -269,7 +273,7 @@ def _states(cases: Iterable[FoundCase]) -> dict[Path, tuple[int, int] | None]:
 def _made_from(job: CaseJob, states: dict[Path, tuple[int, int] | None]) -> str:
     """Digest of the files and of all that decides the outcome; not of where the collection lies, which may be moved."""
     files = [[path.name, states[path]] for path in (*job.image, *job.label)]
-    masks = [[value, states[path]] for value, path in job.masks.items()]
+    masks = [[value, states[path]] for value, path in job.masks]
     how = [job.labelled_slices, job.ignore_value, job.resample_labels, repr(job.placement), repr(job.sides)]
     return digest(files, masks, sorted(job.values.items()), how)
 
