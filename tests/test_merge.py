@@ -158,6 +158,21 @@ def test_prefix_keeps_equal_case_identifiers_apart(raw):
     assert sorted(json.loads((folder / "dataset.json").read_text())["dataset"]) == ["S1_case", "S2_case"]
 
 
+def test_prefix_that_makes_two_cases_of_one_dataset_equal_is_refused(raw):
+    block = {
+        "version": 1,
+        "sources": {name: {"annotated_classes": ["spleen"]} for name in ("A", "A_B")},
+        "case_source": {"B_x": "A", "x": "A_B"},
+    }
+    make_dataset(raw / "Dataset301_S", {"spleen": [1, 1]}, ["B_x", "x"], regions_class_order=[1], cdpd=block)
+    with pytest.raises(
+        UserError, match=r"case 'A_B_x' is in Dataset301_S \(source A\) and in Dataset301_S \(source A_B\); give .* `name`"
+    ):
+        merge(301, prefix=True)
+    folder, _ = merge(301, prefix=True, spec={"datasets": {"301": {"sources": {"A_B": {"name": "C"}}}}})
+    assert sorted(json.loads((folder / "dataset.json").read_text())["dataset"]) == ["A_B_x", "C_x"]
+
+
 # ---- checks ----------------------------------------------------------------------------------------------------------
 
 
@@ -275,6 +290,9 @@ def test_missing_image_of_a_dataset_entry_is_named(two):
         "a1": {"images": ["imagesTr/none.nii.gz"], "label": "labelsTr/a1.nii.gz"},
         "a/2": {"images": [], "label": ""},
         "x": {},
+        "y": {"images": [], "label": "labelsTr/a1.nii.gz"},
+        "z": {"images": "imagesTr/a1_0000.nii.gz", "label": "labelsTr/a1.nii.gz"},
+        "n": None,
     }
     path = two / "Dataset301_LITS/dataset.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"dataset": listed}))
@@ -282,7 +300,8 @@ def test_missing_image_of_a_dataset_entry_is_named(two):
         merge(301)
     assert f"case 'a1': image {two}/Dataset301_LITS/imagesTr/none.nii.gz is missing" in str(error.value)
     assert "case 'a/2': a case identifier becomes a file name" in str(error.value)
-    assert "case 'x': its `dataset` entry in dataset.json needs `images` and `label`" in str(error.value)
+    for case in ("x", "y", "z", "n"):
+        assert f"case '{case}': its `dataset` entry in dataset.json needs a list `images` and a `label`" in str(error.value)
 
 
 def test_annotated_class_that_no_case_contains_is_warned_about(raw):
@@ -305,6 +324,7 @@ def test_classes_only_annotated_together_are_warned_about(raw):
         ({"labels": {"0": "background", "1": "liver"}}, r"label '0' is 'background', not a value"),
         ({"labels": {"background": 0}}, "holds no class besides background"),
         ({"channel_names": {"CT": "0"}}, "`channel_names` numbers the channels"),
+        ({"dataset": [{"images": ["a"], "label": "b"}]}, "`dataset` gives each case its files, like"),
     ],
 )
 def test_damaged_dataset_json_is_named_with_its_path(two, dataset_json, message):

@@ -119,6 +119,21 @@ def test_killed_run_resumes_to_what_an_uninterrupted_one_gives(two, monkeypatch)
     assert done.items() <= states(folder / "labelsTr").items()
 
 
+def test_run_killed_before_its_record_leaves_a_folder_to_go_on_in(two, monkeypatch):
+    class Killed(BaseException):
+        """Like a kill, nothing of ours may catch it."""
+
+    def dies(record, keep):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run.Record, "rewrite", dies)
+        with pytest.raises(Killed):
+            merge(301)
+    folder, _ = merge(301)
+    assert json.loads((folder / "dataset.json").read_text())["numTraining"] == 3
+
+
 @pytest.mark.parametrize("changed", ["labelsTr/a2.nii.gz", "imagesTr/a2_0000.nii.gz"])
 def test_changed_input_is_noticed(two, changed):
     folder, _ = merge(301, 302)

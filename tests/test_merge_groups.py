@@ -163,6 +163,32 @@ def test_folds_of_others_stay_where_nothing_is_there_twice(raw, nnunet_folders):
     assert splits_of(nnunet_folders) == mine
 
 
+@pytest.mark.parametrize("search", [True, False])
+def test_new_cases_are_in_a_fold_after_an_update(raw, nnunet_folders, search):
+    write_dataset(raw / "Dataset501_A", phantoms(1, 2, 3))
+    write_dataset(raw / "Dataset502_B", phantoms(5, 6, 7))
+    merge(501, search_duplicates=search)
+    old = [{"train": ["p1", "p2"], "val": ["p3"]}, {"train": ["p2", "p3"], "val": ["p1"]}]
+    path = write_splits(nnunet_folders, old)
+    _, messages = merge(501, 502, update=True, search_duplicates=search)
+    assert json.loads((path.parent / "splits_before_merge_1.json").read_text()) == old
+    assert len([text for text in messages if "listed other cases; it was moved to splits_before_merge_1.json" in text]) == 1
+    cases = {f"p{number}" for number in (1, 2, 3, 5, 6, 7)}
+    train, val = do_split(nnunet_folders, cases, 0)
+    assert set(train) | set(val) == cases
+
+
+def test_folds_stay_without_a_search_until_the_cases_change(two, nnunet_folders):
+    folder, _ = merge(501, 502)
+    before = splits_of(nnunet_folders)
+    merge(501, 502, search_duplicates=False)
+    assert splits_of(nnunet_folders) == before
+    merge(501, update=True, search_duplicates=False)
+    for place in (folder, nnunet_folders.preprocessed / "Dataset510_M"):
+        assert not (place / "splits_final.json").exists()
+        assert json.loads((place / "splits_before_merge_1.json").read_text()) == before
+
+
 def test_sources_are_spread_over_the_folds_and_few_groups_make_few_folds():
     cases = {f"a{k}": "A" for k in range(20)} | {f"b{k}": "B" for k in range(10)}
     folds = make_folds(cases, [("a0", "b0", "b1"), ("a5", "a6")])

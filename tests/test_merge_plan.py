@@ -161,6 +161,76 @@ def test_several_labels_may_become_one_class():
     assert plan.value_maps == ({0: 0, 1: 1, 2: 1},)
 
 
+def of_sources(labels, order, sources, **block):
+    """A dataset with one case of its first source."""
+    cdpd = {"version": 1, "sources": sources, "case_source": {"case": next(iter(sources))}, **block}
+    return dataset("Dataset1_X", labels, order, cdpd=cdpd)
+
+
+ONE_KIDNEY = {"right_kidney": "kidney", "left_kidney": "kidney"}
+
+
+def test_source_that_labels_a_part_of_a_class_does_not_annotate_it():
+    labels = {"right_kidney": [1, 1], "left_kidney": [2, 2], "liver": [3, 3]}
+    sources = {"FULL": {"annotated_classes": list(labels)}, "EIGHT": {"annotated_classes": ["left_kidney", "liver"]}}
+    both = of_sources(labels, [1, 2, 3], sources)
+    plan = plan_of(both, datasets={"1": {"labels": ONE_KIDNEY}})
+    full, eight = plan.annotation.sources
+    assert (full.annotated_classes, eight.annotated_classes) == (("kidney", "liver"), ("liver",))
+    kidney = plan.value_maps[0][2]
+    assert state(plan, "FULL", 0, "kidney") == NEGATIVE
+    assert state(plan, "EIGHT", 0, "kidney") == UNSUPERVISED
+    assert state(plan, "EIGHT", kidney, "kidney") == POSITIVE
+    assert state(plan, "EIGHT", kidney, "liver") == NEGATIVE
+    notes = [note for note in plan.notes if "source 'EIGHT' labels only left_kidney of right_kidney, left_kidney" in note]
+    assert len(notes) == 1 and "its background says nothing about kidney" in notes[0]
+    said = {"labels": ONE_KIDNEY, "sources": {"EIGHT": {"annotates": ["kidney", "liver"]}}}
+    plan = plan_of(both, datasets={"1": said})
+    assert state(plan, "EIGHT", 0, "kidney") == NEGATIVE and not any("labels only" in note for note in plan.notes)
+
+
+def test_source_that_labels_parts_only_is_refused():
+    sources = {"FULL": {"annotated_classes": ["right_kidney", "left_kidney"]}, "EIGHT": {"annotated_classes": ["left_kidney"]}}
+    both = of_sources({"right_kidney": [1, 1], "left_kidney": [2, 2]}, [1, 2], sources)
+    with pytest.raises(UserError, match="Dataset1_X: source 'EIGHT' labels only left_kidney of .* annotates no class; keep"):
+        plan_of(both, datasets={"1": {"labels": ONE_KIDNEY}})
+
+
+def test_source_annotates_a_class_whose_other_labels_lie_in_what_it_labels():
+    """A liver tumor lies in the liver by its region, a kidney tumor in one of the kidneys by its possible parents."""
+    sources = {
+        "ORGANS": {"annotated_classes": ["liver", "right_kidney", "left_kidney"]},
+        "TUMORS": {"annotated_classes": ["liver_tumor", "spleen"]},
+    }
+    labels = {"liver": [1, 2], "liver_tumor": 2, "right_kidney": 3, "left_kidney": 4, "kidney_tumor": 5, "spleen": 6}
+    parents = {"kidney_tumor": ["right_kidney", "left_kidney"]}
+    plan = plan_of(
+        of_sources(labels, [1, 2, 3, 4, 5, 6], sources, possible_parents=parents),
+        datasets={"1": {"labels": {"liver_tumor": "liver", "kidney_tumor": "kidney", **ONE_KIDNEY}}},
+    )
+    organs, tumors = plan.annotation.sources
+    assert (organs.annotated_classes, tumors.annotated_classes) == (("liver", "kidney"), ("spleen",))
+    assert state(plan, "TUMORS", 0, "liver") == UNSUPERVISED
+
+
+TWINS = dataset("Dataset1_T", {"seg_1_1": 1, "seg_11": 2})
+
+
+@pytest.mark.parametrize("labels", [{}, {"seg_1_1": "Seg 11"}])
+def test_labels_of_one_dataset_that_differ_in_case_and_underscores_only_are_refused(labels):
+    with pytest.raises(UserError, match="Dataset1_T: labels 'seg_1_1' and 'seg_11' differ only in .* rename one in the YAML"):
+        plan_of(TWINS, datasets={"1": {"labels": labels}})
+
+
+def test_labels_that_differ_in_case_and_underscores_only_are_told_apart_by_the_yaml():
+    plan = plan_of(TWINS, datasets={"1": {"labels": {"seg_1_1": "first"}}})
+    assert plan.annotation.classes == ("first", "seg_11")
+    plan = plan_of(TWINS, datasets={"1": {"labels": {"seg_1_1": "first", "seg_11": "first"}}})
+    assert plan.value_maps == ({0: 0, 1: 1, 2: 1},)
+    with pytest.raises(UserError, match="Dataset1_T has no label Seg 11; it has seg_1_1, seg_11"):
+        plan_of(TWINS, datasets={"1": {"labels": {"Seg 11": "first"}}})
+
+
 def test_ignore_label_comes_last():
     plan = plan_of(KITS, BTCV, dataset("Dataset9_I", {"spleen": 1, "ignore": 2}))
     assert plan.annotation.ignore_value == max(plan.annotation.values) + 2  # after the merged label

@@ -88,6 +88,14 @@ def test_table_facts_hold_for_scoped_names():
     ]
 
 
+def test_scope_of_one_label_leaves_another_that_differs_in_underscores_only():
+    twins = dataset("Dataset1_T", {"seg_1_1": 1, "seg_11": 2})
+    plan = plan_of(twins, datasets={"1": {"labels": {"seg_1_1": "pancreas"}}}, scoped={"pancreas": "T"})
+    assert plan.annotation.classes == ("pancreas@T", "seg_11")
+    with pytest.raises(UserError, match="Dataset1_T: labels 'seg_1_1' and 'seg_11' differ only in"):
+        plan_of(twins, scoped={"seg_11": "T"})
+
+
 @pytest.mark.parametrize(
     "scoped, message",
     [

@@ -63,6 +63,9 @@ def collect_cases(inputs: Sequence[InputDataset], plan: MergePlan, prefix: bool)
     Raises:
         UserError: Lists every missing file, case identifier used twice, case or dataset that does not fit.
     """
+    way_out = "give one source another `name` in the YAML"
+    if not prefix:
+        way_out = "`--prefix` puts the source's name before each case identifier"
     cases: dict[str, MergedCase] = {}
     problems = []
     for index, (dataset, source_names) in enumerate(zip(inputs, plan.source_names)):
@@ -81,11 +84,12 @@ def collect_cases(inputs: Sequence[InputDataset], plan: MergePlan, prefix: bool)
             kind = {path: "image" for path in images} | {label: "label"}
             problems += [f"{where}: {kind[path]} {path} is missing" for path in kind if not path.is_file()]
             identifier = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}_{given.identifier}" if prefix else given.identifier
-            other = cases.setdefault(identifier, MergedCase(identifier, name, index, given.images, images, label))
-            if other.dataset != index:
+            case = MergedCase(identifier, name, index, given.images, images, label)
+            other = cases.setdefault(identifier, case)
+            if other is not case:  # with a prefix also within a dataset: `B_x` of source `A` and `x` of source `A_B`
                 problems.append(
                     f"case {identifier!r} is in {inputs[other.dataset].name} (source {other.source}) and in {dataset.name} "
-                    f"(source {name}); `--prefix` puts the source's name before each case identifier"
+                    f"(source {name}); {way_out}"
                 )
         if dataset.cases:
             empty = [source.name for source in dataset.annotation.sources if not counts[source.name]]

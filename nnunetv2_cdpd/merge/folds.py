@@ -2,7 +2,8 @@
 
 nnU-Net's trainer reads nnUNet_preprocessed/DatasetXXX_NAME/splits_final.json as it is. Its experiment planner copies a
 splits_final.json of the raw dataset there, and stops if another one is there already; so the two are kept equal. Where no
-scan is in several cases, none is written and nnU-Net makes its own folds.
+scan is in several cases, none is written and nnU-Net makes its own folds; a file of other cases is set aside all the same,
+because nnU-Net would go on with it and never train the new ones.
 """
 
 import os
@@ -51,14 +52,20 @@ def make_folds(case_source: Mapping[str, str], groups: Sequence[Sequence[str]]) 
     return [{"train": [cases[i] for i in train], "val": [cases[i] for i in val]} for train, val in folds]
 
 
-def write_folds(output: Path, case_source: Mapping[str, str], duplicates: Duplicates, report: Callable[[str], None]) -> None:
-    """Bring splits_final.json, in the raw and the preprocessed dataset, and cdpd_duplicates.json up to date."""
-    splits = make_folds(case_source, duplicates.groups) if duplicates.groups else []
+def write_folds(
+    output: Path, case_source: Mapping[str, str], duplicates: Duplicates | None, report: Callable[[str], None]
+) -> None:
+    """Bring splits_final.json, in the raw and the preprocessed dataset, and cdpd_duplicates.json up to date.
+
+    Args:
+        duplicates: None if there was no search; folds of other cases are then set aside, and nothing is written.
+    """
+    splits = make_folds(case_source, duplicates.groups) if duplicates and duplicates.groups else []
     raw = output / SPLITS_FILE
     places = [raw]
     if nnUNet_preprocessed.is_set():
         places.append(Path(os.path.abspath(nnUNet_preprocessed.require())) / output.name / SPLITS_FILE)
-    ours = (read_json(output / DUPLICATES_FILE) or {}).get("splits")
+    ours = (read_json(output / DUPLICATES_FILE) or {}).get("splits") if duplicates else None
     for place in reversed(places):  # what is there and good counts, so that trained folds stay what they are
         there = read_json(place)
         if there is not None and splits and not _same(there, splits) and _usable(there, case_source, duplicates.groups):
@@ -70,11 +77,12 @@ def write_folds(output: Path, case_source: Mapping[str, str], duplicates: Duplic
         if splits and there is not None and _same(there, splits):
             continue
         if place.is_file() and not _same(there, ours):
-            if not splits:
+            if not splits and _usable(there, case_source, ()):
                 continue  # the user's or nnU-Net's, and nothing speaks against it
             kept = _set_aside(place)
+            torn = " or had one scan in training and validation" if splits else ""
             report(
-                f"warning: {place} listed other cases or had one scan in training and validation; it was moved to {kept.name}. "
+                f"warning: {place} listed other cases{torn}; it was moved to {kept.name}. "
                 "Folds that were trained with it have to be trained again"
             )
         if splits:
@@ -82,6 +90,8 @@ def write_folds(output: Path, case_source: Mapping[str, str], duplicates: Duplic
             write_json(place, splits)
         else:
             place.unlink(missing_ok=True)
+    if duplicates is None:
+        return
     _tell(duplicates, splits, report)
     found = {
         "pairs": list(duplicates.pairs),

@@ -102,6 +102,8 @@ def read_dataset(given: str | int | Path, raw_folder: Path) -> InputDataset:
         raise UserError(str(error).replace("dataset.json", str(path), 1)) from error
     except (TypeError, ValueError) as error:
         raise UserError(f'{path}: `channel_names` numbers the channels, like {{"0": "CT"}}') from error
+    if not isinstance(dataset_json.get("dataset", {}), Mapping):
+        raise UserError(f'{path}: `dataset` gives each case its files, like {{"case": {{"images": ["..."], "label": "..."}}}}')
     find_cases = _listed_cases if "dataset" in dataset_json else _cases_in_folders
     cases, problems = find_cases(folder, dataset_json)
     if not cases:
@@ -113,10 +115,11 @@ def _listed_cases(folder: Path, dataset_json: Mapping[str, Any]) -> tuple[list[I
     """Cases of the `dataset` entry of dataset.json."""
     cases, problems = [], []
     for identifier, files in dataset_json["dataset"].items():
-        try:
-            cases.append(InputCase(identifier, tuple(map(str, files["images"])), str(files["label"])))
-        except (TypeError, KeyError):
-            problems.append(f"case {identifier!r}: its `dataset` entry in dataset.json needs `images` and `label`")
+        images, label = (files.get("images"), files.get("label")) if isinstance(files, Mapping) else (None, None)
+        if isinstance(images, list) and images and label is not None:
+            cases.append(InputCase(identifier, tuple(map(str, images)), str(label)))
+        else:
+            problems.append(f"case {identifier!r}: its `dataset` entry in dataset.json needs a list `images` and a `label`")
         if identifier in ("", ".", "..") or re.search(r"[/\\\0]", identifier):
             problems.append(f"case {identifier!r}: a case identifier becomes a file name; take / and \\ out of it")
     return cases, problems

@@ -90,16 +90,35 @@ def resolve_names(inputs: Sequence[InputDataset], specs: Sequence[DatasetSpec], 
     return Naming(classes, merged, tuple(targets), tuple(notes), stands_for)
 
 
-def _targets(dataset: InputDataset, spec: DatasetSpec, path: str, spelling: Spelling) -> dict[str, str | None]:
-    annotation = dataset.annotation
-    labels = (*annotation.classes, *(label.name for label in annotation.merged_labels))
-    by_key = {name_key(name): name for name in labels}
-    if unknown := [name for name in spec.labels if name_key(name) not in by_key]:
-        raise UserError(f"{path}: {dataset.name} has no label {', '.join(unknown)}; it has {', '.join(labels)}")
-    wanted = {by_key[name_key(name)]: target for name, target in spec.labels.items()}
-    targets = {}
+def wanted_names(dataset: InputDataset, spec: DatasetSpec, path: str) -> dict[str, str | None]:
+    """What each label of a dataset shall be called: as the YAML says, else as it is called; None to drop it.
+
+    Raises:
+        UserError: The YAML names a label that the dataset does not have, or two labels would silently become one class.
+    """
+    labels = (*dataset.annotation.classes, *(label.name for label in dataset.annotation.merged_labels))
+    same_key: dict[str, list[str]] = {}
     for label in labels:
-        target = wanted.get(label, label)
+        same_key.setdefault(name_key(label), []).append(label)
+    meant = {name: [name] if name in labels else same_key.get(name_key(name), []) for name in spec.labels}
+    if unknown := [name for name, found in meant.items() if len(found) != 1]:
+        raise UserError(f"{path}: {dataset.name} has no label {', '.join(unknown)}; it has {', '.join(labels)}")
+    said = {meant[name][0]: target for name, target in spec.labels.items()}
+    wanted = {label: said.get(label, label) for label in labels}
+    for label in (label for label in labels if label not in said):
+        for other in same_key[name_key(label)]:
+            if other != label and wanted[other] is not None and name_key(wanted[other]) == name_key(label):
+                both = " and ".join(map(repr, sorted((label, other), key=labels.index)))
+                raise UserError(
+                    f"{dataset.name}: labels {both} differ only in case, `_`, `-` or spaces, which do not "
+                    f"count; rename one in the YAML, `labels: {{{label}: another_name}}`, or map both to one name there"
+                )
+    return wanted
+
+
+def _targets(dataset: InputDataset, spec: DatasetSpec, path: str, spelling: Spelling) -> dict[str, str | None]:
+    targets = {}
+    for label, target in wanted_names(dataset, spec, path).items():
         if target is None or name_key(target) == BACKGROUND:
             targets[label] = None
         else:

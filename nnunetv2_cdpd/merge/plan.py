@@ -54,7 +54,7 @@ def make_plan(inputs: Sequence[InputDataset], spec: MergeSpec) -> MergePlan:
     meanings = [_meanings(dataset, target, naming, nesting, spelling) for dataset, target in zip(inputs, naming.targets)]
     values = _stored_values(classes, nesting, naming, meanings)
     merged = tuple(MergedLabel(name, values[name], group) for name, group in naming.merged_labels.items())
-    sources, source_names = resolve_sources(inputs, specs, naming, classes, spelling)
+    sources, source_names, of_sources = resolve_sources(inputs, specs, naming, classes, spelling)
     annotation = Annotation(
         classes=classes,
         values=tuple(values[nesting.closure(name)] for name in classes),
@@ -74,7 +74,7 @@ def make_plan(inputs: Sequence[InputDataset], spec: MergeSpec) -> MergePlan:
     except UserError as error:
         raise UserError(str(error).replace("dataset.json", "the merged dataset", 1)) from error
     value_maps = tuple({value: values[meaning] for value, meaning in meaning_of.items()} for meaning_of in meanings)
-    return MergePlan(annotation, source_names, value_maps, (*naming.notes, *notes), naming.stands_for)
+    return MergePlan(annotation, source_names, value_maps, (*naming.notes, *notes, *of_sources), naming.stands_for)
 
 
 # ---- stored values ---------------------------------------------------------------------------------------------------

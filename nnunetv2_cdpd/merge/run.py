@@ -81,8 +81,7 @@ def merge_datasets(
     _rewrite_labels(output, inputs, plan, cases, record, num_processes, progress, report, raw_folder)
     for warning in _warnings(inputs, plan, cases, record):
         report(f"warning: {warning}")
-    if duplicates is not None:
-        write_folds(output, {case.identifier: case.source for case in cases}, duplicates, report)
+    write_folds(output, {case.identifier: case.source for case in cases}, duplicates, report)
     return output
 
 
@@ -124,8 +123,9 @@ def _rewrite_labels(
     if path.is_file():
         report(f"{output.name}: changed since the last merge; run nnUNetv2_plan_and_preprocess again afterwards")
         path.unlink()
-    (output / "labelsTr").mkdir(parents=True, exist_ok=True)
-    record.rewrite(keep=done)
+    output.mkdir(parents=True, exist_ok=True)
+    record.rewrite(keep=done)  # before anything else is there: it tells a killed run's folder from another's
+    (output / "labelsTr").mkdir(exist_ok=True)
     for identifier in gone:
         (output / "labelsTr" / f"{identifier}{dataset_json['file_ending']}").unlink(missing_ok=True)
     if done and todo:

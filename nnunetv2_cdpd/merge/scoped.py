@@ -10,6 +10,7 @@ from dataclasses import replace
 from nnunetv2_cdpd.classes import SCOPE, name_key
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.inputs import InputDataset
+from nnunetv2_cdpd.merge.naming import wanted_names
 from nnunetv2_cdpd.merge.sources import source_name
 from nnunetv2_cdpd.merge.spec import DatasetSpec, MergeSpec
 
@@ -38,14 +39,11 @@ def with_scopes(inputs: Sequence[InputDataset], specs: Sequence[DatasetSpec], sp
                     f"{where}: {dataset.name} also holds {', '.join(others)} in the same label values; merge the dataset of "
                     f"{scope} itself, or scope it for all of them with `labels: {{{name}: {name}{SCOPE}{dataset.name}}}`"
                 )
-            known = (*dataset.annotation.classes, *(label.name for label in dataset.annotation.merged_labels))
-            given = {name_key(label): target for label, target in entry.labels.items()}
-            goals = {label: given.get(name_key(label), label) for label in known}
+            goals = wanted_names(dataset, entry, spec.path)
             chosen = {label: goal for label, goal in goals.items() if goal is not None and name_key(goal) == name_key(name)}
             if not chosen:
                 there = ", ".join(goal for goal in goals.values() if goal is not None)
                 raise UserError(f"{where}: source {scope} has no such class; its labels give {there}")
-            kept = {label: goal for label, goal in entry.labels.items() if name_key(label) not in set(map(name_key, chosen))}
             scoped = {label: f"{goal}{SCOPE}{scope}" for label, goal in chosen.items()}
-            specs[sources[scope]] = replace(entry, labels={**kept, **scoped})
+            specs[sources[scope]] = replace(entry, labels={**goals, **scoped})
     return specs

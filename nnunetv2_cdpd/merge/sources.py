@@ -1,8 +1,8 @@
 """Sources of a merged dataset: one per source of each input dataset, with what the YAML says about it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from nnunetv2_cdpd.annotation import Source
+from nnunetv2_cdpd.annotation import POSITIVE, Annotation, Source
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.inputs import InputDataset
 from nnunetv2_cdpd.merge.naming import IGNORE, Naming, Spelling
@@ -32,14 +32,15 @@ def _id_of(dataset: InputDataset) -> str:
 
 def resolve_sources(
     inputs: Sequence[InputDataset], specs: Sequence[DatasetSpec], naming: Naming, classes: Sequence[str], spelling: Spelling
-) -> tuple[tuple[Source, ...], tuple[dict[str, str], ...]]:
-    """The sources of the merged dataset, and for each input dataset the new name of each of its sources.
+) -> tuple[tuple[Source, ...], tuple[dict[str, str], ...], list[str]]:
+    """The sources of the merged dataset, for each input dataset the new name of each of its sources, and notes for the user.
 
     Raises:
-        UserError: Two sources of one name, or the YAML speaks of sources or classes that a dataset does not have.
+        UserError: Two sources of one name, one that annotates no class as a whole, or the YAML speaks of sources or classes
+            that a dataset does not have.
     """
     sources: dict[str, Source] = {}
-    renamed = []
+    renamed, notes = [], []
     for dataset, spec, target in zip(inputs, specs, naming.targets):
         names = {}
         for source in dataset.annotation.sources:
@@ -48,8 +49,11 @@ def resolve_sources(
             if name in sources:
                 raise UserError(f"{dataset.name}: its source {name!r} is in another dataset too; give it a `name` in the YAML")
             known = {goal for goal in target.values() if goal not in (None, IGNORE)}
-            goals = {target[label] for label in (*source.annotated_classes, *source.merged_labels)} & known
-            if said.annotates is not None:
+            partly = {target[label] for label in (*source.annotated_classes, *source.merged_labels)} & known
+            goals = {goal for goal in partly if _annotates_all(dataset.annotation, source, target, goal)}
+            if said.annotates is None:
+                notes += [_note_on_part(dataset, source, target, goal, not goals) for goal in sorted(partly - goals)]
+            else:
                 goals = set(spelling.all(said.annotates))
                 if unknown := sorted(goals - known):
                     raise UserError(
@@ -65,7 +69,29 @@ def resolve_sources(
             )
             names[source.name] = name
         renamed.append(names)
-    return tuple(sources.values()), tuple(renamed)
+    return tuple(sources.values()), tuple(renamed), notes
+
+
+def _annotates_all(annotation: Annotation, source: Source, target: Mapping[str, str | None], goal: str) -> bool:
+    """Whether a source annotates all labels that become a merged class; of one that labels left kidneys only, the background
+    may be a right kidney.
+    """
+    merged = [label for label in annotation.merged_labels if target[label.name] == goal]
+    annotated = {name for name in source.annotated_classes if target[name] == goal}
+    annotated.update(name for label in merged if label.name in source.merged_labels for name in label.classes)
+    values = {label.value for label in merged}
+    values.update(v for name, region in zip(annotation.classes, annotation.regions) if target[name] == goal for v in region)
+    return all(annotation.membership(value, frozenset(annotated)) == POSITIVE for value in values)
+
+
+def _note_on_part(dataset: InputDataset, source: Source, target: Mapping[str, str | None], goal: str, alone: bool) -> str:
+    """Say that a source labels a part of a class only; raise UserError if that leaves it with no annotated class."""
+    labels = [label for label, its in target.items() if its == goal]
+    own = [label for label in labels if label in (*source.annotated_classes, *source.merged_labels)]
+    fact = f"{dataset.name}: source {source.name!r} labels only {', '.join(own)} of {', '.join(labels)}, which become {goal!r}"
+    if alone:
+        raise UserError(f"{fact}, so that it annotates no class; keep these apart in the YAML, or say there what it `annotates`")
+    return f"{fact}: its background says nothing about {goal}; where they mean the same, name it under `annotates` in the YAML"
 
 
 def source_name(dataset: InputDataset, spec: DatasetSpec, source: Source) -> str:
