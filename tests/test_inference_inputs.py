@@ -82,6 +82,16 @@ def test_a_file_and_its_siblings(tmp_path):
     assert identifiers(tmp_path / "b_0000.nii.gz") == {"b": ["b_0000.nii.gz"]}
 
 
+@pytest.mark.parametrize("names", [("a_0000.nii.gz", "a_0002.nii.gz"), ("a_0001.nii.gz", "a_0002.nii.gz"), ("a_0001.nii.gz",)])
+def test_channels_are_counted_from_0_without_a_gap(names, tmp_path):
+    touch(tmp_path, *names)
+    numbers = ", ".join(str(int(name[2:6])) for name in names)
+    for path in (tmp_path, tmp_path / names[0]):
+        (case,) = find_cases(path, ".nii.gz", 2)
+        with pytest.raises(UserError, match=f"{tmp_path}/a: channels {numbers}; they are counted from 0 without a gap"):
+            opened(case, SimpleITKIO()).__enter__()
+
+
 def test_two_files_of_one_case_are_refused(tmp_path):
     touch(tmp_path, "a.nii.gz", "a_0000.nii.gz")
     with pytest.raises(UserError, match="a.nii.gz and a_0000.nii.gz are both case 'a'"):
@@ -145,6 +155,17 @@ def test_series_of_one_folder_and_of_subfolders_are_cases(tmp_path, volume):
         pytest.warns(match="is case both_2"),
     ):
         as_case(tmp_path / "both", ".nii.gz", 1)
+
+
+def test_dicom_files_at_the_root_hide_no_folder_below(tmp_path, volume):
+    (tmp_path / "export").mkdir()
+    for name in ("p1", "p2"):
+        write_series(tmp_path / "export" / name, volume)
+    (stray := tmp_path / "export" / "stray.dcm").write_bytes(b"damaged")
+    assert cases_of(tmp_path / "export")[0] == ["export", "p1", "p2"]
+    stray.unlink()
+    write_series(tmp_path / "export", volume, series="3")
+    assert cases_of(tmp_path / "export")[0] == ["export", "p1", "p2"]
 
 
 def test_series_are_named_by_their_numbers_and_others_passed_over(tmp_path):

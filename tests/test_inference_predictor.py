@@ -13,10 +13,10 @@ import SimpleITK as sitk
 import tiny_model
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tiny_model import one_thread  # noqa: F401 - used by every test of this file
 
 import nnunetv2_cdpd
+from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.predictor import Predictor, PreprocessedCase
 
@@ -100,12 +100,13 @@ def test_windows_without_contrast_are_run_once_and_change_nothing(predictor):
     torch.testing.assert_close(found, nnunets_logits(predictor, data), atol=2e-2, rtol=1e-2)
 
 
-def test_infinite_logits_are_told(model, image):
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+def test_logits_that_are_no_finite_numbers_are_told(value, model, image):
     predictor = Predictor.from_folder(model, [0], device="cpu")
     broken = dict(predictor.list_of_parameters[0])
-    broken["decoder.seg_layers.1.bias"] = torch.full((6,), torch.inf)
+    broken["decoder.seg_layers.1.bias"] = torch.full((6,), value)
     predictor.list_of_parameters = [broken]
-    with pytest.raises(RuntimeError, match="the network gave infinite logits"):
+    with pytest.raises(RuntimeError, match="the network gave logits that are no finite numbers"):
         predictor.predict(image, SPACING)
 
 
@@ -232,6 +233,28 @@ def test_aligned_windows_share_more_slices_and_cover_the_image(model):
     assert set(range(23)) == {x for slicer in slicers for x in range(slicer[1].start, slicer[1].stop)}
 
 
+@pytest.mark.parametrize("step_size, moved", [(0.5, True), (1, False)])
+def test_windows_that_hardly_overlap_are_not_aligned_where_that_opens_a_gap(step_size, moved, model, monkeypatch):
+    predictor = Predictor.from_folder(model, [0], device="cpu", align_windows=True, tile_step_size=step_size)
+    monkeypatch.setattr(predictor.network.network.slice_encoder, "slice_step", 4)
+    for length in range(9, 60):
+        slicers = predictor._internal_get_sliding_window_slicers((length, 20, 30))
+        assert set(range(length)) == {x for slicer in slicers for x in range(slicer[1].start, slicer[1].stop)}
+        last = length - 8
+        assert not moved or all(slicer[1].start % 4 == 0 or slicer[1].start == last for slicer in slicers)
+
+
+def test_a_cleaned_class_keeps_a_value_that_it_shares_with_one_that_is_not_wanted(tmp_path, image, monkeypatch):
+    classes = ("left_kidney", "kidney", "right_kidney")
+    annotation = Annotation(classes, (1, 1, 2), ((1,), (1, 2), (2,)), (Source("Kidneys", classes),))
+    predictor = Predictor.from_folder(tiny_model.write_model(tmp_path / "model", annotation=annotation), device="cpu")
+    monkeypatch.setattr(Predictor, "_cleaned", lambda self, labels, properties: labels)
+    full = predictor.predict(image, SPACING).label_map
+    for wanted, value in (("left_kidney", 1), ("right_kidney", 2)):
+        found = predictor.predict(image, SPACING, classes=[wanted], clean=True).label_map
+        assert (full == value).any() and np.array_equal(found, np.where(full == value, value, 0))
+
+
 # ---- mistakes ------------------------------------------------------------------------------------------------------
 
 
@@ -259,83 +282,6 @@ def test_values_that_are_no_numbers_are_told(predictor, image):
     broken[10, 10, 10] = np.nan
     with pytest.raises(UserError, match="values that are no numbers"):
         predictor.predict(broken, SPACING)
-
-
-def test_damaged_and_missing_model_files_are_told(model, tmp_path):
-    with pytest.raises(UserError, match="no such folder"):
-        Predictor.from_folder(tmp_path / "nowhere")
-    folder = shutil.copytree(model, tmp_path / "model")
-    with pytest.raises(UserError, match="no checkpoint_final.pth of fold 3; there are 0, 1"):
-        Predictor.from_folder(folder, [0, 3])
-    with pytest.raises(UserError, match="no fold_X/checkpoint_best.pth"):
-        Predictor.from_folder(folder, checkpoint_name="checkpoint_best.pth")
-    (folder / "fold_0" / "checkpoint_final.pth").write_bytes(b"nothing")
-    with pytest.raises(UserError, match="checkpoint_final.pth: cannot be read without executing code from it, or is damaged"):
-        Predictor.from_folder(folder, [0])
-    (folder / "dataset.json").write_text("[]")
-    with pytest.raises(UserError, match="dataset.json: cannot be read as JSON"):
-        Predictor.from_folder(folder)
-    (folder / "plans.json").unlink()
-    with pytest.raises(UserError, match="no plans.json; give a model folder"):
-        Predictor.from_folder(folder)
-
-
-class Evil:
-    """What a checkpoint may hold that pickle would run."""
-
-    def __reduce__(self):
-        return (print, ("executed code of a checkpoint",))
-
-
-def test_code_in_a_checkpoint_is_not_executed(model, tmp_path, capsys):
-    folder = shutil.copytree(model, tmp_path / "model")
-    file = folder / "fold_0" / "checkpoint_final.pth"
-    checkpoint = torch.load(file, weights_only=False)
-    torch.save({**checkpoint, "logging": Evil()}, file)
-    with pytest.raises(UserError, match="cannot be read without executing code from it"):
-        Predictor.from_folder(folder, [0])
-    assert "executed" not in capsys.readouterr().out
-
-
-def test_another_network_than_cdpdnet_is_refused(tmp_path):
-    plans = tiny_model.make_plans()
-    architecture = plans["configurations"][tiny_model.CONFIGURATION]["architecture"]
-    added = ("unet_class_name", "patch_size", "fused_stages", "vision", "text", "task")
-    kwargs = {key: value for key, value in architecture["arch_kwargs"].items() if key not in added}
-    plain = architecture["arch_kwargs"]["unet_class_name"]
-    architecture |= {"network_class_name": plain, "arch_kwargs": kwargs}
-    model = tiny_model.write_model(tmp_path / "model")
-    (model / "plans.json").write_text(json.dumps(plans))
-    network = PlansManager(plans).get_configuration(tiny_model.CONFIGURATION)
-    built = nnunetv2_cdpd.inference.models.find_trainer(tiny_model.TRAINER).build_network_architecture(
-        PlansManager(plans), network, 1, 6, enable_deep_supervision=False
-    )
-    file = model / "fold_0" / "checkpoint_final.pth"
-    torch.save({**torch.load(file, weights_only=False), "network_weights": built.state_dict()}, file)
-    with pytest.raises(UserError, match="a model of nnUNetTrainerCDPD, no CDPDNet"):
-        Predictor.from_folder(model)
-
-
-def test_an_unknown_trainer_is_told(model, tmp_path):
-    folder = shutil.copytree(model, tmp_path / "model")
-    file = folder / "fold_0" / "checkpoint_final.pth"
-    torch.save({**torch.load(file, weights_only=False), "trainer_name": "nnUNetTrainerOfNobody"}, file)
-    with pytest.raises(UserError, match="trainer 'nnUNetTrainerOfNobody' is not known here"):
-        Predictor.from_folder(folder, [0])
-
-
-def test_a_users_variant_of_our_trainer_is_found_in_nnunets_folder_for_trainers(model, tmp_path, monkeypatch):
-    """nnU-Net users change a trainer by a subclass, whose name begins as ours does."""
-    (tmp_path / "trainers").mkdir()
-    (tmp_path / "trainers" / "of_a_user.py").write_text(
-        "from nnunetv2_cdpd.link import find_class\n\n\n"
-        f"class nnUNetTrainerCDPDOfAUser(find_class({tiny_model.TRAINER!r})):\n    save_every = 7\n"
-    )
-    monkeypatch.setenv("nnUNet_extTrainer", str(tmp_path / "trainers"))
-    folder = shutil.copytree(model, tmp_path / "model")
-    file = folder / "fold_0" / "checkpoint_final.pth"
-    torch.save({**torch.load(file, weights_only=False), "trainer_name": "nnUNetTrainerCDPDOfAUser"}, file)
-    assert Predictor.from_folder(folder, [0]).trainer_name == "nnUNetTrainerCDPDOfAUser"
 
 
 def test_the_package_offers_the_predictor_and_stays_light():

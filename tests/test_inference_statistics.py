@@ -35,6 +35,14 @@ def test_a_class_that_is_not_there_has_no_volume_and_no_place():
     assert found["spleen"] == {"volume_ml": 0.0, "voxels": 0, "mean_intensity": None, "centroid_voxel": None, "centroid_mm": None}
 
 
+def test_a_2d_image_has_no_volume():
+    """nnU-Net's readers give it one slice of a made-up thickness; a real single slice has a volume."""
+    labels = np.ones((1, 4, 5), np.uint8)
+    for spacing, volume in (([999, 1, 1], None), ([1.2 * 999, 0.8, 1.2], None), ([30, 1, 1], 0.6)):
+        found = class_statistics(make_prediction(labels, {"spacing": spacing}), None, "R")
+        assert found["liver"]["volume_ml"] == volume and found["liver"]["voxels"] == 20
+
+
 def test_without_image_no_mean():
     assert "mean_HU" not in class_statistics(make_prediction(np.ones((3, 4, 5), np.uint8)), None, "CT")["liver"]
 

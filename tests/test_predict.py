@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import tiny_model
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from replica_files import write_dicom
+from skimage.io import imsave
 from tiny_model import one_thread  # noqa: F401 - used by every test of this file
 
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.dicom import read_series
 from nnunetv2_cdpd.inference import run as job
+from nnunetv2_cdpd.inference.outputs import SETTINGS_FILE
 from nnunetv2_cdpd.inference.predictor import Predictor
 
 SPACING = (0.9, 0.8, 2.0)  # x, y, z
@@ -156,7 +159,36 @@ def test_missing_channels_are_told(tmp_path, capsys):
     (tmp_path / "images").mkdir()
     sitk.WriteImage(sitk.GetImageFromArray(tiny_model.make_image((12, 13, 14))), str(tmp_path / "images" / "a_0000.nii.gz"))
     predict(tmp_path / "images", tmp_path / "out", model, expect=1)
-    assert "case 'a': 1 of the model's 2 channels; each is a file, a_0000, a_0001" in capsys.readouterr().err
+    assert "case 'a': 1 of the model's 2 channels; each is a file, CASE_0000, CASE_0001" in capsys.readouterr().err
+
+
+def test_a_colour_image_holds_its_channels_and_has_an_area_but_no_volume(tmp_path):
+    model = tiny_model.write_model(tmp_path / "model", channels=3, spacing=[1.0, 999.0, 1.0])  # of x, the only slice, y
+    changes = {"dataset.json": {"file_ending": ".png"}, "plans.json": {"image_reader_writer": "NaturalImage2DIO"}}
+    for name, change in changes.items():
+        (model / name).write_text(json.dumps({**json.loads((model / name).read_text()), **change}))
+    colours = np.random.default_rng(0).integers(1, 255, (3, 1, 21, 34)).astype(np.uint8)
+    (tmp_path / "images").mkdir()
+    imsave(tmp_path / "images" / "a_0000.png", colours[:, 0].transpose(1, 2, 0), check_contrast=False)
+    output = predict(tmp_path / "images", tmp_path / "out", model, "--stats")
+    labels = NaturalImage2DIO().read_seg(str(output / "a.png"))[0][0]
+    expected = Predictor.from_folder(model, [0], device="cpu").predict(colours.astype(np.float32), (999, 1, 1)).label_map
+    assert np.array_equal(labels, expected) and labels.any()
+    found = json.loads((output / "statistics.json").read_text())["a"]
+    assert {found[name]["volume_ml"] for name in tiny_model.CLASSES} == {None}
+    assert found["spleen"]["voxels"] == (labels == 6).sum()
+    assert (output / "statistics.csv").read_text().splitlines()[1].startswith("a,liver,,")
+
+
+def test_some_of_the_possible_parents_of_a_class_are_not_said_to_hold_it(model):
+    predictor = Predictor.from_folder(model, [0], device="cpu")
+    for classes, parents in {
+        ("right_kidney", "kidney_tumor"): {},
+        ("right_kidney", "left_kidney", "kidney_tumor"): {"kidney_tumor": ["right_kidney", "left_kidney"]},
+        ("right_kidney", "left_kidney"): {},
+    }.items():
+        predictor.select(classes)
+        assert job.dataset_json_of(predictor)["cdpd"]["possible_parents"] == parents
 
 
 def test_some_classes_are_those_of_the_full_run_and_say_what_their_values_mean(images, predicted, model, tmp_path):
@@ -201,7 +233,7 @@ def test_task_clean_tta_step_size_and_folds(model, tmp_path):
     }.items():  # fmt: skip
         output = predict(image, tmp_path / name, model, *more)
         found[name] = read(output / "large.nii.gz")
-        settings[name] = json.loads((output / job.SETTINGS_FILE).read_text())
+        settings[name] = json.loads((output / SETTINGS_FILE).read_text())
     for name in ("clean", "step", "folds"):
         assert not np.array_equal(found[name], found["plain"])
     # windows in batches are the same windows; here they lie at whole slice steps anyway
@@ -216,9 +248,19 @@ def test_resuming_with_other_settings_is_refused(images, model, tmp_path, capsys
     assert "cdpd_predict.json: the predictions there were made with other settings (classes); use" in capsys.readouterr().err
 
 
-def test_impossible_parts_are_refused(images, model, tmp_path, capsys):
-    predict(images, tmp_path / "out", model, "-num_parts", "2", "-part_id", "2", expect=1)
-    assert "part 2 of 2: parts are counted from 0 to 1" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "flags, told",
+    [
+        (["-num_parts", "2", "-part_id", "2"], "part 2 of 2: parts are counted from 0 to 1"),
+        (["-nps", "-1"], "-npp 1 and -nps -1 count threads; give 0 or more"),
+        (["-npp", "-2"], "-npp -2 and -nps 1 count threads; give 0 or more"),
+        (["-windows_per_batch", "-1"], "-windows_per_batch -1: give 1 or more"),
+        (["-windows_per_batch", "0"], "-windows_per_batch 0: give 1 or more"),
+    ],
+)
+def test_impossible_numbers_are_refused(flags, told, images, model, tmp_path, capsys):
+    predict(images, tmp_path / "out", model, *flags, expect=1)
+    assert told in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_a_cascade_needs_the_lower_stage(images, model, tmp_path, capsys, monkeypatch):

@@ -64,8 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.inference.inputs import find_cases, modality_of
     from nnunetv2_cdpd.inference.models import model_folder_of
+    from nnunetv2_cdpd.inference.outputs import Outputs
     from nnunetv2_cdpd.inference.predictor import Predictor
-    from nnunetv2_cdpd.inference.run import Outputs, predict_cases
+    from nnunetv2_cdpd.inference.run import predict_cases
 
     folder = args.model or model_folder_of(args.dataset, args.trainer, args.plans, args.configuration)
     predictor = Predictor.from_folder(

@@ -25,12 +25,14 @@ class Case:
 
     files: One per channel, in the order of the channels; or those of one DICOM series.
     modality: Of the slices of a DICOM series; None: any that makes volumes.
+    channels: Numbers of the files, from their names; None: the names do not tell.
     """
 
     identifier: str
     files: tuple[Path, ...]
     is_dicom: bool = False
     modality: str | None = None
+    channels: tuple[int, ...] | None = None
 
 
 def modality_of(dataset_json: Mapping[str, Any]) -> str | None:
@@ -46,7 +48,7 @@ def find_cases(
 
     A file `CASE_0000.nii.gz` and its siblings `CASE_0001.nii.gz`, ... are the channels of a case, as nnU-Net names them; for a
     model of one channel any other name is a case too. Other volume formats than the model's own are read as well. A folder
-    without volumes is one of DICOM, or the folders below it are, at any depth. Every series that can be a volume is a case,
+    without volumes is one of DICOM, and so are the folders below it, at any depth. Every series that can be a volume is a case,
     named after its folder, and by its number where there are several.
 
     Args:
@@ -71,11 +73,10 @@ def find_cases(
             other = found.setdefault(identifier, {}).setdefault(channel, file)
             if other != file:
                 raise UserError(f"{path}: {other.name} and {file.name} are both case {identifier!r}; rename or move one of them")
-    cases = [Case(identifier, tuple(channels[i] for i in sorted(channels))) for identifier, channels in sorted(found.items())]
-    cases = cases or _dicom_cases(path, path.resolve().name, modality, tell)
+    cases = [_case_of_channels(identifier, channels) for identifier, channels in sorted(found.items())]
     if not cases:
-        for folder in sorted(folder for folder in path.rglob("*") if folder.is_dir()):
-            cases += _dicom_cases(folder, "_".join(folder.relative_to(path).parts), modality, tell)
+        for folder in (path, *sorted(folder for folder in path.rglob("*") if folder.is_dir())):
+            cases += _dicom_cases(folder, "_".join(folder.relative_to(path).parts) or path.resolve().name, modality, tell)
     if not cases:
         raise UserError(f"{path}: no image in it ({file_ending}, {', '.join(VOLUME_ENDINGS)}, or DICOM{_of(modality)})")
     named: dict[str, Case] = {}
@@ -116,8 +117,13 @@ def opened(case: Case, reader: BaseReaderWriter, tell: Tell = warnings.warn) -> 
         tell: Hears what is particular about a DICOM series.
 
     Raises:
-        UserError: A format cannot be converted for this reader, or a series is not whole.
+        UserError: A channel is missing, a format cannot be converted for this reader, or a series is not whole.
     """
+    if case.channels is not None and case.channels != tuple(range(len(case.channels))):
+        raise UserError(
+            f"{case.files[0].parent / case.identifier}: channels {', '.join(map(str, case.channels))}; they are counted from 0 "
+            f"without a gap, as {case.identifier}_0000, {case.identifier}_0001, ...; add or rename files"
+        )
     readable = [str(ending) for ending in reader.supported_file_endings]
     if not case.is_dicom and all(_ending(file, readable) for file in case.files):
         yield list(case.files)
@@ -191,8 +197,13 @@ def _case_of_file(file: Path, endings: Sequence[str], num_channels: int) -> Case
     identifier, _ = _identifier(file, ending, num_channels)
     if num_channels == 1:
         return Case(identifier, (file,))
-    siblings = sorted(file.parent.glob(f"{glob_escape(identifier)}_[0-9][0-9][0-9][0-9]{ending}"))
-    return Case(identifier, tuple(siblings) or (file,))
+    siblings = sorted(file.parent.glob(f"{glob_escape(identifier)}_[0-9][0-9][0-9][0-9]{ending}")) or [file]
+    return _case_of_channels(identifier, {_identifier(sibling, ending, num_channels)[1]: sibling for sibling in siblings})
+
+
+def _case_of_channels(identifier: str, files: Mapping[int, Path]) -> Case:
+    channels = tuple(sorted(files))
+    return Case(identifier, tuple(files[i] for i in channels), channels=channels)
 
 
 def _of(modality: str | None) -> str:

@@ -3,8 +3,8 @@
 import itertools
 import json
 import pickle
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,13 @@ from nnunetv2.inference import predict_from_raw_data as host
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.link import FOLDER_OF_PREFIX, find_class
+
+# What a prediction reads from the files of a model folder, and what it must be.
+_NEEDED = {
+    "plans.json": {"configurations": dict, "image_reader_writer": str, "transpose_forward": list, "transpose_backward": list},
+    "dataset.json": {"labels": dict, "channel_names": dict, "file_ending": str},
+}
+_NEEDED_IN_CHECKPOINT = ("trainer_name", "init_args", "network_weights")
 
 
 def model_folder_of(dataset: str, trainer: str, plans: str, configuration: str) -> Path:
@@ -37,17 +44,39 @@ def model_folder_of(dataset: str, trainer: str, plans: str, configuration: str) 
 
 
 def check_model_folder(folder: Path) -> None:
-    """Raise UserError unless this is a model folder with readable plans and dataset.json."""
+    """Raise UserError unless this is a model folder with readable plans and dataset.json that hold what they need."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a model folder, as nnUNetv2_train writes it")
-    for name in ("plans.json", "dataset.json"):
+    for name, needed in _NEEDED.items():
         try:
-            if not isinstance(json.loads((folder / name).read_text(encoding="utf-8")), dict):
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
                 raise ValueError("it holds no object")
         except FileNotFoundError as error:
             raise UserError(f"{folder}: no {name}; give a model folder, TRAINER__PLANS__CONFIGURATION") from error
         except (OSError, ValueError) as error:
             raise UserError(f"{folder / name}: cannot be read as JSON ({error})") from error
+        content["channel_names"] = content.get("channel_names") or content.get("modality")  # nnU-Net knows both
+        lacking = [key for key, kind in needed.items() if not content.get(key) or not isinstance(content[key], kind)]
+        if lacking:
+            raise UserError(f"{folder / name}: `{lacking[0]}` is missing or malformed; copy it again from where it was trained")
+
+
+@contextmanager
+def told_as_mismatch(folder: Path, checkpoint_name: str) -> Iterator[None]:
+    """What goes wrong while a network is built and filled as a UserError: the files of its folder do not belong together."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder}: dataset.json, plans.json and {checkpoint_name} are not of one training "
+            f"({type(error).__name__}: {_start_of(error)}); copy them again from where it was trained"
+        ) from error
+
+
+def _start_of(error: BaseException) -> str:
+    """An error's first words, in one line."""
+    return " ".join(itertools.islice(str(error).split(), 0, 40))
 
 
 def folds_of(folder: Path, wanted: Sequence[int | str] | None, checkpoint_name: str) -> list[int | str]:
@@ -96,7 +125,12 @@ class TorchWithSafeLoad:
         allowed = [np.dtype, (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), *dtypes]
         try:
             with torch.serialization.safe_globals(allowed):
-                return torch.load(file, map_location=map_location, weights_only=True)
+                checkpoint = torch.load(file, map_location=map_location, weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-            reason = " ".join(itertools.islice(str(error).split(), 0, 40))
-            raise UserError(f"{file}: cannot be read without executing code from it, or is damaged ({reason})") from error
+            raise UserError(
+                f"{file}: cannot be read without executing code from it, or is damaged ({_start_of(error)})"
+            ) from error
+        lacking = [key for key in _NEEDED_IN_CHECKPOINT if not isinstance(checkpoint, dict) or key not in checkpoint]
+        if lacking:
+            raise UserError(f"{file}: no checkpoint of nnU-Net (`{lacking[0]}` is missing); choose one that nnUNetv2_train wrote")
+        return checkpoint

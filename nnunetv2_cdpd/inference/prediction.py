@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
+import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +17,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from torch import Tensor
 
 from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.export import Geometry, probability_slabs
 
 
@@ -71,7 +74,12 @@ class Prediction:
             writer.write_seg(self.label_map, str(beside), dict(self.properties))
 
     def write_masks(self, folder: Path, ending: str, writer: BaseReaderWriter) -> None:
-        """Write a file per class, 1 where the class is; the folder appears when all are there."""
+        """Write a file per class, 1 where the class is; the folder appears when all are there.
+
+        Raises:
+            UserError: There is a folder that holds something else than masks of these classes.
+        """
+        check_masks(folder, self.values, ending)
         with written_beside(folder) as beside:
             beside.mkdir()
             for name in self.values:
@@ -103,30 +111,50 @@ def file_name(class_name: str) -> str:
     return "".join("_" if letter in '<>:"/\\|?* ' else letter for letter in class_name)
 
 
+def check_masks(folder: Path, class_names: Collection[str], ending: str) -> None:
+    """Raise UserError if there is a folder that holds anything but masks of these classes, and so must not be replaced."""
+    # A mask of Tiff3DIO has its spacing in a json beside.
+    masks = {f"{file_name(name)}{end}" for name in class_names for end in (ending, ".json")}
+    for file in folder.iterdir() if folder.is_dir() else ():
+        if file.name not in masks or file.is_dir():
+            raise UserError(f"{file}: no mask of this model, so its folder is not replaced; move it away, or use another folder")
+
+
 @contextmanager
-def written_beside(path: Path) -> Iterator[Path]:
-    """A temporary path beside, renamed on success and removed otherwise; the ending stays, because writers go by it."""
-    beside = path.with_name(f".tmp_{path.name}")
-    _remove(beside)
+def written_beside(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    """A path of this name in a temporary folder beside; what is written there is moved on success, and removed otherwise.
+
+    The name stays, because writers go by its ending and name further files after it (the spacing of a TIFF).
+
+    Args:
+        shared: Several jobs may write this path at a time. Otherwise what a killed job left is cleared away.
+    """
+    if shared:
+        folder = Path(tempfile.mkdtemp(prefix=f".tmp_{path.name}_", dir=path.parent))  # also unique among several machines
+    else:
+        folder = path.with_name(f".tmp_{path.name}")
+        remove(folder)
+        folder.mkdir()
     try:
-        yield beside
-        if path.is_dir():
-            _remove(path)
-        os.replace(beside, path)
+        yield folder / path.name
+        for written in sorted(folder.iterdir(), key=lambda file: file.name == path.name):  # path last: it says that all is there
+            target = path.with_name(written.name)
+            if written.is_dir():
+                remove(target)
+            os.replace(written, target)
     finally:
-        _remove(beside)
+        remove(folder)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON with the keys in their order."""
-    with written_beside(path) as beside:
+    """Write JSON with the keys in their order; several jobs may do so at a time."""
+    with written_beside(path, shared=True) as beside:
         beside.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        for file in path.iterdir():
-            file.unlink()
-        path.rmdir()
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.inference import predict_from_raw_data as host
-from nnunetv2.inference.data_iterators import PreprocessAdapter, PreprocessAdapterFromNpy
+from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy
 from torch import Tensor
 from torch._dynamo import OptimizedModule
 
@@ -28,7 +28,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import substituted
 from nnunetv2_cdpd.inference.compiled import compile_parts
 from nnunetv2_cdpd.inference.export import label_map, place
-from nnunetv2_cdpd.inference.models import TorchWithSafeLoad, check_model_folder, find_trainer, folds_of
+from nnunetv2_cdpd.inference.models import TorchWithSafeLoad, check_model_folder, find_trainer, folds_of, told_as_mismatch
 from nnunetv2_cdpd.inference.network import PredictionNetwork
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
 from nnunetv2_cdpd.inference.selection import Selection
@@ -56,6 +56,9 @@ class Predictor(host.nnUNetPredictor):
         align_windows: Place windows along the slice axis at whole slice steps, so that overlapping windows share slices (see
             docs/prediction.md). Changes where windows lie by less than a step, and with that the result a little.
         allow_tqdm: Show the progress over the windows of a volume.
+
+    Raises:
+        UserError: A batch of no windows.
     """
 
     def __init__(
@@ -71,6 +74,8 @@ class Predictor(host.nnUNetPredictor):
         verbose: bool = False,
         allow_tqdm: bool = False,
     ) -> None:
+        if windows_per_batch is not None and windows_per_batch < 1:
+            raise UserError(f"-windows_per_batch {windows_per_batch}: give 1 or more")
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         with contextlib.redirect_stdout(io.StringIO()):  # of a setting that it changes for the CPU
             super().__init__(
@@ -113,7 +118,10 @@ class Predictor(host.nnUNetPredictor):
         folder = Path(model_training_output_dir)
         check_model_folder(folder)
         folds = folds_of(folder, use_folds, checkpoint_name)
-        with substituted(host, torch=TorchWithSafeLoad(), recursive_find_trainer_class_by_name=find_trainer):
+        with (
+            told_as_mismatch(folder, checkpoint_name),
+            substituted(host, torch=TorchWithSafeLoad(), recursive_find_trainer_class_by_name=find_trainer),
+        ):
             super().initialize_from_trained_model_folder(str(folder), folds, checkpoint_name)
         is_compiled = isinstance(self.network, OptimizedModule)  # nnUNet_compile
         network = self.network._orig_mod if is_compiled else self.network
@@ -219,14 +227,18 @@ class Predictor(host.nnUNetPredictor):
         Args:
             files: One per channel.
             previous_stage: Label map that a cascade's lower stage predicted.
+
+        Raises:
+            UserError: Not the model's number of channels, or values that are no numbers.
         """
-        preprocessor = self.configuration_manager.preprocessor_class(verbose=self.verbose_preprocessing)
-        files = [str(file) for file in files]
-        previous = None if previous_stage is None else str(previous_stage)
-        adapter = PreprocessAdapter(
-            [files], [previous], preprocessor, None, self.plans_manager, self.dataset_json, self.configuration_manager
-        )
-        return _preprocessed(adapter)
+        image, properties = self.writer.read_images([str(file) for file in files])
+        if len(image) != self.num_channels:  # counted here, because a colour image holds several
+            raise UserError(
+                f"{len(image)} of the model's {self.num_channels} channels; each is a file, CASE_0000, CASE_0001, ..., or one "
+                "file holds all (a colour image)"
+            )
+        previous = None if previous_stage is None else self.writer.read_seg(str(previous_stage))[0]
+        return self._preprocess(image, properties, previous)
 
     def preprocess_array(self, image: np.ndarray, spacing_mm: Sequence[float]) -> PreprocessedCase:
         """Preprocess (Z, Y, X) or (C, Z, Y, X).
@@ -242,11 +254,16 @@ class Predictor(host.nnUNetPredictor):
         spacing = [float(mm) for mm in spacing_mm]
         if len(spacing) != 3 or not all(np.isfinite(spacing)) or min(spacing) <= 0:
             raise ValueError(f"spacing_mm is a positive number per axis of the array, got {tuple(spacing_mm)}")
-        return _preprocessed(
-            PreprocessAdapterFromNpy(
-                [image], None, [{"spacing": spacing}], None, self.plans_manager, self.dataset_json, self.configuration_manager
-            )
-        )
+        return self._preprocess(image, {"spacing": spacing})
+
+    def _preprocess(self, image: np.ndarray, properties: dict[str, Any], previous: np.ndarray | None = None) -> PreprocessedCase:
+        managers = self.plans_manager, self.dataset_json, self.configuration_manager
+        adapter = PreprocessAdapterFromNpy([image], [previous], [properties], None, *managers, verbose=self.verbose_preprocessing)
+        item = next(adapter)
+        data = item["data"].to(dtype=torch.float32, memory_format=torch.contiguous_format)
+        if not torch.isfinite(data).all():
+            raise UserError("the image holds values that are no numbers (nan or inf)")
+        return PreprocessedCase(data, item["data_properties"])
 
     def export(self, logits: Tensor, properties: dict[str, Any], num_threads: int | None = None) -> Prediction:
         """Label map of logits (n, x, y, z) of the needed classes, as the sliding window gives them."""
@@ -259,8 +276,9 @@ class Predictor(host.nnUNetPredictor):
             labels = self._cleaned(labels, properties)
             values = selection.tree.stored_values(selection.wanted).astype(labels.dtype)
             to_written = np.zeros(annotation.num_values, labels.dtype)
-            for k in selection.tree.classes:
-                to_written[annotation.values[k]] = values[k + 1]
+            # Where overlapping classes share a value, the innermost that is written decides.
+            for k in sorted(selection.tree.classes, key=lambda k: len(selection.tree.ancestors[k])):
+                to_written[annotation.values[k]] = values[k + 1] or to_written[annotation.values[k]]
             labels = to_written[labels]
         return Prediction(
             labels,
@@ -292,8 +310,10 @@ class Predictor(host.nnUNetPredictor):
             return slicers
         along = 1 + encoder.slice_axis
         if self.align_windows:
-            last = image_size[encoder.slice_axis] - self.configuration_manager.patch_size[encoder.slice_axis]
-            slicers = [_at_whole_steps(slicer, along, encoder.slice_step, last) for slicer in slicers]
+            size = self.configuration_manager.patch_size[encoder.slice_axis]
+            moved = _at_whole_steps({slicer[along].start for slicer in slicers}, encoder.slice_step, size)
+            windows = {start: slice(moved_to, moved_to + size) for start, moved_to in moved.items()}
+            slicers = [(*slicer[:along], windows[slicer[along].start], *slicer[along + 1 :]) for slicer in slicers]
         # Windows that hold the same slices one after the other, so that few tokens need to be remembered.
         return sorted(slicers, key=lambda slicer: [s.start for i, s in enumerate(slicer) if i not in (0, along)])
 
@@ -313,16 +333,14 @@ class Predictor(host.nnUNetPredictor):
         )
 
 
-def _at_whole_steps(slicer: tuple, along: int, step: int, last: int) -> tuple:
-    """A window moved down to a whole slice step, except for the last one, which reaches the end of the image."""
-    window = slicer[along]
-    move = 0 if window.start == last else window.start % step
-    return (*slicer[:along], slice(window.start - move, window.stop - move), *slicer[along + 1 :])
+def _at_whole_steps(starts: Collection[int], step: int, size: int) -> dict[int, int]:
+    """Starts of windows -> the same moved down to whole slice steps.
 
-
-def _preprocessed(adapter: Any) -> PreprocessedCase:
-    item = next(adapter)
-    data = item["data"].to(dtype=torch.float32, memory_format=torch.contiguous_format)
-    if not torch.isfinite(data).all():
-        raise UserError("the image holds values that are no numbers (nan or inf)")
-    return PreprocessedCase(data, item["data_properties"])
+    The last window reaches the end of the image and stays, as does one that would leave a gap to the next one.
+    """
+    moved: dict[int, int] = {}
+    following = last = max(starts)
+    for start in sorted(starts, reverse=True):
+        down = start - start % step
+        moved[start] = following = start if start == last or down + size < following else down
+    return moved

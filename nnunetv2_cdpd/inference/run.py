@@ -9,7 +9,7 @@ import pickle
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +19,10 @@ from tqdm import tqdm
 from nnunetv2_cdpd.annotation import Source, dataset_json_entries
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.inputs import Case, Tell, opened
+from nnunetv2_cdpd.inference.outputs import STATISTICS, Outputs, prepare_folder
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among, write_json, written_beside
 from nnunetv2_cdpd.inference.predictor import Predictor, PreprocessedCase
 from nnunetv2_cdpd.inference.statistics import class_statistics, write_table
-
-SETTINGS_FILE = "cdpd_predict.json"
-STATISTICS = "statistics"  # folder with a file per case, and the tables of all of them
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What is written for a case.
-
-    folder: For everything.
-    one_file_per_class: CASE/CLASS.nii.gz in place of the label map CASE.nii.gz.
-    probabilities: CASE.npz and CASE.pkl too, as nnU-Net's --save_probabilities.
-    statistics: statistics/CASE.json, and at the end statistics.json and statistics.csv of all cases in the folder.
-    """
-
-    folder: Path
-    file_ending: str
-    one_file_per_class: bool = False
-    probabilities: bool = False
-    statistics: bool = False
-
-    def segmentation(self, case: str) -> Path:
-        return self.folder / (case if self.one_file_per_class else case + self.file_ending)
-
-    def paths(self, case: str) -> list[Path]:
-        """All that a case leaves; it is done when they exist."""
-        paths = [self.segmentation(case)]
-        paths += [self.folder / f"{case}.npz", self.folder / f"{case}.pkl"] if self.probabilities else []
-        return paths + ([self.folder / STATISTICS / f"{case}.json"] if self.statistics else [])
 
 
 def predict_cases(
@@ -83,20 +55,32 @@ def predict_cases(
         Case -> what was wrong with it.
 
     Raises:
-        UserError: The folder was made with other settings, or a cascade lacks the previous stage.
+        UserError: An output would take the place of a file that is read, or of one of unknown origin; a resumed job has other
+            settings; a cascade lacks the previous stage; or an impossible number.
     """
     if not 0 <= part_id < num_parts:
         raise UserError(f"part {part_id} of {num_parts}: parts are counted from 0 to {num_parts - 1}")
+    if min(num_readers, num_exporters) < 0:
+        raise UserError(f"-npp {num_readers} and -nps {num_exporters} count threads; give 0 or more")
     lower_stage = predictor.configuration_manager.previous_stage_name
     if lower_stage is not None and previous_stage is None:
         raise UserError(f"this model is a cascade; give the predictions of {lower_stage} with -prev_stage_predictions")
-    _prepare_folder(predictor, outputs, settings, resume)
+    prepare_folder(
+        outputs,
+        cases,
+        settings,
+        classes=predictor.annotation.classes,
+        read=[*(file for case in cases for file in case.files), *(previous_stage.glob("*") if previous_stage else ())],
+        resume=resume,
+        alone=num_parts == 1,
+    )
+    write_json(outputs.folder / "dataset.json", dataset_json_of(predictor))
+    write_json(outputs.folder / "plans.json", predictor.plans_manager.plans)
     cases = cases[part_id::num_parts]
     if resume:
         cases = [case for case in cases if not all(path.exists() for path in outputs.paths(case.identifier))]
 
     def read(case: Case) -> PreprocessedCase:
-        _check_channels(case, predictor.num_channels)
         previous = None
         if lower_stage is not None:
             previous = previous_stage / (case.identifier + outputs.file_ending)
@@ -173,34 +157,6 @@ def told(error: BaseException) -> str:
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _check_channels(case: Case, num_channels: int) -> None:
-    count = 1 if case.is_dicom else len(case.files)
-    if count != num_channels:
-        raise UserError(
-            f"{count} of the model's {num_channels} channels; each is a file, {case.identifier}_0000, {case.identifier}_0001, ..."
-        )
-
-
-def _prepare_folder(predictor: Predictor, outputs: Outputs, settings: Mapping[str, Any], resume: bool) -> None:
-    """Write what tells how the predictions were made and what their values mean."""
-    written = {**settings, **{key: value for key, value in asdict(outputs).items() if key not in ("folder", "file_ending")}}
-    path = outputs.folder / SETTINGS_FILE
-    if resume and path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [key for key in written if before.get(key) != written[key]]
-        if changed:
-            raise UserError(
-                f"{path}: the predictions there were made with other settings ({', '.join(changed)}); use the same ones, or "
-                "another folder"
-            )
-    outputs.folder.mkdir(parents=True, exist_ok=True)
-    if outputs.statistics:
-        (outputs.folder / STATISTICS).mkdir(exist_ok=True)
-    write_json(path, written)
-    write_json(outputs.folder / "dataset.json", dataset_json_of(predictor))
-    write_json(outputs.folder / "plans.json", predictor.plans_manager.plans)
-
-
 def dataset_json_of(predictor: Predictor) -> dict[str, Any]:
     """What the values of the predictions mean: the model's dataset.json, without classes that were not asked for."""
     annotation, wanted = predictor.annotation, predictor.selection.wanted
@@ -208,7 +164,8 @@ def dataset_json_of(predictor: Predictor) -> dict[str, Any]:
         return dict(predictor.dataset_json)
     names = [annotation.classes[k] for k in wanted]
     regions = regions_among(annotation, names)
-    parents = {name: tuple(p for p in annotation.possible_parents.get(name, ()) if p in names) for name in names}
+    # Of some of its possible parents nobody can say that one of them holds it.
+    parents = {name: possible for name, possible in annotation.possible_parents.items() if {name, *possible} <= set(names)}
     kept = replace(
         annotation,
         classes=tuple(names),
@@ -217,7 +174,7 @@ def dataset_json_of(predictor: Predictor) -> dict[str, Any]:
         sources=(Source("prediction", tuple(names)),),
         case_source=None,
         merged_labels=(),
-        possible_parents={name: possible for name, possible in parents.items() if possible},
+        possible_parents=parents,
         compatible=frozenset(pair for pair in annotation.compatible if pair <= set(names)),
         ignore_value=None,
     )
@@ -247,5 +204,6 @@ def _collect_statistics(outputs: Outputs) -> None:
     """Tables of all cases of the folder, whichever run or part predicted them."""
     files = sorted((outputs.folder / STATISTICS).glob("[!.]*.json"))
     statistics = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
-    write_json(outputs.folder / f"{STATISTICS}.json", statistics)
-    write_table(outputs.folder / f"{STATISTICS}.csv", statistics)
+    as_json, as_csv = outputs.tables
+    write_json(as_json, statistics)
+    write_table(as_csv, statistics)

@@ -38,7 +38,7 @@ def weighted_mean_over_windows(
         (n, X, Y, Z), half precision as nnU-Net's.
 
     Raises:
-        RuntimeError: A logit is infinite.
+        RuntimeError: A logit is no finite number.
     """
     weights = torch.ones((), device=data.device)
     if use_gaussian:
@@ -60,8 +60,8 @@ def weighted_mean_over_windows(
                 total[slicer[1:]] += weights
             bar.update(len(batch))
     torch.div(logits, total, out=logits)
-    if any(torch.isinf(channel).any() for channel in logits):
-        raise RuntimeError("the network gave infinite logits; were its weights damaged?")
+    if not all(torch.isfinite(channel).all() for channel in logits):
+        raise RuntimeError("the network gave logits that are no finite numbers (nan or inf); were its weights damaged?")
     return logits
 
 

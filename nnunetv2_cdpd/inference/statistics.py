@@ -19,12 +19,14 @@ def class_statistics(prediction: Prediction, image: np.ndarray | None, channel_n
         channel_name: Of that channel: a mean of "CT" is in HU.
 
     Returns:
-        volume_ml; voxels; `mean_HU` of a CT, else `mean_intensity`; centroid_voxel in the order of the array's axes;
-        centroid_mm in DICOM's patient coordinates (towards left, back, head), None where the format has none. Of a class that
-        is not there: 0 ml, and None for the rest.
+        volume_ml, None of a 2D image; voxels; `mean_HU` of a CT, else `mean_intensity`; centroid_voxel in the order of the
+        array's axes; centroid_mm in DICOM's patient coordinates (towards left, back, head), None where the format has none. Of a
+        class that is not there: 0 ml (None of a 2D image), 0 voxels, and None for the rest.
     """
     labels, spacing = prediction.label_map, prediction.properties["spacing"]
-    voxel_ml = float(np.prod(spacing)) / 1000
+    # nnU-Net gives a 2D image one slice, of 999 times its spacing.
+    is_2d = len(labels) == 1 and spacing[0] >= 999 * max(spacing[1:])
+    voxel_ml = None if is_2d else float(np.prod(spacing)) / 1000
     # Everything is added up per stored value first, over the labelled voxels only.
     place = np.nonzero(labels)
     value = labels[place].astype(np.intp)
@@ -38,7 +40,7 @@ def class_statistics(prediction: Prediction, image: np.ndarray | None, channel_n
         members = list(region)
         voxels = int(count[members].sum())
         centroid = [float(axis[members].sum() / voxels) for axis in sums] if voxels else None
-        found[name] = {"volume_ml": round(voxels * voxel_ml, 6), "voxels": voxels}
+        found[name] = {"volume_ml": None if voxel_ml is None else round(voxels * voxel_ml, 6), "voxels": voxels}
         if intensity is not None:
             found[name][mean_name] = round(float(intensity[members].sum() / voxels), 4) if voxels else None
         found[name]["centroid_voxel"] = None if centroid is None else [round(index, 4) for index in centroid]
@@ -79,5 +81,5 @@ def write_table(path: Path, statistics: Mapping[str, Mapping[str, Mapping[str, A
                 entry = found.get(key)
                 row += ["" if entry is None else entry] if len(columns[key]) == 1 else (entry or ["", "", ""])
             table.writerow([case, name, *row])
-    with written_beside(path) as beside:
+    with written_beside(path, shared=True) as beside:
         beside.write_text(text.getvalue(), encoding="utf-8")

@@ -1,0 +1,133 @@
+"""Outputs: what a job of predictions writes, and what it leaves alone: images, a lower stage's predictions, foreign files.
+
+A folder says in cdpd_predict.json how the predictions in it were made, so that those of other settings are never taken for
+those of this job.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.inputs import Case
+from nnunetv2_cdpd.inference.prediction import check_masks, remove, write_json
+
+SETTINGS_FILE = "cdpd_predict.json"
+STATISTICS = "statistics"  # folder with a file per case, and the tables of all of them
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written for a case.
+
+    folder: For everything.
+    one_file_per_class: CASE/CLASS.nii.gz in place of the label map CASE.nii.gz.
+    probabilities: CASE.npz and CASE.pkl too, as nnU-Net's --save_probabilities.
+    statistics: statistics/CASE.json, and at the end statistics.json and statistics.csv of all cases in the folder.
+    """
+
+    folder: Path
+    file_ending: str
+    one_file_per_class: bool = False
+    probabilities: bool = False
+    statistics: bool = False
+
+    @property
+    def flags(self) -> dict[str, bool]:
+        return {key: value for key, value in asdict(self).items() if key not in ("folder", "file_ending")}
+
+    def segmentation(self, case: str) -> Path:
+        return self.folder / (case if self.one_file_per_class else case + self.file_ending)
+
+    def paths(self, case: str) -> list[Path]:
+        """All that a case leaves; it is done when they exist."""
+        paths = [self.segmentation(case)]
+        paths += [self.folder / f"{case}.npz", self.folder / f"{case}.pkl"] if self.probabilities else []
+        return paths + ([self.folder / STATISTICS / f"{case}.json"] if self.statistics else [])
+
+    @property
+    def tables(self) -> list[Path]:
+        """Of the statistics of all cases."""
+        return [self.folder / f"{STATISTICS}.json", self.folder / f"{STATISTICS}.csv"] if self.statistics else []
+
+    @property
+    def descriptions(self) -> list[Path]:
+        """How the predictions were made, and what their values mean."""
+        return [self.folder / name for name in (SETTINGS_FILE, "dataset.json", "plans.json")]
+
+
+def prepare_folder(
+    outputs: Outputs,
+    cases: Sequence[Case],
+    settings: Mapping[str, Any],
+    *,
+    classes: Collection[str],
+    read: Iterable[Path],
+    resume: bool,
+    alone: bool,
+) -> None:
+    """Make the folder ready for a job, and write its settings; earlier predictions of these cases by other settings go.
+
+    Args:
+        cases: Of all parts.
+        classes: All of the model: a folder of their masks may be replaced.
+        read: Files that the job reads and that must stay as they are.
+        resume: Earlier predictions of these cases stay, which takes the same settings.
+        alone: No other job shares the folder.
+
+    Raises:
+        UserError: An output would take the place of something else, or predictions are there that are not of these settings.
+    """
+    path = outputs.folder / SETTINGS_FILE
+    written = json.loads(json.dumps({**settings, **outputs.flags}))
+    before = _settings_in(path)
+    former = outputs if before is None else replace(outputs, **{flag: bool(before.get(flag)) for flag in outputs.flags})
+    of_cases = list(dict.fromkeys(file for kind in (former, outputs) for case in cases for file in kind.paths(case.identifier)))
+    _check_places([*of_cases, *outputs.tables, *outputs.descriptions], read)
+    there = [file for file in of_cases if file.exists()]
+    for folder in there:
+        check_masks(folder, classes, outputs.file_ending)
+    if there and before is None:
+        raise UserError(f"{there[0]}: nothing tells how it was made (no {SETTINGS_FILE}); move it away, or use another folder")
+    changed = [key for key in written if before is not None and before.get(key) != written[key]]
+    if changed and (resume or (there and not alone)):
+        raise UserError(
+            f"{path}: the predictions there were made with other settings ({', '.join(changed)}); use the same ones, or "
+            "another folder"
+        )
+    if changed and there:
+        for old in (*there, *former.tables):  # else this job, interrupted and resumed, would take them for its own
+            remove(old)
+    outputs.folder.mkdir(parents=True, exist_ok=True)
+    if outputs.statistics:
+        (outputs.folder / STATISTICS).mkdir(exist_ok=True)
+    write_json(path, written)
+
+
+def _settings_in(path: Path) -> dict[str, Any] | None:
+    """The settings of the predictions in a folder, None if it does not tell."""
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(settings, dict):
+            raise ValueError("it holds no object")
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(
+            f"{path}: cannot be read as JSON ({error}); delete it together with the predictions there, or use another folder"
+        ) from error
+    return settings
+
+
+def _check_places(written: Iterable[Path], read: Iterable[Path]) -> None:
+    """Raise UserError if a file or folder that is written is one that is read, or a folder above one."""
+    # Of a link both the link and what it leads to must stay.
+    places = {place: file for file in read for place in (file.parent.resolve() / file.name, file.resolve())}
+    for folder, file in {place.parent: file for place, file in places.items()}.items():
+        for above in (folder, *folder.parents):
+            places.setdefault(above, file)
+    for path in written:
+        if (file := places.get(path.parent.resolve() / path.name)) is not None:
+            raise UserError(f"{path}: the prediction would take the place of {file}, which is read; use another output folder")
