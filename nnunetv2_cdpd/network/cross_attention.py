@@ -78,7 +78,10 @@ class CrossAttentionBlock(nn.Module):
         bias = self.position_bias[self.position_index.flatten()].view(tokens, tokens, -1).permute(2, 0, 1)  # (H, T, T)
         allowed = self.visible(size, x.device)  # (W, T, T)
         mask = bias.masked_fill(~allowed[:, None], -math.inf).to(query.dtype)  # (W, H, T, T)
-        out = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)  # (B, W, H, T, C / H)
+        # Windows and heads as one axis: torch.compile fuses attention on four axes, and takes five for them in PyTorch 2.14.
+        query, key, value = (part.flatten(1, 2) for part in (query, key, value))  # (B, W * H, T, C / H)
+        out = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask.flatten(0, 1))
+        out = out.unflatten(1, (-1, self.num_heads))  # (B, W, H, T, C / H)
         return self.project(self._from_windows(out.transpose(2, 3).flatten(3), size))
 
     def visible(self, size: torch.Size, device: torch.device) -> Tensor:
