@@ -371,6 +371,16 @@ def test_plain_labels_keep_their_values_in_any_order(folders, tmp_path):
     assert host["mean"][1]["Dice"] != host["mean"][2]["Dice"]
 
 
+def test_final_validation_takes_an_undeclared_value_for_background_as_the_training_did(folders, tmp_path):
+    predicted, truth = folders
+    write(truth / "case_1.nii.gz", {1: LIVER, 2: SPLEEN})
+    dataset_json = {
+        "labels": {"background": 0, "liver": [1, 5], "kidneys": [4, 5], "colon": [3, 6]}, "regions_class_order": [1, 4, 3],
+        "file_ending": ".nii.gz", "channel_names": {"0": "CT"},
+    }  # fmt: skip
+    assert validate(predicted, truth, tmp_path / "validation.json", dataset_json)["mean"][(1, 5)]["n_ref"] > 0
+
+
 def test_unions_that_no_source_is_scored_on_are_left_out(folders, tmp_path):
     """Tumors of sources that do not annotate the organs: nothing tells of the organs together."""
     names = ("liver", "right_lung", "left_lung", "lung_tumor", "right_kidney", "left_kidney", "kidney_tumor")

@@ -18,6 +18,7 @@ from nnunetv2_cdpd.inference.prediction import Prediction, write_json, written_b
 from nnunetv2_cdpd.inference.predictor import Predictor
 
 MASKS = {"one_file_per_class": True}
+DATASET_JSON = {"labels": {"background": 0, "liver": 1, "spleen": 2}, "file_ending": ".nii.gz"}
 
 
 def put(*files):
@@ -32,7 +33,7 @@ def prepare(folder, files, *, step=0.5, read=(), resume=False, alone=True, **fla
     outputs = Outputs(folder, ".nii.gz", **flags)
     prepare_folder(
         outputs, [Case("scan", tuple(files))], {"step_size": step}, classes=["liver", "spleen"], read=[*files, *read],
-        resume=resume, alone=alone,
+        resume=resume, alone=alone, dataset_json=DATASET_JSON,
     )  # fmt: skip
 
 
@@ -68,6 +69,18 @@ def test_a_lower_stage_is_not_overwritten(flags, tmp_path):
     lower = put(tmp_path / "lower" / "scan.nii.gz", tmp_path / "lower" / "dataset.json")
     with pytest.raises(UserError, match="the prediction would take the place of .*lower/"):
         prepare(tmp_path / "lower", put(tmp_path / "scan_0000.nii.gz"), read=lower, **flags)
+
+
+@pytest.mark.parametrize("content", ['{"labels": {"kidney": 1}}', "{"])
+def test_a_raw_dataset_or_a_model_keeps_its_dataset_json(content, tmp_path):
+    out, files = tmp_path / "Dataset001_X", put(tmp_path / "in" / "scan.nii.gz")
+    out.mkdir()
+    (out / "dataset.json").write_text(content)
+    with pytest.raises(UserError, match="dataset.json: describes something else than these predictions"):
+        prepare(out, files)
+    assert (out / "dataset.json").read_text() == content
+    (out / "dataset.json").write_text(json.dumps(DATASET_JSON))  # as nnUNetv2_predict leaves it
+    prepare(out, files)
 
 
 def test_the_command_leaves_images_alone(model, images, tmp_path, capsys):

@@ -30,7 +30,7 @@ from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
-from nnunetv2_cdpd.architecture import NetworkSettings, dataset_prompts, plans_with_cdpd, plans_with_recorded_network
+from nnunetv2_cdpd.architecture import NetworkSettings, plans_with_cdpd, plans_with_recorded_network
 from nnunetv2_cdpd.classes import lateral_pairs
 from nnunetv2_cdpd.distributed import data_parallel, process_device
 from nnunetv2_cdpd.host import substituted
@@ -134,8 +134,7 @@ class nnUNetTrainerCDPD(host.nnUNetTrainer):
             embeddings = load_or_embed(
                 join(self.preprocessed_dataset_folder_base, CACHE_FILE),
                 class_prompts=kwargs["text"]["class_prompts"],
-                # a network without tasks takes the embeddings that were made for one with them
-                task_prompts=kwargs["task"]["prompts"] if kwargs["task"] else dataset_prompts(self.annotation)[1],
+                task_prompts=kwargs["task"]["prompts"] if kwargs["task"] else [],
                 encoder=kwargs["text"]["encoder"],
                 choice=text_weights_choice(),
             )

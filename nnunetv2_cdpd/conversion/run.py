@@ -208,7 +208,9 @@ def output_folder(name: str, dataset_id: int | None) -> Path:
     raw = Path(os.path.abspath(nnUNet_raw.require()))
     if dataset_id is None:
         mine = sorted(int(path.name[7:10]) for path in raw.glob(f"Dataset[0-9][0-9][0-9]_{name}"))
-        dataset_id = mine[0] if mine else next(number for number in range(_FIRST_ID, 1000) if not others(number))
+        if mine:  # where it was converted to before
+            return raw / f"Dataset{mine[0]:03d}_{name}"
+        dataset_id = next(number for number in range(_FIRST_ID, 1000) if not others(number))
     if not 0 < dataset_id < 1000:
         raise UserError(f"-d {dataset_id}: nnU-Net's dataset ids have three digits; give one of 1 ... 999")
     if taken := others(dataset_id):
@@ -274,7 +276,8 @@ def _made_from(job: CaseJob, states: dict[Path, tuple[int, int] | None]) -> str:
     """Digest of the files and of all that decides the outcome; not of where the collection lies, which may be moved."""
     files = [[path.name, states[path]] for path in (*job.image, *job.label)]
     masks = [[value, states[path]] for value, path in job.masks]
-    how = [job.labelled_slices, job.ignore_value, job.resample_labels, repr(job.placement), repr(job.sides)]
+    slices = job.labelled_slices and ["of the label file", *job.labelled_slices]  # once they were counted in the image
+    how = [slices, job.ignore_value, job.resample_labels, repr(job.placement), repr(job.sides)]
     return digest(files, masks, sorted(job.values.items()), how)
 
 

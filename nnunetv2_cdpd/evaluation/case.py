@@ -26,6 +26,7 @@ class CaseJob:
 
     source: Index into the reference's sources.
     tolerance_mm: Of the surface Dice; None: no surface metrics.
+    strict: Refuse values that the labels do not declare, though others around them are; a training took them for background.
     """
 
     identifier: str
@@ -37,6 +38,7 @@ class CaseJob:
     prediction: Annotation
     tolerance_mm: float | None
     protocol: Protocol = NNUNET
+    strict: bool = True
 
 
 def score_case(job: CaseJob) -> dict[str, dict[str, float]]:
@@ -54,8 +56,8 @@ def score_case(job: CaseJob) -> dict[str, dict[str, float]]:
     its_geometry, geometry = {**its_geometry, "shape": reference_map.shape}, {**geometry, "shape": prediction_map.shape}
     check_geometry(job.reference_file, its_geometry, job.prediction_file, geometry)
     return case_metrics(
-        checked_label_map(reference_map, job.reference, job.reference_file),
-        checked_label_map(prediction_map, job.prediction, job.prediction_file),
+        checked_label_map(reference_map, job.reference, job.reference_file, job.strict),
+        checked_label_map(prediction_map, job.prediction, job.prediction_file, job.strict),
         its_geometry["spacing"],
         reference=job.reference,
         source=job.source,
@@ -96,7 +98,7 @@ def _short(value: np.ndarray) -> str:
     return " ".join(f"{number:.6g}" for number in value.ravel())
 
 
-def checked_label_map(read: np.ndarray, annotation: Annotation, file: str) -> np.ndarray:
+def checked_label_map(read: np.ndarray, annotation: Annotation, file: str, strict: bool = True) -> np.ndarray:
     """(X, Y, Z) integers of what nnU-Net's reader returned: float (1, X, Y, Z).
 
     Raises:
@@ -110,7 +112,7 @@ def checked_label_map(read: np.ndarray, annotation: Annotation, file: str) -> np
         raise UserError(f"{file} holds values that are no integers; was it resampled as an image?")
     lowest, highest = int(label_map.min()), int(label_map.max())
     unknown = lowest if lowest < 0 else highest if highest >= annotation.num_values else None
-    if unknown is None and not (known := annotation.declared[label_map]).all():
+    if strict and unknown is None and not (known := annotation.declared[label_map]).all():
         unknown = int(label_map.flat[np.argmin(known)])
     if unknown is not None:
         raise UserError(

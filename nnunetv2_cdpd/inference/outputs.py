@@ -64,6 +64,7 @@ def prepare_folder(
     settings: Mapping[str, Any],
     *,
     classes: Collection[str],
+    dataset_json: Mapping[str, Any],
     read: Iterable[Path],
     resume: bool,
     alone: bool,
@@ -73,6 +74,7 @@ def prepare_folder(
     Args:
         cases: Of all parts.
         classes: All of the model: a folder of their masks may be replaced.
+        dataset_json: That of the predictions; another one that is there is a raw dataset's or a model's.
         read: Files that the job reads and that must stay as they are.
         resume: Earlier predictions of these cases stay, which takes the same settings.
         alone: No other job shares the folder.
@@ -89,6 +91,9 @@ def prepare_folder(
     there = [file for file in of_cases if file.exists()]
     for folder in there:
         check_masks(folder, classes, outputs.file_ending)
+    described = outputs.folder / "dataset.json"
+    if before is None and described.is_file() and not _holds(described, dataset_json):
+        raise UserError(f"{described}: describes something else than these predictions; use another folder")
     if there and before is None:
         raise UserError(f"{there[0]}: nothing tells how it was made (no {SETTINGS_FILE}); move it away, or use another folder")
     changed = [key for key in written if before is not None and before.get(key) != written[key]]
@@ -119,6 +124,14 @@ def _settings_in(path: Path) -> dict[str, Any] | None:
             f"{path}: cannot be read as JSON ({error}); delete it together with the predictions there, or use another folder"
         ) from error
     return settings
+
+
+def _holds(path: Path, content: Mapping[str, Any]) -> bool:
+    """Whether a file holds just this as JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(content))
+    except ValueError:
+        return False
 
 
 def _check_places(written: Iterable[Path], read: Iterable[Path]) -> None:

@@ -116,7 +116,7 @@ def check_masks(folder: Path, class_names: Collection[str], ending: str) -> None
     # A mask of Tiff3DIO has its spacing in a json beside.
     masks = {f"{file_name(name)}{end}" for name in class_names for end in (ending, ".json")}
     for file in folder.iterdir() if folder.is_dir() else ():
-        if file.name not in masks or file.is_dir():
+        if not file.name.startswith(".") and (file.name not in masks or file.is_dir()):
             raise UserError(f"{file}: no mask of this model, so its folder is not replaced; move it away, or use another folder")
 
 

@@ -70,6 +70,7 @@ def predict_cases(
         cases,
         settings,
         classes=predictor.annotation.classes,
+        dataset_json=dataset_json_of(predictor),
         read=[*(file for case in cases for file in case.files), *(previous_stage.glob("*") if previous_stage else ())],
         resume=resume,
         alone=num_parts == 1,

@@ -49,6 +49,10 @@ class TextEmbeddings:
         tables = (self.class_embeddings, self.task_embeddings)
         return hashlib.sha256(b"".join(table.contiguous().numpy().tobytes() for table in tables)).hexdigest()
 
+    def are_of(self, class_prompts: Sequence[str], task_prompts: Sequence[str]) -> bool:
+        """Whether they are of these prompts; without task prompts (a network without tasks) those of any tasks will do."""
+        return self.class_prompts == tuple(class_prompts) and (not task_prompts or self.task_prompts == tuple(task_prompts))
+
     def save(self, path: Path) -> None:
         """Write one safetensors file, beside and then renamed; several processes of a training may do so at once."""
         metadata = {name: json.dumps(getattr(self, name)) for name in ("class_prompts", "task_prompts", "encoder", "checksum")}
@@ -91,6 +95,7 @@ def load_or_embed(
 
     Args:
         cache_file: Beside the preprocessed data.
+        task_prompts: None wanted: embeddings made with any are taken too.
         encoder: An open_clip name, see `embed_prompts`.
         choice: The user's: ready embeddings (ours, .safetensors; or tables, see text/ready.py), a checkpoint of the encoder, a
             folder that open_clip reads, or None or "auto" (open_clip's cache, then a download).
@@ -108,7 +113,7 @@ def load_or_embed(
         cached = TextEmbeddings.load(cache_file)
         # without a choice, what was made from a file of this encoder's weights is as good as from its cached weights
         same_encoder = cached.encoder == name or (path is None and cached.encoder.startswith(f"{encoder}{_FROM_FILE}"))
-        if same_encoder and (cached.class_prompts, cached.task_prompts) == (class_prompts, task_prompts):
+        if same_encoder and cached.are_of(class_prompts, task_prompts):
             return cached
     embedded = embed_prompts([*class_prompts, *task_prompts], encoder, str(path) if path else None)
     made = TextEmbeddings(embedded[: len(class_prompts)], embedded[len(class_prompts) :], class_prompts, task_prompts, name)
@@ -137,13 +142,13 @@ def _ready(path: Path, class_prompts: tuple[str, ...], task_prompts: tuple[str, 
     """Ready embeddings of these prompts; None where the path is none of ready embeddings."""
     if holds_our_embeddings(path):
         ready = TextEmbeddings.load(path)
-        same = (ready.class_prompts, ready.task_prompts) == (class_prompts, task_prompts)
+        same = ready.are_of(class_prompts, task_prompts)
     else:
         tables = read_tables(path)
         if tables is None:
             return None
         ready = TextEmbeddings(*tables, class_prompts, task_prompts, str(path))
-        same = [len(table) for table in tables] == [len(class_prompts), len(task_prompts)]
+        same = len(tables[0]) == len(class_prompts) and len(task_prompts) in (0, len(tables[1]))
     if not same:
         raise UserError(
             f"{path}: these embeddings are of other prompts ({len(ready.class_embeddings)} classes, "
