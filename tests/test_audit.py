@@ -222,6 +222,9 @@ def test_datasets_that_cannot_be_audited_are_named(raw):
     folder = write_dataset(raw / "Dataset501_A", phantoms(1))
     with pytest.raises(UserError, match="Dataset501_A: given twice"):
         audit(raw, 501, folder)
+    twin = write_dataset(raw / "elsewhere" / "Dataset501_A", phantoms(2))
+    with pytest.raises(UserError, match="told apart by the names of folders"):
+        audit(raw, folder, twin)
     with pytest.raises(UserError, match="no dataset has this id, 777"):
         audit(raw, 777)
     for path in (folder / "imagesTr/p1_0000.nii.gz", folder / "labelsTr/p1.nii.gz"):

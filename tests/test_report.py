@@ -178,6 +178,19 @@ def test_the_command_shows_the_worst_cases_and_the_chosen_volumes(scored, tmp_pa
     assert "data:image/jpeg" not in html and 'class="contour' in html  # no image, contours all the same
 
 
+def test_the_same_fold_of_two_models_makes_two_curves(scored, tmp_path, capsys):
+    folder, _ = scored
+    folds = [tmp_path / model / "fold_0" for model in ("modelA", "modelB")]
+    for fold in folds:
+        make_training_log(fold / "training_log_2025_1_1_10_00_00.txt")
+    options = ["--pictures", "0", "-np", "1", "--training"]
+    assert main(["report", str(folder), *options, *map(str, folds)]) == 0
+    html = (folder / "report.html").read_text()
+    assert "modelA/fold_0" in html and "modelB/fold_0" in html
+    assert main(["report", str(folder), *options, str(folds[0]), str(folds[0])]) == 1
+    assert "there is a modelA/fold_0 already" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "prepare, options, message",
     [

@@ -205,6 +205,21 @@ def test_weights_of_another_width_are_refused(encoder, tmp_path):
     assert not encoder.weights_set
 
 
+def test_weights_of_a_deeper_model_are_refused(encoder, tmp_path):
+    deeper = timm.create_model(MODEL, num_classes=0, dynamic_img_size=True, **{**SMALL, "depth": 3})
+    save_file(deeper.state_dict(), tmp_path / "vit.safetensors")
+    with pytest.raises(UserError, match=r"not the weights of .*, which has no blocks\.2\."):
+        load_vision_weights(encoder, str(tmp_path / "vit.safetensors"))
+
+
+def test_weights_that_are_no_numbers_are_refused(encoder, source, tmp_path):
+    weights = {key: value.clone() for key, value in source.state_dict().items()}
+    weights["blocks.1.norm1.bias"][3] = float("nan")
+    save_file(weights, tmp_path / "vit.safetensors")
+    with pytest.raises(UserError, match=r"blocks\.1\.norm1\.bias holds values that are no finite numbers"):
+        load_vision_weights(encoder, str(tmp_path / "vit.safetensors"))
+
+
 def test_file_of_something_else_is_refused(encoder, tmp_path):
     torch.save({"pos_embed": torch.zeros(7)}, tmp_path / "else.pth")
     with pytest.raises(UserError, match="else.pth: these are not the weights of vit_small"):

@@ -48,6 +48,9 @@ def audit_datasets(
     folders = [dataset.folder for dataset in inputs]
     if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
         raise UserError(f"{', '.join(twice)}: given twice; give each dataset once")
+    names = [dataset.name for dataset in inputs]
+    if same := [str(dataset.folder) for dataset in inputs if names.count(dataset.name) > 1]:
+        raise UserError(f"{', '.join(same)}: cases are told apart by the names of folders; rename one, or audit them one by one")
     cases = read_cases(inputs, num_processes=num_processes, progress=progress)
     if cases and all(case.fingerprint is None and case.labels is None for case in cases):
         raise UserError(f"none of {len(cases)} cases can be read; {cases[0].name}: {', '.join(cases[0].problems)}")

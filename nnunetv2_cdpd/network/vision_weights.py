@@ -136,4 +136,10 @@ def _fill(vit: torch.nn.Module, state_dict: dict[str, Tensor], path: Path, model
             f"{path}: these are not the weights of {model_name}, {len(missing) + len(wrong)} of {len(expected)} tensors are "
             f"missing or of another shape (first: {first})"
         )
+    deeper = sorted(key for key in set(state_dict) - set(expected) if key.startswith("blocks."))
+    if deeper:
+        raise UserError(f"{path}: these are not the weights of {model_name}, which has no {deeper[0]}")
+    broken = [key for key in expected if not torch.isfinite(state_dict[key]).all()]
+    if broken:
+        raise UserError(f"{path}: {broken[0]} holds values that are no finite numbers; is the file damaged? Copy it again")
     vit.load_state_dict({key: state_dict[key] for key in expected})

@@ -60,8 +60,13 @@ def report_folder(
     curves = {}
     for place in training:
         found = read_training(place)
-        several = len(training) > 1  # models with folds of the same names
-        curves |= {f"{Path(place).name}/{name}" if several else name: its for name, its in found.items()}
+        path = Path(place).resolve()
+        model = path.parent if path.name in found else path  # the folder of a fold, or a log, says less than the model's
+        if len(training) > 1:
+            found = {f"{model.name}/{name}": its for name, its in found.items()}
+        if twice := sorted(set(curves) & set(found)):
+            raise UserError(f"--training {place}: there is a {twice[0]} already; give each once, from folders of other names")
+        curves |= found
     output = folder / "report.html" if output is None else Path(output)
     if not output.parent.is_dir():
         raise UserError(f"{output}: no folder {output.parent}; make it or give another file")
