@@ -178,6 +178,17 @@ def test_new_cases_are_in_a_fold_after_an_update(raw, nnunet_folders, search):
     assert set(train) | set(val) == cases
 
 
+@pytest.mark.parametrize("search", [True, False])
+def test_folds_that_keep_cases_out_stay_as_long_as_there_are_no_new_ones(raw, nnunet_folders, search):
+    write_dataset(raw / "Dataset501_A", phantoms(1, 2, 3, 4))
+    merge(501, search_duplicates=search)
+    mine = [{"train": ["p1", "p2"], "val": ["p3"]}]  # p4 is a test
+    write_splits(nnunet_folders, mine)
+    _, messages = merge(501, search_duplicates=search)
+    assert splits_of(nnunet_folders) == mine and not any("moved" in text for text in messages)
+    assert len([text for text in messages if "keeps some cases out of its folds and stays" in text]) == 1
+
+
 def test_folds_stay_without_a_search_until_the_cases_change(two, nnunet_folders):
     folder, _ = merge(501, 502)
     before = splits_of(nnunet_folders)

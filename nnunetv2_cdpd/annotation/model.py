@@ -142,17 +142,16 @@ class Annotation:
     @cached_property
     def num_values(self) -> int:
         """V: stored values are of 0 ... V - 1, the ignore label included."""
-        merged = [label.value for label in self.merged_labels]
-        in_regions = [value for region in self.regions for value in region]
-        return 1 + max(0, *self.values, *in_regions, *merged, self.ignore_value or 0)
+        return len(self.declared)
 
     @cached_property
     def declared(self) -> np.ndarray:
         """Bool (V,): the stored values that stand for something."""
         in_regions = [value for region in self.regions for value in region]
         merged = [label.value for label in self.merged_labels]
-        declared = np.zeros(self.num_values, bool)
-        declared[[0, *self.values, *in_regions, *merged, self.ignore_value or 0]] = True
+        values = [0, *self.values, *in_regions, *merged, self.ignore_value or 0]
+        declared = np.zeros(1 + max(values), bool)
+        declared[values] = True
         return declared
 
     @cached_property

@@ -101,6 +101,9 @@ def _short(value: np.ndarray) -> str:
 def checked_label_map(read: np.ndarray, annotation: Annotation, file: str, strict: bool = True) -> np.ndarray:
     """(X, Y, Z) integers of what nnU-Net's reader returned: float (1, X, Y, Z).
 
+    Args:
+        strict: False: values below the highest one that is declared are taken as they are.
+
     Raises:
         UserError: More than one channel, values that are no integers, or values that the annotation does not declare.
     """

@@ -2,13 +2,13 @@
 
 nnU-Net's trainer reads nnUNet_preprocessed/DatasetXXX_NAME/splits_final.json as it is. Its experiment planner copies a
 splits_final.json of the raw dataset there, and stops if another one is there already; so the two are kept equal. Where no
-scan is in several cases, none is written and nnU-Net makes its own folds; a file of other cases is set aside all the same,
-because nnU-Net would go on with it and never train the new ones.
+scan is in several cases, none is written and nnU-Net makes its own folds; a file that lacks new cases or lists foreign ones is
+set aside all the same, because nnU-Net would go on with it and never train the new ones.
 """
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from nnunetv2.paths import nnUNet_preprocessed
@@ -53,12 +53,18 @@ def make_folds(case_source: Mapping[str, str], groups: Sequence[Sequence[str]]) 
 
 
 def write_folds(
-    output: Path, case_source: Mapping[str, str], duplicates: Duplicates | None, report: Callable[[str], None]
+    output: Path,
+    case_source: Mapping[str, str],
+    duplicates: Duplicates | None,
+    report: Callable[[str], None],
+    *,
+    new: Collection[str] = (),
 ) -> None:
     """Bring splits_final.json, in the raw and the preprocessed dataset, and cdpd_duplicates.json up to date.
 
     Args:
-        duplicates: None if there was no search; folds of other cases are then set aside, and nothing is written.
+        duplicates: None if there was no search; folds that do not fit are then set aside, and nothing is written.
+        new: Cases that the last merge did not have. Folds that lack others keep them out on purpose.
     """
     splits = make_folds(case_source, duplicates.groups) if duplicates and duplicates.groups else []
     raw = output / SPLITS_FILE
@@ -77,7 +83,9 @@ def write_folds(
         if splits and there is not None and _same(there, splits):
             continue
         if place.is_file() and not _same(there, ours):
-            if not splits and _usable(there, case_source, ()):
+            if not splits and _lists(there, case_source, new):
+                if not _usable(there, case_source, ()):
+                    report(f"note: {place} keeps some cases out of its folds and stays; delete it if they are to be trained on")
                 continue  # the user's or nnU-Net's, and nothing speaks against it
             kept = _set_aside(place)
             torn = " or had one scan in training and validation" if splits else ""
@@ -135,6 +143,15 @@ def _usable(splits: object, cases: Mapping[str, str], groups: Sequence[Sequence[
         train | val == set(cases) and all(train.isdisjoint(group) or val.isdisjoint(group) for group in groups)
         for train, val in folds
     )
+
+
+def _lists(splits: object, cases: Collection[str], needed: Collection[str]) -> bool:
+    """Whether every fold lists no cases but these, and all that are needed."""
+    try:
+        listed = [train | val for train, val in map(_sets, splits)]
+    except (TypeError, KeyError):
+        return False
+    return bool(listed) and all(set(needed) <= fold <= set(cases) for fold in listed)
 
 
 def _sets(fold: Mapping[str, Sequence[str]]) -> tuple[set[str], set[str]]:

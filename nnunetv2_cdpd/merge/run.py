@@ -68,6 +68,7 @@ def merge_datasets(
     plan = make_plan(inputs, read_spec(spec))
     cases = collect_cases(inputs, plan, prefix)
     record = open_record(output, inputs, raw_folder, update)
+    known = set(record.cases)
     for note in plan.notes:
         report(f"note: {note}")
     duplicates = None
@@ -81,7 +82,8 @@ def merge_datasets(
     _rewrite_labels(output, inputs, plan, cases, record, num_processes, progress, report, raw_folder)
     for warning in _warnings(inputs, plan, cases, record):
         report(f"warning: {warning}")
-    write_folds(output, {case.identifier: case.source for case in cases}, duplicates, report)
+    case_source = {case.identifier: case.source for case in cases}
+    write_folds(output, case_source, duplicates, report, new=case_source.keys() - known)
     return output
 
 
