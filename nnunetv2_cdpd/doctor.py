@@ -20,7 +20,7 @@ from pathlib import Path
 
 from nnunetv2_cdpd import __version__, link
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.settings import TEXT_WEIGHTS, VISION_WEIGHTS
+from nnunetv2_cdpd.settings import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS, text_weights_choice, vision_weights_choice
 
 OK, NOTE, FAIL = "ok", "note", "FAIL"
 DISTRIBUTION = "nnunetv2-cdpd"
@@ -214,9 +214,9 @@ def _vision_weights() -> Iterable[Row]:
     from nnunetv2_cdpd.network.vision_weights import locate_vision_weights, ways_out
 
     model_name = NetworkSettings().vision_model
-    choice = os.environ.get(VISION_WEIGHTS)
+    choice = vision_weights_choice()
     located = None if choice else locate_vision_weights(model_name)
-    yield _weights_row("vision weights", VISION_WEIGHTS, choice, "random", located, model_name, ways_out(model_name))
+    yield _weights_row("vision weights", VISION_WEIGHTS, choice, RANDOM, located, model_name, ways_out(model_name))
 
 
 def _text_weights() -> Iterable[Row]:
@@ -224,9 +224,9 @@ def _text_weights() -> Iterable[Row]:
     from nnunetv2_cdpd.text.embeddings import locate_text_weights, ways_out
 
     encoder = NetworkSettings().text_encoder
-    choice = os.environ.get(TEXT_WEIGHTS)
+    choice = text_weights_choice()
     located = None if choice else locate_text_weights(encoder)
-    yield _weights_row("text weights", TEXT_WEIGHTS, choice, "learned", located, encoder, ways_out(encoder))
+    yield _weights_row("text weights", TEXT_WEIGHTS, choice, LEARNED, located, encoder, ways_out(encoder))
 
 
 def _weights_row(
@@ -242,7 +242,8 @@ def _weights_row(
     if choice == without:
         return Row(NOTE, name, f"none, by your choice ({variable}={without})")
     if choice:
-        if Path(choice).expanduser().is_file():
+        path = Path(choice).expanduser()
+        if path.is_file() or (path.is_dir() and without == LEARNED):  # open_clip's folders, or the released tables
             return Row(OK, name, f"{choice} ({variable})")
         return Row(FAIL, name, f"{choice}: no such file; {variable} takes a file or {without!r}")
     if located:

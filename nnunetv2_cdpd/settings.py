@@ -6,6 +6,7 @@ matter when a training starts; a trained model carries its weights and reads nei
 
 import os
 
+AUTO = "auto"  # the same as no choice
 VISION_WEIGHTS = "CDPD_VISION_WEIGHTS"  # file of ViT weights, or "random"; unset: the cache, then a download
 RANDOM = "random"  # explicit choice: the vision encoder is not pretrained
 TEXT_WEIGHTS = "CDPD_TEXT_WEIGHTS"  # file of CLIP weights or of ready embeddings, or "learned"; unset: the cache, then a download
@@ -15,9 +16,14 @@ LEARNED = "learned"  # explicit choice: text embeddings are learned with the net
 
 def vision_weights_choice() -> str | None:
     """The user's choice of vision weights; None: find them."""
-    return os.environ.get(VISION_WEIGHTS) or None
+    return _choice(VISION_WEIGHTS)
 
 
 def text_weights_choice() -> str | None:
     """The user's choice of text weights; None: find them."""
-    return os.environ.get(TEXT_WEIGHTS) or None
+    return _choice(TEXT_WEIGHTS)
+
+
+def _choice(variable: str) -> str | None:
+    choice = os.environ.get(variable)
+    return None if choice in ("", AUTO) else choice

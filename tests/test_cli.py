@@ -189,6 +189,11 @@ def test_plan_takes_a_variant_of_our_planner(planned, arguments):
     assert planned[0][1:3] == ("nnUNetPlannerCDPDSmall", "nnUNetPlannerCDPDSmall")
 
 
+def test_plan_names_a_planner_of_ours_that_there_is_not(planned, capsys):
+    assert cli.main(["plan", "-d", "400", "-pl", "nnUNetPlannerCDPDSmal"]) == 1
+    assert "-pl nnUNetPlannerCDPDSmal: there is no such planner" in capsys.readouterr().err
+
+
 def test_plan_still_finds_the_planners_of_nnunet(planned):
     cli.main(["plan", "-d", "400", "-pl", "ResEncUNetPlanner"])
     assert planned[0][1:3] == ("ResEncUNetPlanner", "ResEncUNetPlanner")

@@ -103,6 +103,23 @@ def test_failing_command_ends_the_demo_with_its_name(tmp_path, monkeypatch):
         run_demo(tmp_path / "out", DemoSize(training_cases_per_source=1, test_cases_per_scanner=1))
 
 
+def test_weights_named_from_here_are_found_by_commands_that_run_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "vit.pth").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CDPD_VISION_WEIGHTS", "vit.pth")
+    monkeypatch.setenv("CDPD_TEXT_WEIGHTS", "learned")
+    environment, _ = workflow._environment(tmp_path / "out", "cpu")
+    assert environment["CDPD_VISION_WEIGHTS"] == str(tmp_path / "vit.pth") and "CDPD_TEXT_WEIGHTS" not in environment
+
+
+def test_auto_is_no_choice(monkeypatch):
+    monkeypatch.setattr(weights, "locate_vision_weights", lambda model: None)
+    monkeypatch.setattr(weights, "locate_text_weights", lambda encoder: None)
+    monkeypatch.setenv("CDPD_VISION_WEIGHTS", "auto")
+    monkeypatch.setenv("CDPD_TEXT_WEIGHTS", "auto")
+    assert weights.choose_weights()[0] == {"CDPD_VISION_WEIGHTS": "random", "CDPD_TEXT_WEIGHTS": "learned"}
+
+
 def test_weights_at_hand_are_used_and_missing_ones_are_said(monkeypatch):
     monkeypatch.delenv("CDPD_VISION_WEIGHTS", raising=False)
     monkeypatch.delenv("CDPD_TEXT_WEIGHTS", raising=False)

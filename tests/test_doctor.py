@@ -194,6 +194,9 @@ def test_weights_that_the_user_chose(check, variable, without, locate, tmp_path,
     file.touch()
     (row,) = check()
     assert row.status == OK and str(file) in row.text
+    monkeypatch.setenv(variable, str(tmp_path))
+    (row,) = check()
+    assert row.status == (OK if without == "learned" else FAIL)  # only open_clip reads folders
     monkeypatch.setenv(variable, without)
     (row,) = check()
     assert row.status == NOTE and f"{variable}={without}" in row.text

@@ -144,6 +144,7 @@ def test_tables_of_other_numbers_are_refused_with_both(tmp_path, calls):
     "content, told",
     [
         (torch.ones(2, 5), "holds a single table"),
+        ({"class_embeddings": torch.full((2, 5), torch.nan), "task_embeddings": torch.ones(3, 5)}, "no finite numbers"),
         ({"class_embeddings": torch.ones(2), "task_embeddings": torch.ones(3, 5)}, "tables must be"),
         ({"class_embeddings": torch.ones(2, 4), "task_embeddings": torch.ones(3, 5)}, r"got \(2, 4\) and \(3, 5\)"),
     ],

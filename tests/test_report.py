@@ -231,6 +231,13 @@ def test_curves_of_a_log(tmp_path):
     assert np.allclose(curves.learning_rate, [0.01, 0.009, 0.008, 0.007, 0.006]) and (curves.seconds == 61.5).all()
 
 
+def test_a_training_that_was_started_anew_shows_nothing_of_the_former_one(tmp_path):
+    make_training_log(tmp_path / "training_log_2025_1_1_10_00_00.txt", range(0, 5))
+    make_training_log(tmp_path / "training_log_2025_1_2_10_00_00.txt", range(0, 2))
+    (curves,) = read_training(tmp_path).values()
+    assert curves.epochs.tolist() == [0, 1]
+
+
 def test_a_continued_training_is_one_curve_in_the_order_of_its_dates(tmp_path):
     make_training_log(tmp_path / "training_log_2025_9_1_10_00_00.txt", range(0, 4))
     make_training_log(tmp_path / "training_log_2025_10_1_10_00_00.txt", range(3, 6))

@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from contextlib import suppress
 
+from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.link import FOLDER_OF_PREFIX, find_class
 
 DESCRIPTION = """
@@ -28,9 +30,12 @@ def run(args: argparse.Namespace) -> None:
     host_look_up = plan_and_preprocess_api.recursive_find_python_class
 
     def look_up(folder: str, class_name: str, *arguments: object, **keywords: object) -> type | None:
-        if class_name.startswith(tuple(FOLDER_OF_PREFIX)):
+        with suppress(AttributeError):
             return find_class(class_name)
-        return host_look_up(folder, class_name, *arguments, **keywords)
+        found = host_look_up(folder, class_name, *arguments, **keywords)  # nnU-Net's own, or a user's variant
+        if found is None and class_name.startswith(tuple(FOLDER_OF_PREFIX)):
+            raise UserError(f"-pl {class_name}: there is no such planner; README.md lists ours")
+        return found
 
     planner_given = any(argument.split("=")[0] == "-pl" for argument in args.rest)
     # nnU-Net looks planners up in the folders of its own package only, by file names, so there is no path to extend; its

@@ -13,12 +13,11 @@ from torch import Tensor
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.network.vision_layouts import to_timm
 from nnunetv2_cdpd.online import hub_reachable
-from nnunetv2_cdpd.settings import RANDOM, VISION_WEIGHTS
+from nnunetv2_cdpd.settings import AUTO, RANDOM, VISION_WEIGHTS
 
 if TYPE_CHECKING:
     from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 
-AUTO = "auto"  # the same as no choice
 _FILE_NAMES = ("model.safetensors", "pytorch_model.bin")
 
 

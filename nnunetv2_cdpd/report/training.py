@@ -55,11 +55,11 @@ def read_training(path: str | Path) -> dict[str, TrainingCurves]:
 
 
 def _curves(logs: list[Path]) -> TrainingCurves:
-    """A training that was continued has several logs; an epoch that was repeated counts as it went last."""
+    """A training that was continued has several logs, and what a later one repeats or starts anew counts as it went last."""
     epochs: dict[int, dict[str, float]] = {}
     # by time, because the names sort by number, not by date: training_log_2025_9_1 comes after training_log_2025_10_1
     for log in sorted(logs, key=lambda log: [int(number) for number in re.findall(r"\d+", log.name)]):
-        current: dict[str, float] = {}
+        current, goes_on = {}, False
         try:
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError as error:
@@ -70,6 +70,8 @@ def _curves(logs: list[Path]) -> TrainingCurves:
             what, rest = match.groups()
             values = [float(number) for number in _NUMBER.findall(rest)]
             if what == "Epoch" and rest.strip().isdigit():
+                if not goes_on:  # a training that starts at this epoch replaces all later ones of the logs before
+                    epochs, goes_on = {number: epoch for number, epoch in epochs.items() if number < int(rest)}, True
                 current = epochs[int(rest)] = {}
             elif values:
                 current[what] = _mean(values) if what == "Pseudo dice" else values[0]

@@ -19,10 +19,9 @@ from torch import Tensor
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.online import hub_reachable
-from nnunetv2_cdpd.settings import TEXT_WEIGHTS
+from nnunetv2_cdpd.settings import AUTO, TEXT_WEIGHTS
 from nnunetv2_cdpd.text.ready import holds_our_embeddings, read_tables
 
-AUTO = "auto"  # the same as no choice
 CACHE_FILE = "cdpd_text_embeddings.safetensors"  # in a dataset's folder of preprocessed data
 _FROM_FILE = " from "
 _HUB, _FOLDER = "hf-hub:", "local-dir:"  # how open_clip's names of models elsewhere begin

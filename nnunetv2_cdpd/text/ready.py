@@ -69,4 +69,7 @@ def _checked(path: Path, tables: list[Any]) -> tuple[Tensor, Tensor]:
     shapes = [tuple(table.shape) if isinstance(table, Tensor) else None for table in tables]
     if any(shape is None or len(shape) != 2 for shape in shapes) or shapes[0][1] != shapes[1][1]:
         raise UserError(f"{path}: the tables must be (classes, width) and (tasks, width), got {shapes[0]} and {shapes[1]}")
-    return tables[0].float(), tables[1].float()
+    classes, tasks = (table.detach().float() for table in tables)
+    if not (torch.isfinite(classes).all() and torch.isfinite(tasks).all()):
+        raise UserError(f"{path}: the tables hold values that are no finite numbers; make the embeddings again")
+    return classes, tasks
