@@ -21,11 +21,11 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from replica_files import write_dicom  # noqa: E402
+from builders.replica_files import write_dicom
 
-from nnunetv2_cdpd.conversion import nifti  # noqa: E402
-from nnunetv2_cdpd.conversion.declaration import SourceDataset  # noqa: E402
-from nnunetv2_cdpd.conversion.run import convert  # noqa: E402
+from nnunetv2_cdpd.conversion.declaration import SourceDataset
+from nnunetv2_cdpd.conversion.run import convert
+from nnunetv2_cdpd.volumes import nifti
 
 AFFINE = np.diag([-0.75, -0.75, 1.5, 1.0])
 

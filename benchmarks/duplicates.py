@@ -21,10 +21,10 @@ import numpy as np
 import SimpleITK as sitk
 from threadpoolctl import threadpool_limits
 
-from nnunetv2_cdpd.audit.alignment import Body, agreement
-from nnunetv2_cdpd.audit.descriptors import candidates
-from nnunetv2_cdpd.audit.duplicates import MIN_SHARED, MIN_SIMILARITY, SAME_SCAN
-from nnunetv2_cdpd.audit.fingerprint import Fingerprint, fingerprint
+from nnunetv2_cdpd.same_scan.alignment import Body, agreement
+from nnunetv2_cdpd.same_scan.descriptors import candidates
+from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint, fingerprint
+from nnunetv2_cdpd.same_scan.pairs import MIN_SHARED, MIN_SIMILARITY, SAME_SCAN
 
 AIR = -1024
 

@@ -22,10 +22,10 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
-from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
 
 from nnunetv2_cdpd.annotation import Annotation, Source, dataset_json_entries
-from nnunetv2_cdpd.sampling import AnnotatedCases, SourceBalancedDataLoader
+from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
+from nnunetv2_cdpd.training.sampling import AnnotatedCases, SourceBalancedDataLoader
 
 AT_LEAST = 3.0  # times as many samples per second
 NUM_CASES = 4

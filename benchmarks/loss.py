@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source
-from nnunetv2_cdpd.loss import PartialLabelLoss
+from nnunetv2_cdpd.training.loss import PartialLabelLoss
 
 MOST_SIZES = 4.0  # of the logits, forward and backward together
 
@@ -119,7 +119,7 @@ def main() -> None:
         dice_class=MemoryEfficientSoftDiceLoss,
     )
     one_hot = torch.cat([values == value for value in annotation.values], 1)
-    host_function = lambda: host(logits.float(), one_hot.float())  # noqa: E731, as autocast hands them to its BCE
+    host_function = lambda: host(logits.float(), one_hot.float())
     measure("nnU-Net's loss for regions", host_function, logits, size + one_hot.numel())
     if total > MOST_SIZES or largest > 1:
         raise SystemExit(f"missed: at most {MOST_SIZES:g} sizes of the logits, no allocation beyond one")

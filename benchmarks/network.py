@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nnunetv2_cdpd.network.cdpdnet import default_slice_step
-from nnunetv2_cdpd.network.paper_preset import KW_REQUIRES_IMPORT, PAPER_NETWORK_CLASS_NAME, paper_arch_kwargs
-from nnunetv2_cdpd.settings import LEARNED
+from nnunetv2_cdpd.pretrained.choices import LEARNED
+from nnunetv2_cdpd.released.preset import KW_REQUIRES_IMPORT, PAPER_NETWORK_CLASS_NAME, paper_arch_kwargs
 
 REFERENCE = "PlainConvUNet"
 ADDED = ("unet_class_name", "fused_stages", "vision", "patch_size", "text", "task")

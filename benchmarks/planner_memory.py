@@ -64,7 +64,7 @@ def peak_gb(configuration: dict, planner: Any, compile_network: bool) -> tuple[f
     """Peak of the memory allocated and reserved by training steps, in GB."""
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
-    from nnunetv2_cdpd.loss import PartialLabelLoss
+    from nnunetv2_cdpd.training.loss import PartialLabelLoss
 
     architecture, batch, patch = configuration["architecture"], configuration["batch_size"], configuration["patch_size"]
     network = get_network_from_plans(

@@ -31,11 +31,11 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import tiny_model  # noqa: E402
+from builders import model as tiny_model
 
-from nnunetv2_cdpd.annotation import Annotation, Source  # noqa: E402
-from nnunetv2_cdpd.classes import STRUCTURES  # noqa: E402
-from nnunetv2_cdpd.inference.predictor import Predictor, PreprocessedCase  # noqa: E402
+from nnunetv2_cdpd.annotation import Annotation, Source
+from nnunetv2_cdpd.classes import STRUCTURES
+from nnunetv2_cdpd.inference.predictor import Predictor, PreprocessedCase
 
 ADDED = ("unet_class_name", "fused_stages", "vision", "patch_size", "text", "task")
 

@@ -24,13 +24,9 @@ A map of the package:
 Source: Wu, Xing, Yu, Shao, Gong: CDPDNet, arXiv 2505.18958.
 """
 
-from pathlib import Path as _Path
 from typing import Any as _Any
 
 __version__ = "0.1.0"
-
-# trainers/, planners/ and dataset_conversion/ lie beside this folder in a clone; setup.cfg installs them inside it.
-__path__ += [str(_Path(__file__).parents[1])] if (_Path(__file__).parents[1] / "setup.cfg").is_file() else []
 
 
 def __getattr__(name: str) -> _Any:

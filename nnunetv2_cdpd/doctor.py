@@ -20,7 +20,14 @@ from pathlib import Path
 
 from nnunetv2_cdpd import __version__, link
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.settings import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS, text_weights_choice, vision_weights_choice
+from nnunetv2_cdpd.pretrained.choices import (
+    LEARNED,
+    RANDOM,
+    TEXT_WEIGHTS,
+    VISION_WEIGHTS,
+    text_weights_choice,
+    vision_weights_choice,
+)
 
 OK, NOTE, FAIL = "ok", "note", "FAIL"
 DISTRIBUTION = "nnunetv2-cdpd"
@@ -210,8 +217,8 @@ def _device() -> Iterable[Row]:
 
 
 def _vision_weights() -> Iterable[Row]:
-    from nnunetv2_cdpd.architecture import NetworkSettings
-    from nnunetv2_cdpd.network.vision_weights import locate_vision_weights, ways_out
+    from nnunetv2_cdpd.planning.architecture import NetworkSettings
+    from nnunetv2_cdpd.pretrained.vision import locate_vision_weights, ways_out
 
     model_name = NetworkSettings().vision_model
     choice = vision_weights_choice()
@@ -220,8 +227,8 @@ def _vision_weights() -> Iterable[Row]:
 
 
 def _text_weights() -> Iterable[Row]:
-    from nnunetv2_cdpd.architecture import NetworkSettings
-    from nnunetv2_cdpd.text.embeddings import locate_text_weights, ways_out
+    from nnunetv2_cdpd.planning.architecture import NetworkSettings
+    from nnunetv2_cdpd.pretrained.text import locate_text_weights, ways_out
 
     encoder = NetworkSettings().text_encoder
     choice = text_weights_choice()
@@ -248,7 +255,7 @@ def _weights_row(
         return Row(FAIL, name, f"{choice}: no such file; {variable} takes a file or {without!r}")
     if located:
         return Row(OK, name, f"{model}: {located}")
-    from nnunetv2_cdpd.online import hub_reachable
+    from nnunetv2_cdpd.pretrained.hub import hub_reachable
 
     if hub_reachable():
         return Row(NOTE, name, f"{model}: not on this machine yet, downloaded when the first training starts")

@@ -1,8 +1,18 @@
-"""UserError: a mistake that the user can mend, told in one line."""
+"""Errors: UserError, a mistake that the user can mend, and `one_line`, any error as a line."""
 
 
 class UserError(Exception):
-    """Something is wrong with what the user gave; the message names the file or option and the way out.
+    """Something is wrong with what the user gave; the message names the file or argument and the way out.
 
-    The command line prints it without a traceback and exits with code 1. Library callers may catch it.
+    Where a message means an argument of the function that was called, it says `argument NAME`; the command line puts its own
+    flag there. It prints the message without a traceback and exits with code 1. Library callers may catch it.
     """
+
+
+def one_line(error: BaseException) -> str:
+    """An error as a line: the message of a UserError as it is, of others with the kind of error before it."""
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError) and text:
+        return text
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name

@@ -16,9 +16,9 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
 
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
-from nnunetv2_cdpd.architecture import NetworkSettings, cdpd_architecture
 from nnunetv2_cdpd.network.cdpdnet import default_slice_step
 from nnunetv2_cdpd.network.memory import choose_fused_stages, choose_slice_step, feature_map_units
+from nnunetv2_cdpd.planning.architecture import NetworkSettings, cdpd_architecture
 
 
 class CDPDPlanning:

@@ -14,12 +14,11 @@ import numpy as np
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
 from nnunetv2.preprocessing.resampling.resample_torch import resample_torch_fornnunet
-from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import CDPDPlanning
 
-from nnunetv2_cdpd.architecture import cdpd_architecture
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.network.paper_preset import KW_REQUIRES_IMPORT, PAPER_NETWORK_CLASS_NAME, paper_arch_kwargs
-from nnunetv2_cdpd.official.preprocessing import (
+from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import CDPDPlanning
+from nnunetv2_cdpd.planning.architecture import cdpd_architecture
+from nnunetv2_cdpd.released.preprocessing import (
     PATCH_SIZE,
     PLANS_NAME,
     SPACING_MM,
@@ -27,6 +26,7 @@ from nnunetv2_cdpd.official.preprocessing import (
     ct_intensity_properties,
     resampling_entries,
 )
+from nnunetv2_cdpd.released.preset import KW_REQUIRES_IMPORT, PAPER_NETWORK_CLASS_NAME, paper_arch_kwargs
 
 BATCH_SIZE = 2
 

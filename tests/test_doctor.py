@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from nnunetv2_cdpd import doctor, link, online
+from nnunetv2_cdpd import doctor, link
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.doctor import FAIL, NOTE, OK, Row
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.pretrained import hub as online
 
 FOUND = {
     "trainer": (True, "nnunetv2_cdpd.trainers.nnUNetTrainerCDPD"),
@@ -179,8 +180,8 @@ def test_every_gpu_has_a_row(monkeypatch):
 ENCODERS = pytest.mark.parametrize(
     ("check", "variable", "without", "locate"),
     [
-        (doctor._vision_weights, "CDPD_VISION_WEIGHTS", "random", "nnunetv2_cdpd.network.vision_weights.locate_vision_weights"),
-        (doctor._text_weights, "CDPD_TEXT_WEIGHTS", "learned", "nnunetv2_cdpd.text.embeddings.locate_text_weights"),
+        (doctor._vision_weights, "CDPD_VISION_WEIGHTS", "random", "nnunetv2_cdpd.pretrained.vision.locate_vision_weights"),
+        (doctor._text_weights, "CDPD_TEXT_WEIGHTS", "learned", "nnunetv2_cdpd.pretrained.text.locate_text_weights"),
     ],
 )
 

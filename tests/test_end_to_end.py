@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import tiny_dataset
+from builders import dataset as tiny_dataset
 import torch
 from nnunetv2.evaluation.evaluate_predictions import load_summary_json
 

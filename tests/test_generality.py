@@ -3,7 +3,7 @@
 import pytest
 import torch
 from test_cdpdnet import CONFIGURATIONS, PLAIN, RESIDUAL, TINY_VIT, make_network
-from tiny_model import give_effect
+from builders.model import give_effect
 
 from nnunetv2_cdpd.network import default_fused_stages, default_slice_step
 

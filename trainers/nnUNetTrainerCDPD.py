@@ -30,18 +30,18 @@ from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
-from nnunetv2_cdpd.architecture import NetworkSettings, plans_with_cdpd, plans_with_recorded_network
 from nnunetv2_cdpd.classes import lateral_pairs
-from nnunetv2_cdpd.distributed import data_parallel, process_device
 from nnunetv2_cdpd.host import substituted
-from nnunetv2_cdpd.label_resampling import LabelMapSpatialTransform
-from nnunetv2_cdpd.loss import PartialLabelLoss
-from nnunetv2_cdpd.network.vision_weights import load_vision_weights
-from nnunetv2_cdpd.online_metrics import counts_per_source
-from nnunetv2_cdpd.progress import SourceLogger, dice_by_source
-from nnunetv2_cdpd.sampling import AnnotatedCases, SourceBalancedDataLoader
-from nnunetv2_cdpd.settings import LEARNED, text_weights_choice, vision_weights_choice
-from nnunetv2_cdpd.text.embeddings import CACHE_FILE, load_or_embed
+from nnunetv2_cdpd.planning.architecture import NetworkSettings, plans_with_cdpd, plans_with_recorded_network
+from nnunetv2_cdpd.pretrained.choices import LEARNED, text_weights_choice, vision_weights_choice
+from nnunetv2_cdpd.pretrained.text import CACHE_FILE, load_or_embed
+from nnunetv2_cdpd.pretrained.vision import load_vision_weights
+from nnunetv2_cdpd.training.distributed import data_parallel, process_device
+from nnunetv2_cdpd.training.label_resampling import LabelMapSpatialTransform
+from nnunetv2_cdpd.training.loss import PartialLabelLoss
+from nnunetv2_cdpd.training.progress import SourceLogger, dice_by_source
+from nnunetv2_cdpd.training.pseudo_dice import counts_per_source
+from nnunetv2_cdpd.training.sampling import AnnotatedCases, SourceBalancedDataLoader
 
 
 class nnUNetTrainerCDPD(host.nnUNetTrainer):

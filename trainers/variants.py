@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
+from nnunetv2_cdpd.planning.architecture import NetworkSettings
 from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
-
-from nnunetv2_cdpd.architecture import NetworkSettings
 
 
 def _length(num_epochs: int) -> dict:

@@ -1,14 +1,14 @@
 """Which source annotates which class: the model with its tables (`model`), its form in dataset.json
-(`dataset_json`), what cannot be (`check`), and the tables in words (`explain`)."""
+(`cdpd_block`), what cannot be (`check`), and the tables in words (`explain`)."""
 
-from nnunetv2_cdpd.annotation.check import cases_without_source, check, contradictions, never_learned
-from nnunetv2_cdpd.annotation.dataset_json import (
+from nnunetv2_cdpd.annotation.cdpd_block import (
     CDPD_VERSION,
     dataset_json_entries,
     read_annotation,
     read_unchecked_annotation,
     with_sigmoid_heads,
 )
+from nnunetv2_cdpd.annotation.check import cases_without_source, check, contradictions, never_learned
 from nnunetv2_cdpd.annotation.model import NEGATIVE, POSITIVE, UNSUPERVISED, Annotation, MergedLabel, Source
 
 __all__ = [

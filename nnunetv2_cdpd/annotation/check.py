@@ -1,15 +1,16 @@
 """Contradictions in an annotation, one line each; training refuses the first, `cdpd labels --check` lists them all."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from nnunetv2_cdpd.annotation.model import POSITIVE, Annotation
 from nnunetv2_cdpd.errors import UserError
 
 
-def check(annotation: Annotation) -> None:
+def check(annotation: Annotation, where: str | Path = "dataset.json") -> None:
     """Raise UserError on the first contradiction; `read_annotation` calls this."""
     for contradiction in contradictions(annotation):
-        raise UserError(f"dataset.json: {contradiction}")
+        raise UserError(f"{where}: {contradiction}")
 
 
 def contradictions(annotation: Annotation) -> Iterator[str]:

@@ -3,11 +3,8 @@
 `cdpd labels` prints this. It reads the same tables as the loss, so what it shows is what is learned.
 """
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.annotation.model import NEGATIVE, POSITIVE, UNSUPERVISED, Annotation, Source
@@ -56,26 +53,6 @@ def explain(annotation: Annotation, source: Source) -> list[Entry]:
         for value in value_names(annotation)
         for column, (name, state) in enumerate(zip(annotation.column_names, annotation.tables[index, value]))
     ]
-
-
-def read_dataset_json(given: str) -> tuple[Path, dict[str, Any]]:
-    """A dataset.json, given as a file or as id, name or folder of a raw dataset, and where it lies.
-
-    Raises:
-        UserError: There is no such dataset, or its dataset.json cannot be read.
-    """
-    from nnunetv2_cdpd.merge.inputs import find_dataset
-
-    path = Path(given).expanduser()
-    if path.suffix != ".json":
-        path = find_dataset(given, Path(os.environ.get("nnUNet_raw", "."))) / "dataset.json"
-    try:
-        dataset_json = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error}); give a dataset.json or a dataset") from error
-    if not isinstance(dataset_json, dict):
-        raise UserError(f"{path}: holds no nnU-Net dataset.json; give a dataset.json or a dataset")
-    return path, dataset_json
 
 
 def choose_sources(annotation: Annotation, names: Sequence[str] | None) -> list[Source]:

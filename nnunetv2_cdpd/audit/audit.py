@@ -9,13 +9,13 @@ from nnunetv2.paths import nnUNet_raw
 
 from nnunetv2_cdpd.audit.cases import AuditCase, read_cases
 from nnunetv2_cdpd.audit.checks import check_cases
-from nnunetv2_cdpd.audit.duplicates import SAME_SCAN, Pair, find_pairs
 from nnunetv2_cdpd.audit.page import write_page
 from nnunetv2_cdpd.audit.result import Audit, as_json, summary
 from nnunetv2_cdpd.audit.statistics import class_statistics, geometry_statistics
+from nnunetv2_cdpd.datasets.raw import read_dataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import write_json
-from nnunetv2_cdpd.merge.inputs import read_dataset
+from nnunetv2_cdpd.same_scan.pairs import SAME_SCAN, Pair, find_pairs
 
 JSON_FILE = "audit.json"
 PAGE_FILE = "audit.html"

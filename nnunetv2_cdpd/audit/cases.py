@@ -7,13 +7,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from nnunetv2_cdpd.annotation import Annotation, Source
-from nnunetv2_cdpd.audit.fingerprint import Fingerprint
 from nnunetv2_cdpd.audit.labels import LabelFacts, ValueFacts, label_facts
-from nnunetv2_cdpd.audit.store import fingerprints_of
+from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import run_jobs
-from nnunetv2_cdpd.merge.inputs import InputDataset
+from nnunetv2_cdpd.jobs import in_processes
 from nnunetv2_cdpd.merge.sources import short_name
+from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint
+from nnunetv2_cdpd.same_scan.store import fingerprints_of
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class AuditCase:
         return {name: its for name, its in facts.items() if its is not None}
 
 
-def read_cases(datasets: Sequence[InputDataset], *, num_processes: int, progress: bool) -> list[AuditCase]:
+def read_cases(datasets: Sequence[RawDataset], *, num_processes: int, progress: bool) -> list[AuditCase]:
     """Read images (unless their fingerprints are kept) and label maps of all cases, in the order of the datasets."""
     listed = [(dataset, case) for dataset in datasets for case in dataset.cases]
     images = [dataset.path(case.images[0]) for dataset, case in listed]
     labels = [dataset.path(case.label) for dataset, case in listed]
     fingerprints = fingerprints_of(images, num_processes=num_processes, progress=progress)
-    found = run_jobs(label_facts, list(dict.fromkeys(labels)), num_processes)
+    found = in_processes(label_facts, num_processes)(list(dict.fromkeys(labels)))
     facts = dict(tqdm(found, "Label maps", len(set(labels)), unit="case", disable=not progress))
     return [
         _case(dataset, case.identifier, image, label, fingerprints[image], facts[label])
@@ -71,7 +71,7 @@ def read_cases(datasets: Sequence[InputDataset], *, num_processes: int, progress
 
 
 def _case(
-    dataset: InputDataset,
+    dataset: RawDataset,
     identifier: str,
     image: Path,
     label: Path,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_cdpd.audit.fingerprint import body_axes
+from nnunetv2_cdpd.same_scan.fingerprint import body_axes
 
 
 @dataclass(frozen=True)

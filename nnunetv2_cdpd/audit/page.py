@@ -7,10 +7,10 @@ from pathlib import Path
 
 from nnunetv2_cdpd.audit.pictures import case_figures, pair_figures
 from nnunetv2_cdpd.audit.result import Audit
-from nnunetv2_cdpd.report.html import cell, head_row, swatch, table
-from nnunetv2_cdpd.report.layers import Layers
+from nnunetv2_cdpd.pages.html import cell, head_row, swatch, table
+from nnunetv2_cdpd.pages.layers import Layers
+from nnunetv2_cdpd.pages.palette import colours_of
 from nnunetv2_cdpd.report.page import html_page
-from nnunetv2_cdpd.report.palette import colours_of
 
 TITLE = "Dataset audit"
 URGENT = ("file", "empty", "values", "left and right", "intensities", "geometry", "volume")  # kinds, those with pictures first

@@ -7,16 +7,16 @@ import numpy as np
 from PIL import Image
 
 from nnunetv2_cdpd.audit.cases import AuditCase
-from nnunetv2_cdpd.audit.duplicates import Pair
-from nnunetv2_cdpd.audit.fingerprint import UNITS
-from nnunetv2_cdpd.report.layers import Layers, regions_of
-from nnunetv2_cdpd.report.pictures import (
+from nnunetv2_cdpd.pages.layers import Layers, regions_of
+from nnunetv2_cdpd.pages.pictures import (
     PANEL_PIXELS,
     case_pictures,
     data_uri,
     read_label_map,
     read_volume,
 )
+from nnunetv2_cdpd.same_scan.fingerprint import UNITS
+from nnunetv2_cdpd.same_scan.pairs import Pair
 
 PIXELS_PER_STEP = 4
 GREY = (0.7, 1.3)  # of soft tissue above air: what is black and white in the pictures of pairs

@@ -8,8 +8,8 @@ from typing import Any
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.audit.cases import AuditCase
 from nnunetv2_cdpd.audit.checks import Finding
-from nnunetv2_cdpd.audit.duplicates import Pair, groups
 from nnunetv2_cdpd.audit.statistics import ClassStatistics, GeometryStatistics
+from nnunetv2_cdpd.same_scan.pairs import Pair, groups
 
 JSON_VERSION = 1
 

@@ -16,11 +16,12 @@ from tqdm import tqdm
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.cleanup.clean import Effects, clean_label_map, nesting_of
 from nnunetv2_cdpd.cleanup.rules import RULES
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
+from nnunetv2_cdpd.datasets.label_maps import checked_label_map
+from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers, reader_for
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.evaluation.case import checked_label_map
-from nnunetv2_cdpd.evaluation.labels import identifiers, read_labels, reader_for
-from nnunetv2_cdpd.evaluation.tables import aligned
-from nnunetv2_cdpd.jobs import run_jobs
+from nnunetv2_cdpd.jobs import in_processes
+from nnunetv2_cdpd.jobs.tables import aligned
 
 EFFECTS_FILE = "cleanup.json"
 COPIED = ("dataset.json", "plans.json", "predict_from_raw_data_args.json")  # what nnUNetv2_predict puts beside predictions
@@ -87,7 +88,7 @@ def clean_folder(
         raise UserError(f"{num_processes} processes: give at least 1")
     if not (in_dir / "dataset.json").is_file():
         raise UserError(f"{in_dir}: no dataset.json, which says what the values mean; nnUNetv2_predict puts it there, copy it")
-    labels = read_labels(in_dir / "dataset.json")
+    labels = read_dataset_json(in_dir / FILE_NAME, NEEDED)
     cases = identifiers(in_dir, labels.file_ending)
     if not cases:
         raise UserError(f"{in_dir}: no file ends in {labels.file_ending}, the `file_ending` of its dataset.json")
@@ -97,7 +98,7 @@ def clean_folder(
     chosen = None if rules is None else tuple(rules)
     jobs = [CleanJob(case, in_dir / name, out_dir / name, reader, labels.annotation, chosen) for case, name in names.items()]
     effects, problems = {}, {}
-    outcomes = run_jobs(clean_case, jobs, num_processes or min(default_num_processes, os.cpu_count() or 1, len(jobs)))
+    outcomes = in_processes(clean_case, num_processes or min(default_num_processes, os.cpu_count() or 1, len(jobs)))(jobs)
     for job, outcome in tqdm(outcomes, desc="clean", total=len(jobs), unit="case", disable=not progress):
         if isinstance(outcome, Exception):
             problems[job.identifier] = " ".join(str(outcome).split())

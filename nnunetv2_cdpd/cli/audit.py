@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
     from nnunetv2.configuration import default_num_processes
 
     from nnunetv2_cdpd.audit.audit import DEFAULT_PICTURES, audit_datasets
-    from nnunetv2_cdpd.audit.duplicates import SAME_SCAN
+    from nnunetv2_cdpd.same_scan.pairs import SAME_SCAN
 
     audit_datasets(
         args.datasets,

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from nnunetv2_cdpd.errors import UserError
-    from nnunetv2_cdpd.text.dataset import embed_dataset
-    from nnunetv2_cdpd.text.embeddings import read_embeddings
+    from nnunetv2_cdpd.planning.text_embeddings import embed_dataset
+    from nnunetv2_cdpd.pretrained.text import read_embeddings
     from nnunetv2_cdpd.text.similarity import cosine_similarity, draw_similarity, mean_of_pairs, similarity_text
 
     if (args.dataset is None) == (args.file is None):

@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from nnunetv2_cdpd.official.model_folder import import_official
-    from nnunetv2_cdpd.official.vision_choice import vision_choice
+    from nnunetv2_cdpd.released.model_folder import import_official
+    from nnunetv2_cdpd.released.vision_choice import vision_choice
 
     model, weights = vision_choice(args.dinov2)
     imported = import_official(args.checkpoint, args.output, vision_model=model, vision_weights=weights)

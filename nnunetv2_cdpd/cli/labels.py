@@ -32,21 +32,22 @@ def run(args: argparse.Namespace) -> int:
         cases_without_source,
         contradictions,
         never_learned,
-        read_annotation,
         read_unchecked_annotation,
     )
-    from nnunetv2_cdpd.annotation.explain import as_json, as_text, choose_sources, read_dataset_json
+    from nnunetv2_cdpd.annotation.explain import as_json, as_text, choose_sources
+    from nnunetv2_cdpd.datasets.dataset_json import dataset_json_of
 
-    path, dataset_json = read_dataset_json(args.dataset)
+    dataset_json = dataset_json_of(args.dataset)
+    path = dataset_json.path
     if args.check:
-        annotation = read_unchecked_annotation(dataset_json)
+        annotation = read_unchecked_annotation(dataset_json.content, path)
         found = list(contradictions(annotation)) or [*cases_without_source(annotation), *never_learned(annotation)]
         for line in found:
             print(f"{path}: {line}", file=sys.stderr)
         if not found:
             print(f"{path}: {len(annotation.classes)} classes, {len(annotation.sources)} sources, no contradiction")
         return 1 if found else 0
-    annotation = read_annotation(dataset_json)
+    annotation = dataset_json.annotation
     sources = choose_sources(annotation, args.source)
     if args.json:
         print(json.dumps(as_json(annotation, sources), indent=2))

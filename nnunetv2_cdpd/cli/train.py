@@ -19,6 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from nnunetv2_cdpd.distributed import train
+    from nnunetv2_cdpd.training.distributed import train
 
     train(args.rest)

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from nnunetv2_cdpd.conversion.declaration import IntensityCheck
-from nnunetv2_cdpd.conversion.grid import Grid, Placement, place, resample_nearest
 from nnunetv2_cdpd.conversion.intensity import place_by_intensity
-from nnunetv2_cdpd.conversion.labels import Label, distinct, read_label, read_masks, read_slices, remap
-from nnunetv2_cdpd.conversion.nifti import NiftiFile, hand_on, write_nifti
+from nnunetv2_cdpd.conversion.labels import Label, read_label, read_masks, read_slices, remap
 from nnunetv2_cdpd.conversion.sides import SidePair, split_sides
+from nnunetv2_cdpd.datasets.label_maps import distinct
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.exact import smallest_exact
+from nnunetv2_cdpd.volumes.exact import smallest_exact
+from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.volumes.nifti import NiftiFile, hand_on, write_nifti
+from nnunetv2_cdpd.volumes.placement import Placement, place_label, resample_nearest
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class CaseJob:
     work_folder: A folder of this case alone on the file system of the outputs, made and removed again.
     ignore_value: Stored instead of background outside of `labelled_slices`.
     copy: Copy files that need no change instead of linking them.
+    note: On the case, for the user.
+    made_from: Digest of the files and of all that decides the outcome.
     """
 
     identifier: str
@@ -47,6 +51,8 @@ class CaseJob:
     sides: tuple[SidePair, ...] = ()
     resample_labels: bool = False
     copy: bool = False
+    note: str | None = None
+    made_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,13 +102,13 @@ def convert_case(job: CaseJob) -> CaseResult:
             os.replace(path, output)
     finally:
         shutil.rmtree(job.work_folder, ignore_errors=True)
-    return CaseResult(values, merged, tuple(dict.fromkeys(notes)))
+    return CaseResult(values, merged, tuple(dict.fromkeys([*([job.note] if job.note else []), *notes])))
 
 
 def _open_image(job: CaseJob) -> tuple[_Image, list[str]]:
     notes = []
     if job.dicom:
-        from nnunetv2_cdpd.dicom import read_series
+        from nnunetv2_cdpd.volumes.dicom import read_series
 
         series = read_series(job.image)
         if series.strays:  # a published series is one; label slices are matched with its files
@@ -113,7 +119,7 @@ def _open_image(job: CaseJob) -> tuple[_Image, list[str]]:
                 "first, a grid has no shear"
             )
         notes += series.notes
-        grid = Grid(series.shape, np.diag([-1.0, -1.0, 1.0, 1.0]) @ series.affine)
+        grid = Grid.of_affine(series.shape, series.affine)
         image = _Image(grid, None, series.order, series.read())
     else:
         file = NiftiFile(job.image[0])
@@ -191,7 +197,7 @@ def _to_image(
     else:
         grids = {"label": label.grid, "image": image.grid if image.file is None else image.file.grid}
         try:
-            placement = place(**grids)
+            placement = place_label(**grids)
         except UserError as error:
             if not job.resample_labels:
                 raise UserError(f"{where}: {error}; `--resample-labels` brings it there, if that is what it needs") from None

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from nnunetv2_cdpd.conversion.declaration import IntensityCheck
-from nnunetv2_cdpd.conversion.grid import Placement
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.volumes.placement import Placement
 
 _LEAST_LEAD = 0.02  # of the shares of the best two flips; closer ones cannot be told apart
 

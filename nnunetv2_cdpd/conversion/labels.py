@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunetv2_cdpd.conversion.grid import Grid
-from nnunetv2_cdpd.conversion.nifti import NiftiFile
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.volumes.nifti import NiftiFile
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,6 @@ def read_masks(masks: Sequence[tuple[int, Path]]) -> Label:
     assert array is not None, "a case without any mask is no case"
     notes = ("some masks overlap, the later structure was kept",) if overlap else ()
     return Label(array, grid, notes=notes)
-
-
-def distinct(array: np.ndarray) -> np.ndarray:
-    """Sorted distinct values; only first values of rows and changes along them are sorted, few in a label map."""
-    rows = np.moveaxis(array, int(np.argmin(np.abs(array.strides))), -1)
-    found = [np.unique(rows[..., 0])]
-    for part in rows:
-        found.append(np.unique(part[:, 1:][part[:, 1:] != part[:, :-1]]))
-    return np.unique(np.concatenate(found))
 
 
 def remap(array: np.ndarray, values: Mapping[int, int], present: np.ndarray, path: Path) -> np.ndarray:

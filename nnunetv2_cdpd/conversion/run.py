@@ -2,16 +2,16 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from nnunetv2_cdpd.conversion.case import CaseJob, CaseResult, convert_case
+from nnunetv2_cdpd.conversion.case import CaseJob, convert_case
 from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
 from nnunetv2_cdpd.conversion.facts import Facts
 from nnunetv2_cdpd.conversion.layout import find_cases
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import CaseRecord, Record, digest, file_state, read_json, run_jobs, write_json
+from nnunetv2_cdpd.jobs import FileRecord, digest, file_state, in_processes, read_json, run, write_json
 
 RECORD_FILE = "cdpd_convert_record.jsonl"
 _COMMAND = "cdpd convert"
@@ -93,7 +93,6 @@ def convert(
         UserError: The folder is not laid out as expected, or the output folder is not ours.
     """
     from nnunetv2.configuration import default_num_processes
-    from tqdm import tqdm
 
     facts = Facts(dataset, options.split_sides)
     found = find_cases(dataset, Path(source_folder))
@@ -105,14 +104,12 @@ def convert(
     for line in _about_the_folder(dataset, found):
         report(line)
 
-    jobs = {dataset.identifier(case.case): _job(case, facts, output, options) for case in chosen}
     states = _states(chosen)
-    made_from = {identifier: _made_from(job, states) for identifier, job in jobs.items()}
+    jobs = {dataset.identifier(case.case): _job(case, facts, output, options, states) for case in chosen}
     sources = {dataset.identifier(case.case): case.source or dataset.name for case in chosen}
-    case_notes = {dataset.identifier(case.case): case.note for case in chosen if case.note}
     records = _open_records(output, dataset, options)
     own = records[0]
-    done = {name: record for name in jobs for record in records if record.holds(name, made_from[name], jobs[name].outputs)}
+    done = {name: record for name in jobs for record in records if record.holds(name, jobs[name])}
     ours = list(jobs)[options.part_id :: options.num_parts]
     wanted = [name for name in ours if name not in done]
     if options.limit is not None:
@@ -138,18 +135,16 @@ def convert(
     if outcome.done_before and wanted:
         report(f"{output.name}: {len(outcome.done_before)} cases are done already")
 
-    todo = [jobs[name] for name in wanted]
-    outcomes = run_jobs(convert_case, todo, default_num_processes if num_processes is None else num_processes)
-    for job, result in tqdm(outcomes, f"Converting {dataset.name}", len(todo), disable=not progress, unit="case"):
-        name = job.identifier
-        if not isinstance(result, CaseResult):
-            outcome.failed[name] = _reason(result)
-            continue
-        notes = (*([case_notes[name]] if name in case_notes else []), *result.notes)
-        entry = {"merged": result.merged, "notes": notes, "values": result.values}
-        own.append(CaseRecord(name, made_from[name], tuple(map(file_state, job.outputs)), entry))
-        outcome.converted.append(name)
-    _finish(output, facts, outcome, jobs, made_from, sources, options, records, own)
+    processes = default_num_processes if num_processes is None else num_processes
+    found = run(
+        {name: jobs[name] for name in wanted},
+        in_processes(convert_case, processes),
+        title=f"Converting {dataset.name}",
+        record=own,
+        progress=progress,
+    )
+    outcome.converted, outcome.failed = list(found.done), found.failed
+    _finish(output, facts, outcome, jobs, sources, options, records, own)
     return outcome
 
 
@@ -158,18 +153,17 @@ def _finish(
     facts: Facts,
     outcome: Outcome,
     jobs: dict[str, CaseJob],
-    made_from: dict[str, str],
     sources: dict[str, str],
     options: Options,
-    records: Sequence[Record],
-    own: Record,
+    records: Sequence[FileRecord],
+    own: FileRecord,
 ) -> None:
     """Write dataset.json if all cases are there."""
     entries = dict(own.cases)
     if options.num_parts > 1:  # other parts may have finished meanwhile
         for record in _open_records(output, facts.dataset, options)[1:]:
             entries |= {name: record.cases[name] for name in record.cases if name in jobs}
-        entries = {name: entry for name, entry in entries.items() if entry.made_from == made_from.get(name)}
+        entries = {name: entry for name, entry in entries.items() if name in jobs and entry.made_from == jobs[name].made_from}
     outcome.notes = {name: tuple(entry.facts["notes"]) for name, entry in entries.items() if entry.facts["notes"]}
     expected = list(jobs) if options.limit is None else list(jobs)[: options.limit]
     outcome.remaining = len([name for name in expected if name not in entries and name not in outcome.failed])
@@ -241,12 +235,12 @@ def _about_the_folder(dataset: SourceDataset, found: Sequence[FoundCase]) -> lis
     return [f"note: {len(found)} labelled cases found, {dataset.name} has {dataset.num_cases}; is the download complete?"]
 
 
-def _job(case: FoundCase, facts: Facts, output: Path, options: Options) -> CaseJob:
+def _job(case: FoundCase, facts: Facts, output: Path, options: Options, states: Mapping[Path, tuple[int, int] | None]) -> CaseJob:
     dataset = facts.dataset
     identifier = dataset.identifier(case.case)
     masks = [(dataset.values[key], path) for key, path in case.masks.items() if dataset.values[key] is not None]
     masks.sort(key=lambda mask: facts.paint_order(mask[0]))
-    return CaseJob(
+    job = CaseJob(
         identifier=identifier,
         image=tuple(case.image),
         dicom=dataset.dicom,
@@ -261,7 +255,9 @@ def _job(case: FoundCase, facts: Facts, output: Path, options: Options) -> CaseJ
         sides=facts.side_pairs,
         resample_labels=options.resample_labels,
         copy=options.copy,
+        note=case.note,
     )
+    return replace(job, made_from=_made_from(job, states))
 
 
 def _outputs(output: Path, identifier: str) -> tuple[Path, Path]:
@@ -272,7 +268,7 @@ def _states(cases: Iterable[FoundCase]) -> dict[Path, tuple[int, int] | None]:
     return {path: file_state(path) for case in cases for path in (*case.image, *case.label, *case.masks.values())}
 
 
-def _made_from(job: CaseJob, states: dict[Path, tuple[int, int] | None]) -> str:
+def _made_from(job: CaseJob, states: Mapping[Path, tuple[int, int] | None]) -> str:
     """Digest of the files and of all that decides the outcome; not of where the collection lies, which may be moved."""
     files = [[path.name, states[path]] for path in (*job.image, *job.label)]
     masks = [[value, states[path]] for value, path in job.masks]
@@ -281,19 +277,14 @@ def _made_from(job: CaseJob, states: dict[Path, tuple[int, int] | None]) -> str:
     return digest(files, masks, sorted(job.values.items()), how)
 
 
-def _open_records(output: Path, dataset: SourceDataset, options: Options) -> list[Record]:
+def _open_records(output: Path, dataset: SourceDataset, options: Options) -> list[FileRecord]:
     """The record of this call, then those of all other calls that have written here."""
     part = f".{options.part_id}of{options.num_parts}" if options.num_parts > 1 else ""
     own = output / RECORD_FILE.replace(".jsonl", f"{part}.jsonl")
     others = sorted(path for path in output.glob(RECORD_FILE.replace(".jsonl", "*.jsonl")) if path != own)
-    records = [Record(path, [dataset.name], _COMMAND) for path in (own, *others)]
+    records = [FileRecord(path, [dataset.name], _COMMAND, asdict) for path in (own, *others)]
     if output.is_dir() and not own.is_file() and not others and any(output.iterdir()):
         made = {path.name for path in output.iterdir()} - {"imagesTr", "labelsTr", ".partial"}
         if made or any((output / "imagesTr").glob("*")):
             raise UserError(f"{output}: exists and is not from `{_COMMAND}`; nothing was changed, move it or give another -d")
     return records
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from nnunetv2_cdpd.conversion.grid import Grid
+from nnunetv2_cdpd.volumes.grid import Grid
 
 BODY_HU = -300.0
 _LARGE = 0.1  # of the structure's volume; smaller parts follow the plane between the large ones
@@ -54,17 +54,17 @@ def split_sides(label: np.ndarray, image: np.ndarray, grid: Grid, pair: SidePair
     large = np.flatnonzero(sizes >= _LARGE * sizes.sum())
     if len(large) > 2:
         return f"{len(large)} large parts"
-    if len(large) == 2 and (min(centres[large]) < body) == (max(centres[large]) < body):
+    if len(large) == 2 and (min(centres[large]) > body) == (max(centres[large]) > body):
         return "both large parts lie on one side of the body"
     plane = body if len(large) == 1 else float(np.mean([min(centres[large]), max(centres[large])]))
     for index in large:
         if abs(centres[index] - plane) < _LEAST_MM:
             return "a large part lies in the middle"
-        other = (x_of < plane) != (centres[index] < plane)
+        other = (x_of > plane) != (centres[index] > plane)
         if np.count_nonzero(other & (parts == index + 1)) > _ACROSS * sizes[index]:
             return "a large part reaches across the middle"
     is_left = np.zeros(count + 1, bool)
-    is_left[1:] = centres < plane
+    is_left[1:] = centres > plane
     view = label[box]
     merged = view == pair.merged
     view[merged] = np.where(is_left[parts[merged]], pair.left, pair.right)
@@ -72,7 +72,7 @@ def split_sides(label: np.ndarray, image: np.ndarray, grid: Grid, pair: SidePair
 
 
 def _positions_along_x(shape: tuple[int, ...], corner: np.ndarray, grid: Grid) -> np.ndarray:
-    """Position of each voxel along the patient's left-right axis, mm, growing from the left side to the right one."""
+    """Position of each voxel along the patient's left-right axis, mm, growing towards the left side."""
     ranges = [np.arange(size) + start for size, start in zip(shape, corner)]
     weights = grid.affine[0]
     return (

@@ -7,7 +7,7 @@ from typing import Any
 
 from nnunetv2_cdpd.conversion.declaration import Erratum, SourceDataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.merge.spec import load_yaml
+from nnunetv2_cdpd.jobs.yaml_files import load_yaml
 
 _NEEDED = ("name", "images", "labels", "values")
 _TEXTS = ("name", "title", "region", "license", "link", "reference", "size", "case", "layout")

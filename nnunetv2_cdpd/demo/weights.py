@@ -1,9 +1,16 @@
 """Which weights the demo uses: pretrained ones at hand, else small random and learned ones, said plainly."""
 
-from nnunetv2_cdpd.network.vision_weights import locate_vision_weights
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPDSmall
-from nnunetv2_cdpd.settings import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS, text_weights_choice, vision_weights_choice
-from nnunetv2_cdpd.text.embeddings import locate_text_weights
+from nnunetv2_cdpd.pretrained.choices import (
+    LEARNED,
+    RANDOM,
+    TEXT_WEIGHTS,
+    VISION_WEIGHTS,
+    text_weights_choice,
+    vision_weights_choice,
+)
+from nnunetv2_cdpd.pretrained.text import locate_text_weights
+from nnunetv2_cdpd.pretrained.vision import locate_vision_weights
 
 
 def choose_weights() -> tuple[dict[str, str], list[str]]:

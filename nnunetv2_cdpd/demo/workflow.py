@@ -14,7 +14,14 @@ from pathlib import Path
 
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES, MERGE_SPEC, MERGED_ID, MERGED_NAME, write_raw_dataset, write_test_set
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.settings import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS, text_weights_choice, vision_weights_choice
+from nnunetv2_cdpd.pretrained.choices import (
+    LEARNED,
+    RANDOM,
+    TEXT_WEIGHTS,
+    VISION_WEIGHTS,
+    text_weights_choice,
+    vision_weights_choice,
+)
 
 PLANNER, PLANS, TRAINER = "nnUNetPlannerCDPDSmall", "nnUNetCDPDSmallPlans", "nnUNetTrainerCDPDSmall_8epochs"
 CONFIGURATION, FOLD = "3d_fullres", "0"

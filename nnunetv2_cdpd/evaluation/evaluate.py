@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,38 @@ from nnunetv2.configuration import default_num_processes
 from nnunetv2.paths import nnUNet_raw
 from tqdm import tqdm
 
-from nnunetv2_cdpd.annotation import Source
+from nnunetv2_cdpd.annotation import Annotation, Source
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson, find_dataset, read_dataset_json
+from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers, reader_for
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.case import CaseJob, score_case
 from nnunetv2_cdpd.evaluation.compare import Comparison, compare_results
-from nnunetv2_cdpd.evaluation.labels import Labels, identifiers, read_labels, reader_for
 from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
 from nnunetv2_cdpd.evaluation.nnunet import summary_of, write_summary
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.evaluation.tables import comparison_csv, comparison_json, comparison_table, csv_text, text_table
-from nnunetv2_cdpd.jobs import run_jobs
-from nnunetv2_cdpd.merge.inputs import find_dataset
+from nnunetv2_cdpd.jobs import in_processes
 
 SUMMARY_FILE, CSV_FILE, TEXT_FILE = "summary.json", "metrics.csv", "summary.txt"
 COMPARISON_JSON, COMPARISON_CSV, COMPARISON_TEXT = "comparison.json", "comparison.csv", "comparison.txt"
 FULLY_ANNOTATED = "fully annotated"  # source of the cases that no source of the dataset.json knows
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """A dataset.json, and what it says with the sources that the user added."""
+
+    dataset_json: DatasetJson
+    annotation: Annotation
+
+    @property
+    def path(self) -> Path:
+        return self.dataset_json.path
+
+    @property
+    def file_ending(self) -> str:
+        return self.dataset_json.file_ending
 
 
 def evaluate_folder(
@@ -70,7 +86,7 @@ def evaluate_folder(
     options = {"protocol": protocol, "tolerance_mm": tolerance_mm, "num_processes": num_processes, "progress": progress}
     reference = _reference(gt_dir, dataset_json, fully_annotated)
     results = _score_folder(pred_dir, gt_dir, reference, allow_missing, report, **options)
-    _write(results, reference.dataset_json["labels"], Path(output) if output else pred_dir)
+    _write(results, reference.dataset_json.content["labels"], Path(output) if output else pred_dir)
     return results
 
 
@@ -107,7 +123,7 @@ def compare_folders(
     other = _score_folder(other_dir, gt_dir, reference, allow_missing, report, **options)
     comparison = compare_results(results, other)
     folder = Path(output) if output else pred_dir
-    _write(results, reference.dataset_json["labels"], folder)
+    _write(results, reference.dataset_json.content["labels"], folder)
     names = str(pred_dir), str(other_dir)
     _write_text(folder / COMPARISON_JSON, json.dumps(comparison_json(comparison, *names), indent=2))
     _write_text(folder / COMPARISON_CSV, comparison_csv(comparison))
@@ -118,7 +134,7 @@ def compare_folders(
 def _score_folder(
     pred_dir: Path,
     gt_dir: Path,
-    reference: Labels,
+    reference: _Labels,
     allow_missing: bool,
     report: Callable[[str], None],
     *,
@@ -131,10 +147,13 @@ def _score_folder(
         raise UserError(f"tolerance {tolerance_mm} mm: a distance is not negative")
     if protocol not in PROTOCOLS:
         raise UserError(f"no protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}")
-    prediction = read_labels(pred_dir / "dataset.json") if (pred_dir / "dataset.json").is_file() else reference
+    prediction = reference
+    if (pred_dir / FILE_NAME).is_file():
+        read = read_dataset_json(pred_dir / FILE_NAME, NEEDED)
+        prediction = _Labels(read, read.annotation)
     cases = _cases(pred_dir, gt_dir, reference, allow_missing, report)
     ending = reference.file_ending
-    reader = reader_for(reference, [gt_dir / f"{case}{ending}" for case in cases])
+    reader = reader_for(reference.dataset_json, [gt_dir / f"{case}{ending}" for case in cases])
     # the jobs need not carry the list of cases
     annotations = [replace(labels.annotation, case_source=None) for labels in (reference, prediction)]
     jobs = [
@@ -159,7 +178,7 @@ def _score_folder(
 
 def _score(jobs: list[CaseJob], num_processes: int, progress: bool) -> Results:
     scores, problems = {}, {}
-    outcomes = run_jobs(score_case, jobs, num_processes)
+    outcomes = in_processes(score_case, num_processes)(jobs)
     for job, outcome in tqdm(outcomes, desc="evaluate", total=len(jobs), unit="case", disable=not progress):
         if isinstance(outcome, Exception):
             problems[job.identifier] = _one_line(outcome)
@@ -198,14 +217,14 @@ def _num_processes(given: int | None, num_cases: int) -> int:
 # ---- what there is to score ------------------------------------------------------------------------------------------
 
 
-def _reference(gt_dir: Path, given: str | int | Path | None, fully_annotated: bool) -> Labels:
+def _reference(gt_dir: Path, given: str | int | Path | None, fully_annotated: bool) -> _Labels:
     """Labels of the references; with one source more, last, that annotates every class, for cases of no source."""
-    labels = read_labels(_reference_json(gt_dir, given))
-    annotation = labels.annotation
+    dataset_json = read_dataset_json(_reference_json(gt_dir, given), NEEDED)
+    annotation = dataset_json.annotation
     if not fully_annotated or (annotation.case_source is None and len(annotation.sources) == 1):
-        return labels  # the only source is that of every case
+        return _Labels(dataset_json, annotation)  # the only source is that of every case
     sources = (*annotation.sources, Source(FULLY_ANNOTATED, annotation.classes))
-    return replace(labels, annotation=replace(annotation, sources=sources, case_source=annotation.case_source or {}))
+    return _Labels(dataset_json, replace(annotation, sources=sources, case_source=annotation.case_source or {}))
 
 
 def _reference_json(gt_dir: Path, given: str | int | Path | None) -> Path:
@@ -223,7 +242,7 @@ def _reference_json(gt_dir: Path, given: str | int | Path | None) -> Path:
     return find_dataset(given, Path(raw_folder or ".")) / "dataset.json"
 
 
-def _source_index(reference: Labels, case: str) -> int:
+def _source_index(reference: _Labels, case: str) -> int:
     annotation = reference.annotation
     if annotation.case_source is None or case in annotation.case_source:
         return annotation.source_index(case)
@@ -235,7 +254,7 @@ def _source_index(reference: Labels, case: str) -> int:
     )
 
 
-def _cases(pred_dir: Path, gt_dir: Path, reference: Labels, allow_missing: bool, report: Callable[[str], None]) -> list[str]:
+def _cases(pred_dir: Path, gt_dir: Path, reference: _Labels, allow_missing: bool, report: Callable[[str], None]) -> list[str]:
     """Identifiers of the cases with a reference and a prediction."""
     ending = reference.file_ending
     predicted, references = identifiers(pred_dir, ending), identifiers(gt_dir, ending)

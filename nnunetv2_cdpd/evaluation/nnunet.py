@@ -23,7 +23,7 @@ from nnunetv2_cdpd.evaluation.case import CaseJob, score_case
 from nnunetv2_cdpd.evaluation.metrics import OVERLAP_METRICS
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results, counted_in_mean, mean_of_finite
-from nnunetv2_cdpd.jobs import run_jobs
+from nnunetv2_cdpd.jobs import in_processes
 
 Region = int | tuple[int, ...]
 
@@ -78,7 +78,7 @@ def compute_annotated_metrics_on_folder(
         for case in predicted
     ]
     scores = {}
-    for job, outcome in run_jobs(score_case, jobs, num_processes):
+    for job, outcome in in_processes(score_case, num_processes)(jobs):
         if isinstance(outcome, Exception):
             raise UserError(f"case {job.identifier!r}: {outcome}") from outcome
         scores[job.identifier] = CaseScores(

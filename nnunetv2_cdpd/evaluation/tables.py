@@ -1,14 +1,12 @@
 """Tables: results and comparisons as text for people and as CSV for programs."""
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
-from itertools import count
+from collections.abc import Iterable
 from typing import Any
 
 from nnunetv2_cdpd.evaluation.compare import ClassComparison, Comparison
 from nnunetv2_cdpd.evaluation.results import Results, counted_in_mean, mean_of_finite
+from nnunetv2_cdpd.jobs.tables import aligned, csv_of
 
 SIGNIFICANT = 0.05
 
@@ -34,7 +32,7 @@ def csv_text(results: Results) -> str:
         for case in results.cases
         for name, scores in case.metrics.items()
     ]
-    return _csv([["case", "source", "class", *metrics], *rows])
+    return csv_of([["case", "source", "class", *metrics], *rows])
 
 
 def comparison_table(comparison: Comparison, name: str, other_name: str) -> str:
@@ -66,7 +64,7 @@ def comparison_table(comparison: Comparison, name: str, other_name: str) -> str:
 
 def comparison_csv(comparison: Comparison) -> str:
     """One row per metric and class."""
-    return _csv([["metric", *COMPARED], *([metric, *row.values()] for metric, row in _compared(comparison))])
+    return csv_of([["metric", *COMPARED], *([metric, *row.values()] for metric, row in _compared(comparison))])
 
 
 def comparison_json(comparison: Comparison, name: str, other_name: str) -> dict[str, Any]:
@@ -107,23 +105,6 @@ def interval(limits: tuple[float, float], digits: int = 3) -> str:
 
 def p_value(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def aligned(rows: Sequence[Sequence[str]], left: int = 1, last_is_total: bool = True) -> list[str]:
-    """Rows as lines, the first columns to the left, the others to the right; a rule below the head.
-
-    Args:
-        left: Number of columns that are words.
-        last_is_total: Also a rule above the last row.
-    """
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [
-        "  ".join(cell.rjust(width) if column >= left else cell.ljust(width) for column, cell, width in zip(count(), row, widths))
-        for row in rows
-    ]
-    lines = [line.rstrip() for line in lines]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    return [lines[0], rule, *lines[1:-1], *([rule] if last_is_total else []), lines[-1]]
 
 
 def _block(results: Results, source: str | None) -> str:
@@ -178,9 +159,3 @@ def _compared(comparison: Comparison) -> Iterable[tuple[str, dict[str, Any]]]:
             values = (entry.name, entry.cases, entry.mean, entry.other_mean, entry.difference, *entry.interval)
             counts = (entry.better, entry.worse, entry.equal, entry.p, entry.p_holm)
             yield metric, dict(zip(COMPARED, (*values, *counts)))
-
-
-def _csv(rows: Iterable[Sequence[Any]]) -> str:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(rows)
-    return file.getvalue()

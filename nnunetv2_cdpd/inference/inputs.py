@@ -156,7 +156,7 @@ def _read_volume(file: Path):
 
 def _read_series(case: Case, tell: Tell):
     """A DICOM series as one upright volume."""
-    from nnunetv2_cdpd.dicom import read_series
+    from nnunetv2_cdpd.volumes.dicom import read_series
 
     series = read_series(case.files, case.modality)
     for note in series.notes:
@@ -171,7 +171,7 @@ def _read_series(case: Case, tell: Tell):
 
 def _dicom_cases(folder: Path, identifier: str, modality: str | None, tell: Tell) -> list[Case]:
     """A case for each series of a folder that can be a volume, and for a folder with a damaged file, told when it is read."""
-    from nnunetv2_cdpd.dicom import find_series
+    from nnunetv2_cdpd.volumes.dicom import find_series
 
     files = tuple(file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith("."))
     try:

@@ -1,12 +1,30 @@
 """Long work on many cases: in several processes, resumable after a kill, without half-written files.
 
-processes    one function over many jobs; no job stops the others
+batch        `run`: what is done is not done again, no case stops the others, an `Outcome` at the end
+processes    one function over many jobs, in processes
 record       which cases are done and what they were made from
-files        JSON files that are never there by half
+files        `written_beside`: files that are never there by half
+yaml_files   YAML read safely
+tables       rows as lines and as CSV
 """
 
-from nnunetv2_cdpd.jobs.files import read_json, write_json
-from nnunetv2_cdpd.jobs.processes import run_jobs
-from nnunetv2_cdpd.jobs.record import CaseRecord, Record, digest, file_state
+from nnunetv2_cdpd.jobs.batch import Outcome, Runner, run
+from nnunetv2_cdpd.jobs.files import read_json, remove, write_json, write_text, written_beside
+from nnunetv2_cdpd.jobs.processes import in_processes
+from nnunetv2_cdpd.jobs.record import CaseRecord, FileRecord, digest, file_state
 
-__all__ = ["CaseRecord", "Record", "digest", "file_state", "read_json", "run_jobs", "write_json"]
+__all__ = [
+    "CaseRecord",
+    "FileRecord",
+    "Outcome",
+    "Runner",
+    "digest",
+    "file_state",
+    "in_processes",
+    "read_json",
+    "remove",
+    "run",
+    "write_json",
+    "write_text",
+    "written_beside",
+]

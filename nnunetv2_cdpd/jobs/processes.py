@@ -1,4 +1,4 @@
-"""Run one function over many jobs in several processes, so that no job can stop the others."""
+"""Processes: one function over many jobs in several processes, so that no job can stop the others."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -7,29 +7,29 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import current_process
 from multiprocessing.context import SpawnContext
 from signal import Signals
-from typing import Any, TypeVar
+from typing import Any
 
 from nnunetv2_cdpd.errors import UserError
-
-Job = TypeVar("Job")
-Result = TypeVar("Result")
+from nnunetv2_cdpd.jobs.batch import Job, Result, Runner
 
 _UNGUARDED = 117  # exit code of a process whose script wants processes while it is only imported
 _KILLED = -9
 
 
-def run_jobs(
-    function: Callable[[Job], Result], jobs: Sequence[Job], num_processes: int
-) -> Iterator[tuple[Job, Result | Exception]]:
-    """Yield each job with its result, or with what went wrong, as they finish.
+def in_processes(function: Callable[[Job], Result], num_processes: int) -> Runner[Job, Result]:
+    """Runs a function over jobs in several processes; see `batch.run`.
 
     Args:
         function: Importable by name; spawned processes import its module.
         num_processes: With 1 everything runs in this process.
 
-    Raises:
-        UserError: The script that called cannot be imported by the processes without starting processes itself.
+    The runner raises UserError where the script that called cannot be imported by the processes without starting processes
+    itself.
     """
+    return lambda jobs: _run(function, jobs, num_processes)
+
+
+def _run(function: Callable[[Job], Result], jobs: Sequence[Job], num_processes: int) -> Iterator[tuple[Job, Result | Exception]]:
     if num_processes <= 1 or len(jobs) <= 1:
         for job in jobs:
             yield job, _outcome(lambda job=job: function(job))

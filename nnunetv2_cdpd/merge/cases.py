@@ -12,6 +12,9 @@ from pathlib import Path
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
+from nnunetv2_cdpd.datasets.label_maps import distinct
+from nnunetv2_cdpd.errors import UserError
+
 # Origin (mm) and direction cosines: headers store them in single precision, and tools round them differently. Shape and
 # spacing are compared as closely as nnU-Net does, because it refuses to go on otherwise.
 POSITION_TOLERANCE = 1e-3
@@ -33,23 +36,31 @@ class CaseJob:
     values: Mapping[int, int]
     reader: type[BaseReaderWriter]
     num_channels: int
+    made_from: str = ""
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        return (Path(self.output),)
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """values: Merged values in the rewritten label map. problems: Why there is none; empty if all went well."""
+    """values: Merged values in the rewritten label map."""
 
-    values: tuple[int, ...] = ()
-    problems: tuple[str, ...] = ()
+    values: tuple[int, ...]
 
 
 def rewrite_case(job: CaseJob) -> CaseResult:
-    """Check a case and write its label map; the output appears at once and complete, or not at all."""
+    """Check a case and write its label map; the output appears at once and complete, or not at all.
+
+    Raises:
+        UserError: What is wrong with the files.
+    """
     label_map, properties = job.reader().read_seg(job.label)
-    stored = _distinct(label_map)
+    stored = distinct(label_map)
     problems = [*_geometry_problems(job), *_value_problems(job, len(label_map), stored)]
     if problems:
-        return CaseResult(problems=tuple(problems))
+        raise UserError("; ".join(problems))
     table = np.zeros(max(job.values) + 1, np.uint16)
     table[list(job.values)] = list(job.values.values())
     merged = table[label_map[0].astype(np.int32)]
@@ -84,12 +95,6 @@ def _value_problems(job: CaseJob, channels: int, stored: np.ndarray) -> list[str
             "of its dataset.json does not declare; declare it or mend the label"
         ]
     return []
-
-
-def _distinct(label_map: np.ndarray) -> np.ndarray:
-    """Sorted distinct values; only first values of rows and changes along them are sorted, few in a label map."""
-    rows = label_map.reshape(-1, label_map.shape[-1])
-    return np.unique(np.concatenate([rows[:, 0], rows[:, 1:][rows[:, 1:] != rows[:, :-1]]]))
 
 
 def _geometry_problems(job: CaseJob) -> list[str]:

@@ -12,8 +12,8 @@ from typing import Any
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
+from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.merge.inputs import InputDataset
 from nnunetv2_cdpd.merge.plan import MergePlan
 
 MAX_LISTED = 20
@@ -36,7 +36,7 @@ class MergedCase:
     label: Path
 
 
-def check_alike(inputs: Sequence[InputDataset]) -> None:
+def check_alike(inputs: Sequence[RawDataset]) -> None:
     """Raise UserError unless all datasets have the same channels and file ending."""
     first = inputs[0]
     for other in inputs[1:]:
@@ -54,7 +54,7 @@ def check_alike(inputs: Sequence[InputDataset]) -> None:
             )
 
 
-def collect_cases(inputs: Sequence[InputDataset], plan: MergePlan, prefix: bool) -> list[MergedCase]:
+def collect_cases(inputs: Sequence[RawDataset], plan: MergePlan, prefix: bool) -> list[MergedCase]:
     """The cases of the merged dataset, by dataset and case identifier.
 
     Args:
@@ -81,7 +81,7 @@ def collect_cases(inputs: Sequence[InputDataset], plan: MergePlan, prefix: bool)
             counts[source] += 1
             name = source_names[source]
             images, label = tuple(map(dataset.path, given.images)), dataset.path(given.label)
-            kind = {path: "image" for path in images} | {label: "label"}
+            kind = dict.fromkeys(images, "image") | {label: "label"}
             problems += [f"{where}: {kind[path]} {path} is missing" for path in kind if not path.is_file()]
             identifier = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}_{given.identifier}" if prefix else given.identifier
             case = MergedCase(identifier, name, index, given.images, images, label)
@@ -107,7 +107,7 @@ def raise_problems(problems: Sequence[str], outcome: str) -> None:
 
 
 def reader_of(
-    inputs: Sequence[InputDataset], dataset_json: Mapping[str, Any], cases: Sequence[MergedCase]
+    inputs: Sequence[RawDataset], dataset_json: Mapping[str, Any], cases: Sequence[MergedCase]
 ) -> type[BaseReaderWriter]:
     """nnU-Net's reader/writer class for the merged dataset; it tries to open an image, so one of each dataset is offered."""
     firsts = {case.dataset: case for case in reversed(cases)}

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_cdpd.audit.duplicates import Pair, find_pairs, groups
-from nnunetv2_cdpd.audit.fingerprint import Fingerprint
-from nnunetv2_cdpd.audit.store import fingerprints_of
+from nnunetv2_cdpd.datasets.raw import read_dataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.collect import MergedCase
-from nnunetv2_cdpd.merge.inputs import read_dataset
+from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint
+from nnunetv2_cdpd.same_scan.pairs import Pair, find_pairs, groups
+from nnunetv2_cdpd.same_scan.store import fingerprints_of
 
 MAX_NAMED = 5
 

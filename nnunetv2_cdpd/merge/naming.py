@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nnunetv2_cdpd.classes import name_key, structure
+from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.merge.inputs import InputDataset
 from nnunetv2_cdpd.merge.nesting import sides_of
 from nnunetv2_cdpd.merge.spec import DatasetSpec, MergeSpec
 
@@ -44,7 +44,7 @@ class Spelling:
         return tuple(dict.fromkeys(map(self, names)))
 
 
-def resolve_names(inputs: Sequence[InputDataset], specs: Sequence[DatasetSpec], spec: MergeSpec, spelling: Spelling) -> Naming:
+def resolve_names(inputs: Sequence[RawDataset], specs: Sequence[DatasetSpec], spec: MergeSpec, spelling: Spelling) -> Naming:
     """Name every label of every input dataset.
 
     Args:
@@ -90,7 +90,7 @@ def resolve_names(inputs: Sequence[InputDataset], specs: Sequence[DatasetSpec], 
     return Naming(classes, merged, tuple(targets), tuple(notes), stands_for)
 
 
-def wanted_names(dataset: InputDataset, spec: DatasetSpec, path: str) -> dict[str, str | None]:
+def wanted_names(dataset: RawDataset, spec: DatasetSpec, path: str) -> dict[str, str | None]:
     """What each label of a dataset shall be called: as the YAML says, else as it is called; None to drop it.
 
     Raises:
@@ -116,7 +116,7 @@ def wanted_names(dataset: InputDataset, spec: DatasetSpec, path: str) -> dict[st
     return wanted
 
 
-def _targets(dataset: InputDataset, spec: DatasetSpec, path: str, spelling: Spelling) -> dict[str, str | None]:
+def _targets(dataset: RawDataset, spec: DatasetSpec, path: str, spelling: Spelling) -> dict[str, str | None]:
     targets = {}
     for label, target in wanted_names(dataset, spec, path).items():
         if target is None or name_key(target) == BACKGROUND:
@@ -127,7 +127,7 @@ def _targets(dataset: InputDataset, spec: DatasetSpec, path: str, spelling: Spel
 
 
 def _stands_for(
-    inputs: Sequence[InputDataset], targets: Sequence[Mapping[str, str | None]], spelling: Spelling
+    inputs: Sequence[RawDataset], targets: Sequence[Mapping[str, str | None]], spelling: Spelling
 ) -> dict[str, tuple[str, ...]]:
     """What the input datasets say that some of their classes may be, where another dataset tells (`cdpd convert` writes it)."""
     found = {}
@@ -139,7 +139,7 @@ def _stands_for(
 
 
 def _merged_labels(
-    inputs: Sequence[InputDataset], targets: Sequence[dict[str, str | None]], declared: Mapping[str, tuple[str, ...]]
+    inputs: Sequence[RawDataset], targets: Sequence[dict[str, str | None]], declared: Mapping[str, tuple[str, ...]]
 ) -> dict[str, tuple[str, ...]]:
     """Merged labels of the YAML and of the input datasets; those whose classes have become one class turn into it."""
     merged = {name: group for name, group in declared.items() if group}

@@ -2,17 +2,18 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
 from nnunetv2_cdpd.annotation import Annotation, dataset_json_entries
+from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import Record
+from nnunetv2_cdpd.jobs import FileRecord
+from nnunetv2_cdpd.jobs.files import BESIDE
 from nnunetv2_cdpd.merge.collect import MergedCase
-from nnunetv2_cdpd.merge.inputs import InputDataset
 from nnunetv2_cdpd.merge.plan import MergePlan
 
 RECORD_FILE = "cdpd_merge_record.jsonl"
@@ -42,14 +43,14 @@ def check_folders(folders: Sequence[Path], output: Path) -> None:
         raise UserError(f"{output}: both an input and the output; give another --id")
 
 
-def open_record(output: Path, inputs: Sequence[InputDataset], raw_folder: Path, update: bool) -> Record:
+def open_record(output: Path, inputs: Sequence[RawDataset], raw_folder: Path, update: bool) -> FileRecord:
     """The record in the output folder, if the folder is ours to write to."""
     if output.exists() and not output.is_dir():
         raise UserError(f"{output}: is no folder; move it or give another --id")
     names = [_input_name(dataset, raw_folder) for dataset in inputs]
-    record = Record(output / RECORD_FILE, names, "cdpd merge")
+    record = FileRecord(output / RECORD_FILE, names, "cdpd merge", asdict)
     if record.recorded_inputs is None:
-        if output.is_dir() and any(path.suffix != ".tmp" for path in output.iterdir()):
+        if output.is_dir() and any(not path.name.startswith(BESIDE) for path in output.iterdir()):
             raise UserError(f"{output}: exists and is not from `cdpd merge`; nothing was changed, move it or give another --id")
     elif sorted(record.recorded_inputs) != sorted(names) and not update:
         raise UserError(
@@ -60,7 +61,7 @@ def open_record(output: Path, inputs: Sequence[InputDataset], raw_folder: Path, 
 
 
 def make_dataset_json(
-    output: Path, inputs: Sequence[InputDataset], plan: MergePlan, cases: Sequence[MergedCase], raw_folder: Path
+    output: Path, inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[MergedCase], raw_folder: Path
 ) -> dict[str, Any]:
     """dataset.json of the merged dataset, nnU-Net's keys and the `cdpd` block."""
     first = inputs[0].dataset_json
@@ -94,7 +95,7 @@ def _joined(annotation: Annotation, fact: str) -> str:
     return "; ".join(f"{source.name}: {getattr(source, fact)}" for source in annotation.sources if getattr(source, fact))
 
 
-def _image_entry(dataset: InputDataset, entry: str, output: Path, raw_folder: Path) -> str:
+def _image_entry(dataset: RawDataset, entry: str, output: Path, raw_folder: Path) -> str:
     """How dataset.json refers to an image: an environment variable stays one, below nnUNet_raw relative, else absolute."""
     expanded = os.path.expandvars(entry)
     if expanded != entry and os.path.isabs(expanded):
@@ -103,7 +104,7 @@ def _image_entry(dataset: InputDataset, entry: str, output: Path, raw_folder: Pa
     return Path(os.path.relpath(path, output)).as_posix() if path.is_relative_to(raw_folder) else str(path)
 
 
-def _input_name(dataset: InputDataset, raw_folder: Path) -> str:
+def _input_name(dataset: RawDataset, raw_folder: Path) -> str:
     """What tells an input dataset from others: its path, relative where it lies in nnUNet_raw."""
     folder = dataset.folder
     return os.path.relpath(folder, raw_folder) if folder.is_relative_to(raw_folder) else str(folder)

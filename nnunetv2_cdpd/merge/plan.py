@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from nnunetv2_cdpd.annotation import Annotation, MergedLabel, check
 from nnunetv2_cdpd.classes import compatible_pairs
+from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.merge.inputs import InputDataset
 from nnunetv2_cdpd.merge.naming import IGNORE, Naming, Spelling, resolve_names
 from nnunetv2_cdpd.merge.nesting import Nesting, resolve_nesting
 from nnunetv2_cdpd.merge.scoped import with_scopes
@@ -32,7 +32,7 @@ class MergePlan:
     stands_for: Mapping[str, tuple[str, ...]]
 
 
-def make_plan(inputs: Sequence[InputDataset], spec: MergeSpec) -> MergePlan:
+def make_plan(inputs: Sequence[RawDataset], spec: MergeSpec) -> MergePlan:
     """Decide classes, stored values, nesting and sources of the merged dataset.
 
     Raises:
@@ -83,7 +83,7 @@ Meaning = frozenset | str  # the classes that a voxel belongs to (none: backgrou
 
 
 def _meanings(
-    dataset: InputDataset, target: Mapping[str, str | None], naming: Naming, nesting: Nesting, spelling: Spelling
+    dataset: RawDataset, target: Mapping[str, str | None], naming: Naming, nesting: Nesting, spelling: Spelling
 ) -> dict[int, Meaning]:
     """What each declared stored value of an input dataset means in the merged one."""
     annotation = dataset.annotation
@@ -116,7 +116,7 @@ def _meanings(
     return meanings
 
 
-def _group_of_parents(name: str, certain: frozenset[str], dataset: InputDataset, naming: Naming, nesting: Nesting) -> set[str]:
+def _group_of_parents(name: str, certain: frozenset[str], dataset: RawDataset, naming: Naming, nesting: Nesting) -> set[str]:
     """The merged label that is left of a dropped label which lies in one of several classes."""
     parents = set(nesting.possible.get(name, ()))
     if not parents or not certain.isdisjoint(parents):
@@ -174,7 +174,7 @@ def _nesting_of(annotation: Annotation, target: Mapping[str, str | None], naming
     return Nesting(certain, possible)
 
 
-def _compatible_of(inputs: Sequence[InputDataset], naming: Naming) -> set[frozenset[str]]:
+def _compatible_of(inputs: Sequence[RawDataset], naming: Naming) -> set[frozenset[str]]:
     pairs = [
         frozenset(target[name] for name in pair)
         for dataset, target in zip(inputs, naming.targets)

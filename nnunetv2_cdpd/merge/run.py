@@ -3,21 +3,21 @@
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nnunetv2.configuration import default_num_processes
 from nnunetv2.paths import nnUNet_raw
-from tqdm import tqdm
 
 from nnunetv2_cdpd.annotation import POSITIVE
+from nnunetv2_cdpd.datasets.raw import RawDataset, read_dataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import CaseRecord, Record, digest, file_state, read_json, run_jobs, write_json
-from nnunetv2_cdpd.merge.cases import CaseJob, CaseResult, rewrite_case
+from nnunetv2_cdpd.jobs import FileRecord, digest, file_state, in_processes, read_json, run, write_json
+from nnunetv2_cdpd.merge.cases import CaseJob, rewrite_case
 from nnunetv2_cdpd.merge.collect import MergedCase, check_alike, collect_cases, raise_problems, reader_of
 from nnunetv2_cdpd.merge.duplicates import find_duplicates, held_back_images
 from nnunetv2_cdpd.merge.folds import write_folds
-from nnunetv2_cdpd.merge.inputs import InputDataset, read_dataset
 from nnunetv2_cdpd.merge.output import check_folders, make_dataset_json, open_record, output_folder
 from nnunetv2_cdpd.merge.plan import MergePlan, make_plan
 from nnunetv2_cdpd.merge.spec import read_spec
@@ -89,10 +89,10 @@ def merge_datasets(
 
 def _rewrite_labels(
     output: Path,
-    inputs: Sequence[InputDataset],
+    inputs: Sequence[RawDataset],
     plan: MergePlan,
     cases: Sequence[MergedCase],
-    record: Record,
+    record: FileRecord,
     num_processes: int,
     progress: bool,
     report: Callable[[str], None],
@@ -114,9 +114,9 @@ def _rewrite_labels(
         )
         for case in cases
     }
-    made_from = {identifier: _made_from(job) for identifier, job in jobs.items()}
-    done = [identifier for identifier, job in jobs.items() if record.holds(identifier, made_from[identifier], [job.output])]
-    todo = [job for identifier, job in jobs.items() if identifier not in set(done)]
+    jobs = {identifier: replace(job, made_from=_made_from(job)) for identifier, job in jobs.items()}
+    done = [identifier for identifier, job in jobs.items() if record.holds(identifier, job)]
+    todo = [identifier for identifier in jobs if identifier not in set(done)]
     gone = sorted(set(record.cases) - set(jobs))
     path = output / "dataset.json"
     if not todo and not gone and read_json(path) == dataset_json and record.inputs == record.recorded_inputs:
@@ -134,15 +134,8 @@ def _rewrite_labels(
         report(f"{output.name}: {len(done)} of {len(cases)} cases are up to date")
 
     datasets = {case.identifier: inputs[case.dataset].name for case in cases}
-    problems = []
-    outcomes = run_jobs(rewrite_case, todo, num_processes)
-    for job, outcome in tqdm(outcomes, "Rewriting label maps", len(todo), disable=not progress):
-        if isinstance(outcome, CaseResult) and not outcome.problems:
-            state = file_state(job.output)
-            record.append(CaseRecord(job.identifier, made_from[job.identifier], (state,), {"values": outcome.values}))
-            continue
-        reasons = outcome.problems if isinstance(outcome, CaseResult) else [" ".join(str(outcome).split())]
-        problems += [f"{datasets[job.identifier]}: case {job.identifier!r}: {reason}" for reason in reasons]
+    outcome = run(jobs, in_processes(rewrite_case, num_processes), title="Rewriting label maps", record=record, progress=progress)
+    problems = [f"{datasets[case]}: case {case!r}: {reason}" for case, reason in outcome.failed.items()]
     shutil.rmtree(output / ".partial", ignore_errors=True)
     raise_problems(problems, f"{output.name} is not complete; the other cases are done, mend these and call again")
     write_json(path, dataset_json)
@@ -153,7 +146,7 @@ def _made_from(job: CaseJob) -> str:
     return digest(files, sorted(job.values.items()), job.reader.__name__, job.num_channels)
 
 
-def _warnings(inputs: Sequence[InputDataset], plan: MergePlan, cases: Sequence[MergedCase], record: Record) -> list[str]:
+def _warnings(inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[MergedCase], record: FileRecord) -> list[str]:
     """What may be a mistake of the user, yet is a valid dataset."""
     annotation = plan.annotation
     value_of = {label.name: label.value for label in annotation.merged_labels}

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nnunetv2_cdpd.classes import SCOPE, name_key
+from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.merge.inputs import InputDataset
 from nnunetv2_cdpd.merge.naming import wanted_names
 from nnunetv2_cdpd.merge.sources import source_name
 from nnunetv2_cdpd.merge.spec import DatasetSpec, MergeSpec
 
 
-def with_scopes(inputs: Sequence[InputDataset], specs: Sequence[DatasetSpec], spec: MergeSpec) -> list[DatasetSpec]:
+def with_scopes(inputs: Sequence[RawDataset], specs: Sequence[DatasetSpec], spec: MergeSpec) -> list[DatasetSpec]:
     """The YAML's entries with the `scoped` lines made part of their `labels`.
 
     Raises:

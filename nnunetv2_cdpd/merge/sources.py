@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from nnunetv2_cdpd.annotation import POSITIVE, Annotation, Source
+from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.merge.inputs import InputDataset
 from nnunetv2_cdpd.merge.naming import IGNORE, Naming, Spelling
 from nnunetv2_cdpd.merge.spec import DatasetSpec, MergeSpec, SourceSpec
 
 
-def specs_of(inputs: Sequence[InputDataset], spec: MergeSpec) -> list[DatasetSpec]:
+def specs_of(inputs: Sequence[RawDataset], spec: MergeSpec) -> list[DatasetSpec]:
     """The YAML's entry of each input dataset, by id, name or what the user typed for it."""
     entries = dict(spec.datasets)
     found = []
@@ -25,13 +25,13 @@ def specs_of(inputs: Sequence[InputDataset], spec: MergeSpec) -> list[DatasetSpe
     return found
 
 
-def _id_of(dataset: InputDataset) -> str:
+def _id_of(dataset: RawDataset) -> str:
     prefix = dataset.name.partition("_")[0].removeprefix("Dataset")
     return str(int(prefix)) if prefix.isdigit() else dataset.name
 
 
 def resolve_sources(
-    inputs: Sequence[InputDataset], specs: Sequence[DatasetSpec], naming: Naming, classes: Sequence[str], spelling: Spelling
+    inputs: Sequence[RawDataset], specs: Sequence[DatasetSpec], naming: Naming, classes: Sequence[str], spelling: Spelling
 ) -> tuple[tuple[Source, ...], tuple[dict[str, str], ...], list[str]]:
     """The sources of the merged dataset, for each input dataset the new name of each of its sources, and notes for the user.
 
@@ -84,7 +84,7 @@ def _annotates_all(annotation: Annotation, source: Source, target: Mapping[str, 
     return all(annotation.membership(value, frozenset(annotated)) == POSITIVE for value in values)
 
 
-def _note_on_part(dataset: InputDataset, source: Source, target: Mapping[str, str | None], goal: str, alone: bool) -> str:
+def _note_on_part(dataset: RawDataset, source: Source, target: Mapping[str, str | None], goal: str, alone: bool) -> str:
     """Say that a source labels a part of a class only; raise UserError if that leaves it with no annotated class."""
     labels = [label for label, its in target.items() if its == goal]
     own = [label for label in labels if label in (*source.annotated_classes, *source.merged_labels)]
@@ -94,13 +94,13 @@ def _note_on_part(dataset: InputDataset, source: Source, target: Mapping[str, st
     return f"{fact}: its background says nothing about {goal}; where they mean the same, name it under `annotates` in the YAML"
 
 
-def source_name(dataset: InputDataset, spec: DatasetSpec, source: Source) -> str:
+def source_name(dataset: RawDataset, spec: DatasetSpec, source: Source) -> str:
     """What a source of an input dataset is called in the merged one."""
     said = _source_spec(dataset, spec, source)
     return said.name or (source.name if "cdpd" in dataset.dataset_json else short_name(dataset))
 
 
-def _source_spec(dataset: InputDataset, spec: DatasetSpec, source: Source) -> SourceSpec:
+def _source_spec(dataset: RawDataset, spec: DatasetSpec, source: Source) -> SourceSpec:
     several = [other.name for other in dataset.annotation.sources]
     if unknown := sorted(set(spec.sources) - set(several)):
         raise UserError(f"{dataset.name}: the YAML names source {', '.join(unknown)}, it has {', '.join(several)}")
@@ -110,13 +110,13 @@ def _source_spec(dataset: InputDataset, spec: DatasetSpec, source: Source) -> So
     return spec.sources.get(source.name, spec.source)
 
 
-def short_name(dataset: InputDataset) -> str:
+def short_name(dataset: RawDataset) -> str:
     """ "KITS" of Dataset301_KITS."""
     prefix, _, rest = dataset.name.partition("_")
     return rest if rest and prefix.startswith("Dataset") and prefix.removeprefix("Dataset").isdigit() else dataset.name
 
 
-def _licence(dataset: InputDataset) -> str | None:
+def _licence(dataset: RawDataset) -> str | None:
     """nnU-Net writes `licence`, and a joke where nobody gave one."""
     text = _text(dataset.dataset_json.get("licence") or dataset.dataset_json.get("license"))
     return None if text and text.startswith("Whoever converted this dataset") else text

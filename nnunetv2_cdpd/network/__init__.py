@@ -1,9 +1,17 @@
-"""CDPDNet and its parts, one file each; `cdpdnet.py` assembles them and reads like the paper's figure.
+"""CDPDNet and its parts, one file each; `cdpdnet.py` assembles them and reads like the paper's figure."""
 
-`CDPDNet` is the default; `PaperCDPDNet` (paper.py) is the released network exactly.
-"""
+import importlib
+from typing import Any
 
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet, default_fused_stages, default_slice_step
-from nnunetv2_cdpd.network.paper import PaperCDPDNet
 
-__all__ = ["CDPDNet", "PaperCDPDNet", "default_fused_stages", "default_slice_step"]
+__all__ = ["CDPDNet", "default_fused_stages", "default_slice_step"]
+
+_NAMED_IN_PLANS = {"PaperCDPDNet": "nnunetv2_cdpd.released.network"}  # the name under which saved plans know it
+
+
+def __getattr__(name: str) -> Any:
+    """The released network by the name that plans have for it; it stands on this package, so it is no part of it."""
+    if name in _NAMED_IN_PLANS:
+        return getattr(importlib.import_module(_NAMED_IN_PLANS[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

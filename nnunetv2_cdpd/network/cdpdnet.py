@@ -26,7 +26,7 @@ from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.network.task_prompt import TaskPrompt
 from nnunetv2_cdpd.network.text_modulation import TEXT_CHANNELS, PromptEmbeddings, TextModulation
 from nnunetv2_cdpd.network.token_adaptor import TokenAdaptor
-from nnunetv2_cdpd.settings import LEARNED
+from nnunetv2_cdpd.pretrained.choices import LEARNED
 
 MAX_FUSED_STAGES = 3
 

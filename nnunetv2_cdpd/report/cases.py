@@ -12,10 +12,10 @@ import numpy as np
 from nnunetv2_cdpd.classes import name_key
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.evaluation.tables import number
-from nnunetv2_cdpd.report.layers import Layers
-from nnunetv2_cdpd.report.pictures import PANEL_PIXELS, PlanePicture, case_pictures, read_label_map, read_volume
+from nnunetv2_cdpd.pages.layers import Layers
+from nnunetv2_cdpd.pages.pictures import PANEL_PIXELS, PlanePicture, case_pictures, read_label_map, read_volume
+from nnunetv2_cdpd.pages.viewer import VolumeSheets, volume_sheets
 from nnunetv2_cdpd.report.tables import legend
-from nnunetv2_cdpd.report.viewer import VolumeSheets, volume_sheets
 
 
 class ReportCase(NamedTuple):

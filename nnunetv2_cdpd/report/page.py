@@ -12,10 +12,10 @@ import numpy as np
 
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.evaluation.results import Results
-from nnunetv2_cdpd.jobs import run_jobs
+from nnunetv2_cdpd.jobs import in_processes
+from nnunetv2_cdpd.pages.layers import Layers, layers_of
 from nnunetv2_cdpd.report.cases import DrawJob, ReportCase, case_article, draw_case
 from nnunetv2_cdpd.report.charts import BoxRow, box_plot, distance_scale, line_chart, share_scale
-from nnunetv2_cdpd.report.layers import Layers, layers_of
 from nnunetv2_cdpd.report.tables import case_table, class_table, comparison_tables, key_figures, source_table, worst_first
 from nnunetv2_cdpd.report.training import TrainingCurves
 
@@ -184,7 +184,7 @@ def _pictures(
     num_processes: int,
 ) -> str:
     jobs = [DrawJob(case, layers, window, case.case in volumes) for case in cases]
-    outcomes = {job.case.case: outcome for job, outcome in run_jobs(draw_case, jobs, num_processes)}
+    outcomes = {job.case.case: outcome for job, outcome in in_processes(draw_case, num_processes)(jobs)}
     scores = {case.case: case for case in results.cases}
     article = partial(case_article, results)
     articles = [article(case, scores.get(case.case), outcomes[case.case], layers, anchors[case.case]) for case in cases]

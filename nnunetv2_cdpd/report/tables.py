@@ -9,8 +9,8 @@ import numpy as np
 
 from nnunetv2_cdpd.evaluation.results import CaseScores, ClassSummary, Results, counted_in_mean, mean_of_finite
 from nnunetv2_cdpd.evaluation.tables import SIGNIFICANT, interval, number, p_value
-from nnunetv2_cdpd.report.html import bar_cell, cell, head_row, swatch, table
-from nnunetv2_cdpd.report.layers import Layers
+from nnunetv2_cdpd.pages.html import bar_cell, cell, head_row, swatch, table
+from nnunetv2_cdpd.pages.layers import Layers
 
 
 def worst_first(results: Results) -> list[CaseScores]:

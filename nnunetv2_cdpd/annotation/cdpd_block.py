@@ -1,0 +1,210 @@
+"""Annotation in dataset.json: reading it and writing it.
+
+nnU-Net's `labels` and `regions_class_order` say what the classes are; the `cdpd` block says who annotates them
+(docs/annotation.md shows one).
+"""
+
+from collections.abc import Mapping
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunetv2_cdpd.annotation.check import check
+from nnunetv2_cdpd.annotation.model import Annotation, MergedLabel, Source
+from nnunetv2_cdpd.errors import UserError
+
+CDPD_VERSION = 1
+
+
+def read_annotation(dataset_json: Mapping[str, Any], where: str | Path = "dataset.json") -> Annotation:
+    """Read the annotation of a dataset; one without a `cdpd` block is one source with every class annotated.
+
+    Args:
+        dataset_json: nnU-Net's dataset.json; not changed.
+        where: Its file, for messages.
+
+    Raises:
+        UserError: The `cdpd` block contradicts itself or nnU-Net's labels.
+    """
+    annotation = read_unchecked_annotation(dataset_json, where)
+    check(annotation, where)
+    return annotation
+
+
+def read_unchecked_annotation(dataset_json: Mapping[str, Any], where: str | Path = "dataset.json") -> Annotation:
+    """`read_annotation` without looking for contradictions, for whoever lists them all (`contradictions`).
+
+    Raises:
+        UserError: No annotation can be read: malformed labels or a damaged `cdpd` block.
+    """
+    _check_labels(dataset_json.get("labels"), where)
+    labels = {name: label for name, label in dataset_json["labels"].items() if not _is_background(name, label)}
+    ignore_value = labels.pop("ignore", None)
+    if not labels:
+        raise UserError(f"{where}: `labels` holds no class besides background; add the classes to learn")
+    classes = tuple(labels)
+    listed = {name: tuple(label) if isinstance(label, (list, tuple)) else (label,) for name, label in labels.items()}
+    if any(len(label) > 1 for label in listed.values()):
+        values = dataset_json.get("regions_class_order") or ()
+        if not isinstance(values, (list, tuple)) or not all(_is_value(value) for value in values):
+            raise UserError(f"{where}: `regions_class_order` is {values!r}, not a list of values; give one value per region")
+        if len(values) != len(classes):
+            raise UserError(
+                f"{where}: `regions_class_order` holds {len(values)} values for {len(classes)} regions; "
+                "give one value per region, in the order of `labels`"
+            )
+    else:
+        values = tuple(label[0] for label in listed.values())
+
+    block = dataset_json.get("cdpd")
+    if block is None:
+        sources: tuple[Source, ...] = (Source(dataset_json.get("name") or "dataset", classes),)
+        merged: tuple[MergedLabel, ...] = ()
+        case_source, parents, compatible = None, {}, frozenset()
+    else:
+        version = block.get("version") if isinstance(block, Mapping) else None
+        if version != CDPD_VERSION:
+            raise UserError(
+                f"{where}: the `cdpd` block has version {version!r}, this release reads version "
+                f"{CDPD_VERSION}; run `cdpd merge` again"
+            )
+        try:
+            sources, merged = _read_sources(block), _read_merged_labels(block, listed, where)
+            case_source = block.get("case_source") and dict(block["case_source"])
+            parents = {name: tuple(parents) for name, parents in block.get("possible_parents", {}).items()}
+            compatible = frozenset(frozenset(pair) for pair in block.get("compatible", ()))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{where}: the `cdpd` block is damaged ({type(error).__name__}: {error}); run `cdpd merge` again"
+            ) from error
+    # A merged value has to be declared somewhere for nnU-Net's integrity check; it stands in the regions of its
+    # classes, but it belongs to none of them for certain.
+    merged_values = {label.value for label in merged}
+    return Annotation(
+        classes=classes,
+        values=tuple(int(value) for value in values),
+        regions=tuple(tuple(sorted({int(v) for v in listed[name]} - merged_values)) for name in classes),
+        sources=sources,
+        case_source=case_source,
+        merged_labels=merged,
+        possible_parents=parents,
+        compatible=compatible,
+        ignore_value=ignore_value,
+    )
+
+
+def dataset_json_entries(annotation: Annotation) -> dict[str, Any]:
+    """`labels`, `regions_class_order` and `cdpd` of a dataset.json: the inverse of `read_annotation`."""
+    regions = [
+        sorted({*region, *(label.value for label in annotation.merged_labels if name in label.classes)})
+        for name, region in zip(annotation.classes, annotation.regions)
+    ]
+    labels: dict[str, Any] = {"background": 0, **_as_sigmoid_regions(dict(zip(annotation.classes, regions)))}
+    if annotation.ignore_value is not None:
+        labels["ignore"] = annotation.ignore_value
+    block: dict[str, Any] = {
+        "version": CDPD_VERSION,
+        "sources": {
+            source.name: {
+                "annotated_classes": list(source.annotated_classes),
+                "merged_labels": list(source.merged_labels),
+                "task_prompt": source.task_prompt,
+                "license": source.license,
+                "reference": source.reference,
+            }
+            for source in annotation.sources
+        },
+        "merged_labels": {m.name: {"value": m.value, "classes": list(m.classes)} for m in annotation.merged_labels},
+        "possible_parents": {name: list(parents) for name, parents in annotation.possible_parents.items()},
+        "compatible": sorted(sorted(pair) for pair in annotation.compatible),
+    }
+    if annotation.case_source is not None:
+        block["case_source"] = dict(annotation.case_source)
+    return {"labels": labels, "regions_class_order": list(annotation.values), "cdpd": block}
+
+
+def with_sigmoid_heads(dataset_json: Mapping[str, Any]) -> dict[str, Any]:
+    """A dataset.json whose classes all become regions, so that nnU-Net gives each a sigmoid head of its own.
+
+    nnU-Net decides by the labels alone: it uses a softmax with a background head unless one label is a list of at least
+    two values. A single value is therefore listed twice where no class is nested; as a set of values it stays the same.
+    A dataset with regions is returned as it is.
+    """
+    labels = dataset_json["labels"]
+    if any(isinstance(label, (list, tuple)) and len(label) > 1 for label in labels.values()):
+        return dict(dataset_json)
+    classes = {
+        name: [label] if np.isscalar(label) else list(label)
+        for name, label in labels.items()
+        if name != "ignore" and not _is_background(name, label)
+    }
+    others = {name: label for name, label in labels.items() if name not in classes}
+    ignore = {"ignore": others.pop("ignore")} if "ignore" in others else {}
+    return {
+        **dataset_json,
+        "labels": {**others, **_as_sigmoid_regions(classes), **ignore},
+        "regions_class_order": [label[0] for label in classes.values()],
+    }
+
+
+def _as_sigmoid_regions(regions: Mapping[str, list[int]]) -> dict[str, Any]:
+    """nnU-Net's notation of regions: see `with_sigmoid_heads` for why a lone value may stand twice."""
+    if any(len(region) > 1 for region in regions.values()):
+        return {name: list(region) if len(region) > 1 else region[0] for name, region in regions.items()}
+    return {name: [region[0], region[0]] for name, region in regions.items()}
+
+
+def _is_background(name: str, label: Any) -> bool:
+    return name == "background" or (name != "ignore" and set(np.atleast_1d(label).tolist()) == {0})
+
+
+def _check_labels(labels: Any, where: str | Path) -> None:
+    """Raise UserError unless these are nnU-Net v2's labels: name -> value, or list of values for a region."""
+    if not isinstance(labels, Mapping):
+        raise UserError(f"{where}: `labels` is missing; it maps each class name to its value")
+    for name, label in labels.items():
+        listed = label if isinstance(label, (list, tuple)) and name != "ignore" else [label]
+        if not listed or not all(_is_value(value) for value in listed):
+            raise UserError(
+                f"{where}: label {name!r} is {label!r}, not a value or a list of values; "
+                "nnU-Net v2 writes `name: value`, the first nnU-Net wrote them the other way round"
+            )
+
+
+def _is_value(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
+
+
+def _read_sources(block: Mapping[str, Any]) -> tuple[Source, ...]:
+    return tuple(
+        Source(
+            name,
+            tuple(entry["annotated_classes"]),
+            tuple(entry.get("merged_labels", ())),
+            entry.get("task_prompt"),
+            entry.get("license"),
+            entry.get("reference"),
+        )
+        for name, entry in block["sources"].items()
+    )
+
+
+def _read_merged_labels(
+    block: Mapping[str, Any], regions: Mapping[str, tuple[int, ...]], where: str | Path
+) -> tuple[MergedLabel, ...]:
+    """The merged labels; `regions` are nnU-Net's of each class, in which their values stand as well."""
+    merged = tuple(
+        MergedLabel(name, entry["value"], tuple(entry["classes"])) for name, entry in block.get("merged_labels", {}).items()
+    )
+    for label in merged:
+        if not _is_value(label.value):
+            raise ValueError(f"merged label {label.name!r} has the value {label.value!r}")
+        lacking = [name for name in label.classes if name in regions and label.value not in regions[name]]
+        if lacking:
+            raise UserError(
+                f"{where}: merged label {label.name!r} has the value {label.value}, which `labels` does not list for "
+                f"{', '.join(lacking)}; add it there"
+            )
+    return merged

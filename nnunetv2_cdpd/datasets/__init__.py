@@ -1,0 +1,1 @@
+"""Datasets on disk: dataset.json, raw folders, folders of predictions, label maps."""

@@ -1,0 +1,116 @@
+"""DatasetJson: nnU-Net's dataset.json, read in one place, so that whatever is wrong with it is told with the file's name."""
+
+import json
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_cdpd.annotation import Annotation, read_annotation
+from nnunetv2_cdpd.errors import UserError
+
+FILE_NAME = "dataset.json"
+
+
+@dataclass(frozen=True)
+class DatasetJson:
+    """A dataset.json and what it says.
+
+    content: As it is in the file; not to be changed.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+
+    @cached_property
+    def annotation(self) -> Annotation:
+        """Who annotates what.
+
+        Raises:
+            UserError: The labels or the `cdpd` block contradict themselves.
+        """
+        return read_annotation(self.content, where=self.path)
+
+    @property
+    def file_ending(self) -> str:
+        return self.content["file_ending"]
+
+    @cached_property
+    def channel_names(self) -> tuple[str, ...]:
+        """In the order of the channels."""
+        return channel_names(self.content, self.path)
+
+
+def read_dataset_json(path: str | Path, needed: Collection[str] = ("labels",)) -> DatasetJson:
+    """Read a dataset.json.
+
+    Args:
+        path: The file.
+        needed: Keys that it has to have.
+
+    Raises:
+        UserError: It is missing, damaged, or no dataset.json of nnU-Net v2.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; it says what the values of the labels mean, copy it there") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error}); make it anew or give another file") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds no object; is it a dataset.json of nnU-Net v2?")
+    if missing := [key for key in needed if key not in content]:
+        raise UserError(f"{path}: {', '.join(missing)} missing; nnU-Net v2 needs them, see its dataset_format.md")
+    if "file_ending" in needed and not isinstance(content["file_ending"], str):
+        raise UserError(f'{path}: `file_ending` is {content["file_ending"]!r}, not a text like ".nii.gz"')
+    return DatasetJson(path, content)
+
+
+def channel_names(content: Mapping[str, Any], where: str | Path = FILE_NAME) -> tuple[str, ...]:
+    """Names of the image channels, in their order; nnU-Net takes `modality` for `channel_names` too.
+
+    Raises:
+        UserError: The channels are not numbered.
+    """
+    channels = content.get("channel_names") or content.get("modality")
+    try:
+        return tuple(str(channels[key]) for key in sorted(channels, key=int))
+    except (TypeError, ValueError) as error:
+        raise UserError(f'{where}: `channel_names` numbers the channels, like {{"0": "CT"}}') from error
+
+
+def find_dataset(given: str | int | Path, raw_folder: Path) -> Path:
+    """Folder of a dataset given by id, name (Dataset301_KITS) or path.
+
+    Raises:
+        UserError: There is none, or more than one of that id.
+    """
+    text = str(given)
+    if text.isdigit():
+        found = sorted(folder for folder in raw_folder.glob(f"Dataset{int(text):03d}_*") if folder.is_dir())
+        if len(found) == 1:
+            return found[0]
+        there = ", ".join(folder.name for folder in found or sorted(raw_folder.glob("Dataset*"))) or "none"
+        problem = "more than one dataset has this id" if found else "no dataset has this id"
+        raise UserError(f"{raw_folder}: {problem}, {text}; give a name or a folder of these: {there}")
+    folder = Path(text).expanduser()
+    if not (folder / FILE_NAME).is_file() and (raw_folder / text / FILE_NAME).is_file():
+        folder = raw_folder / text
+    if not (folder / FILE_NAME).is_file():
+        raise UserError(f"{folder}: no nnU-Net raw dataset here (no {FILE_NAME}); give an id, a name or a folder")
+    return Path(os.path.abspath(folder))
+
+
+def dataset_json_of(given: str | int | Path) -> DatasetJson:
+    """The dataset.json given as a file, or as id, name or folder of a raw dataset.
+
+    Raises:
+        UserError: There is no such dataset, or its dataset.json cannot be read.
+    """
+    path = Path(str(given)).expanduser()
+    if path.suffix != ".json":
+        path = find_dataset(given, Path(os.environ.get("nnUNet_raw", "."))) / FILE_NAME
+    return read_dataset_json(path)

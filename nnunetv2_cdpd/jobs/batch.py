@@ -1,0 +1,89 @@
+"""Batch: many cases, one after the other or at a time; what is done is not done again, and no case stops the others.
+
+    jobs ── those that the record holds: before
+         └─ the others ── runner ── result ── entered in the record: done
+                                 └─ error, as a line: failed
+
+Every command that works on cases is plan -> batch -> finish: it makes the jobs, `run`s them, and writes what sums them up.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from tqdm import tqdm
+
+from nnunetv2_cdpd.errors import one_line
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+_Job = TypeVar("_Job", contravariant=True)
+_Result = TypeVar("_Result", contravariant=True)
+_Value = TypeVar("_Value")
+
+# Runs jobs and yields each with its result, or with what went wrong, as they finish: `in_processes` (processes.py), or another.
+Runner = Callable[[Sequence[Job]], Iterator[tuple[Job, Result | Exception]]]
+
+
+class Record(Protocol[_Job, _Result]):
+    """Knows which jobs are done, so that a second call does the rest; `record.FileRecord` is one in a file."""
+
+    def holds(self, name: str, job: _Job) -> bool:
+        """Whether a job is done, from what it would be made from now."""
+        ...
+
+    def enter(self, name: str, job: _Job, result: _Result) -> None:
+        """Note that a job is done; its files are in place."""
+        ...
+
+
+@dataclass
+class Outcome(Generic[Result]):
+    """What came of a batch.
+
+    done: Case -> result, of those that were done now, in the order of the jobs.
+    before: Cases that an earlier call has done.
+    failed: Case -> why there is no result, in one line.
+    """
+
+    done: dict[str, Result] = field(default_factory=dict)
+    before: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def run(
+    jobs: Mapping[str, Job],
+    runner: Runner[Job, Result],
+    *,
+    title: str,
+    record: Record[Job, Result] | None = None,
+    unit: str = "case",
+    progress: bool = True,
+) -> Outcome[Result]:
+    """Run the jobs that are not done.
+
+    Args:
+        jobs: Case -> what to do for it; an object of its own each.
+        record: Of an earlier call; it learns what is done. None: everything is done anew.
+        title: Beside the progress bar.
+        unit: Of the progress bar.
+        progress: Show it.
+    """
+    before = [name for name, job in jobs.items() if record is not None and record.holds(name, job)]
+    names = {id(job): name for name, job in jobs.items()}
+    todo = [job for name, job in jobs.items() if name not in set(before)]
+    done: dict[str, Result] = {}
+    failed: dict[str, str] = {}
+    for job, result in tqdm(runner(todo), title, len(todo), unit=unit, disable=not progress or not todo):
+        name = names[id(job)]
+        if isinstance(result, Exception):
+            failed[name] = one_line(result)
+            continue
+        if record is not None:
+            record.enter(name, job, result)
+        done[name] = result
+    return Outcome(_in_order(done, jobs), before, _in_order(failed, jobs))
+
+
+def _in_order(found: Mapping[str, _Value], names: Iterable[str]) -> dict[str, _Value]:
+    return {name: found[name] for name in names if name in found}

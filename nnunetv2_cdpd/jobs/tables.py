@@ -1,0 +1,31 @@
+"""Tables: rows as aligned lines for people, and as CSV for programs."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from itertools import count
+from typing import Any
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 1, last_is_total: bool = True) -> list[str]:
+    """Rows as lines, the first columns to the left, the others to the right; a rule below the head.
+
+    Args:
+        left: Number of columns that are words.
+        last_is_total: Also a rule above the last row.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = [
+        "  ".join(cell.rjust(width) if column >= left else cell.ljust(width) for column, cell, width in zip(count(), row, widths))
+        for row in rows
+    ]
+    lines = [line.rstrip() for line in lines]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return [lines[0], rule, *lines[1:-1], *([rule] if last_is_total else []), lines[-1]]
+
+
+def csv_of(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as the text of a CSV file."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue()

@@ -1,0 +1,1 @@
+"""Pages: pieces of HTML, pictures and viewers that the report, the audit and the demo share."""

@@ -1,0 +1,1 @@
+"""Planning: CDPDNet's entry in nnU-Net plans."""

@@ -1,0 +1,161 @@
+"""CDPDNet's entry in nnU-Net plans: made from a configuration's plain U-Net entry, the dataset and a few settings.
+
+Plans hold all that is needed to build the network: nnU-Net's predictor builds it from plans.json alone, without our
+trainer object, the training data or the files of pretrained weights.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.network.cdpdnet import MAX_FUSED_STAGES, default_fused_stages, default_slice_step
+from nnunetv2_cdpd.released.preset import PAPER_NETWORK_CLASS_NAME
+from nnunetv2_cdpd.text.prompts import class_prompt, task_prompt, universal_task_prompt
+
+NETWORK_CLASS_NAME = "nnunetv2_cdpd.network.CDPDNet"
+NETWORK_CLASS_NAMES = (NETWORK_CLASS_NAME, PAPER_NETWORK_CLASS_NAME)
+UNET_CLASS_NAMES = (
+    "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+    "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet",
+)
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What a planner or trainer may choose about CDPDNet's added parts.
+
+    vision_model: timm name of a ViT with patch tokens; None: no vision tokens (ablation).
+    text_encoder: open_clip "MODEL/PRETRAINED", or "learned": embeddings are learned with the network, from no text.
+    text_embed_dim: E, width of the text embeddings.
+    modulate_by_text: False: no text modulation (ablation).
+    task_prompts: False: no task prompt map, no tasks (ablation).
+    ct_window_hu: (low, high) in HU, what the vision encoder sees of a CT channel.
+    max_fused_stages: Encoder stages with vision tokens at most, the deepest ones; the finest costs most.
+    """
+
+    vision_model: str | None = "vit_base_patch14_dinov2.lvd142m"
+    text_encoder: str = "ViT-B-32/openai"
+    text_embed_dim: int = 512
+    modulate_by_text: bool = True
+    task_prompts: bool = True
+    ct_window_hu: tuple[float, float] = (-175.0, 250.0)
+    max_fused_stages: int = MAX_FUSED_STAGES
+
+
+def cdpd_architecture(
+    configuration: Mapping[str, Any],
+    annotation: Annotation,
+    intensity_properties: Mapping[str, Mapping[str, float]],
+    settings: NetworkSettings,
+) -> dict[str, Any]:
+    """Turn the architecture of a plans configuration into CDPDNet's.
+
+    An entry that is CDPDNet's or the paper's already keeps its class, its U-Net, its fused stages and its vision settings,
+    which a planner (or the user, by editing the plans) chose; prompts always follow the dataset, ablations the settings.
+
+    Args:
+        configuration: One resolved configuration of nnU-Net plans; not changed.
+        annotation: Of the dataset to train on.
+        intensity_properties: nnU-Net's foreground_intensity_properties_per_channel.
+        settings: See there.
+
+    Returns:
+        The new `architecture` entry, JSON-able.
+
+    Raises:
+        UserError: The configuration's network is none that CDPDNet is built on.
+    """
+    architecture = deepcopy(dict(configuration["architecture"]))
+    unet = dict(architecture["arch_kwargs"])
+    added: dict[str, Any] = {}
+    class_name = architecture["network_class_name"]
+    if class_name in NETWORK_CLASS_NAMES:
+        added = {key: unet.pop(key) for key in ("unet_class_name", "fused_stages", "vision", "patch_size", "text", "task")}
+    elif class_name.rsplit(".", 1)[-1] in {name.rsplit(".", 1)[-1] for name in UNET_CLASS_NAMES}:
+        added["unet_class_name"], class_name = class_name, NETWORK_CLASS_NAME
+        added["fused_stages"] = default_fused_stages(unet["strides"], settings.max_fused_stages)
+    else:
+        raise UserError(
+            f"plans: CDPDNet is not built on {class_name}; plan with nnUNetPlannerCDPD, "
+            "ExperimentPlanner or one of nnU-Net's nnUNetPlannerResEnc presets"
+        )
+    if settings.vision_model is None:
+        added["vision"] = None
+    elif added.get("vision") is None:
+        slice_axis = 0  # nnU-Net's planner transposes the axis of the largest spacing to the front
+        added["vision"] = {
+            "model_name": settings.vision_model,
+            "model_kwargs": {},
+            "slice_axis": slice_axis,
+            "slice_step": default_slice_step(unet["strides"], added["fused_stages"], slice_axis),
+            "intensity_windows": _intensity_windows(
+                configuration["normalization_schemes"], intensity_properties, settings.ct_window_hu
+            ),
+        }
+    class_prompts, task_prompts = dataset_prompts(annotation)
+    added["patch_size"] = [int(size) for size in configuration["patch_size"]]
+    added["text"] = {
+        "encoder": settings.text_encoder,
+        "embed_dim": settings.text_embed_dim,
+        "class_prompts": class_prompts,
+        "modulate": settings.modulate_by_text,
+    }
+    added["task"] = {"prompts": task_prompts, "universal": True} if settings.task_prompts else None
+    architecture["network_class_name"] = class_name
+    architecture["arch_kwargs"] = {**unet, **added}
+    return architecture
+
+
+def dataset_prompts(annotation: Annotation) -> tuple[list[str], list[str]]:
+    """Prompts of the classes; of the tasks, one for each source and the universal one."""
+    tasks = [source.task_prompt or task_prompt(_annotated_names(annotation, source)) for source in annotation.sources]
+    return [class_prompt(name) for name in annotation.classes], [*tasks, universal_task_prompt(annotation.classes)]
+
+
+def plans_with_cdpd(
+    plans: Mapping[str, Any], configuration: str, annotation: Annotation, settings: NetworkSettings
+) -> dict[str, Any]:
+    """A copy of nnU-Net plans in which one configuration uses CDPDNet."""
+    plans = deepcopy(dict(plans))
+    resolved = PlansManager(plans).get_configuration(configuration).configuration
+    plans["configurations"][configuration]["architecture"] = cdpd_architecture(
+        resolved, annotation, plans["foreground_intensity_properties_per_channel"], settings
+    )
+    return plans
+
+
+def plans_with_recorded_network(plans: Mapping[str, Any], configuration: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nnU-Net plans in which one configuration uses the network of a trained model's plans.json."""
+    plans = deepcopy(dict(plans))
+    architecture = PlansManager(dict(recorded)).get_configuration(configuration).configuration["architecture"]
+    plans["configurations"][configuration]["architecture"] = deepcopy(architecture)
+    return plans
+
+
+def _annotated_names(annotation: Annotation, source: Any) -> list[str]:
+    """Names for a task prompt: the source's classes and its merged labels."""
+    return [*source.annotated_classes, *source.merged_labels]
+
+
+def _intensity_windows(
+    schemes: Sequence[str], properties: Mapping[str, Mapping[str, float]], ct_window_hu: tuple[float, float]
+) -> list[list[float]]:
+    """Per image channel, the (low, high) in normalised units that the vision encoder sees as 0 and 1."""
+    windows = []
+    for channel, scheme in enumerate(schemes):
+        channel_properties = properties[str(channel)]
+        if scheme == "CTNormalization":  # (HU - mean) / std
+            mean, std = channel_properties["mean"], max(channel_properties["std"], 1e-8)
+            windows.append([(bound - mean) / std for bound in ct_window_hu])
+        elif scheme in ("RescaleTo01Normalization", "RGBTo01Normalization"):
+            windows.append([0.0, 1.0])
+        elif scheme == "NoNormalization":
+            windows.append([channel_properties["percentile_00_5"], channel_properties["percentile_99_5"]])
+        else:  # z-scores
+            windows.append([-3.0, 3.0])
+    return [[float(low), float(high)] for low, high in windows]

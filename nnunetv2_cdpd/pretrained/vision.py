@@ -1,0 +1,144 @@
+"""Pretrained weights of the slice encoder: find them, read them, and never go on silently without.
+
+Looked for in this order: the user's file, the local cache of the Hugging Face hub (where timm keeps its weights), that of
+torch.hub (where original releases come to lie), a download. Files are read without executing code from them.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.pretrained.choices import AUTO, RANDOM, VISION_WEIGHTS
+from nnunetv2_cdpd.pretrained.hub import hub_reachable
+from nnunetv2_cdpd.pretrained.vision_layouts import to_timm
+
+if TYPE_CHECKING:
+    from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
+
+_FILE_NAMES = ("model.safetensors", "pytorch_model.bin")
+
+
+def load_vision_weights(encoder: "SliceEncoder", choice: str | None) -> str:
+    """Fill a slice encoder.
+
+    Args:
+        encoder: Its `weights_set` becomes True.
+        choice: The user's: a file, "random" (keep the random initialisation), or None or "auto" (cache, then download).
+
+    Returns:
+        Where the weights came from, for the log.
+
+    Raises:
+        UserError: No weights, or a file that does not hold this model's.
+    """
+    if choice == RANDOM:
+        encoder.weights_set.fill_(True)
+        return f"random initialisation of {encoder.model_name}, by explicit choice ({VISION_WEIGHTS}={RANDOM})"
+    path = find_vision_weights(encoder.model_name, choice)
+    _fill(encoder.vit, _read(path), path, encoder.model_name)
+    encoder.weights_set.fill_(True)
+    return str(path)
+
+
+def find_vision_weights(model_name: str, choice: str | None) -> Path:
+    """The file of a timm model's weights: the user's, else the cached one, else a downloaded one.
+
+    Raises:
+        UserError: None of them.
+    """
+    if choice and choice != AUTO:
+        return Path(choice).expanduser()
+    return locate_vision_weights(model_name) or _download(model_name)
+
+
+def locate_vision_weights(model_name: str) -> Path | None:
+    """The file of a timm model's weights in the local caches, None where it is not there; downloads nothing."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repository = _repository(model_name)
+    for name in _FILE_NAMES if repository else ():
+        path = try_to_load_from_cache(repository, name)
+        if isinstance(path, str):
+            return Path(path)
+    url = _pretrained_config(model_name, "url")
+    original = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1] if url else None
+    return original if original and original.is_file() else None
+
+
+def ways_out(model_name: str) -> str:
+    """What a user without weights can do, as the end of a sentence."""
+    return (
+        f"set {VISION_WEIGHTS} to a file of them (.safetensors, .pth), or run once where there is internet and copy the "
+        f"Hugging Face cache ({_repository(model_name) or 'no hub entry'}), or set {VISION_WEIGHTS}={RANDOM} to go without "
+        "pretraining"
+    )
+
+
+def _repository(model_name: str) -> str | None:
+    return _pretrained_config(model_name, "hf_hub_id")
+
+
+def _pretrained_config(model_name: str, entry: str) -> str | None:
+    import timm
+
+    config = timm.get_pretrained_cfg(model_name)
+    return getattr(config, entry) if config is not None else None
+
+
+def _download(model_name: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    repository = _repository(model_name)
+    try:
+        if repository is None or not hub_reachable():
+            raise FileNotFoundError("no entry on the hub" if repository is None else "the hub cannot be reached")
+        return Path(hf_hub_download(repository, _FILE_NAMES[0]))
+    except Exception as error:  # the hub's client raises its own, httpx's and OS errors
+        raise UserError(
+            f"no pretrained weights of {model_name} in the cache, and no download ({_in_one_line(error)}); {ways_out(model_name)}"
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint file, without a wrapping `model` or `state_dict` entry."""
+    from timm.models import load_state_dict
+
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; {VISION_WEIGHTS} takes a file of ViT weights or {RANDOM!r}")
+    try:
+        state_dict = load_state_dict(str(path), weights_only=True)
+    except Exception as error:  # safetensors, pickle and zip each have their own
+        raise UserError(f"{path}: not readable as weights ({_in_one_line(error)})") from error
+    if not isinstance(state_dict, dict) or not all(isinstance(value, Tensor) for value in state_dict.values()):
+        raise UserError(f"{path}: holds no plain dictionary of tensors; save the model's state_dict")
+    return state_dict
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split("\n")[0].split())
+
+
+def _fill(vit: torch.nn.Module, state_dict: dict[str, Tensor], path: Path, model_name: str) -> None:
+    expected = vit.state_dict()
+    try:
+        state_dict = to_timm(state_dict, vit)
+    except Exception as error:  # timm meets names or shapes of another model
+        raise UserError(f"{path}: these are not the weights of {model_name} ({_in_one_line(error)})") from error
+    missing = sorted(set(expected) - set(state_dict))
+    wrong = sorted(k for k in set(expected) & set(state_dict) if expected[k].shape != state_dict[k].shape)
+    if missing or wrong:
+        first = missing[0] if missing else f"{wrong[0]} of shape {tuple(expected[wrong[0]].shape)}"
+        raise UserError(
+            f"{path}: these are not the weights of {model_name}, {len(missing) + len(wrong)} of {len(expected)} tensors are "
+            f"missing or of another shape (first: {first})"
+        )
+    deeper = sorted(key for key in set(state_dict) - set(expected) if key.startswith("blocks."))
+    if deeper:
+        raise UserError(f"{path}: these are not the weights of {model_name}, which has no {deeper[0]}")
+    broken = [key for key in expected if not torch.isfinite(state_dict[key]).all()]
+    if broken:
+        raise UserError(f"{path}: {broken[0]} holds values that are no finite numbers; is the file damaged? Copy it again")
+    vit.load_state_dict({key: state_dict[key] for key in expected})

@@ -1,0 +1,179 @@
+"""import_official: the released checkpoint and DINOv2 -> an nnU-Net model folder that nnU-Net's own commands predict with."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from torch import Tensor, nn
+
+from nnunetv2_cdpd.annotation import dataset_json_entries
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.pretrained.hub import hub_reachable
+from nnunetv2_cdpd.pretrained.vision import load_vision_weights, locate_vision_weights
+from nnunetv2_cdpd.released.checkpoint import read_released
+from nnunetv2_cdpd.released.preprocessing import paper_plans
+from nnunetv2_cdpd.released.preset import KW_REQUIRES_IMPORT, PAPER_NETWORK_CLASS_NAME, PAPER_VISION_MODEL, paper_arch_kwargs
+from nnunetv2_cdpd.released.sources import ANNOTATED_BY_TASK, RELEASED_CLASSES, released_annotation
+from nnunetv2_cdpd.released.state_dict import convert_released
+
+TRAINER = "nnUNetTrainerCDPD"
+CONFIGURATION = "3d_fullres"
+FOLD = "fold_all"
+CHECKPOINT = "checkpoint_final.pth"
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """What became of a released checkpoint.
+
+    vision_weights: Where DINOv2 came from.
+    dropped: Reason for each released tensor that has no place in the model.
+    """
+
+    folder: Path
+    vision_weights: str
+    dropped: Mapping[str, str]
+
+
+def import_official(
+    checkpoint: Path,
+    folder: Path,
+    *,
+    vision_model: str = PAPER_VISION_MODEL,
+    vision_weights: Path | None = None,
+    vision_kwargs: Mapping[str, Any] | None = None,
+) -> ImportedModel:
+    """Write a model folder: plans.json, dataset.json, fold_all/checkpoint_final.pth.
+
+    The widths of the network are the checkpoint's; its classes and tasks must be the released ones.
+
+    Args:
+        checkpoint: The released file.
+        folder: Must not exist yet; written beside and renamed.
+        vision_model: timm name of the ViT that the network was trained with.
+        vision_weights: A file of its weights; None: timm's cache, then a download.
+        vision_kwargs: Further arguments of timm's create_model.
+
+    Raises:
+        UserError: The folder exists, a file is none of what it should be, or weights are not to be had.
+    """
+    checkpoint, folder = Path(checkpoint), Path(folder)
+    if folder.exists():
+        raise UserError(f"{folder}: already there; delete it or give another folder")
+    try:
+        converted = convert_released(read_released(checkpoint))
+    except UserError as error:
+        told = str(error)
+        raise error if told.startswith(f"{checkpoint}:") else UserError(f"{checkpoint}: {told}") from error
+    arch_kwargs = _arch_kwargs(converted.state_dict, checkpoint, vision_model, dict(vision_kwargs or {}))
+    network = get_network_from_plans(
+        PAPER_NETWORK_CLASS_NAME, deepcopy(arch_kwargs), KW_REQUIRES_IMPORT, 1, len(RELEASED_CLASSES), deep_supervision=False
+    )
+    _check_vision_width(network, converted.state_dict, vision_model)
+    origin = _load_vision(network, vision_model, vision_weights)
+    _load(network, converted.state_dict, checkpoint)
+
+    architecture = {
+        "network_class_name": PAPER_NETWORK_CLASS_NAME,
+        "arch_kwargs": arch_kwargs,
+        "_kw_requires_import": list(KW_REQUIRES_IMPORT),
+    }
+    _write(folder, paper_plans(_dataset_name(folder), architecture), _dataset_json(), network)
+    return ImportedModel(folder, origin, converted.dropped)
+
+
+def _arch_kwargs(weights: Mapping[str, Tensor], checkpoint: Path, vision_model: str, vision_kwargs: dict) -> dict[str, Any]:
+    """The paper's, with the widths of these weights."""
+    found = len(weights["class_text.embeddings"]), len(weights["task_text.embeddings"])
+    if found != (len(RELEASED_CLASSES), len(ANNOTATED_BY_TASK)):
+        raise UserError(
+            f"{checkpoint}: a network of {found[0]} classes and {found[1]} tasks, whose names are not known; the released one "
+            f"has {len(RELEASED_CLASSES)} and {len(ANNOTATED_BY_TASK)}"
+        )
+    kwargs = paper_arch_kwargs()
+    stages = range(kwargs["n_stages"])
+    kwargs["features_per_stage"] = [len(weights[f"encoder.stages.{stage}.0.convs.0.conv.bias"]) for stage in stages]
+    kwargs["text"]["embed_dim"] = weights["class_text.embeddings"].shape[1]
+    kwargs["vision"] |= {"model_name": vision_model, "model_kwargs": vision_kwargs}
+    return kwargs
+
+
+def _check_vision_width(network: nn.Module, weights: Mapping[str, Tensor], vision_model: str) -> None:
+    fused = next(iter(network.adaptors))
+    trained_with = weights[f"adaptors.{fused}.context.0.weight"].shape[1]
+    width = network.slice_encoder.embed_dim
+    if trained_with != width:
+        raise UserError(
+            f"{vision_model}: its tokens are {width} wide, and the released network was trained with tokens {trained_with} wide "
+            f"(those of {PAPER_VISION_MODEL} are 768)"
+        )
+
+
+def _load_vision(network: nn.Module, vision_model: str, vision_weights: Path | None) -> str:
+    if vision_weights is None and locate_vision_weights(vision_model) is None and not hub_reachable():
+        raise UserError(
+            f"no weights of {vision_model} in the cache, and the model hub cannot be reached; give a file of them with --dinov2 "
+            "(.safetensors or .pth, of timm, of Meta's release or of Hugging Face transformers)"
+        )
+    return load_vision_weights(network.slice_encoder, None if vision_weights is None else str(vision_weights))
+
+
+def _load(network: nn.Module, weights: Mapping[str, Tensor], checkpoint: Path) -> None:
+    """Fill all but the slice encoder, whose weights are there already."""
+    expected = network.state_dict()
+    weights = {**weights, **{key: value for key, value in expected.items() if key.startswith("slice_encoder.")}}
+    wrong = [key for key in expected if key not in weights or weights[key].shape != expected[key].shape]
+    wrong += [key for key in weights if key not in expected]
+    if wrong:
+        first = wrong[0]
+        shapes = [tuple(part[first].shape) if first in part else "missing" for part in (weights, expected)]
+        raise UserError(
+            f"{checkpoint}: {len(wrong)} weights do not fit the released network (first: {first}, {shapes[0]} in the file, "
+            f"{shapes[1]} in the network)"
+        )
+    network.load_state_dict(weights)
+
+
+def _dataset_name(folder: Path) -> str:
+    """nnU-Net's name of the dataset where the folder lies in one (nnUNet_results/DATASET/TRAINER__PLANS__CONFIGURATION)."""
+    parent = folder.resolve().parent.name
+    return parent if parent.startswith("Dataset") else "CDPDNet"
+
+
+def _dataset_json() -> dict[str, Any]:
+    return {
+        "name": "CDPDNet",
+        "description": "Classes and tasks of the released CDPDNet; there are no cases",
+        "reference": "Wu, Xing, Yu, Shao, Gong: CDPDNet, arXiv 2505.18958",
+        "channel_names": {"0": "CT"},
+        "numTraining": 0,
+        "file_ending": ".nii.gz",
+        **dataset_json_entries(released_annotation()),
+    }
+
+
+def _write(folder: Path, plans: dict, dataset_json: dict, network: nn.Module) -> None:
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        (partial / FOLD).mkdir(parents=True)
+        (partial / "plans.json").write_text(json.dumps(plans, indent=2))
+        (partial / "dataset.json").write_text(json.dumps(dataset_json, indent=2))
+        checkpoint = {  # what nnU-Net's predictor reads of a checkpoint
+            "network_weights": network.state_dict(),
+            "trainer_name": TRAINER,
+            "init_args": {"configuration": CONFIGURATION},
+            "inference_allowed_mirroring_axes": None,  # as released, and the classes have sides
+        }
+        torch.save(checkpoint, partial / FOLD / CHECKPOINT)
+        partial.rename(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

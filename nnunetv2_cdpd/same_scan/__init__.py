@@ -1,0 +1,1 @@
+"""The same scan in two images: coarse copies of both, compared."""

@@ -1,0 +1,124 @@
+"""Alignment: two fingerprints laid on each other in 3D, and how well they then agree.
+
+Of the same scan, what tells one body from another agrees voxel by voxel; of two patients, however alike, it does not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+from scipy.ndimage import shift as shifted
+
+from nnunetv2_cdpd.same_scan.descriptors import Candidate, anatomy
+from nnunetv2_cdpd.same_scan.fingerprint import BODY
+
+FINE_BAND = (0.5, 1.2)  # steps; finer than that of the descriptors: patients look less alike the closer one looks
+SEARCH = (1, 2, 2)  # steps around the place that the candidate names, along z, y, x; from there on it climbs
+MAX_MOVES = 20
+MIN_VOXELS = 400  # of body in common: 86 ml
+CHANCE = 5.0  # the correlation that chance alone reaches, among many patients and places, falls with the root of the voxels
+
+
+@dataclass(frozen=True)
+class Body:
+    """A fingerprint's volume made ready to be compared: float32 `shown`, bool `mask`, both (Z, Y, X)."""
+
+    shown: np.ndarray
+    mask: np.ndarray
+
+    @classmethod
+    def of(cls, volume: np.ndarray) -> "Body":
+        return cls(anatomy(volume, FINE_BAND), volume > BODY)
+
+    def flipped(self, flips: Sequence[int]) -> "Body":
+        turn = tuple(slice(None, None, sign) for sign in flips)
+        return Body(self.shown[turn], self.mask[turn])
+
+    @cached_property
+    def num_voxels(self) -> int:
+        return int(self.mask.sum())
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well two bodies agree where they lie on each other.
+
+    score: Correlation of the anatomy in the body in common, less what chance reaches in one of that size; below 1.
+    shared: Share of the smaller body that is in common.
+    shift: Where voxel 0 of the flipped first volume lies on the second one.
+    """
+
+    score: float
+    shared: float
+    shift: tuple[int, int, int]
+
+
+def agreement(first: Body, second: Body, candidate: Candidate) -> Agreement:
+    """Lay the first body, flipped, on the second one, near where the candidate says."""
+    moved = first.flipped(candidate.flips)
+    place = _start(moved, second, candidate.offset)
+    tried: dict[tuple[int, ...], float] = {}
+
+    def value(at: tuple[int, ...]) -> float:
+        if at not in tried:
+            tried[at] = _correlation(moved, second, at)[0]
+        return tried[at]
+
+    around = product(*(range(-steps, steps + 1) for steps in SEARCH))
+    place = max((tuple(np.add(place, step)) for step in around), key=value)
+    near = list(product((-1, 0, 1), repeat=3))
+    for _ in range(MAX_MOVES):
+        best = max((tuple(np.add(place, step)) for step in near), key=value)
+        if value(best) <= value(place):
+            break
+        place = best
+    score, voxels = _correlation(moved, second, place)
+    axes = np.eye(3, dtype=int)
+    part = [_vertex(*(value(tuple(np.add(place, sign * axis))) for sign in (-1, 0, 1))) for axis in axes]
+    between = Body(shifted(moved.shown, part, order=3), moved.mask)
+    score = max(score, _correlation(between, second, place)[0])
+    shared = voxels / max(1, min(first.num_voxels, second.num_voxels))
+    return Agreement(score - CHANCE / max(voxels, 1) ** 0.5, shared, tuple(int(steps) for steps in place))
+
+
+def _start(first: Body, second: Body, offset: int) -> tuple[int, int, int]:
+    """Shift that lays the centres of both bodies on each other in the slices that they share."""
+    stop = min(offset + len(first.mask), len(second.mask))
+    ours = first.mask[max(0, -offset) : stop - offset]
+    theirs = second.mask[max(0, offset) : stop]
+    shifts = []
+    for axis in (1, 2):
+        places = [np.average(np.arange(mask.shape[axis]), weights=_along(mask, axis)) for mask in (ours, theirs)]
+        shifts.append(round(float(places[1] - places[0])))
+    return offset, *shifts
+
+
+def _along(mask: np.ndarray, axis: int) -> np.ndarray:
+    return mask.sum(tuple({0, 1, 2} - {axis})) + 1e-6
+
+
+def _correlation(first: Body, second: Body, at: Sequence[int]) -> tuple[float, int]:
+    """Pearson correlation over the body in common, and its number of voxels; -1 where that is too small."""
+    ours, theirs = [], []
+    for steps, length, other in zip(at, first.mask.shape, second.mask.shape):
+        start, stop = max(0, steps), min(other, steps + length)
+        if stop <= start:
+            return -1.0, 0
+        theirs.append(slice(start, stop))
+        ours.append(slice(start - steps, stop - steps))
+    ours, theirs = tuple(ours), tuple(theirs)
+    body = first.mask[ours] & second.mask[theirs]
+    voxels = int(body.sum())
+    if voxels < MIN_VOXELS:
+        return -1.0, voxels
+    a, b = first.shown[ours][body], second.shown[theirs][body]
+    a, b = a - a.mean(), b - b.mean()
+    return float(a @ b / max(np.sqrt((a @ a) * (b @ b)), 1e-9)), voxels
+
+
+def _vertex(before: float, here: float, after: float) -> float:
+    """Where the parabola through three values at -1, 0 and 1 is highest, within half a step."""
+    bend = before - 2 * here + after
+    return float(np.clip((before - after) / (2 * bend), -0.5, 0.5)) if bend < 0 else 0.0

@@ -1,0 +1,79 @@
+"""Duplicates: pairs of images that show the same scan, and the groups that they form."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from threadpoolctl import threadpool_limits
+
+from nnunetv2_cdpd.same_scan.alignment import Agreement, Body, agreement
+from nnunetv2_cdpd.same_scan.descriptors import Candidate, candidates
+from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint
+
+# Chosen by benchmarks/duplicates.py between the scores of altered copies and those of other patients (docs/audit.md).
+SAME_SCAN = 0.68  # score from which two images show the same scan
+MIN_SIMILARITY = 0.7  # of the small pictures, from which two images are laid on each other in 3D
+MIN_SHARED = 0.25  # of the smaller body
+BODIES_IN_MEMORY = 512
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images of the same scan, by their index.
+
+    score, shared: As in `Agreement`.
+    flips: Of the first image along z, y, x to lie like the second one: 1 or -1.
+    shift: Where voxel 0 of the flipped first fingerprint lies on the second one.
+    """
+
+    first: int
+    second: int
+    score: float
+    shared: float
+    flips: tuple[int, int, int]
+    shift: tuple[int, int, int]
+
+    @property
+    def mirrored(self) -> str:
+        """Along which axes of the body one is mirrored against the other, in words; empty if along none."""
+        names = ("feet and head", "front and back", "left and right")
+        return ", ".join(name for name, flip in zip(names, self.flips) if flip < 0)
+
+
+@threadpool_limits.wrap(limits=1)  # for small products, threads wait for each other longer than they compute
+def find_pairs(fingerprints: Sequence[Fingerprint], *, min_score: float = SAME_SCAN, progress: bool = False) -> list[Pair]:
+    """All pairs of images that show the same scan, the surest first; those without a volume are left out."""
+    known = [index for index, entry in enumerate(fingerprints) if entry.volume is not None]
+    volumes = [fingerprints[index].volume for index in known]
+    if len(volumes) < 2:
+        return []
+
+    @lru_cache(maxsize=BODIES_IN_MEMORY)
+    def body(index: int) -> Body:
+        return Body.of(volumes[index])
+
+    pairs = []
+    for candidate in candidates(volumes, MIN_SIMILARITY, progress=progress):
+        found = agreement(body(candidate.first), body(candidate.second), candidate)
+        if found.score >= min_score and found.shared >= MIN_SHARED:
+            pairs.append(_pair(candidate, found, known))
+    return sorted(pairs, key=lambda pair: (-pair.score, pair.first, pair.second))
+
+
+def groups(num_images: int, pairs: Iterable[Pair]) -> list[list[int]]:
+    """Images that show the same scan, directly or over others; only groups of at least two, in the order of the images."""
+    edges = np.array([(pair.first, pair.second) for pair in pairs], int).reshape(-1, 2)
+    graph = coo_array((np.ones(len(edges)), edges.T), shape=(num_images, num_images))
+    _, group = connected_components(graph, directed=False)
+    members: dict[int, list[int]] = {}
+    for image, number in enumerate(group.tolist()):
+        members.setdefault(number, []).append(image)
+    return [images for images in members.values() if len(images) > 1]
+
+
+def _pair(candidate: Candidate, found: Agreement, known: Sequence[int]) -> Pair:
+    first, second = known[candidate.first], known[candidate.second]
+    return Pair(first, second, found.score, found.shared, candidate.flips, found.shift)

@@ -1,0 +1,79 @@
+"""Store: fingerprints are taken once per image file and kept below nnUNet_preprocessed, for audits and merges to come."""
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from nnunetv2.paths import nnUNet_preprocessed
+from tqdm import tqdm
+
+from nnunetv2_cdpd.jobs import in_processes
+from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint, fingerprint
+
+FOLDER = "cdpd_fingerprints"
+VERSION = 1  # of what a fingerprint is
+
+
+@dataclass(frozen=True)
+class FingerprintJob:
+    """stored: Where the fingerprint is kept; None: nowhere."""
+
+    image: Path
+    stored: Path | None
+
+
+def store_folder() -> Path | None:
+    """Where fingerprints are kept; None: nnUNet_preprocessed is not set, so nowhere."""
+    return Path(os.path.abspath(nnUNet_preprocessed.require())) / FOLDER if nnUNet_preprocessed.is_set() else None
+
+
+def fingerprints_of(
+    images: Sequence[Path], *, num_processes: int = 1, progress: bool = False
+) -> dict[Path, Fingerprint | Exception]:
+    """The fingerprint of each image, taken now unless it is kept, or why there is none."""
+    folder = store_folder()
+    jobs = [FingerprintJob(image, None if folder is None else folder / _file_name(image)) for image in dict.fromkeys(images)]
+    found: dict[Path, Fingerprint | Exception] = {job.image: kept for job in jobs if (kept := _kept(job.stored)) is not None}
+    todo = [job for job in jobs if job.image not in found]
+    if folder is not None and todo:
+        with contextlib.suppress(OSError):  # where nothing can be written, nothing is kept
+            folder.mkdir(parents=True, exist_ok=True)
+    outcomes = in_processes(take, num_processes)(todo)
+    found.update(
+        (job.image, outcome)
+        for job, outcome in tqdm(outcomes, "Fingerprints", len(todo), unit="image", disable=not progress or not todo)
+    )
+    return {job.image: found[job.image] for job in jobs}
+
+
+def take(job: FingerprintJob) -> Fingerprint:
+    """Take a fingerprint and keep it, written beside and renamed; what cannot be kept is taken again next time."""
+    taken = fingerprint(job.image)
+    if job.stored is not None:
+        beside = job.stored.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            taken.save(beside)
+            os.replace(beside, job.stored)
+        except OSError:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+    return taken
+
+
+def _kept(path: Path | None) -> Fingerprint | None:
+    if path is None or not path.is_file():
+        return None
+    try:
+        return Fingerprint.load(path)
+    except Exception:  # whatever a damaged zip raises; it is taken again
+        return None
+
+
+def _file_name(image: Path) -> str:
+    """Tells an image file in its present state; a changed one is another."""
+    state = os.stat(image) if image.is_file() else None
+    facts = (str(image), VERSION, state and state.st_size, state and state.st_mtime_ns)
+    return f"{sha256(repr(facts).encode()).hexdigest()[:32]}.npz"

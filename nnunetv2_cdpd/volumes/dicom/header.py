@@ -1,0 +1,189 @@
+"""Headers: what one DICOM file says of itself, one slice per frame."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.uid import UID, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
+
+from nnunetv2_cdpd.errors import UserError
+
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_UNMARKED = (b"\x02\0", b"\x08\0")  # old files lack the mark and begin with an element of one of the first groups
+_PERPENDICULAR = 1e-2  # cosine that rounding may leave between rows and columns
+_TAGS = (
+    "SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Rows", "Columns",
+    "SamplesPerPixel", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope",
+    "RescaleIntercept", "RescaleType", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One frame of a file.
+
+    frame: Counted from 0; files of one slice have one frame.
+    position: Of the first voxel's centre, mm in the patient (LPS).
+    orientation: Direction of the rows and of the columns, (2, 3), perpendicular unit vectors (LPS).
+    spacing: Between columns, between rows, mm.
+    size: Columns, rows.
+    rescale: Slope and intercept, from stored values to HU; None: the file has none.
+    read_with: Those that GDCM reads the file with: its first frame's.
+    rescale_type: Unit of rescaled values as DICOM names it, "" where not given.
+    stored_as: DICOM's name of the way pixels are stored.
+    """
+
+    path: Path
+    frame: int
+    position: np.ndarray
+    orientation: np.ndarray
+    spacing: np.ndarray
+    size: tuple[int, int]
+    rescale: tuple[float, float] | None
+    read_with: tuple[float, float] | None
+    rescale_type: str
+    stored_as: str
+
+
+@dataclass(frozen=True)
+class Header:
+    """A file.
+
+    kind: What DICOM calls such files, as "CT Image" or "RT Structure Set".
+    series: Its unique identifier.
+    number, description: The series' own, None and "" where not given.
+    is_slice: Whether it is an image of a volume, and no localizer, screenshot, report or the like.
+    slices: Empty if there is a problem.
+    problem: Why the slices have no place in space, or no values.
+    """
+
+    path: Path
+    kind: str
+    modality: str
+    series: str
+    number: int | None
+    description: str
+    is_localizer: bool
+    is_slice: bool
+    slices: tuple[Slice, ...] = ()
+    problem: str | None = None
+
+
+def read_header(path: Path) -> Header | None:
+    """The header of a file; None if it is not DICOM.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    data = _dataset(path)
+    if data is None:
+        return None
+    sop_class = UID(str(_get(data, "SOPClassUID") or MediaStorageDirectoryStorage))
+    kind = sop_class.name.removesuffix(" Storage") if sop_class.name != sop_class else "object of an unknown kind"
+    is_image = "Rows" in data and _get(data, "SamplesPerPixel") in (None, 1)
+    if kind.endswith("Image") and not is_image:
+        kind += " in colour" if "Rows" in data else " without pixels"
+    slices, problem = (), None
+    if is_image:
+        try:
+            slices = _slices(path, data)
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            problem = f"has no usable geometry or scale of values in its header ({error})"
+    is_localizer = "LOCALIZER" in (_get(data, "ImageType") or ())
+    # Screenshots and dose reports are "captured" images of the scan's modality; some archives store slices so, too.
+    is_screenshot = sop_class.startswith(_SECONDARY_CAPTURE) and problem is not None
+    return Header(
+        path,
+        kind,
+        str(_get(data, "Modality") or ""),
+        str(_get(data, "SeriesInstanceUID") or ""),
+        _get(data, "SeriesNumber"),
+        " ".join(str(_get(data, "SeriesDescription") or "").split()),
+        is_localizer,
+        is_image and not is_localizer and not is_screenshot,
+        slices,
+        problem,
+    )
+
+
+def _dataset(path: Path) -> pydicom.Dataset | None:
+    """The elements that matter; None if the file is not DICOM."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+            file.seek(0)
+            is_marked = start[128:] == b"DICM"
+            if not is_marked and start[:2] not in _UNMARKED:
+                return None
+            data = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+        is_directory = data.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage  # of all files of a disc
+        is_whole = bool(is_directory or data.get("SOPClassUID"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception:
+        is_whole = False
+    if is_whole:
+        return data
+    if is_marked:
+        raise UserError(f"{path} is no whole DICOM file; take it out of the series' folder or copy it again")
+    return None
+
+
+def _get(data: pydicom.Dataset, name: str) -> Any:
+    """An attribute's value; None if it is missing, empty or nothing that DICOM allows there."""
+    try:
+        return data.get(name)
+    except Exception:
+        return None
+
+
+def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
+    """A slice per frame; raises what pydicom and numpy raise where something is missing."""
+    shared = _first(data, "SharedFunctionalGroupsSequence")
+    frames = _get(data, "PerFrameFunctionalGroupsSequence") or [None] * int(_get(data, "NumberOfFrames") or 1)
+    size = int(data.Columns), int(data.Rows)
+    stored_as = UID(data.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian).name
+    slices = []
+    for index, frame in enumerate(frames):
+
+        def of(group: str, frame: Any = frame) -> pydicom.Dataset:
+            """Where an attribute of this frame stands: in its own group, in that of all frames, or at the top of the file."""
+            return _first(frame, group) or _first(shared, group) or data
+
+        orientation = _numbers(of("PlaneOrientationSequence"), "ImageOrientationPatient", 6).reshape(2, 3)
+        row, column = orientation / np.linalg.norm(orientation, axis=1, keepdims=True)
+        if not abs(row @ column) < _PERPENDICULAR:
+            raise ValueError("rows and columns are not perpendicular")
+        column = column - (column @ row) * row
+        spacing = _numbers(of("PixelMeasuresSequence"), "PixelSpacing", 2)[::-1]
+        if not (spacing > 0).all():
+            raise ValueError(f"pixel spacing {spacing.tolist()}")
+        values = of("PixelValueTransformationSequence")
+        rescale = None
+        if (intercept := _get(values, "RescaleIntercept")) is not None:
+            slope = _get(values, "RescaleSlope")
+            rescale = 1.0 if slope is None else float(slope), float(intercept)
+            if not rescale[0] or not np.isfinite(rescale).all():
+                raise ValueError(f"RescaleSlope {rescale[0]:g}, RescaleIntercept {rescale[1]:g}")
+        position = _numbers(of("PlanePositionSequence"), "ImagePositionPatient", 3)
+        orientation = np.array([row, column / np.linalg.norm(column)])
+        read_with = slices[0].rescale if slices else rescale
+        unit = str(_get(values, "RescaleType") or "").strip()
+        slices.append(Slice(path, index, position, orientation, spacing, size, rescale, read_with, unit, stored_as))
+    if len(slices) > 1 and frames[0] is None:
+        raise ValueError(f"{len(slices)} frames in one file and no position for each; convert it to one file per slice")
+    return tuple(slices)
+
+
+def _first(data: pydicom.Dataset | None, sequence: str) -> pydicom.Dataset | None:
+    items = _get(data, sequence) if data is not None else None
+    return items[0] if items else None
+
+
+def _numbers(data: pydicom.Dataset, name: str, count: int) -> np.ndarray:
+    values = np.array([float(value) for value in _get(data, name) or ()])
+    if len(values) != count or not np.isfinite(values).all():
+        raise ValueError(f"{name} is missing or incomplete")
+    return values

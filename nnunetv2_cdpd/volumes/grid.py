@@ -1,0 +1,139 @@
+"""Grid: where the voxels of an image lie in the patient.
+
+One frame for everything: LPS, that of DICOM and SimpleITK. x grows towards the patient's left, y to the back, z to the head,
+in mm. NIfTI's RAS turns into it here and nowhere else. Grids list their axes as files do, x first; arrays that SimpleITK and
+nnU-Net read have them the other way round, z first.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+# Towards which sides the axes of the body run: sideways, front to back, along it.
+SIDEWAYS, FRONT_BACK, ALONG = "LR", "PA", "SI"
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A voxel grid of n = 2 or 3 axes.
+
+    shape: Voxels along x, y(, z).
+    spacing: Voxel size in mm, (n,).
+    origin: Centre of the first voxel in mm, (n,).
+    direction: (n, n), the unit vector of each axis in its column.
+    """
+
+    shape: tuple[int, ...]
+    spacing: np.ndarray
+    origin: np.ndarray
+    direction: np.ndarray
+
+    @classmethod
+    def of_affine(cls, shape: Sequence[int], affine: np.ndarray) -> "Grid":
+        """From (4, 4), voxel index -> mm (LPS)."""
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        return cls(tuple(map(int, shape)), spacing, affine[:3, 3], affine[:3, :3] / spacing)
+
+    @classmethod
+    def of_nifti(cls, shape: Sequence[int], affine: np.ndarray) -> "Grid":
+        """From a NIfTI file's affine, which is of RAS."""
+        return cls.of_affine(shape, _RAS_TO_LPS @ affine)
+
+    @classmethod
+    def of_image(cls, image: sitk.Image | sitk.ImageFileReader) -> "Grid":
+        """Of a SimpleITK image, or of a reader that has read a header; a fourth axis is one of channels."""
+        size, count = image.GetSize(), image.GetDimension()
+        n = min(count, 3)
+        direction = np.reshape(image.GetDirection(), (count, count))[:n, :n]
+        return cls(tuple(size[:n]), np.array(image.GetSpacing()[:n]), np.array(image.GetOrigin()[:n]), direction)
+
+    @classmethod
+    def of_properties(cls, array_shape: Sequence[int], properties: Mapping[str, Any]) -> "Grid | None":
+        """Of an array that a reader of nnU-Net read.
+
+        Args:
+            array_shape: (Z, Y, X), or with nnU-Net's single slice (1, Y, X).
+            properties: That the reader returned beside it.
+
+        Returns:
+            None for a format without geometry.
+        """
+        if "sitk_stuff" in properties:
+            stuff = properties["sitk_stuff"]
+            n = len(stuff["spacing"])
+            direction = np.reshape(stuff["direction"], (n, n))
+            shape = tuple(reversed(array_shape))[:n]
+            return cls(shape, np.array(stuff["spacing"]), np.array(stuff["origin"]), direction)
+        if "nibabel_stuff" in properties:
+            stuff = properties["nibabel_stuff"]
+            affine = np.asarray(stuff.get("reoriented_affine", stuff["original_affine"]), float)
+            return cls.of_nifti(tuple(reversed(array_shape)), affine)
+        return None
+
+    @cached_property
+    def affine(self) -> np.ndarray:
+        """(4, 4), voxel index x, y, z -> mm (LPS), of a 3D grid."""
+        affine = np.eye(4)
+        affine[:3, :3] = self.direction * self.spacing
+        affine[:3, 3] = self.origin
+        return affine
+
+    @property
+    def nifti_affine(self) -> np.ndarray:
+        """(4, 4), voxel index x, y, z -> mm (RAS), as NIfTI stores it."""
+        return _RAS_TO_LPS @ self.affine
+
+    def position(self, index: Sequence[float]) -> np.ndarray:
+        """Where a voxel index x, y(, z), whole or not, lies in mm."""
+        return self.origin + self.direction @ (self.spacing * np.asarray(index, float))
+
+    @property
+    def looks_lost(self) -> bool:
+        """Whether spacing, direction and origin are those that a file gets when nobody writes them."""
+        return bool(np.allclose(np.abs(self.affine), np.eye(4), atol=1e-6))
+
+    @cached_property
+    def axes(self) -> str | None:
+        """Towards which side of the body each axis x, y, z runs, a letter of L R A P S I each, like "LPS"; None in 2D."""
+        if len(self.shape) != 3:
+            return None
+        return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(self.direction.ravel().tolist())
+
+    @property
+    def body_axes(self) -> tuple[int, int, int]:
+        """Which of the axes x, y, z (0, 1, 2) runs sideways, which from front to back, which along the body."""
+        letters = self.axes or ""
+        sideways, front_back, along = (
+            next(axis for axis, letter in enumerate(letters) if letter in pair) for pair in (SIDEWAYS, FRONT_BACK, ALONG)
+        )
+        return sideways, front_back, along
+
+
+def same_place(one: Grid, other: Grid, *, spacing_mm: float, position_mm: float) -> str | None:
+    """What tells two grids apart: "shape", "spacing", "origin" or "direction"; None if they are the same.
+
+    Args:
+        spacing_mm: By how much spacings may differ.
+        position_mm: By how much origins may differ in mm, and direction cosines.
+    """
+    tolerances = {"shape": 0.0, "spacing": spacing_mm, "origin": position_mm, "direction": position_mm}
+    for what, tolerance in tolerances.items():  # a difference in shape explains the others
+        a, b = np.asarray(getattr(one, what), float), np.asarray(getattr(other, what), float)
+        if a.shape != b.shape or not np.allclose(a, b, rtol=0, atol=tolerance):
+            return what
+    return None
+
+
+def orthonormal(affine: np.ndarray) -> tuple[np.ndarray, float]:
+    """The nearest affine with perpendicular axes and the same spacing, and how far the given one is from it (cosines)."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    direction = affine[:3, :3] / spacing
+    u, _, v = np.linalg.svd(direction)
+    mended = affine.copy()
+    mended[:3, :3] = (u @ v) * spacing
+    return mended, float(np.abs(direction - u @ v).max())

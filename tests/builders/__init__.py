@@ -1,0 +1,1 @@
+"""Builders: small datasets, models and files that tests make for themselves."""

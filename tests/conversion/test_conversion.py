@@ -1,0 +1,362 @@
+"""convert: planned before any work, resumable after a kill, in parts; layout mistakes and facts that contradict each other."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from builders.replicas import lits
+from builders.replica_files import make_truth, write_nifti
+from builders.conversion import declare
+
+from nnunetv2_cdpd.annotation import read_annotation
+from nnunetv2_cdpd.conversion.layout import pair_files
+from nnunetv2_cdpd.conversion.registry import public_dataset
+from nnunetv2_cdpd.conversion.run import RECORD_FILE, Options, convert
+from nnunetv2_cdpd.conversion.summary import summary
+from nnunetv2_cdpd.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path, nnunet_folders):
+    for number in range(1, 6):
+        write_case(tmp_path / "mine", f"c{number}", seed=number)
+    return tmp_path / "mine"
+
+
+def write_case(folder, case, seed, kind=".nii"):
+    truth = make_truth(["liver", "spleen"], seed)
+    write_nifti(folder / f"img/{case}{kind}", truth.image)
+    write_nifti(folder / f"lab/{case}{kind}", truth.masks["liver"] + 2 * truth.masks["spleen"].astype(np.uint8))
+
+
+def run(folder, dataset=None, dataset_id=None, processes=1, **options):
+    return convert(
+        dataset or declare(),
+        folder,
+        dataset_id,
+        options=Options(**options),
+        num_processes=processes,
+        progress=False,
+        report=lambda line: None,
+    )
+
+
+def names(*numbers):
+    return [f"MINE_c{number}" for number in numbers]
+
+
+def files(outcome):
+    return sorted(path.name for kind in ("imagesTr", "labelsTr") for path in (outcome.folder / kind).iterdir())
+
+
+# ---- resuming ---------------------------------------------------------------------------------------------------------
+
+
+def test_second_call_does_nothing(folder):
+    first = run(folder)
+    states = [path.stat().st_mtime_ns for path in sorted(first.folder.rglob("*.nii.gz"))]
+    second = run(folder)
+    assert (first.converted, second.converted, second.done_before) == (names(1, 2, 3, 4, 5), [], names(1, 2, 3, 4, 5))
+    assert second.complete and second.folder == first.folder
+    assert states == [path.stat().st_mtime_ns for path in sorted(first.folder.rglob("*.nii.gz"))]
+
+
+@pytest.mark.parametrize("change", ["image", "label", "values", "output"])
+def test_only_what_changed_is_done_again(change, folder):
+    outcome = run(folder)
+    if change in ("image", "label"):
+        os.utime(folder / ("img" if change == "image" else "lab") / "c3.nii", ns=(1, 1))
+    if change == "output":
+        (outcome.folder / "labelsTr/MINE_c3.nii.gz").unlink()
+    dataset = declare(values={1: "spleen", 2: "liver"}) if change == "values" else None
+    again = run(folder, dataset)
+    # the same stored values under swapped names: only dataset.json changes
+    assert again.converted == ([] if change == "values" else names(3))
+    labels = json.loads((outcome.folder / "dataset.json").read_text())["labels"]
+    assert labels == (
+        {"background": 0, "spleen": 1, "liver": 2} if change == "values" else {"background": 0, "liver": 1, "spleen": 2}
+    )
+
+
+def test_case_that_is_gone_is_removed(folder):
+    run(folder)
+    for kind in ("img", "lab"):
+        (folder / kind / "c2.nii").unlink()
+    outcome = run(folder)
+    assert outcome.complete and len(files(outcome)) == 8 and not any("c2" in name for name in files(outcome))
+    assert json.loads((outcome.folder / "dataset.json").read_text())["numTraining"] == 4
+
+
+def test_source_of_a_finished_case_is_that_of_the_present_listing(folder):
+    def declared(men, **source_of):
+        def find(dataset, listing):
+            return [replace(case, source=source_of.get(case.case, men)) for case in pair_files(dataset, listing)]
+
+        return declare(sources={men: ("liver", "spleen"), "OTHERS": ("liver",)}, find=find)
+
+    run(folder, declared("MEN"))
+    for men in ("MEN", "RENAMED"):
+        outcome = run(folder, declared(men, c2="OTHERS"))
+        assert outcome.complete and outcome.converted == []
+        annotation = read_annotation(json.loads((outcome.folder / "dataset.json").read_text()))
+        assert annotation.case_source == {**dict.fromkeys(names(1, 3, 4, 5), men), "MINE_c2": "OTHERS"}
+
+
+def test_failed_case_stops_no_other_and_is_done_after_it_was_mended(folder):
+    run(folder)
+    path = folder / "lab/c4.nii"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    outcome = run(folder)
+    assert list(outcome.failed) == names(4) and len(outcome.done_before) == 4 and not outcome.complete
+    assert not (outcome.folder / "dataset.json").exists() and not any("c4" in name for name in files(outcome))
+    assert "failed: MINE_c4: " in summary(outcome) and "--leave-out" in summary(outcome)
+    without = run(folder, leave_out=("c4",))
+    assert without.complete and without.skipped == {"MINE_c4": "left out with --leave-out"}
+    path.write_bytes(whole)
+    assert run(folder).converted == names(4)
+
+
+def test_unexpected_error_in_a_case_is_named_with_its_type(folder, monkeypatch):
+    def broken(job):
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("nnunetv2_cdpd.conversion.run.convert_case", broken)
+    assert run(folder, limit=1).failed == {"MINE_c1": "ZeroDivisionError: by zero"}
+
+
+def test_moved_source_folder_changes_nothing(folder):
+    run(folder)
+    moved = folder.rename(folder.with_name("elsewhere"))
+    assert run(moved).converted == []
+
+
+def test_torn_last_line_of_the_record_is_ignored(folder):
+    outcome = run(folder, limit=3)
+    with (outcome.folder / RECORD_FILE).open("a") as record:
+        record.write('{"case": "MINE_c4", "made_')
+    again = run(folder)
+    assert again.converted == names(4, 5)
+    assert run(folder).converted == []
+
+
+KILLED = """
+import sys, time
+sys.path.insert(0, sys.argv[2])
+from builders.conversion import declare
+from nnunetv2_cdpd.conversion import case, run
+whole = case.write_nifti
+def slow(path, *args, **kwargs):
+    whole(path, *args, **kwargs)
+    time.sleep(0.15)
+case.write_nifti = slow
+run.convert(declare(), sys.argv[1], num_processes=1, progress=False)
+"""
+
+
+def test_after_kill_9_nothing_is_half_written_and_nothing_done_twice(folder):
+    process = subprocess.Popen([sys.executable, "-c", KILLED, folder, Path(__file__).parent], stdout=subprocess.DEVNULL)
+    record = folder.parent / f"nnUNet_raw/Dataset300_MINE/{RECORD_FILE}"
+    deadline = time.monotonic() + 120
+    while not record.is_file() or record.read_text().count("\n") < 3:  # header and two cases
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.1)  # into the next case
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    recorded = record.read_text().count("\n") - 1
+    assert not (record.parent / "dataset.json").exists()
+    for path in record.parent.glob("*Tr/*"):
+        nibabel.load(path).get_fdata()  # raises where half is missing
+    outcome = run(folder)
+    assert (len(outcome.done_before), len(outcome.converted)) == (recorded, 5 - recorded)
+    assert outcome.complete and len(files(outcome)) == 10
+    assert not (outcome.folder / ".partial").exists()
+
+
+def test_written_but_unrecorded_case_that_is_left_out_since_is_removed(folder):
+    outcome = run(folder)
+    lines = (outcome.folder / RECORD_FILE).read_text().splitlines(keepends=True)
+    (outcome.folder / RECORD_FILE).write_text("".join(lines[:-1]))  # the kill came between file and record
+    again = run(folder, leave_out=("MINE_c5",))
+    assert again.complete and len(files(again)) == 8
+
+
+# ---- parts ------------------------------------------------------------------------------------------------------------
+
+
+def test_parts_together_make_the_dataset(folder):
+    first = run(folder, part_id=0, num_parts=2)
+    assert first.converted == names(1, 3, 5) and first.remaining == 2 and not first.complete
+    assert "2 cases are left for the other parts" in summary(first)
+    second = run(folder, part_id=1, num_parts=2)
+    assert second.converted == names(2, 4) and second.complete
+    assert json.loads((second.folder / "dataset.json").read_text())["numTraining"] == 5
+    assert run(folder, part_id=0, num_parts=2).converted == []
+    assert run(folder).converted == []  # a call without parts takes over what they did
+    assert [path.name for path in second.folder.glob("*.jsonl")] == [RECORD_FILE]
+
+
+def test_limit_converts_the_first_cases(folder):
+    outcome = run(folder, limit=2)
+    assert outcome.converted == names(1, 2) and outcome.complete
+    assert run(folder).converted == names(3, 4, 5)
+    assert len(run(folder, limit=1).done_before) == 5
+
+
+def test_several_processes_convert_the_same_and_an_outcome_is_kept_per_case(folder):
+    (folder / "img/c2.nii").write_bytes(b"torn")
+    outcome = run(folder, processes=2)
+    assert sorted(outcome.converted) == names(1, 3, 4, 5) and list(outcome.failed) == names(2)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (dict(part_id=2, num_parts=2), "--part-id 2 --num-parts 2"),
+        (dict(limit=0), "--limit 0"),
+        (dict(leave_out=("c9",)), "--leave-out c9: no such case; cases are named like c1"),
+        (dict(leave_out=("c1", "c2", "c3", "c4", "c5")), "every case is left out"),
+        (dict(split_sides=True), "no merged label of a left and a right structure"),
+    ],
+)
+def test_impossible_options_are_refused(options, words, folder):
+    with pytest.raises(UserError, match=words):
+        run(folder, **options)
+
+
+# ---- output folder ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["raw", "preprocessed", "results"])
+def test_id_is_free_or_that_of_before(kind, folder, nnunet_folders):
+    (getattr(nnunet_folders, kind) / "Dataset300_OTHER").mkdir()
+    assert run(folder, limit=1).folder.name == "Dataset301_MINE"
+    assert run(folder).folder.name == "Dataset301_MINE"
+    assert run(folder, dataset_id=7).folder.name == "Dataset007_MINE"
+
+
+@pytest.mark.parametrize("kind", ["raw", "preprocessed", "results"])
+@pytest.mark.parametrize("dataset_id, words", [(0, "three digits"), (1000, "three digits"), (300, "taken by Dataset300_OTHER")])
+def test_impossible_id_is_refused(dataset_id, words, kind, folder, nnunet_folders):
+    (getattr(nnunet_folders, kind) / "Dataset300_OTHER").mkdir()
+    with pytest.raises(UserError, match=words):
+        run(folder, dataset_id=dataset_id)
+
+
+def test_foreign_folder_is_not_touched(folder, nnunet_folders):
+    mine = nnunet_folders.raw / "Dataset310_MINE/imagesTr/precious_0000.nii.gz"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("precious")
+    with pytest.raises(UserError, match="exists and is not from `cdpd convert`; nothing was changed"):
+        run(folder, dataset_id=310)
+    assert mine.read_text() == "precious"
+
+
+def test_without_nnunet_raw_the_way_out_is_told(folder, monkeypatch):
+    monkeypatch.delenv("nnUNet_raw")
+    with pytest.raises(UserError, match="nnUNet_raw is not set"):
+        run(folder)
+
+
+# ---- layout -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda f: (f / "lab/c2.nii").unlink(), "no label for the image of c2"),
+        (lambda f: (f / "img/c2.nii").unlink(), "no image for the label of c2"),
+        (lambda f: [path.unlink() for path in (f / "img").iterdir()], "no image found"),
+        (lambda f: [path.unlink() for path in (f / "lab").iterdir()], "no label found"),
+        (lambda f: write_case(f / "copy", "c2", 9), "case c2 has two images"),
+    ],
+)
+def test_layout_mistake_is_told_before_any_work(spoil, words, folder, nnunet_folders):
+    spoil(folder)
+    with pytest.raises(UserError) as caught:
+        run(folder)
+    text = str(caught.value)
+    assert words in text and "found: " in text and "expected:" in text and "img, lab" in text
+    assert not list(nnunet_folders.raw.iterdir())
+
+
+def test_folder_that_is_not_there_is_named(tmp_path, nnunet_folders):
+    with pytest.raises(UserError, match="nowhere: no such folder; `cdpd sources MINE`"):
+        run(tmp_path / "nowhere")
+
+
+def test_archives_that_are_not_unpacked_are_named(tmp_path, nnunet_folders):
+    (tmp_path / "Task03_Liver.tar").write_bytes(b"")
+    with pytest.raises(UserError, match="unpack first: Task03_Liver.tar"):
+        run(tmp_path, public_dataset("MSD_Liver"))
+
+
+def test_cases_left_out_by_the_finder_are_a_layout_mistake_too(folder):
+    with pytest.raises(UserError, match="no case found"):
+        run(folder, declare(find=lambda dataset, listing: []))
+
+
+def test_incomplete_download_is_told(tmp_path, nnunet_folders):
+    replica = lits(tmp_path / "download")
+    lines = []
+    convert(public_dataset("lits"), replica.folder, num_processes=1, progress=False, report=lines.append)
+    assert lines == ["note: 3 labelled cases found, LiTS has 131; is the download complete?"]
+
+
+def test_known_fault_of_a_case_is_told(tmp_path, nnunet_folders):
+    for number in ("28", "48"):
+        truth = make_truth(["liver", "liver_tumor"], int(number))
+        write_nifti(tmp_path / f"volume-{number}.nii", truth.image)
+        write_nifti(tmp_path / f"segmentation-{number}.nii", truth.masks["liver"].astype(np.uint8))
+    outcome = run(tmp_path, public_dataset("LiTS"))
+    assert list(outcome.notes) == ["LiTS_28"] and "true spacing is not known" in outcome.notes["LiTS_28"][0]
+    assert "note: LiTS_28: LiTS 28 to 47" in summary(outcome)
+
+
+def test_linked_folder_is_followed_once(folder):
+    os.symlink(folder, folder / "img/loop")
+    assert run(folder).complete
+
+
+# ---- facts ------------------------------------------------------------------------------------------------------------
+
+
+def test_values_become_consecutive_where_they_are_not(folder):
+    truth = make_truth(["liver", "spleen"], 1)
+    for case in range(1, 6):
+        label = 40 * truth.masks["liver"].astype(np.uint16) + 500 * truth.masks["spleen"].astype(np.uint16)
+        write_nifti(folder / f"lab/c{case}.nii", label)
+    outcome = run(folder, declare(values={500: "spleen", 40: "liver", 7: None}))
+    annotation = read_annotation(json.loads((outcome.folder / "dataset.json").read_text()))
+    assert (annotation.classes, annotation.values) == (("spleen", "liver"), (1, 2))
+    label = np.asanyarray(nibabel.load(outcome.folder / "labelsTr/MINE_c1.nii.gz").dataobj)
+    assert np.array_equal(label, truth.masks["spleen"] + 2 * truth.masks["liver"].astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        (dict(values={1: None}), "`values` names no structure"),
+        (dict(nested={"tumor": "liver"}), "`nested` names tumor"),
+        (dict(unions={"both": ("liver", "heart")}), "`unions` names heart"),
+        (dict(annotates=("liver", "heart")), "`annotates` names heart"),
+        (dict(sources={"A": ("heart",)}), "`sources` names heart"),
+        (dict(merged_labels={"kidney": ("a", "b")}), "`merged_labels` names kidney"),
+        (dict(merged_labels={"liver": ("a",)}), "liver needs at least two"),
+        (dict(merged_labels={"liver": ("spleen", "b")}), "spleen stands in `values` too"),
+        (dict(nested={"liver": "spleen", "spleen": "liver"}), "lies in itself"),
+        (dict(slices=True), "`slices` are matched with the files of a DICOM series; add `dicom: true`"),
+    ],
+)
+def test_facts_that_contradict_each_other_are_refused(changes, words):
+    with pytest.raises(UserError, match=words):
+        declare(**changes)

@@ -1,0 +1,210 @@
+"""Outputs: nothing that is read is overwritten, and no prediction is taken for one of other settings."""
+
+import json
+from threading import Thread
+
+import numpy as np
+import pytest
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
+from builders.replica_files import write_dicom
+from test_predict import digests, images, model, predict, read  # noqa: F401 - the fixtures of its models and images
+from builders.model import make_image, one_thread  # noqa: F401 - used by every test of this file
+
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.inputs import Case
+from nnunetv2_cdpd.inference.outputs import SETTINGS_FILE, Outputs, prepare_folder
+from nnunetv2_cdpd.inference.prediction import Prediction, write_json, written_beside
+from nnunetv2_cdpd.inference.predictor import Predictor
+
+MASKS = {"one_file_per_class": True}
+DATASET_JSON = {"labels": {"background": 0, "liver": 1, "spleen": 2}, "file_ending": ".nii.gz"}
+
+
+def put(*files):
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(file.name.encode())
+    return files
+
+
+def prepare(folder, files, *, step=0.5, read=(), resume=False, alone=True, **flags):
+    """For one case, `scan`, and a model of the classes liver and spleen."""
+    outputs = Outputs(folder, ".nii.gz", **flags)
+    prepare_folder(
+        outputs, [Case("scan", tuple(files))], {"step_size": step}, classes=["liver", "spleen"], read=[*files, *read],
+        resume=resume, alone=alone, dataset_json=DATASET_JSON,
+    )  # fmt: skip
+
+
+def make_prediction(shape=(4, 5, 6), **properties):
+    labels = np.arange(np.prod(shape)).reshape(shape).astype(np.uint8) % 3
+    return Prediction(labels, {"liver": 1, "spleen": 2}, {"liver": (1,), "spleen": (2,)}, properties, None)
+
+
+# ---- what is read --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flags", [{}, MASKS])
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_image_is_never_overwritten(flags, resume, tmp_path):
+    files = put(tmp_path / "scan.nii.gz") if not flags else put(tmp_path / "scan" / "1.dcm", tmp_path / "scan" / "a" / "2.dcm")
+    before = digests(tmp_path)
+    with pytest.raises(UserError, match="the prediction would take the place of .*scan.*; use another output folder"):
+        prepare(tmp_path / "nowhere" / "..", files, resume=resume, **flags)
+    assert digests(tmp_path) == before
+
+
+def test_neither_a_link_nor_what_it_leads_to_is_overwritten(tmp_path):
+    put(tmp_path / "data" / "scan.nii.gz")
+    (tmp_path / "links").mkdir()
+    (link := tmp_path / "links" / "scan.nii.gz").symlink_to(tmp_path / "data" / "scan.nii.gz")
+    for folder in ("data", "links"):
+        with pytest.raises(UserError, match=f"{folder}/scan.nii.gz: the prediction would take the place of {link}"):
+            prepare(tmp_path / folder, [link])
+
+
+@pytest.mark.parametrize("flags", [{}, MASKS])
+def test_a_lower_stage_is_not_overwritten(flags, tmp_path):
+    lower = put(tmp_path / "lower" / "scan.nii.gz", tmp_path / "lower" / "dataset.json")
+    with pytest.raises(UserError, match="the prediction would take the place of .*lower/"):
+        prepare(tmp_path / "lower", put(tmp_path / "scan_0000.nii.gz"), read=lower, **flags)
+
+
+@pytest.mark.parametrize("content", ['{"labels": {"kidney": 1}}', "{"])
+def test_a_raw_dataset_or_a_model_keeps_its_dataset_json(content, tmp_path):
+    out, files = tmp_path / "Dataset001_X", put(tmp_path / "in" / "scan.nii.gz")
+    out.mkdir()
+    (out / "dataset.json").write_text(content)
+    with pytest.raises(UserError, match="dataset.json: describes something else than these predictions"):
+        prepare(out, files)
+    assert (out / "dataset.json").read_text() == content
+    (out / "dataset.json").write_text(json.dumps(DATASET_JSON))  # as nnUNetv2_predict leaves it
+    prepare(out, files)
+
+
+def test_the_command_leaves_images_alone(model, images, tmp_path, capsys):
+    write_dicom(tmp_path / "dcm" / "p1", np.flip(make_image((14, 21, 18)).T, (0, 1)).astype(np.int16), np.diag([0.9, 0.8, 2, 1]))
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "case.nii.gz").write_bytes((images / "case_0_0000.nii.gz").read_bytes())
+    before = digests(tmp_path)
+    predict(tmp_path / "scan", tmp_path / "scan", model, expect=1)
+    predict(tmp_path / "dcm", tmp_path / "dcm", model, "--one-file-per-class", expect=1)
+    told = capsys.readouterr().err
+    assert told.count("the prediction would take the place of") == 2 and "Traceback" not in told
+    assert digests(tmp_path) == before
+
+
+# ---- what is there already -----------------------------------------------------------------------------------------
+
+
+def test_only_a_folder_of_masks_is_replaced(tmp_path):
+    prepare(tmp_path, [], **MASKS)
+    put(tmp_path / "scan" / "liver.nii.gz")
+    prepare(tmp_path, [], **MASKS)
+    put(tmp_path / "scan" / "notes.txt")
+    for flags in (MASKS, MASKS | {"step": 0.7}):
+        with pytest.raises(UserError, match="scan/notes.txt: no mask of this model, so its folder is not replaced; move it away"):
+            prepare(tmp_path, [], **flags)
+    assert sorted(digests(tmp_path / "scan")) == ["liver.nii.gz", "notes.txt"]
+
+
+def test_masks_replace_masks_and_nothing_else(tmp_path):
+    prediction = make_prediction(spacing=[3.0, 1.0, 2.0])
+    for _ in range(2):
+        prediction.write_masks(tmp_path / "scan", ".tif", Tiff3DIO())
+    assert sorted(digests(tmp_path)) == [f"scan/{name}" for name in ("liver.json", "liver.tif", "spleen.json", "spleen.tif")]
+    put(tmp_path / "scan" / "slice.dcm")
+    with pytest.raises(UserError, match="scan/slice.dcm: no mask of this model"):
+        prediction.write_masks(tmp_path / "scan", ".tif", Tiff3DIO())
+    assert len(digests(tmp_path)) == 5
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_predictions_of_unknown_origin_are_neither_kept_nor_replaced(resume, tmp_path):
+    before = (put(tmp_path / "scan.nii.gz"), digests(tmp_path))[1]
+    with pytest.raises(UserError, match="scan.nii.gz: nothing tells how it was made .no cdpd_predict.json.; move it away"):
+        prepare(tmp_path, [], resume=resume)
+    assert digests(tmp_path) == before
+    prepare(tmp_path / "other", [], resume=resume)  # an empty folder may be resumed
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_damaged_settings_are_told(content, tmp_path):
+    tmp_path.joinpath(SETTINGS_FILE).write_bytes(content)
+    for resume in (True, False):
+        with pytest.raises(UserError, match="cdpd_predict.json: cannot be read as JSON .*; delete it together with the predict"):
+            prepare(tmp_path, [], resume=resume)
+
+
+def test_predictions_of_other_settings_go_and_those_of_the_same_stay(tmp_path):
+    flags = {"probabilities": True, "statistics": True, **MASKS}
+    prepare(tmp_path, [], **flags)
+    names = ("scan/liver.nii.gz", "scan.npz", "scan.pkl", "statistics/scan.json", "statistics.json", "statistics.csv")
+    own = put(*(tmp_path / name for name in names))
+    others = put(tmp_path / "other.nii.gz", tmp_path / "statistics" / "other.json")
+    prepare(tmp_path, [], **flags)
+    assert all(file.is_file() for file in own)
+    with pytest.raises(UserError, match="were made with other settings .step_size.; use the same ones, or another folder"):
+        prepare(tmp_path, [], step=0.7, alone=False, **flags)  # they may be those of a job that runs
+    assert all(file.is_file() for file in own)
+    prepare(tmp_path, [])
+    assert not any(file.exists() for file in own) and not (tmp_path / "scan").exists()
+    assert all(file.is_file() for file in others)
+
+
+def test_an_interrupted_run_of_other_classes_leaves_none_of_the_former_ones(images, model, tmp_path, monkeypatch):
+    output, export, exported = predict(images, tmp_path / "out", model), Predictor.export, []
+
+    def interrupted(self, *args, **kwargs):
+        if exported:
+            raise KeyboardInterrupt
+        exported.append(1)
+        return export(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "export", interrupted)
+        predict(images, output, model, "--classes", "spleen", "-nps", "0", expect=130)
+    predict(images, output, model, "--classes", "spleen", "--resume")
+    for index in range(3):
+        assert set(np.unique(read(output / f"case_{index}.nii.gz"))) == {0, 6}
+    assert list(json.loads((output / "dataset.json").read_text())["labels"]) == ["background", "spleen"]
+
+
+# ---- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_jobs_that_write_the_same_file_at_a_time_do_not_disturb_each_other(tmp_path):
+    problems = []
+
+    def write():
+        for _ in range(100):
+            try:
+                write_json(tmp_path / "dataset.json", {"labels": list(range(1000))})
+            except OSError as error:
+                problems.append(error)
+
+    threads = [Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems and [file.name for file in tmp_path.iterdir()] == ["dataset.json"]
+
+
+def test_a_tiff_keeps_the_spacing_that_is_written_beside_it(tmp_path):
+    prediction = make_prediction(spacing=[3.0, 1.0, 2.0])
+    prediction.write_label_map(tmp_path / "scan.tif", Tiff3DIO())
+    labels, properties = Tiff3DIO().read_seg(str(tmp_path / "scan.tif"))
+    assert np.array_equal(labels[0], prediction.label_map) and list(properties["spacing"]) == [3.0, 1.0, 2.0]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["scan.json", "scan.tif"]
+
+
+def test_a_failed_write_leaves_the_former_file_and_nothing_else(tmp_path):
+    put(tmp_path / "scan.nii.gz", tmp_path / ".tmp_scan.nii.gz" / "left by a killed job")
+    with pytest.raises(KeyError):
+        make_prediction().write_label_map(tmp_path / "scan.nii.gz", SimpleITKIO())
+    with pytest.raises(ValueError, match="half"), written_beside(tmp_path / "scan.nii.gz") as beside:
+        put(beside)
+        raise ValueError("half")
+    assert sorted(digests(tmp_path)) == ["scan.nii.gz"] and len(list(tmp_path.iterdir())) == 1

@@ -1,0 +1,261 @@
+"""The report page: every class and case on it, the worst first, nothing from outside, nothing of a patient."""
+
+import json
+import re
+import zipfile
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from builders.report import ANNOTATION, make_files, make_results, make_training_log, scores
+
+from nnunetv2_cdpd.cli.main import main
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.evaluation.compare import compare_results
+from nnunetv2_cdpd.evaluation.nnunet import summary_of, write_summary
+from nnunetv2_cdpd.evaluation.results import CaseScores, Results
+from nnunetv2_cdpd.evaluation.tables import comparison_json
+from nnunetv2_cdpd.report.folder import report_folder
+from nnunetv2_cdpd.report.page import write_report
+from nnunetv2_cdpd.report.tables import worst_first
+from nnunetv2_cdpd.report.training import read_training
+
+
+class Page(HTMLParser):
+    """Text, tags and addresses of a page; checks that tags close in order."""
+
+    VOID = {"meta", "img", "br"}
+    ADDRESSES = ("src", "href", "data", "action", "srcset")
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.tags, self.text, self.addresses = [], [], [], []
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.handle_startendtag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.addresses += [value for name, value in attrs if name in self.ADDRESSES]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] not in ("script", "style"):
+            self.text.append(data)
+
+
+def test_the_wheel_holds_style_and_script(project_wheel):
+    with zipfile.ZipFile(project_wheel) as archive:
+        assert {"nnunetv2_cdpd/report/style.css", "nnunetv2_cdpd/report/script.js"} <= set(archive.namelist())
+
+
+@pytest.fixture
+def page(tmp_path):
+    results = make_results()
+    cases = [make_files(tmp_path, "case_1"), make_files(tmp_path, "case <2>"), ("case_3", *["/secret/place/x.nii.gz"] * 3)]
+    make_training_log(tmp_path / "fold_0" / "training_log_2025_1_1_10_00_00.txt")
+    worse = Results(ANNOTATION, ANNOTATION, tuple(
+        CaseScores(case.case, case.source, "", "", {name: scores(0.1) for name in case.metrics}) for case in results.cases
+    ), tolerance_mm=2.0)  # fmt: skip
+    return write_report(
+        tmp_path / "report.html",
+        title="Demo & more",
+        intro_lines=["Vision weights: random, small", "Nothing here was trained for long."],
+        results=results,
+        cases=cases,
+        volumes=["case <2>"],
+        training=read_training(tmp_path),
+        comparison=comparison_json(compare_results(results, worse), "/secret/a", "/secret/b"),
+    )
+
+
+def test_the_page_holds_every_class_source_case_and_fact(page):
+    html = page.read_text()
+    parsed = Page(html)
+    text = " ".join(parsed.text)
+    assert html.startswith("<!DOCTYPE html>") and ("html", {"lang": "en"}) in parsed.tags
+    for expected in (*ANNOTATION.classes, "kidney", "A & B", "C", "case_1", "case <2>", "case_3", "case_9", "Demo & more",
+                     "random, small", "Nothing here was trained for long.", "not annotated", "0.900", "2.50", "0.875",
+                     "fold_0", "5 epochs", "+0.800", "Comparison"):  # fmt: skip
+        assert expected in text, expected
+    assert "No pictures: one of its files cannot be read." in text
+    labels = [attrs["aria-label"] for tag, attrs in parsed.tags if tag == "svg"]
+    assert sum(" slice " in label for label in labels) == 2 * 3 * 3
+    assert {"Dice", "HD95 in mm", "Loss", "Pseudo Dice", "Learning rate"} <= set(labels)
+
+
+def test_the_page_needs_and_tells_nothing_else(page):
+    html = page.read_text()
+    parsed = Page(html)
+    pictures = [address for address in parsed.addresses if not address.startswith("#")]
+    assert len(pictures) == 2 * 3 and all(address.startswith("data:image/jpeg;base64,") for address in pictures)
+    identifiers = [attrs["id"] for _, attrs in parsed.tags if "id" in attrs]
+    assert len(identifiers) == len(set(identifiers))
+    assert {address[1:] for address in parsed.addresses if address.startswith("#")} <= set(identifiers)
+    assert not {"link", "iframe", "object", "img"} & {tag for tag, _ in parsed.tags}
+    bare = re.sub(r"data:image/\w+;base64,[A-Za-z0-9+/=]*", "", html)
+    assert not re.search(r"url\(|@import|https?:|//[a-z]+\.", bare)
+    assert "/secret" not in html and str(page.parent) not in html and "/r/1" not in html and "2025" not in bare
+    assert not list(page.parent.glob("*.tmp"))
+
+
+def test_a_class_name_cannot_end_the_data_of_a_volume(page):
+    data = re.search(r'<script type="application/json">(.*?)</script>', page.read_text(), re.DOTALL)[1]
+    assert "<" not in data
+    volume = json.loads(data)
+    assert volume["case"] == "case <2>" and "<b>" in {entry["name"] for entry in volume["classes"]}
+
+
+def test_a_class_keeps_its_colour_through_the_page(page):
+    html = page.read_text()
+    for name in ("liver", "liver_tumor", "kidney"):
+        swatches = re.findall(rf'class="swatch" style="background: (#\w+)"></span>{name}<', html)
+        assert len(swatches) >= 3 and len(set(swatches)) == 1
+        number = re.search(rf'class="contour c(\d+)" d="[^"]*"><title>{name}<', html)
+        if name != "kidney":  # nobody's kidney is in the files
+            assert f".c{number[1]} {{ --colour: {swatches[0]}; }}" in html
+
+
+def test_the_worst_case_comes_first(page):
+    assert [case.case for case in worst_first(make_results())] == ["case <2>", "case_1"]
+    html = page.read_text()
+    table, pictures = html.index('class="sortable cases"'), html.index("<h2>Pictures")
+    assert html.index("case &lt;2&gt;", table) < html.index("case_1", table)
+    assert html.index("case &lt;2&gt;", pictures) < html.index("case_1", pictures) < html.index("case_3", pictures)
+
+
+def test_a_page_without_cases_volumes_or_training_is_a_page_too(tmp_path):
+    parsed = Page(write_report(tmp_path / "r.html", title="T", results=make_results()).read_text())
+    text = " ".join(parsed.text)
+    assert "Pictures" not in text and "Training" not in text and "Comparison" not in text and "Scores per class" in text
+
+
+def test_a_volume_of_a_case_that_is_not_shown_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="volumes of cases that are not shown: case_1"):
+        write_report(tmp_path / "r.html", title="T", results=make_results(), volumes=["case_1"])
+
+
+# ---- a folder ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """A folder with the summary.json of two cases, and a folder of their images."""
+    folder, images = tmp_path / "predictions", tmp_path / "images"
+    folder.mkdir()
+    images.mkdir()
+    cases = []
+    for case, dice in (("good", 0.9), ("bad", 0.2)):
+        _, image, reference, prediction = make_files(tmp_path, case)
+        reference = reference.rename(tmp_path / f"{case}.nii.gz")
+        image.rename(images / f"{case}_0000.nii.gz")
+        cases.append(CaseScores(case, "A & B", str(reference), str(prediction), {"liver": scores(dice)}))
+    results = Results(ANNOTATION, ANNOTATION, tuple(cases), tolerance_mm=2.0)
+    labels = {"liver": [1, 2], "liver_tumor": 2, "right_kidney": [3, 5], "left_kidney": [4, 5], "<b>": 6}
+    write_summary(summary_of(results, labels), str(folder / "summary.json"))
+    return folder, images
+
+
+def test_the_command_shows_the_worst_cases_and_the_chosen_volumes(scored, tmp_path, capsys):
+    folder, images = scored
+    make_training_log(tmp_path / "model" / "fold_3" / "training_log_2025_1_1_10_00_00.txt")
+    options = ["--pictures", "1", "--training", str(tmp_path / "model"), "--title", "Fold 3", "--window", "0", "150"]
+    assert main(["report", str(folder), "-i", str(images), *options]) == 0
+    html = (folder / "report.html").read_text()
+    assert capsys.readouterr().out.strip() == f"written to {folder / 'report.html'}"
+    articles = re.findall(r'<article class="case" id="[^"]*">\n<h3>(\w+)', html)
+    assert articles == ["bad"] and "<title>Fold 3</title>" in html and "fold_3" in html and 'class="viewer"' not in html
+
+    assert main(["report", str(folder), "-o", str(tmp_path / "x.html"), "--volumes", "good", "--pictures", "0", "-np", "1"]) == 0
+    html = (tmp_path / "x.html").read_text()
+    assert re.findall(r'<article class="case" id="[^"]*">\n<h3>(\w+)', html) == ["good"] and html.count('class="viewer"') == 1
+    assert "data:image/jpeg" not in html and 'class="contour' in html  # no image, contours all the same
+
+
+def test_the_same_fold_of_two_models_makes_two_curves(scored, tmp_path, capsys):
+    folder, _ = scored
+    folds = [tmp_path / model / "fold_0" for model in ("modelA", "modelB")]
+    for fold in folds:
+        make_training_log(fold / "training_log_2025_1_1_10_00_00.txt")
+    options = ["--pictures", "0", "-np", "1", "--training"]
+    assert main(["report", str(folder), *options, *map(str, folds)]) == 0
+    html = (folder / "report.html").read_text()
+    assert "modelA/fold_0" in html and "modelB/fold_0" in html
+    assert main(["report", str(folder), *options, str(folds[0]), str(folds[0])]) == 1
+    assert "there is a modelA/fold_0 already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "prepare, options, message",
+    [
+        (lambda folder: None, {"volumes": ["none"]}, "--volumes none: not among the 2 scored cases"),
+        (lambda folder: None, {"images": "/nowhere"}, "/nowhere: no such folder"),
+        (lambda folder: None, {"num_pictures": -1}, "-1 pictures: give 0 or more"),
+        (lambda folder: None, {"num_processes": 0}, "0 processes: give at least 1"),
+        (lambda folder: None, {"training": ["/nowhere"]}, "no training_log_.* here or in fold_"),
+        (lambda folder: None, {"output": "/nowhere/x.html"}, "no folder /nowhere; make it"),
+        (lambda folder: (folder / "comparison.json").write_text("{}"), {}, "comparison.json: damaged .KeyError.; run"),
+        (lambda folder: (folder / "comparison.json").write_text(json.dumps(
+            {"cases": ["other"], "counts": {}, "protocol": "nnunet", "metrics": {}})), {}, "not of the results beside it"),
+        (lambda folder: (folder / "summary.json").unlink(), {}, "run `cdpd evaluate`"),
+    ],
+)  # fmt: skip
+def test_mistakes_end_in_one_line(scored, prepare, options, message):
+    prepare(scored[0])
+    with pytest.raises(UserError, match=message) as raised:
+        report_folder(scored[0], **options)
+    assert "\n" not in str(raised.value) and not (scored[0] / "report.html").exists()
+
+
+def test_a_window_has_a_lower_end(scored, capsys):
+    assert main(["report", str(scored[0]), "--window", "5", "5"]) == 1
+    assert "the first must be below the second" in capsys.readouterr().err
+
+
+# ---- training ------------------------------------------------------------------------------------------------------------
+
+
+def test_curves_of_a_log(tmp_path):
+    make_training_log(tmp_path / "fold_0" / "training_log_2025_1_1_10_00_00.txt")
+    ((name, curves),) = read_training(tmp_path / "fold_0").items()
+    assert name == "fold_0" and curves.epochs.tolist() == [0, 1, 2, 3, 4]
+    assert np.allclose(curves.train_loss, [0, -0.1, -0.2, -0.3, -0.4]) and np.allclose(curves.val_loss, curves.train_loss / 2)
+    assert np.allclose(curves.pseudo_dice, [0, 0.15, 0.3, 0.45, 0.6])  # the mean, in the first epoch without nan
+    assert np.allclose(curves.ema_pseudo_dice[:3], [0, 0.015, 0.9 * 0.015 + 0.03])
+    assert np.allclose(curves.learning_rate, [0.01, 0.009, 0.008, 0.007, 0.006]) and (curves.seconds == 61.5).all()
+
+
+def test_a_training_that_was_started_anew_shows_nothing_of_the_former_one(tmp_path):
+    make_training_log(tmp_path / "training_log_2025_1_1_10_00_00.txt", range(5))
+    make_training_log(tmp_path / "training_log_2025_1_2_10_00_00.txt", range(2))
+    (curves,) = read_training(tmp_path).values()
+    assert curves.epochs.tolist() == [0, 1]
+
+
+def test_a_continued_training_is_one_curve_in_the_order_of_its_dates(tmp_path):
+    make_training_log(tmp_path / "training_log_2025_9_1_10_00_00.txt", range(4))
+    make_training_log(tmp_path / "training_log_2025_10_1_10_00_00.txt", range(3, 6))
+    later = tmp_path / "training_log_2025_10_1_10_00_00.txt"
+    later.write_text(later.read_text().replace("train_loss -0.3000", "train_loss -0.9000"))
+    (curves,) = read_training(tmp_path).values()
+    assert curves.epochs.tolist() == [0, 1, 2, 3, 4, 5] and curves.train_loss[3] == -0.9
+
+
+def test_all_folds_of_a_model_and_single_logs(tmp_path):
+    log = "training_log_2025_1_1_10_00_00.txt"
+    for fold in (0, 1):
+        make_training_log(tmp_path / f"fold_{fold}" / log, 2 + fold)
+    assert [len(curves.epochs) for curves in read_training(tmp_path).values()] == [2, 3]
+    assert list(read_training(tmp_path / "fold_1" / log)) == [log]
+
+
+def test_a_file_that_is_no_log_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing trained")
+    with pytest.raises(UserError, match="no epoch in it; is it a training log"):
+        read_training(tmp_path / "notes.txt")

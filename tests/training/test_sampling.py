@@ -1,0 +1,158 @@
+"""The loader: which source, which class, which task, and batches that the loss can read."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+
+from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source, dataset_json_entries, read_annotation
+from nnunetv2_cdpd.training.sampling import AnnotatedCases, SourceBalancedDataLoader
+
+SHAPE = (12, 17, 14)  # larger than the patch, every axis different
+PATCH = (8, 12, 10)
+ANNOTATION = Annotation(
+    classes=("liver", "right_kidney", "left_kidney", "spleen"),
+    values=(1, 2, 3, 4),
+    regions=((1,), (2,), (3,), (4,)),
+    sources=(Source("A", ("liver", "spleen")), Source("B", ("liver",), ("kidney",)), Source("C", ("spleen",))),
+    case_source={**{f"a{i}": "A" for i in range(9)}, **{f"b{i}": "B" for i in range(4)}, "c0": "C"},
+    merged_labels=(MergedLabel("kidney", 5, ("right_kidney", "left_kidney")),),
+)
+LABELS = LabelManager(dataset_json_entries(ANNOTATION)["labels"], dataset_json_entries(ANNOTATION)["regions_class_order"])
+STORED = {"A": (1, 4), "B": (1, 5), "C": (4,)}
+
+
+class InMemoryDataset:
+    """nnU-Net's dataset interface; each stored value of a case fills one voxel row, and class_locations list all regions."""
+
+    def __init__(self):
+        self.identifiers = sorted(ANNOTATION.case_source)
+
+    def load_case(self, identifier):
+        seg = np.zeros((1, *SHAPE), np.int16)
+        for row, value in enumerate(STORED[ANNOTATION.case_source[identifier]]):
+            seg[0, 5 + 2 * row] = value  # far enough from the border to be the centre of a patch
+        locations = {region: np.argwhere(np.isin(seg, np.atleast_1d(region))) for region in LABELS.foreground_regions}
+        return np.zeros((1, *SHAPE), np.float32), seg, None, {"class_locations": locations}
+
+
+@pytest.fixture
+def cases():
+    return AnnotatedCases(InMemoryDataset(), ANNOTATION)
+
+
+def make_loader(cases, batch_size=4, **kwargs):
+    kwargs = {"source_exponent": 0.5, "universal_probability": 0.5, **kwargs}
+    return SourceBalancedDataLoader(
+        cases, batch_size, PATCH, PATCH, LABELS, oversample_foreground_percent=1.0, sampling_probabilities=None,
+        pad_sides=None, transforms=None, **kwargs,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "exponent, expected", [(0, (1 / 3, 1 / 3, 1 / 3)), (0.5, (3 / 6, 2 / 6, 1 / 6)), (1, (9 / 14, 4 / 14, 1 / 14))]
+)
+def test_source_is_drawn_by_its_number_of_cases(cases, exponent, expected):
+    probabilities = dict(zip(cases.identifiers, cases.case_probabilities(exponent)))
+    drawn = [sum(p for case, p in probabilities.items() if ANNOTATION.case_source[case] == name) for name in "ABC"]
+    assert drawn == pytest.approx(expected)
+    assert len({round(p, 12) for case, p in probabilities.items() if case.startswith("a")}) == 1
+
+
+def test_long_simulation_draws_sources_and_tasks_at_their_rates(cases):
+    np.random.seed(0)
+    loader = make_loader(cases, universal_probability=0.25)
+    batches = [next(loader) for _ in range(400)]
+    sources = torch.cat([batch["target"][-1] for batch in batches])
+    tasks = torch.cat([batch["task"] for batch in batches])
+    counts = np.bincount(sources, minlength=3) / len(sources)
+    assert counts == pytest.approx([3 / 6, 2 / 6, 1 / 6], abs=0.04)
+    universal = tasks == 3
+    assert universal.float().mean() == pytest.approx(0.25, abs=0.04)
+    assert (tasks[~universal] == sources[~universal]).all()
+
+
+def test_patches_are_centred_on_what_the_source_annotates(cases):
+    np.random.seed(0)
+    loader = make_loader(cases, source_exponent=0)
+    centres = Counter()
+    for _ in range(150):
+        batch = next(loader)
+        for label_map, source in zip(batch["target"][0], batch["target"][1]):
+            centre = int(label_map[0, PATCH[0] // 2, PATCH[1] // 2, PATCH[2] // 2])
+            centres[ANNOTATION.sources[source].name, centre] += 1
+    for name, values in STORED.items():
+        assert {value for source, value in centres if source == name} == set(values)
+
+
+def test_with_jitter_the_voxel_lies_anywhere_in_its_patch(cases):
+    locations = {1: np.array([[0, 6, 8, 7]])}  # one voxel in the middle of the image
+    for jitter, expected in ((0, [{4}, {6}, {5}]), (0.5, [{3, 4, 5}, {4, 5, 6, 7, 8}, {3, 4, 5, 6, 7}]), (1, None)):
+        np.random.seed(0)
+        loader = make_loader(cases, foreground_jitter=jitter)
+        boxes = [loader.get_bbox(SHAPE, True, locations) for _ in range(400)]
+        assert all(end - start == size for lower, upper in boxes for start, end, size in zip(lower, upper, PATCH))
+        places = [{int(voxel) - box[0][axis] for box in boxes} for axis, voxel in enumerate(locations[1][0, 1:])]
+        assert all(0 <= place < size for seen, size in zip(places, PATCH) for place in seen)
+        if expected:
+            assert places == expected
+
+
+def test_jitter_of_a_voxel_at_the_border_stays_in_the_image(cases):
+    loader = make_loader(cases, foreground_jitter=1)
+    corner = np.array([[0, *(size - 1 for size in SHAPE)]])
+    centres = np.concatenate([loader._draw_centre(corner, SHAPE) for _ in range(200)])
+    assert (centres[:, 0] == 0).all()
+    assert (centres[:, 1:] < SHAPE).all() and (centres[:, 1:].min(0) < np.array(SHAPE) - 2).all()
+
+
+def test_long_simulation_centres_on_rare_classes_at_their_rates(cases):
+    """Source A: liver (annotated in 13 cases) and spleen (10); source B: liver and kidney (4)."""
+    np.random.seed(0)
+    loader = make_loader(cases)
+    drawn = Counter()
+    for case in ("a0", "b0"):
+        locations = cases.load_case(case)[3]["class_locations"]
+        drawn.update((case[0], loader._draw_class(locations)) for _ in range(3000))
+    for source, first, second, counts in (("a", 1, 4, (13, 10)), ("b", 1, (2, 5), (13, 4))):
+        weights = [count**-0.5 for count in counts]
+        assert drawn[source, first] / 3000 == pytest.approx(weights[0] / sum(weights), abs=0.03)
+        assert drawn[source, first] + drawn[source, second] == 3000
+
+
+def test_merged_label_counts_as_one_class_to_centre_on(cases):
+    _, _, _, properties = cases.load_case("b0")
+    assert sorted(properties["class_locations"], key=str) == sorted([(2, 5), 1], key=str)
+
+
+def test_rarely_annotated_classes_are_preferred(cases):
+    # liver: 9 + 4 cases, spleen: 9 + 1, kidney: 4
+    weights = {key: cases.centre_weight(key) for key in (1, 4, (2, 5))}
+    assert weights[2, 5] > weights[4] > weights[1]
+    assert weights[2, 5] / weights[1] == pytest.approx((13 / 4) ** 0.5)
+
+
+def test_case_without_foreground_gives_a_random_patch(cases):
+    loader = make_loader(cases)
+    lower, upper = loader.get_bbox(SHAPE, True, {1: np.zeros((0, 4), int)})
+    assert [end - start for start, end in zip(lower, upper)] == list(PATCH)
+
+
+def test_stock_labels_without_regions_are_found(cases):
+    annotation = read_annotation({"labels": {"background": 0, "liver": 1, "spleen": 2}, "name": "plain"})
+    dataset = InMemoryDataset()
+    plain = AnnotatedCases(dataset, annotation)
+    dataset.load_case = lambda case: (None, None, None, {"class_locations": {1: [1], 2: [2], (-1, 0, 1, 2): [3]}})
+    assert set(plain.load_case("a0")[3]["class_locations"]) == {1, 2, (-1, 0, 1, 2)}
+    assert plain.case_probabilities(0.5) == pytest.approx(np.full(14, 1 / 14))
+
+
+def test_same_seed_draws_the_same_batches(cases):
+    def keys():
+        np.random.seed(3)
+        loader = make_loader(cases)
+        return [(list(batch["keys"]), batch["task"].tolist()) for batch in (next(loader) for _ in range(5))]
+
+    assert keys() == keys()
