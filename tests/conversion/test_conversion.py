@@ -12,9 +12,9 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from builders.replicas import lits
-from builders.replica_files import make_truth, write_nifti
 from builders.conversion import declare
+from builders.replica_files import make_truth, write_nifti
+from builders.replicas import lits
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.conversion.layout import pair_files

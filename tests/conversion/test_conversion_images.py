@@ -8,11 +8,11 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from builders.conversion import case_fixture, declare, output, reason, run  # noqa: F401
+from builders.replica_files import AFFINE, SHAPE, write_nifti
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from builders.replica_files import AFFINE, SHAPE, write_nifti
-from builders.conversion import case_fixture, declare, output, reason, run  # noqa: F401
 
 from nnunetv2_cdpd.volumes.exact import smallest_exact
 from nnunetv2_cdpd.volumes.nifti import NiftiFile

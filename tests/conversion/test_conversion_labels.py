@@ -5,17 +5,17 @@ from dataclasses import replace
 import nibabel
 import numpy as np
 import pytest
+from builders.conversion import case_fixture, declare, output, reason, run  # noqa: F401
+from builders.replica_files import AFFINE, SHAPE, write_nifti
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from builders.replica_files import AFFINE, SHAPE, write_nifti
-from builders.conversion import case_fixture, declare, output, reason, run  # noqa: F401
 
 from nnunetv2_cdpd.conversion.declaration import IntensityCheck
 from nnunetv2_cdpd.conversion.facts import Facts
 from nnunetv2_cdpd.conversion.labels import remap
-from nnunetv2_cdpd.datasets.label_maps import distinct
 from nnunetv2_cdpd.conversion.layout import pair_files
+from nnunetv2_cdpd.datasets.label_maps import distinct
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.grid import Grid, place
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from builders.replica_files import write_nifti
 from builders.conversion import declare
+from builders.replica_files import write_nifti
 
 from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, read_annotation
 from nnunetv2_cdpd.conversion.run import Options, convert

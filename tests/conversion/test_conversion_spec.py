@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from builders.replicas import lits
 from builders.replica_files import make_truth, write_dicom, write_nifti
+from builders.replicas import lits
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.cli.main import main

@@ -2,12 +2,12 @@
 
 import json
 
-from builders import replicas as dataset_replicas
 import nibabel
 import numpy as np
 import pytest
-from builders.replicas import REPLICAS
+from builders import replicas as dataset_replicas
 from builders.replica_files import AFFINE, SHAPE
+from builders.replicas import REPLICAS
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.conversion.registry import public_dataset, public_datasets

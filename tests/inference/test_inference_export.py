@@ -4,13 +4,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-from builders import model as tiny_model
 import torch
+from builders import model as tiny_model
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
 from nnunetv2.preprocessing.resampling.resample_torch import resample_torch_fornnunet
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from builders.model import one_thread  # noqa: F401 - used by every test of this file
 from torch.nn.functional import interpolate
 
 from nnunetv2_cdpd.annotation import Annotation, Source
@@ -19,6 +18,8 @@ from nnunetv2_cdpd.inference.export import label_map, place, probability_slabs
 from nnunetv2_cdpd.inference.nesting import ClassTree
 from nnunetv2_cdpd.inference.resampling import AxisResampling, axes_of, interpolation_kinds, resampled
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPD
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 K = 4
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from builders.dicom import MR_IMAGE, RT_STRUCTURE_SET, write_enhanced, write_localizers, write_object
+from builders.replica_files import make_truth, write_dicom
 from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from pydicom.uid import MediaStorageDirectoryStorage
-from builders.replica_files import make_truth, write_dicom
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.inputs import Case, as_case, find_cases, modality_of, opened

@@ -3,12 +3,13 @@
 import copy
 
 import pytest
-import test_paper
-from builders import model as tiny_model
 import torch
-from builders.model import one_thread  # noqa: F401 - used by every test of this file
+from builders import model as tiny_model
+from builders import paper_network
 
 from nnunetv2_cdpd.inference.network import PredictionNetwork, Reading, SliceTokens
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 K = len(tiny_model.CLASSES)
 
@@ -60,9 +61,9 @@ def test_without_a_universal_task_a_class_is_the_mean_over_its_tasks():
 @torch.inference_mode()
 def test_the_papers_network_gives_its_own_logits_with_and_without_task():
     # in double precision: instance norm over the few voxels of the bottleneck enlarges rounding
-    network = test_paper.make_network().double().eval()
-    prediction, x = PredictionNetwork(copy.deepcopy(network)), torch.rand(1, 1, *test_paper.PATCH, dtype=torch.double)
-    annotated = test_paper.paper_arch_kwargs()["task"]["annotated_classes"]
+    network = paper_network.make_network().double().eval()
+    prediction, x = PredictionNetwork(copy.deepcopy(network)), torch.rand(1, 1, *paper_network.PATCH, dtype=torch.double)
+    annotated = paper_network.paper_arch_kwargs()["task"]["annotated_classes"]
     prediction.read([Reading(task, tuple(classes)) for task, classes in enumerate(annotated)])
     torch.testing.assert_close(prediction(x), network(x))
     prediction.read([Reading(4, (1, 2, 25))])

@@ -5,17 +5,19 @@ from threading import Thread
 
 import numpy as np
 import pytest
+from builders.model import make_image
+from builders.prediction import digests, predict, read
+from builders.replica_files import write_dicom
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
-from builders.replica_files import write_dicom
-from test_predict import digests, images, model, predict, read  # noqa: F401 - the fixtures of its models and images
-from builders.model import make_image, one_thread  # noqa: F401 - used by every test of this file
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.inputs import Case
 from nnunetv2_cdpd.inference.outputs import SETTINGS_FILE, Outputs, prepare_folder
 from nnunetv2_cdpd.inference.prediction import Prediction, write_json, written_beside
 from nnunetv2_cdpd.inference.predictor import Predictor
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 MASKS = {"one_file_per_class": True}
 DATASET_JSON = {"labels": {"background": 0, "liver": 1, "spleen": 2}, "file_ending": ".nii.gz"}

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from builders import model as tiny_model
 import torch
+from builders import model as tiny_model
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from builders.model import one_thread  # noqa: F401 - used by every test of this file
 
 import nnunetv2_cdpd
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.predictor import Predictor, PreprocessedCase
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SPACING = (2.0, 0.8, 0.9)  # z, y, x
 

@@ -1,6 +1,5 @@
 """cdpd predict: every flag, jobs that are interrupted or hold bad cases, and models that travel in a zip."""
 
-import hashlib
 import json
 import pickle
 import shutil
@@ -9,10 +8,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from builders import model as tiny_model
-from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
+from builders.prediction import SPACING, digests, predict, read
 from builders.replica_files import write_dicom
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from skimage.io import imsave
-from builders.model import one_thread  # noqa: F401 - used by every test of this file
 
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.inference import run as job
@@ -20,40 +19,7 @@ from nnunetv2_cdpd.inference.outputs import SETTINGS_FILE
 from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.volumes.dicom import read_series
 
-SPACING = (0.9, 0.8, 2.0)  # x, y, z
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model.write_model(tmp_path_factory.mktemp("predict") / "model", folds=(0, 1))
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    for index in range(3):
-        picture = sitk.GetImageFromArray(tiny_model.make_image((14 + index, 21, 18), seed=index))
-        picture.SetSpacing(SPACING)
-        picture.SetOrigin((12.5, -30.0, 7.0))
-        picture.SetDirection((0, 1, 0, -1, 0, 0, 0, 0, 1) if index % 2 else (-1, 0, 0, 0, -1, 0, 0, 0, 1))
-        sitk.WriteImage(picture, str(folder / f"case_{index}_0000.nii.gz"))
-    return folder
-
-
-def predict(images, output, model, *more, expect=0):
-    arguments = ["-i", images, "-o", output, "-m", model, "-f", "0", "-device", "cpu", "--disable_progress_bar", *more]
-    assert main(["predict", *map(str, arguments)]) == expect
-    return output
-
-
-def read(file):
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
-
-
-def digests(folder):
-    """File -> digest of its bytes."""
-    files = [file for file in folder.rglob("*") if file.is_file()]
-    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
