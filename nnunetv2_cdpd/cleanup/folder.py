@@ -1,6 +1,5 @@
 """clean_folder: clean a folder of predictions, case by case, and tell what each rule changed."""
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.datasets.label_maps import checked_label_map
 from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers, reader_for
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import in_processes
+from nnunetv2_cdpd.jobs import in_processes, write_json, written_beside
 from nnunetv2_cdpd.jobs.tables import aligned
 
 EFFECTS_FILE = "cleanup.json"
@@ -116,7 +115,7 @@ def clean_folder(
 
 
 def clean_case(job: CleanJob) -> Effects:
-    """Clean one prediction, written beside and renamed."""
+    """Clean one prediction."""
     read, properties = job.reader.read_seg(str(job.in_file))
     label_map = checked_label_map(read, job.annotation, str(job.in_file))
     cleaned, effects = clean_label_map(
@@ -127,13 +126,8 @@ def clean_case(job: CleanJob) -> Effects:
         parents=nesting_of(job.annotation),
         axes=axes_of(properties),
     )
-    # the ending stays the last part of the name, because it tells the writer the format
-    beside = job.out_file.with_name(f".tmp_{job.out_file.name}")
-    try:
+    with written_beside(job.out_file) as beside:
         job.reader.write_seg(cleaned, str(beside), properties)
-        os.replace(beside, job.out_file)
-    finally:
-        beside.unlink(missing_ok=True)
     return effects
 
 
@@ -170,7 +164,5 @@ def _write(cleaned: CleanedFolder, path: Path) -> None:
     totals: dict[str, dict[str, dict[str, int]]] = {}
     for (rule, name), total in cleaned.totals().items():
         totals.setdefault(rule, {})[name] = total
-    beside = path.with_name(f"{path.name}.tmp")
     content = {"version": 1, "all_cases": totals, "cases": cleaned.effects, "problems": cleaned.problems}
-    beside.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    os.replace(beside, path)
+    write_json(path, content)

@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import report_failed
-
 from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 

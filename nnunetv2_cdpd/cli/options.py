@@ -16,7 +16,9 @@ def add_input(parser: Options, what: str, *, dest: str = "input", **rest: Any) -
     parser.add_argument("-i", type=Path, dest=dest, help=what, **rest)
 
 
-def add_output(parser: Options, what: str, *, metavar: str = "FOLDER", default: Path | None = None, required: bool = False) -> None:
+def add_output(
+    parser: Options, what: str, *, metavar: str = "FOLDER", default: Path | None = None, required: bool = False
+) -> None:
     """Where the results go, as args.output."""
     told = what if default is None else f"{what} (default: %(default)s)"
     parser.add_argument(

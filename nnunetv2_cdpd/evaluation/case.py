@@ -22,7 +22,7 @@ GEOMETRY_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class CaseJob:
+class ScoringJob:
     """What to score.
 
     source: Index into the reference's sources.
@@ -42,7 +42,7 @@ class CaseJob:
     strict: bool = True
 
 
-def score_case(job: CaseJob) -> dict[str, dict[str, float]]:
+def score_case(job: ScoringJob) -> dict[str, dict[str, float]]:
     """Class or union -> metric -> value.
 
     Raises:

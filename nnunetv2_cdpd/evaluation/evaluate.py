@@ -1,6 +1,5 @@
 """evaluate_folder: scores of a folder of predictions against a folder of references, written as JSON, CSV and text."""
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,14 +14,14 @@ from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson, find_dataset, read_dataset_json
 from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers, reader_for
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.evaluation.case import CaseJob, score_case
+from nnunetv2_cdpd.evaluation.case import ScoringJob, score_case
 from nnunetv2_cdpd.evaluation.compare import Comparison, compare_results
 from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
 from nnunetv2_cdpd.evaluation.nnunet import summary_of, write_summary
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.evaluation.tables import comparison_csv, comparison_json, comparison_table, csv_text, text_table
-from nnunetv2_cdpd.jobs import in_processes
+from nnunetv2_cdpd.jobs import in_processes, write_json, write_text
 
 SUMMARY_FILE, CSV_FILE, TEXT_FILE = "summary.json", "metrics.csv", "summary.txt"
 COMPARISON_JSON, COMPARISON_CSV, COMPARISON_TEXT = "comparison.json", "comparison.csv", "comparison.txt"
@@ -125,9 +124,9 @@ def compare_folders(
     folder = Path(output) if output else pred_dir
     _write(results, reference.dataset_json.content["labels"], folder)
     names = str(pred_dir), str(other_dir)
-    _write_text(folder / COMPARISON_JSON, json.dumps(comparison_json(comparison, *names), indent=2))
-    _write_text(folder / COMPARISON_CSV, comparison_csv(comparison))
-    _write_text(folder / COMPARISON_TEXT, comparison_table(comparison, *names))
+    write_json(folder / COMPARISON_JSON, comparison_json(comparison, *names))
+    write_text(folder / COMPARISON_CSV, comparison_csv(comparison))
+    write_text(folder / COMPARISON_TEXT, comparison_table(comparison, *names))
     return comparison
 
 
@@ -157,7 +156,7 @@ def _score_folder(
     # the jobs need not carry the list of cases
     annotations = [replace(labels.annotation, case_source=None) for labels in (reference, prediction)]
     jobs = [
-        CaseJob(
+        ScoringJob(
             case,
             os.path.abspath(gt_dir / f"{case}{ending}"),  # `cdpd report` may run elsewhere
             os.path.abspath(pred_dir / f"{case}{ending}"),
@@ -176,7 +175,7 @@ def _score_folder(
     return results
 
 
-def _score(jobs: list[CaseJob], num_processes: int, progress: bool) -> Results:
+def _score(jobs: list[ScoringJob], num_processes: int, progress: bool) -> Results:
     scores, problems = {}, {}
     outcomes = in_processes(score_case, num_processes)(jobs)
     for job, outcome in tqdm(outcomes, desc="evaluate", total=len(jobs), unit="case", disable=not progress):
@@ -290,12 +289,6 @@ def _write(results: Results, labels: Mapping[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (COMPARISON_JSON, COMPARISON_CSV, COMPARISON_TEXT):  # of other results
         (folder / name).unlink(missing_ok=True)
-    write_summary(summary_of(results, labels), str(folder / SUMMARY_FILE))
-    _write_text(folder / CSV_FILE, csv_text(results))
-    _write_text(folder / TEXT_FILE, text_table(results))
-
-
-def _write_text(path: Path, text: str) -> None:
-    beside = path.with_name(f"{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    write_summary(summary_of(results, labels), folder / SUMMARY_FILE)
+    write_text(folder / CSV_FILE, csv_text(results))
+    write_text(folder / TEXT_FILE, text_table(results))

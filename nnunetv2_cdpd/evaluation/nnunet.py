@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,11 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_cdpd.annotation import POSITIVE, Annotation, dataset_json_entries, read_annotation
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.evaluation.case import CaseJob, score_case
+from nnunetv2_cdpd.evaluation.case import ScoringJob, score_case
 from nnunetv2_cdpd.evaluation.metrics import OVERLAP_METRICS
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results, counted_in_mean, mean_of_finite
-from nnunetv2_cdpd.jobs import in_processes
+from nnunetv2_cdpd.jobs import in_processes, written_beside
 
 Region = int | tuple[int, ...]
 
@@ -64,7 +65,7 @@ def compute_annotated_metrics_on_folder(
         raise UserError(f"{folder_pred}: no prediction for {', '.join(missing) or 'any case'}; predict the validation cases")
     alone = replace(annotation, case_source=None)  # the jobs need not carry the list of cases
     jobs = [
-        CaseJob(
+        ScoringJob(
             case,
             os.path.join(folder_ref, case + file_ending),
             os.path.join(folder_pred, case + file_ending),
@@ -96,7 +97,7 @@ def compute_annotated_metrics_on_folder(
         },
     }
     if output_file is not None:
-        write_summary(summary, output_file)
+        write_summary(summary, Path(output_file))
     return summary
 
 
@@ -154,14 +155,13 @@ def read_results(path: str | os.PathLike) -> Results:
     return Results(reference, prediction, tuple(cases), ours["tolerance_mm"], ours["problems"], protocol)
 
 
-def write_summary(summary: Mapping[str, Any], path: str) -> None:
-    """Write summary.json with nnU-Net's own function, beside and renamed."""
+def write_summary(summary: Mapping[str, Any], path: Path) -> None:
+    """Write summary.json with nnU-Net's own function."""
     # Imported here: it imports torch, which the processes that score cases without surface metrics do not need.
     from nnunetv2.evaluation.evaluate_predictions import save_summary_json
 
-    beside = f"{path}.tmp"
-    save_summary_json(dict(summary), beside)
-    os.replace(beside, path)
+    with written_beside(path) as beside:
+        save_summary_json(dict(summary), str(beside))
 
 
 def _identifiers(folder: str, file_ending: str) -> list[str]:

@@ -20,9 +20,10 @@ from nnunetv2_cdpd.annotation import Source, dataset_json_entries
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.inputs import Case, Tell, opened
 from nnunetv2_cdpd.inference.outputs import STATISTICS, Outputs, prepare_folder
-from nnunetv2_cdpd.inference.prediction import Prediction, regions_among, write_json, written_beside
+from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
 from nnunetv2_cdpd.inference.predictor import Predictor, PreprocessedCase
 from nnunetv2_cdpd.inference.statistics import class_statistics, write_table
+from nnunetv2_cdpd.jobs import write_json, written_beside
 
 
 def predict_cases(

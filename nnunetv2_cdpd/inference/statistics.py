@@ -1,14 +1,14 @@
 """Statistics of a prediction: volume, mean intensity and centroid of every class."""
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnunetv2_cdpd.inference.prediction import Prediction, written_beside
+from nnunetv2_cdpd.inference.prediction import Prediction
+from nnunetv2_cdpd.jobs import write_text
+from nnunetv2_cdpd.jobs.tables import csv_of
 
 
 def class_statistics(prediction: Prediction, image: np.ndarray | None, channel_name: str) -> dict[str, dict[str, Any]]:
@@ -71,15 +71,12 @@ def write_table(path: Path, statistics: Mapping[str, Mapping[str, Mapping[str, A
     names = list(dict.fromkeys(key for classes in statistics.values() for found in classes.values() for key in found))
     columns = {key: [f"{key}_{axis}" for axis in "zyx"] if key == "centroid_voxel" else [key] for key in names}
     columns |= {key: [f"{key}_{axis}" for axis in ("left", "back", "head")] for key in names if key == "centroid_mm"}
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["case", "class", *(column for key in names for column in columns[key])])
+    rows: list[list[Any]] = [["case", "class", *(column for key in names for column in columns[key])]]
     for case, classes in statistics.items():
         for name, found in classes.items():
             row = []
             for key in names:
                 entry = found.get(key)
                 row += ["" if entry is None else entry] if len(columns[key]) == 1 else (entry or ["", "", ""])
-            table.writerow([case, name, *row])
-    with written_beside(path, shared=True) as beside:
-        beside.write_text(text.getvalue(), encoding="utf-8")
+            rows.append([case, name, *row])
+    write_text(path, csv_of(rows))

@@ -3,8 +3,6 @@
 Runs in spawned processes, so it imports little.
 """
 
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_cdpd.datasets.label_maps import distinct
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import written_beside
 
 # Origin (mm) and direction cosines: headers store them in single precision, and tools round them differently. Shape and
 # spacing are compared as closely as nnU-Net does, because it refuses to go on otherwise.
@@ -21,18 +20,16 @@ POSITION_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class CaseJob:
+class MergeJob:
     """What to do for one case.
 
     values: Stored value -> merged value, for every declared value.
-    work_folder: A folder of this case alone on the file system of `output`, made and removed again.
     """
 
     identifier: str
     images: tuple[str, ...]
     label: str
     output: str
-    work_folder: str
     values: Mapping[int, int]
     reader: type[BaseReaderWriter]
     num_channels: int
@@ -50,7 +47,7 @@ class CaseResult:
     values: tuple[int, ...]
 
 
-def rewrite_case(job: CaseJob) -> CaseResult:
+def rewrite_case(job: MergeJob) -> CaseResult:
     """Check a case and write its label map; the output appears at once and complete, or not at all.
 
     Raises:
@@ -68,20 +65,12 @@ def rewrite_case(job: CaseJob) -> CaseResult:
     return CaseResult(values=tuple(sorted({int(table[int(value)]) for value in stored})))
 
 
-def _write(job: CaseJob, label_map: np.ndarray, properties: dict) -> None:
-    folder, output = Path(job.work_folder), Path(job.output)
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-    folder.mkdir(parents=True)
-    try:
-        job.reader().write_seg(label_map, str(folder / output.name), properties)
-        # Some writers put a second file beside (spacing of a tif); the label map itself comes last.
-        for path in sorted(folder.iterdir(), key=lambda path: path.name == output.name):
-            os.replace(path, output.parent / path.name)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _write(job: MergeJob, label_map: np.ndarray, properties: dict) -> None:
+    with written_beside(Path(job.output)) as beside:
+        job.reader().write_seg(label_map, str(beside), properties)
 
 
-def _value_problems(job: CaseJob, channels: int, stored: np.ndarray) -> list[str]:
+def _value_problems(job: MergeJob, channels: int, stored: np.ndarray) -> list[str]:
     if channels != 1:
         return [f"label {job.label} has {channels} channels, not one; split it"]
     broken = stored[~(np.isfinite(stored) & (stored == np.rint(stored)))]
@@ -97,7 +86,7 @@ def _value_problems(job: CaseJob, channels: int, stored: np.ndarray) -> list[str
     return []
 
 
-def _geometry_problems(job: CaseJob) -> list[str]:
+def _geometry_problems(job: MergeJob) -> list[str]:
     label = _geometry(job.reader, job.label)
     problems = []
     for image in job.images:

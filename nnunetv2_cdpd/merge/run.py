@@ -14,13 +14,13 @@ from nnunetv2_cdpd.annotation import POSITIVE
 from nnunetv2_cdpd.datasets.raw import RawDataset, read_dataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import FileRecord, digest, file_state, in_processes, read_json, run, write_json
-from nnunetv2_cdpd.merge.cases import CaseJob, rewrite_case
+from nnunetv2_cdpd.merge.cases import MergeJob, rewrite_case
 from nnunetv2_cdpd.merge.collect import MergedCase, check_alike, collect_cases, raise_problems, reader_of
 from nnunetv2_cdpd.merge.duplicates import find_duplicates, held_back_images
 from nnunetv2_cdpd.merge.folds import write_folds
 from nnunetv2_cdpd.merge.output import check_folders, make_dataset_json, open_record, output_folder
 from nnunetv2_cdpd.merge.plan import MergePlan, make_plan
-from nnunetv2_cdpd.merge.spec import read_spec
+from nnunetv2_cdpd.merge.spec import read_merge_spec
 
 
 def merge_datasets(
@@ -65,7 +65,7 @@ def merge_datasets(
     inputs = [read_dataset(dataset, raw_folder) for dataset in datasets]
     check_folders([dataset.folder for dataset in inputs], output)
     check_alike(inputs)
-    plan = make_plan(inputs, read_spec(spec))
+    plan = make_plan(inputs, read_merge_spec(spec))
     cases = collect_cases(inputs, plan, prefix)
     record = open_record(output, inputs, raw_folder, update)
     known = set(record.cases)
@@ -102,12 +102,11 @@ def _rewrite_labels(
     dataset_json = make_dataset_json(output, inputs, plan, cases, raw_folder)
     reader = reader_of(inputs, dataset_json, cases)
     jobs = {
-        case.identifier: CaseJob(
+        case.identifier: MergeJob(
             identifier=case.identifier,
             images=tuple(map(str, case.images)),
             label=str(case.label),
             output=str(output / dataset_json["dataset"][case.identifier]["label"]),
-            work_folder=str(output / ".partial" / case.identifier),
             values=plan.value_maps[case.dataset],
             reader=reader,
             num_channels=len(dataset_json["channel_names"]),
@@ -141,7 +140,7 @@ def _rewrite_labels(
     write_json(path, dataset_json)
 
 
-def _made_from(job: CaseJob) -> str:
+def _made_from(job: MergeJob) -> str:
     files = [[Path(path).name, file_state(path)] for path in (job.label, *job.images)]
     return digest(files, sorted(job.values.items()), job.reader.__name__, job.num_channels)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from nnunetv2.paths import nnUNet_preprocessed
 from tqdm import tqdm
 
-from nnunetv2_cdpd.jobs import in_processes
+from nnunetv2_cdpd.jobs import in_processes, written_beside
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint, fingerprint
 
 FOLDER = "cdpd_fingerprints"
@@ -50,16 +50,11 @@ def fingerprints_of(
 
 
 def take(job: FingerprintJob) -> Fingerprint:
-    """Take a fingerprint and keep it, written beside and renamed; what cannot be kept is taken again next time."""
+    """Take a fingerprint and keep it; what cannot be kept is taken again next time."""
     taken = fingerprint(job.image)
     if job.stored is not None:
-        beside = job.stored.with_suffix(f".{os.getpid()}.tmp")
-        try:
+        with contextlib.suppress(OSError), written_beside(job.stored) as beside:
             taken.save(beside)
-            os.replace(beside, job.stored)
-        except OSError:
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
     return taken
 
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nnunetv2_cdpd.volumes.exact import smallest_exact
 from nnunetv2_cdpd.volumes.nifti import NiftiFile
+from nnunetv2_cdpd.volumes.value_types import smallest_exact
 
 
 def test_files_that_need_no_change_are_the_same_files(case):

@@ -31,7 +31,7 @@ def test_converted_dataset_holds_the_voxels_that_its_replica_was_made_from(build
     replica = build(tmp_path / "download")
     outcome = converted(replica)
     assert (outcome.failed, outcome.complete) == ({}, True)
-    assert set(outcome.converted) == set(replica.cases) and set(outcome.skipped) == replica.skipped
+    assert set(outcome.done) == set(replica.cases) and set(outcome.skipped) == replica.skipped
     dataset_json = json.loads((outcome.folder / "dataset.json").read_text())
     annotation = read_annotation(dataset_json)
     assert dataset_json["channel_names"] == {"0": "CT"} and dataset_json["numTraining"] == len(replica.cases)

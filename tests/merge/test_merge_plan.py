@@ -1,4 +1,4 @@
-"""make_plan and read_spec: names, nesting, stored values and sources of a merged dataset, without any file."""
+"""make_plan and read_merge_spec: names, nesting, stored values and sources of a merged dataset, without any file."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from builders.merge_plan import dataset, plan_of, state
 
 from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, dataset_json_entries
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.merge.spec import read_spec
+from nnunetv2_cdpd.merge.spec import read_merge_spec
 
 LITS = dataset("Dataset301_LITS", {"liver": 1, "liver tumor": 2})
 KITS = dataset("Dataset302_KITS", {"Kidney": 1, "kidney_tumor": 2}, licence="CC BY-NC-SA 4.0")
@@ -346,7 +346,7 @@ def test_datasets_that_differ_in_possible_parents_are_an_error():
 def test_yaml_file_is_read_safely(tmp_path):
     path = tmp_path / "merge.yaml"
     path.write_text("nested: {liver_tumor: [liver]}\ndatasets:\n  301:\n    labels: {liver: Liver}\n")
-    spec = read_spec(path)
+    spec = read_merge_spec(path)
     assert spec.nested == {"liver_tumor": ("liver",)} and spec.datasets["301"].labels == {"liver": "Liver"}
     for text, message in [
         ("a: !!python/object/apply:os.system [exit]", "not valid YAML"),
@@ -356,18 +356,18 @@ def test_yaml_file_is_read_safely(tmp_path):
     ]:
         path.write_text(text)
         with pytest.raises(UserError, match=message):
-            read_spec(path)
+            read_merge_spec(path)
     with pytest.raises(UserError, match="cannot be read"):
-        read_spec(tmp_path / "none.yaml")
+        read_merge_spec(tmp_path / "none.yaml")
     path.write_text("")
-    assert read_spec(path).datasets == {}
+    assert read_merge_spec(path).datasets == {}
 
 
 def test_example_of_the_documentation_is_valid(tmp_path):
     text = (Path(__file__).parents[2] / "docs/merge.md").read_text(encoding="utf-8")
     path = tmp_path / "merge.yaml"
     path.write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
-    spec = read_spec(path)
+    spec = read_merge_spec(path)
     assert spec.datasets["301"].labels == {"tumor": "kidney_tumor", "cyst": None, "artifact": "ignore"}
     assert spec.nested["hepatic_vessel"] == () and spec.merged_labels["lung"] == ()
     assert spec.datasets["390"].sources["LITS"].name == "LiTS17"

@@ -47,7 +47,7 @@ def place(*offset):
 
 def as_ras(series):
     """The voxels in the order of the volume that the series was written from."""
-    return nibabel.as_closest_canonical(nibabel.Nifti1Image(series.read(), RAS @ series.affine))
+    return nibabel.as_closest_canonical(nibabel.Nifti1Image(series.read(), series.grid.nifti_affine))
 
 
 @pytest.fixture(scope="module")
