@@ -3,7 +3,7 @@
 Runs in spawned processes, so it imports little.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2_cdpd.datasets.label_maps import distinct
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import written_beside
+from nnunetv2_cdpd.volumes.grid import same_place
+from nnunetv2_cdpd.volumes.headers import grid_of_file
 
 # Origin (mm) and direction cosines: headers store them in single precision, and tools round them differently. Shape and
 # spacing are compared as closely as nnU-Net does, because it refuses to go on otherwise.
@@ -41,13 +43,13 @@ class MergeJob:
 
 
 @dataclass(frozen=True)
-class CaseResult:
+class MergedLabelMap:
     """values: Merged values in the rewritten label map."""
 
     values: tuple[int, ...]
 
 
-def rewrite_case(job: MergeJob) -> CaseResult:
+def rewrite_case(job: MergeJob) -> MergedLabelMap:
     """Check a case and write its label map; the output appears at once and complete, or not at all.
 
     Raises:
@@ -61,13 +63,9 @@ def rewrite_case(job: MergeJob) -> CaseResult:
     table = np.zeros(max(job.values) + 1, np.uint16)
     table[list(job.values)] = list(job.values.values())
     merged = table[label_map[0].astype(np.int32)]
-    _write(job, merged, properties)
-    return CaseResult(values=tuple(sorted({int(table[int(value)]) for value in stored})))
-
-
-def _write(job: MergeJob, label_map: np.ndarray, properties: dict) -> None:
     with written_beside(Path(job.output)) as beside:
-        job.reader().write_seg(label_map, str(beside), properties)
+        job.reader().write_seg(merged, str(beside), properties)
+    return MergedLabelMap(tuple(sorted({int(table[int(value)]) for value in stored})))
 
 
 def _value_problems(job: MergeJob, channels: int, stored: np.ndarray) -> list[str]:
@@ -87,18 +85,16 @@ def _value_problems(job: MergeJob, channels: int, stored: np.ndarray) -> list[st
 
 
 def _geometry_problems(job: MergeJob) -> list[str]:
-    label = _geometry(job.reader, job.label)
+    label = grid_of_file(job.label, job.reader)
     problems = []
-    for image in job.images:
-        geometry = _geometry(job.reader, image)
-        for what, value in label.items():
-            its = geometry[what]
-            tolerance = POSITION_TOLERANCE if what in ("origin", "direction", "affine") else 1e-8
-            if value.shape != its.shape or not np.allclose(its, value, atol=tolerance):
-                problems.append(
-                    f"{what} of image {image} ({_short(its)}) and label ({_short(value)}) differ; the label has to lie on the "
-                    "grid of the image"
-                )
+    for path in job.images:
+        image = grid_of_file(path, job.reader)
+        if what := same_place(image, label, spacing_mm=1e-8, position_mm=POSITION_TOLERANCE, relative=1e-5):
+            values = (_short(getattr(grid, what)) for grid in (image, label))
+            problems.append(
+                f"{what} of image {path} ({next(values)}) and label ({next(values)}) differ; the label has to lie on the grid "
+                "of the image"
+            )
     if len(job.images) != job.num_channels and not problems:
         channels = len(job.reader().read_images(job.images)[0])  # one file may hold several channels
         if channels != job.num_channels:
@@ -106,33 +102,5 @@ def _geometry_problems(job: MergeJob) -> list[str]:
     return problems
 
 
-def _geometry(reader: type[BaseReaderWriter], path: str) -> dict[str, np.ndarray]:
-    """Where the voxels of a file lie, from its header where the reader's library has one."""
-    module = reader.__module__
-    if module.endswith(".simpleitk_reader_writer"):
-        import SimpleITK as sitk
-
-        header = sitk.ImageFileReader()
-        header.SetFileName(path)
-        header.ReadImageInformation()
-        dimension = header.GetDimension()
-        spatial = min(dimension, 3)  # a fourth dimension holds channels
-        direction = np.reshape(header.GetDirection(), (dimension, dimension))[:spatial, :spatial]
-        return {
-            "shape": np.array(header.GetSize()[:spatial]),
-            "spacing": np.array(header.GetSpacing()[:spatial]),
-            "origin": np.array(header.GetOrigin()[:spatial]),
-            "direction": direction,
-        }
-    if module.endswith(".nibabel_reader_writer"):
-        import nibabel
-
-        image = nibabel.load(path)
-        zooms = image.header.get_zooms()[:3]
-        return {"shape": np.array(image.shape[:3]), "spacing": np.array(zooms), "affine": np.array(image.affine)}
-    array, properties = reader().read_images((path,))
-    return {"shape": np.array(array.shape[1:])}
-
-
-def _short(value: np.ndarray) -> str:
-    return " ".join(f"{number:.6g}" for number in value.ravel())
+def _short(value: Sequence[float] | np.ndarray) -> str:
+    return " ".join(f"{number:.6g}" for number in np.ravel(value))

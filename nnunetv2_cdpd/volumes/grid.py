@@ -114,17 +114,18 @@ class Grid:
         return sideways, front_back, along
 
 
-def same_place(one: Grid, other: Grid, *, spacing_mm: float, position_mm: float) -> str | None:
+def same_place(one: Grid, other: Grid, *, spacing_mm: float, position_mm: float, relative: float = 0.0) -> str | None:
     """What tells two grids apart: "shape", "spacing", "origin" or "direction"; None if they are the same.
 
     Args:
         spacing_mm: By how much spacings may differ.
         position_mm: By how much origins may differ in mm, and direction cosines.
+        relative: By which share of itself each number may differ besides.
     """
     tolerances = {"shape": 0.0, "spacing": spacing_mm, "origin": position_mm, "direction": position_mm}
     for what, tolerance in tolerances.items():  # a difference in shape explains the others
         a, b = np.asarray(getattr(one, what), float), np.asarray(getattr(other, what), float)
-        if a.shape != b.shape or not np.allclose(a, b, rtol=0, atol=tolerance):
+        if a.shape != b.shape or not np.allclose(a, b, rtol=relative, atol=tolerance):
             return what
     return None
 
