@@ -13,7 +13,7 @@ from nnunetv2_cdpd.conversion.layout import find_downloaded_cases
 from nnunetv2_cdpd.conversion.records import PartRecords
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
 from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.jobs import Outcome, digest, file_state, in_processes, read_json, run, write_json
 
 
@@ -42,8 +42,7 @@ class Options:
             raise UserError(
                 f"argument part_id {self.part_id} of {self.num_parts}: parts are numbered from 0 to {self.num_parts - 1}"
             )
-        if self.limit is not None and self.limit < 1:
-            raise UserError(f"argument limit {self.limit}: give at least 1")
+        check_at_least(1, limit=self.limit)
 
 
 @dataclass

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch._dynamo import OptimizedModule
 
 from nnunetv2_cdpd.annotation import Annotation, read_annotation
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.host import substituted
 from nnunetv2_cdpd.inference.compiled import compile_parts
 from nnunetv2_cdpd.inference.export import label_map, place
@@ -74,8 +74,7 @@ class Predictor(host.nnUNetPredictor):
         verbose: bool = False,
         allow_tqdm: bool = False,
     ) -> None:
-        if windows_per_batch is not None and windows_per_batch < 1:
-            raise UserError(f"-windows_per_batch {windows_per_batch}: give 1 or more")
+        check_at_least(1, windows_per_batch=windows_per_batch)
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         with contextlib.redirect_stdout(io.StringIO()):  # of a setting that it changes for the CPU
             super().__init__(

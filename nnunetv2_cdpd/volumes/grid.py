@@ -75,6 +75,15 @@ class Grid:
             return cls.of_nifti(tuple(reversed(array_shape)), affine)
         return None
 
+    @classmethod
+    def of_array(cls, array_shape: Sequence[int], properties: Mapping[str, Any]) -> "Grid":
+        """`of_properties`; of a format without geometry the shape and the spacing alone, at the origin."""
+        found = cls.of_properties(array_shape, properties)
+        if found is not None:
+            return found
+        n = len(array_shape)
+        return cls(tuple(reversed(array_shape)), np.array(properties["spacing"][::-1], float), np.zeros(n), np.eye(n))
+
     @cached_property
     def affine(self) -> np.ndarray:
         """(4, 4), voxel index x, y, z -> mm (LPS), of a 3D grid."""

@@ -95,7 +95,7 @@ def test_a_case_without_source_needs_a_word_of_the_user(folders):
     predicted, truth = folders
     for folder in (predicted, truth):
         write(folder / "new.nii.gz", {1: LIVER, 6: SPLEEN})
-    with pytest.raises(UserError, match="'new' is in no source of .*--fully-annotated"):
+    with pytest.raises(UserError, match="'new' is in no source of .*argument fully_annotated"):
         evaluate(predicted, truth)
     results = evaluate(predicted, truth, fully_annotated=True)
     assert results.source_names == ("A", "B", "fully annotated")
@@ -191,13 +191,13 @@ def test_damage_of_a_prediction(folders, damage, message):
 @pytest.mark.parametrize(
     "prepare, kwargs, message",
     [
-        (lambda p, t: (t.parent / "dataset.json").unlink(), {}, "no dataset.json here .*--dataset"),
+        (lambda p, t: (t.parent / "dataset.json").unlink(), {}, "no dataset.json here .*argument dataset_json"),
         (lambda p, t: (t.parent / "dataset.json").write_text("{"), {}, "cannot be read as JSON"),
-        (lambda p, t: (t.parent / "dataset.json").write_text("{}"), {}, "no `file_ending`"),
+        (lambda p, t: (t.parent / "dataset.json").write_text("{}"), {}, "`file_ending` missing"),
         (
             lambda p, t: write_json(p / "dataset.json", {"file_ending": ".nii.gz"}),
             {},
-            "predicted/dataset.json: `labels` is missing",
+            "predicted/dataset.json: `labels` missing",
         ),
         (
             lambda p, t: write_json(
@@ -211,7 +211,7 @@ def test_damage_of_a_prediction(folders, damage, message):
         (lambda p, t: [path.unlink() for path in t.iterdir()], {}, "no file ends in .nii.gz"),
         (lambda p, t: [path.unlink() or path.write_bytes(b"x") for path in p.iterdir()], {}, "none of 3 cases could be scored"),
         (lambda p, t: [path.unlink() or path.write_bytes(b"x") for path in t.iterdir()], {}, "no reader for .nii.gz"),
-        (lambda p, t: None, {"dataset_json": 999}, "--dataset 999"),
+        (lambda p, t: None, {"dataset_json": 999}, "argument dataset_json 999"),
         (lambda p, t: None, {"tolerance_mm": -1}, "a distance is not negative"),
         (lambda p, t: None, {"tolerance_mm": math.nan}, "a distance is not negative"),
     ],

@@ -99,7 +99,7 @@ def test_the_command_takes_the_protocol_and_the_files_remember_it(folders, capsy
     results = read_results(predicted / "summary.json")
     assert results.protocol == PAPER and text_table(results) == (predicted / "summary.txt").read_text()
     assert results.summary("spleen").means["HD95_voxels"] == pytest.approx(999 / 2)
-    with pytest.raises(UserError, match="no protocol 'lancet'; choose from nnunet, paper"):
+    with pytest.raises(UserError, match="protocol 'lancet': choose from nnunet, paper"):
         evaluate(predicted, truth, protocol="lancet")
 
 

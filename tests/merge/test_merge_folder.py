@@ -37,7 +37,7 @@ def test_ids_and_names_that_nnunet_cannot_take(two):
     with pytest.raises(UserError, match="argument dataset_id 1000: .* three digits"):
         options(1000, "M")
     for name in ("a/b", "", "a b", ".."):
-        with pytest.raises(UserError, match="--name"):
+        with pytest.raises(UserError, match="argument name"):
             options(400, name)
     with pytest.raises(UserError, match="argument dataset_id 302: taken by Dataset302_ORGANS"):
         options(302, "M")
@@ -201,7 +201,7 @@ def command(*arguments):
 def test_command_prints_the_table_and_what_to_type_next(two, tmp_path, capsys):
     spec = tmp_path / "merge.yaml"
     spec.write_text("datasets:\n  302: {labels: {spleen: My Spleen}}\n")
-    command("-d", "301", str(two / "Dataset302_ORGANS"), "--id", "400", "--name", "M", "-np", "1", "--spec", str(spec))
+    command("-d", "301", str(two / "Dataset302_ORGANS"), "--id", "400", "argument name", "M", "-np", "1", "--spec", str(spec))
     out = capsys.readouterr().out
     assert "LITS    3      liver, liver_tumor" in out and "ORGANS  2      liver, My Spleen" in out
     assert "nnUNetv2_plan_and_preprocess -d 400 -pl nnUNetPlannerCDPD --verify_dataset_integrity" in out
