@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import report_failed
+from nnunetv2_cdpd.cli.options import add_parts
 
 DESCRIPTION = """
 Predict images with a trained model. Flags that nnUNetv2_predict has are the same here.
@@ -50,11 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--continue_prediction", "--resume", "--c", action="store_true", dest="resume", help="leave finished cases alone"
     )
-    how.add_argument("-num_parts", "--num-parts", type=int, default=1, metavar="N", help="share the cases among N jobs")
-    how.add_argument("-part_id", "--part-id", type=int, default=0, metavar="I", help="this one of them, 0 ... N - 1")
-    how.add_argument("-npp", type=int, default=1, metavar="N", help="cases read ahead (default: %(default)s)")
-    how.add_argument("-nps", type=int, default=1, metavar="N", help="exported in the background (default: %(default)s)")
-    how.add_argument("-prev_stage_predictions", type=Path, metavar="FOLDER", help="of a cascade's lower stage")
+    add_parts(how)
+    how.add_argument("-npp", type=int, default=1, dest="num_readers", metavar="N", help="cases read ahead (default: %(default)s)")
+    how.add_argument(
+        "-nps", type=int, default=1, dest="num_exporters", metavar="N", help="exported in the background (default: %(default)s)"
+    )
+    how.add_argument(
+        "-prev_stage_predictions", type=Path, dest="previous_stage", metavar="FOLDER", help="of a cascade's lower stage"
+    )
     how.add_argument("-windows_per_batch", type=int, metavar="N", help="(default: 2 on a GPU, else 1)")
     how.add_argument("--align_windows", action="store_true", help="let windows share slices; changes the result a little")
     how.add_argument("--not_on_device", action="store_true", help="keep results in main memory, for a GPU with little")
@@ -99,9 +103,9 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         part_id=args.part_id,
         num_parts=args.num_parts,
-        num_readers=args.npp,
-        num_exporters=args.nps,
-        previous_stage=args.prev_stage_predictions,
+        num_readers=args.num_readers,
+        num_exporters=args.num_exporters,
+        previous_stage=args.previous_stage,
         progress=not args.disable_progress_bar,
     )
     print(f"written to {args.output}")

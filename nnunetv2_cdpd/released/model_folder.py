@@ -166,6 +166,7 @@ def _write(folder: Path, plans: dict, dataset_json: dict, network: nn.Module) ->
         "inference_allowed_mirroring_axes": None,  # as released, and the classes have sides
     }
     try:
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
         with written_beside(folder) as beside:
             (beside / FOLD).mkdir(parents=True)
             (beside / "plans.json").write_text(json.dumps(plans, indent=4))

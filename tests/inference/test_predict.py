@@ -17,6 +17,7 @@ from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.inference import run as job
 from nnunetv2_cdpd.inference.outputs import SETTINGS_FILE
 from nnunetv2_cdpd.inference.predictor import Predictor
+from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.volumes.dicom import read_series
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -53,8 +54,9 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one_file_by_file
 
     def interrupted(self, *args, **kwargs):
         if len(exported) == 1:
-            (output / ".tmp_case_1.nii.gz").write_bytes(b"half of a file")
-            raise KeyboardInterrupt
+            with written_beside(output / "case_1.nii.gz") as beside:
+                beside.write_bytes(b"half of a file")
+                raise KeyboardInterrupt
         exported.append(1)
         return export(self, *args, **kwargs)
 
@@ -217,9 +219,9 @@ def test_resuming_with_other_settings_is_refused(images, model, tmp_path, capsys
 @pytest.mark.parametrize(
     "flags, told",
     [
-        (["-num_parts", "2", "-part_id", "2"], "part 2 of 2: parts are counted from 0 to 1"),
-        (["-nps", "-1"], "-npp 1 and -nps -1 count threads; give 0 or more"),
-        (["-npp", "-2"], "-npp -2 and -nps 1 count threads; give 0 or more"),
+        (["-num_parts", "2", "-part_id", "2"], "-part_id 2 of 2: parts are counted from 0 to 1"),
+        (["-nps", "-1"], "-nps -1: give 0 or more"),
+        (["-npp", "-2"], "-npp -2: give 0 or more"),
         (["-windows_per_batch", "-1"], "-windows_per_batch -1: give 1 or more"),
         (["-windows_per_batch", "0"], "-windows_per_batch 0: give 1 or more"),
     ],
@@ -232,7 +234,7 @@ def test_impossible_numbers_are_refused(flags, told, images, model, tmp_path, ca
 def test_a_cascade_needs_the_lower_stage(images, model, tmp_path, capsys, monkeypatch):
     configuration = type(Predictor.from_folder(model, [0], device="cpu").configuration_manager)
     monkeypatch.setattr(configuration, "previous_stage_name", "3d_lowres")
-    monkeypatch.setattr("nnunetv2.inference.predict_from_raw_data.determine_num_input_channels", lambda *_: 1)
+    monkeypatch.setattr("nnunetv2_cdpd.inference.models.determine_num_input_channels", lambda *_: 1)
     predict(images, tmp_path / "out", model, expect=1)
     assert "this model is a cascade; give the predictions of 3d_lowres" in capsys.readouterr().err
     predict(images, tmp_path / "out", model, "-prev_stage_predictions", tmp_path, expect=1)
