@@ -52,7 +52,7 @@ def run(method: str, logits_file: Path, new_shape: tuple[int, int, int], output:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     from nnunetv2_cdpd.annotation import Annotation, Source
-    from nnunetv2_cdpd.inference.export import label_map, place
+    from nnunetv2_cdpd.inference.export import label_map, place_logits
     from nnunetv2_cdpd.inference.nesting import ClassTree
 
     torch.set_num_threads(num_threads)
@@ -88,7 +88,7 @@ def run(method: str, logits_file: Path, new_shape: tuple[int, int, int], output:
     dataset_json = {"labels": labels, "regions_class_order": list(values)}
     start = time.perf_counter()
     if method == "ours":
-        logits, geometry = place(logits, plans, manager, properties)
+        logits, geometry = place_logits(logits, plans, manager, properties)
         found = label_map(logits, range(NUM_CLASSES), geometry, tree, num_threads=num_threads)
     elif method == "exact":
         found = exact(logits, new_shape)

@@ -172,7 +172,8 @@ def main() -> None:
     parser.add_argument("--only", choices=NETWORKS, help=argparse.SUPPRESS)  # the process that measures memory
     args = parser.parse_args()
     if args.only:
-        return print_peak_memory(args.only, args)
+        print_peak_memory(args.only, args)
+        return
 
     torch.manual_seed(0)
     x = torch.randn(1, 1, *[args.size] * 3, device=args.device)
@@ -188,9 +189,9 @@ def main() -> None:
             if function:
                 function()  # warm up
 
-    rounds = []
-    for _ in range(args.rounds):
-        rounds.append({name: [measure(f, args.device) if f else None for f in pair] for name, pair in timed.items()})
+    rounds = [
+        {name: [measure(f, args.device) if f else None for f in pair] for name, pair in timed.items()} for _ in range(args.rounds)
+    ]
     print_table(rounds, gflop, memory, args)
 
 

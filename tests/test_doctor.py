@@ -12,7 +12,7 @@ from nnunetv2_cdpd import doctor, link
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.doctor import FAIL, NOTE, OK, Row
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.pretrained import hub as online
+from nnunetv2_cdpd.pretrained import hub
 
 FOUND = {
     "trainer": (True, "nnunetv2_cdpd.trainers.nnUNetTrainerCDPD"),
@@ -210,9 +210,9 @@ def test_weights_in_the_cache_or_on_the_hub_or_nowhere(check, variable, without,
     (row,) = check()
     assert row.status == OK and row.text.endswith(": /cache/weights")
     monkeypatch.setattr(locate, lambda model: None)
-    monkeypatch.setattr(online, "hub_reachable", lambda: True)
+    monkeypatch.setattr(hub, "hub_reachable", lambda: True)
     (row,) = check()
     assert row.status == NOTE and "downloaded when the first training starts" in row.text
-    monkeypatch.setattr(online, "hub_reachable", lambda: False)
+    monkeypatch.setattr(hub, "hub_reachable", lambda: False)
     (row,) = check()
     assert row.status == NOTE and f"{variable}={without}" in row.text

@@ -33,13 +33,13 @@ class Geometry:
     transpose_backward: Permutation from the network's order of axes to the image's.
     """
 
-    axes: tuple[AxisResampling, AxisResampling, AxisResampling]
-    crop: tuple[slice, slice, slice]
-    full_shape: tuple[int, int, int]
-    transpose_backward: tuple[int, int, int]
+    axes: tuple[AxisResampling, ...]
+    crop: tuple[slice, ...]
+    full_shape: tuple[int, ...]
+    transpose_backward: tuple[int, ...]
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, ...]:
         return tuple(self.full_shape[axis] for axis in self.transpose_backward)
 
 
@@ -105,8 +105,8 @@ def label_map(
         highest, lowest = _bounds(slab, geometry.axes[1:], tiles[1:])
         for i, tile_y in enumerate(tiles[1]):
             for j, tile_z in enumerate(tiles[2]):
-                rows = np.flatnonzero(highest[:, i, j] > 0)
-                if not rows.size:
+                rows = np.flatnonzero(highest[:, i, j] > 0).tolist()
+                if not rows:
                     continue
                 winners = tree.possible_winners([classes[row] for row in rows])
                 if wanted.isdisjoint(winners):

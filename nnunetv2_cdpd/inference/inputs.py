@@ -4,14 +4,16 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import SimpleITK as sitk
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
+from nnunetv2_cdpd.datasets.dataset_json import channel_names
 from nnunetv2_cdpd.errors import UserError
 
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl")  # that SimpleITK reads
@@ -37,8 +39,7 @@ class Case:
 
 def modality_of(dataset_json: Mapping[str, Any]) -> str | None:
     """The modality that a DICOM series must have for a model; None if its channel may be of any."""
-    channels = dataset_json.get("channel_names") or dataset_json["modality"]
-    return "CT" if str(next(iter(channels.values()))).casefold() == "ct" else None
+    return "CT" if channel_names(dataset_json)[0].casefold() == "ct" else None
 
 
 def find_image_cases(
@@ -70,9 +71,9 @@ def find_image_cases(
         ending = _ending(file, endings)
         if ending is not None:
             identifier, channel = _identifier(file, ending, num_channels)
-            other = found.setdefault(identifier, {}).setdefault(channel, file)
-            if other != file:
-                raise UserError(f"{path}: {other.name} and {file.name} are both case {identifier!r}; rename or move one of them")
+            first = found.setdefault(identifier, {}).setdefault(channel, file)
+            if first != file:
+                raise UserError(f"{path}: {first.name} and {file.name} are both case {identifier!r}; rename or move one of them")
     cases = [_case_of_channels(identifier, channels) for identifier, channels in sorted(found.items())]
     if not cases:
         for folder in (path, *sorted(folder for folder in path.rglob("*") if folder.is_dir())):
@@ -131,13 +132,11 @@ def opened(case: Case, reader: BaseReaderWriter, tell: Tell = warnings.warn) -> 
     target = next((ending for ending in (".nrrd", ".nii") if ending in readable), None)
     if target is None:
         raise UserError(f"{case.files[0]}: this model reads {', '.join(readable)}, into which the file cannot be converted")
-    import SimpleITK as sitk
-
     folder = Path(tempfile.mkdtemp(prefix="cdpd_predict_"))
     try:
         converted = []
-        for number, source in enumerate([case.files] if case.is_dicom else case.files):
-            image = _read_series(case, tell) if case.is_dicom else _read_volume(source)
+        images: Iterable[sitk.Image] = [_read_series(case, tell)] if case.is_dicom else map(_read_volume, case.files)
+        for number, image in enumerate(images):
             converted.append(folder / f"{number}{target}")
             sitk.WriteImage(image, str(converted[-1]))
         yield converted
@@ -145,16 +144,14 @@ def opened(case: Case, reader: BaseReaderWriter, tell: Tell = warnings.warn) -> 
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _read_volume(file: Path):
-    import SimpleITK as sitk
-
+def _read_volume(file: Path) -> sitk.Image:
     try:
         return sitk.ReadImage(str(file))
     except RuntimeError as error:
         raise UserError(f"{file}: cannot be read; is it damaged?") from error
 
 
-def _read_series(case: Case, tell: Tell):
+def _read_series(case: Case, tell: Tell) -> sitk.Image:
     """A DICOM series as one upright volume."""
     from nnunetv2_cdpd.volumes.dicom import read_series
 

@@ -1,13 +1,14 @@
 """Model folders: finding and checking them, and reading their checkpoints without executing code from them."""
 
+import inspect
 import itertools
 import json
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,14 +17,16 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.link import FOLDER_OF_PREFIX, find_class
 
+if TYPE_CHECKING:
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
 # What a prediction reads from the files of a model folder, and what it must be.
-_NEEDED = {
-    "plans.json": {"configurations": dict, "image_reader_writer": str, "transpose_forward": list, "transpose_backward": list},
-    "dataset.json": {"labels": dict, "channel_names": dict, "file_ending": str},
-}
+_NEEDED_IN_PLANS = {"configurations": dict, "image_reader_writer": str, "transpose_forward": list, "transpose_backward": list}
+_NEEDED_IN_DATASET_JSON = {"labels": dict, "channel_names": dict, "file_ending": str}
 _NEEDED_IN_CHECKPOINT = ("trainer_name", "init_args", "network_weights")
 
 
@@ -53,23 +56,34 @@ def model_folder_of(dataset: str, trainer: str, plans: str, configuration: str) 
     return folder
 
 
-def check_model_folder(folder: Path) -> None:
-    """Raise UserError unless this is a model folder with readable plans and dataset.json that hold what they need."""
+def read_descriptions(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The plans and the dataset.json of a model folder.
+
+    Raises:
+        UserError: There is no model folder, or one of the files cannot be read or lacks what a prediction needs.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a model folder, as nnUNetv2_train writes it")
-    for name, needed in _NEEDED.items():
-        try:
-            content = json.loads((folder / name).read_text(encoding="utf-8"))
-            if not isinstance(content, dict):
-                raise ValueError("it holds no object")
-        except FileNotFoundError as error:
-            raise UserError(f"{folder}: no {name}; give a model folder, TRAINER__PLANS__CONFIGURATION") from error
-        except (OSError, ValueError) as error:
-            raise UserError(f"{folder / name}: cannot be read as JSON ({error})") from error
-        content["channel_names"] = content.get("channel_names") or content.get("modality")  # nnU-Net knows both
-        lacking = [key for key, kind in needed.items() if not content.get(key) or not isinstance(content[key], kind)]
-        if lacking:
-            raise UserError(f"{folder / name}: `{lacking[0]}` is missing or malformed; copy it again from where it was trained")
+    path = folder / "plans.json"
+    try:
+        plans = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(plans, dict):
+            raise ValueError("it holds no object")
+    except FileNotFoundError as error:
+        raise UserError(f"{folder}: no plans.json; give a model folder, TRAINER__PLANS__CONFIGURATION") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error})") from error
+    _check_kinds(path, plans, _NEEDED_IN_PLANS)
+    dataset_json = dict(read_dataset_json(folder / FILE_NAME, needed=()).content)
+    channels = dataset_json.get("channel_names") or dataset_json.get("modality")  # nnU-Net knows both
+    _check_kinds(folder / FILE_NAME, {**dataset_json, "channel_names": channels}, _NEEDED_IN_DATASET_JSON)
+    return plans, dataset_json
+
+
+def _check_kinds(path: Path, content: Mapping[str, Any], needed: Mapping[str, type]) -> None:
+    lacking = [key for key, kind in needed.items() if not content.get(key) or not isinstance(content[key], kind)]
+    if lacking:
+        raise UserError(f"{path}: `{lacking[0]}` is missing or malformed; copy it again from where it was trained")
 
 
 @contextmanager
@@ -102,7 +116,7 @@ def folds_of(folder: Path, wanted: Sequence[int | str] | None, checkpoint_name: 
     return [fold if fold == "all" else int(fold) for fold in wanted]
 
 
-def find_trainer(name: str) -> type:
+def find_trainer(name: str) -> "type[nnUNetTrainer]":
     """Our trainers without `cdpd link`, others, a user's variants of ours among them, as nnU-Net finds them.
 
     Raises:
@@ -126,8 +140,9 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         UserError: It needs code to be read, is damaged, or is no checkpoint of nnU-Net.
     """
     scalar = np.float64(0).__reduce__()[0]
-    dtypes = {type(np.dtype(kind)) for kind in (bool, *np.sctypeDict.values()) if kind is not np.object_}
-    allowed = [np.dtype, (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), *dtypes]
+    kinds: list[Any] = [bool, *np.sctypeDict.values()]
+    dtypes = {type(np.dtype(kind)) for kind in kinds if kind is not np.object_}
+    allowed: list[Any] = [np.dtype, (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), *dtypes]
     try:
         with torch.serialization.safe_globals(allowed):
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
@@ -161,8 +176,7 @@ def load_model(folder: Path, folds: Sequence[int | str] | None, checkpoint_name:
     Raises:
         UserError: A file is missing or damaged, or the files are not of one training.
     """
-    check_model_folder(folder)
-    dataset_json, plans = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("dataset.json", "plans.json"))
+    plans, dataset_json = read_descriptions(folder)
     checkpoints = [
         read_checkpoint(folder / f"fold_{fold}" / checkpoint_name) for fold in folds_of(folder, folds, checkpoint_name)
     ]
@@ -171,13 +185,26 @@ def load_model(folder: Path, folds: Sequence[int | str] | None, checkpoint_name:
         trainer = find_trainer(first["trainer_name"])
         plans_manager = PlansManager(plans)
         configuration_manager = plans_manager.get_configuration(first["init_args"]["configuration"])
-        network = trainer.build_network_architecture(
+        network = _build_network(
+            trainer,
             plans_manager,
             configuration_manager,
             determine_num_input_channels(plans_manager, configuration_manager, dataset_json),
             plans_manager.get_label_manager(dataset_json).num_segmentation_heads,
-            enable_deep_supervision=False,
         )
         network.load_state_dict(weights[0])
     axes = first.get("inference_allowed_mirroring_axes")
     return TrainedModel(plans_manager, configuration_manager, dataset_json, first["trainer_name"], network, weights, axes)
+
+
+def _build_network(
+    trainer: "type[nnUNetTrainer]", plans: PlansManager, configuration: ConfigurationManager, num_inputs: int, num_outputs: int
+) -> nn.Module:
+    described: tuple[Any, ...] = (plans, configuration)
+    if "plans_manager" not in inspect.signature(trainer.build_network_architecture).parameters:  # as before nnU-Net 2.8
+        described = (
+            configuration.network_arch_class_name,
+            configuration.network_arch_init_kwargs,
+            configuration.network_arch_init_kwargs_req_import,
+        )
+    return trainer.build_network_architecture(*described, num_inputs, num_outputs, enable_deep_supervision=False)

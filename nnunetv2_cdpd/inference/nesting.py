@@ -64,11 +64,11 @@ class ClassTree:
             found = [index[name] for name in annotation.possible_parents.get(annotation.classes[k], ()) if name in index]
             return [] if set(found) & set(ancestors[k]) else found  # where one of them is certain, no choice is left
 
-        level = {k: (possible(k) or list(ancestors[k][:1]) or [None]) for k in region}
+        level: dict[int, list[int | None]] = {k: [*(possible(k) or ancestors[k][:1] or (None,))] for k in region}
         rivals: dict[int | None, list[int]] = {None: []}
         several = frozenset(k for k in region if len(level[k]) > 1)
         for k in region:
-            outer = {parent for p in level[k] for parent in level[p]} if k in several else set()
+            outer = {parent for p in level[k] if p is not None for parent in level[p]} if k in several else set()
             # competes beside its parents too: where they all lie in one parent, there, else outside of everything
             beside = [outer.pop() if len(outer) == 1 else None] if k in several else []
             for parent in [*level[k], *beside]:

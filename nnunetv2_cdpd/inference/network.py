@@ -108,6 +108,7 @@ class PredictionNetwork(nn.Module):
         tasks = None
         if self.network.task_prompt is not None:
             task = self.network.universal_task if choice.task is None else choice.task
+            assert task is not None, "a selection names tasks where there is no universal one"
             tasks = torch.full(skips[-1].shape[:1], task, device=device)
         self.network.heads.chosen = torch.tensor(sorted(choice.classes), device=device)
         try:
@@ -169,4 +170,5 @@ def _fingerprints(images: Tensor) -> list[tuple]:
 def _multipliers(length: int, device: torch.device) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(length)
     bounds = torch.iinfo(torch.int64)
-    return tuple(torch.randint(bounds.min, bounds.max, (length,), generator=generator).to(device) for _ in range(2))
+    one, other = (torch.randint(bounds.min, bounds.max, (length,), generator=generator).to(device) for _ in range(2))
+    return one, other

@@ -86,7 +86,8 @@ def prepare_folder(
     path = outputs.folder / SETTINGS_FILE
     written = json.loads(json.dumps({**settings, **outputs.flags}))
     before = _settings_in(path)
-    former = outputs if before is None else replace(outputs, **{flag: bool(before.get(flag)) for flag in outputs.flags})
+    flags: dict[str, Any] = {flag: bool((before or {}).get(flag)) for flag in outputs.flags}
+    former = outputs if before is None else replace(outputs, **flags)
     of_cases = list(dict.fromkeys(file for kind in (former, outputs) for case in cases for file in kind.paths(case.identifier)))
     _check_places([*of_cases, *outputs.tables, *outputs.descriptions], read)
     there = [file for file in of_cases if file.exists()]
@@ -143,5 +144,5 @@ def _check_places(written: Iterable[Path], read: Iterable[Path]) -> None:
         for above in (folder, *folder.parents):
             places.setdefault(above, file)
     for path in written:
-        if (file := places.get(path.parent.resolve() / path.name)) is not None:
-            raise UserError(f"{path}: the prediction would take the place of {file}, which is read; use another output folder")
+        if (taken := places.get(path.parent.resolve() / path.name)) is not None:
+            raise UserError(f"{path}: the prediction would take the place of {taken}, which is read; use another output folder")

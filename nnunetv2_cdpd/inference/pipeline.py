@@ -38,8 +38,8 @@ def pipeline(
 
     def run(jobs: Sequence[Job]) -> Iterator[tuple[Job, Result | Exception]]:
         with ExitStack() as stack:
-            reading = _Threads(stack, num_readers)
-            exporting = _Threads(stack, num_exporters)
+            reading: _Threads[Job] = _Threads(stack, num_readers)
+            exporting: _Threads[Job] = _Threads(stack, num_exporters)
             waiting = deque(jobs)
             while waiting or reading.running:
                 while waiting and len(reading.running) < max(1, num_readers):

@@ -85,13 +85,16 @@ class Prediction:
     def write_probabilities(self, path: Path) -> None:
         """Write nnU-Net's npz, `probabilities` (n, Z, Y, X) float32, without ever holding more than a few slices of one class."""
         shape = (len(self.values), *self.geometry.image_shape)
-        with written_beside(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
-            with archive.open("probabilities.npy", "w", force_zip64=True) as file:
-                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, header)
-                for name in self.values:
-                    for slab in self._slabs(name):
-                        file.write(np.ascontiguousarray(slab, "<f4").tobytes())
+        with (
+            written_beside(path) as beside,
+            zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive,
+            archive.open("probabilities.npy", "w", force_zip64=True) as file,
+        ):
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for name in self.values:
+                for slab in self._slabs(name):
+                    file.write(np.ascontiguousarray(slab, "<f4").tobytes())
 
 
 def regions_among(annotation: Annotation, names: list[str]) -> dict[str, tuple[int, ...]]:

@@ -20,10 +20,12 @@ import torch
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.inference import predict_from_raw_data as host
 from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor
 from torch._dynamo import OptimizedModule
 
 from nnunetv2_cdpd.annotation import Annotation, read_annotation
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.inference.export import label_map, place_logits
 from nnunetv2_cdpd.inference.models import load_model
@@ -59,6 +61,14 @@ class Predictor(host.nnUNetPredictor):
         UserError: A batch of no windows.
     """
 
+    # Set when a model is loaded.
+    plans_manager: PlansManager
+    configuration_manager: ConfigurationManager
+    dataset_json: dict[str, Any]
+    annotation: Annotation
+    network: PredictionNetwork
+    selection: Selection
+
     def __init__(
         self,
         device: torch.device | str | None = None,
@@ -80,7 +90,6 @@ class Predictor(host.nnUNetPredictor):
             )
         self.windows_per_batch = windows_per_batch or (2 if device.type == "cuda" else 1)
         self.align_windows = align_windows
-        self.selection: Selection | None = None
 
     @classmethod
     def from_folder(
@@ -116,7 +125,7 @@ class Predictor(host.nnUNetPredictor):
         model = load_model(folder, use_folds, checkpoint_name)
         if not isinstance(model.network, CDPDNet):
             raise UserError(f"{folder}: a model of {model.trainer_name}, no CDPDNet; use nnUNetv2_predict_from_modelfolder")
-        self.annotation: Annotation = read_annotation(model.dataset_json, where=folder / "dataset.json")
+        self.annotation = read_annotation(model.dataset_json, where=folder / FILE_NAME)
         network = PredictionNetwork(model.network)
         self.manual_initialization(
             network,
@@ -218,7 +227,7 @@ class Predictor(host.nnUNetPredictor):
     @property
     def num_channels(self) -> int:
         """Images per case."""
-        return len(self.dataset_json.get("channel_names") or self.dataset_json["modality"])
+        return len(channel_names(self.dataset_json))
 
     def preprocess_files(self, files: Sequence[PathLike], previous_stage: PathLike | None = None) -> PreprocessedCase:
         """Read and preprocess the channels of one image.

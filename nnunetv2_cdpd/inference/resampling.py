@@ -8,6 +8,7 @@ nothing else is ever held.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ class AxisResampling:
         """Ranges of the result that cover it, each made from about so many input voxels."""
         count = min(max(1, round(self.num_inputs / inputs_per_tile)), self.num_outputs)
         borders = np.linspace(0, self.num_outputs, count + 1).round().astype(int).tolist()
-        return list(zip(borders[:-1], borders[1:]))
+        return list(pairwise(borders))
 
 
 def axis_resamplings(kinds: Sequence[str], shape: Sequence[int], new_shape: Sequence[int]) -> tuple[AxisResampling, ...]:
@@ -87,7 +88,7 @@ def resampled(box: Tensor, matrices: Sequence[Tensor]) -> Tensor:
 
 def interpolation_kinds(
     resampling_fn: partial, current_spacing: Sequence[float], new_spacing: Sequence[float]
-) -> tuple[str, str, str] | None:
+) -> tuple[str, ...] | None:
     """What nnU-Net's function for resampling logits does along each axis.
 
     Args:

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nnunetv2_cdpd.annotation import Source, dataset_json_entries
-from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.inference.inputs import Case, Tell, opened
 from nnunetv2_cdpd.inference.outputs import STATISTICS, Outputs, prepare_folder
@@ -170,8 +170,7 @@ def _write(predictor: Predictor, prediction: Prediction, case: Case, outputs: Ou
     if outputs.statistics:
         with opened(case, predictor.writer, tell=lambda note: None) as files:  # told when it was read
             image = predictor.writer.read_images([str(files[0])])[0][0]
-        channel = next(iter((predictor.dataset_json.get("channel_names") or predictor.dataset_json["modality"]).values()))
-        found = prediction_statistics(prediction, image, str(channel))
+        found = prediction_statistics(prediction, image, channel_names(predictor.dataset_json)[0])
         write_json(outputs.folder / STATISTICS / f"{case.identifier}.json", found)
     if outputs.probabilities:
         prediction.write_probabilities(outputs.folder / f"{case.identifier}.npz")

@@ -53,9 +53,9 @@ def weighted_mean_over_windows(
             if run:
                 outputs = network(torch.stack([data[batch[i]] for i in run]).to(device)).to(data.device)
                 found = dict(zip(run, outputs))
-                constant |= {values[i]: found[i] for i in run if values[i] is not None}
-            for i, slicer in enumerate(batch):
-                output = constant[values[i]] if values[i] is not None else found[i]
+                constant |= {value: found[i] for i in run if (value := values[i]) is not None}
+            for i, (slicer, value) in enumerate(zip(batch, values)):
+                output = found[i] if value is None else constant[value]
                 logits[slicer] += output * weights
                 total[slicer[1:]] += weights
             bar.update(len(batch))

@@ -37,7 +37,7 @@ def prediction_statistics(prediction: Prediction, image: np.ndarray | None, chan
     sums = [np.bincount(value, weights=axis, minlength=size) for axis in place]
     intensity = None if image is None else np.bincount(value, weights=image[place], minlength=size)
     mean_name = "mean_HU" if channel_name.upper() == "CT" else "mean_intensity"
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, region in prediction.regions.items():
         members = list(region)
         voxels = int(count[members].sum())
@@ -60,7 +60,7 @@ def write_table(path: Path, statistics: Mapping[str, Mapping[str, Mapping[str, A
     rows: list[list[Any]] = [["case", "class", *(column for key in names for column in columns[key])]]
     for case, classes in statistics.items():
         for name, found in classes.items():
-            row = []
+            row: list[Any] = []
             for key in names:
                 entry = found.get(key)
                 row += ["" if entry is None else entry] if len(columns[key]) == 1 else (entry or ["", "", ""])

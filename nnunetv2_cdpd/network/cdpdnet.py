@@ -12,10 +12,12 @@ Source: Wu et al., CDPDNet, arXiv 2505.18958. What differs from the released net
 import pydoc
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from dynamic_network_architectures.building_blocks.plain_conv_encoder import PlainConvEncoder
+from dynamic_network_architectures.building_blocks.residual_encoders import ResidualEncoder
 from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
 from dynamic_network_architectures.initialization.weight_init import InitWeights_He, init_last_bn_before_add_to_0
 from torch import Tensor, nn
@@ -34,7 +36,11 @@ TokenMaps = Callable[[Tensor], list[Tensor]]
 
 
 class TextTerms(NamedTuple):
-    """What text says of the features. stages: Of each modulation, none without text. task: Of the task prompt, if there is one."""
+    """What text says of the features.
+
+    stages: Of each modulation; none without text.
+    task: Of the task prompt, if there is one.
+    """
 
     stages: tuple[Affine, ...]
     task: Affine | None
@@ -67,11 +73,18 @@ class CDPDNet(nn.Module):
             input channels.
     """
 
-    slice_encoder_class: type[nn.Module] = SliceEncoder
+    slice_encoder_class: type[SliceEncoder] = SliceEncoder
     adaptor_class: type[nn.Module] = TokenAdaptor
     fusion_class: type[nn.Module] = WindowedCrossAttention
-    modulation_class: type[nn.Module] = TextModulation
+    modulation_class: type[TextModulation] = TextModulation
     text_channels = TEXT_CHANNELS
+
+    encoder: PlainConvEncoder | ResidualEncoder
+    slice_encoder: SliceEncoder | None
+    class_text: PromptEmbeddings | None
+    task_text: PromptEmbeddings | None
+    task_prompt: TaskPrompt | None
+    decoder: UNetDecoder
 
     def __init__(
         self,
@@ -88,7 +101,8 @@ class CDPDNet(nn.Module):
         **unet_kwargs: Any,
     ) -> None:
         super().__init__()
-        unet = pydoc.locate(unet_class_name)(
+        unet_class: Any = pydoc.locate(unet_class_name)
+        unet = unet_class(
             input_channels=input_channels, num_classes=num_classes, deep_supervision=deep_supervision, **unet_kwargs
         )
         self.encoder = unet.encoder
@@ -162,9 +176,13 @@ class CDPDNet(nn.Module):
 
     def text_terms(self) -> TextTerms:
         """What text says of the features: the same for every image."""
-        class_features = None if self.class_text is None else self.class_text()
-        stages = tuple(modulation.affine(class_features) for modulation in self.modulations)
-        task = None if self.task_prompt is None else self.task_prompt.modulate.affine(self.task_text())
+        stages: tuple[Affine, ...] = ()
+        if self.class_text is not None:
+            class_features = self.class_text()
+            stages = tuple(modulation.affine(class_features) for modulation in cast(list[TextModulation], self.modulations))
+        task = None
+        if self.task_prompt is not None and self.task_text is not None:
+            task = self.task_prompt.modulate.affine(self.task_text())
         return TextTerms(stages, task)
 
     def token_grids(self, x: Tensor, token_maps: TokenMaps | None = None) -> list[Tensor]:
@@ -180,7 +198,7 @@ class CDPDNet(nn.Module):
     @property
     def heads(self) -> ClassHeads:
         """The heads at full resolution; `heads.chosen` says which classes they compute."""
-        return self.decoder.seg_layers[-1]
+        return cast(ClassHeads, self.decoder.seg_layers[-1])
 
     def encode(self, x: Tensor, token_grids: Sequence[Tensor]) -> list[Tensor]:
         """Encoder stages, finest first; a fused stage replaces its features for the skip and for the next stage."""
@@ -265,7 +283,7 @@ _BLOCK_KWARGS = (
 )  # fmt: skip
 
 
-def _conv_kwargs(encoder: nn.Module) -> dict[str, Any]:
+def _conv_kwargs(encoder: PlainConvEncoder | ResidualEncoder) -> dict[str, Any]:
     """The encoder's kind of convolution block, for StackedConvBlocks."""
     return {**{name: getattr(encoder, name) for name in _BLOCK_KWARGS}, "kernel_size": encoder.kernel_sizes[-1]}
 

@@ -37,8 +37,8 @@ class WindowedCrossAttention(nn.Module):
     def make_block(self, channels: int, dim: int, index: int) -> nn.Module:
         block = CrossAttentionBlock(channels, dim, shift=WINDOW // 2 if index % 2 else 0)
         for last in (block.project, block.mlp[-1]):  # so that it adds nothing at first, and what it adds is learned
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
         return block
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -50,6 +50,8 @@ class WindowedCrossAttention(nn.Module):
 
 class CrossAttentionBlock(nn.Module):
     """Attention and MLP with residuals on channels-last features x and tokens y (B, X, Y(, Z), C); y is not changed."""
+
+    position_index: Tensor
 
     def __init__(self, channels: int, dim: int, shift: int) -> None:
         super().__init__()

@@ -1,10 +1,13 @@
 """ClassHeads: the last convolution of the decoder, one output channel per class, of which a caller may want a few only."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 
-class ClassHeads(nn.Module):
+class ClassHeads(_ConvNd):
     """(B, F, X, Y(, Z)) -> logits (B, K, X, Y(, Z)), or those of the chosen classes.
 
     A convolution of a decoder becomes one by `of`; weights, names in checkpoints and random numbers stay what they were.
@@ -13,7 +16,7 @@ class ClassHeads(nn.Module):
     chosen: Tensor | None = None  # indices of classes, on the device of the weights; None: all
 
     @classmethod
-    def of(cls, convolution: nn.Module) -> nn.Module:
+    def of(cls, convolution: _ConvNd) -> "ClassHeads":
         """The same convolution, with a choice of classes.
 
         Args:
@@ -34,7 +37,7 @@ class ClassHeads(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.chosen is None:
-            return super().forward(x)
+            return self._conv_forward(x, self.weight, self.bias)
         bias = None if self.bias is None else self.bias[self.chosen]
         return self._conv_forward(x, self.weight[self.chosen], bias)
 
@@ -47,4 +50,4 @@ class ClassHeads3d(ClassHeads, nn.Conv3d):
     """In 3D."""
 
 
-_HEADS = {nn.Conv2d: ClassHeads2d, nn.Conv3d: ClassHeads3d}
+_HEADS: dict[type[_ConvNd], Callable[..., ClassHeads]] = {nn.Conv2d: ClassHeads2d, nn.Conv3d: ClassHeads3d}

@@ -13,11 +13,14 @@ benchmarks/planner_memory.py measures on a GPU.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import nn
 
 from nnunetv2_cdpd.network.cross_attention import WINDOW
+
+if TYPE_CHECKING:
+    from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 
 KEPT_PER_UNIT = 1.93  # values that autograd keeps of a plain U-Net, per unit
 # Values that autograd keeps of a fused stage: fitted to cross-attentions of many sizes and widths, within 1 %.
@@ -29,7 +32,7 @@ VIT_WORKING = 10
 MAX_FUSION_SHARE = 1 / 3  # of the U-Net's units
 
 
-def feature_map_units(network: nn.Module, patch_size: Sequence[int], fused_stages: Sequence[int], slice_step: int) -> int:
+def feature_map_units(network: "CDPDNet", patch_size: Sequence[int], fused_stages: Sequence[int], slice_step: int) -> int:
     """Units of one sample if these stages are fused, with one slice per `slice_step` voxels; whatever the network itself has."""
     kept = unet_units(network, patch_size) + fusion_units(network, patch_size, fused_stages)
     if not fused_stages:
@@ -38,13 +41,13 @@ def feature_map_units(network: nn.Module, patch_size: Sequence[int], fused_stage
     return int(max(kept, VIT_WORKING * tokens / KEPT_PER_UNIT) + len(fused_stages) * tokens / KEPT_PER_UNIT)
 
 
-def unet_units(network: nn.Module, patch_size: Sequence[int]) -> int:
+def unet_units(network: "CDPDNet", patch_size: Sequence[int]) -> int:
     """nnU-Net's own count, with one output per class."""
     parts = (network.encoder, network.decoder)
     return int(sum(part.compute_conv_feature_map_size(patch_size) for part in parts))
 
 
-def fusion_units(network: nn.Module, patch_size: Sequence[int], fused_stages: Sequence[int]) -> float:
+def fusion_units(network: "CDPDNet", patch_size: Sequence[int], fused_stages: Sequence[int]) -> float:
     """Adaptors and cross-attention."""
     values = 0.0
     for stage, size in _fused(network, patch_size, fused_stages):
@@ -55,9 +58,10 @@ def fusion_units(network: nn.Module, patch_size: Sequence[int], fused_stages: Se
     return float(values) / KEPT_PER_UNIT
 
 
-def token_values(network: nn.Module, patch_size: Sequence[int], slice_step: int) -> int:
+def token_values(network: "CDPDNet", patch_size: Sequence[int], slice_step: int) -> int:
     """Numbers in one token map of one sample."""
     encoder = network.slice_encoder
+    assert encoder is not None, "only a network with a vision encoder has tokens"
     if len(patch_size) == 2:
         slices, plane = 1, list(patch_size)
     else:
@@ -67,7 +71,7 @@ def token_values(network: nn.Module, patch_size: Sequence[int], slice_step: int)
     return int(slices * np.prod(grid) * encoder.embed_dim)
 
 
-def choose_fused_stages(network: nn.Module, patch_size: Sequence[int], candidates: Sequence[int]) -> list[int]:
+def choose_fused_stages(network: "CDPDNet", patch_size: Sequence[int], candidates: Sequence[int]) -> list[int]:
     """As many of the deepest candidates as stay within a third of the U-Net's memory, at least one.
 
     A stage with less than one window of voxels is left out: there is nothing to attend to.
@@ -82,16 +86,17 @@ def choose_fused_stages(network: nn.Module, patch_size: Sequence[int], candidate
     return large
 
 
-def choose_slice_step(network: nn.Module, patch_size: Sequence[int], fused_stages: Sequence[int], step: int) -> int:
+def choose_slice_step(network: "CDPDNet", patch_size: Sequence[int], fused_stages: Sequence[int], step: int) -> int:
     """The step that the finest fused stage asks for, doubled while the encoder at work would need more than all that is kept."""
     kept = unet_units(network, patch_size) + fusion_units(network, patch_size, fused_stages)
-    longest = 1 if len(patch_size) == 2 else patch_size[network.slice_encoder.slice_axis]
+    encoder = network.slice_encoder
+    longest = 1 if len(patch_size) == 2 or encoder is None else patch_size[encoder.slice_axis]
     while step < longest and VIT_WORKING * token_values(network, patch_size, step) / KEPT_PER_UNIT > kept:
         step *= 2
     return step
 
 
-def _fused(network: nn.Module, patch_size: Sequence[int], stages: Sequence[int]) -> list[tuple[int, np.ndarray]]:
+def _fused(network: "CDPDNet", patch_size: Sequence[int], stages: Sequence[int]) -> list[tuple[int, np.ndarray]]:
     """Stages with their size in voxels."""
     sizes, size = [], np.array(patch_size)
     for stride in network.encoder.strides:

@@ -37,6 +37,15 @@ class SliceEncoder(nn.Module):
 
     allow_bfloat16 = True
 
+    vit: Any  # timm's classes of ViTs have no common one
+    vit_patch_size: tuple[int, int]
+    embed_dim: int
+    window_low: Tensor
+    window_width: Tensor
+    mean: Tensor
+    std: Tensor
+    weights_set: Tensor
+
     def __init__(
         self,
         model_name: str,

@@ -25,7 +25,9 @@ class TaskPrompt(nn.Module):
         modulation: How the task text (T, F) modulates the T channels; made by the network, as its other modulations.
     """
 
-    def __init__(self, channels: int, num_tasks: int, conv_kwargs: dict[str, Any], modulation: nn.Module | None = None) -> None:
+    def __init__(
+        self, channels: int, num_tasks: int, conv_kwargs: dict[str, Any], modulation: TextModulation | None = None
+    ) -> None:
         super().__init__()
         hidden = max(1, (channels + num_tasks) // 4)
 

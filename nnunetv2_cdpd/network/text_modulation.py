@@ -26,6 +26,8 @@ class PromptEmbeddings(nn.Module):
         text_channels: F.
     """
 
+    embeddings_set: Tensor
+
     def __init__(self, num_prompts: int, embed_dim: int, learned: bool, text_channels: int = TEXT_CHANNELS) -> None:
         super().__init__()
         # CLIP's ViT-B/32 embeddings have a standard deviation of 0.4

@@ -132,8 +132,8 @@ def read_embeddings(path: Path) -> TextEmbeddings:
     tables = read_tables(path)
     if tables is None:
         raise UserError(f"{path}: holds no text embeddings; give ours (.safetensors), or tables in a .pth")
-    numbered = (tuple(f"{what} {i + 1}" for i in range(len(table))) for what, table in zip(("class", "task"), tables))
-    return TextEmbeddings(*tables, *numbered, str(path))
+    classes, tasks = (tuple(f"{what} {i + 1}" for i in range(len(table))) for what, table in zip(("class", "task"), tables))
+    return TextEmbeddings(*tables, classes, tasks, str(path))
 
 
 def _ready(path: Path, class_prompts: tuple[str, ...], task_prompts: tuple[str, ...]) -> TextEmbeddings | None:

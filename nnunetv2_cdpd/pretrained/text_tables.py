@@ -67,7 +67,8 @@ def _loaded(path: Path) -> Any:
 
 def _checked(path: Path, tables: list[Any]) -> tuple[Tensor, Tensor]:
     shapes = [tuple(table.shape) if isinstance(table, Tensor) else None for table in tables]
-    if any(shape is None or len(shape) != 2 for shape in shapes) or shapes[0][1] != shapes[1][1]:
+    widths = {shape[1] if shape is not None and len(shape) == 2 else None for shape in shapes}
+    if None in widths or len(widths) > 1:
         raise UserError(f"{path}: the tables must be (classes, width) and (tasks, width), got {shapes[0]} and {shapes[1]}")
     classes, tasks = (table.detach().float() for table in tables)
     if not (torch.isfinite(classes).all() and torch.isfinite(tasks).all()):

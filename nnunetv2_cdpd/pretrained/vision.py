@@ -68,8 +68,8 @@ def locate_vision_weights(model_name: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     repository = _repository(model_name)
-    for name in _FILE_NAMES if repository else ():
-        path = try_to_load_from_cache(repository, name)
+    for name in _FILE_NAMES:
+        path = try_to_load_from_cache(repository, name) if repository else None
         if isinstance(path, str):
             return Path(path)
     url = _pretrained_config(model_name, "url")

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from nnunetv2_cdpd.annotation import dataset_json_entries
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import written_beside
+from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.pretrained.hub import hub_reachable
 from nnunetv2_cdpd.pretrained.vision import load_vision_weights, locate_vision_weights
 from nnunetv2_cdpd.released.checkpoint import read_released
@@ -75,8 +77,9 @@ def import_official(
     network = get_network_from_plans(
         PAPER_NETWORK_CLASS_NAME, deepcopy(arch_kwargs), KW_REQUIRES_IMPORT, 1, len(RELEASED_CLASSES), deep_supervision=False
     )
-    _check_vision_width(network, converted.state_dict, vision_model)
-    origin = _load_vision(network, vision_model, vision_weights)
+    assert isinstance(network, CDPDNet) and network.slice_encoder is not None, "the preset has a vision encoder"
+    _check_vision_width(network.slice_encoder, next(iter(network.adaptors)), converted.state_dict, vision_model)
+    origin = _load_vision(network.slice_encoder, vision_model, vision_weights)
     _load(network, converted.state_dict, checkpoint)
 
     architecture = {
@@ -104,10 +107,9 @@ def _arch_kwargs(weights: Mapping[str, Tensor], checkpoint: Path, vision_model: 
     return kwargs
 
 
-def _check_vision_width(network: nn.Module, weights: Mapping[str, Tensor], vision_model: str) -> None:
-    fused = next(iter(network.adaptors))
-    trained_with = weights[f"adaptors.{fused}.context.0.weight"].shape[1]
-    width = network.slice_encoder.embed_dim
+def _check_vision_width(encoder: SliceEncoder, fused_stage: str, weights: Mapping[str, Tensor], vision_model: str) -> None:
+    trained_with = weights[f"adaptors.{fused_stage}.context.0.weight"].shape[1]
+    width = encoder.embed_dim
     if trained_with != width:
         raise UserError(
             f"{vision_model}: its tokens are {width} wide, and the released network was trained with tokens {trained_with} wide "
@@ -115,13 +117,13 @@ def _check_vision_width(network: nn.Module, weights: Mapping[str, Tensor], visio
         )
 
 
-def _load_vision(network: nn.Module, vision_model: str, vision_weights: Path | None) -> str:
+def _load_vision(encoder: SliceEncoder, vision_model: str, vision_weights: Path | None) -> str:
     if vision_weights is None and locate_vision_weights(vision_model) is None and not hub_reachable():
         raise UserError(
-            f"no weights of {vision_model} in the cache, and the model hub cannot be reached; give a file of them as argument dinov2 "
-            "(.safetensors or .pth, of timm, of Meta's release or of Hugging Face transformers)"
+            f"no weights of {vision_model} in the cache, and the model hub cannot be reached; give a file of them as argument "
+            "dinov2 (.safetensors or .pth, of timm, of Meta's release or of Hugging Face transformers)"
         )
-    return load_vision_weights(network.slice_encoder, None if vision_weights is None else str(vision_weights))
+    return load_vision_weights(encoder, None if vision_weights is None else str(vision_weights))
 
 
 def _load(network: nn.Module, weights: Mapping[str, Tensor], checkpoint: Path) -> None:

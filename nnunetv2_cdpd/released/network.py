@@ -173,6 +173,8 @@ class PaperCDPDNet(CDPDNet):
     modulation_class = PaperTextModulation
     text_channels = 256
 
+    reading_shares: Tensor | None
+
     def __init__(self, input_channels: int, num_classes: int, **kwargs: Any) -> None:
         patch_size = kwargs["patch_size"]
         if len(patch_size) != 3 or (kwargs["vision"] and patch_size[kwargs["vision"]["slice_axis"]] < SLICES_PER_TOKEN):
@@ -189,12 +191,12 @@ class PaperCDPDNet(CDPDNet):
             return super().forward(x, task)
         text = self.text_terms()
         skips = self.modulate(self.encode(x, self.token_grids(x)), text)
-        total = None
+        total: list[Tensor] = []
         for index, shares in enumerate(self.reading_shares):
             outputs = self.decode(skips, torch.full(x.shape[:1], index, device=x.device), text)
             shares = shares.view(1, -1, 1, 1, 1)
             shared = [logits * shares.to(logits.dtype) for logits in ([outputs] if isinstance(outputs, Tensor) else outputs)]
-            total = shared if total is None else [sum_ + logits for sum_, logits in zip(total, shared)]
+            total = [sum_ + logits for sum_, logits in zip(total, shared)] if total else shared
         return total if self.decoder.deep_supervision else total[0]
 
     def make_modulations(self, num_prompts: int, features: Sequence[int]) -> nn.ModuleList:

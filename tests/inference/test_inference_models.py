@@ -33,7 +33,7 @@ def test_damaged_and_missing_model_files_are_told(model, tmp_path):
     with pytest.raises(UserError, match="checkpoint_final.pth: cannot be read without executing code from it, or is damaged"):
         Predictor.from_folder(folder, [0])
     (folder / "dataset.json").write_text("[]")
-    with pytest.raises(UserError, match="dataset.json: cannot be read as JSON"):
+    with pytest.raises(UserError, match="dataset.json: holds no object"):
         Predictor.from_folder(folder)
     (folder / "plans.json").unlink()
     with pytest.raises(UserError, match="no plans.json; give a model folder"):
@@ -120,12 +120,29 @@ def test_an_unknown_trainer_is_told(model, tmp_path):
         Predictor.from_folder(folder, [0])
 
 
-def test_a_users_variant_of_our_trainer_is_found_in_nnunets_folder_for_trainers(model, tmp_path, monkeypatch):
+OF_BEFORE_NNUNET_2_8 = """
+    @staticmethod
+    def build_network_architecture(
+        architecture_class_name, arch_init_kwargs, arch_init_kwargs_req_import, num_input_channels, num_output_channels,
+        enable_deep_supervision=True,
+    ):
+        from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+        return get_network_from_plans(
+            architecture_class_name, arch_init_kwargs, arch_init_kwargs_req_import, num_input_channels, num_output_channels,
+            deep_supervision=enable_deep_supervision,
+        )
+"""
+
+
+@pytest.mark.parametrize(
+    "body", ["    save_every = 7\n", OF_BEFORE_NNUNET_2_8], ids=["attribute", "network of before nnU-Net 2.8"]
+)
+def test_a_users_variant_of_our_trainer_is_found_in_nnunets_folder_for_trainers(body, model, tmp_path, monkeypatch):
     """nnU-Net users change a trainer by a subclass, whose name begins as ours does."""
     (tmp_path / "trainers").mkdir()
     (tmp_path / "trainers" / "of_a_user.py").write_text(
         "from nnunetv2_cdpd.link import find_class\n\n\n"
-        f"class nnUNetTrainerCDPDOfAUser(find_class({tiny_model.TRAINER!r})):\n    save_every = 7\n"
+        f"class nnUNetTrainerCDPDOfAUser(find_class({tiny_model.TRAINER!r})):\n{body}"
     )
     monkeypatch.setenv("nnUNet_extTrainer", str(tmp_path / "trainers"))
     folder = shutil.copytree(model, tmp_path / "model")

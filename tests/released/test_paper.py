@@ -1,14 +1,22 @@
 """PaperCDPDNet as nnU-Net builds it: from JSON plans, with its own requirements, compiled without graph breaks."""
 
+import pydoc
+
 import pytest
 import torch
 from builders.paper_network import PATCH, make_network
 
+from nnunetv2_cdpd.released.network import PaperCDPDNet
 from nnunetv2_cdpd.released.preset import (
     PAPER_CLASSES,
     PAPER_TASKS,
     paper_arch_kwargs,
 )
+
+
+def test_the_name_in_saved_plans_leads_to_the_released_network():
+    assert pydoc.locate("nnunetv2_cdpd.network.PaperCDPDNet") is PaperCDPDNet
+    assert type(make_network()) is PaperCDPDNet  # by nnU-Net's get_network_from_plans
 
 
 def test_preset_is_built_from_plans_and_gives_every_sample_its_task():
