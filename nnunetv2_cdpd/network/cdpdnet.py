@@ -38,7 +38,7 @@ TokenMaps = Callable[[Tensor], list[Tensor]]
 class TextTerms(NamedTuple):
     """What text says of the features.
 
-    stages: Of each modulation; none without text.
+    stages: Of each encoder stage; none without text.
     task: Of the task prompt, if there is one.
     """
 
@@ -145,6 +145,10 @@ class CDPDNet(nn.Module):
         """One text modulation per encoder stage."""
         return nn.ModuleList(self.modulation_class(num_prompts, channels, self.text_channels) for channels in features)
 
+    def stage_modulations(self) -> list[TextModulation]:
+        """The text modulation of each encoder stage, finest first."""
+        return [cast(TextModulation, modulation) for modulation in self.modulations]
+
     def decoder_view(self, extra_bottleneck_channels: int) -> SimpleNamespace:
         """What UNetDecoder reads of an encoder, with the task prompt's channel on the bottleneck.
 
@@ -179,7 +183,7 @@ class CDPDNet(nn.Module):
         stages: tuple[Affine, ...] = ()
         if self.class_text is not None:
             class_features = self.class_text()
-            stages = tuple(modulation.affine(class_features) for modulation in cast(list[TextModulation], self.modulations))
+            stages = tuple(modulation.affine(class_features) for modulation in self.stage_modulations())
         task = None
         if self.task_prompt is not None and self.task_text is not None:
             task = self.task_prompt.modulate.affine(self.task_text())
@@ -218,7 +222,7 @@ class CDPDNet(nn.Module):
         """Every stage scaled and shifted by what the class prompts say of it; as it is without text."""
         if self.class_text is None:
             return list(skips)
-        return [modulation(skip, affine) for modulation, skip, affine in zip(self.modulations, skips, text.stages)]
+        return [modulation(skip, affine) for modulation, skip, affine in zip(self.stage_modulations(), skips, text.stages)]
 
     def task_of_each_sample(self, task: Tensor | None, x: Tensor) -> Tensor:
         if task is None:

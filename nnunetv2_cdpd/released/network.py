@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nnunetv2_cdpd.network.cdpdnet import CDPDNet, TextTerms
+from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.network.cross_attention import WINDOW, CrossAttentionBlock, WindowedCrossAttention, window_mask
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.network.text_modulation import Affine, TextModulation, summed_over_prompts
@@ -206,11 +206,9 @@ class PaperCDPDNet(CDPDNet):
             )
         return super().make_modulations(num_prompts, features[:-1])
 
-    def modulate(self, skips: Sequence[Tensor], text: TextTerms) -> list[Tensor]:
-        if self.class_text is None:
-            return list(skips)
-        *_, deepest = self.modulations
-        return [*super().modulate(skips[:-1], text), deepest(skips[-1], text.stages[-1])]
+    def stage_modulations(self) -> list[TextModulation]:
+        modulations = super().stage_modulations()
+        return [*modulations, *modulations[-1:]]
 
     def decoder_view(self, extra_bottleneck_channels: int) -> SimpleNamespace:
         view = super().decoder_view(extra_bottleneck_channels)

@@ -1,6 +1,7 @@
 """Export: logits to label maps and probabilities, against nnU-Net's own export and against the exact computation."""
 
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -171,7 +172,7 @@ def test_linear_axis_is_torchs(n, m):
     expected = interpolate(x[None, None], m, mode="linear")[0, 0]
     torch.testing.assert_close(axis.matrix((0, m), torch.float64) @ x[slice(*axis.inputs_of((0, m)))], expected)
     tiles = axis.tiles(3)
-    assert tiles[0][0] == 0 and tiles[-1][1] == m and all(a[1] == b[0] for a, b in zip(tiles, tiles[1:]))
+    assert tiles[0][0] == 0 and tiles[-1][1] == m and all(a[1] == b[0] for a, b in pairwise(tiles))
     parts = [axis.matrix(tile, torch.float64) @ x[slice(*axis.inputs_of(tile))] for tile in tiles]
     torch.testing.assert_close(torch.cat(parts), expected)
 

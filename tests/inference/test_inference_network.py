@@ -72,7 +72,7 @@ def test_the_papers_network_gives_its_own_logits_with_and_without_task():
 
 @torch.inference_mode()
 def test_text_terms_are_computed_once_per_set_of_weights():
-    network, prediction = make()
+    _, prediction = make()
     projections = []
     prediction.network.class_text.project.register_forward_hook(lambda *_: projections.append(1))
     first = prediction(patches())

@@ -221,7 +221,7 @@ def test_probabilities_of_the_wanted_classes(predictor, image):
     assert found.probabilities.shape == (2, *image.shape) and found.probabilities.dtype == np.float32
     assert (found.probabilities[1][found.mask("spleen")] > 0.5).all()
     with pytest.raises(ValueError, match="no probabilities were kept; predict with probabilities=True"):
-        predictor.predict(image, SPACING).probabilities
+        _ = predictor.predict(image, SPACING).probabilities
 
 
 def test_aligned_windows_share_more_slices_and_cover_the_image(model):

@@ -11,7 +11,7 @@ from PIL import Image
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, cdpd_architecture
-from nnunetv2_cdpd.pretrained import text as embeddings_module
+from nnunetv2_cdpd.pretrained import text
 from nnunetv2_cdpd.pretrained.text import CACHE_FILE, TextEmbeddings, embed_prompts, load_or_embed
 from nnunetv2_cdpd.text.similarity import cosine_similarity, draw_similarity, mean_of_pairs, similarity_text
 
@@ -79,7 +79,7 @@ def test_embeddings_are_written_where_training_looks_and_are_the_encoders(datase
 def test_training_without_a_choice_takes_what_was_embedded_from_a_file(dataset, tiny_clip, monkeypatch):
     main(["embed", "400", "--weights", str(tiny_clip[0])])
     made = TextEmbeddings.load(dataset)
-    monkeypatch.setattr(embeddings_module, "embed_prompts", None)  # would fail if it were asked again
+    monkeypatch.setattr(text, "embed_prompts", None)  # would fail if it were asked again
     arguments = {"class_prompts": made.class_prompts, "task_prompts": made.task_prompts, "choice": None}
     assert load_or_embed(dataset, encoder="ViT-B-32/openai", **arguments).checksum == made.checksum
     with pytest.raises(TypeError):

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.pretrained import text as embeddings
+from nnunetv2_cdpd.pretrained import text
 from nnunetv2_cdpd.pretrained.text import TextEmbeddings, embed_prompts, load_or_embed, locate_text_weights
 from nnunetv2_cdpd.pretrained.text_tables import holds_our_embeddings
 
@@ -25,7 +25,7 @@ def calls(monkeypatch):
         made.append((encoder, weights))
         return torch.arange(len(prompts) * 4.0).view(-1, 4)
 
-    monkeypatch.setattr(embeddings, "embed_prompts", embed)
+    monkeypatch.setattr(text, "embed_prompts", embed)
     return made
 
 
@@ -53,11 +53,9 @@ def test_two_processes_may_save_at_once(tmp_path, calls, monkeypatch):
         written.append(path)
         save_file(tensors, path, metadata)
         if len(written) == 1:
-            with pytest.MonkeyPatch.context() as other_process:
-                other_process.setattr(embeddings.os, "getpid", lambda: 1)
-                first.save(tmp_path / "cache.safetensors")
+            first.save(tmp_path / "cache.safetensors")  # the other one
 
-    monkeypatch.setattr(embeddings, "save_file", save_while_another_process_does)
+    monkeypatch.setattr(text, "save_file", save_while_another_process_does)
     first.save(tmp_path / "cache.safetensors")
     assert len(set(written)) == 2 and [path.name for path in tmp_path.iterdir()] == ["cache.safetensors"]
 
@@ -182,8 +180,8 @@ def test_changed_values_are_noticed_by_the_checksum(tmp_path):
 
 
 def test_no_weights_is_one_error_that_lists_the_ways_out(monkeypatch):
-    monkeypatch.setattr(embeddings, "hub_reachable", lambda: False)
-    monkeypatch.setattr(embeddings, "locate_text_weights", lambda encoder: None)
+    monkeypatch.setattr(text, "hub_reachable", lambda: False)
+    monkeypatch.setattr(text, "locate_text_weights", lambda encoder: None)
     with pytest.raises(UserError, match="CDPD_TEXT_WEIGHTS to a file.*CDPD_TEXT_WEIGHTS=learned"):
         embed_prompts(["a"], "ViT-B-32/openai")
 
@@ -199,7 +197,7 @@ def test_missing_and_damaged_checkpoints_and_unknown_encoders_are_named(tmp_path
 
 
 def test_hub_model_without_internet_lists_the_ways_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(embeddings, "hub_reachable", lambda: False)
+    monkeypatch.setattr(text, "hub_reachable", lambda: False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert locate_text_weights(BIOMED) is None
     with pytest.raises(UserError, match="BiomedCLIP.*CDPD_TEXT_WEIGHTS=learned") as error:

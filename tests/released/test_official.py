@@ -264,7 +264,7 @@ def test_vit_of_another_width_is_refused(files, tmp_path):
 def test_no_weights_of_dinov2_tells_the_way_out(files, tmp_path, monkeypatch):
     monkeypatch.setattr(model_folder, "hub_reachable", lambda: False)
     monkeypatch.setattr(model_folder, "locate_vision_weights", lambda name: None)
-    refused(files, tmp_path, files / "cdpdnet.pth", "give a file of them with --dinov2", vision_weights=None)
+    refused(files, tmp_path, files / "cdpdnet.pth", "give a file of them as argument dinov2", vision_weights=None)
 
 
 def test_folder_that_is_there_is_left_alone(files, model):
@@ -282,7 +282,7 @@ def test_dinov2_is_a_file_or_a_name_of_timm(files):
     released = "vit_base_patch14_dinov2.lvd142m"
     assert vision_choice(None) == vision_choice(released) == (released, None)
     assert vision_choice(str(files / "vit.pth")) == (released, files / "vit.pth")
-    with pytest.raises(UserError, match="--dinov2 dino.pth: no such file, and no model of timm"):
+    with pytest.raises(UserError, match="argument dinov2 dino.pth: no such file, and no model of timm"):
         vision_choice("dino.pth")
 
 
