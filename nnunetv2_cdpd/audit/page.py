@@ -1,12 +1,12 @@
 """Page: what an audit found as one HTML file with pictures. It names cases by dataset and identifier, and no path."""
 
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from nnunetv2_cdpd.audit.pictures import case_figures, pair_figures
 from nnunetv2_cdpd.audit.result import Audit
+from nnunetv2_cdpd.jobs import write_text
 from nnunetv2_cdpd.pages.html import cell, head_row, swatch, table
 from nnunetv2_cdpd.pages.layers import Layers
 from nnunetv2_cdpd.pages.palette import colours_of
@@ -17,7 +17,7 @@ URGENT = ("file", "empty", "values", "left and right", "intensities", "geometry"
 
 
 def write_page(path: Path, audit: Audit, num_pictures: int) -> Path:
-    """Write the page, beside and renamed; num_pictures: of cases with findings, and of pairs."""
+    """Write the page; num_pictures: of cases with findings, and of pairs."""
     layers = Layers({}, {}, {}, {}, _colours(audit))
     shown = _flagged(audit)[:num_pictures]
     anchors = {name: f"case-{number}" for number, name in enumerate(shown, start=1)}
@@ -30,9 +30,7 @@ def write_page(path: Path, audit: Audit, num_pictures: int) -> Path:
         f"<h2>Geometry per source</h2>\n{_geometry_table(audit)}",
         _pictures(audit, shown, anchors, layers) if shown else "",
     ]
-    beside = path.with_name(f"{path.name}.tmp")
-    beside.write_text(html_page(TITLE, "\n".join(filter(None, sections)), layers), encoding="utf-8")
-    os.replace(beside, path)
+    write_text(path, html_page(TITLE, "\n".join(filter(None, sections)), layers))
     return path
 
 

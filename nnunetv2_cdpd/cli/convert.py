@@ -3,6 +3,8 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from nnunetv2_cdpd.cli.flags import with_flags
+
 DESCRIPTION = "Convert a public dataset (`cdpd sources` lists them), or your own by --spec, to an nnU-Net raw dataset."
 
 
@@ -24,15 +26,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
+    from nnunetv2_cdpd.conversion.declaration_file import read_declaration
     from nnunetv2_cdpd.conversion.registry import public_dataset
     from nnunetv2_cdpd.conversion.run import Options, convert
-    from nnunetv2_cdpd.conversion.spec import read_spec
     from nnunetv2_cdpd.conversion.summary import summary
     from nnunetv2_cdpd.errors import UserError
 
     if (args.name is None) == (args.spec is None):
         raise UserError("give the name of a public dataset (`cdpd sources` lists them) or `--spec my.yaml`, and the folder")
-    dataset = public_dataset(args.name) if args.spec is None else read_spec(args.spec)
+    dataset = public_dataset(args.name) if args.spec is None else read_declaration(args.spec)
     options = Options(
         args.limit,
         args.part_id,
@@ -43,7 +45,7 @@ def run(args: Namespace) -> int:
         tuple(args.leave_out),
     )
     outcome = convert(dataset, args.source_folder, args.dataset_id, options=options, num_processes=args.num_processes)
-    print(f"\n{summary(outcome)}")
+    print(f"\n{with_flags(summary(outcome), args.flags)}")
     if outcome.complete:
         number = outcome.folder.name[7:10].lstrip("0")
         print(f"\nNext:\n  nnUNetv2_plan_and_preprocess -d {number} --verify_dataset_integrity")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.evaluation.evaluate import COMPARISON_JSON, SUMMARY_FILE
 from nnunetv2_cdpd.evaluation.nnunet import read_results
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
@@ -46,10 +46,8 @@ def report_folder(
     """
     folder = Path(folder)
     results = read_results(folder / SUMMARY_FILE)
-    if num_pictures < 0:
-        raise UserError(f"{num_pictures} pictures: give 0 or more")
-    if num_processes < 1:
-        raise UserError(f"{num_processes} processes: give at least 1")
+    check_at_least(0, num_pictures=num_pictures)
+    check_at_least(1, num_processes=num_processes)
     scores = {case.case: case for case in results.cases}
     unknown = [case for case in volumes if case not in scores]
     if unknown:

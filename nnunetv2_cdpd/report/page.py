@@ -1,6 +1,5 @@
 """Page: results, pictures, volumes and curves as one HTML file."""
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from html import escape
@@ -12,7 +11,7 @@ import numpy as np
 
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.evaluation.results import Results
-from nnunetv2_cdpd.jobs import in_processes
+from nnunetv2_cdpd.jobs import in_processes, write_text
 from nnunetv2_cdpd.pages.layers import Layers, layers_of
 from nnunetv2_cdpd.report.cases import DrawJob, ReportCase, case_article, draw_case
 from nnunetv2_cdpd.report.charts import BoxRow, box_plot, distance_scale, line_chart, share_scale
@@ -68,11 +67,8 @@ def write_report(
         _problems(results) if results.problems else "",
         _how_to_read(results),
     ]
-    path = Path(path)
-    beside = path.with_name(f"{path.name}.tmp")
-    beside.write_text(html_page(title, "\n".join(filter(None, sections)), layers), encoding="utf-8")
-    os.replace(beside, path)
-    return path
+    write_text(Path(path), html_page(title, "\n".join(filter(None, sections)), layers))
+    return Path(path)
 
 
 def html_page(title: str, body: str, layers: Layers) -> str:

@@ -8,8 +8,8 @@ import re
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from PIL import Image
 from builders.report import ANNOTATION, SHAPE, SPACING, make_results
+from PIL import Image
 
 from nnunetv2_cdpd.pages.layers import layers_of, names_by_value, regions_of
 from nnunetv2_cdpd.pages.palette import COLOURS, colours_of

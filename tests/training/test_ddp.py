@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.multiprocessing as mp
-from test_loss import ANNOTATION, KITS, LITS, ORGANS, SHAPE, STORED
+from builders.partial_labels import ANNOTATION, KITS, LITS, ORGANS, SHAPE, STORED
 from builders.training import MERGED, PLANS, environment, make_trainer, training_folders
 from torch import distributed, nn
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from builders.training import MERGED, PLAIN, make_trainer, training_folders
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.planning.architecture import dataset_prompts
