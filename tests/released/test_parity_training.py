@@ -8,7 +8,7 @@ import torch
 from builders.parity import REFERENCES
 
 from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE
-from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDPaper import WarmupCosineScheduler
+from nnunetv2_cdpd.training.warmup_cosine import WarmupCosineScheduler
 from nnunetv2_cdpd.training.masked_sums import masked_sums
 
 pytestmark = pytest.mark.skipif(not REFERENCES.is_dir(), reason="the reference outputs are not at hand")

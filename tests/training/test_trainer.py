@@ -2,17 +2,23 @@
 
 import json
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepochs import nnUNetTrainer_250epochs
 from builders.training import MERGED, PLAIN, make_trainer, training_folders
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_cdpd.annotation import read_annotation
+from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.planning.architecture import dataset_prompts
 from nnunetv2_cdpd.pretrained.text import TextEmbeddings
+from nnunetv2_cdpd.training.label_resampling import LabelMapSpatialTransform
+from nnunetv2_cdpd.training.recipe import Recipe
+from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
 from nnunetv2_cdpd.trainers.variants import nnUNetTrainerCDPDSmall_1epoch
 
 
@@ -82,11 +88,11 @@ def test_pseudo_dice_of_a_perfect_prediction_is_one(started):
 
 def test_network_without_task_prompts_takes_the_embeddings_of_one_with_them(folders, tmp_path, monkeypatch):
     class NoTaskPrompt(nnUNetTrainerCDPDSmall_1epoch):
-        network_settings = replace(nnUNetTrainerCDPDSmall_1epoch.network_settings, task_prompts=False)
+        recipe = nnUNetTrainerCDPDSmall_1epoch.recipe.with_network(task_prompts=False)
 
     annotation = read_annotation(json.loads((folders / "nnUNet_preprocessed" / MERGED / "dataset.json").read_text()))
     prompts = [tuple(some) for some in dataset_prompts(annotation)]
-    width = NoTaskPrompt.network_settings.text_embed_dim
+    width = NoTaskPrompt.recipe.network.text_embed_dim
     made = TextEmbeddings(*(torch.randn(len(some), width) for some in prompts), *prompts, "ViT-B-32/openai")
     made.save(tmp_path / "ready.safetensors")
     monkeypatch.setenv("CDPD_TEXT_WEIGHTS", str(tmp_path / "ready.safetensors"))
@@ -146,7 +152,7 @@ def test_first_epoch_without_anything_to_count_does_not_keep_the_best_checkpoint
 
 def test_learning_rate_and_interval_of_saving_are_changed_by_subclass(folders):
     class Attributes(nnUNetTrainerCDPDSmall_1epoch):
-        hyperparameters = {**nnUNetTrainerCDPDSmall_1epoch.hyperparameters, "initial_lr": 1e-3, "save_every": 5}
+        recipe = replace(nnUNetTrainerCDPDSmall_1epoch.recipe, initial_lr=1e-3, save_every=5)
 
     class Nnunet(nnUNetTrainerCDPDSmall_1epoch):  # as nnU-Net's own variants do it
         def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):
@@ -157,6 +163,39 @@ def test_learning_rate_and_interval_of_saving_are_changed_by_subclass(folders):
         trainer = make_trainer(folders, trainer_class=trainer_class)
         trainer.initialize()
         assert trainer.save_every == 5 and trainer.optimizer.param_groups[0]["lr"] == 1e-3
+
+
+def test_what_a_recipe_leaves_open_is_nnunets(folders):
+    class Long(nnUNetTrainerCDPD, nnUNetTrainer_250epochs):
+        pass
+
+    trainer = make_trainer(folders, trainer_class=Long)
+    assert (trainer.initial_lr, trainer.num_epochs, trainer.num_iterations_per_epoch) == (4e-4, 250, 250)
+    assert trainer.oversample_foreground_percent == 0.33 and trainer.save_every == 50
+
+
+def test_field_that_a_recipe_adds_becomes_an_attribute(folders):
+    @dataclass(frozen=True, kw_only=True)
+    class Clipped(Recipe):
+        largest_gradient: float = 12.0
+
+    class Trainer(nnUNetTrainerCDPDSmall_1epoch):
+        recipe = Clipped(num_epochs=1, largest_gradient=5.0)
+
+    assert make_trainer(folders, trainer_class=Trainer).largest_gradient == 5.0
+
+
+def test_variant_of_an_older_release_is_told_of_the_recipe_and_not_trained_with_other_numbers(folders):
+    class Older(nnUNetTrainerCDPDSmall_1epoch):
+        hyperparameters = {"initial_lr": 1e-3}
+
+    with pytest.raises(UserError, match="Older: hyperparameters .*`recipe`"):
+        make_trainer(folders, trainer_class=Older)
+
+
+def test_label_maps_are_rotated_and_zoomed_all_labels_at_once(started):
+    transforms = started.dataloader_train.data_loader.transforms.transforms
+    assert [type(transform) for transform in transforms if isinstance(transform, SpatialTransform)] == [LabelMapSpatialTransform]
 
 
 def test_jitter_of_foreground_patches_reaches_the_loaders(folders):
@@ -182,7 +221,7 @@ def test_frozen_parameters_are_not_optimized(started):
 
 def test_resumed_training_goes_on_where_it_stopped_without_weights_or_choices(folders, monkeypatch):
     class TwoEpochs(nnUNetTrainerCDPDSmall_1epoch):
-        hyperparameters = {**nnUNetTrainerCDPDSmall_1epoch.hyperparameters, "num_epochs": 2, "save_every": 1}
+        recipe = replace(nnUNetTrainerCDPDSmall_1epoch.recipe, num_epochs=2, save_every=1)
 
     trainer = make_trainer(folders, trainer_class=TwoEpochs)
     monkeypatch.setattr(trainer, "on_train_end", lambda: None)
