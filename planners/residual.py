@@ -2,18 +2,18 @@
 
 from nnunetv2.experiment_planning.experiment_planners.residual_unets import residual_encoder_unet_planners as host
 
-from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import CDPDPlanning
+from ..planning.planner import CDPDNetPlanner
 
 
-class nnUNetPlannerCDPDM(CDPDPlanning, host.nnUNetPlannerResEncM):
+class nnUNetPlannerCDPDM(CDPDNetPlanner, host.nnUNetPlannerResEncM):
     default_plans_name = "nnUNetCDPDMPlans"
 
 
-class nnUNetPlannerCDPDL(CDPDPlanning, host.nnUNetPlannerResEncL):
+class nnUNetPlannerCDPDL(CDPDNetPlanner, host.nnUNetPlannerResEncL):
     default_plans_name = "nnUNetCDPDLPlans"
     default_gpu_memory_gb = 24.0
 
 
-class nnUNetPlannerCDPDXL(CDPDPlanning, host.nnUNetPlannerResEncXL):
+class nnUNetPlannerCDPDXL(CDPDNetPlanner, host.nnUNetPlannerResEncXL):
     default_plans_name = "nnUNetCDPDXLPlans"
     default_gpu_memory_gb = 40.0
