@@ -37,9 +37,9 @@ def test_the_host_sees_the_replacement_and_has_its_own_back_afterwards():
     ],
 )
 def test_what_a_release_moved_is_named_together_with_what_has_to_be_changed(use):
-    with pytest.raises(UserError, match=rf"nnU-Net \S+ has no {use[2]} .*host.data_loader has to be changed"):
-        with host._exchanged("data_loader", None, use):
-            pass
+    told = rf"nnU-Net \S+ has no {use[2]} .*host.data_loader has to be changed"
+    with pytest.raises(UserError, match=told), host._exchanged("data_loader", None, use):
+        pass
 
 
 def test_arguments_are_lent_for_one_call_and_defaults_only_where_none_are_given():

@@ -13,17 +13,18 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPDSmall
 from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
+from nnunetv2_cdpd.training.recipe import Recipe
 
 ITERATIONS_PER_EPOCH = 60
-RECIPE = {
-    "initial_lr": 3e-3,
-    "weight_decay": 1e-5,
-    "num_epochs": int(os.environ["BENCHMARK_ITERATIONS"]) // ITERATIONS_PER_EPOCH,
-    "num_iterations_per_epoch": ITERATIONS_PER_EPOCH,
-    "num_val_iterations_per_epoch": 1,
-    "oversample_foreground_percent": float(os.environ["BENCHMARK_FOREGROUND"]),
-    "save_every": 2,
-}
+RECIPE = Recipe(
+    initial_lr=3e-3,
+    num_epochs=int(os.environ["BENCHMARK_ITERATIONS"]) // ITERATIONS_PER_EPOCH,
+    num_iterations_per_epoch=ITERATIONS_PER_EPOCH,
+    num_val_iterations_per_epoch=1,
+    oversample_foreground_percent=float(os.environ["BENCHMARK_FOREGROUND"]),
+    save_every=2,
+    network=nnUNetPlannerCDPDSmall.network_settings,
+)
 
 
 class Benchmark:
@@ -48,7 +49,7 @@ class nnUNetTrainerBenchmark(Benchmark, nnUNetTrainer):
         self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = torch.device("cuda")
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        vars(self).update(RECIPE)
+        vars(self).update(RECIPE.attributes())
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         optimizer = torch.optim.AdamW(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
@@ -64,33 +65,26 @@ class nnUNetTrainerBenchmark(Benchmark, nnUNetTrainer):
 class nnUNetTrainerCDPDBenchmark(Benchmark, nnUNetTrainerCDPD):
     """Ours with the recipe; every patch holds an organ, so it may lie anywhere in it (docs/training.md)."""
 
-    network_settings = nnUNetPlannerCDPDSmall.network_settings
-    hyperparameters = {
-        **nnUNetTrainerCDPD.hyperparameters,
-        **RECIPE,
-        "foreground_jitter": 1.0,
-    }
+    recipe = replace(RECIPE, foreground_jitter=1.0)
 
 
 class nnUNetTrainerCDPDBenchmark_noJitter(nnUNetTrainerCDPDBenchmark):
-    hyperparameters = {**nnUNetTrainerCDPDBenchmark.hyperparameters, "foreground_jitter": 0.0}
+    recipe = RECIPE
 
 
 class nnUNetTrainerCDPDBenchmark_noVision(nnUNetTrainerCDPDBenchmark):
-    network_settings = replace(nnUNetTrainerCDPDBenchmark.network_settings, vision_model=None)
+    recipe = nnUNetTrainerCDPDBenchmark.recipe.with_network(vision_model=None)
 
 
 class nnUNetTrainerCDPDBenchmark_noText(nnUNetTrainerCDPDBenchmark):
-    network_settings = replace(nnUNetTrainerCDPDBenchmark.network_settings, modulate_by_text=False)
+    recipe = nnUNetTrainerCDPDBenchmark.recipe.with_network(modulate_by_text=False)
 
 
 class nnUNetTrainerCDPDBenchmark_noTaskPrompt(nnUNetTrainerCDPDBenchmark):
-    network_settings = replace(nnUNetTrainerCDPDBenchmark.network_settings, task_prompts=False)
+    recipe = nnUNetTrainerCDPDBenchmark.recipe.with_network(task_prompts=False)
 
 
 class nnUNetTrainerCDPDBenchmark_lossOnly(nnUNetTrainerCDPDBenchmark):
     """The U-Net alone with our loss, loader and validation: what the partial labels bring without CDPDNet's parts."""
 
-    network_settings = replace(
-        nnUNetTrainerCDPDBenchmark.network_settings, vision_model=None, modulate_by_text=False, task_prompts=False
-    )
+    recipe = nnUNetTrainerCDPDBenchmark.recipe.with_network(vision_model=None, modulate_by_text=False, task_prompts=False)

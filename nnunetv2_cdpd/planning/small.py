@@ -17,7 +17,8 @@ class SmallPlanner(CDPDNetPlanner):
         super().__init__(*args, **kwargs)
         self.UNet_base_num_features = 16
         self.UNet_max_features_2d = self.UNet_max_features_3d = 96
-        self.UNet_blocks_per_stage_decoder = (1,) * len(self.UNet_blocks_per_stage_decoder)  # a third of the time
+        blocks = (1,) * len(self.UNet_blocks_per_stage_decoder)  # a third of the time
+        self.UNet_blocks_per_stage_decoder = blocks  # type: ignore[assignment]  # the host's type has their number
         self.lowres_creation_threshold = 0  # patches cover little of the image on purpose; no low-resolution cascade
 
     def get_plans_for_configuration(self, spacing: Any, median_shape: Any, *args: Any, **kwargs: Any) -> dict:

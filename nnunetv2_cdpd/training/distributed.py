@@ -69,8 +69,8 @@ def process_group(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         if local_rank() >= torch.cuda.device_count():
             raise UserError(
-                f"-device cuda: process {local_rank()} of this node has no GPU, {torch.cuda.device_count()} are there; start as "
-                "many processes as GPUs (torchrun --nproc_per_node), or give -device cpu"
+                f"argument device cuda: process {local_rank()} of this node has no GPU, {torch.cuda.device_count()} are there; "
+                "start as many processes as GPUs (torchrun --nproc_per_node), or give argument device cpu"
             )
         torch.cuda.set_device(local_rank())
         distributed.init_process_group("nccl", device_id=process_device(device))
@@ -79,7 +79,7 @@ def process_group(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(max(1, multiprocessing.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
         distributed.init_process_group("gloo")
     else:
-        raise UserError(f"-device {device.type}: training in several processes needs cuda or cpu")
+        raise UserError(f"argument device {device.type}: training in several processes needs cuda or cpu")
     try:
         yield
     finally:

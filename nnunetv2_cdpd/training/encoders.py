@@ -19,8 +19,9 @@ def fill_frozen_encoders(network: CDPDNet, arch_kwargs: Mapping[str, Any], embed
     Raises:
         UserError: There are no weights to read.
     """
-    if network.slice_encoder is not None and not network.slice_encoder.weights_set:
-        origin = load_vision_weights(network.slice_encoder, vision_weights_choice())
+    encoder: Any = network.slice_encoder  # ours or the released network's
+    if encoder is not None and not encoder.weights_set:
+        origin = load_vision_weights(encoder, vision_weights_choice())
         yield f"Vision encoder weights: {origin}"
     if network.text_embeddings_set:
         yield "Text embeddings: learned, or those that came with the network's weights"

@@ -36,7 +36,7 @@ class LabelMapSpatialTransform(SpatialTransform):
     def _apply_to_segmentation(self, segmentation: Tensor, **params: Any) -> Tensor:
         if params["grid"] is None:  # nothing but a crop
             return super()._apply_to_segmentation(segmentation, **params)
-        return resample_label_map(segmentation, params["grid"], self.padding_value_seg)
+        return resample_label_map(segmentation, params["grid"], int(self.padding_value_seg))
 
 
 def faster_on_label_maps(transform: BasicTransform) -> BasicTransform:

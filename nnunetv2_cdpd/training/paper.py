@@ -20,7 +20,6 @@ from itertools import dropwhile
 from typing import Any
 
 import torch
-from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.spatial.rot90 import Rot90Transform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
@@ -63,7 +62,9 @@ class PaperTrainer(PartialLabelTrainer):
         self.inference_allowed_mirroring_axes = None
         return rotation, False, list(self.configuration_manager.patch_size), None
 
-    def get_training_transforms(self, patch_size: Sequence[int], *args: Any, **kwargs: Any) -> BasicTransform:
+    def get_training_transforms(  # type: ignore[override]  # the host's is static
+        self, patch_size: Sequence[int], *args: Any, **kwargs: Any
+    ) -> ComposeTransforms:
         """The paper's augmentation, then what the host does to every patch after its own."""
         hosts = super().get_training_transforms(patch_size, *args, **kwargs).transforms
         others = dropwhile(lambda transform: not isinstance(transform, (MaskImageTransform, RemoveLabelTansform)), hosts)

@@ -1,6 +1,6 @@
 """Recipe: the numbers that a training goes by, and the settings of its network."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from nnunetv2_cdpd.planning.architecture import NetworkSettings
@@ -34,7 +34,7 @@ class Recipe:
     source_sampling_exponent: float = 0.5
     universal_task_probability: float = 0.5
     foreground_jitter: float = 0.0
-    network: NetworkSettings = NetworkSettings()
+    network: NetworkSettings = field(default_factory=NetworkSettings)
 
     def with_network(self: _Recipe, **settings: Any) -> _Recipe:
         """The recipe with other settings of the network."""
@@ -42,5 +42,5 @@ class Recipe:
 
     def attributes(self) -> dict[str, Any]:
         """What the trainer's attributes are set to."""
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "network"}
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "network"}
         return {name: value for name, value in values.items() if value is not None}

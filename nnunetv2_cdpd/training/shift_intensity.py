@@ -23,7 +23,7 @@ class ShiftIntensity(ImageOnlyTransform):
     def get_parameters(self, **data_dict: Any) -> dict[str, float]:
         return {"shift": np.random.uniform(-self.most, self.most)}
 
-    def _apply_to_image(self, img: torch.Tensor, shift: float) -> torch.Tensor:
+    def _apply_to_image(self, img: torch.Tensor, **params: Any) -> torch.Tensor:
         for channel, width in zip(img, self.widths):
-            channel += shift * width
+            channel += params["shift"] * width
         return img

@@ -124,7 +124,7 @@ def test_gpu_that_is_not_there_is_named(monkeypatch):
 
 
 def test_mps_cannot_take_part():
-    with pytest.raises(UserError, match="-device mps: training in several"), process_group(torch.device("mps")):
+    with pytest.raises(UserError, match="device mps: training in several"), process_group(torch.device("mps")):
         pass
 
 

@@ -3,23 +3,25 @@
 import json
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 import torch
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
-from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepochs import nnUNetTrainer_250epochs
 from builders.training import MERGED, PLAIN, make_trainer, training_folders
+from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepochs import nnUNetTrainer_250epochs
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.planning.architecture import dataset_prompts
 from nnunetv2_cdpd.pretrained.text import TextEmbeddings
-from nnunetv2_cdpd.training.label_resampling import LabelMapSpatialTransform
-from nnunetv2_cdpd.training.recipe import Recipe
 from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
 from nnunetv2_cdpd.trainers.variants import nnUNetTrainerCDPDSmall_1epoch
+from nnunetv2_cdpd.training.label_resampling import LabelMapSpatialTransform
+from nnunetv2_cdpd.training.recipe import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +116,7 @@ def test_mirroring_as_nnunet_without_left_and_right(folders):
     trainer.annotation = read_annotation({"labels": {"background": 0, "RightParotid": 1, "parotid_l": 2}})
     *_, axes = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
     assert axes is None and trainer.inference_allowed_mirroring_axes is None
-    log = open(trainer.log_file).read()
+    log = Path(trainer.log_file).read_text()
     assert "No mirroring, because the classes hold left/right pairs: [('parotid_l', 'RightParotid')]" in log
 
 
@@ -187,7 +189,7 @@ def test_field_that_a_recipe_adds_becomes_an_attribute(folders):
 
 def test_variant_of_an_older_release_is_told_of_the_recipe_and_not_trained_with_other_numbers(folders):
     class Older(nnUNetTrainerCDPDSmall_1epoch):
-        hyperparameters = {"initial_lr": 1e-3}
+        hyperparameters = MappingProxyType({"initial_lr": 1e-3})
 
     with pytest.raises(UserError, match="Older: hyperparameters .*`recipe`"):
         make_trainer(folders, trainer_class=Older)
@@ -259,7 +261,7 @@ def test_plain_dataset_is_one_source_with_sigmoid_heads(folders):
     assert trainer.label_manager.num_segmentation_heads == 3
     trainer.on_epoch_start(), trainer.on_train_epoch_start()
     assert np.isfinite(trainer.train_step(next(trainer.dataloader_train))["loss"])
-    saved = json.loads(open(os.path.join(trainer.output_folder_base, "dataset.json")).read())
+    saved = json.loads(Path(trainer.output_folder_base, "dataset.json").read_text())
     assert PlansManager(trainer.plans_manager.plans).get_label_manager(saved).num_segmentation_heads == 3
     assert read_annotation(saved).tables.tolist() == trainer.annotation.tables.tolist()
 
