@@ -1,132 +1,101 @@
-"""Host: names that are exchanged inside nnU-Net for the length of one call, each with the reason why it has no hook for it.
+"""Host: the names of nnU-Net that we exchange for the length of a call, each with the reason why there is no hook for it.
 
 A few of nnU-Net's functions build what they use from names of their module. Exchanging the name while the host's own function
-runs keeps that function the host's; a copy of it would rot with nnU-Net's next release. Where a release moves a name, or no
-longer uses it, entering fails at once and says which function of this file has to be changed (tests/test_host.py enters all).
+runs keeps that function the host's; a copy of it would rot with nnU-Net's next release. Should nnU-Net rename one of them,
+entering fails at once instead of doing nothing; `pytest -m host` looks at all of them.
 """
 
 import importlib
-import importlib.metadata
-import inspect
-import operator
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from nnunetv2_cdpd.errors import UserError
 
-Exchange = AbstractContextManager[None]
+@dataclass(frozen=True)
+class Exchange:
+    """A name of nnU-Net.
+
+    modules: Where it is looked up, dotted.
+    why: Why it has to be exchanged there.
+    """
+
+    modules: tuple[str, ...]
+    name: str
+    why: str
+
 
 _TRAINER = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer"
 _RUN = "nnunetv2.run.run_training"
-
-
-# ---- training --------------------------------------------------------------------------------------------------------
-
-
-def data_parallel(wrap: Callable[..., Any]) -> Exchange:
-    """`initialize` wraps the network in DDP between the optimizer and the loss; it takes the rank for the index of the GPU."""
-    return _exchanged("data_parallel", wrap, (_TRAINER, "nnUNetTrainer.initialize", "DDP"))
-
-
-def data_loader(make: Callable[..., Any]) -> Exchange:
-    """`get_dataloaders` makes the loaders and has their processes load a first batch before it returns."""
-    return _exchanged("data_loader", make, (_TRAINER, "nnUNetTrainer.get_dataloaders", "nnUNetDataLoader"))
-
-
-def final_metrics(compute: Callable[..., dict[str, Any]]) -> Exchange:
-    """`perform_actual_validation` predicts, scores and logs the scores in one function."""
-    use = (_TRAINER, "nnUNetTrainer.perform_actual_validation", "compute_metrics_on_folder")
-    return _exchanged("final_metrics", compute, use)
-
-
-# ---- commands --------------------------------------------------------------------------------------------------------
-
-
-def training(run: Callable[..., None]) -> Exchange:
-    """nnUNetv2_train parses its arguments and trains in one function."""
-    return _exchanged("training", run, (_RUN, "run_training_entry", "run_training"))
-
-
-def trainer_look_up(find: Callable[[str], type]) -> Exchange:
-    """nnUNetv2_train finds trainers in its own folder and in nnUNet_extTrainer only."""
-    return _exchanged("trainer_look_up", find, (_RUN, "get_trainer_from_args", "recursive_find_trainer_class_by_name"))
-
-
-def process_of_pretrained_weights(process: Any) -> Exchange:
-    """-pretrained_weights asks torch.distributed for the rank, and takes it for the index of the GPU to load onto."""
-    use = ("nnunetv2.run.load_pretrained_weights", "load_pretrained_weights", "dist")
-    return _exchanged("process_of_pretrained_weights", process, use)
-
-
-def planner_look_up(find: Callable[..., type | None]) -> Exchange:
-    """nnUNetv2_plan_experiment finds planners in the folders of its own package only, by file names."""
-    use = ("nnunetv2.experiment_planning.plan_and_preprocess_api", "plan_experiments", "recursive_find_python_class")
-    return _exchanged("planner_look_up", find, use)
-
-
-def cross_validation_metrics(compute: Callable[..., dict[str, Any]]) -> Exchange:
-    """nnU-Net scores folds, ensembles and their postprocessing where it makes them, in three modules."""
-    name = "compute_metrics_on_folder"
-    return _exchanged(
-        "cross_validation_metrics",
-        compute,
-        ("nnunetv2.evaluation.accumulate_cv_results", "accumulate_cv_results", name),
-        ("nnunetv2.evaluation.find_best_configuration", "find_best_configuration", name),
-        ("nnunetv2.postprocessing.remove_connected_components", "determine_postprocessing", name),
-    )
-
-
-EXCHANGES: tuple[Callable[[Any], Exchange], ...] = (
-    data_parallel,
-    data_loader,
-    final_metrics,
-    training,
-    trainer_look_up,
-    process_of_pretrained_weights,
-    planner_look_up,
-    cross_validation_metrics,
-)
+EXCHANGES = {
+    "data_parallel": Exchange(
+        (_TRAINER,), "DDP", "initialize() wraps the network for the GPU of the rank, though a launcher may number GPUs by node"
+    ),
+    "data_loader": Exchange(
+        (_TRAINER,), "nnUNetDataLoader", "get_dataloaders() builds loader, transforms and augmenter in one method"
+    ),
+    "final_metrics": Exchange(
+        (_TRAINER,), "compute_metrics_on_folder", "perform_actual_validation() predicts and scores in one method"
+    ),
+    "cross_validation_metrics": Exchange(
+        (
+            "nnunetv2.evaluation.accumulate_cv_results",
+            "nnunetv2.evaluation.find_best_configuration",
+            "nnunetv2.postprocessing.remove_connected_components",
+        ),
+        "compute_metrics_on_folder",
+        "the cross-validation commands score folders by this function and take no other",
+    ),
+    "training": Exchange(
+        (_RUN,), "run_training", "the command starts it when it has read its arguments, and starts processes for GPUs only"
+    ),
+    "trainer_look_up": Exchange(
+        (_RUN,),
+        "recursive_find_trainer_class_by_name",
+        "trainers are looked up in folders, which a read-only nnunetv2 cannot have",
+    ),
+    "rank_of_pretrained_weights": Exchange(
+        ("nnunetv2.run.load_pretrained_weights",), "dist", "-pretrained_weights are loaded onto the GPU of the rank"
+    ),
+    "planner_look_up": Exchange(
+        ("nnunetv2.experiment_planning.plan_and_preprocess_api",),
+        "recursive_find_python_class",
+        "planners are looked up in the folders of nnunetv2 itself, by file names, so there is no path to extend",
+    ),
+}
 
 
 @contextmanager
-def _exchanged(exchange: str, replacement: Any, *uses: tuple[str, str, str]) -> Iterator[None]:
-    """Put the replacement in place of names, each given as (module, the function of it that uses the name, name).
+def exchanged(which: str, replacement: Any) -> Iterator[None]:
+    """Exchange a name of `EXCHANGES`, and put the original back on leaving.
 
     Raises:
-        UserError: This nnU-Net has no such name, or that function makes no use of it.
+        RuntimeError: This nnU-Net has no such name.
     """
+    exchange = EXCHANGES[which]
     with ExitStack() as stack:
-        for module_name, user, name in uses:
-            stack.enter_context(_attribute(_module_that_uses(exchange, module_name, user, name), name, replacement))
+        for module in exchange.modules:
+            imported = importlib.import_module(module)
+            stack.callback(setattr, imported, exchange.name, original(imported, exchange.name, which))
+            setattr(imported, exchange.name, replacement)
         yield
 
 
-def _module_that_uses(exchange: str, module_name: str, user: str, name: str) -> ModuleType:
-    try:
-        module = importlib.import_module(module_name)
-        function = inspect.unwrap(operator.attrgetter(user)(module))
-        if hasattr(module, name) and name in function.__code__.co_names:
-            return module
-    except (ImportError, AttributeError):
-        pass  # said below
-    raise UserError(
-        f"nnU-Net {importlib.metadata.version('nnunetv2')} has no {name} in {module_name}.{user} any more: "
-        f"nnunetv2_cdpd.host.{exchange} has to be changed; until then, install the nnunetv2 that it was written for (2.8)"
-    )
+def original(module: ModuleType, name: str, which: str) -> Any:
+    """What nnU-Net has under a name.
 
-
-@contextmanager
-def _attribute(target: Any, name: str, value: Any) -> Iterator[None]:
-    """The attribute has this value until the context is left."""
-    own = getattr(target, name)
-    setattr(target, name, value)
+    Raises:
+        RuntimeError: Nothing.
+    """
     try:
-        yield
-    finally:
-        setattr(target, name, own)
+        return getattr(module, name)
+    except AttributeError as error:
+        raise RuntimeError(
+            f"this release of nnU-Net has no {module.__name__}.{name} any more; `{which}` of nnunetv2_cdpd.host has to follow it, "
+            "until then use an older nnunetv2"
+        ) from error
 
 
 @contextmanager
@@ -139,18 +108,9 @@ def lent_arguments(command: str, arguments: Sequence[str], **defaults: str) -> I
     """
     given = {argument.split("=")[0] for argument in arguments}
     added = [text for name, value in defaults.items() if f"-{name}" not in given for text in (f"-{name}", value)]
-    with _attribute(sys, "argv", [command, *arguments, *added]):
+    process_arguments = sys.argv
+    sys.argv = [command, *arguments, *added]
+    try:
         yield
-
-
-@contextmanager
-def substituted(module: ModuleType, **replacements: Any) -> Iterator[None]:
-    """Set attributes of a module and put the originals back on leaving; for what has no name above yet.
-
-    Raises:
-        AttributeError: The module has no such name.
-    """
-    with ExitStack() as stack:
-        for name, replacement in replacements.items():
-            stack.enter_context(_attribute(module, name, replacement))
-        yield
+    finally:
+        sys.argv = process_arguments

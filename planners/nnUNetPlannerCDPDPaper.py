@@ -1,10 +1,9 @@
-"""nnUNetPlannerCDPDPaper: the paper's preprocessing, patch and network for any CT dataset, for nnUNetTrainerCDPDPaper.
+"""nnUNetPlannerCDPDPaper: the paper's preprocessing, patch and network; see planning/paper_planner.py."""
 
-Source: CDPDNet, arXiv 2505.18958, as released (github wujiong-hub/CDPDNet); planning/paper.py tells what differs.
-"""
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 
-from ..planning.paper import PaperPlanner
+from ..planning.paper_planner import PaperPlanning
 
 
-class nnUNetPlannerCDPDPaper(PaperPlanner):
-    """See the module. One configuration, 3d_fullres; the memory target changes nothing."""
+class nnUNetPlannerCDPDPaper(PaperPlanning, ExperimentPlanner):
+    """See PaperPlanning. One configuration, 3d_fullres; the memory target changes nothing."""

@@ -2,18 +2,18 @@
 
 from nnunetv2.experiment_planning.experiment_planners.residual_unets import residual_encoder_unet_planners as host
 
-from ..planning.planner import CDPDNetPlanner
+from ..planning.planner import CDPDPlanning
 
 
-class nnUNetPlannerCDPDM(CDPDNetPlanner, host.nnUNetPlannerResEncM):
+class nnUNetPlannerCDPDM(CDPDPlanning, host.nnUNetPlannerResEncM):
     default_plans_name = "nnUNetCDPDMPlans"
 
 
-class nnUNetPlannerCDPDL(CDPDNetPlanner, host.nnUNetPlannerResEncL):
+class nnUNetPlannerCDPDL(CDPDPlanning, host.nnUNetPlannerResEncL):
     default_plans_name = "nnUNetCDPDLPlans"
     default_gpu_memory_gb = 24.0
 
 
-class nnUNetPlannerCDPDXL(CDPDNetPlanner, host.nnUNetPlannerResEncXL):
+class nnUNetPlannerCDPDXL(CDPDPlanning, host.nnUNetPlannerResEncXL):
     default_plans_name = "nnUNetCDPDXLPlans"
     default_gpu_memory_gb = 40.0

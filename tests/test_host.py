@@ -1,49 +1,57 @@
-"""What is exchanged inside nnU-Net is still there and still used; run against another nnunetv2 with -m host."""
+"""What we exchange in nnU-Net is there, is exchanged, and comes back."""
 
 import importlib
-import sys
+import inspect
 
 import pytest
 
-from nnunetv2_cdpd import host
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.host import EXCHANGES, exchanged, lent_arguments, original
 
-TRAINER = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer"
-
-
-@pytest.mark.host
-@pytest.mark.parametrize("exchange", host.EXCHANGES, ids=lambda exchange: exchange.__name__)
-def test_nnunet_still_uses_what_is_exchanged(exchange):
-    with exchange(lambda *args, **kwargs: None):
-        pass
+pytestmark = pytest.mark.host
 
 
-def test_the_host_sees_the_replacement_and_has_its_own_back_afterwards():
-    module = importlib.import_module(TRAINER)
-    own = module.nnUNetDataLoader
-    with pytest.raises(KeyError), host.data_loader("ours"):
-        assert module.nnUNetDataLoader == "ours"
+@pytest.mark.parametrize("which", EXCHANGES)
+def test_nnunet_still_has_the_name(which):
+    for module in EXCHANGES[which].modules:
+        original(importlib.import_module(module), EXCHANGES[which].name, which)  # its error says what to do
+
+
+@pytest.mark.parametrize("which", EXCHANGES)
+def test_the_name_is_used_where_it_is_exchanged(which):
+    """A name that is only imported would be exchanged without effect."""
+    for module in EXCHANGES[which].modules:
+        source = inspect.getsource(importlib.import_module(module))
+        name = EXCHANGES[which].name
+        uses = [line for line in source.splitlines() if name in line and not line.lstrip().startswith(("import", "from", "#"))]
+        assert uses, f"{module} does not use {name} any more; `{which}` of nnunetv2_cdpd.host has to follow it"
+
+
+@pytest.mark.parametrize("which", EXCHANGES)
+def test_the_original_comes_back_whatever_happens(which):
+    modules = [importlib.import_module(module) for module in EXCHANGES[which].modules]
+    before = [getattr(module, EXCHANGES[which].name) for module in modules]
+    replacement = object()
+    with pytest.raises(KeyError), exchanged(which, replacement):
+        assert all(getattr(module, EXCHANGES[which].name) is replacement for module in modules)
         raise KeyError
-    assert module.nnUNetDataLoader is own
+    assert [getattr(module, EXCHANGES[which].name) for module in modules] == before
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        (TRAINER, "nnUNetTrainer.get_dataloaders", "nnUNetDataLoader3D"),  # renamed
-        (TRAINER, "nnUNetTrainer.initialize", "nnUNetDataLoader"),  # used elsewhere
-        (TRAINER, "nnUNetTrainer.make_dataloaders", "nnUNetDataLoader"),  # its user renamed
-        ("nnunetv2.training.loaders", "get_dataloaders", "nnUNetDataLoader"),  # the module moved
-    ],
-)
-def test_what_a_release_moved_is_named_together_with_what_has_to_be_changed(use):
-    told = rf"nnU-Net \S+ has no {use[2]} .*host.data_loader has to be changed"
-    with pytest.raises(UserError, match=told), host._exchanged("data_loader", None, use):
+def test_a_name_that_is_gone_is_told_with_the_way_out(monkeypatch):
+    monkeypatch.delattr("nnunetv2.run.run_training.run_training")
+    with (
+        pytest.raises(
+            RuntimeError, match="no nnunetv2.run.run_training.run_training any more; `training` .* use an older nnunetv2"
+        ),
+        exchanged("training", None),
+    ):
         pass
 
 
-def test_arguments_are_lent_for_one_call_and_defaults_only_where_none_are_given():
-    own = list(sys.argv)
-    with host.lent_arguments("cdpd train", ["820", "-p=Plans"], tr="Ours", p="Other"):
-        assert sys.argv == ["cdpd train", "820", "-p=Plans", "-tr", "Ours"]
-    assert sys.argv == own
+def test_arguments_are_lent_with_defaults(monkeypatch):
+    import sys
+
+    monkeypatch.setattr(sys, "argv", ["mine"])
+    with lent_arguments("cdpd train", ["400", "-p", "Plans"], tr="Ours", p="Others"):
+        assert sys.argv == ["cdpd train", "400", "-p", "Plans", "-tr", "Ours"]
+    assert sys.argv == ["mine"]

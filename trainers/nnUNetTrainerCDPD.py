@@ -1,10 +1,10 @@
-"""nnUNetTrainerCDPD: nnU-Net's trainer for CDPDNet on partially labelled datasets.
+"""nnUNetTrainerCDPD: CDPDNet on partially labelled datasets, for plans of nnUNetPlannerCDPD or of nnU-Net's own planners."""
 
-Source: Wu et al., CDPDNet, arXiv 2505.18958.
-"""
-
+from ..training.recipe import Recipe
 from ..training.trainer import PartialLabelTrainer
 
 
 class nnUNetTrainerCDPD(PartialLabelTrainer):
-    """Trains CDPDNet on plans of nnUNetPlannerCDPD or of nnU-Net's own planners; training/trainer.py tells how."""
+    """See PartialLabelTrainer; the learning rate and weight decay of the paper, nnU-Net's schedule and augmentation."""
+
+    recipe = Recipe()

@@ -1,18 +1,18 @@
-"""nnUNetTrainerCDPDPaper: the paper's recipe, for plans of nnUNetPlannerCDPDPaper and for any others (training/paper.py).
-
-Source: Wu et al., CDPDNet, arXiv 2505.18958, as released (github wujiong-hub/CDPDNet).
-"""
+"""nnUNetTrainerCDPDPaper: the paper's recipe; what it does is told in training/paper_recipe.py."""
 
 from dataclasses import replace
 
-from ..training.paper import PaperTrainer
+from ..training.paper_recipe import PaperRecipeTrainer
+from .nnUNetTrainerCDPD import nnUNetTrainerCDPD
 
 
-class nnUNetTrainerCDPDPaper(PaperTrainer):
-    """See the module."""
+class nnUNetTrainerCDPDPaper(PaperRecipeTrainer, nnUNetTrainerCDPD):
+    """See PaperRecipeTrainer."""
+
+    recipe = PaperRecipeTrainer.recipe
 
 
 class nnUNetTrainerCDPDPaper_1epoch(nnUNetTrainerCDPDPaper):
     """Two iterations, one for each of training and validation: a test that everything runs."""
 
-    recipe = replace(PaperTrainer.recipe, num_epochs=1, num_iterations_per_epoch=2, num_val_iterations_per_epoch=1)
+    recipe = replace(nnUNetTrainerCDPDPaper.recipe, num_epochs=1, num_iterations_per_epoch=2, num_val_iterations_per_epoch=1)

@@ -1,69 +1,71 @@
-"""Variants of nnUNetTrainerCDPD, each another recipe: training lengths, ablations, small networks."""
+"""Variants of nnUNetTrainerCDPD, each a change of its recipe: training lengths, ablations, small networks."""
 
 from dataclasses import replace
 
 from .nnUNetTrainerCDPD import nnUNetTrainerCDPD
 
+RECIPE = nnUNetTrainerCDPD.recipe
+
 
 class nnUNetTrainerCDPD_1epoch(nnUNetTrainerCDPD):
-    recipe = replace(nnUNetTrainerCDPD.recipe, num_epochs=1)
+    recipe = replace(RECIPE, num_epochs=1)
 
 
 class nnUNetTrainerCDPD_5epochs(nnUNetTrainerCDPD):
-    recipe = replace(nnUNetTrainerCDPD.recipe, num_epochs=5)
+    recipe = replace(RECIPE, num_epochs=5)
 
 
 class nnUNetTrainerCDPD_10epochs(nnUNetTrainerCDPD):
-    recipe = replace(nnUNetTrainerCDPD.recipe, num_epochs=10)
+    recipe = replace(RECIPE, num_epochs=10)
 
 
 class nnUNetTrainerCDPD_20epochs(nnUNetTrainerCDPD):
-    recipe = replace(nnUNetTrainerCDPD.recipe, num_epochs=20)
+    recipe = replace(RECIPE, num_epochs=20)
 
 
 class nnUNetTrainerCDPD_50epochs(nnUNetTrainerCDPD):
-    recipe = replace(nnUNetTrainerCDPD.recipe, num_epochs=50)
+    recipe = replace(RECIPE, num_epochs=50)
 
 
 class nnUNetTrainerCDPD_100epochs(nnUNetTrainerCDPD):
-    recipe = replace(nnUNetTrainerCDPD.recipe, num_epochs=100)
+    recipe = replace(RECIPE, num_epochs=100)
 
 
 class nnUNetTrainerCDPD_250epochs(nnUNetTrainerCDPD):
-    recipe = replace(nnUNetTrainerCDPD.recipe, num_epochs=250)
+    recipe = replace(RECIPE, num_epochs=250)
 
 
 class nnUNetTrainerCDPD_500epochs(nnUNetTrainerCDPD):
-    recipe = replace(nnUNetTrainerCDPD.recipe, num_epochs=500)
+    recipe = replace(RECIPE, num_epochs=500)
 
 
 class nnUNetTrainerCDPD_2000epochs(nnUNetTrainerCDPD):
-    recipe = replace(nnUNetTrainerCDPD.recipe, num_epochs=2000)
+    recipe = replace(RECIPE, num_epochs=2000)
 
 
 class nnUNetTrainerCDPD_noVision(nnUNetTrainerCDPD):
     """Ablation: no slice encoder, no cross-attention."""
 
-    recipe = nnUNetTrainerCDPD.recipe.with_network(vision_model=None)
+    recipe = RECIPE.with_network(vision_model=None)
 
 
 class nnUNetTrainerCDPD_noText(nnUNetTrainerCDPD):
     """Ablation: skips and bottleneck are not modulated by the class prompts."""
 
-    recipe = nnUNetTrainerCDPD.recipe.with_network(modulate_by_text=False)
+    recipe = RECIPE.with_network(modulate_by_text=False)
 
 
 class nnUNetTrainerCDPD_noTaskPrompt(nnUNetTrainerCDPD):
     """Ablation: no task prompt map (TTPG); every sample is treated alike."""
 
-    recipe = nnUNetTrainerCDPD.recipe.with_network(task_prompts=False)
+    recipe = RECIPE.with_network(task_prompts=False)
 
 
 class nnUNetTrainerCDPDSmall(nnUNetTrainerCDPD):
     """A recipe with which the networks of nnUNetPlannerCDPDSmall learn in 900 iterations."""
 
     recipe = replace(
-        nnUNetTrainerCDPD.recipe,
+        RECIPE,
         initial_lr=3e-3,
         oversample_foreground_percent=0.67,
         # few long epochs, because nnU-Net draws its progress after each

@@ -60,7 +60,5 @@ def embed_dataset(
 def _beside_preprocessed(dataset_name: str) -> Path:
     folder = os.environ.get("nnUNet_preprocessed")
     if not folder:
-        raise UserError(
-            "nnUNet_preprocessed is not set, so there is no place for the embeddings; set it, or give argument output"
-        )
+        raise UserError("nnUNet_preprocessed is not set, so there is no place for the embeddings; set it, or give a file with -o")
     return Path(folder) / dataset_name / CACHE_FILE

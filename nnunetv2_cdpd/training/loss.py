@@ -35,9 +35,6 @@ class PartialLabelLoss(nn.Module):
         smooth: Added to numerator and denominator of Dice, as in nnU-Net.
     """
 
-    tables: Tensor
-    scored: Tensor
-
     def __init__(
         self,
         annotation: Annotation,

@@ -1,4 +1,4 @@
-"""PartialLabelTrainer: nnU-Net's trainer for CDPDNet on partially labelled datasets; hooks only.
+"""PartialLabelTrainer: nnU-Net's trainer for CDPDNet on partially labelled datasets; what nnUNetTrainerCDPD does.
 
 What differs from nnUNetTrainer:
     network      CDPDNet in place of the plans' U-Net, a sigmoid head for every class, pretrained encoders read at the start
@@ -14,13 +14,12 @@ import warnings
 from dataclasses import replace
 from functools import partial
 from os.path import isfile, join
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from batchgenerators.utilities.file_and_folder_operations import load_json
-from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
-from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.collate_outputs import collate_outputs
@@ -30,61 +29,51 @@ from torch import distributed, nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunetv2_cdpd import host
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.classes import lateral_pairs
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+from nnunetv2_cdpd.host import exchanged
 from nnunetv2_cdpd.planning.architecture import plans_with_cdpd, plans_with_recorded_network
-from nnunetv2_cdpd.pretrained.choices import LEARNED, text_weights_choice
-from nnunetv2_cdpd.pretrained.text import CACHE_FILE
+from nnunetv2_cdpd.pretrained.choices import LEARNED, text_weights_choice, vision_weights_choice
+from nnunetv2_cdpd.pretrained.text import CACHE_FILE, load_or_embed
+from nnunetv2_cdpd.pretrained.vision import load_vision_weights
 from nnunetv2_cdpd.training.distributed import data_parallel, process_device
-from nnunetv2_cdpd.training.encoders import fill_frozen_encoders
-from nnunetv2_cdpd.training.label_resampling import faster_on_label_maps
+from nnunetv2_cdpd.training.label_resampling import LabelMapSpatialTransform
 from nnunetv2_cdpd.training.loss import PartialLabelLoss
-from nnunetv2_cdpd.training.progress import SourceLogger, dice_by_source, source_key
+from nnunetv2_cdpd.training.progress import SourceLogger, dice_by_source
 from nnunetv2_cdpd.training.pseudo_dice import counts_per_source
 from nnunetv2_cdpd.training.recipe import Recipe
 from nnunetv2_cdpd.training.sampling import AnnotatedCases, SourceBalancedDataLoader
 
 
 class PartialLabelTrainer(nnUNetTrainer):
-    """Trains CDPDNet on plans of our planners or of nnU-Net's own, on any nnU-Net dataset.
+    """Trains CDPDNet on plans of nnUNetPlannerCDPD or of nnU-Net's own planners, on any nnU-Net dataset.
 
     A dataset without a `cdpd` block in its dataset.json is one source with every class annotated.
 
-    Variants have another `recipe`, or set attributes in `__init__` as nnU-Net's own variants do.
+    Variants change the class attribute `recipe`, or set attributes in `__init__` as nnU-Net's own variants do.
     """
 
-    recipe: Recipe = Recipe()
-    source_sampling_exponent: float
+    recipe = Recipe()
+    source_sampling_exponent: float  # of the recipe, as all that it says
     universal_task_probability: float
     foreground_jitter: float
-
-    # what the host leaves None at first
-    network: nn.Module  # type: ignore[assignment]
-    loss: PartialLabelLoss  # type: ignore[assignment]
-    num_input_channels: int  # type: ignore[assignment]
-    preprocessed_dataset_folder_base: str
-    _best_ema: float | None  # type: ignore[assignment]
 
     def __init__(
         self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = torch.device("cuda")
     ) -> None:
-        for name in ("hyperparameters", "network_settings"):  # would be ignored
-            if hasattr(type(self), name):
-                raise UserError(
-                    f"{type(self).__name__}: {name} is part of `recipe` now; docs/training.md shows how it is written"
-                )
+        for former in ("hyperparameters", "network_settings"):
+            if hasattr(self, former):
+                raise UserError(f"{type(self).__name__}: `{former}` is no more; say it in `recipe` (docs/training.md shows how)")
         resume = plans["continue_training"]  # the host takes it out
         super().__init__(plans, configuration, fold, with_sigmoid_heads(dataset_json), device)
-        vars(self).update(self.recipe.attributes())
         if self.is_ddp:  # the host takes CUDA for granted, and the rank for the index of the GPU
             self.device = process_device(device)
             self.grad_scaler = self.grad_scaler if self.device.type == "cuda" else None
         self.annotation = read_annotation(self.dataset_json)
         self.logger.local_logger = SourceLogger([source.name for source in self.annotation.sources])
         self._set_plans(self._plans_with_network(resume))
+        vars(self).update(self.recipe.trainer_attributes)
         self._batch_task: torch.Tensor | None = None  # task of each sample of the batch in train_step; None: universal
 
     # ---- network -------------------------------------------------------------------------------------------------
@@ -113,7 +102,7 @@ class PartialLabelTrainer(nnUNetTrainer):
         self.configuration_manager = self.plans_manager.get_configuration(self.configuration_name)
 
     def initialize(self) -> None:
-        with host.data_parallel(lambda network, device_ids: data_parallel(network, self.device)):
+        with exchanged("data_parallel", lambda network, device_ids: data_parallel(network, self.device)):
             super().initialize()
         # The host calls network(data). The hook sits on the outermost module, so that DDP and torch.compile see the
         # task as one more input.
@@ -123,19 +112,36 @@ class PartialLabelTrainer(nnUNetTrainer):
         return args, kwargs if self._batch_task is None else {**kwargs, "task": self._batch_task}
 
     @property
-    def cdpdnet(self) -> CDPDNet:
+    def cdpdnet(self) -> nn.Module:
         """The network itself, without the wrappers of DDP and torch.compile."""
         network = self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
-        return cast(CDPDNet, network._orig_mod if isinstance(network, OptimizedModule) else network)
+        return network._orig_mod if isinstance(network, OptimizedModule) else network
 
     def on_train_start(self) -> None:
         if not self.was_initialized:
             self.initialize()
-        embeddings_file = join(self.preprocessed_dataset_folder_base, CACHE_FILE)
-        kwargs = self.configuration_manager.network_arch_init_kwargs
-        for line in fill_frozen_encoders(self.cdpdnet, kwargs, embeddings_file):
-            self.print_to_log_file(line)
+        self._read_pretrained_encoders()
         super().on_train_start()
+
+    def _read_pretrained_encoders(self) -> None:
+        """Fill the frozen encoders, unless a checkpoint has done so (--c, -pretrained_weights)."""
+        network = self.cdpdnet
+        if network.slice_encoder is not None and not network.slice_encoder.weights_set:
+            origin = load_vision_weights(network.slice_encoder, vision_weights_choice())
+            self.print_to_log_file(f"Vision encoder weights: {origin}")
+        if not network.text_embeddings_set:
+            kwargs = self.configuration_manager.network_arch_init_kwargs
+            embeddings = load_or_embed(
+                join(self.preprocessed_dataset_folder_base, CACHE_FILE),
+                class_prompts=kwargs["text"]["class_prompts"],
+                task_prompts=kwargs["task"]["prompts"] if kwargs["task"] else [],
+                encoder=kwargs["text"]["encoder"],
+                choice=text_weights_choice(),
+            )
+            network.set_text_embeddings(embeddings.class_embeddings, embeddings.task_embeddings)
+            self.print_to_log_file(f"Text embeddings: {embeddings.encoder}")
+        else:
+            self.print_to_log_file("Text embeddings: learned, or those that came with the network's weights")
 
     # ---- data ----------------------------------------------------------------------------------------------------
 
@@ -152,21 +158,21 @@ class PartialLabelTrainer(nnUNetTrainer):
             universal_probability=self.universal_task_probability if task and task["universal"] else 0.0,
             foreground_jitter=self.foreground_jitter,
         )
-        with host.data_loader(loader):
+        with exchanged("data_loader", loader):
             return super().get_dataloaders()
 
-    # The host's next two are static, and are called on the trainer.
-    def get_training_transforms(  # type: ignore[override]
-        self, patch_size: Any, *args: Any, **kwargs: Any
-    ) -> ComposeTransforms:
+    def get_training_transforms(self, *args: Any, regions: Any = None, **kwargs: Any) -> Any:
         """The host's, without the conversion to regions, since the loss takes integer label maps, and faster on them."""
-        composed: Any = super().get_training_transforms(patch_size, *args, **{**kwargs, "regions": None})
-        composed.transforms = [faster_on_label_maps(transform) for transform in composed.transforms]
+        composed = super().get_training_transforms(*args, regions=None, **kwargs)
+        composed.transforms = [
+            LabelMapSpatialTransform.of(transform) if type(transform) is SpatialTransform else transform
+            for transform in composed.transforms
+        ]
         return composed
 
-    def get_validation_transforms(self, *args: Any, **kwargs: Any) -> BasicTransform:  # type: ignore[override]
+    def get_validation_transforms(self, *args: Any, regions: Any = None, **kwargs: Any) -> Any:
         """The host's, without the conversion to regions."""
-        return super().get_validation_transforms(*args, **{**kwargs, "regions": None})
+        return super().get_validation_transforms(*args, regions=None, **kwargs)
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:
         rotation, do_dummy_2d, initial_patch_size, mirror_axes = (
@@ -231,7 +237,7 @@ class PartialLabelTrainer(nnUNetTrainer):
             counts = sum(gathered)
         dice, means = dice_by_source(counts)
         for source, row, mean in zip(self.annotation.sources, dice, means):
-            self.logger.log(source_key(source.name), float(mean), self.current_epoch)
+            self.logger.log(self.logger.local_logger.source_keys[source.name], float(mean), self.current_epoch)
             named = {name: round(float(value), 4) for name, value in zip(self.annotation.column_names, row) if value == value}
             self.print_to_log_file(
                 f"Pseudo dice of source {source.name}: {round(float(mean), 4)} {named}", also_print_to_console=False
@@ -243,7 +249,7 @@ class PartialLabelTrainer(nnUNetTrainer):
         super().on_epoch_end()
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        with host.final_metrics(self._final_metrics):
+        with exchanged("final_metrics", self._final_metrics):
             super().perform_actual_validation(save_probabilities)
 
     def _final_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""PaperPlanner: the paper's preprocessing, patch and network for any CT dataset.
+"""PaperPlanning: the paper's preprocessing, patch and network for any CT dataset, for nnUNetTrainerCDPDPaper.
 
 Fixed: RAS orientation with x first, 1.5 mm, HU -175 ... 250 -> 0 ... 1, 96^3 patches, two per batch, the released network.
 From the dataset: classes, sources and their prompts, in our wording. Otherwise than the release, a universal task is trained
@@ -14,10 +14,9 @@ import numpy as np
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
 from nnunetv2.preprocessing.resampling.resample_torch import resample_torch_fornnunet
 
-from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.planning.architecture import cdpd_architecture
-from nnunetv2_cdpd.planning.planner import CDPDNetPlanner
+from nnunetv2_cdpd.planning.planner import CDPDPlanning
 from nnunetv2_cdpd.released.preprocessing import (
     PATCH_SIZE,
     PLANS_NAME,
@@ -31,7 +30,7 @@ from nnunetv2_cdpd.released.preset import KW_REQUIRES_IMPORT, PAPER_NETWORK_CLAS
 BATCH_SIZE = 2
 
 
-class PaperPlanner(CDPDNetPlanner):
+class PaperPlanning(CDPDPlanning):
     """See the module. One configuration, 3d_fullres; the memory target changes nothing."""
 
     default_plans_name = PLANS_NAME
@@ -39,11 +38,11 @@ class PaperPlanner(CDPDNetPlanner):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lowres_creation_threshold = 0  # no cascade
-        channels = channel_names(self.dataset_json, f"{self.dataset_name}/{FILE_NAME}")
-        if [name.casefold() for name in channels] != ["ct"]:
+        channels = self.dataset_json.get("channel_names") or self.dataset_json["modality"]
+        if [name.casefold() for name in channels.values()] != ["ct"]:
             raise UserError(
                 f"{self.dataset_name}: the paper's network is for images of one channel, CT, and this dataset has "
-                f"{', '.join(channels)}; plan with nnUNetPlannerCDPD"
+                f"{', '.join(channels.values())}; plan with nnUNetPlannerCDPD"
             )
         if self.dataset_json["file_ending"] not in NibabelIOWithReorient.supported_file_endings:
             raise UserError(
