@@ -31,7 +31,8 @@ HOOKS = {
     "batchgeneratorsv2.transforms.spatial.spatial.SpatialTransform": "_apply_to_segmentation",
     "nnunetv2.experiment_planning.experiment_planners.default_experiment_planner.ExperimentPlanner": (
         "generate_data_identifier determine_segmentation_softmax_export_fn static_estimate_VRAM_usage "
-        "get_plans_for_configuration determine_reader_writer determine_fullres_target_spacing determine_transpose determine_resampling save_plans"
+        "get_plans_for_configuration determine_reader_writer determine_fullres_target_spacing determine_transpose "
+        "determine_resampling save_plans"
     ),
 }
 
