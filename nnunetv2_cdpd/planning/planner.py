@@ -29,7 +29,7 @@ class CDPDPlanning(ExperimentPlanner):
     network_settings = NetworkSettings()
     default_plans_name = "nnUNetCDPDPlans"
     default_gpu_memory_gb = 8.0
-    overwrite_target_spacing: list[float] | tuple[float, ...] | None  # type: ignore[assignment]  # None by the host's default
+    dataset_fingerprint: dict[str, Any]
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class CDPDPlanning(ExperimentPlanner):
         gpu_memory_target_in_gb: float | None = None,
         preprocessor_name: str = "DefaultPreprocessor",
         plans_name: str | None = None,
-        overwrite_target_spacing: list[float] | tuple[float, ...] | None = None,
+        overwrite_target_spacing: Sequence[float] | None = None,
         suppress_transpose: bool = False,
     ) -> None:
         super().__init__(
@@ -45,7 +45,7 @@ class CDPDPlanning(ExperimentPlanner):
             self.default_gpu_memory_gb if gpu_memory_target_in_gb is None else gpu_memory_target_in_gb,
             preprocessor_name,
             plans_name or self.default_plans_name,
-            overwrite_target_spacing,  # type: ignore[arg-type]
+            overwrite_target_spacing,
             suppress_transpose,
         )
         self.annotation = read_annotation(with_sigmoid_heads(self.dataset_json))
@@ -61,7 +61,7 @@ class CDPDPlanning(ExperimentPlanner):
         _, default = super().determine_segmentation_softmax_export_fn(*args, **kwargs)
         return resample_torch_fornnunet, {"is_seg": False, "force_separate_z": default["force_separate_z"]}
 
-    def static_estimate_VRAM_usage(  # type: ignore[override]  # the host's is static
+    def static_estimate_VRAM_usage(
         self,
         patch_size: Sequence[int],
         input_channels: int,

@@ -17,6 +17,7 @@ class SmallPlanning(CDPDPlanning):
 
     network_settings = replace(NetworkSettings(), vision_model="vit_small_patch14_dinov2.lvd142m", max_fused_stages=1)
     default_plans_name = "nnUNetCDPDSmallPlans"
+    UNet_blocks_per_stage_decoder: tuple[int, ...]
     max_patch_size = 32
     batch_size = 4
 
@@ -24,8 +25,7 @@ class SmallPlanning(CDPDPlanning):
         super().__init__(*args, **kwargs)
         self.UNet_base_num_features = 16
         self.UNet_max_features_2d = self.UNet_max_features_3d = 96
-        blocks = (1,) * len(self.UNet_blocks_per_stage_decoder)  # a third of the time
-        self.UNet_blocks_per_stage_decoder = blocks  # type: ignore[assignment]  # the host's type has their number
+        self.UNet_blocks_per_stage_decoder = (1,) * len(self.UNet_blocks_per_stage_decoder)  # a third of the time
         self.lowres_creation_threshold = 0  # patches cover little of the image on purpose; no low-resolution cascade
 
     def get_plans_for_configuration(self, spacing: Any, median_shape: Any, *args: Any, **kwargs: Any) -> dict:

@@ -26,7 +26,7 @@ class LabelMapSpatialTransform(SpatialTransform):
     """
 
     def __init__(self, transform: SpatialTransform) -> None:
-        vars(self).update(vars(transform))
+        self.__dict__.update(vars(transform))
         if (self.mode_seg, self.border_mode_seg, self.align_corners) != ("bilinear", "constant", False):
             raise NotImplementedError(
                 "label maps are resampled with mode_seg='bilinear', border_mode_seg='constant', align_corners=False, got "

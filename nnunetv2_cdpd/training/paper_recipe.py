@@ -56,7 +56,7 @@ class PaperRecipeTrainer(PartialLabelTrainer):
         self.inference_allowed_mirroring_axes = None
         return rotation, False, list(self.configuration_manager.patch_size), None
 
-    def get_training_transforms(self, patch_size: Any, *args: Any, **kwargs: Any) -> ComposeTransforms:  # type: ignore[override]
+    def get_training_transforms(self, patch_size: Any, *args: Any, **kwargs: Any) -> ComposeTransforms:
         """The paper's augmentation, then what the host does to every patch after its own."""
         hosts = super().get_training_transforms(patch_size, *args, **kwargs).transforms
         others = dropwhile(lambda transform: not isinstance(transform, (MaskImageTransform, RemoveLabelTansform)), hosts)

@@ -99,11 +99,11 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         **kwargs: Any,
     ) -> None:
         kwargs["sampling_probabilities"] = data.case_probabilities(source_exponent)
-        super().__init__(data, *args, **kwargs)  # type: ignore[arg-type]  # it has what nnU-Net asks of a dataset
+        super().__init__(data, *args, **kwargs)
         self.universal_probability = universal_probability
         self.reach = np.floor(foreground_jitter * (np.asarray(self.final_patch_size) - 1) / 2).astype(int)  # voxels
 
-    def get_bbox(  # type: ignore[override]  # its caller always has locations
+    def get_bbox(
         self,
         data_shape: np.ndarray,
         force_fg: bool,
@@ -116,7 +116,7 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
             overwrite_class = self._draw_class(class_locations)
         if force_fg and overwrite_class is not None and self.reach.any():
             class_locations = {overwrite_class: self._draw_centre(class_locations[overwrite_class], data_shape)}
-        return super().get_bbox(data_shape, force_fg, class_locations, overwrite_class, verbose)  # type: ignore[arg-type]  # None by its default
+        return super().get_bbox(data_shape, force_fg, class_locations, overwrite_class, verbose)
 
     def _draw_class(self, class_locations: Mapping[Region, np.ndarray]) -> Region | None:
         present = [key for key, voxels in class_locations.items() if len(voxels) and -1 not in _values(key)]

@@ -61,12 +61,9 @@ class PartialLabelTrainer(nnUNetTrainer):
     universal_task_probability: float
     foreground_jitter: float
 
-    # what the host leaves None at first
-    network: nn.Module  # type: ignore[assignment]
-    loss: PartialLabelLoss  # type: ignore[assignment]
-    num_input_channels: int  # type: ignore[assignment]
-    preprocessed_dataset_folder_base: str
-    _best_ema: float | None  # type: ignore[assignment]
+    network: nn.Module  # the host's, None before `initialize`
+    loss: PartialLabelLoss
+    _best_ema: float | None
 
     def __init__(
         self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = torch.device("cuda")
@@ -78,11 +75,12 @@ class PartialLabelTrainer(nnUNetTrainer):
         super().__init__(plans, configuration, fold, with_sigmoid_heads(dataset_json), device)
         if self.is_ddp:  # the host takes CUDA for granted, and the rank for the index of the GPU
             self.device = process_device(device)
-            self.grad_scaler = self.grad_scaler if self.device.type == "cuda" else None
+            if self.device.type != "cuda":
+                self.grad_scaler = None
         self.annotation = read_annotation(self.dataset_json)
         self.logger.local_logger = SourceLogger([source.name for source in self.annotation.sources])
         self._set_plans(self._plans_with_network(resume))
-        vars(self).update(self.recipe.trainer_attributes)
+        self.__dict__.update(self.recipe.trainer_attributes)
         self._batch_task: torch.Tensor | None = None  # task of each sample of the batch in train_step; None: universal
 
     # ---- network -------------------------------------------------------------------------------------------------
@@ -153,14 +151,13 @@ class PartialLabelTrainer(nnUNetTrainer):
         with exchanged("data_loader", loader):
             return super().get_dataloaders()
 
-    # The host's next two are static, and are called on the trainer.
-    def get_training_transforms(self, patch_size: Any, *args: Any, **kwargs: Any) -> ComposeTransforms:  # type: ignore[override]
+    def get_training_transforms(self, patch_size: Any, *args: Any, **kwargs: Any) -> ComposeTransforms:
         """The host's, without the conversion to regions, since the loss takes integer label maps, and faster on them."""
         composed: Any = super().get_training_transforms(patch_size, *args, **{**kwargs, "regions": None})
         composed.transforms = [faster_on_label_maps(transform) for transform in composed.transforms]
         return composed
 
-    def get_validation_transforms(self, *args: Any, **kwargs: Any) -> BasicTransform:  # type: ignore[override]
+    def get_validation_transforms(self, *args: Any, **kwargs: Any) -> BasicTransform:
         """The host's, without the conversion to regions."""
         return super().get_validation_transforms(*args, **{**kwargs, "regions": None})
 
