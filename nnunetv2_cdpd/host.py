@@ -93,8 +93,8 @@ def original(module: ModuleType, name: str, which: str) -> Any:
         return getattr(module, name)
     except AttributeError as error:
         raise RuntimeError(
-            f"this release of nnU-Net has no {module.__name__}.{name} any more; `{which}` of nnunetv2_cdpd.host has to follow it, "
-            "until then use an older nnunetv2"
+            f"this release of nnU-Net has no {module.__name__}.{name} any more; `{which}` of nnunetv2_cdpd.host has to follow "
+            "it, until then use an older nnunetv2"
         ) from error
 
 

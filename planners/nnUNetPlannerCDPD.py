@@ -1,11 +1,10 @@
-"""nnUNetPlannerCDPD: nnU-Net's default planner for CDPDNet, and one for small networks; see planning/planner.py."""
+"""nnUNetPlannerCDPD: nnU-Net's default planner for CDPDNet, and one for small networks (planning/ has what they do)."""
 
-from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from ..planning.planner import CDPDPlanning
+from ..planning.small_planner import SmallPlanning
 
-from ..planning.planner import CDPDPlanning, SmallPlanning
 
-
-class nnUNetPlannerCDPD(CDPDPlanning, ExperimentPlanner):
+class nnUNetPlannerCDPD(CDPDPlanning):
     """Plans for nnUNetTrainerCDPD on a GPU of 8 GB by default (nnU-Net's -gpu_memory_target changes it)."""
 
 

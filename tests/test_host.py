@@ -1,4 +1,4 @@
-"""What we exchange in nnU-Net is there, is exchanged, and comes back."""
+"""What we exchange in nnU-Net is there, is exchanged, and comes back; what we override is there."""
 
 import importlib
 import inspect
@@ -10,6 +10,41 @@ from nnunetv2_cdpd.host import EXCHANGES, exchanged, lent_arguments, original
 pytestmark = pytest.mark.host
 
 
+def names_used_by(module):
+    """Names of a module that its functions and methods look up when they run."""
+    found = [member for member in vars(module).values() if getattr(member, "__module__", None) == module.__name__]
+    found += [method for member in found if isinstance(member, type) for method in vars(member).values()]
+    codes = [getattr(inspect.unwrap(getattr(member, "__func__", member)), "__code__", None) for member in found]
+    return {name for code in codes if code for name in code.co_names}
+
+
+# What we override: a hook that nnU-Net renamed would never be called again, without any error.
+HOOKS = {
+    "nnunetv2.training.nnUNetTrainer.nnUNetTrainer.nnUNetTrainer": (
+        "initialize load_checkpoint on_train_start on_epoch_end get_tr_and_val_datasets get_dataloaders get_training_transforms "
+        "get_validation_transforms configure_rotation_dummyDA_mirroring_and_inital_patch_size configure_optimizers _build_loss "
+        "train_step validation_step on_validation_epoch_end perform_actual_validation"
+    ),
+    "nnunetv2.training.dataloading.data_loader.nnUNetDataLoader": "get_bbox generate_train_batch",
+    "nnunetv2.training.logging.nnunet_logger.LocalLogger": "log load_checkpoint plot_progress_png",
+    "nnunetv2.training.lr_scheduler.polylr.PolyLRScheduler": "step",
+    "batchgeneratorsv2.transforms.spatial.spatial.SpatialTransform": "_apply_to_segmentation",
+    "nnunetv2.experiment_planning.experiment_planners.default_experiment_planner.ExperimentPlanner": (
+        "generate_data_identifier determine_segmentation_softmax_export_fn static_estimate_VRAM_usage "
+        "get_plans_for_configuration determine_reader_writer determine_fullres_target_spacing determine_transpose "
+        "determine_resampling save_plans"
+    ),
+}
+
+
+@pytest.mark.parametrize("hosts", HOOKS)
+def test_nnunet_still_has_the_hooks_that_we_override(hosts):
+    module, name = hosts.rsplit(".", 1)
+    host = getattr(importlib.import_module(module), name)
+    gone = [hook for hook in HOOKS[hosts].split() if not hasattr(host, hook)]
+    assert not gone, f"{hosts} has no {', '.join(gone)} any more; what overrides it in nnunetv2_cdpd is never called"
+
+
 @pytest.mark.parametrize("which", EXCHANGES)
 def test_nnunet_still_has_the_name(which):
     for module in EXCHANGES[which].modules:
@@ -19,11 +54,10 @@ def test_nnunet_still_has_the_name(which):
 @pytest.mark.parametrize("which", EXCHANGES)
 def test_the_name_is_used_where_it_is_exchanged(which):
     """A name that is only imported would be exchanged without effect."""
+    name = EXCHANGES[which].name
     for module in EXCHANGES[which].modules:
-        source = inspect.getsource(importlib.import_module(module))
-        name = EXCHANGES[which].name
-        uses = [line for line in source.splitlines() if name in line and not line.lstrip().startswith(("import", "from", "#"))]
-        assert uses, f"{module} does not use {name} any more; `{which}` of nnunetv2_cdpd.host has to follow it"
+        used = names_used_by(importlib.import_module(module))
+        assert name in used, f"{module} does not use {name} any more; `{which}` of nnunetv2_cdpd.host has to follow it"
 
 
 @pytest.mark.parametrize("which", EXCHANGES)

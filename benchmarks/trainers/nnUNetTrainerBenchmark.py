@@ -16,15 +16,16 @@ from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
 from nnunetv2_cdpd.training.recipe import Recipe
 
 ITERATIONS_PER_EPOCH = 60
-RECIPE = {
-    "initial_lr": 3e-3,
-    "weight_decay": 1e-5,
-    "num_epochs": int(os.environ["BENCHMARK_ITERATIONS"]) // ITERATIONS_PER_EPOCH,
-    "num_iterations_per_epoch": ITERATIONS_PER_EPOCH,
-    "num_val_iterations_per_epoch": 1,
-    "oversample_foreground_percent": float(os.environ["BENCHMARK_FOREGROUND"]),
-    "save_every": 2,
-}
+RECIPE = Recipe(
+    initial_lr=3e-3,
+    weight_decay=1e-5,
+    num_epochs=int(os.environ["BENCHMARK_ITERATIONS"]) // ITERATIONS_PER_EPOCH,
+    num_iterations_per_epoch=ITERATIONS_PER_EPOCH,
+    num_val_iterations_per_epoch=1,
+    oversample_foreground_percent=float(os.environ["BENCHMARK_FOREGROUND"]),
+    save_every=2,
+    network=nnUNetPlannerCDPDSmall.network_settings,
+)
 
 
 class Benchmark:
@@ -49,7 +50,7 @@ class nnUNetTrainerBenchmark(Benchmark, nnUNetTrainer):
         self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = torch.device("cuda")
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        vars(self).update(RECIPE)
+        vars(self).update(RECIPE.trainer_attributes)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         optimizer = torch.optim.AdamW(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
@@ -65,7 +66,7 @@ class nnUNetTrainerBenchmark(Benchmark, nnUNetTrainer):
 class nnUNetTrainerCDPDBenchmark(Benchmark, nnUNetTrainerCDPD):
     """Ours with the recipe; every patch holds an organ, so it may lie anywhere in it (docs/training.md)."""
 
-    recipe = Recipe(network=nnUNetPlannerCDPDSmall.network_settings, foreground_jitter=1.0, **RECIPE)
+    recipe = replace(RECIPE, foreground_jitter=1.0)
 
 
 class nnUNetTrainerCDPDBenchmark_noJitter(nnUNetTrainerCDPDBenchmark):

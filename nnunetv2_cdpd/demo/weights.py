@@ -1,6 +1,6 @@
 """Which weights the demo uses: pretrained ones at hand, else small random and learned ones, said plainly."""
 
-from nnunetv2_cdpd.planning.planner import SmallPlanning
+from nnunetv2_cdpd.planning.small_planner import SmallPlanning
 from nnunetv2_cdpd.pretrained.choices import (
     LEARNED,
     RANDOM,

@@ -121,20 +121,20 @@ def plans_with_cdpd(
     plans: Mapping[str, Any], configuration: str, annotation: Annotation, settings: NetworkSettings
 ) -> dict[str, Any]:
     """A copy of nnU-Net plans in which one configuration uses CDPDNet."""
-    plans = deepcopy(dict(plans))
-    resolved = PlansManager(plans).get_configuration(configuration).configuration
-    plans["configurations"][configuration]["architecture"] = cdpd_architecture(
+    changed = deepcopy(dict(plans))
+    resolved = PlansManager(changed).get_configuration(configuration).configuration
+    changed["configurations"][configuration]["architecture"] = cdpd_architecture(
         resolved, annotation, plans["foreground_intensity_properties_per_channel"], settings
     )
-    return plans
+    return changed
 
 
 def plans_with_recorded_network(plans: Mapping[str, Any], configuration: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of nnU-Net plans in which one configuration uses the network of a trained model's plans.json."""
-    plans = deepcopy(dict(plans))
+    changed = deepcopy(dict(plans))
     architecture = PlansManager(dict(recorded)).get_configuration(configuration).configuration["architecture"]
-    plans["configurations"][configuration]["architecture"] = deepcopy(architecture)
-    return plans
+    changed["configurations"][configuration]["architecture"] = deepcopy(architecture)
+    return changed
 
 
 def _annotated_names(annotation: Annotation, source: Any) -> list[str]:

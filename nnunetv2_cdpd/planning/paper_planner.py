@@ -14,6 +14,7 @@ import numpy as np
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
 from nnunetv2.preprocessing.resampling.resample_torch import resample_torch_fornnunet
 
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.planning.architecture import cdpd_architecture
 from nnunetv2_cdpd.planning.planner import CDPDPlanning
@@ -38,11 +39,11 @@ class PaperPlanning(CDPDPlanning):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lowres_creation_threshold = 0  # no cascade
-        channels = self.dataset_json.get("channel_names") or self.dataset_json["modality"]
-        if [name.casefold() for name in channels.values()] != ["ct"]:
+        channels = channel_names(self.dataset_json, f"{self.dataset_name}/{FILE_NAME}")
+        if [name.casefold() for name in channels] != ["ct"]:
             raise UserError(
                 f"{self.dataset_name}: the paper's network is for images of one channel, CT, and this dataset has "
-                f"{', '.join(channels.values())}; plan with nnUNetPlannerCDPD"
+                f"{', '.join(channels)}; plan with nnUNetPlannerCDPD"
             )
         if self.dataset_json["file_ending"] not in NibabelIOWithReorient.supported_file_endings:
             raise UserError(

@@ -4,12 +4,11 @@ Preprocessed images are those of nnU-Net's default planner, so the data on disk 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.preprocessing.resampling.resample_torch import resample_torch_fornnunet
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
@@ -20,8 +19,8 @@ from nnunetv2_cdpd.network.memory import choose_fused_stages, choose_slice_step,
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, cdpd_architecture
 
 
-class CDPDPlanning:
-    """What CDPDNet adds to a planner of nnU-Net, which stands behind it in a class's bases.
+class CDPDPlanning(ExperimentPlanner):
+    """nnU-Net's planner with CDPDNet for its network; another planner of nnU-Net may stand behind it in a class's bases.
 
     The host estimates the plain U-Net that it has in mind, with one output per label; here the same U-Net is completed to
     CDPDNet with one output per class, and the planner chooses how much of it sees vision tokens (network/memory.py).
@@ -30,6 +29,7 @@ class CDPDPlanning:
     network_settings = NetworkSettings()
     default_plans_name = "nnUNetCDPDPlans"
     default_gpu_memory_gb = 8.0
+    dataset_fingerprint: dict[str, Any]
 
     def __init__(
         self,
@@ -144,27 +144,3 @@ def number_of_weights(model_name: str) -> int:
     with torch.device("meta"):
         vit = timm.create_model(model_name, pretrained=False, num_classes=0)
     return sum(parameter.numel() for parameter in vit.parameters())
-
-
-class SmallPlanning(CDPDPlanning):
-    """Plans for a network that learns within minutes on a laptop without GPU: demo, tests, checking a pipeline.
-
-    Patches of at most 32 voxels per axis, batches of 4, at most 96 features, the smallest pretrained DINOv2, fused once.
-    """
-
-    network_settings = replace(NetworkSettings(), vision_model="vit_small_patch14_dinov2.lvd142m", max_fused_stages=1)
-    default_plans_name = "nnUNetCDPDSmallPlans"
-    max_patch_size = 32
-    batch_size = 4
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.UNet_base_num_features = 16
-        self.UNet_max_features_2d = self.UNet_max_features_3d = 96
-        self.UNet_blocks_per_stage_decoder = (1,) * len(self.UNet_blocks_per_stage_decoder)  # a third of the time
-        self.lowres_creation_threshold = 0  # patches cover little of the image on purpose; no low-resolution cascade
-
-    def get_plans_for_configuration(self, spacing: Any, median_shape: Any, *args: Any, **kwargs: Any) -> dict:
-        small = np.minimum(median_shape, self.max_patch_size)
-        plan = super().get_plans_for_configuration(spacing, small, *args, **kwargs)
-        return {**plan, "median_image_size_in_voxels": median_shape, "batch_size": self.batch_size}

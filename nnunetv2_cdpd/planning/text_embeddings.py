@@ -60,5 +60,7 @@ def embed_dataset(
 def _beside_preprocessed(dataset_name: str) -> Path:
     folder = os.environ.get("nnUNet_preprocessed")
     if not folder:
-        raise UserError("nnUNet_preprocessed is not set, so there is no place for the embeddings; set it, or give a file with -o")
+        raise UserError(
+            "nnUNet_preprocessed is not set, so there is no place for the embeddings; set it, or give argument output"
+        )
     return Path(folder) / dataset_name / CACHE_FILE

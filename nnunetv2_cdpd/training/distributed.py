@@ -63,8 +63,8 @@ def process_group(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         if local_rank() >= torch.cuda.device_count():
             raise UserError(
-                f"argument device cuda: process {local_rank()} of this node has no GPU, {torch.cuda.device_count()} are there; start as "
-                "many processes as GPUs (torchrun --nproc_per_node), or give argument device cpu"
+                f"argument device cuda: process {local_rank()} of this node has no GPU, {torch.cuda.device_count()} are there; "
+                "start as many processes as GPUs (torchrun --nproc_per_node), or give argument device cpu"
             )
         torch.cuda.set_device(local_rank())
         distributed.init_process_group("nccl", device_id=process_device(device))

@@ -9,13 +9,14 @@ from itertools import product
 from typing import Any
 
 import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from torch import Tensor
 from torch.nn.functional import pad
 
 
 class LabelMapSpatialTransform(SpatialTransform):
-    """SpatialTransform; a label map costs the same whatever number of labels it holds.
+    """A SpatialTransform, with its settings, for which a label map costs the same whatever number of labels it holds.
 
     Labels are those of its default (`mode_seg="bilinear"`, padding with a constant), up to rounding where two labels have
     the same score within float16.
@@ -24,19 +25,8 @@ class LabelMapSpatialTransform(SpatialTransform):
         NotImplementedError: Other options for label maps; nnU-Net uses none.
     """
 
-    @classmethod
-    def of(cls, transform: SpatialTransform) -> "LabelMapSpatialTransform":
-        """A transform with the same settings."""
-        made = cls.__new__(cls)
-        vars(made).update(vars(transform))
-        made._check()
-        return made
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._check()
-
-    def _check(self) -> None:
+    def __init__(self, transform: SpatialTransform) -> None:
+        self.__dict__.update(vars(transform))
         if (self.mode_seg, self.border_mode_seg, self.align_corners) != ("bilinear", "constant", False):
             raise NotImplementedError(
                 "label maps are resampled with mode_seg='bilinear', border_mode_seg='constant', align_corners=False, got "
@@ -46,7 +36,12 @@ class LabelMapSpatialTransform(SpatialTransform):
     def _apply_to_segmentation(self, segmentation: Tensor, **params: Any) -> Tensor:
         if params["grid"] is None:  # nothing but a crop
             return super()._apply_to_segmentation(segmentation, **params)
-        return resample_label_map(segmentation, params["grid"], self.padding_value_seg)
+        return resample_label_map(segmentation, params["grid"], int(self.padding_value_seg))
+
+
+def faster_on_label_maps(transform: BasicTransform) -> BasicTransform:
+    """A transform of nnU-Net's augmentation, or what does the same to label maps at less cost."""
+    return LabelMapSpatialTransform(transform) if type(transform) is SpatialTransform else transform
 
 
 def resample_label_map(label_map: Tensor, grid: Tensor, padding_value: int) -> Tensor:

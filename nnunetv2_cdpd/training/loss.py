@@ -35,6 +35,9 @@ class PartialLabelLoss(nn.Module):
         smooth: Added to numerator and denominator of Dice, as in nnU-Net.
     """
 
+    tables: Tensor
+    scored: Tensor
+
     def __init__(
         self,
         annotation: Annotation,

@@ -6,7 +6,7 @@ voxels at a time, straight into the gradient (benchmarks/loss.py measures the pe
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,7 +60,9 @@ def union_logit(logits: Tensor) -> Tensor:
 
 class _MaskedSums(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits: Tensor, values: Tensor, tables: Tensor, unions: tuple[tuple[int, ...], ...]) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, logits: Tensor, values: Tensor, tables: Tensor, unions: tuple[tuple[int, ...], ...]
+    ) -> tuple[Tensor, ...]:
         ctx.save_for_backward(logits, values, tables)
         ctx.unions = unions
         dtype = _working_dtype(logits)
@@ -83,7 +85,7 @@ class _MaskedSums(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(
-        ctx, grad_bce: Tensor, grad_intersection: Tensor, grad_predicted: Tensor, *_: Tensor
+        ctx: Any, grad_bce: Tensor, grad_intersection: Tensor, grad_predicted: Tensor, *_: Tensor
     ) -> tuple[Tensor | None, ...]:
         logits, values, tables = ctx.saved_tensors
         dtype = _working_dtype(logits)

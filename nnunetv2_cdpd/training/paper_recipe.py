@@ -14,68 +14,22 @@ task where the network has one. The network is the plans'.
 Source: Wu et al., CDPDNet, arXiv 2505.18958, as released (github wujiong-hub/CDPDNet).
 """
 
-import math
 from collections.abc import Sequence
 from itertools import dropwhile
 from typing import Any
 
-import numpy as np
 import torch
-from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform, ImageOnlyTransform
 from batchgeneratorsv2.transforms.spatial.rot90 import Rot90Transform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
-from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
 from nnunetv2_cdpd.training.recipe import Recipe
+from nnunetv2_cdpd.training.shift_intensity import ShiftIntensity
 from nnunetv2_cdpd.training.trainer import PartialLabelTrainer
-
-
-class WarmupCosineScheduler(PolyLRScheduler):
-    """Linear from 0 to `initial_lr` over the first epochs, then a half cosine to 0; stepped once before each epoch.
-
-    Args:
-        warmup_steps: Epochs of warm-up, of `max_steps` epochs in all.
-    """
-
-    def __init__(self, optimizer: torch.optim.Optimizer, initial_lr: float, max_steps: int, warmup_steps: int) -> None:
-        self.warmup_steps = warmup_steps
-        super().__init__(optimizer, initial_lr, max_steps)
-
-    def step(self, current_step: int | None = None) -> None:
-        super().step(current_step)  # counts, where no step is given
-        step = (self.ctr - 1 if current_step in (None, -1) else current_step) + 1  # the release steps before its first epoch
-        if step < self.warmup_steps:
-            factor = step / (self.warmup_steps - 1)
-        else:
-            factor = (1 + math.cos(math.pi * (step - self.warmup_steps) / (self.max_steps - self.warmup_steps))) / 2
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.initial_lr * factor
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
-
-
-class ShiftIntensity(ImageOnlyTransform):
-    """Add one number to an image, of at most `most` times its channel's window; further channels are left alone.
-
-    Args:
-        windows: (low, high) of each image channel, in normalised units.
-    """
-
-    def __init__(self, windows: Sequence[Sequence[float]], most: float) -> None:
-        super().__init__()
-        self.widths = [high - low for low, high in windows]
-        self.most = most
-
-    def get_parameters(self, **data_dict: Any) -> dict[str, float]:
-        return {"shift": np.random.uniform(-self.most, self.most)}
-
-    def _apply_to_image(self, img: torch.Tensor, shift: float) -> torch.Tensor:
-        for channel, width in zip(img, self.widths):
-            channel += shift * width
-        return img
+from nnunetv2_cdpd.training.warmup_cosine import WarmupCosineScheduler
 
 
 class PaperRecipeTrainer(PartialLabelTrainer):
@@ -102,7 +56,7 @@ class PaperRecipeTrainer(PartialLabelTrainer):
         self.inference_allowed_mirroring_axes = None
         return rotation, False, list(self.configuration_manager.patch_size), None
 
-    def get_training_transforms(self, patch_size: Sequence[int], *args: Any, **kwargs: Any) -> BasicTransform:
+    def get_training_transforms(self, patch_size: Any, *args: Any, **kwargs: Any) -> ComposeTransforms:
         """The paper's augmentation, then what the host does to every patch after its own."""
         hosts = super().get_training_transforms(patch_size, *args, **kwargs).transforms
         others = dropwhile(lambda transform: not isinstance(transform, (MaskImageTransform, RemoveLabelTansform)), hosts)

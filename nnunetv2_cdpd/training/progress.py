@@ -27,7 +27,7 @@ class SourceLogger(LocalLogger):
 
     def __init__(self, source_names: Sequence[str], verbose: bool = False) -> None:
         super().__init__(verbose)
-        self.source_keys = {name: _KEY + name for name in source_names}
+        self.source_keys = {name: source_key(name) for name in source_names}
         self.my_fantastic_logging.update({key: [] for key in self.source_keys.values()})
 
     def log(self, key: str, value: Any, epoch: int) -> None:
@@ -49,6 +49,11 @@ class SourceLogger(LocalLogger):
         curves = {name: self.my_fantastic_logging[key] for name, key in self.source_keys.items()}
         with written_beside(path) as beside:
             _append_panel(path, curves, beside)
+
+
+def source_key(name: str) -> str:
+    """Under which the pseudo Dice of a source is logged."""
+    return _KEY + name
 
 
 def dice_by_source(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ nnU-Net's loader does the work; label maps stay integers, nothing is one-hot enc
 """
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from nnunetv2_cdpd.annotation import Annotation
+
+Region = int | tuple[int, ...]  # as nnU-Net declares one: a stored value or several
 
 
 class AnnotatedCases:
@@ -55,7 +57,7 @@ class AnnotatedCases:
         per_case = source_weights[indices] / counts[indices]
         return per_case / per_case.sum()
 
-    def centre_weight(self, key: Hashable) -> float:
+    def centre_weight(self, key: Region) -> float:
         """How often a patch is centred on a region of `class_locations`, relative to the others of its case."""
         return self._centre_weights[_values(key)]
 
@@ -105,8 +107,8 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         self,
         data_shape: np.ndarray,
         force_fg: bool,
-        class_locations: Mapping[Hashable, np.ndarray] | None,
-        overwrite_class: Hashable = None,
+        class_locations: dict[Region, np.ndarray],
+        overwrite_class: Region | None = None,
         verbose: bool = False,
     ) -> tuple[list[int], list[int]]:
         """nnU-Net's bounding box of a patch; foreground patches prefer rarely annotated classes."""
@@ -116,14 +118,14 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
             class_locations = {overwrite_class: self._draw_centre(class_locations[overwrite_class], data_shape)}
         return super().get_bbox(data_shape, force_fg, class_locations, overwrite_class, verbose)
 
-    def _draw_class(self, class_locations: Mapping[Hashable, np.ndarray]) -> Hashable:
+    def _draw_class(self, class_locations: Mapping[Region, np.ndarray]) -> Region | None:
         present = [key for key, voxels in class_locations.items() if len(voxels) and -1 not in _values(key)]
         if not present:
             return None
         weights = np.array([self._data.centre_weight(key) for key in present])
         return present[np.random.choice(len(present), p=weights / weights.sum())]
 
-    def _draw_centre(self, voxels: np.ndarray, data_shape: Sequence[int]) -> np.ndarray:
+    def _draw_centre(self, voxels: np.ndarray, data_shape: np.ndarray) -> np.ndarray:
         """One of some voxels (n, 1 + axes) of a class, moved by up to the reach within the image: (1, 1 + axes)."""
         voxel = voxels[np.random.choice(len(voxels))]
         moved = voxel[1:] + np.random.randint(-self.reach, self.reach + 1)
@@ -140,6 +142,6 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         return batch
 
 
-def _values(key: Hashable) -> frozenset[int]:
+def _values(key: Region) -> frozenset[int]:
     """Stored values of a key of nnU-Net's `class_locations`: a label or a tuple of labels."""
     return frozenset(int(value) for value in np.atleast_1d(key))

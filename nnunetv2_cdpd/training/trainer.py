@@ -14,12 +14,13 @@ import warnings
 from dataclasses import replace
 from functools import partial
 from os.path import isfile, join
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from batchgenerators.utilities.file_and_folder_operations import load_json
-from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.collate_outputs import collate_outputs
@@ -33,14 +34,15 @@ from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.classes import lateral_pairs
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import exchanged
+from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.planning.architecture import plans_with_cdpd, plans_with_recorded_network
-from nnunetv2_cdpd.pretrained.choices import LEARNED, text_weights_choice, vision_weights_choice
-from nnunetv2_cdpd.pretrained.text import CACHE_FILE, load_or_embed
-from nnunetv2_cdpd.pretrained.vision import load_vision_weights
+from nnunetv2_cdpd.pretrained.choices import LEARNED, text_weights_choice
+from nnunetv2_cdpd.pretrained.text import CACHE_FILE
 from nnunetv2_cdpd.training.distributed import data_parallel, process_device
-from nnunetv2_cdpd.training.label_resampling import LabelMapSpatialTransform
+from nnunetv2_cdpd.training.encoders import fill_frozen_encoders
+from nnunetv2_cdpd.training.label_resampling import faster_on_label_maps
 from nnunetv2_cdpd.training.loss import PartialLabelLoss
-from nnunetv2_cdpd.training.progress import SourceLogger, dice_by_source
+from nnunetv2_cdpd.training.progress import SourceLogger, dice_by_source, source_key
 from nnunetv2_cdpd.training.pseudo_dice import counts_per_source
 from nnunetv2_cdpd.training.recipe import Recipe
 from nnunetv2_cdpd.training.sampling import AnnotatedCases, SourceBalancedDataLoader
@@ -59,6 +61,10 @@ class PartialLabelTrainer(nnUNetTrainer):
     universal_task_probability: float
     foreground_jitter: float
 
+    network: nn.Module  # the host's, None before `initialize`
+    loss: PartialLabelLoss
+    _best_ema: float | None
+
     def __init__(
         self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = torch.device("cuda")
     ) -> None:
@@ -69,11 +75,12 @@ class PartialLabelTrainer(nnUNetTrainer):
         super().__init__(plans, configuration, fold, with_sigmoid_heads(dataset_json), device)
         if self.is_ddp:  # the host takes CUDA for granted, and the rank for the index of the GPU
             self.device = process_device(device)
-            self.grad_scaler = self.grad_scaler if self.device.type == "cuda" else None
+            if self.device.type != "cuda":
+                self.grad_scaler = None
         self.annotation = read_annotation(self.dataset_json)
         self.logger.local_logger = SourceLogger([source.name for source in self.annotation.sources])
         self._set_plans(self._plans_with_network(resume))
-        vars(self).update(self.recipe.trainer_attributes)
+        self.__dict__.update(self.recipe.trainer_attributes)
         self._batch_task: torch.Tensor | None = None  # task of each sample of the batch in train_step; None: universal
 
     # ---- network -------------------------------------------------------------------------------------------------
@@ -112,36 +119,19 @@ class PartialLabelTrainer(nnUNetTrainer):
         return args, kwargs if self._batch_task is None else {**kwargs, "task": self._batch_task}
 
     @property
-    def cdpdnet(self) -> nn.Module:
+    def cdpdnet(self) -> CDPDNet:
         """The network itself, without the wrappers of DDP and torch.compile."""
         network = self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
-        return network._orig_mod if isinstance(network, OptimizedModule) else network
+        return cast(CDPDNet, network._orig_mod if isinstance(network, OptimizedModule) else network)
 
     def on_train_start(self) -> None:
         if not self.was_initialized:
             self.initialize()
-        self._read_pretrained_encoders()
+        embeddings_file = join(self.preprocessed_dataset_folder_base, CACHE_FILE)
+        kwargs = self.configuration_manager.network_arch_init_kwargs
+        for line in fill_frozen_encoders(self.cdpdnet, kwargs, embeddings_file):
+            self.print_to_log_file(line)
         super().on_train_start()
-
-    def _read_pretrained_encoders(self) -> None:
-        """Fill the frozen encoders, unless a checkpoint has done so (--c, -pretrained_weights)."""
-        network = self.cdpdnet
-        if network.slice_encoder is not None and not network.slice_encoder.weights_set:
-            origin = load_vision_weights(network.slice_encoder, vision_weights_choice())
-            self.print_to_log_file(f"Vision encoder weights: {origin}")
-        if not network.text_embeddings_set:
-            kwargs = self.configuration_manager.network_arch_init_kwargs
-            embeddings = load_or_embed(
-                join(self.preprocessed_dataset_folder_base, CACHE_FILE),
-                class_prompts=kwargs["text"]["class_prompts"],
-                task_prompts=kwargs["task"]["prompts"] if kwargs["task"] else [],
-                encoder=kwargs["text"]["encoder"],
-                choice=text_weights_choice(),
-            )
-            network.set_text_embeddings(embeddings.class_embeddings, embeddings.task_embeddings)
-            self.print_to_log_file(f"Text embeddings: {embeddings.encoder}")
-        else:
-            self.print_to_log_file("Text embeddings: learned, or those that came with the network's weights")
 
     # ---- data ----------------------------------------------------------------------------------------------------
 
@@ -161,18 +151,15 @@ class PartialLabelTrainer(nnUNetTrainer):
         with exchanged("data_loader", loader):
             return super().get_dataloaders()
 
-    def get_training_transforms(self, *args: Any, regions: Any = None, **kwargs: Any) -> Any:
+    def get_training_transforms(self, patch_size: Any, *args: Any, **kwargs: Any) -> ComposeTransforms:
         """The host's, without the conversion to regions, since the loss takes integer label maps, and faster on them."""
-        composed = super().get_training_transforms(*args, regions=None, **kwargs)
-        composed.transforms = [
-            LabelMapSpatialTransform.of(transform) if type(transform) is SpatialTransform else transform
-            for transform in composed.transforms
-        ]
+        composed: Any = super().get_training_transforms(patch_size, *args, **{**kwargs, "regions": None})
+        composed.transforms = [faster_on_label_maps(transform) for transform in composed.transforms]
         return composed
 
-    def get_validation_transforms(self, *args: Any, regions: Any = None, **kwargs: Any) -> Any:
+    def get_validation_transforms(self, *args: Any, **kwargs: Any) -> BasicTransform:
         """The host's, without the conversion to regions."""
-        return super().get_validation_transforms(*args, regions=None, **kwargs)
+        return super().get_validation_transforms(*args, **{**kwargs, "regions": None})
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:
         rotation, do_dummy_2d, initial_patch_size, mirror_axes = (
@@ -237,7 +224,7 @@ class PartialLabelTrainer(nnUNetTrainer):
             counts = sum(gathered)
         dice, means = dice_by_source(counts)
         for source, row, mean in zip(self.annotation.sources, dice, means):
-            self.logger.log(self.logger.local_logger.source_keys[source.name], float(mean), self.current_epoch)
+            self.logger.log(source_key(source.name), float(mean), self.current_epoch)
             named = {name: round(float(value), 4) for name, value in zip(self.annotation.column_names, row) if value == value}
             self.print_to_log_file(
                 f"Pseudo dice of source {source.name}: {round(float(mean), 4)} {named}", also_print_to_console=False

@@ -37,7 +37,7 @@ def boxes(shape, num_labels, seed):
 @pytest.mark.parametrize("num_labels", [1, 2, 12])
 def test_labels_are_those_of_batchgenerators(shape, patch, scaling, num_labels):
     host = SpatialTransform(patch, scaling=scaling, **OPTIONS)
-    ours = LabelMapSpatialTransform(patch, scaling=scaling, **OPTIONS)
+    ours = LabelMapSpatialTransform(SpatialTransform(patch, scaling=scaling, **OPTIONS))
     different = total = 0
     for seed in range(5):
         label_map = boxes(shape, num_labels, seed)
@@ -56,7 +56,9 @@ def test_labels_are_those_of_batchgenerators(shape, patch, scaling, num_labels):
 def test_without_rotation_and_zoom_the_map_is_cropped():
     label_map = boxes(SHAPE, 5, seed=0)
     options = {**OPTIONS, "p_rotation": 0, "p_scaling": 0}
-    result = LabelMapSpatialTransform(PATCH, **options)(image=torch.zeros(1, *SHAPE), segmentation=label_map)["segmentation"]
+    result = LabelMapSpatialTransform(SpatialTransform(PATCH, **options))(image=torch.zeros(1, *SHAPE), segmentation=label_map)[
+        "segmentation"
+    ]
     expected = SpatialTransform(PATCH, **options)(image=torch.zeros(1, *SHAPE), segmentation=label_map)["segmentation"]
     assert torch.equal(result, expected)
 
@@ -79,4 +81,4 @@ def test_several_voxels_of_one_label_outvote_the_nearest_of_another():
 
 def test_other_ways_to_resample_label_maps_are_refused():
     with pytest.raises(NotImplementedError, match="mode_seg='bilinear'"):
-        LabelMapSpatialTransform(PATCH, 0, False, mode_seg="nearest", border_mode_seg="constant")
+        LabelMapSpatialTransform(SpatialTransform(PATCH, 0, False, mode_seg="nearest", border_mode_seg="constant"))

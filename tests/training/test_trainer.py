@@ -2,19 +2,25 @@
 
 import json
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from builders.training import MERGED, PLAIN, make_trainer, training_folders
+from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepochs import nnUNetTrainer_250epochs
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.planning.architecture import dataset_prompts
 from nnunetv2_cdpd.pretrained.text import TextEmbeddings
+from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
 from nnunetv2_cdpd.trainers.variants import nnUNetTrainerCDPDSmall_1epoch
+from nnunetv2_cdpd.training.label_resampling import LabelMapSpatialTransform
+from nnunetv2_cdpd.training.recipe import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +115,7 @@ def test_mirroring_as_nnunet_without_left_and_right(folders):
     trainer.annotation = read_annotation({"labels": {"background": 0, "RightParotid": 1, "parotid_l": 2}})
     *_, axes = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
     assert axes is None and trainer.inference_allowed_mirroring_axes is None
-    log = open(trainer.log_file).read()
+    log = Path(trainer.log_file).read_text()
     assert "No mirroring, because the classes hold left/right pairs: [('parotid_l', 'RightParotid')]" in log
 
 
@@ -166,6 +172,31 @@ def test_a_recipe_of_version_0_1_is_refused_and_not_passed_over(folders):
 
     with pytest.raises(UserError, match="Old: `hyperparameters` .* `recipe`"):
         make_trainer(folders, trainer_class=Old)
+
+
+def test_what_a_recipe_leaves_open_is_nnunets(folders):
+    class Long(nnUNetTrainerCDPD, nnUNetTrainer_250epochs):
+        pass
+
+    trainer = make_trainer(folders, trainer_class=Long)
+    assert (trainer.initial_lr, trainer.num_epochs, trainer.num_iterations_per_epoch) == (4e-4, 250, 250)
+    assert trainer.oversample_foreground_percent == 0.33 and trainer.save_every == 50
+
+
+def test_field_that_a_recipe_adds_becomes_an_attribute(folders):
+    @dataclass(frozen=True, kw_only=True)
+    class Clipped(Recipe):
+        largest_gradient: float = 12.0
+
+    class Trainer(nnUNetTrainerCDPDSmall_1epoch):
+        recipe = Clipped(num_epochs=1, largest_gradient=5.0)
+
+    assert make_trainer(folders, trainer_class=Trainer).largest_gradient == 5.0
+
+
+def test_label_maps_are_rotated_and_zoomed_all_labels_at_once(started):
+    transforms = started.dataloader_train.data_loader.transforms.transforms
+    assert [type(transform) for transform in transforms if isinstance(transform, SpatialTransform)] == [LabelMapSpatialTransform]
 
 
 def test_jitter_of_foreground_patches_reaches_the_loaders(folders):
@@ -229,7 +260,7 @@ def test_plain_dataset_is_one_source_with_sigmoid_heads(folders):
     assert trainer.label_manager.num_segmentation_heads == 3
     trainer.on_epoch_start(), trainer.on_train_epoch_start()
     assert np.isfinite(trainer.train_step(next(trainer.dataloader_train))["loss"])
-    saved = json.loads(open(os.path.join(trainer.output_folder_base, "dataset.json")).read())
+    saved = json.loads(Path(trainer.output_folder_base, "dataset.json").read_text())
     assert PlansManager(trainer.plans_manager.plans).get_label_manager(saved).num_segmentation_heads == 3
     assert read_annotation(saved).tables.tolist() == trainer.annotation.tables.tolist()
 

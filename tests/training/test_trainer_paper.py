@@ -10,7 +10,8 @@ from builders.training import make_trainer, training_folders
 
 from nnunetv2_cdpd.released.preset import KW_REQUIRES_IMPORT, PAPER_NETWORK_CLASS_NAME, paper_arch_kwargs
 from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDPaper import nnUNetTrainerCDPDPaper, nnUNetTrainerCDPDPaper_1epoch
-from nnunetv2_cdpd.training.paper_recipe import ShiftIntensity, WarmupCosineScheduler
+from nnunetv2_cdpd.training.shift_intensity import ShiftIntensity
+from nnunetv2_cdpd.training.warmup_cosine import WarmupCosineScheduler
 
 
 @pytest.fixture(scope="module")

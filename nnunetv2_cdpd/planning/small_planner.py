@@ -1,0 +1,34 @@
+"""SmallPlanning: plans for networks that learn within minutes on a laptop without GPU."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from nnunetv2_cdpd.planning.architecture import NetworkSettings
+from nnunetv2_cdpd.planning.planner import CDPDPlanning
+
+
+class SmallPlanning(CDPDPlanning):
+    """Plans for a network that learns within minutes on a laptop without GPU: demo, tests, checking a pipeline.
+
+    Patches of at most 32 voxels per axis, batches of 4, at most 96 features, the smallest pretrained DINOv2, fused once.
+    """
+
+    network_settings = replace(NetworkSettings(), vision_model="vit_small_patch14_dinov2.lvd142m", max_fused_stages=1)
+    default_plans_name = "nnUNetCDPDSmallPlans"
+    UNet_blocks_per_stage_decoder: tuple[int, ...]
+    max_patch_size = 32
+    batch_size = 4
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.UNet_base_num_features = 16
+        self.UNet_max_features_2d = self.UNet_max_features_3d = 96
+        self.UNet_blocks_per_stage_decoder = (1,) * len(self.UNet_blocks_per_stage_decoder)  # a third of the time
+        self.lowres_creation_threshold = 0  # patches cover little of the image on purpose; no low-resolution cascade
+
+    def get_plans_for_configuration(self, spacing: Any, median_shape: Any, *args: Any, **kwargs: Any) -> dict:
+        small = np.minimum(median_shape, self.max_patch_size)
+        plan = super().get_plans_for_configuration(spacing, small, *args, **kwargs)
+        return {**plan, "median_image_size_in_voxels": median_shape, "batch_size": self.batch_size}
