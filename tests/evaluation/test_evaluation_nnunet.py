@@ -11,7 +11,7 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.evaluation.nnunet import compute_annotated_metrics_on_folder
+from nnunetv2_cdpd.evaluation.final_validation import compute_annotated_metrics_on_folder
 
 
 def validate(predicted, truth, output, dataset_json=DATASET_JSON, **kwargs):
