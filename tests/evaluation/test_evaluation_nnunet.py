@@ -113,5 +113,6 @@ def test_final_validation_refuses_what_it_cannot_score(folders, tmp_path):
     with pytest.raises(UserError, match="no prediction for case_2"):
         validate(predicted, truth, tmp_path / "x.json", chill=False)
     write(predicted / "case_3.nii.gz", {}, shape=(4, 7, 8))
-    with pytest.raises(UserError, match="case 'case_3': shape"):
+    with pytest.raises(UserError, match="1 of 2 cases .* case 'case_3': shape"):
         validate(predicted, truth, tmp_path / "x.json")
+    assert not (tmp_path / "x.json").exists()
