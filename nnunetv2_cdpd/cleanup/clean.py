@@ -8,8 +8,7 @@ import numpy as np
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.classes import name_key, structure
 from nnunetv2_cdpd.cleanup.labelled_volume import LabelledVolume
-from nnunetv2_cdpd.cleanup.rules import RULES
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.cleanup.rules import RULES, check_rules
 from nnunetv2_cdpd.volumes.grid import Grid
 
 Effects = dict[str, dict[str, dict[str, int]]]
@@ -45,9 +44,7 @@ def clean_label_map(
         UserError: An unknown rule.
         ValueError: The label map has not three axes, or `axes` is no orientation.
     """
-    unknown = [rule for rule in rules or () if rule not in RULES]
-    if unknown:
-        raise UserError(f"no clean-up rule {', '.join(unknown)}; choose from {', '.join(RULES)}")
+    check_rules(rules)
     if label_map.ndim != 3 or len(spacing_mm) != 3:
         raise ValueError(f"a label map with three axes is cleaned, not one of shape {label_map.shape}, spacing {spacing_mm}")
     if axes is not None and (len(axes) != 3 or any(len({*pair} & {*axes}) != 1 for pair in ("LR", "AP", "SI"))):

@@ -9,7 +9,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.cleanup.clean import Effects, array_axes, clean_label_map, nesting_of
-from nnunetv2_cdpd.cleanup.rules import RULES
+from nnunetv2_cdpd.cleanup.rules import RULES, check_rules
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.datasets.label_maps import checked_label_map
 from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers, reader_for
@@ -18,11 +18,11 @@ from nnunetv2_cdpd.jobs import in_processes, number_of_processes, run, write_jso
 from nnunetv2_cdpd.jobs.tables import aligned
 
 EFFECTS_FILE = "cleanup.json"
-COPIED = ("dataset.json", "plans.json", "predict_from_raw_data_args.json")  # what nnUNetv2_predict puts beside predictions
+COPIED = (FILE_NAME, "plans.json", "predict_from_raw_data_args.json")  # what nnUNetv2_predict puts beside predictions
 
 
 @dataclass(frozen=True)
-class CleanJob:
+class CleaningJob:
     """One prediction to clean."""
 
     in_file: Path
@@ -72,35 +72,33 @@ def clean_folder(
         UserError: A folder or dataset.json is missing or damaged, a rule is unknown, or no case could be cleaned.
     """
     in_dir, out_dir = Path(in_dir), Path(out_dir)
-    if out_dir.resolve() == in_dir.resolve():
-        raise UserError(f"{out_dir}: the cleaned predictions need a folder of their own, to be compared with the others")
-    if unknown := [rule for rule in rules or () if rule not in RULES]:
-        raise UserError(f"argument rules: no clean-up rule {', '.join(unknown)}; choose from {', '.join(RULES)}")
-    if not (in_dir / "dataset.json").is_file():
-        raise UserError(f"{in_dir}: no dataset.json, which says what the values mean; nnUNetv2_predict puts it there, copy it")
-    labels = read_dataset_json(in_dir / FILE_NAME, NEEDED)
-    cases = identifiers(in_dir, labels.file_ending)
-    if not cases:
-        raise UserError(f"{in_dir}: no file ends in {labels.file_ending}, the `file_ending` of its dataset.json")
-    reader = reader_for(labels, [in_dir / (case + labels.file_ending) for case in cases])
+    jobs = _plan(in_dir, out_dir, rules)
+    runner = in_processes(clean_case, number_of_processes(num_processes, len(jobs)))
     out_dir.mkdir(parents=True, exist_ok=True)
-    chosen = None if rules is None else tuple(rules)
-    files = {case: case + labels.file_ending for case in cases}
-    jobs = {case: CleanJob(in_dir / file, out_dir / file, reader, labels.annotation, chosen) for case, file in files.items()}
-    outcome = run(jobs, in_processes(clean_case, number_of_processes(num_processes, len(jobs))), title="clean", progress=progress)
-    if not outcome.done:
-        first = min(outcome.failed)
-        raise UserError(f"none of {len(jobs)} cases could be cleaned; case {first!r}: {outcome.failed[first]}")
-    for name in COPIED:
-        if (in_dir / name).is_file():
-            with written_beside(out_dir / name) as beside:
-                shutil.copyfile(in_dir / name, beside)
-    cleaned = CleanedFolder(dict(sorted(outcome.done.items())), dict(sorted(outcome.failed.items())))
-    _write(cleaned, out_dir / EFFECTS_FILE)
+    outcome = run(jobs, runner, title="clean", progress=progress)
+    outcome.check_any("cleaned")
+    cleaned = CleanedFolder(outcome.done, outcome.failed)
+    _finish(cleaned, in_dir, out_dir)
     return cleaned
 
 
-def clean_case(job: CleanJob) -> Effects:
+def _plan(in_dir: Path, out_dir: Path, rules: Sequence[str] | None) -> dict[str, CleaningJob]:
+    """Case -> what to do; nothing is written."""
+    if out_dir.resolve() == in_dir.resolve():
+        raise UserError(f"{out_dir}: the cleaned predictions need a folder of their own, to be compared with the others")
+    check_rules(rules)
+    if not (in_dir / FILE_NAME).is_file():
+        raise UserError(f"{in_dir}: no dataset.json, which says what the values mean; nnUNetv2_predict puts it there, copy it")
+    dataset_json = read_dataset_json(in_dir / FILE_NAME, NEEDED)
+    files = {case: case + dataset_json.file_ending for case in identifiers(in_dir, dataset_json.file_ending)}
+    if not files:
+        raise UserError(f"{in_dir}: no file ends in {dataset_json.file_ending}, the `file_ending` of its dataset.json")
+    reader = reader_for(dataset_json, [in_dir / file for file in files.values()])
+    annotation, chosen = dataset_json.annotation, None if rules is None else tuple(rules)
+    return {case: CleaningJob(in_dir / file, out_dir / file, reader, annotation, chosen) for case, file in files.items()}
+
+
+def clean_case(job: CleaningJob) -> Effects:
     """Clean one prediction."""
     read, properties = job.reader.read_seg(str(job.in_file))
     label_map = checked_label_map(read, job.annotation, str(job.in_file))
@@ -117,7 +115,7 @@ def clean_case(job: CleanJob) -> Effects:
     return effects
 
 
-def text_table(cleaned: CleanedFolder) -> str:
+def effects_table(cleaned: CleanedFolder) -> str:
     """What each rule changed, over all cases."""
     rows = [[rule, name, *map(str, total.values())] for (rule, name), total in cleaned.totals().items()]
     if not rows:
@@ -126,9 +124,14 @@ def text_table(cleaned: CleanedFolder) -> str:
     return "\n".join([f"{len(cleaned.effects)} cases; voxels removed, and moved to another class", *lines]) + "\n"
 
 
-def _write(cleaned: CleanedFolder, path: Path) -> None:
+def _finish(cleaned: CleanedFolder, in_dir: Path, out_dir: Path) -> None:
+    """Copy what belongs to the label maps, and write what was changed in them."""
+    for name in COPIED:
+        if (in_dir / name).is_file():
+            with written_beside(out_dir / name) as beside:
+                shutil.copyfile(in_dir / name, beside)
     totals: dict[str, dict[str, dict[str, int]]] = {}
     for (rule, name), total in cleaned.totals().items():
         totals.setdefault(rule, {})[name] = total
     content = {"version": 1, "all_cases": totals, "cases": cleaned.effects, "problems": cleaned.problems}
-    write_json(path, content)
+    write_json(out_dir / EFFECTS_FILE, content)

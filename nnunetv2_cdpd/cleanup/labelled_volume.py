@@ -1,4 +1,4 @@
-"""LabelledVolume: a label map on its way through the rules, with what they all need: regions, components and counts of changes."""
+"""LabelledVolume: a label map on its way through the rules, with what they all need: regions, components, counts of changes."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,19 +70,19 @@ class LabelledVolume:
         if to and mask.any():
             self._boxes[to] = _around(self._boxes.get(to, box), box)
 
-    def drop(self, rule: str, box: Box, numbered: np.ndarray, doomed: Collection[int], own: np.ndarray) -> None:
-        """Take the voxels of components from their class.
+    def keep_only(self, kept: Collection[int], rule: str, box: Box, numbered: np.ndarray, own: np.ndarray) -> None:
+        """Take the voxels of all other components from their class.
 
         A component goes to the class that surrounds it most, so that a false tumor in the spleen leaves no hole; background
         counts as a class.
 
         Args:
+            kept: Numbers of the components that stay.
             numbered: Component numbers from 1, of the shape of the box.
-            doomed: Numbers of the components to take.
             own: Bool, the voxels of the class; others of the component, of nested classes, stay.
         """
         for index, its in enumerate(ndimage.find_objects(numbered), start=1):
-            if index not in doomed or its is None:
+            if index in kept or its is None:
                 continue
             wider = tuple(slice(max(0, side.start - 1), min(side.stop + 1, length)) for side, length in zip(its, numbered.shape))
             component = numbered[wider] == index

@@ -4,14 +4,15 @@ The released code works on one binary volume per class, in which organs and tumo
 and those of the classes nested in it, and a rule about an organ changes only the organ's own voxels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import ndimage
 
 from nnunetv2_cdpd.classes import LUNGS, lateral_pairs, words
-from nnunetv2_cdpd.cleanup.labelled_volume import TOUCHING, LabelledVolume, components
+from nnunetv2_cdpd.cleanup.labelled_volume import TOUCHING, Box, LabelledVolume, components
 from nnunetv2_cdpd.cleanup.table import INSIDE_ORGAN, ONE_PIECE, REACH_MM, SMALLEST_LUNG, TUMOR_WORDS
+from nnunetv2_cdpd.errors import UserError
 
 
 def sides(volume: LabelledVolume) -> None:
@@ -46,8 +47,8 @@ def lungs(volume: LabelledVolume) -> None:
     The lung with the larger share of voxels labelled left is the left one; where both shares are the same, the one that lies
     further left. Lungs that touch are one component and keep their labels (the released code then crashes or drops both).
     """
-    names = [volume.by_structure.get(name) for name in LUNGS]
-    if None in names:
+    names = [volume.by_structure[name] for name in LUNGS if name in volume.by_structure]
+    if len(names) < 2:
         return
     right, left = (volume.classes[name] for name in names)
     box = volume.box_of([right, left])
@@ -56,15 +57,15 @@ def lungs(volume: LabelledVolume) -> None:
     part = volume.label_map[box]
     own = (part == right) | (part == left)
     numbered, sizes = components(np.isin(part, volume.region_values(names)), sizes_of=own)
-    largest = 1 + np.argsort(sizes)[::-1][:2]
-    if len(largest) == 2 and sizes[largest[1] - 1] < SMALLEST_LUNG * sizes[largest[0] - 1]:
-        largest = largest[:1]
-    if len(largest) == 2:
-        lying = [numbered == number for number in largest]
+    found = (1 + np.argsort(sizes)[::-1][:2]).tolist()
+    if len(found) == 2 and sizes[found[1] - 1] < SMALLEST_LUNG * sizes[found[0] - 1]:
+        found = found[:1]
+    if len(found) == 2:
+        lying = [numbered == number for number in found]
         first_is_left = _left_first(volume, *(mask & (part == left) for mask in lying), *(mask & own for mask in lying))
         for mask, value in zip(lying, (left, right) if first_is_left else (right, left)):
             volume.change("lungs", box, mask & own, value)
-    volume.drop("lungs", box, numbered, {*range(1, len(sizes) + 1)} - {*largest.tolist()}, own)
+    volume.keep_only(found, "lungs", box, numbered, own)
 
 
 def _left_first(volume: LabelledVolume, left_1: np.ndarray, left_2: np.ndarray, lung_1: np.ndarray, lung_2: np.ndarray) -> bool:
@@ -81,25 +82,25 @@ def largest(volume: LabelledVolume) -> None:
     """Organs that are of one piece, and the colon tumor, keep their largest component (26-connected)."""
     for structure in ONE_PIECE:
         name = volume.by_structure.get(structure)
-        value = volume.classes.get(name)
-        box = volume.box_of([value]) if name else None
-        if box is None:
+        if name is None:
             continue
         # with its nested classes: a tumor may lie between two parts of its organ
         values = volume.region_values([name])
         box = volume.box_of(values)
+        if box is None:
+            continue
         part = volume.label_map[box]
-        own = part == value
-        if not own.any():  # moved by another rule
+        own = part == volume.classes[name]
+        if not own.any():
             continue
         numbered, sizes = components(np.isin(part, values) if len(values) > 1 else own, sizes_of=own)
-        volume.drop("largest", box, numbered, {*range(1, len(sizes) + 1)} - {1 + int(sizes.argmax())}, own)
+        volume.keep_only([1 + int(sizes.argmax())], "largest", box, numbered, own)
 
 
 def portal_vein(volume: LabelledVolume) -> None:
     """The portal and splenic vein ends at the lowest slice of the pancreas; needs to know where the feet are."""
     vein, pancreas = (volume.by_structure.get(name) for name in ("portal_vein_and_splenic_vein", "pancreas"))
-    if None in (vein, pancreas) or volume.axes is None:
+    if vein is None or pancreas is None or volume.axes is None:
         return
     axis, towards_head = _axis(volume.axes, "S", "I")
     occupied = np.flatnonzero((volume.label_map == volume.classes[pancreas]).any(tuple({0, 1, 2} - {axis})))
@@ -118,12 +119,10 @@ def tumors_in_organ(volume: LabelledVolume) -> None:
     """
     for structure in INSIDE_ORGAN:
         name = volume.by_structure.get(structure)
-        near = _near_organ(volume, name) if name else None
-        if near is not None:
+        if name is not None and (near := _near_organ(volume, name)):
             box, mask = near
             outside = (volume.label_map[box] == volume.classes[name]) & ~mask
-            numbered, sizes = components(outside)
-            volume.drop("tumors_in_organ", box, numbered, range(1, len(sizes) + 1), outside)
+            volume.keep_only((), "tumors_in_organ", box, components(outside)[0], outside)
 
 
 def tumors_at_organ(volume: LabelledVolume) -> None:
@@ -139,19 +138,19 @@ def tumors_at_organ(volume: LabelledVolume) -> None:
             continue
         box, mask = near
         own = volume.label_map[box] == volume.classes[name]
-        numbered, sizes = components(own)
-        volume.drop("tumors_at_organ", box, numbered, {*range(1, len(sizes) + 1)} - {*np.unique(numbered[mask]).tolist()}, own)
+        numbered, _ = components(own)
+        volume.keep_only(np.unique(numbered[mask]).tolist(), "tumors_at_organ", box, numbered, own)
 
 
-def _near_organ(volume: LabelledVolume, tumor: str) -> tuple[tuple[slice, ...], np.ndarray] | None:
+def _near_organ(volume: LabelledVolume, tumor: str) -> tuple[Box, np.ndarray] | None:
     """A box around a tumor and its organ, and in it the organ and what lies within reach; None: nothing to compare."""
     parents = [name for name in volume.parents.get(tumor, ()) if name in volume.classes]
     own_values = [volume.classes[name] for name in parents]
-    if volume.box_of([volume.classes[tumor]]) is None or not own_values or volume.box_of(own_values) is None:
-        return None
     voxels = [max(1, round(REACH_MM / mm)) for mm in volume.spacing]
     values = volume.region_values(parents)
     box = volume.box_of(values, margin=max(voxels))
+    if box is None or volume.box_of([volume.classes[tumor]]) is None or volume.box_of(own_values) is None:
+        return None
     part = volume.label_map[box]
     numbered, sizes = components(np.isin(part, values), sizes_of=np.isin(part, own_values))
     kept = [index + 1 for index in np.argsort(sizes)[::-1][: len(parents)] if sizes[index]]
@@ -171,6 +170,12 @@ RULES: dict[str, Callable[[LabelledVolume], None]] = {
 }
 
 
-def summary_of(rule: str) -> str:
+def description_of(rule: str) -> str:
     """The first sentence of a rule's docstring."""
-    return " ".join(RULES[rule].__doc__.split("\n\n")[0].split())
+    return " ".join((RULES[rule].__doc__ or "").split("\n\n")[0].split())
+
+
+def check_rules(rules: Sequence[str] | None) -> None:
+    """Raise UserError for names that are none of `RULES`; None stands for all rules."""
+    if unknown := [rule for rule in rules or () if rule not in RULES]:
+        raise UserError(f"argument rules: no clean-up rule {', '.join(unknown)}; choose from {', '.join(RULES)}")

@@ -28,17 +28,17 @@ class _ListRules(argparse.Action):
     """Like --help: prints and ends before the folders are asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from nnunetv2_cdpd.cleanup.rules import RULES, summary_of
+        from nnunetv2_cdpd.cleanup.rules import RULES, description_of
 
         for rule in RULES:
-            print(f"{rule:16}  {summary_of(rule)}")
+            print(f"{rule:16}  {description_of(rule)}")
         parser.exit()
 
 
 def run(args: argparse.Namespace) -> int:
-    from nnunetv2_cdpd.cleanup.folder import clean_folder, text_table
+    from nnunetv2_cdpd.cleanup.folder import clean_folder, effects_table
 
     cleaned = clean_folder(args.in_dir, args.out_dir, rules=args.rules, num_processes=args.num_processes)
-    print(text_table(cleaned))
+    print(effects_table(cleaned))
     print(f"written to {args.out_dir}")
     return report_failed(cleaned.problems, args.flags)

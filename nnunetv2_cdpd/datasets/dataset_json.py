@@ -105,13 +105,22 @@ def find_dataset(given: str | int | Path, raw_folder: Path) -> Path:
     return Path(os.path.abspath(folder))
 
 
-def dataset_json_of(given: str | int | Path) -> DatasetJson:
+def dataset_json_of(given: str | int | Path, needed: Collection[str] = ("labels",)) -> DatasetJson:
     """The dataset.json given as a file, or as id, name or folder of a raw dataset.
+
+    Args:
+        needed: Keys that it has to have.
 
     Raises:
         UserError: There is no such dataset, or its dataset.json cannot be read.
     """
     path = Path(str(given)).expanduser()
     if path.suffix != ".json":
-        path = find_dataset(given, Path(os.environ.get("nnUNet_raw", "."))) / FILE_NAME
-    return read_dataset_json(path)
+        raw_folder = os.environ.get("nnUNet_raw")
+        try:
+            path = find_dataset(given, Path(raw_folder or ".")) / FILE_NAME
+        except UserError as error:
+            if raw_folder is not None:
+                raise
+            raise UserError(f"{given}: no dataset here, and nnUNet_raw is not set; set it, or give a folder or a file") from error
+    return read_dataset_json(path, needed)

@@ -1,13 +1,15 @@
 """Evaluation: scores of predictions, only where the source of a case annotates a class.
 
 matching    classes of a reference and of a prediction, matched by name
-metrics     the numbers of one case: overlap and surface metrics
+metrics     the numbers of one case: overlap metrics, and with `surfaces` HD95 and surface Dice
 protocols   whose rules the numbers follow, nnU-Net's or the paper's
 case        one case from its files, in a process of its own
-results     all cases: means per class and per source, with bootstrap intervals
+folders     label maps with their dataset.json, and the cases that two folders share
+scoring     all cases of two folders, as a batch
+results     what came of it: means per class and per source, with intervals by `bootstrap`
 compare     two models on the same cases, paired
-labels      a dataset.json with its annotation, and nnU-Net's reader for its files
-evaluate    a folder of predictions, or two (`cdpd evaluate`)
 tables      results and comparisons as text, CSV and JSON
-nnunet      nnU-Net's own format of results, and its function for the final validation
+nnunet      nnU-Net's own format of results, summary.json
+evaluate    a folder of predictions, or two (`cdpd evaluate`): score, sum up, write
+final_validation, cross_validation    the same rules where nnU-Net itself scores
 """

@@ -9,7 +9,7 @@ import numpy as np
 
 CONFIDENCE = 0.95
 DRAWS = 2000
-SEED = 0  # the same scores get the same interval
+_SEED = 0  # the same scores get the same interval
 
 
 def interval_of_mean(values: np.ndarray) -> tuple[float, float]:
@@ -26,7 +26,7 @@ def interval_of_mean(values: np.ndarray) -> tuple[float, float]:
     num_cases = len(values)
     if num_cases < 2:
         return math.nan, math.nan
-    drawn = np.random.default_rng(SEED).multinomial(num_cases, np.full(num_cases, 1 / num_cases), size=DRAWS)
+    drawn = np.random.default_rng(_SEED).multinomial(num_cases, np.full(num_cases, 1 / num_cases), size=DRAWS)
     sums, counts = drawn @ np.where(finite, values, 0.0), drawn @ finite.astype(float)
     means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
     # each draw has a case with a value, so no draw is without a class

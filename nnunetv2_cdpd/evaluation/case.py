@@ -29,7 +29,6 @@ class ScoringJob:
     strict: Refuse values that the labels do not declare, though others around them are; a training took them for background.
     """
 
-    identifier: str
     reference_file: str
     prediction_file: str
     reader: BaseReaderWriter
@@ -53,10 +52,8 @@ def score_case(job: ScoringJob) -> dict[str, dict[str, float]]:
         torch.set_num_threads(1)
     reference_map, its_properties = job.reader.read_seg(job.reference_file)
     prediction_map, properties = job.reader.read_seg(job.prediction_file)
-    grids = (
-        Grid.of_array(job_map.shape[1:], its) for job_map, its in ((reference_map, its_properties), (prediction_map, properties))
-    )
-    check_same_grid(job, *grids)
+    grid = Grid.of_array(reference_map.shape[1:], its_properties)
+    check_same_grid(job, grid, Grid.of_array(prediction_map.shape[1:], properties))
     return case_metrics(
         checked_label_map(reference_map, job.reference, job.reference_file, job.strict),
         checked_label_map(prediction_map, job.prediction, job.prediction_file, job.strict),

@@ -84,15 +84,15 @@ def compare_results(results: Results, other: Results) -> Comparison:
     Raises:
         UserError: They have no case in common, or were scored by different protocols or tolerances.
     """
-    rules, its = ((which.protocol.name, which.tolerance_mm) for which in (results, other))
-    if rules != its:
-        raise UserError(f"results by protocol and tolerance {rules} and {its} cannot be compared; evaluate both alike")
+    rules, other_rules = ((which.protocol.name, which.tolerance_mm) for which in (results, other))
+    if rules != other_rules:
+        raise UserError(f"results by protocol and tolerance {rules} and {other_rules} cannot be compared; evaluate both alike")
     common = {case.case for case in results.cases} & {case.case for case in other.cases}
     if not common:
         raise UserError("the two models have no case in common, so nothing can be compared")
     left_out = {case.case for case in (*results.cases, *other.cases)} - common
-    restricted = [replace(r, cases=tuple(case for case in r.cases if case.case in common)) for r in (results, other)]
-    return Comparison(*restricted, left_out=tuple(sorted(left_out)))
+    own, its = (replace(which, cases=tuple(case for case in which.cases if case.case in common)) for which in (results, other))
+    return Comparison(own, its, left_out=tuple(sorted(left_out)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

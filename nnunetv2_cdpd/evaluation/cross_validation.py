@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
-from nnunetv2_cdpd.evaluation.nnunet import compute_annotated_metrics_on_folder
+from nnunetv2_cdpd.evaluation.final_validation import compute_annotated_metrics_on_folder
 from nnunetv2_cdpd.host import exchanged
 
 

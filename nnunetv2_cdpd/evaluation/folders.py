@@ -1,13 +1,11 @@
-"""LabelledFolder: label maps with the dataset.json that says what they mean, and the cases of two folders that can be scored."""
+"""LabelledFolder: label maps with the dataset.json that says what they mean, and the cases that two folders share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nnunetv2.paths import nnUNet_raw
-
 from nnunetv2_cdpd.annotation import Annotation, Source
-from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson, find_dataset, read_dataset_json
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson, dataset_json_of, read_dataset_json
 from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers
 from nnunetv2_cdpd.errors import UserError
 
@@ -38,7 +36,7 @@ class LabelledFolder:
         Raises:
             UserError: There is no dataset.json, or it is damaged.
         """
-        found = read_dataset_json(_reference_json(folder, dataset_json), NEEDED)
+        found = dataset_json_of(_near(folder) if dataset_json is None else dataset_json, NEEDED)
         annotation = found.annotation
         only_source = annotation.case_source is None and len(annotation.sources) == 1  # that of every case
         if fully_annotated and not only_source:
@@ -70,8 +68,8 @@ class LabelledFolder:
         if annotation.sources[-1].name == FULLY_ANNOTATED:
             return len(annotation.sources) - 1
         raise UserError(
-            f"case {case!r} is in no source of {self.dataset_json.path}; give the one that lists it with argument dataset_json, or "
-            "argument fully_annotated if the reference holds every class wherever it occurs"
+            f"case {case!r} is in no source of {self.dataset_json.path}; give the one that lists it with argument dataset_json, "
+            "or argument fully_annotated if the reference holds every class wherever it occurs"
         )
 
 
@@ -115,18 +113,9 @@ def _listed(cases: list[str]) -> str:
     return ", ".join(cases[:10]) + (f" and {len(cases) - 10} more" if len(cases) > 10 else "")
 
 
-def _reference_json(folder: Path, given: str | int | Path | None) -> Path:
-    if given is None:
-        beside = [folder / FILE_NAME, folder.parent / FILE_NAME]
-        found = next((path for path in beside if path.is_file()), None)
-        if found is None:
-            raise UserError(f"{folder}: no dataset.json here or in the folder above; give it with argument dataset_json")
-        return found
-    if str(given).endswith(".json"):
-        return Path(given).expanduser()
-    raw_folder = nnUNet_raw.require() if nnUNet_raw.is_set() else None
-    if raw_folder is None and not (Path(str(given)).expanduser() / FILE_NAME).is_file():
-        raise UserError(
-            f"argument dataset_json {given}: not a folder with a dataset.json, and nnUNet_raw is not set; set it or give a file"
-        )
-    return find_dataset(given, Path(raw_folder or ".")) / FILE_NAME
+def _near(folder: Path) -> Path:
+    """The dataset.json in a folder or in the one above, where a raw or a preprocessed dataset has its own."""
+    for path in (folder / FILE_NAME, folder.parent / FILE_NAME):
+        if path.is_file():
+            return path
+    raise UserError(f"{folder}: no dataset.json here or in the folder above; give it with argument dataset_json")

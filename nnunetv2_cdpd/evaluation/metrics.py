@@ -1,9 +1,6 @@
 """Metrics: how well the predicted label map of one case agrees with its reference, class by class.
 
-Overlap metrics have nnU-Net's names and its rule for empty masks. The surface metrics are MONAI's: it is maintained,
-runs with numpy 1 and 2, respects anisotropic spacing, and its surface Dice agrees with DeepMind's surface-distance to
-single precision. That original was last released in 2024 and fails with numpy 1.24 to 1.26, with numpy 2 on an empty
-mask, and with SciPy 2; MedPy has no surface Dice.
+Overlap metrics have nnU-Net's names and its rule for empty masks; for the surface metrics see `surfaces`.
 
 Metrics of a class by nnU-Net's protocol (`protocols` tells what the paper's does differently):
     Dice, IoU       nan if reference and prediction are empty; 0 if one of them is
@@ -19,15 +16,14 @@ is negative. Voxels of the ignore label count nowhere; the surface metrics see t
 """
 
 import math
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
 
 from nnunetv2_cdpd.annotation import POSITIVE, UNSUPERVISED, Annotation
 from nnunetv2_cdpd.evaluation.matching import prediction_states
 from nnunetv2_cdpd.evaluation.protocols import COUNTS, NNUNET, Protocol
+from nnunetv2_cdpd.evaluation.surfaces import add_surface_metrics
 
 DEFAULT_TOLERANCE_MM = 3.0  # two voxels of the usual 1.5 mm
 OVERLAP_METRICS = ("Dice", "IoU", *COUNTS)
@@ -58,8 +54,8 @@ def case_metrics(
         Class or union -> metric -> value. See the head of this file for the metrics.
     """
     if protocol.grid_mm is not None:
-        reference_map = resampled(reference_map, spacing, protocol.grid_mm)
-        prediction_map = resampled(prediction_map, spacing, protocol.grid_mm)
+        reference_map = resampled_label_map(reference_map, spacing, protocol.grid_mm)
+        prediction_map = resampled_label_map(prediction_map, spacing, protocol.grid_mm)
         spacing = [protocol.grid_mm] * 3
     num_values = reference.num_values, prediction.num_values
     # Both maps in one, so that each class is a look-up in a small table: code = reference value * P + predicted value.
@@ -79,11 +75,11 @@ def case_metrics(
     if protocol.needs_reference:
         scores = {name: score for name, score in scores.items() if score["n_ref"]}
     if tolerance_mm is not None:
-        _add_surface_metrics(scores, tables, code, num_values, spacing, tolerance_mm, protocol)
+        add_surface_metrics(scores, tables, code, num_values, spacing, tolerance_mm, protocol)
     return scores
 
 
-def resampled(label_map: np.ndarray, spacing: Sequence[float], grid_mm: float) -> np.ndarray:
+def resampled_label_map(label_map: np.ndarray, spacing: Sequence[float], grid_mm: float) -> np.ndarray:
     """The nearest voxel of a label map on an isotropic grid that begins with the same voxel.
 
     Args:
@@ -126,49 +122,11 @@ def overlap_metrics(
     }
 
 
-def surface_metrics(
-    reference_mask: np.ndarray,
-    prediction_mask: np.ndarray,
-    spacing: Sequence[float],
-    tolerance_mm: float,
-    protocol: Protocol = NNUNET,
-) -> dict[str, float]:
-    """HD95 and surface Dice of two masks, neither of them empty.
-
-    Args:
-        reference_mask: Bool, 2 or 3 axes; the outside of the array is background.
-        spacing: Voxel size in mm, array order.
-    """
-    # Imported here: it takes seconds, and the final validation of a training scores without surfaces.
-    import torch
-    from monai.metrics import compute_hausdorff_distance, compute_surface_dice
-
-    both = [torch.from_numpy(np.ascontiguousarray(mask))[None, None].float() for mask in (prediction_mask, reference_mask)]
-    options = {"include_background": True, "spacing": [float(size) for size in spacing]}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # MONAI warns of an argument that it passes to itself
-        hd95 = None if protocol.pooled else compute_hausdorff_distance(*both, percentile=95, **options).item()
-        surface_dice = compute_surface_dice(*both, class_thresholds=[tolerance_mm], use_subvoxels=True, **options)
-    if hd95 is None:
-        hd95 = pooled_hd95_voxels(reference_mask, prediction_mask)
-    # MONAI computes in single precision; further digits are noise
-    return {protocol.distance: round(hd95, 5), "SurfaceDice": round(surface_dice.item(), 5)}
-
-
-def pooled_hd95_voxels(first: np.ndarray, second: np.ndarray) -> float:
-    """HD95 as MedPy's `hd95` has it for a spacing of 1: the 95th percentile of the distances of both directions together.
-
-    MedPy itself is no dependency: its compiled part is not needed here and hard to install.
-    """
-    borders = [mask & ~ndimage.binary_erosion(mask) for mask in (first, second)]
-    distances = [ndimage.distance_transform_edt(~border)[other] for border, other in zip(borders, borders[::-1])]
-    return float(np.percentile(np.concatenate(distances), 95))
-
-
 def _count(code: np.ndarray, num_values: tuple[int, int]) -> np.ndarray:
     """int64 (V, P): voxels of each pair of values; slice by slice, because bincount makes 8 bytes of each voxel."""
-    size = num_values[0] * num_values[1]
-    counts = sum(np.bincount(part.ravel(), minlength=size) for part in code)
+    counts = np.zeros(num_values[0] * num_values[1], np.int64)
+    for part in code:
+        counts += np.bincount(part.ravel(), minlength=len(counts))
     return counts.reshape(num_values)
 
 
@@ -178,34 +136,3 @@ def _both_masks(reference_states: np.ndarray, predicted_states: np.ndarray) -> t
     in_reference = (reference == POSITIVE) | ((reference == UNSUPERVISED) & (predicted == POSITIVE))
     in_prediction = (predicted == POSITIVE) | ((predicted == UNSUPERVISED) & (reference == POSITIVE))
     return in_reference, in_prediction
-
-
-def _add_surface_metrics(
-    scores: dict[str, dict[str, float]],
-    tables: dict[str, tuple[np.ndarray, np.ndarray]],
-    code: np.ndarray,
-    num_values: tuple[int, int],
-    spacing: Sequence[float],
-    tolerance_mm: float,
-    protocol: Protocol,
-) -> None:
-    # nnU-Net stores an image as a volume of one slice, whose thickness means nothing: score it in its plane
-    axes = [axis for axis, length in enumerate(code.shape) if length > 1]
-    if len(axes) == 2:
-        code, spacing = code.squeeze(), [spacing[axis] for axis in axes]
-    boxes = ndimage.find_objects(code + 1, max_label=num_values[0] * num_values[1])  # of each pair of values
-    for name, score in scores.items():
-        in_reference, in_prediction = tables[name]
-        if not score["n_ref"] or not score["n_pred"]:
-            nothing = not score["n_ref"] and not score["n_pred"]
-            score.update({protocol.distance: math.nan if nothing else protocol.distance_if_empty})
-            score.update(SurfaceDice=math.nan if nothing else 0.0)
-            continue
-        flat = in_reference.ravel(), in_prediction.ravel()
-        part = code[_around([boxes[pair] for pair in np.flatnonzero(flat[0] | flat[1]) if boxes[pair]])]
-        score.update(surface_metrics(flat[0][part], flat[1][part], spacing, tolerance_mm, protocol))
-
-
-def _around(boxes: Sequence[tuple[slice, ...]]) -> tuple[slice, ...]:
-    """The smallest box that holds all of these."""
-    return tuple(slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in zip(*boxes))

@@ -1,4 +1,4 @@
-"""nnU-Net's format of results (summary.json), and its function for the final validation with partial annotation.
+"""nnU-Net's format of results, summary.json, with partial annotation.
 
 nnU-Net names a class by its stored value or its region, a tuple of values, as `labels` of dataset.json gives it. A union
 is named by the tuple of its values. A case that is not scored on a class holds nan for it, so that nnU-Net's own
@@ -9,95 +9,19 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nnunetv2.configuration import default_num_processes
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_cdpd.annotation import POSITIVE, Annotation, dataset_json_entries, read_annotation
-from nnunetv2_cdpd.datasets.predictions import identifiers
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.evaluation.case import ScoringJob, score_case
-from nnunetv2_cdpd.evaluation.metrics import OVERLAP_METRICS
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results, counted_in_mean, mean_of_finite
-from nnunetv2_cdpd.evaluation.scoring import scores_of
-from nnunetv2_cdpd.jobs import in_processes, run, written_beside
+from nnunetv2_cdpd.jobs import written_beside
 
 Region = int | tuple[int, ...]
-
-
-def compute_annotated_metrics_on_folder(
-    folder_ref: str,
-    folder_pred: str,
-    output_file: str | None,
-    image_reader_writer: BaseReaderWriter,
-    file_ending: str,
-    regions_or_labels: Sequence[Region],
-    ignore_label: int | None = None,
-    num_processes: int = default_num_processes,
-    chill: bool = True,
-    *,
-    annotation: Annotation,
-) -> dict[str, Any]:
-    """nnU-Net's compute_metrics_on_folder, counting in each case only what its source annotates; no surface metrics.
-
-    Args:
-        output_file: summary.json to write; None: none.
-        regions_or_labels: nnU-Net's, one for each class of the annotation: regions in its order, or labels in any.
-        ignore_label: Not used; the annotation knows it.
-        chill: False: every reference needs a prediction.
-        annotation: Of the dataset that both folders belong to.
-
-    Returns:
-        nnU-Net's dict: metric_per_case, mean, foreground_mean, in which a class or union that no case is scored on is nan; and
-        a `cdpd` entry: names of the classes, and for each source number of cases, means by class ("not annotated" where no
-        case is scored) and foreground_mean.
-
-    Raises:
-        UserError: No prediction, one is missing, or a case could not be scored.
-    """
-    predicted, references = (identifiers(Path(folder), file_ending) for folder in (folder_pred, folder_ref))
-    missing = [] if chill else [case for case in references if case not in predicted]
-    if missing or not predicted:
-        raise UserError(f"{folder_pred}: no prediction for {', '.join(missing) or 'any case'}; predict the validation cases")
-    alone = replace(annotation, case_source=None)  # the jobs need not carry the list of cases
-    jobs = {
-        case: ScoringJob(
-            case,
-            os.path.join(folder_ref, case + file_ending),
-            os.path.join(folder_pred, case + file_ending),
-            image_reader_writer,
-            reference=alone,
-            source=annotation.source_index(case),
-            prediction=alone,
-            tolerance_mm=None,
-            strict=False,  # after days of training no label map is refused that was trained on
-        )
-        for case in predicted
-    }
-    outcome = run(jobs, in_processes(score_case, num_processes), title="evaluate", progress=False)
-    if outcome.failed:
-        raise UserError("; ".join(f"case {case!r}: {reason}" for case, reason in outcome.failed.items()))
-    scores = scores_of(jobs, outcome)
-    keys = _keys(annotation, regions_or_labels, annotation.column_names)
-    in_order = [scores[case] for case in predicted]
-    summary = _summary(in_order, annotation, keys, OVERLAP_METRICS)
-    summary["cdpd"] = {
-        "version": 1,
-        "classes": {str(key): name for name, key in keys.items()},
-        "sources": {
-            source.name: _of_source([case for case in in_order if case.source == source.name], annotation, keys)
-            for source in annotation.sources
-        },
-    }
-    if output_file is not None:
-        write_summary(summary, Path(output_file))
-    return summary
 
 
 def summary_of(results: Results, labels: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,9 +31,9 @@ def summary_of(results: Results, labels: Mapping[str, Any]) -> dict[str, Any]:
         labels: Of the reference's dataset.json.
     """
     regions = [tuple(labels[name]) if isinstance(labels[name], list) else labels[name] for name in results.reference.classes]
-    keys = _keys(results.reference, regions, results.class_names)
+    keys = nnunet_keys(results.reference, regions, results.class_names)
     return {
-        **_summary(results.cases, results.reference, keys, results.protocol.metrics),
+        **nnunet_summary(results.cases, results.reference, keys, results.protocol.metrics),
         "cdpd": {
             "version": 1,
             "protocol": results.protocol.name,
@@ -163,7 +87,7 @@ def write_summary(summary: Mapping[str, Any], path: Path) -> None:
         save_summary_json(dict(summary), str(beside))
 
 
-def _keys(annotation: Annotation, regions: Sequence[Region], names: Sequence[str]) -> dict[str, Region]:
+def nnunet_keys(annotation: Annotation, regions: Sequence[Region], names: Sequence[str]) -> dict[str, Region]:
     """nnU-Net's key of each class, and the values of each union among the names that some source is scored on."""
     if len(regions) != len(annotation.classes):
         raise ValueError(f"{len(regions)} regions or labels for the {len(annotation.classes)} classes {annotation.classes}")
@@ -180,9 +104,10 @@ def _keys(annotation: Annotation, regions: Sequence[Region], names: Sequence[str
     return keys
 
 
-def _summary(
+def nnunet_summary(
     cases: Sequence[CaseScores], annotation: Annotation, keys: Mapping[str, Region], metrics: Sequence[str]
 ) -> dict[str, Any]:
+    """nnU-Net's metric_per_case, mean and foreground_mean."""
     not_scored = dict.fromkeys(metrics, math.nan)
     means = {
         name: {metric: mean_of_finite(case.metrics.get(name, not_scored)[metric] for case in cases) for metric in metrics}
@@ -203,17 +128,6 @@ def _summary(
         ],
         "mean": {key: means[name] for name, key in keys.items()},
         "foreground_mean": {metric: mean_of_finite(means[name][metric] for name in counted) for metric in metrics},
-    }
-
-
-def _of_source(cases: Sequence[CaseScores], annotation: Annotation, keys: Mapping[str, Region]) -> dict[str, Any]:
-    """Means of one source's cases by class name."""
-    summary = _summary(cases, annotation, keys, OVERLAP_METRICS)
-    scored = {name for case in cases for name in case.metrics}
-    return {
-        "cases": len(cases),
-        "classes": {name: summary["mean"][key] if name in scored else "not annotated" for name, key in keys.items()},
-        "foreground_mean": summary["foreground_mean"],
     }
 
 

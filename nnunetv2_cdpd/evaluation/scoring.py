@@ -56,7 +56,6 @@ def score_folder(predictions: LabelledFolder, references: LabelledFolder, option
     reference, prediction = (replace(folder.annotation, case_source=None) for folder in (references, predictions))
     jobs = {
         case: ScoringJob(
-            case,
             os.path.abspath(references.folder / f"{case}{ending}"),  # `cdpd report` may run elsewhere
             os.path.abspath(predictions.folder / f"{case}{ending}"),
             reader,
@@ -70,38 +69,24 @@ def score_folder(predictions: LabelledFolder, references: LabelledFolder, option
     }
     num_processes = number_of_processes(options.num_processes, len(jobs), jobs_per_process=4)
     outcome = run(jobs, in_processes(score_case, num_processes), title="evaluate", progress=options.progress)
-    if not outcome.done:
-        first = min(outcome.failed)
-        raise UserError(f"none of {len(jobs)} cases could be scored; case {first!r}: {outcome.failed[first]}")
+    outcome.check_any("scored")
     if not any(outcome.done.values()):
         raise UserError(
             f"no class to score: the reference has {', '.join(reference.classes)}, the prediction "
             f"{', '.join(prediction.classes)}; classes are matched by name, give the dataset.json that belongs to each"
         )
-    scores = scores_of(jobs, outcome)
-    results = Results(
-        reference,
-        prediction,
-        tuple(scores[case] for case in sorted(scores)),
-        options.tolerance_mm,
-        {case: outcome.failed[case] for case in sorted(outcome.failed)},
-        PROTOCOLS[options.protocol],
-    )
+    scores, protocol = scores_of(jobs, outcome), PROTOCOLS[options.protocol]
+    results = Results(reference, prediction, scores, options.tolerance_mm, outcome.failed, protocol)
     if results.unknown_classes:
         unknown = ", ".join(results.unknown_classes)
         options.report(f"note: not scored, because {predictions.dataset_json.path} does not list them: {unknown}")
     return results
 
 
-def scores_of(jobs: Mapping[str, ScoringJob], outcome: Outcome[dict[str, dict[str, float]]]) -> dict[str, CaseScores]:
-    """Case -> its scores, of those that were scored."""
-    return {
-        case: CaseScores(
-            case,
-            jobs[case].reference.sources[jobs[case].source].name,
-            jobs[case].reference_file,
-            jobs[case].prediction_file,
-            found,
-        )
-        for case, found in outcome.done.items()
-    }
+def scores_of(jobs: Mapping[str, ScoringJob], outcome: Outcome[dict[str, dict[str, float]]]) -> tuple[CaseScores, ...]:
+    """The scores of the cases that could be scored, in the order of the jobs."""
+    return tuple(
+        CaseScores(case, job.reference.sources[job.source].name, job.reference_file, job.prediction_file, outcome.done[case])
+        for case, job in jobs.items()
+        if case in outcome.done
+    )

@@ -1,6 +1,6 @@
 """Tables: results and comparisons as text for people and as CSV for programs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nnunetv2_cdpd.evaluation.compare import ClassComparison, Comparison
@@ -116,7 +116,7 @@ def _block(results: Results, source: str | None) -> str:
     return "\n".join(lines)
 
 
-def _scores(results: Results, means: dict[str, float], dice_interval: tuple[float, float]) -> list[str]:
+def _scores(results: Results, means: Mapping[str, float], dice_interval: tuple[float, float]) -> list[str]:
     distance = number(means[results.protocol.distance], 2)
     return [number(means["Dice"], 3), interval(dice_interval), distance, number(means["SurfaceDice"], 3)]
 

@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from tqdm import tqdm
 
-from nnunetv2_cdpd.errors import one_line
+from nnunetv2_cdpd.errors import UserError, one_line
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -49,6 +49,16 @@ class Outcome(Generic[Result]):
     done: dict[str, Result] = field(default_factory=dict)
     before: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+
+    def check_any(self, what: str) -> None:
+        """Raise UserError if all cases failed; it names the first one.
+
+        Args:
+            what: What became of no case, like "scored".
+        """
+        if self.failed and not self.done and not self.before:
+            case, reason = next(iter(self.failed.items()))
+            raise UserError(f"none of {len(self.failed)} cases could be {what}; case {case!r}: {reason}")
 
 
 def run(

@@ -2,11 +2,12 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import current_process
-from multiprocessing.context import SpawnContext
+from multiprocessing.context import SpawnContext, SpawnProcess
 from signal import Signals
 from typing import Any
 
@@ -48,7 +49,7 @@ def in_processes(function: Callable[[Job], Result], num_processes: int) -> Runne
 def _run(function: Callable[[Job], Result], jobs: Sequence[Job], num_processes: int) -> Iterator[tuple[Job, Result | Exception]]:
     if num_processes <= 1 or len(jobs) <= 1:
         for job in jobs:
-            yield job, _outcome(lambda job=job: function(job))
+            yield job, _outcome(partial(function, job))
         return
     # A process imports the script that started it. Without its guard the script comes to this line again, there.
     if getattr(current_process(), "_inheriting", False):
@@ -61,9 +62,12 @@ def _run(function: Callable[[Job], Result], jobs: Sequence[Job], num_processes: 
             yield job, RuntimeError(_why(exit_codes))
 
 
-def _round(function: Callable[[Job], Result], jobs: Sequence[Job], num_processes: int) -> Iterator:
+def _round(
+    function: Callable[[Job], Result], jobs: Sequence[Job], num_processes: int
+) -> Generator[tuple[Job, Result | Exception], None, tuple[list[Job], list[int | None]]]:
     """Yield what finishes in one pool; return the jobs that a dying process left undone, and how the processes ended."""
-    left, futures = [], {}
+    left: list[Job] = []
+    futures: dict[Future[Result], Job] = {}
     context = _RecordingContext()
     pool = ProcessPoolExecutor(min(num_processes, len(jobs)), mp_context=context)
     try:
@@ -92,9 +96,9 @@ class _RecordingContext(SpawnContext):
 
     def __init__(self) -> None:
         super().__init__()
-        self.processes = []
+        self.processes: list[SpawnProcess] = []
 
-    def Process(self, *args: Any, **kwargs: Any) -> Any:
+    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]  # a class there, called the same way
         self.processes.append(super().Process(*args, **kwargs))
         return self.processes[-1]
 

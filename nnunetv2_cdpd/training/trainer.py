@@ -241,7 +241,7 @@ class PartialLabelTrainer(nnUNetTrainer):
 
     def _final_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """nnU-Net's compute_metrics_on_folder for annotated classes, with the Dice of each source in the log."""
-        from nnunetv2_cdpd.evaluation.nnunet import compute_annotated_metrics_on_folder
+        from nnunetv2_cdpd.evaluation.final_validation import compute_annotated_metrics_on_folder
 
         summary = compute_annotated_metrics_on_folder(*args, **kwargs, annotation=self.annotation)
         for name, source in summary["cdpd"]["sources"].items():

@@ -10,6 +10,7 @@ from nnunetv2_cdpd.evaluation.evaluate import evaluate_folder
 SHAPE = (4, 7, 9)  # z, y, x
 SPACING = (0.8, 1.25, 3.0)  # x, y, z
 DIRECTION = (0, -1, 0, 1, 0, 0, 0, 0, -1)
+# Source A labels liver and spleen, source B both kidneys as one.
 DATASET_JSON = {
     "channel_names": {"0": "CT"},
     "file_ending": ".nii.gz",
@@ -27,6 +28,8 @@ DATASET_JSON = {
     },
 }
 KIDNEY = (3, 4, 5)  # nnU-Net's key of the union
+LIVER, SPLEEN = np.s_[1:3, 1:4, 1:5], np.s_[0:2, 5:7, 6:9]
+RIGHT, LEFT = np.s_[2:4, 0:1, 0:2], np.s_[2:4, 0:1, 7:9]
 
 
 def write(path, boxes, spacing=SPACING, shape=SHAPE, dtype=np.uint8):
@@ -42,7 +45,14 @@ def write(path, boxes, spacing=SPACING, shape=SHAPE, dtype=np.uint8):
     sitk.WriteImage(image, str(path))
 
 
-LIVER, SPLEEN = np.s_[1:3, 1:4, 1:5], np.s_[0:2, 5:7, 6:9]
+def write_plain(path, shape=(7, 9), spacing=(3, 1.25, 0.8)):
+    """A liver in a format without geometry: an image, or a TIFF with its spacing (z, y, x) in a file beside it."""
+    array = np.zeros(shape, np.uint8)
+    array[1:4, 1:5] = 1
+    if path.suffix == ".tiff":
+        array = np.stack([array] * 4)
+        write_json(path.with_suffix(".json"), {"spacing": spacing})
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
 
 
 def evaluate(predicted, truth, **kwargs):
@@ -52,6 +62,3 @@ def evaluate(predicted, truth, **kwargs):
 def write_json(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
-
-
-RIGHT, LEFT = np.s_[2:4, 0:1, 0:2], np.s_[2:4, 0:1, 7:9]

@@ -7,7 +7,7 @@ from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.classes import STRUCTURES
 from nnunetv2_cdpd.cleanup import clean_label_map
 from nnunetv2_cdpd.cleanup.clean import nesting_in_table, nesting_of
-from nnunetv2_cdpd.cleanup.rules import RULES, summary_of
+from nnunetv2_cdpd.cleanup.rules import RULES, description_of
 from nnunetv2_cdpd.cleanup.table import INSIDE_ORGAN, ONE_PIECE
 from nnunetv2_cdpd.errors import UserError
 
@@ -243,7 +243,7 @@ def test_nesting_may_name_tumors_that_the_label_map_lacks():
 def test_the_tables_speak_of_structures_of_the_class_table_and_every_rule_of_itself():
     known = {structure.name for structure in STRUCTURES}
     assert known.issuperset(ONE_PIECE) and known.issuperset(INSIDE_ORGAN) and len(ONE_PIECE) == len(set(ONE_PIECE)) == 22
-    assert all(summary_of(rule).endswith(".") for rule in RULES)
+    assert all(description_of(rule).endswith(".") for rule in RULES)
 
 
 @pytest.mark.parametrize(

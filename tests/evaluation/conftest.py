@@ -2,15 +2,7 @@
 
 import numpy as np
 import pytest
-from builders.evaluation import (
-    DATASET_JSON,
-    LEFT,
-    LIVER,
-    RIGHT,
-    SPLEEN,
-    write,
-    write_json,
-)
+from builders.evaluation import DATASET_JSON, LEFT, LIVER, RIGHT, SPLEEN, write, write_json
 
 
 @pytest.fixture

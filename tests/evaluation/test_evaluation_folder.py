@@ -6,17 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from builders.evaluation import (
-    DATASET_JSON,
-    KIDNEY,
-    LEFT,
-    LIVER,
-    SPACING,
-    SPLEEN,
-    evaluate,
-    write,
-    write_json,
-)
+from builders.evaluation import DATASET_JSON, KIDNEY, LEFT, LIVER, SPLEEN, evaluate, write, write_json, write_plain
 from nnunetv2.evaluation.evaluate_predictions import load_summary_json
 
 from nnunetv2_cdpd.cli.main import main
@@ -25,8 +15,6 @@ from nnunetv2_cdpd.evaluation.evaluate import evaluate_folder
 from nnunetv2_cdpd.evaluation.nnunet import read_results
 from nnunetv2_cdpd.evaluation.protocols import NNUNET
 from nnunetv2_cdpd.evaluation.tables import text_table
-
-# Source A labels liver and spleen, source B both kidneys as one.
 
 
 def test_the_command_writes_json_csv_and_a_table(folders, capsys):
@@ -64,7 +52,8 @@ def test_the_command_writes_json_csv_and_a_table(folders, capsys):
     assert ours["tolerance_mm"] == 1 and ours["classes"][str(KIDNEY)] == "kidney" and ours["classes"]["6"] == "colon"
     assert ours["sources"]["A"]["classes"]["spleen"]["missed"] == 1
     assert ours["sources"]["A"]["classes"]["colon"] == ours["all_sources"]["classes"]["colon"] == "not annotated"
-    assert not list(predicted.glob("*.tmp"))
+    written = {"metrics.csv", "summary.json", "summary.txt"}
+    assert {path.name for path in predicted.iterdir()} == {f"case_{number}.nii.gz" for number in (1, 2, 3)} | written
     read = read_results(predicted / "summary.json")
     assert text_table(read) == (predicted / "summary.txt").read_text()
     assert (read.class_names, read.source_names) == ((*list(DATASET_JSON["labels"])[1:], "kidney"), ("A", "B"))
@@ -152,6 +141,29 @@ def test_a_bad_case_is_named_and_the_others_are_scored(folders, capsys):
     assert [case["case"] for case in summary["metric_per_case"]] == ["case_2"] and len(summary["cdpd"]["problems"]) == 2
 
 
+@pytest.mark.parametrize(
+    "ending, changed, problem",
+    [
+        (".png", {}, None),
+        (".png", {"shape": (7, 8)}, "shape of prediction"),
+        (".tiff", {}, None),
+        (".tiff", {"spacing": (3, 1.25, 0.9)}, "spacing of prediction"),
+    ],
+)
+def test_formats_without_geometry_are_compared_by_shape_and_spacing(tmp_path, ending, changed, problem):
+    labels = {"background": 0, "liver": 1}
+    for name, how in (("labelsTr", {}), ("predicted", changed)):
+        folder = tmp_path / name
+        write_json(folder / "dataset.json", {"labels": labels, "file_ending": ending})
+        write_plain(folder / f"case{ending}", **how)
+        write_plain(folder / f"other{ending}")
+    results = evaluate(tmp_path / "predicted", tmp_path / "labelsTr", tolerance_mm=1)
+    assert [case.case for case in results.cases] == (["other"] if problem else ["case", "other"])
+    assert results.summary("liver").means["Dice"] == 1
+    told = results.problems.get("case", "")
+    assert (problem or "") in told and all(str(tmp_path / name) in told for name in ("labelsTr", "predicted") if problem)
+
+
 def test_a_value_that_nothing_declares_is_no_background(folders):
     predicted, truth = folders
     labels = {"background": 0, "liver": 1, "spleen": 2, "kidneys": 5, "rest": 9}
@@ -175,7 +187,7 @@ def test_a_first_reference_that_cannot_be_read_does_not_stop_the_others(folders)
     "damage, message",
     [
         (lambda p, t: write(p / "case_1.nii.gz", {}, shape=(4, 7, 8)), "shape of prediction"),
-        (lambda p, t: write(p / "case_1.nii.gz", {1: LIVER}, dtype=np.float32, spacing=SPACING), None),
+        (lambda p, t: write(p / "case_1.nii.gz", {1: LIVER}, dtype=np.float32), None),
         (lambda p, t: write(p / "case_1.nii.gz", {0.5: LIVER}, dtype=np.float32), "no integers"),
         (lambda p, t: (p / "case_1.nii.gz").write_bytes(b"no image"), "RuntimeError"),
     ],
@@ -211,7 +223,7 @@ def test_damage_of_a_prediction(folders, damage, message):
         (lambda p, t: [path.unlink() for path in t.iterdir()], {}, "no file ends in .nii.gz"),
         (lambda p, t: [path.unlink() or path.write_bytes(b"x") for path in p.iterdir()], {}, "none of 3 cases could be scored"),
         (lambda p, t: [path.unlink() or path.write_bytes(b"x") for path in t.iterdir()], {}, "no reader for .nii.gz"),
-        (lambda p, t: None, {"dataset_json": 999}, "argument dataset_json 999"),
+        (lambda p, t: None, {"dataset_json": 999}, "999: .* nnUNet_raw is not set"),
         (lambda p, t: None, {"tolerance_mm": -1}, "a distance is not negative"),
         (lambda p, t: None, {"tolerance_mm": math.nan}, "a distance is not negative"),
     ],

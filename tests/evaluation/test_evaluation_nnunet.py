@@ -11,7 +11,7 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.evaluation.nnunet import compute_annotated_metrics_on_folder
+from nnunetv2_cdpd.evaluation.final_validation import compute_annotated_metrics_on_folder
 
 
 def validate(predicted, truth, output, dataset_json=DATASET_JSON, **kwargs):
@@ -113,5 +113,6 @@ def test_final_validation_refuses_what_it_cannot_score(folders, tmp_path):
     with pytest.raises(UserError, match="no prediction for case_2"):
         validate(predicted, truth, tmp_path / "x.json", chill=False)
     write(predicted / "case_3.nii.gz", {}, shape=(4, 7, 8))
-    with pytest.raises(UserError, match="case 'case_3': shape"):
+    with pytest.raises(UserError, match="1 of 2 cases .* case 'case_3': shape"):
         validate(predicted, truth, tmp_path / "x.json")
+    assert not (tmp_path / "x.json").exists()

@@ -16,10 +16,11 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
 from nnunetv2_cdpd.evaluation.compare import compare_results, holm
 from nnunetv2_cdpd.evaluation.evaluate import compare_folders, evaluate_folder
-from nnunetv2_cdpd.evaluation.metrics import case_metrics, pooled_hd95_voxels, resampled
+from nnunetv2_cdpd.evaluation.metrics import case_metrics, resampled_label_map
 from nnunetv2_cdpd.evaluation.nnunet import read_results
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PAPER
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
+from nnunetv2_cdpd.evaluation.surfaces import pooled_hd95_voxels
 from nnunetv2_cdpd.evaluation.tables import comparison_table, text_table
 
 PLAIN = read_annotation({"labels": {"background": 0, "liver": 1, "spleen": 2}})
@@ -84,9 +85,9 @@ def test_its_hd95_is_the_percentile_of_both_directions_together():
 
 def test_resampling_takes_the_nearest_voxel_and_keeps_the_first():
     line = np.arange(1, 8).reshape(1, 1, 7)
-    assert resampled(line, (9.0, 1.5, 1.5), 1.5).ravel().tolist() == [1, 2, 3, 4, 5, 6, 7]
-    assert resampled(line, (9.0, 1.5, 3.0), 1.5).ravel().tolist() == [1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7]
-    assert resampled(line, (9.0, 1.5, 0.5), 1.5).ravel().tolist() == [1, 4, 7]
+    assert resampled_label_map(line, (9.0, 1.5, 1.5), 1.5).ravel().tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert resampled_label_map(line, (9.0, 1.5, 3.0), 1.5).ravel().tolist() == [1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7]
+    assert resampled_label_map(line, (9.0, 1.5, 0.5), 1.5).ravel().tolist() == [1, 4, 7]
 
 
 def test_the_command_takes_the_protocol_and_the_files_remember_it(folders, capsys):

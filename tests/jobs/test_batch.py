@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nnunetv2_cdpd.errors import UserError, one_line
-from nnunetv2_cdpd.jobs import FileRecord, in_processes, run
+from nnunetv2_cdpd.jobs import FileRecord, Outcome, in_processes, run
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,13 @@ def test_the_order_is_that_of_the_jobs_whichever_finishes_first(tmp_path):
     outcome = run(jobs_in(tmp_path, a="one", b="three", c="two", d="four"), backwards, title="t", progress=False)
     assert list(outcome.done.items()) == [("b", 5), ("d", 4)]
     assert list(outcome.failed.items()) == [("a", "ValueError: odd"), ("c", "ValueError: odd")]
+
+
+def test_a_batch_without_any_result_names_its_first_case():
+    with pytest.raises(UserError, match="none of 2 cases could be copied; case 'a': odd"):
+        Outcome(failed={"a": "odd", "b": "even"}).check_any("copied")
+    for fine in (Outcome(), Outcome(done={"c": 1}, failed={"a": "odd"}), Outcome(before=["c"], failed={"a": "odd"})):
+        fine.check_any("copied")
 
 
 def test_a_record_keeps_facts_and_survives_a_torn_line(tmp_path):

@@ -10,7 +10,8 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 from builders.project import CLONE
 
-from nnunetv2_cdpd.jobs import in_processes
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import in_processes, number_of_processes
 
 
 def square_or_die(number):
@@ -53,6 +54,15 @@ def test_jobs_that_a_broken_pool_refuses_are_done_later(monkeypatch):
 
     monkeypatch.setattr("nnunetv2_cdpd.jobs.processes.ProcessPoolExecutor", Breaking)
     assert dict(in_processes(square_or_die, 2)([1, 5, 2])) == {1: 1, 5: 25, 2: 4}
+
+
+def test_the_number_of_processes_is_what_is_given_else_at_most_one_per_core_and_job(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr("nnunetv2.configuration.default_num_processes", 8)
+    assert [number_of_processes(None, jobs, each) for jobs, each in ((10, 1), (2, 1), (11, 4), (3, 4))] == [3, 2, 2, 1]
+    assert number_of_processes(7, 1) == 7
+    with pytest.raises(UserError, match="argument num_processes 0: give 1 or more"):
+        number_of_processes(0, 1)
 
 
 def run_script(path, text):
