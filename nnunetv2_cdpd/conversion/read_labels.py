@@ -98,7 +98,7 @@ def read_masks(masks: Sequence[tuple[int, Path]]) -> Label:
             raise UserError(f"{path} is no binary mask (values {low} to {high})")
         if array is None or grid is None:
             array, grid = np.zeros(mask.shape, _smallest(value for value, _ in masks)), file.grid
-        elif same_place(file.grid, grid, spacing_mm=1e-3, position_mm=1e-3):
+        elif same_place(file.grid, grid, spacing_mm=1e-3, position_mm=1e-3, relative=1e-5):
             raise UserError(f"{path} lies on another grid than the other masks of the case")
         if high == 0:
             continue
