@@ -1,9 +1,11 @@
 """Facts that the three KiTS releases share."""
 
+from typing import Any
+
 from ..conversion.declaration import CC_BY_NC_SA_4
 from ._abdomen import KIDNEY
 
-COMMON = {
+COMMON: dict[str, Any] = {
     "region": "abdomen",
     "license": CC_BY_NC_SA_4,
     "case": r"\d{5}",

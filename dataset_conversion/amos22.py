@@ -1,13 +1,14 @@
 """AMOS22, CT part: 15 abdominal and pelvic organs."""
 
 from ..conversion.declaration import FoundCase, SourceDataset
-from ..conversion.layout import Listing, pair_files
+from ..conversion.download import Download
+from ..conversion.layout import pair_files
 
 LAST_CT = 500  # 507 to 600 are MR
 
 
-def find(dataset: SourceDataset, listing: Listing) -> list[FoundCase]:
-    return [case for case in pair_files(dataset, listing) if int(case.case) <= LAST_CT]
+def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
+    return [case for case in pair_files(dataset, download) if int(case.case) <= LAST_CT]
 
 
 DATASET = SourceDataset(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ..conversion.declaration import FoundCase, SourceDataset
-from ..conversion.layout import Listing
+from ..conversion.download import Download
 from ._abdomen import EIGHT_ORGANS, MULTIORGAN_REFERENCE, MULTIORGAN_VALUES
 from ._cropping import with_labelled_slices
 
@@ -11,8 +11,8 @@ FOURTEEN, EIGHT = "BTCV_MultiOrgan_14", "BTCV_MultiOrgan_8"
 FIRST_TEST_CASE = 61
 
 
-def find(dataset: SourceDataset, listing: Listing) -> list[FoundCase]:
-    cases = with_labelled_slices(dataset, listing, tcia=False)
+def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
+    cases = with_labelled_slices(dataset, download, tcia=False)
     return [replace(case, source=EIGHT if int(case.case) >= FIRST_TEST_CASE else FOURTEEN) for case in cases]
 
 

@@ -1,16 +1,19 @@
 """KiTS19: kidneys and kidney tumors; cysts are part of the kidney label."""
 
 from ..conversion.declaration import Erratum, FoundCase, SourceDataset
-from ..conversion.layout import Listing, layout_error, pair_files
+from ..conversion.download import Download
+from ..conversion.layout import layout_error, pair_files
 from ._kits import COMMON
 
 LAST_TRAINING_CASE = 209
 
 
-def find(dataset: SourceDataset, listing: Listing) -> list[FoundCase]:
-    cases = pair_files(dataset, listing)
+def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
+    cases = pair_files(dataset, download)
     if later := [case.case for case in cases if int(case.case) > LAST_TRAINING_CASE]:
-        raise layout_error(dataset, listing, f"case {later[0]} has a label; use KITS21 or KITS23, their labels mean other things")
+        raise layout_error(
+            dataset, download, f"case {later[0]} has a label; use KITS21 or KITS23, their labels mean other things"
+        )
     return cases
 
 

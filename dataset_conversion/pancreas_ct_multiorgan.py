@@ -1,14 +1,14 @@
 """Multi-organ labels for Pancreas-CT (Gibson et al.): 8 structures; a left kidney, but no right one."""
 
 from ..conversion.declaration import Erratum, FoundCase, SourceDataset
-from ..conversion.layout import Listing
+from ..conversion.download import Download
 from ._abdomen import EIGHT_ORGANS, MULTIORGAN_REFERENCE, MULTIORGAN_VALUES
 from ._cropping import with_labelled_slices
 from .pancreas_ct import LAYOUT, PLACEMENT
 
 
-def find(dataset: SourceDataset, listing: Listing) -> list[FoundCase]:
-    return with_labelled_slices(dataset, listing, tcia=True)
+def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
+    return with_labelled_slices(dataset, download, tcia=True)
 
 
 DATASET = SourceDataset(

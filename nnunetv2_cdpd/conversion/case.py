@@ -169,21 +169,21 @@ def _place(job: ConversionJob, label: Label, image: _Image, notes: list[str]) ->
             raise UserError(f"{job.label_place}: label slices of {label.array.shape[:2]}, image of {image.grid.shape[:2]}")
         placement = Placement()
     else:
-        grids = {"label": label.grid, "image": image.grid if image.file is None else image.file.grid}
+        image_grid = image.grid if image.file is None else image.file.grid
         try:
-            placement = place_label(**grids)
+            placement = place_label(label.grid, image_grid)
         except UserError as error:
             if not job.resample_labels:
                 way_out = "argument resample_labels brings it there, if that is what it needs"
                 raise UserError(f"{job.label_place}: {error}; {way_out}") from None
             notes.append(f"label resampled to the image's grid ({error})")
-            return _ToImage(partial(resample_nearest, **grids), exact=False)
+            return _ToImage(partial(resample_nearest, label=label.grid, image=image_grid), exact=False)
     notes += [placement.note] if placement.note else []
     return _ToImage(placement.apply, placement.exact)
 
 
 def _remap(job: ConversionJob, label: Label, to_image: _ToImage) -> np.ndarray:
-    return remap(to_image.apply(label.array), job.values, distinct(label.array), job.label_place)
+    return remap(to_image.apply(label.array), job.values, label.present, job.label_place)
 
 
 def _ignore_outside_labelled_slices(job: ConversionJob, stored: np.ndarray, label: Label, to_image: _ToImage) -> np.ndarray:
@@ -227,7 +227,7 @@ def _write_image(job: ConversionJob, image: _Image, path: Path, notes: list[str]
 
 
 def _write_label(job: ConversionJob, stored: np.ndarray, label: Label, image: _Image, to_image: _ToImage, path: Path) -> None:
-    kept = all(job.values[int(value)] == int(value) for value in distinct(label.array))
+    kept = all(job.values[int(value)] == int(value) for value in label.present)
     kept = kept and job.labelled_slices is None and not job.sides and to_image.exact
     if kept and label.file is not None and label.file.ready and label.file.stores_integers:
         link_or_copy(label.file.path, path, job.copy)

@@ -42,7 +42,7 @@ class DatasetFacts:
         """Source value -> stored value; masks are stored under their stored values at once."""
         if self.dataset.masks:
             return {value: value for value in (0, *self.stored.values())}
-        own = {value: self.stored.get(name, 0) for value, name in self.dataset.values.items()}
+        own = {value: 0 if name is None else self.stored[name] for value, name in self.dataset.values.items()}
         return {0: 0, **own}
 
     def paint_order(self, name: str) -> tuple[int, int]:

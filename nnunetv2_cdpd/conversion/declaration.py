@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from nnunetv2_cdpd.conversion.download import Download
 from nnunetv2_cdpd.errors import UserError
 
 CC_BY_3 = "CC BY 3.0"
@@ -73,7 +75,7 @@ class SourceDataset:
     dicom: `images` are folders; every file below one belongs to its series.
     slices: `labels` are folders of image slices, named in the order of the DICOM slices.
     masks: `labels` hold {structure} too: binary files, `values` is keyed by their names; one structure may have several.
-    values: Source value (or name of a mask) -> structure; None: becomes background.
+    values: Source value, or name of a mask -> structure; None: becomes background.
     nested: Structure -> the structure that its voxels belong to as well.
     unions: Structure made of others, beside them (right_lung of its lobes).
     merged_labels: Structure -> the structures that it may be, not known which (kidney -> right and left).
@@ -82,7 +84,7 @@ class SourceDataset:
     unlabelled_images: Images without a label are expected (a test set beside the training set).
     ignores: Some cases are labelled in a part of their slices only.
     placement: None: the header of the label says where it lies.
-    find: Lists the cases where templates do not suffice; gets the declaration and the folder's `Listing`.
+    find: Lists the cases where templates do not suffice; gets the declaration and the folder.
     definitions: Structure -> how this collection draws it, where others differ.
     overlaps: Other collections that hold the same patients.
     """
@@ -98,7 +100,7 @@ class SourceDataset:
     layout: str
     images: tuple[str, ...]
     labels: tuple[str, ...]
-    values: Mapping[int | str, str | None]
+    values: Mapping[Any, str | None]
     case: str = r"[^/]+?"
     dicom: bool = False
     slices: bool = False
@@ -112,7 +114,7 @@ class SourceDataset:
     unlabelled_images: bool = False
     ignores: bool = False
     placement: IntensityCheck | None = None
-    find: Callable | None = None
+    find: Callable[["SourceDataset", Download], list[FoundCase]] | None = None
     definitions: Mapping[str, str] = field(default_factory=dict)
     overlaps: tuple[str, ...] = ()
     where: str = ""  # the file that declares it, for messages
@@ -134,6 +136,8 @@ class SourceDataset:
                 raise self._error(f"`{key}` names {', '.join(unknown)}, `values` gives {', '.join(self.structures)}")
         if self.slices and not self.dicom:
             raise self._error("`slices` are matched with the files of a DICOM series; add `dicom: true`, or give NIfTI labels")
+        if empty := [name for name, members in self.unions.items() if not members]:
+            raise self._error(f"`unions`: {empty[0]} is made of no structure; name at least one")
         for name, meant in self.merged_labels.items():
             if len(set(meant)) < 2:
                 raise self._error(f"`merged_labels`: {name} needs at least two structures that it may be")

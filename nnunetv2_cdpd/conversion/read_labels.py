@@ -1,11 +1,13 @@
 """Labels: read from a file, from image slices or from one mask per structure, checked, and remapped."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from nnunetv2_cdpd.datasets.label_maps import distinct
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.grid import Grid, same_place
 from nnunetv2_cdpd.volumes.nifti import NiftiFile
@@ -26,6 +28,11 @@ class Label:
     file: NiftiFile | None = None
     notes: tuple[str, ...] = ()
 
+    @cached_property
+    def present(self) -> np.ndarray:
+        """Sorted distinct values."""
+        return distinct(self.array)
+
 
 def read_label(path: Path) -> Label:
     """Read a label map from one NIfTI file.
@@ -35,7 +42,7 @@ def read_label(path: Path) -> Label:
     """
     file = NiftiFile(path)
     array = file.read()
-    notes = ()
+    notes: tuple[str, ...] = ()
     if not np.issubdtype(array.dtype, np.integer):
         array = _integers(array, path)
         notes = ("label stored as floating point numbers, all of them integers",)
@@ -78,7 +85,9 @@ def read_masks(masks: Sequence[tuple[int, Path]]) -> Label:
     Raises:
         UserError: One cannot be read, is not binary, or lies on another grid than the others.
     """
-    array, grid, overlap = None, None, 0
+    array: np.ndarray | None = None
+    grid: Grid | None = None
+    overlap = 0
     for value, path in masks:
         file = NiftiFile(path)
         mask = file.read()
@@ -87,9 +96,9 @@ def read_masks(masks: Sequence[tuple[int, Path]]) -> Label:
         low, high = int(mask.min()), int(mask.max())
         if low < 0 or (high > 1 and not np.isin(mask, (0, high)).all()):
             raise UserError(f"{path} is no binary mask (values {low} to {high})")
-        if array is None:
-            array, grid = np.zeros(mask.shape, np.uint8 if max(value for value, _ in masks) < 256 else np.uint16), file.grid
-        elif same_place(file.grid, grid, spacing_mm=1e-3, position_mm=1e-3):
+        if array is None or grid is None:
+            array, grid = np.zeros(mask.shape, _smallest(value for value, _ in masks)), file.grid
+        elif same_place(file.grid, grid, spacing_mm=1e-3, position_mm=1e-3, relative=1e-5):
             raise UserError(f"{path} lies on another grid than the other masks of the case")
         if high == 0:
             continue
@@ -123,7 +132,7 @@ def remap(array: np.ndarray, values: Mapping[int, int], present: np.ndarray, pat
             f"{path} holds {', '.join(map(str, unknown[:5]))}{more}, which is not declared (declared are "
             f"{', '.join(map(str, sorted(values)))}); is it the right dataset and release?"
         )
-    dtype = np.uint8 if max(values.values()) < 256 else np.uint16
+    dtype = _smallest(values.values())
     changed = [(int(value), values[int(value)]) for value in present if values[int(value)] != int(value)]
     if not changed:
         return array.astype(dtype, copy=False)
@@ -132,6 +141,10 @@ def remap(array: np.ndarray, values: Mapping[int, int], present: np.ndarray, pat
     for value in present:
         table[int(value) - lowest] = values[int(value)]
     return table[(array if lowest == 0 else array.astype(np.int64) - lowest)]
+
+
+def _smallest(values: Iterable[int]) -> type[np.unsignedinteger]:
+    return np.uint8 if max(values) < 256 else np.uint16
 
 
 def _integers(array: np.ndarray, path: Path) -> np.ndarray:

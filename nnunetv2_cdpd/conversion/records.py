@@ -1,6 +1,6 @@
 """PartRecords: which cases are converted, where several calls share one output folder and each keeps a record of its own."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class PartRecords:
             )
 
     def holds(self, name: str, job: ConversionJob) -> bool:
-        return any(record.holds(name, job) for record in (self.own, *self.others))
+        return self._entry(name, job) is not None
 
     def enter(self, name: str, job: ConversionJob, result: ConvertedCase) -> None:
         self.own.enter(name, job, result)
@@ -46,22 +46,27 @@ class PartRecords:
         """Cases that any call has converted, whatever has become of them."""
         return {name for record in (self.own, *self.others) for name in record.cases}
 
-    def entries(self) -> dict[str, CaseRecord]:
-        return {name: entry for record in (*self.others, self.own) for name, entry in record.cases.items()}
+    def valid(self, jobs: Mapping[str, ConversionJob]) -> dict[str, CaseRecord]:
+        """What is done, with what its maker noted; a case that is out of date in one record may be done in another."""
+        entries = ((name, self._entry(name, job)) for name, job in jobs.items())
+        return {name: entry for name, entry in entries if entry is not None}
 
-    def rewrite(self, done: Collection[str], ours: Iterable[str], alone: bool) -> None:
-        """Take over what is done of this call's cases, and forget what is not.
+    def take_over(self, done: Mapping[str, CaseRecord], ours: Collection[str], alone: bool) -> None:
+        """Note what is done of this call's cases, and forget what is not.
 
         Args:
             alone: No other call is at work here, so their records end in this one.
         """
-        entries = self.entries()
-        self.own.cases |= {name: entries[name] for name in ours if name in done}
-        self.own.rewrite([name for name in self.own.cases if name in done])
+        kept = [name for name in done if name in ours or name in self.own.cases]
+        self.own.cases |= {name: done[name] for name in kept}
+        self.own.rewrite(kept)
         if alone:
             for record in self.others:
                 record.path.unlink()
             self.others = []
+
+    def _entry(self, name: str, job: ConversionJob) -> CaseRecord | None:
+        return next((record.cases[name] for record in (self.own, *self.others) if record.holds(name, job)), None)
 
 
 def _holds_only_empty_folders(output: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import SimpleITK as sitk
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
@@ -10,6 +9,7 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReori
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.volumes.nifti import load_nifti
 
 
 def grid_of_file(path: str | Path, reader: type[BaseReaderWriter]) -> Grid:
@@ -24,9 +24,9 @@ def grid_of_file(path: str | Path, reader: type[BaseReaderWriter]) -> Grid:
         header.ReadImageInformation()
         return Grid.of_image(header)
     if issubclass(reader, (NibabelIO, NibabelIOWithReorient)):
-        image = nibabel.load(path)
-        grid = Grid.of_nifti(image.shape[:3], np.asarray(image.affine, float))
-        zooms = np.asarray(image.header.get_zooms()[:3], float)  # what nnU-Net compares
+        image = load_nifti(path)
+        grid = Grid.of_nifti(image.shape[:3], np.asarray(image.affine, np.float64))
+        zooms = np.asarray(image.header.get_zooms()[:3], np.float64)  # what nnU-Net compares
         return Grid(grid.shape, zooms, grid.origin, grid.direction)
     shape = reader().read_images((str(path),))[0].shape[:0:-1]
     return Grid(shape, np.ones(len(shape)), np.zeros(len(shape)), np.eye(len(shape)))

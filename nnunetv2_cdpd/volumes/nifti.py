@@ -5,9 +5,11 @@ import os
 import shutil
 import zlib
 from pathlib import Path
+from typing import cast
 
 import nibabel
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 
 from nnunetv2_cdpd.errors import UserError
@@ -18,6 +20,11 @@ COMPRESSION_LEVEL = 1
 _AXES_EXACT = 1e-4  # perpendicular axes stored in single precision
 _AXES_ROUNDED = 1e-2  # cosines; more is a sheared grid, not rounding
 _CHUNK = 1 << 22
+
+
+def load_nifti(path: str | Path) -> nibabel.Nifti1Image:
+    """nibabel's `load`, which is declared to return an image of any format; of these files it is NIfTI."""
+    return cast(nibabel.Nifti1Image, nibabel.load(path))
 
 
 class NiftiFile:
@@ -33,7 +40,7 @@ class NiftiFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.image = nibabel.load(path)
+            self.image = load_nifti(path)
         except (ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
             raise UserError(f"{path} cannot be read as NIfTI ({' '.join(str(error).split())}); download it again") from error
         shape = tuple(self.image.shape)
@@ -41,7 +48,7 @@ class NiftiFile:
             raise UserError(f"{path} holds {' x '.join(map(str, shape))} values, not one volume")
         if not np.issubdtype(self.image.get_data_dtype(), np.number) or self.image.get_data_dtype().fields:
             raise UserError(f"{path} holds {self.image.get_data_dtype()} values, not plain numbers")
-        affine = np.asarray(self.image.affine, float)
+        affine = np.asarray(self.image.affine, np.float64)
         if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
             raise UserError(f"{path} has no usable geometry in its header (affine {affine[:3].tolist()})")
         self.grid = Grid.of_nifti(shape[:3], affine)
@@ -63,8 +70,9 @@ class NiftiFile:
         Raises:
             UserError: It ends early or its checksum is wrong.
         """
-        header = self.image.header
-        missing = int(self.image.dataobj.offset) + int(np.prod(self.image.shape)) * header.get_data_dtype().itemsize
+        header, voxels = self.image.header, self.image.dataobj
+        assert isinstance(voxels, ArrayProxy), "voxels of a file are read when they are asked for"
+        missing = int(voxels.offset) + int(np.prod(self.image.shape)) * header.get_data_dtype().itemsize
         try:
             with gzip.open(self.path) as file:
                 while chunk := file.read(_CHUNK):

@@ -98,8 +98,8 @@ def test_case_that_is_gone_is_removed(folder):
 
 def test_source_of_a_finished_case_is_that_of_the_present_listing(folder):
     def declared(men, **source_of):
-        def find(dataset, listing):
-            return [replace(case, source=source_of.get(case.case, men)) for case in pair_files(dataset, listing)]
+        def find(dataset, download):
+            return [replace(case, source=source_of.get(case.case, men)) for case in pair_files(dataset, download)]
 
         return declare(sources={men: ("liver", "spleen"), "OTHERS": ("liver",)}, find=find)
 
@@ -206,6 +206,16 @@ def test_parts_together_make_the_dataset(folder):
     assert [path.name for path in second.folder.glob("*.jsonl")] == [RECORD_FILE]
 
 
+def test_case_that_another_part_did_anew_counts_whatever_the_own_record_says(folder):
+    run(folder, part_id=0, num_parts=2)
+    os.utime(folder / "img/c1.nii", ns=(1, 1))
+    assert "MINE_c1" in run(folder, part_id=0, num_parts=3).done
+    again = run(folder, part_id=0, num_parts=2)
+    assert again.before == names(1, 3, 4, 5) and again.remaining == 1
+    whole = run(folder)
+    assert list(whole.done) == names(2) and whole.complete and not run(folder).done
+
+
 def test_limit_converts_the_first_cases(folder):
     outcome = run(folder, limit=2)
     assert list(outcome.done) == names(1, 2) and outcome.complete
@@ -303,7 +313,7 @@ def test_archives_that_are_not_unpacked_are_named(tmp_path, nnunet_folders):
 
 def test_cases_left_out_by_the_finder_are_a_layout_mistake_too(folder):
     with pytest.raises(UserError, match="no case found"):
-        run(folder, declare(find=lambda dataset, listing: []))
+        run(folder, declare(find=lambda dataset, download: []))
 
 
 def test_incomplete_download_is_told(tmp_path, nnunet_folders):

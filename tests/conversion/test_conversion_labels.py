@@ -141,6 +141,18 @@ def test_masks_on_different_grids_are_refused(masks):
     assert "lab/c1/spleen.nii.gz lies on another grid than the other masks" in reason(folder, dataset)
 
 
+def test_masks_whose_headers_differ_by_rounding_far_from_the_origin_are_joined(masks):
+    folder, dataset = masks
+    label = np.asanyarray(nibabel.load(folder / "lab/c1.nii.gz").dataobj)
+    far, rounded = AFFINE.copy(), AFFINE.copy()
+    far[:3, 3], rounded[:3, 3] = 900, 900.004
+    for value, name, affine in ((1, "liver", far), (2, "spleen", rounded)):
+        write_nifti(folder / f"lab/c1/{name}.nii.gz", (label == value).astype(np.uint8), affine=affine)
+    write_nifti(folder / "img/c1.nii.gz", np.zeros(SHAPE, np.int16), affine=far)
+    assert run(folder, dataset).complete
+    assert np.array_equal(np.asanyarray(nibabel.load(output(folder)).dataobj), label)
+
+
 def test_of_overlapping_masks_the_later_structure_stays_with_a_note(masks):
     folder, dataset = masks
     write_nifti(folder / "lab/c1/spleen.nii.gz", np.ones(SHAPE, np.uint8))
@@ -235,8 +247,8 @@ def test_label_of_another_shape_is_refused_where_only_hu_tell(case):
     ],
 )
 def test_labelled_slices_are_those_of_the_label_file_wherever_they_lie_in_the_image(write, inside, facts, options, case):
-    def find(dataset, listing):
-        return [replace(case, labelled_slices=(10, 18)) for case in pair_files(dataset, listing)]
+    def find(dataset, download):
+        return [replace(case, labelled_slices=(10, 18)) for case in pair_files(dataset, download)]
 
     folder, _, label = case
     write(folder / "lab/c1.nii.gz", label)

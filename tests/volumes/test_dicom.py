@@ -147,7 +147,7 @@ def test_distances_that_sum_up_are_refused(volume, tmp_path):
 def test_positions_rounded_to_a_tenth_of_a_millimetre_are_even(volume, tmp_path):
     position = lambda z: [*ORIGIN[:2], round(ORIGIN[2] + 0.625 * z, 1)]
     series = read_series(write_dicom(tmp_path, volume, ImagePositionPatient=position))
-    assert series.spacing[2] == pytest.approx(0.625, abs=0.01)
+    assert series.grid.spacing[2] == pytest.approx(0.625, abs=0.01)
 
 
 def test_a_slice_beside_the_others_is_refused(volume, tmp_path):

@@ -40,7 +40,7 @@ def test_the_same_slice_in_another_encoding_has_the_same_values(name, syntax, tm
     plain.save_as(tmp_path / "a.dcm")
     encoded.save_as(tmp_path / "b.dcm")
     series = read_series([tmp_path / "b.dcm", tmp_path / "a.dcm"], "MR")
-    assert series.slices[1].stored_as == syntax and series.spacing[2] == pytest.approx(2)
+    assert series.slices[1].stored_as == syntax and series.grid.spacing[2] == pytest.approx(2)
     volume = series.read()
     assert volume.std() > 100 and np.array_equal(volume[..., 0], volume[..., 1])
     assert np.array_equal(volume[..., 0].T, plain.pixel_array)
@@ -57,5 +57,5 @@ def test_a_disc_of_several_patients(tmp_path):
     with pytest.raises(UserError, match="161 slices missing between .*17106 and .*17136"):
         read_series(cases["77654033_CT2"].files)
     series = read_series(cases["98892001_CT5N"].files)
-    assert series.shape == (16, 16, 5) and series.notes == ()
-    np.testing.assert_allclose(series.spacing, (0.488281, 0.488281, 2.5), atol=1e-5)
+    assert series.grid.shape == (16, 16, 5) and series.notes == ()
+    np.testing.assert_allclose(series.grid.spacing, (0.488281, 0.488281, 2.5), atol=1e-5)

@@ -85,7 +85,8 @@ def read_header(path: Path) -> Header | None:
     is_image = "Rows" in data and _get(data, "SamplesPerPixel") in (None, 1)
     if kind.endswith("Image") and not is_image:
         kind += " in colour" if "Rows" in data else " without pixels"
-    slices, problem = (), None
+    slices: tuple[Slice, ...] = ()
+    problem = None
     if is_image:
         try:
             slices = _slices(path, data)
@@ -145,7 +146,7 @@ def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
     frames = _get(data, "PerFrameFunctionalGroupsSequence") or [None] * int(_get(data, "NumberOfFrames") or 1)
     size = int(data.Columns), int(data.Rows)
     stored_as = UID(data.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian).name
-    slices = []
+    slices: list[Slice] = []
     for index, frame in enumerate(frames):
 
         def of(group: str, frame: Any = frame) -> pydicom.Dataset:

@@ -26,31 +26,17 @@ class Series:
     """A checked series.
 
     slices: Sorted along the normal of the slices.
-    origin: Centre of the first voxel, mm (LPS).
-    direction: Unit vectors of x, y, z in its columns, (3, 3), perpendicular (LPS); z is the normal of the slices.
-    spacing: Voxel size of x, y, z in mm.
+    grid: Where their voxels lie; z is the normal of the slices. With a tilted gantry, only of the first slice.
     drift: How far the last slice lies beside the first, as a vector in their plane, mm (LPS); 0 unless the gantry was tilted.
     notes: For the user.
     strays: Slices that were left out and that a folder of one series should not hold, copies and others: each in words.
     """
 
     slices: tuple[Slice, ...]
-    origin: np.ndarray
-    direction: np.ndarray
-    spacing: np.ndarray
+    grid: Grid
     drift: np.ndarray
     notes: tuple[str, ...]
     strays: tuple[str, ...]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Voxels along x, y, z."""
-        return (*self.slices[0].size, len(self.slices))
-
-    @property
-    def grid(self) -> Grid:
-        """Where the voxels of a series without tilt lie."""
-        return Grid(self.shape, self.spacing, self.origin, self.direction)
 
     @property
     def order(self) -> list[int]:
@@ -65,7 +51,7 @@ class Series:
 
     @property
     def _depth(self) -> float:
-        return float(self.spacing[2] * (len(self.slices) - 1))
+        return float(self.grid.spacing[2] * (len(self.slices) - 1))
 
     def read(self) -> np.ndarray:
         """HU (x, y, z), slice by slice: int16 where exact.
@@ -73,12 +59,10 @@ class Series:
         Raises:
             UserError: A file's pixels cannot be read.
         """
-        volume: np.ndarray | None = None
+        volume = np.empty(self.grid.shape, np.int16, order="F")
         places = {_key(entry): index for index, entry in enumerate(self.slices)}
         for entry, values in _read_slices(self.slices):
             exact = smallest_exact(values, entry.path)
-            if volume is None:
-                volume = np.empty(self.shape, exact.dtype, order="F")
             kind = np.result_type(volume, exact)
             if kind != volume.dtype:  # rare: fractions of HU, or slices that differ in what they store
                 volume = volume.astype(np.float32 if kind == np.float64 else kind, order="F")
@@ -94,22 +78,22 @@ class Series:
         Raises:
             UserError: A file's pixels cannot be read.
         """
-        volume = self.read()
+        volume, grid = self.read(), self.grid
         image = sitk.GetImageFromArray(volume.T)
-        image.SetOrigin(self.origin.tolist())
-        image.SetSpacing(self.spacing.tolist())
-        image.SetDirection(self.direction.ravel().tolist())
+        image.SetOrigin(grid.origin.tolist())
+        image.SetSpacing(grid.spacing.tolist())
+        image.SetDirection(grid.direction.ravel().tolist())
         if not self.drift.any():
             return image
         # A point lies sideways of where `image` has it in proportion to its depth.
         sideways = sitk.AffineTransform(3)
-        sideways.SetMatrix((np.eye(3) - np.outer(self.drift, self.direction[:, 2]) / self._depth).ravel().tolist())
-        sideways.SetCenter(self.origin.tolist())
-        drift = self.drift @ self.direction[:, :2] / self.spacing[:2]  # voxels along x and y
+        sideways.SetMatrix((np.eye(3) - np.outer(self.drift, grid.direction[:, 2]) / self._depth).ravel().tolist())
+        sideways.SetCenter(grid.origin.tolist())
+        drift = self.drift @ grid.direction[:, :2] / grid.spacing[:2]  # voxels along x and y
         first = np.floor(np.minimum(drift, 0) + 1e-6)  # but for rounding
         last = np.ceil(np.maximum(drift, 0) - 1e-6)
-        size = [*(np.array(self.shape[:2]) + (last - first)).astype(int).tolist(), self.shape[2]]
-        origin = self.origin + self.direction[:, :2] @ (first * self.spacing[:2])
+        size = [*(np.array(grid.shape[:2]) + (last - first)).astype(int).tolist(), grid.shape[2]]
+        origin = grid.origin + grid.direction[:, :2] @ (first * grid.spacing[:2])
         outside = float(volume.min())
         geometry = origin.tolist(), image.GetSpacing(), image.GetDirection()
         return sitk.Resample(image, size, sideways, sitk.sitkLinear, *geometry, outside, image.GetPixelID())
@@ -151,15 +135,9 @@ def read_series(files: Sequence[Path], modality: str | None = "CT") -> Series:
     notes += [f"{len(copies)} cop{'y' if len(copies) == 1 else 'ies'} of slices left out"] if copies else []
     if headers[0].modality == "CT" and not any(entry.rescale for entry in slices):
         notes.append("no RescaleIntercept in the DICOM headers, stored values taken as HU")
-    return Series(
-        tuple(slices),
-        slices[0].position,
-        direction,
-        np.array([*slices[0].spacing, step]),
-        drift,
-        tuple(notes),
-        (*copies, *strays),
-    )
+    spacing = np.array([*slices[0].spacing, step])
+    grid = Grid((*slices[0].size, len(slices)), spacing, slices[0].position, direction)
+    return Series(tuple(slices), grid, drift, tuple(notes), (*copies, *strays))
 
 
 def _check_alike(slices: Sequence[Slice], modality: str) -> None:

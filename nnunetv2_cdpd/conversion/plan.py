@@ -1,0 +1,145 @@
+"""Plan: what there is to do for a collection, and which of it any call has done already."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nnunetv2_cdpd.conversion.case import ConversionJob
+from nnunetv2_cdpd.conversion.dataset_facts import DatasetFacts
+from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
+from nnunetv2_cdpd.conversion.records import PartRecords
+from nnunetv2_cdpd.errors import UserError, check_at_least
+from nnunetv2_cdpd.jobs import CaseRecord, digest, file_state
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to convert.
+
+    limit: Convert the first cases only.
+    part_id, num_parts: Convert every num_parts-th case from part_id on; other calls do the others.
+    copy: Copy files that need no change instead of linking them.
+    resample_labels: Bring labels of another grid to that of their image.
+    split_sides: Separate merged labels into left and right where that is unambiguous.
+    leave_out: Cases to leave out, as case identifiers or as the collection names them.
+    """
+
+    limit: int | None = None
+    part_id: int = 0
+    num_parts: int = 1
+    copy: bool = False
+    resample_labels: bool = False
+    split_sides: bool = False
+    leave_out: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.part_id < self.num_parts:
+            raise UserError(
+                f"argument part_id {self.part_id} of {self.num_parts}: parts are numbered from 0 to {self.num_parts - 1}"
+            )
+        check_at_least(1, limit=self.limit)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other call shares the work."""
+        return self.num_parts == 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What there is to do.
+
+    facts: What the label maps will hold.
+    jobs: Case identifier -> its job, of all cases that are not left out.
+    sources: Case identifier -> its source.
+    ours: The cases that this call is to see to.
+    done: What any call has done of `jobs`.
+    todo: The cases that this call has to convert.
+    """
+
+    output: Path
+    options: Options
+    facts: DatasetFacts
+    jobs: Mapping[str, ConversionJob]
+    sources: Mapping[str, str]
+    records: PartRecords
+    ours: frozenset[str]
+    done: Mapping[str, CaseRecord]
+    todo: frozenset[str]
+
+
+def make_plan(facts: DatasetFacts, cases: Sequence[FoundCase], output: Path, options: Options) -> Plan:
+    """Find what is to do; nothing is changed.
+
+    Args:
+        cases: Those that are not left out.
+
+    Raises:
+        UserError: The output folder holds something else.
+    """
+    dataset = facts.dataset
+    noted = _noted(dataset, cases)
+    states = {path: file_state(path) for case in noted for path in (*case.image, *case.label, *case.masks.values())}
+    jobs = {dataset.identifier(case.case): _job(case, facts, output, options, states) for case in noted}
+    sources = {dataset.identifier(case.case): case.source or dataset.name for case in noted}
+    records = PartRecords(output, dataset.name, options.part_id, options.num_parts)
+    done = records.valid(jobs)
+    ours = frozenset(list(jobs)[options.part_id :: options.num_parts])
+    todo = frozenset(name for name in list(jobs)[: options.limit] if name in ours and name not in done)
+    return Plan(output, options, facts, jobs, sources, records, ours, done, todo)
+
+
+def left_out(dataset: SourceDataset, found: Sequence[FoundCase], options: Options) -> dict[str, str]:
+    """Case identifier -> why, of the cases that are known to be wrong and those that the user leaves out."""
+    reasons = {case: erratum.reason for erratum in dataset.errata if erratum.skip for case in erratum.cases}
+    known = {name: case for case in found for name in (case.case, dataset.identifier(case.case))}
+    if unknown := [name for name in options.leave_out if name not in known]:
+        raise UserError(f"argument leave_out {' '.join(unknown)}: no such case; cases are named like {next(iter(known))}")
+    reasons |= {known[name].case: "left out with argument leave_out" for name in options.leave_out}
+    return {dataset.identifier(case.case): reasons[case.case] for case in found if case.case in reasons}
+
+
+def _noted(dataset: SourceDataset, found: Sequence[FoundCase]) -> list[FoundCase]:
+    """The cases, with what is known of some of them."""
+    notes = {case: erratum.reason for erratum in dataset.errata if not erratum.skip for case in erratum.cases}
+    return [replace(case, note="; ".join(filter(None, (case.note, notes.get(case.case)))) or None) for case in found]
+
+
+def _job(
+    case: FoundCase, facts: DatasetFacts, output: Path, options: Options, states: Mapping[Path, tuple[int, int] | None]
+) -> ConversionJob:
+    dataset = facts.dataset
+    identifier = dataset.identifier(case.case)
+    masks = [(name, path) for key, path in case.masks.items() if (name := dataset.values[key]) is not None]
+    masks.sort(key=lambda mask: facts.paint_order(mask[0]))
+    job = ConversionJob(
+        identifier=identifier,
+        image=tuple(case.image),
+        dicom=dataset.dicom,
+        label=tuple(case.label),
+        masks=tuple((facts.stored[name], path) for name, path in masks),
+        values=facts.values,
+        outputs=outputs_of(output, identifier),
+        placement=dataset.placement,
+        labelled_slices=case.labelled_slices,
+        ignore_value=facts.ignore_value,
+        sides=facts.side_pairs,
+        resample_labels=options.resample_labels,
+        copy=options.copy,
+        note=case.note,
+    )
+    return replace(job, made_from=_made_from(job, states))
+
+
+def outputs_of(output: Path, identifier: str) -> tuple[Path, Path]:
+    """Image and label of a case in the converted dataset."""
+    return output / "imagesTr" / f"{identifier}_0000.nii.gz", output / "labelsTr" / f"{identifier}.nii.gz"
+
+
+def _made_from(job: ConversionJob, states: Mapping[Path, tuple[int, int] | None]) -> str:
+    """Digest of the files and of all that decides the outcome; not of where the collection lies, which may be moved."""
+    files = [[path.name, states[path]] for path in (*job.image, *job.label)]
+    masks = [[value, states[path]] for value, path in job.masks]
+    slices = job.labelled_slices and ["of the label file", *job.labelled_slices]  # once they were counted in the image
+    how = [slices, job.ignore_value, job.resample_labels, repr(job.placement), repr(job.sides)]
+    return digest(files, masks, sorted(job.values.items()), how)
