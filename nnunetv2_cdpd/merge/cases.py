@@ -3,10 +3,8 @@
 Runs in spawned processes, so it imports little.
 """
 
-import os
-import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,25 +12,25 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_cdpd.datasets.label_maps import distinct
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import written_beside
+from nnunetv2_cdpd.volumes.grid import Grid, differences
 
 # Origin (mm) and direction cosines: headers store them in single precision, and tools round them differently. Shape and
-# spacing are compared as closely as nnU-Net does, because it refuses to go on otherwise.
-POSITION_TOLERANCE = 1e-3
+# spacing are compared as closely as nnU-Net does, because it refuses to go on otherwise: with numpy's `allclose`.
+POSITION_MM = 1e-3
+SPACING_MM, RELATIVE = 1e-8, 1e-5
 
 
 @dataclass(frozen=True)
-class CaseJob:
+class MergeJob:
     """What to do for one case.
 
     values: Stored value -> merged value, for every declared value.
-    work_folder: A folder of this case alone on the file system of `output`, made and removed again.
     """
 
-    identifier: str
     images: tuple[str, ...]
     label: str
     output: str
-    work_folder: str
     values: Mapping[int, int]
     reader: type[BaseReaderWriter]
     num_channels: int
@@ -43,45 +41,27 @@ class CaseJob:
         return (Path(self.output),)
 
 
-@dataclass(frozen=True)
-class CaseResult:
-    """values: Merged values in the rewritten label map."""
+def rewrite_case(job: MergeJob) -> tuple[int, ...]:
+    """Check a case and write its label map.
 
-    values: tuple[int, ...]
-
-
-def rewrite_case(job: CaseJob) -> CaseResult:
-    """Check a case and write its label map; the output appears at once and complete, or not at all.
+    Returns:
+        Merged values in the rewritten label map.
 
     Raises:
         UserError: What is wrong with the files.
     """
     label_map, properties = job.reader().read_seg(job.label)
     stored = distinct(label_map)
-    problems = [*_geometry_problems(job), *_value_problems(job, len(label_map), stored)]
-    if problems:
+    if problems := [*_geometry_problems(job), *_value_problems(job, len(label_map), stored)]:
         raise UserError("; ".join(problems))
     table = np.zeros(max(job.values) + 1, np.uint16)
     table[list(job.values)] = list(job.values.values())
-    merged = table[label_map[0].astype(np.int32)]
-    _write(job, merged, properties)
-    return CaseResult(values=tuple(sorted({int(table[int(value)]) for value in stored})))
+    with written_beside(Path(job.output)) as beside:
+        job.reader().write_seg(table[label_map[0].astype(np.int32)], str(beside), properties)
+    return tuple(sorted({int(table[int(value)]) for value in stored}))
 
 
-def _write(job: CaseJob, label_map: np.ndarray, properties: dict) -> None:
-    folder, output = Path(job.work_folder), Path(job.output)
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-    folder.mkdir(parents=True)
-    try:
-        job.reader().write_seg(label_map, str(folder / output.name), properties)
-        # Some writers put a second file beside (spacing of a tif); the label map itself comes last.
-        for path in sorted(folder.iterdir(), key=lambda path: path.name == output.name):
-            os.replace(path, output.parent / path.name)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _value_problems(job: CaseJob, channels: int, stored: np.ndarray) -> list[str]:
+def _value_problems(job: MergeJob, channels: int, stored: np.ndarray) -> list[str]:
     if channels != 1:
         return [f"label {job.label} has {channels} channels, not one; split it"]
     broken = stored[~(np.isfinite(stored) & (stored == np.rint(stored)))]
@@ -97,19 +77,16 @@ def _value_problems(job: CaseJob, channels: int, stored: np.ndarray) -> list[str
     return []
 
 
-def _geometry_problems(job: CaseJob) -> list[str]:
-    label = _geometry(job.reader, job.label)
+def _geometry_problems(job: MergeJob) -> list[str]:
+    label = _grid(job.reader, job.label)
     problems = []
-    for image in job.images:
-        geometry = _geometry(job.reader, image)
-        for what, value in label.items():
-            its = geometry[what]
-            tolerance = POSITION_TOLERANCE if what in ("origin", "direction", "affine") else 1e-8
-            if value.shape != its.shape or not np.allclose(its, value, atol=tolerance):
-                problems.append(
-                    f"{what} of image {image} ({_short(its)}) and label ({_short(value)}) differ; the label has to lie on the "
-                    "grid of the image"
-                )
+    for path in job.images:
+        image = _grid(job.reader, path)
+        problems += [
+            f"{what} of image {path} ({_short(getattr(image, what))}) and label ({_short(getattr(label, what))}) differ; the "
+            "label has to lie on the grid of the image"
+            for what in differences(image, label, spacing_mm=SPACING_MM, position_mm=POSITION_MM, relative=RELATIVE)
+        ]
     if len(job.images) != job.num_channels and not problems:
         channels = len(job.reader().read_images(job.images)[0])  # one file may hold several channels
         if channels != job.num_channels:
@@ -117,7 +94,7 @@ def _geometry_problems(job: CaseJob) -> list[str]:
     return problems
 
 
-def _geometry(reader: type[BaseReaderWriter], path: str) -> dict[str, np.ndarray]:
+def _grid(reader: type[BaseReaderWriter], path: str) -> Grid:
     """Where the voxels of a file lie, from its header where the reader's library has one."""
     module = reader.__module__
     if module.endswith(".simpleitk_reader_writer"):
@@ -126,24 +103,16 @@ def _geometry(reader: type[BaseReaderWriter], path: str) -> dict[str, np.ndarray
         header = sitk.ImageFileReader()
         header.SetFileName(path)
         header.ReadImageInformation()
-        dimension = header.GetDimension()
-        spatial = min(dimension, 3)  # a fourth dimension holds channels
-        direction = np.reshape(header.GetDirection(), (dimension, dimension))[:spatial, :spatial]
-        return {
-            "shape": np.array(header.GetSize()[:spatial]),
-            "spacing": np.array(header.GetSpacing()[:spatial]),
-            "origin": np.array(header.GetOrigin()[:spatial]),
-            "direction": direction,
-        }
+        return Grid.of_image(header)
     if module.endswith(".nibabel_reader_writer"):
         import nibabel
 
         image = nibabel.load(path)
-        zooms = image.header.get_zooms()[:3]
-        return {"shape": np.array(image.shape[:3]), "spacing": np.array(zooms), "affine": np.array(image.affine)}
-    array, properties = reader().read_images((path,))
-    return {"shape": np.array(array.shape[1:])}
+        zooms = np.array(image.header.get_zooms()[:3])  # nnU-Net's reader takes them for the spacing
+        return replace(Grid.of_nifti(image.shape[:3], image.affine), spacing=zooms)
+    array, _ = reader().read_images((path,))
+    return Grid(array.shape[1:], np.ones(3), np.zeros(3), np.eye(3))  # a format without geometry; only shapes can differ
 
 
-def _short(value: np.ndarray) -> str:
-    return " ".join(f"{number:.6g}" for number in value.ravel())
+def _short(value: Sequence[int] | np.ndarray) -> str:
+    return " ".join(f"{number:.6g}" for number in np.ravel(value))

@@ -48,7 +48,7 @@ def held_back_images(given: Sequence[str | int | Path], raw_folder: Path, file_e
             dataset = read_dataset(each, raw_folder)
             folder = dataset.folder
             found = [dataset.path(case.images[0]) for case in dataset.cases]
-            found += _images_in(folder / "imagesTs", dataset.dataset_json["file_ending"])
+            found += _images_in(folder / "imagesTs", dataset.dataset_json.file_ending)
         if not found:
             raise UserError(f"--exclude-duplicates-of {folder}: holds no image that ends in {file_ending}; give another folder")
         images.update((path, f"{folder.name}/{path.name}") for path in found)

@@ -132,7 +132,7 @@ def _stands_for(
     """What the input datasets say that some of their classes may be, where another dataset tells (`cdpd convert` writes it)."""
     found = {}
     for dataset, target in zip(inputs, targets):
-        for name, meant in dataset.dataset_json.get("cdpd", {}).get("stands_for", {}).items():
+        for name, meant in dataset.dataset_json.content.get("cdpd", {}).get("stands_for", {}).items():
             if target.get(name) not in (None, IGNORE):
                 found.setdefault(target[name], spelling.all(meant))
     return found

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_dataset
 from nnunetv2_cdpd.annotation import Annotation, dataset_json_entries
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import FileRecord
+from nnunetv2_cdpd.jobs import FileRecord, remove
 from nnunetv2_cdpd.jobs.files import BESIDE
 from nnunetv2_cdpd.merge.collect import MergedCase
 from nnunetv2_cdpd.merge.plan import MergePlan
@@ -32,41 +32,51 @@ def output_folder(raw_folder: Path, dataset_id: int, name: str) -> Path:
     return output
 
 
-def check_folders(folders: Sequence[Path], output: Path) -> None:
-    """Raise UserError if there is no input, one is given twice, or is the output too."""
-    if not folders:
+def check_inputs(inputs: Sequence[RawDataset], output: Path) -> None:
+    """Raise UserError if there is no input, or one is the output too."""
+    if not inputs:
         raise UserError(f"{output}: nothing to merge; give at least one dataset")
-    twice = sorted({str(folder) for folder in folders if folders.count(folder) > 1})
-    if twice:
-        raise UserError(f"{', '.join(twice)}: given twice; give each dataset once")
-    if output in folders:
-        raise UserError(f"{output}: both an input and the output; give another --id")
+    if output in (dataset.folder for dataset in inputs):
+        raise UserError(f"{output}: both an input and the output; give another argument dataset_id")
 
 
 def open_record(output: Path, inputs: Sequence[RawDataset], raw_folder: Path, update: bool) -> FileRecord:
     """The record in the output folder, if the folder is ours to write to."""
     if output.exists() and not output.is_dir():
-        raise UserError(f"{output}: is no folder; move it or give another --id")
+        raise UserError(f"{output}: is no folder; move it or give another argument dataset_id")
     names = [_input_name(dataset, raw_folder) for dataset in inputs]
-    record = FileRecord(output / RECORD_FILE, names, "cdpd merge", asdict)
+    record = FileRecord(output / RECORD_FILE, names, "cdpd merge", lambda values: {"values": values})
     if record.recorded_inputs is None:
-        if output.is_dir() and any(not path.name.startswith(BESIDE) for path in output.iterdir()):
-            raise UserError(f"{output}: exists and is not from `cdpd merge`; nothing was changed, move it or give another --id")
+        if output.is_dir() and not all(map(_is_leftover, output.iterdir())):
+            raise UserError(
+                f"{output}: exists and is not from `cdpd merge`; nothing was changed, move it or give another argument dataset_id"
+            )
     elif sorted(record.recorded_inputs) != sorted(names) and not update:
         raise UserError(
-            f"{output}: was merged from {', '.join(record.recorded_inputs)}; nothing was changed, give another --id, or "
-            "--update to make it one of the datasets given now"
+            f"{output}: was merged from {', '.join(record.recorded_inputs)}; nothing was changed, give another argument dataset_id, or "
+            "argument update to make it one of the datasets given now"
         )
     return record
+
+
+def remove_leftovers(output: Path) -> None:
+    """Clear away what a killed run of an older release was writing; newer ones see to it themselves."""
+    for path in filter(_is_leftover, output.iterdir()):
+        if not path.name.startswith(BESIDE):
+            remove(path)
+
+
+def _is_leftover(path: Path) -> bool:
+    return path.name.startswith(BESIDE) or path.name == ".partial" or path.suffix == ".tmp"
 
 
 def make_dataset_json(
     output: Path, inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[MergedCase], raw_folder: Path
 ) -> dict[str, Any]:
     """dataset.json of the merged dataset, nnU-Net's keys and the `cdpd` block."""
-    first = inputs[0].dataset_json
+    first = inputs[0].dataset_json.content
     annotation = replace(plan.annotation, case_source={case.identifier: case.source for case in cases})
-    readers = {dataset.dataset_json.get("overwrite_image_reader_writer") for dataset in inputs}
+    readers = {dataset.dataset_json.content.get("overwrite_image_reader_writer") for dataset in inputs}
     joined = {"licence": _joined(annotation, "license"), "reference": _joined(annotation, "reference")}
     dataset_json = {
         "name": output.name.partition("_")[2],

@@ -69,10 +69,7 @@ def make_plan(inputs: Sequence[RawDataset], spec: MergeSpec) -> MergePlan:
         ignore_value=values.get(IGNORE),
     )
     _check_annotated(annotation)
-    try:
-        check(annotation)
-    except UserError as error:
-        raise UserError(str(error).replace("dataset.json", "the merged dataset", 1)) from error
+    check(annotation, where="the merged dataset")
     value_maps = tuple({value: values[meaning] for value, meaning in meaning_of.items()} for meaning_of in meanings)
     return MergePlan(annotation, source_names, value_maps, (*naming.notes, *notes, *of_sources), naming.stands_for)
 

@@ -5,10 +5,10 @@ in mm. NIfTI's RAS turns into it here and nowhere else. Grids list their axes as
 nnU-Net read have them the other way round, z first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -115,18 +115,30 @@ class Grid:
 
 
 def same_place(one: Grid, other: Grid, *, spacing_mm: float, position_mm: float) -> str | None:
-    """What tells two grids apart: "shape", "spacing", "origin" or "direction"; None if they are the same.
+    """What tells two grids apart first, as `differences` names it; None if they are the same."""
+    return next(differences(one, other, spacing_mm=spacing_mm, position_mm=position_mm), None)
+
+
+def differences(
+    one: Grid, other: Grid, *, spacing_mm: float, position_mm: float, relative: float = 0.0
+) -> Iterator[Literal["shape", "spacing", "origin", "direction"]]:
+    """All that tells two grids apart.
 
     Args:
         spacing_mm: By how much spacings may differ.
         position_mm: By how much origins may differ in mm, and direction cosines.
+        relative: By how much more any of these may differ, as a share of the value of `other`.
     """
-    tolerances = {"shape": 0.0, "spacing": spacing_mm, "origin": position_mm, "direction": position_mm}
-    for what, tolerance in tolerances.items():  # a difference in shape explains the others
+    compared: tuple[tuple[Literal["shape", "spacing", "origin", "direction"], float], ...] = (
+        ("shape", 0.0),  # first, as a difference in shape explains the others
+        ("spacing", spacing_mm),
+        ("origin", position_mm),
+        ("direction", position_mm),
+    )
+    for what, tolerance in compared:
         a, b = np.asarray(getattr(one, what), float), np.asarray(getattr(other, what), float)
-        if a.shape != b.shape or not np.allclose(a, b, rtol=0, atol=tolerance):
-            return what
-    return None
+        if a.shape != b.shape or not np.allclose(a, b, rtol=relative, atol=tolerance):
+            yield what
 
 
 def orthonormal(affine: np.ndarray) -> tuple[np.ndarray, float]:

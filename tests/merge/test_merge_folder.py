@@ -64,7 +64,7 @@ def test_folder_that_is_not_ours_stays_untouched(two):
 def test_other_inputs_need_update(two):
     folder, _ = merge(301)
     before = states(folder)
-    with pytest.raises(UserError, match="was merged from Dataset301_LITS; nothing was changed, .*--update"):
+    with pytest.raises(UserError, match="was merged from Dataset301_LITS; nothing was changed, .*argument update"):
         merge(301, 302)
     assert states(folder) == before
     merge(301, 302, update=True)
@@ -97,10 +97,8 @@ def test_killed_run_resumes_to_what_an_uninterrupted_one_gives(two, monkeypatch)
         """Like a kill, nothing of ours may catch it."""
 
     def dies_at_third(job):
-        calls.append(job.identifier)
+        calls.append(job)
         if len(calls) == 3:
-            Path(job.work_folder).mkdir(parents=True)
-            (Path(job.work_folder) / "half.nii.gz").write_bytes(b"half")
             raise Killed
         return original(job)
 
@@ -127,11 +125,20 @@ def test_run_killed_before_its_record_leaves_a_folder_to_go_on_in(two, monkeypat
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(run.Record, "rewrite", dies)
+        patched.setattr(run.FileRecord, "rewrite", dies)
         with pytest.raises(Killed):
             merge(301)
     folder, _ = merge(301)
     assert json.loads((folder / "dataset.json").read_text())["numTraining"] == 3
+
+
+def test_what_a_killed_run_of_an_older_release_left_is_removed(two):
+    folder = two / "Dataset400_M"
+    (folder / ".partial/a1").mkdir(parents=True)
+    (folder / ".partial/a1/a1.nii.gz").write_bytes(b"half")
+    (folder / "dataset.json.1234.tmp").write_text("{")
+    merge(301)
+    assert not (folder / ".partial").exists() and not list(folder.glob("*.tmp"))
 
 
 @pytest.mark.parametrize("changed", ["labelsTr/a2.nii.gz", "imagesTr/a2_0000.nii.gz"])

@@ -1,4 +1,4 @@
-"""make_plan and read_spec: names, nesting, stored values and sources of a merged dataset, without any file."""
+"""make_plan and read_merge_spec: names, nesting, stored values and sources of a merged dataset, without any file."""
 
 import re
 from pathlib import Path
@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, dataset_json_entries, read_annotation
+from nnunetv2_cdpd.datasets.dataset_json import DatasetJson
 from nnunetv2_cdpd.datasets.raw import RawCase, RawDataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.plan import make_plan
-from nnunetv2_cdpd.merge.spec import read_spec
+from nnunetv2_cdpd.merge.spec import read_merge_spec
 
 
 def dataset(name, labels, order=None, **extra):
@@ -17,7 +18,7 @@ def dataset(name, labels, order=None, **extra):
     if order:
         dataset_json["regions_class_order"] = order
     case = RawCase("case", ("image",), "label")
-    return RawDataset(name, Path("/raw") / name, dataset_json, read_annotation(dataset_json), (case,), ())
+    return RawDataset(name, DatasetJson(Path("/raw") / name / "dataset.json", dataset_json), (case,), ())
 
 
 LITS = dataset("Dataset301_LITS", {"liver": 1, "liver tumor": 2})
@@ -26,7 +27,7 @@ BTCV = dataset("Dataset303_BTCV", {"Liver": 1, "right_kidney": 2, "left_kidney":
 
 
 def plan_of(*inputs, **spec):
-    return make_plan(inputs, read_spec(spec))
+    return make_plan(inputs, read_merge_spec(spec))
 
 
 def state(plan, source, value, name):
@@ -366,7 +367,7 @@ def test_datasets_that_differ_in_possible_parents_are_an_error():
 def test_yaml_file_is_read_safely(tmp_path):
     path = tmp_path / "merge.yaml"
     path.write_text("nested: {liver_tumor: [liver]}\ndatasets:\n  301:\n    labels: {liver: Liver}\n")
-    spec = read_spec(path)
+    spec = read_merge_spec(path)
     assert spec.nested == {"liver_tumor": ("liver",)} and spec.datasets["301"].labels == {"liver": "Liver"}
     for text, message in [
         ("a: !!python/object/apply:os.system [exit]", "not valid YAML"),
@@ -376,18 +377,18 @@ def test_yaml_file_is_read_safely(tmp_path):
     ]:
         path.write_text(text)
         with pytest.raises(UserError, match=message):
-            read_spec(path)
+            read_merge_spec(path)
     with pytest.raises(UserError, match="cannot be read"):
-        read_spec(tmp_path / "none.yaml")
+        read_merge_spec(tmp_path / "none.yaml")
     path.write_text("")
-    assert read_spec(path).datasets == {}
+    assert read_merge_spec(path).datasets == {}
 
 
 def test_example_of_the_documentation_is_valid(tmp_path):
     text = (Path(__file__).parents[2] / "docs/merge.md").read_text(encoding="utf-8")
     path = tmp_path / "merge.yaml"
     path.write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
-    spec = read_spec(path)
+    spec = read_merge_spec(path)
     assert spec.datasets["301"].labels == {"tumor": "kidney_tumor", "cyst": None, "artifact": "ignore"}
     assert spec.nested["hepatic_vessel"] == () and spec.merged_labels["lung"] == ()
     assert spec.datasets["390"].sources["LITS"].name == "LiTS17"
