@@ -11,8 +11,8 @@ from nnunetv2_cdpd.audit.cases import AuditCase, read_cases
 from nnunetv2_cdpd.audit.checks import check_cases
 from nnunetv2_cdpd.audit.page import write_page
 from nnunetv2_cdpd.audit.result import Audit, as_json, summary
-from nnunetv2_cdpd.audit.statistics import class_statistics, geometry_statistics
-from nnunetv2_cdpd.datasets.raw import read_dataset
+from nnunetv2_cdpd.audit.statistics import geometry_statistics, volume_statistics
+from nnunetv2_cdpd.datasets.raw import read_datasets
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import write_json
 from nnunetv2_cdpd.same_scan.pairs import SAME_SCAN, Pair, find_pairs
@@ -44,17 +44,14 @@ def audit_datasets(
         UserError: A dataset cannot be read, or none of its images can.
     """
     raw_folder = Path(os.path.abspath(nnUNet_raw.require())) if nnUNet_raw.is_set() else Path.cwd()
-    inputs = [read_dataset(dataset, raw_folder) for dataset in datasets]
-    folders = [dataset.folder for dataset in inputs]
-    if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
-        raise UserError(f"{', '.join(twice)}: given twice; give each dataset once")
+    inputs = read_datasets(datasets, raw_folder)
     names = [dataset.name for dataset in inputs]
     if same := [str(dataset.folder) for dataset in inputs if names.count(dataset.name) > 1]:
         raise UserError(f"{', '.join(same)}: cases are told apart by the names of folders; rename one, or audit them one by one")
     cases = read_cases(inputs, num_processes=num_processes, progress=progress)
     if cases and all(case.fingerprint is None and case.labels is None for case in cases):
         raise UserError(f"none of {len(cases)} cases can be read; {cases[0].name}: {', '.join(cases[0].problems)}")
-    classes = class_statistics(cases)
+    classes = volume_statistics(cases)
     audit = Audit(
         cases,
         classes,
@@ -74,10 +71,6 @@ def audit_datasets(
 
 def _pairs(cases: Sequence[AuditCase], min_score: float, progress: bool) -> list[Pair]:
     """Pairs among the images, each of which counts for the first case that has it."""
-    firsts: dict[Path, int] = {}
-    for index, case in enumerate(cases):
-        if case.fingerprint is not None:
-            firsts.setdefault(case.image, index)
-    indices = list(firsts.values())
-    found = find_pairs([cases[index].fingerprint for index in indices], min_score=min_score, progress=progress)
-    return [Pair(indices[pair.first], indices[pair.second], pair.score, pair.shared, pair.flips, pair.shift) for pair in found]
+    firsts = {case.image: case for case in reversed(cases)}
+    compared = [case.fingerprint if firsts[case.image] is case else None for case in cases]
+    return find_pairs(compared, min_score=min_score, progress=progress)

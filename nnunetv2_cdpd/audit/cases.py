@@ -4,14 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.audit.labels import LabelFacts, ValueFacts, label_facts
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import in_processes
-from nnunetv2_cdpd.merge.sources import short_name
+from nnunetv2_cdpd.jobs import in_processes, run
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint
 from nnunetv2_cdpd.same_scan.store import fingerprints_of
 
@@ -61,47 +58,36 @@ def read_cases(datasets: Sequence[RawDataset], *, num_processes: int, progress: 
     listed = [(dataset, case) for dataset in datasets for case in dataset.cases]
     images = [dataset.path(case.images[0]) for dataset, case in listed]
     labels = [dataset.path(case.label) for dataset, case in listed]
-    fingerprints = fingerprints_of(images, num_processes=num_processes, progress=progress)
-    found = in_processes(label_facts, num_processes)(list(dict.fromkeys(labels)))
-    facts = dict(tqdm(found, "Label maps", len(set(labels)), unit="case", disable=not progress))
-    return [
-        _case(dataset, case.identifier, image, label, fingerprints[image], facts[label])
-        for (dataset, case), image, label in zip(listed, images, labels)
-    ]
+    fingerprints, without = fingerprints_of(images, num_processes=num_processes, progress=progress)
+    jobs = {str(label): label for label in labels}
+    outcome = run(jobs, in_processes(label_facts, num_processes), title="Label maps", progress=progress)
+    cases = []
+    for (dataset, case), image, label in zip(listed, images, labels):
+        source, problems = _source(dataset, case.identifier)
+        problems += [why for why in (without.get(image), outcome.failed.get(str(label))) if why is not None]
+        cases.append(
+            AuditCase(
+                dataset.name,
+                case.identifier,
+                source,
+                dataset.annotation,
+                dataset.dataset_json.channel_names[0].lower() == "ct",
+                image,
+                label,
+                fingerprints.get(image),
+                outcome.done.get(str(label)),
+                tuple(problems),
+            )
+        )
+    return cases
 
 
-def _case(
-    dataset: RawDataset,
-    identifier: str,
-    image: Path,
-    label: Path,
-    taken: Fingerprint | Exception,
-    facts: LabelFacts | Exception,
-) -> AuditCase:
-    problems = []
-    annotation = dataset.annotation
+def _source(dataset: RawDataset, identifier: str) -> tuple[Source, list[str]]:
+    """The source of a case under the name that it would have in a merge, and why it is but the first one of the dataset."""
+    annotation, problems = dataset.annotation, []
     try:
         source = annotation.sources[annotation.source_index(identifier)]
     except UserError as error:
         problems.append(str(error))
         source = annotation.sources[0]
-    if "cdpd" not in dataset.dataset_json:
-        source = replace(source, name=short_name(dataset))
-    if isinstance(taken, Exception):
-        reason = str(taken) if type(taken) is ValueError else "cannot be read"
-        problems.append(f"image {reason}" if image.is_file() else "image is missing")
-    if isinstance(facts, Exception):
-        reason = str(facts) if type(facts) is ValueError else "its label cannot be read"
-        problems.append(reason if label.is_file() else "label is missing")
-    return AuditCase(
-        dataset.name,
-        identifier,
-        source,
-        annotation,
-        dataset.channel_names[0].lower() == "ct",
-        image,
-        label,
-        None if isinstance(taken, Exception) else taken,
-        None if isinstance(facts, Exception) else facts,
-        tuple(problems),
-    )
+    return replace(source, name=dataset.source_name(source)), problems

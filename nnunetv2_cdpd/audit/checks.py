@@ -7,7 +7,7 @@ import numpy as np
 
 from nnunetv2_cdpd.audit.cases import AuditCase
 from nnunetv2_cdpd.audit.labels import ValueFacts
-from nnunetv2_cdpd.audit.statistics import ClassStatistics, by_source
+from nnunetv2_cdpd.audit.statistics import VolumeStatistics, by_source
 from nnunetv2_cdpd.classes import lateral_pairs, side_of
 
 TISSUE_HU = (-150.0, 250.0)  # between which the median of the body lies
@@ -36,7 +36,7 @@ class Finding:
     text: str
 
 
-def check_cases(cases: Sequence[AuditCase], statistics: Sequence[ClassStatistics]) -> list[Finding]:
+def check_cases(cases: Sequence[AuditCase], statistics: Sequence[VolumeStatistics]) -> list[Finding]:
     """Everything that is found, by dataset, source and kind."""
     findings = []
     for (dataset, source), its in by_source(cases).items():

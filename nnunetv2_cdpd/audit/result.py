@@ -8,7 +8,7 @@ from typing import Any
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.audit.cases import AuditCase
 from nnunetv2_cdpd.audit.checks import Finding
-from nnunetv2_cdpd.audit.statistics import ClassStatistics, GeometryStatistics
+from nnunetv2_cdpd.audit.statistics import GeometryStatistics, VolumeStatistics
 from nnunetv2_cdpd.same_scan.pairs import Pair, groups
 
 JSON_VERSION = 1
@@ -23,7 +23,7 @@ class Audit:
     """
 
     cases: Sequence[AuditCase]
-    classes: Sequence[ClassStatistics]
+    classes: Sequence[VolumeStatistics]
     geometry: Sequence[GeometryStatistics]
     findings: Sequence[Finding]
     pairs: Sequence[Pair]

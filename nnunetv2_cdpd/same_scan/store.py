@@ -8,9 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from nnunetv2.paths import nnUNet_preprocessed
-from tqdm import tqdm
 
-from nnunetv2_cdpd.jobs import in_processes
+from nnunetv2_cdpd.jobs import in_processes, run, written_beside
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint, fingerprint
 
 FOLDER = "cdpd_fingerprints"
@@ -32,34 +31,30 @@ def store_folder() -> Path | None:
 
 def fingerprints_of(
     images: Sequence[Path], *, num_processes: int = 1, progress: bool = False
-) -> dict[Path, Fingerprint | Exception]:
-    """The fingerprint of each image, taken now unless it is kept, or why there is none."""
+) -> tuple[dict[Path, Fingerprint], dict[Path, str]]:
+    """The fingerprint of each image, taken now unless it is kept, and for the other images why there is none."""
     folder = store_folder()
-    jobs = [FingerprintJob(image, None if folder is None else folder / _file_name(image)) for image in dict.fromkeys(images)]
-    found: dict[Path, Fingerprint | Exception] = {job.image: kept for job in jobs if (kept := _kept(job.stored)) is not None}
-    todo = [job for job in jobs if job.image not in found]
+    images = list(dict.fromkeys(images))
+    jobs = {str(image): FingerprintJob(image, None if folder is None else folder / _file_name(image)) for image in images}
+    found = {name: kept for name, job in jobs.items() if (kept := _kept(job.stored)) is not None}
+    todo = {name: job for name, job in jobs.items() if name not in found}
     if folder is not None and todo:
         with contextlib.suppress(OSError):  # where nothing can be written, nothing is kept
             folder.mkdir(parents=True, exist_ok=True)
-    outcomes = in_processes(take, num_processes)(todo)
-    found.update(
-        (job.image, outcome)
-        for job, outcome in tqdm(outcomes, "Fingerprints", len(todo), unit="image", disable=not progress or not todo)
+    outcome = run(todo, in_processes(take, num_processes), title="Fingerprints", unit="image", progress=progress)
+    found |= outcome.done
+    return (
+        {image: found[str(image)] for image in images if str(image) in found},
+        {image: outcome.failed[str(image)] for image in images if str(image) in outcome.failed},
     )
-    return {job.image: found[job.image] for job in jobs}
 
 
 def take(job: FingerprintJob) -> Fingerprint:
-    """Take a fingerprint and keep it, written beside and renamed; what cannot be kept is taken again next time."""
+    """Take a fingerprint and keep it; what cannot be kept is taken again next time."""
     taken = fingerprint(job.image)
     if job.stored is not None:
-        beside = job.stored.with_suffix(f".{os.getpid()}.tmp")
-        try:
+        with contextlib.suppress(OSError), written_beside(job.stored) as beside:
             taken.save(beside)
-            os.replace(beside, job.stored)
-        except OSError:
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
     return taken
 
 
