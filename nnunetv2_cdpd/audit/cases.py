@@ -58,13 +58,13 @@ def read_cases(datasets: Sequence[RawDataset], *, num_processes: int, progress: 
     listed = [(dataset, case) for dataset in datasets for case in dataset.cases]
     images = [dataset.path(case.images[0]) for dataset, case in listed]
     labels = [dataset.path(case.label) for dataset, case in listed]
-    fingerprints, without = fingerprints_of(images, num_processes=num_processes, progress=progress)
+    fingerprints = fingerprints_of(images, num_processes=num_processes, progress=progress)
     jobs = {str(label): label for label in labels}
     outcome = run(jobs, in_processes(label_facts, num_processes), title="Label maps", progress=progress)
     cases = []
     for (dataset, case), image, label in zip(listed, images, labels):
         source, problems = _source(dataset, case.identifier)
-        problems += [why for why in (without.get(image), outcome.failed.get(str(label))) if why is not None]
+        problems += [why for why in (fingerprints.failed.get(image), outcome.failed.get(str(label))) if why is not None]
         cases.append(
             AuditCase(
                 dataset.name,
@@ -74,7 +74,7 @@ def read_cases(datasets: Sequence[RawDataset], *, num_processes: int, progress: 
                 dataset.dataset_json.channel_names[0].lower() == "ct",
                 image,
                 label,
-                fingerprints.get(image),
+                fingerprints.taken.get(image),
                 outcome.done.get(str(label)),
                 tuple(problems),
             )

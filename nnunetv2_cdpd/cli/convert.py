@@ -3,6 +3,9 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from nnunetv2_cdpd.cli.flags import with_flags
+from nnunetv2_cdpd.cli.options import add_parts, add_processes, add_spec, reporter
+
 DESCRIPTION = "Convert a public dataset (`cdpd sources` lists them), or your own by --spec, to an nnU-Net raw dataset."
 
 
@@ -10,13 +13,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="public dataset; left out with --spec")
     parser.add_argument("source_folder", type=Path, help="folder in which it was unpacked")
     parser.add_argument(
-        "-d", type=int, dest="dataset_id", help="id of the new dataset; default: as before, or the first free from 300"
+        "-d",
+        type=int,
+        dest="dataset_id",
+        metavar="ID",
+        help="of the new dataset (default: as before, or the first free from 300)",
     )
-    parser.add_argument("--spec", type=Path, help="YAML that declares your own data (docs/conversion.md)")
-    parser.add_argument("-np", "--np", type=int, dest="num_processes", help="number of processes; default: nnU-Net's")
+    add_spec(parser, "YAML that declares your own data (docs/conversion.md)")
+    add_processes(parser)
     parser.add_argument("--limit", type=int, help="convert the first cases only")
-    parser.add_argument("--part-id", type=int, default=0, help="convert one part of the cases, 0 ... NUM_PARTS - 1")
-    parser.add_argument("--num-parts", type=int, default=1, help="number of parts, each converted by a call of its own")
+    add_parts(parser)
     parser.add_argument("--copy", action="store_true", help="copy files that need no change; default: hard links")
     parser.add_argument("--resample-labels", action="store_true", help="bring labels on another grid to that of their image")
     parser.add_argument("--split-sides", action="store_true", help="separate merged left/right labels where that is unambiguous")
@@ -24,15 +30,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
+    from nnunetv2_cdpd.conversion.declaration_file import read_declaration
     from nnunetv2_cdpd.conversion.registry import public_dataset
     from nnunetv2_cdpd.conversion.run import Options, convert
-    from nnunetv2_cdpd.conversion.spec import read_spec
     from nnunetv2_cdpd.conversion.summary import summary
     from nnunetv2_cdpd.errors import UserError
 
     if (args.name is None) == (args.spec is None):
         raise UserError("give the name of a public dataset (`cdpd sources` lists them) or `--spec my.yaml`, and the folder")
-    dataset = public_dataset(args.name) if args.spec is None else read_spec(args.spec)
+    dataset = public_dataset(args.name) if args.spec is None else read_declaration(args.spec)
     options = Options(
         args.limit,
         args.part_id,
@@ -42,8 +48,15 @@ def run(args: Namespace) -> int:
         args.split_sides,
         tuple(args.leave_out),
     )
-    outcome = convert(dataset, args.source_folder, args.dataset_id, options=options, num_processes=args.num_processes)
-    print(f"\n{summary(outcome)}")
+    outcome = convert(
+        dataset,
+        args.source_folder,
+        args.dataset_id,
+        options=options,
+        num_processes=args.num_processes,
+        report=reporter(args.flags),
+    )
+    print(f"\n{with_flags(summary(outcome), args.flags)}")
     if outcome.complete:
         number = outcome.folder.name[7:10].lstrip("0")
         print(f"\nNext:\n  nnUNetv2_plan_and_preprocess -d {number} --verify_dataset_integrity")

@@ -1,8 +1,10 @@
 """cdpd predict: label maps of images, with little memory, of chosen classes, resumable."""
 
 import argparse
-import sys
 from pathlib import Path
+
+from nnunetv2_cdpd.cli.flags import report_failed
+from nnunetv2_cdpd.cli.options import add_dataset, add_device, add_input, add_output, add_parts, reporter
 
 DESCRIPTION = """
 Predict images with a trained model. Flags that nnUNetv2_predict has are the same here.
@@ -18,12 +20,12 @@ Where classes overlap, the most probable one wins, and a nested class is labelle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-i", type=Path, required=True, dest="input", metavar="IN", help="a file, a folder, or DICOM series")
-    parser.add_argument("-o", type=Path, required=True, dest="output", metavar="OUT", help="folder for the predictions")
+    add_input(parser, "a file, a folder, or DICOM series", metavar="IN", required=True)
+    add_output(parser, "for the predictions", required=True)
     model = parser.add_argument_group("model")
     which = model.add_mutually_exclusive_group(required=True)
     which.add_argument("-m", type=Path, dest="model", metavar="FOLDER", help="model folder, TRAINER__PLANS__CONFIGURATION")
-    which.add_argument("-d", dest="dataset", metavar="DATASET", help="dataset name or id; its model lies in nnUNet_results")
+    add_dataset(which, "name or id; its model lies in nnUNet_results")
     model.add_argument("-tr", dest="trainer", metavar="NAME", default="nnUNetTrainerCDPD", help="with -d (default: %(default)s)")
     model.add_argument("-p", dest="plans", metavar="NAME", default="nnUNetCDPDPlans", help="with -d (default: %(default)s)")
     model.add_argument("-c", dest="configuration", metavar="NAME", default="3d_fullres", help="with -d (default: %(default)s)")
@@ -41,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--stats", action="store_true", help="volume, mean HU and centroid per class: statistics.json and .csv")
 
     how = parser.add_argument_group("how")
-    how.add_argument("-device", "--device", choices=("cuda", "cpu", "mps"), help="(default: cuda if there is a GPU, else cpu)")
+    add_device(how)
     how.add_argument("-step_size", type=float, default=0.5, help="of the sliding window, as a share of it (default: %(default)s)")
     mirror = how.add_mutually_exclusive_group()
     mirror.add_argument("--tta", action="store_true", default=True, help="average over mirrored images, if trained so (default)")
@@ -49,11 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--continue_prediction", "--resume", "--c", action="store_true", dest="resume", help="leave finished cases alone"
     )
-    how.add_argument("-num_parts", "--num-parts", type=int, default=1, metavar="N", help="share the cases among N jobs")
-    how.add_argument("-part_id", "--part-id", type=int, default=0, metavar="I", help="this one of them, 0 ... N - 1")
-    how.add_argument("-npp", type=int, default=1, metavar="N", help="cases read ahead (default: %(default)s)")
-    how.add_argument("-nps", type=int, default=1, metavar="N", help="exported in the background (default: %(default)s)")
-    how.add_argument("-prev_stage_predictions", type=Path, metavar="FOLDER", help="of a cascade's lower stage")
+    add_parts(how)
+    how.add_argument("-npp", type=int, default=1, dest="num_readers", metavar="N", help="cases read ahead (default: %(default)s)")
+    how.add_argument(
+        "-nps", type=int, default=1, dest="num_exporters", metavar="N", help="exported in the background (default: %(default)s)"
+    )
+    how.add_argument(
+        "-prev_stage_predictions", type=Path, dest="previous_stage", metavar="FOLDER", help="of a cascade's lower stage"
+    )
     how.add_argument("-windows_per_batch", type=int, metavar="N", help="(default: 2 on a GPU, else 1)")
     how.add_argument("--align_windows", action="store_true", help="let windows share slices; changes the result a little")
     how.add_argument("--not_on_device", action="store_true", help="keep results in main memory, for a GPU with little")
@@ -62,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nnunetv2_cdpd.inference.inputs import find_cases, modality_of
+    from nnunetv2_cdpd.inference.inputs import find_image_cases, modality_of
     from nnunetv2_cdpd.inference.models import model_folder_of
     from nnunetv2_cdpd.inference.outputs import Outputs
     from nnunetv2_cdpd.inference.predictor import Predictor
@@ -84,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     )
     predictor.select(args.classes, task=args.task, clean=args.clean, probabilities=args.probabilities)
     modality = modality_of(predictor.dataset_json)
-    cases = find_cases(args.input, predictor.file_ending, predictor.num_channels, modality, tell=print)
+    cases = find_image_cases(args.input, predictor.file_ending, predictor.num_channels, modality, tell=reporter(args.flags))
     settings = {
         "model": str(folder.resolve()),
         **{name: getattr(args, name) for name in ("folds", "checkpoint", "classes", "task", "clean", "step_size", "tta")},
@@ -98,12 +103,10 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         part_id=args.part_id,
         num_parts=args.num_parts,
-        num_readers=args.npp,
-        num_exporters=args.nps,
-        previous_stage=args.prev_stage_predictions,
+        num_readers=args.num_readers,
+        num_exporters=args.num_exporters,
+        previous_stage=args.previous_stage,
         progress=not args.disable_progress_bar,
     )
     print(f"written to {args.output}")
-    for case, problem in problems.items():
-        print(f"cdpd: error: case {case!r}: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+    return report_failed(problems, args.flags)

@@ -4,7 +4,7 @@ Runs in spawned processes, so it imports little.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2_cdpd.datasets.label_maps import distinct
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import written_beside
-from nnunetv2_cdpd.volumes.grid import Grid, differences
+from nnunetv2_cdpd.volumes.grid import same_place
+from nnunetv2_cdpd.volumes.headers import grid_of_file
 
 # Origin (mm) and direction cosines: headers store them in single precision, and tools round them differently. Shape and
 # spacing are compared as closely as nnU-Net does, because it refuses to go on otherwise: with numpy's `allclose`.
@@ -78,40 +79,20 @@ def _value_problems(job: MergeJob, channels: int, stored: np.ndarray) -> list[st
 
 
 def _geometry_problems(job: MergeJob) -> list[str]:
-    label = _grid(job.reader, job.label)
+    label = grid_of_file(job.label, job.reader)
     problems = []
     for path in job.images:
-        image = _grid(job.reader, path)
-        problems += [
-            f"{what} of image {path} ({_short(getattr(image, what))}) and label ({_short(getattr(label, what))}) differ; the "
-            "label has to lie on the grid of the image"
-            for what in differences(image, label, spacing_mm=SPACING_MM, position_mm=POSITION_MM, relative=RELATIVE)
-        ]
+        image = grid_of_file(path, job.reader)
+        if what := same_place(image, label, spacing_mm=SPACING_MM, position_mm=POSITION_MM, relative=RELATIVE):
+            problems.append(
+                f"{what} of image {path} ({_short(getattr(image, what))}) and label ({_short(getattr(label, what))}) differ; the "
+                "label has to lie on the grid of the image"
+            )
     if len(job.images) != job.num_channels and not problems:
         channels = len(job.reader().read_images(job.images)[0])  # one file may hold several channels
         if channels != job.num_channels:
             problems.append(f"{channels} image channel(s) ({', '.join(job.images)}), `channel_names` lists {job.num_channels}")
     return problems
-
-
-def _grid(reader: type[BaseReaderWriter], path: str) -> Grid:
-    """Where the voxels of a file lie, from its header where the reader's library has one."""
-    module = reader.__module__
-    if module.endswith(".simpleitk_reader_writer"):
-        import SimpleITK as sitk
-
-        header = sitk.ImageFileReader()
-        header.SetFileName(path)
-        header.ReadImageInformation()
-        return Grid.of_image(header)
-    if module.endswith(".nibabel_reader_writer"):
-        import nibabel
-
-        image = nibabel.load(path)
-        zooms = np.array(image.header.get_zooms()[:3])  # nnU-Net's reader takes them for the spacing
-        return replace(Grid.of_nifti(image.shape[:3], image.affine), spacing=zooms)
-    array, _ = reader().read_images((path,))
-    return Grid(array.shape[1:], np.ones(3), np.zeros(3), np.eye(3))  # a format without geometry; only shapes can differ
 
 
 def _short(value: Sequence[int] | np.ndarray) -> str:

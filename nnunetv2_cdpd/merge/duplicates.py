@@ -84,7 +84,7 @@ def find_duplicates(
         cases_of.setdefault(case.images[0], []).append(case)
     images = list(dict.fromkeys([*cases_of, *held_back]))
     names = [_name(cases_of.get(image, ()), held_back.get(image)) for image in images]
-    taken, _ = fingerprints_of(images, num_processes=num_processes, progress=progress)
+    taken = fingerprints_of(images, num_processes=num_processes, progress=progress).taken
     fingerprints = [taken.get(image) for image in images]
     _tell_missing(dict(zip(names, fingerprints)), report)
     found = find_pairs(fingerprints, progress=progress)
@@ -130,6 +130,6 @@ def _check_sources(cases: Sequence[MergedCase], left_out: Mapping[str, str]) -> 
     staying = {case.source for case in cases if case.identifier not in left_out}
     if empty := sorted({case.source for case in cases} - staying):
         raise UserError(
-            f"argument exclude_duplicates_of leaves out every case of source {', '.join(empty)}; take that dataset out of argument "
-            "datasets, or give only the images that the test needs"
+            f"argument exclude_duplicates_of leaves out every case of source {', '.join(empty)}; take that dataset out, or "
+            "give only the images that the test needs"
         )

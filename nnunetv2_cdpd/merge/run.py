@@ -1,25 +1,23 @@
 """merge_datasets: from several nnU-Net raw datasets to one; images are referenced, label maps rewritten."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nnunetv2.configuration import default_num_processes
-from nnunetv2.paths import nnUNet_raw
 
 from nnunetv2_cdpd.annotation import POSITIVE
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson
+from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder, raw_folder
 from nnunetv2_cdpd.datasets.predictions import reader_for
 from nnunetv2_cdpd.datasets.raw import RawDataset, read_datasets
-from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import FileRecord, digest, file_state, in_processes, read_json, remove, run, write_json
 from nnunetv2_cdpd.merge.cases import MergeJob, rewrite_case
 from nnunetv2_cdpd.merge.collect import MergedCase, check_alike, collect_cases, raise_problems
 from nnunetv2_cdpd.merge.duplicates import find_duplicates, held_back_images
 from nnunetv2_cdpd.merge.folds import write_folds
-from nnunetv2_cdpd.merge.output import check_inputs, make_dataset_json, open_record, output_folder, remove_leftovers
+from nnunetv2_cdpd.merge.output import check_inputs, make_dataset_json, open_record
 from nnunetv2_cdpd.merge.plan import MergePlan, make_plan
 from nnunetv2_cdpd.merge.spec import read_merge_spec
 
@@ -59,32 +57,30 @@ def merge_datasets(
     Raises:
         UserError: Whatever the user can mend. dataset.json is written only when every case is fine.
     """
-    if not nnUNet_raw.is_set():
-        raise UserError("nnUNet_raw is not set; `export nnUNet_raw=/path/to/raw_datasets` and call again")
-    raw_folder = Path(os.path.abspath(nnUNet_raw.require()))
-    output = output_folder(raw_folder, dataset_id, name)
-    inputs = read_datasets(datasets, raw_folder)
+    raw, output = raw_folder(), dataset_folder(name, dataset_id)
+    inputs = read_datasets(datasets, raw)
     check_inputs(inputs, output)
     check_alike(inputs)
     plan = make_plan(inputs, read_merge_spec(spec))
     cases = collect_cases(inputs, plan, prefix)
-    record = open_record(output, inputs, raw_folder, update)
+    record = open_record(output, inputs, raw, update)
     known = set(record.cases)
     for note in plan.notes:
         report(f"note: {note}")
     duplicates = None
     if search_duplicates or exclude_duplicates_of:
-        held_back = held_back_images(exclude_duplicates_of, raw_folder, inputs[0].dataset_json.file_ending)
+        held_back = held_back_images(exclude_duplicates_of, raw, inputs[0].dataset_json.file_ending)
         duplicates = find_duplicates(cases, held_back, num_processes=num_processes, progress=progress, report=report)
         cases = [case for case in cases if case.identifier not in duplicates.left_out]
         for identifier, why in duplicates.left_out.items():
             report(f"left out: case {identifier!r} {why}")
-    dataset_json = make_dataset_json(output, inputs, plan, cases, raw_folder)
+    dataset_json = make_dataset_json(output, inputs, plan, cases)
     jobs = _make_jobs(output, plan, cases, dataset_json)
 
     if _begin(output, jobs, record, dataset_json, report):
         rewrite = in_processes(rewrite_case, num_processes)
         outcome = run(jobs, rewrite, title="Rewriting label maps", record=record, progress=progress)
+        clear_leftovers(output)
         dataset_of = {case.identifier: inputs[case.dataset].name for case in cases}
         problems = [f"{dataset_of[case]}: case {case!r}: {reason}" for case, reason in outcome.failed.items()]
         raise_problems(problems, f"{output.name} is not complete; the other cases are done, mend these and call again")
@@ -144,7 +140,6 @@ def _begin(
         path.unlink()
     output.mkdir(parents=True, exist_ok=True)
     record.rewrite(keep=done)  # before anything else is there: it tells a killed run's folder from another's
-    remove_leftovers(output)
     (output / "labelsTr").mkdir(exist_ok=True)
     for identifier in gone:
         remove(output / "labelsTr" / f"{identifier}{dataset_json['file_ending']}")

@@ -2,8 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -24,29 +24,49 @@ class FingerprintJob:
     stored: Path | None
 
 
+@dataclass(frozen=True)
+class Fingerprints:
+    """taken: Image -> its fingerprint. failed: Image -> why it has none, in one line."""
+
+    taken: Mapping[Path, Fingerprint]
+    failed: Mapping[Path, str]
+
+
 def store_folder() -> Path | None:
     """Where fingerprints are kept; None: nnUNet_preprocessed is not set, so nowhere."""
     return Path(os.path.abspath(nnUNet_preprocessed.require())) / FOLDER if nnUNet_preprocessed.is_set() else None
 
 
-def fingerprints_of(
-    images: Sequence[Path], *, num_processes: int = 1, progress: bool = False
-) -> tuple[dict[Path, Fingerprint], dict[Path, str]]:
-    """The fingerprint of each image, taken now unless it is kept, and for the other images why there is none."""
+def fingerprints_of(images: Sequence[Path], *, num_processes: int = 1, progress: bool = False) -> Fingerprints:
+    """The fingerprint of each image, taken now unless it is kept, and why others have none."""
     folder = store_folder()
-    images = list(dict.fromkeys(images))
     jobs = {str(image): FingerprintJob(image, None if folder is None else folder / _file_name(image)) for image in images}
-    found = {name: kept for name, job in jobs.items() if (kept := _kept(job.stored)) is not None}
-    todo = {name: job for name, job in jobs.items() if name not in found}
-    if folder is not None and todo:
+    if folder is not None:
         with contextlib.suppress(OSError):  # where nothing can be written, nothing is kept
             folder.mkdir(parents=True, exist_ok=True)
-    outcome = run(todo, in_processes(take, num_processes), title="Fingerprints", unit="image", progress=progress)
-    found |= outcome.done
-    return (
+    kept = _Kept()
+    outcome = run(jobs, in_processes(take, num_processes), title="Fingerprints", record=kept, unit="image", progress=progress)
+    found = {**kept.fingerprints, **outcome.done}
+    return Fingerprints(
         {image: found[str(image)] for image in images if str(image) in found},
         {image: outcome.failed[str(image)] for image in images if str(image) in outcome.failed},
     )
+
+
+@dataclass
+class _Kept:
+    """The folder of fingerprints as the record of a batch: what is kept there is not taken again."""
+
+    fingerprints: dict[str, Fingerprint] = field(default_factory=dict)
+
+    def holds(self, name: str, job: FingerprintJob) -> bool:
+        kept = _kept(job.stored)
+        if kept is not None:
+            self.fingerprints[name] = kept
+        return kept is not None
+
+    def enter(self, name: str, job: FingerprintJob, result: Fingerprint) -> None:
+        """`take` has kept it already."""
 
 
 def take(job: FingerprintJob) -> Fingerprint:

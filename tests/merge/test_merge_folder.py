@@ -1,16 +1,17 @@
 """The folder of a merged dataset: whose it is, calling again, several processes, and `cdpd merge`."""
 
-import argparse
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from builders.merge import contents, make_two, merge, read, spoil_values, states, write_volume
 
-from nnunetv2_cdpd.cli import merge as cli_merge
+from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.merge import merge_datasets, run
 from nnunetv2_cdpd.merge.output import RECORD_FILE
 
@@ -32,12 +33,12 @@ def test_ids_and_names_that_nnunet_cannot_take(two):
     def options(dataset_id, name):
         return merge_datasets([301], dataset_id, name, num_processes=1, progress=False, report=lambda text: None)
 
-    with pytest.raises(UserError, match="--id 1000: .* three digits"):
+    with pytest.raises(UserError, match="argument dataset_id 1000: .* three digits"):
         options(1000, "M")
     for name in ("a/b", "", "a b", ".."):
-        with pytest.raises(UserError, match="--name"):
+        with pytest.raises(UserError, match="argument name"):
             options(400, name)
-    with pytest.raises(UserError, match="--id 302: taken by Dataset302_ORGANS"):
+    with pytest.raises(UserError, match="argument dataset_id 302: taken by Dataset302_ORGANS"):
         options(302, "M")
     with pytest.raises(UserError, match="both an input and the output"):
         options(301, "LITS")
@@ -98,7 +99,9 @@ def test_killed_run_resumes_to_what_an_uninterrupted_one_gives(two, monkeypatch)
     def dies_at_third(job):
         calls.append(job)
         if len(calls) == 3:
-            raise Killed
+            with written_beside(Path(job.output)) as beside:
+                beside.write_bytes(b"half")
+                raise Killed
         return original(job)
 
     monkeypatch.setattr(run, "rewrite_case", dies_at_third)
@@ -198,9 +201,7 @@ def test_several_processes_give_the_same(two):
 
 
 def command(*arguments):
-    parser = argparse.ArgumentParser()
-    cli_merge.add_arguments(parser)
-    return cli_merge.run(parser.parse_args(arguments))
+    assert main(["merge", *arguments]) == 0
 
 
 def test_command_prints_the_table_and_what_to_type_next(two, tmp_path, capsys):

@@ -4,36 +4,15 @@ import re
 from pathlib import Path
 
 import pytest
+from builders.merge_plan import dataset, plan_of, state
 
 from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, dataset_json_entries
-from nnunetv2_cdpd.datasets.dataset_json import DatasetJson
-from nnunetv2_cdpd.datasets.raw import RawCase, RawDataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.merge.plan import make_plan
 from nnunetv2_cdpd.merge.spec import read_merge_spec
-
-
-def dataset(name, labels, order=None, **extra):
-    dataset_json = {"channel_names": {"0": "CT"}, "file_ending": ".nii.gz", "labels": {"background": 0} | labels, **extra}
-    if order:
-        dataset_json["regions_class_order"] = order
-    case = RawCase("case", ("image",), "label")
-    return RawDataset(name, DatasetJson(Path("/raw") / name / "dataset.json", dataset_json), (case,), ())
-
 
 LITS = dataset("Dataset301_LITS", {"liver": 1, "liver tumor": 2})
 KITS = dataset("Dataset302_KITS", {"Kidney": 1, "kidney_tumor": 2}, licence="CC BY-NC-SA 4.0")
 BTCV = dataset("Dataset303_BTCV", {"Liver": 1, "right_kidney": 2, "left_kidney": 3, "spleen": 4})
-
-
-def plan_of(*inputs, **spec):
-    return make_plan(inputs, read_merge_spec(spec))
-
-
-def state(plan, source, value, name):
-    annotation = plan.annotation
-    index = [s.name for s in annotation.sources].index(source)
-    return annotation.tables[index][value, annotation.column_names.index(name)]
 
 
 def test_same_name_is_same_class_whatever_case_underscore_and_space():
@@ -266,7 +245,7 @@ def test_cdpd_block_is_carried_over():
     assert second.annotation.compatible == first.annotation.compatible
     old, new = first.annotation, second.annotation
     for value, becomes in second.value_maps[1].items():  # each stored value still says the same
-        for s, source in enumerate(old.sources):
+        for s in range(len(old.sources)):
             for k, name in enumerate(old.column_names):
                 assert old.tables[s][value, k] == new.tables[s + 1][becomes, new.column_names.index(name)]
 

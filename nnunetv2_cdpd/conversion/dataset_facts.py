@@ -13,7 +13,7 @@ from nnunetv2_cdpd.errors import UserError
 
 
 @dataclass(frozen=True)
-class Facts:
+class DatasetFacts:
     """What the label maps of a converted dataset hold.
 
     split: Whether merged labels are separated into their sides.
@@ -67,7 +67,9 @@ class Facts:
             if len(meant) == 2 and set(sides) == {"left", "right"}:
                 pairs[name] = (sides["left"], sides["right"])
         if not pairs:
-            raise UserError(f"{self.dataset.name}: no merged label of a left and a right structure; leave out --split-sides")
+            raise UserError(
+                f"{self.dataset.name}: no merged label of a left and a right structure; leave out argument split_sides"
+            )
         return pairs
 
     @property
