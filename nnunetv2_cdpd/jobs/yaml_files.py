@@ -1,5 +1,9 @@
-"""YAML files of the user, read safely."""
+"""YAML files of the user, read safely, and their values, checked one by one.
 
+`where` of the checks is the file and the key, like "my.yaml: nested"; the messages begin with it.
+"""
+
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,64 @@ def load_yaml(path: str | Path) -> Any:
         raise UserError(f"{path}: cannot be read ({error}); give a YAML file") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML, {' '.join(str(error).split())}; mend it there") from error
+
+
+def mapping(value: Any, where: str) -> dict[str, Any]:
+    """A mapping with its keys as text, empty if there is none; YAML reads ids as numbers.
+
+    Raises:
+        UserError: It is something else.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}: expected `key: value` lines, got {value!r}")
+    return {text(key, where): entry for key, entry in value.items()}
+
+
+def known_mapping(value: Any, known: Collection[str], where: str) -> dict[str, Any]:
+    """A mapping that has none but known keys.
+
+    Raises:
+        UserError: It has others, or is no mapping.
+    """
+    found = mapping(value, where)
+    if unknown := [key for key in found if key not in known]:
+        raise UserError(f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(known)}")
+    return found
+
+
+def text(value: Any, where: str) -> str:
+    """A name or text; YAML reads a bare `no`, `on` or date as something else, which quotes prevent.
+
+    Raises:
+        UserError: It is empty or something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
+        raise UserError(f"{where}: expected text, got {value!r}; put it in quotes")
+    return str(value)
+
+
+def texts(value: Any, where: str) -> tuple[str, ...]:
+    """One text or a list of them, empty if there is none.
+
+    Raises:
+        UserError: One is no text.
+    """
+    if value is None:
+        return ()
+    return tuple(text(entry, where) for entry in (value if isinstance(value, (list, tuple)) else [value]))
+
+
+def flag(value: Any, where: str) -> bool:
+    """True or false.
+
+    Raises:
+        UserError: It is something else.
+    """
+    if not isinstance(value, bool):
+        raise UserError(f"{where}: expected true or false, got {value!r}")
+    return value
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
