@@ -90,7 +90,8 @@ def find_duplicates(
     found = find_pairs(fingerprints, progress=progress)
     grouped = {index: tuple(group) for group in groups(len(images), found) for index in group}
     scores = {frozenset((pair.first, pair.second)): pair.score for pair in found}
-    left_out, together = {}, []
+    left_out: dict[str, str] = {}
+    together: list[tuple[str, ...]] = []
     for index, image in enumerate(images):
         group = grouped.get(index, (index,))
         held = [other for other in group if images[other] in held_back]

@@ -163,9 +163,11 @@ def _warnings(inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[Mer
         if absent:
             warnings.append(f"source {source.name!r} annotates {', '.join(absent)}, but none of its cases contains it")
     alone = {name for source in annotation.sources for name in source.annotated_classes}
-    for label in annotation.merged_labels:
-        if never := [name for name in label.classes if name not in alone]:
-            warnings.append(f"{', '.join(never)}: only annotated together, as {label.name!r}; nothing tells them apart")
+    warnings += [
+        f"{', '.join(never)}: only annotated together, as {label.name!r}; nothing tells them apart"
+        for label in annotation.merged_labels
+        if (never := [name for name in label.classes if name not in alone])
+    ]
     readers = {str(dataset.dataset_json.content.get("overwrite_image_reader_writer")) for dataset in inputs}
     if len(readers) > 1:
         warnings.append(f"the datasets ask for different readers ({', '.join(sorted(readers))}); nnU-Net chooses by file ending")

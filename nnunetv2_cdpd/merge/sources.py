@@ -40,7 +40,8 @@ def resolve_sources(
             that a dataset does not have.
     """
     sources: dict[str, Source] = {}
-    renamed, notes = [], []
+    renamed: list[dict[str, str]] = []
+    notes: list[str] = []
     for dataset, spec, target in zip(inputs, specs, naming.targets):
         names = {}
         for source in dataset.annotation.sources:
@@ -48,8 +49,9 @@ def resolve_sources(
             name = source_name(dataset, spec, source)
             if name in sources:
                 raise UserError(f"{dataset.name}: its source {name!r} is in another dataset too; give it a `name` in the YAML")
-            known = {goal for goal in target.values() if goal not in (None, IGNORE)}
-            partly = {target[label] for label in (*source.annotated_classes, *source.merged_labels)} & known
+            known = {goal for goal in target.values() if goal is not None and goal != IGNORE}
+            own = {target[label] for label in (*source.annotated_classes, *source.merged_labels)}
+            partly = {goal for goal in known if goal in own}
             goals = {goal for goal in partly if _annotates_all(dataset.annotation, source, target, goal)}
             if said.annotates is None:
                 notes += [_note_on_part(dataset, source, target, goal, not goals) for goal in sorted(partly - goals)]

@@ -8,6 +8,7 @@ where fingerprints are compared (`pairs`). Geometry and intensities of the image
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -65,9 +66,9 @@ class Fingerprint:
 
     def save(self, path: Path) -> None:
         empty = np.zeros((0, 0, 0), np.uint8)
-        facts = {f"fact_{name}": np.asarray(value) for name, value in asdict(self.facts).items()}
+        arrays: dict[str, Any] = {f"fact_{name}": np.asarray(value) for name, value in asdict(self.facts).items()}
         with path.open("wb") as file:
-            np.savez_compressed(file, volume=empty if self.volume is None else self.volume, **facts)
+            np.savez_compressed(file, volume=empty if self.volume is None else self.volume, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> "Fingerprint":
@@ -103,7 +104,7 @@ def fingerprint(path: str | Path) -> Fingerprint:
     volume, air, tissue = _relative(_coarse(array, grid.spacing[::-1].tolist()))
     centre = _body_centre(volume, grid)
     volume = volume.transpose([2 - axis for axis in reversed(axes)])  # the array runs z, y, x of the file
-    volume = np.flip(volume, [2 - k for k, axis in enumerate(axes) if letters[axis] in "RAI"])
+    volume = np.flip(volume, tuple(2 - k for k, axis in enumerate(axes) if letters[axis] in "RAI"))
     samples = array[tuple(slice(None, None, step) for step in _strides(array.shape))]
     facts = ImageFacts(
         size=(grid.shape[axes[0]], grid.shape[axes[1]], grid.shape[axes[2]]),
@@ -194,6 +195,6 @@ def _strides(shape: tuple[int, ...]) -> list[int]:
     return [min(step, length) for length in shape]
 
 
-def _plain(value: np.ndarray) -> object:
+def _plain(value: np.ndarray) -> Any:
     plain = value.tolist()
     return tuple(plain) if isinstance(plain, list) else plain
