@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunetv2_cdpd.annotation.check import check
+from nnunetv2_cdpd.annotation.contradictions import check_annotation
 from nnunetv2_cdpd.annotation.model import Annotation, MergedLabel, Source
 from nnunetv2_cdpd.errors import UserError
 
@@ -28,7 +28,7 @@ def read_annotation(dataset_json: Mapping[str, Any], where: str | Path = "datase
         UserError: The `cdpd` block contradicts itself or nnU-Net's labels.
     """
     annotation = read_unchecked_annotation(dataset_json, where)
-    check(annotation, where)
+    check_annotation(annotation, where)
     return annotation
 
 

@@ -1,6 +1,6 @@
 """Audit nnU-Net raw datasets before they are trained on: `audit_datasets` (what `cdpd audit` calls).
 
-labels       volume and place of what a label map holds
+label_facts  volume and place of what a label map holds
 cases        this and the image's fingerprint (same_scan), for one case
 statistics   volumes per class, geometry per source
 checks       what does not look as it should

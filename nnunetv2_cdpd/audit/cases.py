@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nnunetv2_cdpd.annotation import Annotation, Source
-from nnunetv2_cdpd.audit.labels import LabelFacts, ValueFacts, label_facts
+from nnunetv2_cdpd.audit.label_facts import LabelFacts, ValueFacts, label_facts
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import in_processes, run

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunetv2_cdpd.audit.cases import AuditCase
-from nnunetv2_cdpd.audit.labels import LabelFacts, ValueFacts
+from nnunetv2_cdpd.audit.label_facts import LabelFacts, ValueFacts
 from nnunetv2_cdpd.audit.statistics import VolumeStatistics, by_source
 from nnunetv2_cdpd.classes import lateral_pairs, side_of
 from nnunetv2_cdpd.same_scan.fingerprint import ImageFacts

@@ -34,7 +34,7 @@ class Audit:
         return groups(len(self.cases), self.pairs)
 
 
-def summary(audit: Audit) -> str:
+def audit_summary(audit: Audit) -> str:
     """What was found, in a few lines for the terminal."""
     kinds: dict[str, int] = {}
     for finding in audit.findings:
@@ -48,7 +48,7 @@ def summary(audit: Audit) -> str:
     return "\n".join(lines)
 
 
-def as_json(audit: Audit, min_score: float) -> dict[str, Any]:
+def audit_as_json(audit: Audit, min_score: float) -> dict[str, Any]:
     """The content of audit.json; docs/audit.md explains it."""
     cases = audit.cases
     return {

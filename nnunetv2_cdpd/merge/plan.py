@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nnunetv2_cdpd.annotation import Annotation, MergedLabel, check
+from nnunetv2_cdpd.annotation import Annotation, MergedLabel, check_annotation
 from nnunetv2_cdpd.classes import compatible_pairs
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
@@ -69,7 +69,7 @@ def make_plan(inputs: Sequence[RawDataset], spec: MergeSpec) -> MergePlan:
         ignore_value=values.get(IGNORE),
     )
     _check_annotated(annotation)
-    check(annotation, where="the merged dataset")
+    check_annotation(annotation, where="the merged dataset")
     value_maps = tuple({value: values[meaning] for value, meaning in meaning_of.items()} for meaning_of in meanings)
     return MergePlan(annotation, source_names, value_maps, (*naming.notes, *notes, *of_sources), naming.stands_for)
 

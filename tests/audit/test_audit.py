@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from builders.audit import ORGANS, changed, image_of, label_of, mirrored, patient, phantoms, with_geometry, write_dataset
 
 from nnunetv2_cdpd.audit.audit import audit_datasets
-from nnunetv2_cdpd.audit.labels import label_facts
+from nnunetv2_cdpd.audit.label_facts import label_facts
 from nnunetv2_cdpd.audit.statistics import outliers
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError

@@ -7,7 +7,7 @@ from nnunetv2_cdpd.annotation.model import POSITIVE, Annotation
 from nnunetv2_cdpd.errors import UserError
 
 
-def check(annotation: Annotation, where: str | Path = "dataset.json") -> None:
+def check_annotation(annotation: Annotation, where: str | Path = "dataset.json") -> None:
     """Raise UserError on the first contradiction; `read_annotation` calls this."""
     for contradiction in contradictions(annotation):
         raise UserError(f"{where}: {contradiction}")
