@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
 from nnunetv2_cdpd.datasets.raw import read_dataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.collect import MergedCase
@@ -42,7 +43,7 @@ def held_back_images(given: Sequence[str | int | Path], raw_folder: Path, file_e
     images: dict[Path, str] = {}
     for each in given:
         folder = Path(str(each)).expanduser()
-        if not str(each).isdigit() and folder.is_dir() and not (folder / "dataset.json").is_file():
+        if not str(each).isdigit() and folder.is_dir() and not (folder / FILE_NAME).is_file():
             found = _images_in(folder, file_ending)
         else:
             dataset = read_dataset(each, raw_folder)
