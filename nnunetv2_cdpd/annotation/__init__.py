@@ -1,5 +1,5 @@
 """Which source annotates which class: the model with its tables (`model`), its form in dataset.json
-(`cdpd_block`), what cannot be (`check`), and the tables in words (`explain`)."""
+(`cdpd_block`), what cannot be (`contradictions`), and the tables in words (`explain`)."""
 
 from nnunetv2_cdpd.annotation.cdpd_block import (
     CDPD_VERSION,
@@ -8,7 +8,7 @@ from nnunetv2_cdpd.annotation.cdpd_block import (
     read_unchecked_annotation,
     with_sigmoid_heads,
 )
-from nnunetv2_cdpd.annotation.check import cases_without_source, check, contradictions, never_learned
+from nnunetv2_cdpd.annotation.contradictions import cases_without_source, check_annotation, contradictions, never_learned
 from nnunetv2_cdpd.annotation.model import NEGATIVE, POSITIVE, UNSUPERVISED, Annotation, MergedLabel, Source
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
     "MergedLabel",
     "Source",
     "cases_without_source",
-    "check",
+    "check_annotation",
     "contradictions",
     "dataset_json_entries",
     "never_learned",

@@ -5,13 +5,12 @@ nnU-Net's `labels` and `regions_class_order` say what the classes are; the `cdpd
 """
 
 from collections.abc import Mapping
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnunetv2_cdpd.annotation.check import check
+from nnunetv2_cdpd.annotation.contradictions import check_annotation
 from nnunetv2_cdpd.annotation.model import Annotation, MergedLabel, Source
 from nnunetv2_cdpd.errors import UserError
 
@@ -29,7 +28,7 @@ def read_annotation(dataset_json: Mapping[str, Any], where: str | Path = "datase
         UserError: The `cdpd` block contradicts itself or nnU-Net's labels.
     """
     annotation = read_unchecked_annotation(dataset_json, where)
-    check(annotation, where)
+    check_annotation(annotation, where)
     return annotation
 
 
@@ -62,7 +61,9 @@ def read_unchecked_annotation(dataset_json: Mapping[str, Any], where: str | Path
     if block is None:
         sources: tuple[Source, ...] = (Source(dataset_json.get("name") or "dataset", classes),)
         merged: tuple[MergedLabel, ...] = ()
-        case_source, parents, compatible = None, {}, frozenset()
+        case_source: Mapping[str, str] | None = None
+        parents: dict[str, tuple[str, ...]] = {}
+        compatible: frozenset[frozenset[str]] = frozenset()
     else:
         version = block.get("version") if isinstance(block, Mapping) else None
         if version != CDPD_VERSION:
@@ -136,7 +137,7 @@ def with_sigmoid_heads(dataset_json: Mapping[str, Any]) -> dict[str, Any]:
     if any(isinstance(label, (list, tuple)) and len(label) > 1 for label in labels.values()):
         return dict(dataset_json)
     classes = {
-        name: [label] if np.isscalar(label) else list(label)
+        name: list(label) if isinstance(label, (list, tuple)) else [label]
         for name, label in labels.items()
         if name != "ignore" and not _is_background(name, label)
     }
@@ -174,7 +175,7 @@ def _check_labels(labels: Any, where: str | Path) -> None:
 
 
 def _is_value(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 0
 
 
 def _read_sources(block: Mapping[str, Any]) -> tuple[Source, ...]:

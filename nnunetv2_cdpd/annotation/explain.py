@@ -68,7 +68,7 @@ def choose_sources(annotation: Annotation, names: Sequence[str] | None) -> list[
     return [by_name[name] for name in names or by_name]
 
 
-def as_json(annotation: Annotation, sources: Sequence[Source]) -> dict[str, Any]:
+def tables_as_json(annotation: Annotation, sources: Sequence[Source]) -> dict[str, Any]:
     """Tables for other programs: names of the values, and per source what each value says about each class, and why."""
     return {
         "values": {str(value): name for value, name in value_names(annotation).items()},
@@ -87,7 +87,7 @@ def as_json(annotation: Annotation, sources: Sequence[Source]) -> dict[str, Any]
     }
 
 
-def as_text(annotation: Annotation, source: Source, every_value: bool = False) -> str:
+def table_as_text(annotation: Annotation, source: Source, every_value: bool = False) -> str:
     """One source's table as lines of text, then the reasons, each with the cells that it stands for.
 
     Args:

@@ -116,7 +116,7 @@ class Annotation:
         for name, value, region in zip(self.classes, self.values, self.regions):
             if name in source.annotated_classes:
                 values |= {value} | (set(region) - named)  # where regions overlap, a part may have no name of its own
-        return sorted(values | ({self.ignore_value} - {None}))
+        return sorted(values | (set() if self.ignore_value is None else {self.ignore_value}))
 
     # ---- tables --------------------------------------------------------------------------------------------------
 

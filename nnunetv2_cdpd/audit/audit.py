@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from nnunetv2.configuration import default_num_processes
@@ -11,9 +10,9 @@ from nnunetv2.paths import nnUNet_raw
 from nnunetv2_cdpd.audit.cases import AuditCase, read_cases
 from nnunetv2_cdpd.audit.checks import check_cases
 from nnunetv2_cdpd.audit.page import write_page
-from nnunetv2_cdpd.audit.result import Audit, as_json, summary
+from nnunetv2_cdpd.audit.result import Audit, audit_as_json, audit_summary
 from nnunetv2_cdpd.audit.statistics import geometry_statistics, volume_statistics
-from nnunetv2_cdpd.datasets.raw import read_dataset
+from nnunetv2_cdpd.datasets.raw import read_datasets
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import write_json
 from nnunetv2_cdpd.same_scan.pairs import SAME_SCAN, Pair, find_pairs
@@ -45,10 +44,7 @@ def audit_datasets(
         UserError: A dataset cannot be read, or none of its images can.
     """
     raw_folder = Path(os.path.abspath(nnUNet_raw.require())) if nnUNet_raw.is_set() else Path.cwd()
-    inputs = [read_dataset(dataset, raw_folder) for dataset in datasets]
-    folders = [dataset.folder for dataset in inputs]
-    if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
-        raise UserError(f"{', '.join(twice)}: given twice; give each dataset once")
+    inputs = read_datasets(datasets, raw_folder)
     names = [dataset.name for dataset in inputs]
     if same := [str(dataset.folder) for dataset in inputs if names.count(dataset.name) > 1]:
         raise UserError(f"{', '.join(same)}: cases are told apart by the names of folders; rename one, or audit them one by one")
@@ -66,19 +62,15 @@ def audit_datasets(
     )
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    write_json(output / JSON_FILE, as_json(audit, min_score))
+    write_json(output / JSON_FILE, audit_as_json(audit, min_score))
     write_page(output / PAGE_FILE, audit, num_pictures)
-    report(summary(audit))
+    report(audit_summary(audit))
     report(f"written to {output / JSON_FILE} and {output / PAGE_FILE}")
     return audit
 
 
 def _pairs(cases: Sequence[AuditCase], min_score: float, progress: bool) -> list[Pair]:
     """Pairs among the images, each of which counts for the first case that has it."""
-    firsts: dict[Path, int] = {}
-    for index, case in enumerate(cases):
-        if case.fingerprint is not None:
-            firsts.setdefault(case.image, index)
-    indices = list(firsts.values())
-    found = find_pairs([cases[index].fingerprint for index in indices], min_score=min_score, progress=progress)
-    return [replace(pair, first=indices[pair.first], second=indices[pair.second]) for pair in found]
+    firsts = {case.image: case for case in reversed(cases)}
+    compared = [case.fingerprint if firsts[case.image] is case else None for case in cases]
+    return find_pairs(compared, min_score=min_score, progress=progress)

@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nnunetv2_cdpd.annotation import Annotation, Source
-from nnunetv2_cdpd.audit.labels import LabelFacts, ValueFacts, label_facts
+from nnunetv2_cdpd.audit.label_facts import LabelFacts, ValueFacts, label_facts
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import Outcome, in_processes, run
-from nnunetv2_cdpd.merge.sources import short_name
+from nnunetv2_cdpd.jobs import in_processes, run
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint
-from nnunetv2_cdpd.same_scan.store import Fingerprints, fingerprints_of
+from nnunetv2_cdpd.same_scan.store import fingerprints_of
 
 
 @dataclass(frozen=True)
@@ -59,46 +58,36 @@ def read_cases(datasets: Sequence[RawDataset], *, num_processes: int, progress: 
     listed = [(dataset, case) for dataset in datasets for case in dataset.cases]
     images = [dataset.path(case.images[0]) for dataset, case in listed]
     labels = [dataset.path(case.label) for dataset, case in listed]
-    fingerprints = fingerprints_of(list(dict.fromkeys(images)), num_processes=num_processes, progress=progress)
-    facts = run(
-        {str(label): label for label in labels}, in_processes(label_facts, num_processes), title="Label maps", progress=progress
-    )
-    return [
-        _case(dataset, case.identifier, image, label, fingerprints, facts)
-        for (dataset, case), image, label in zip(listed, images, labels)
-    ]
+    fingerprints = fingerprints_of(images, num_processes=num_processes, progress=progress)
+    jobs = {str(label): label for label in labels}
+    outcome = run(jobs, in_processes(label_facts, num_processes), title="Label maps", progress=progress)
+    cases = []
+    for (dataset, case), image, label in zip(listed, images, labels):
+        source, problems = _source(dataset, case.identifier)
+        problems += [why for why in (fingerprints.failed.get(image), outcome.failed.get(str(label))) if why is not None]
+        cases.append(
+            AuditCase(
+                dataset.name,
+                case.identifier,
+                source,
+                dataset.annotation,
+                dataset.dataset_json.channel_names[0].lower() == "ct",
+                image,
+                label,
+                fingerprints.taken.get(image),
+                outcome.done.get(str(label)),
+                tuple(problems),
+            )
+        )
+    return cases
 
 
-def _case(
-    dataset: RawDataset,
-    identifier: str,
-    image: Path,
-    label: Path,
-    fingerprints: Fingerprints,
-    facts: Outcome[LabelFacts],
-) -> AuditCase:
-    problems = []
-    annotation = dataset.annotation
+def _source(dataset: RawDataset, identifier: str) -> tuple[Source, list[str]]:
+    """The source of a case under the name that it would have in a merge, and why it is but the first one of the dataset."""
+    annotation, problems = dataset.annotation, []
     try:
         source = annotation.sources[annotation.source_index(identifier)]
     except UserError as error:
         problems.append(str(error))
         source = annotation.sources[0]
-    if "cdpd" not in dataset.dataset_json:
-        source = replace(source, name=short_name(dataset))
-    if image in fingerprints.failed:
-        problems.append(f"image {fingerprints.failed[image]}" if image.is_file() else "image is missing")
-    if str(label) in facts.failed:
-        problems.append(facts.failed[str(label)] if label.is_file() else "label is missing")
-    return AuditCase(
-        dataset.name,
-        identifier,
-        source,
-        annotation,
-        dataset.channel_names[0].lower() == "ct",
-        image,
-        label,
-        fingerprints.taken.get(image),
-        facts.done.get(str(label)),
-        tuple(problems),
-    )
+    return replace(source, name=dataset.source_name(source)), problems

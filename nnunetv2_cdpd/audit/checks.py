@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunetv2_cdpd.audit.cases import AuditCase
-from nnunetv2_cdpd.audit.labels import ValueFacts
-from nnunetv2_cdpd.audit.statistics import ClassStatistics, by_source
+from nnunetv2_cdpd.audit.label_facts import LabelFacts, ValueFacts
+from nnunetv2_cdpd.audit.statistics import VolumeStatistics, by_source
 from nnunetv2_cdpd.classes import lateral_pairs, side_of
+from nnunetv2_cdpd.same_scan.fingerprint import ImageFacts
 
 TISSUE_HU = (-150.0, 250.0)  # between which the median of the body lies
 AIR_HU = -300.0  # above which the darkest voxel is not of a whole CT
@@ -36,7 +37,7 @@ class Finding:
     text: str
 
 
-def check_cases(cases: Sequence[AuditCase], statistics: Sequence[ClassStatistics]) -> list[Finding]:
+def check_cases(cases: Sequence[AuditCase], statistics: Sequence[VolumeStatistics]) -> list[Finding]:
     """Everything that is found, by dataset, source and kind."""
     findings = []
     for (dataset, source), its in by_source(cases).items():
@@ -61,11 +62,11 @@ def _of_case(case: AuditCase) -> Iterator[tuple[str, str, str]]:
     """(kind, class or "", text) of each finding."""
     yield from (("file", "", problem) for problem in case.problems)
     if case.fingerprint is not None:
-        yield from (("geometry", "", text) for text in _geometry(case))
+        yield from (("geometry", "", text) for text in _geometry(case.fingerprint.facts, case.labels))
         if case.is_ct:
-            yield from (("intensities", "", text) for text in _intensities(case))
+            yield from (("intensities", "", text) for text in _intensities(case.fingerprint.facts))
     if case.labels is not None:
-        yield from _labels(case)
+        yield from _labels(case, case.labels)
         yield from (("left and right", name, text) for name, text in _sides(case))
 
 
@@ -78,22 +79,20 @@ def _of_source(findings: Sequence[Finding], num_cases: int, dataset: str, source
             yield Finding(kind, dataset, source, "", "", text)
 
 
-def _geometry(case: AuditCase) -> Iterator[str]:
-    facts = case.fingerprint.facts
+def _geometry(facts: ImageFacts, labels: LabelFacts | None) -> Iterator[str]:
     if facts.spacing == (1.0, 1.0, 1.0) and facts.size[0] == facts.size[1]:
         yield "spacing is exactly 1 x 1 x 1 mm, as where the true one was lost"
     if abs(facts.spacing[0] - facts.spacing[1]) > 0.01 * facts.spacing[0]:
         yield f"axial pixels are not square: {facts.spacing[0]:.4g} x {facts.spacing[1]:.4g} mm"
     if facts.oblique_degrees > OBLIQUE_DEGREES:
         yield f"axes are turned by {facts.oblique_degrees:.1f} degrees against those of the body"
-    if case.labels is not None:
-        same_size = case.labels.size == facts.size
-        if not same_size or not np.allclose(case.labels.spacing, facts.spacing, atol=SAME_MM):
+    if labels is not None:
+        same_size = labels.size == facts.size
+        if not same_size or not np.allclose(labels.spacing, facts.spacing, atol=SAME_MM):
             yield "image and label do not lie on one grid"
 
 
-def _intensities(case: AuditCase) -> Iterator[str]:
-    facts = case.fingerprint.facts
+def _intensities(facts: ImageFacts) -> Iterator[str]:
     if facts.maximum <= facts.minimum:
         yield f"all voxels are {facts.minimum:g}"
     elif facts.maximum - facts.minimum <= 10:
@@ -106,13 +105,10 @@ def _intensities(case: AuditCase) -> Iterator[str]:
         yield f"no voxel is above {facts.maximum:g}, in HU bone is brighter: clipped"
 
 
-def _labels(case: AuditCase) -> Iterator[tuple[str, str, str]]:
-    annotation = case.annotation
-    declared = {0, *(value for region in annotation.regions for value in region), *annotation.values}
-    declared |= {label.value for label in annotation.merged_labels} | {annotation.ignore_value}
-    if unknown := sorted(set(case.labels.values) - declared):
+def _labels(case: AuditCase, labels: LabelFacts) -> Iterator[tuple[str, str, str]]:
+    if unknown := sorted(set(labels.values) - set(np.flatnonzero(case.annotation.declared).tolist())):
         yield "values", "", f"the label holds {', '.join(map(str, unknown[:5]))}, which dataset.json does not declare"
-    if not case.labels.values:
+    if not labels.values:
         yield "empty", "", "nothing is labelled"
     elif not case.found():
         yield "empty", "", "none of the classes that the source annotates is labelled"

@@ -8,7 +8,7 @@ from typing import Any
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.audit.cases import AuditCase
 from nnunetv2_cdpd.audit.checks import Finding
-from nnunetv2_cdpd.audit.statistics import ClassStatistics, GeometryStatistics
+from nnunetv2_cdpd.audit.statistics import GeometryStatistics, VolumeStatistics
 from nnunetv2_cdpd.same_scan.pairs import Pair, groups
 
 JSON_VERSION = 1
@@ -23,7 +23,7 @@ class Audit:
     """
 
     cases: Sequence[AuditCase]
-    classes: Sequence[ClassStatistics]
+    classes: Sequence[VolumeStatistics]
     geometry: Sequence[GeometryStatistics]
     findings: Sequence[Finding]
     pairs: Sequence[Pair]
@@ -34,7 +34,7 @@ class Audit:
         return groups(len(self.cases), self.pairs)
 
 
-def summary(audit: Audit) -> str:
+def audit_summary(audit: Audit) -> str:
     """What was found, in a few lines for the terminal."""
     kinds: dict[str, int] = {}
     for finding in audit.findings:
@@ -48,7 +48,7 @@ def summary(audit: Audit) -> str:
     return "\n".join(lines)
 
 
-def as_json(audit: Audit, min_score: float) -> dict[str, Any]:
+def audit_as_json(audit: Audit, min_score: float) -> dict[str, Any]:
     """The content of audit.json; docs/audit.md explains it."""
     cases = audit.cases
     return {

@@ -13,7 +13,7 @@ MIN_FACTOR = 2.0  # and at least so many times larger or smaller than the median
 
 
 @dataclass(frozen=True)
-class ClassStatistics:
+class VolumeStatistics:
     """One class in the cases of one source.
 
     cases: With a readable label map.
@@ -55,7 +55,7 @@ def by_source(cases: Sequence[AuditCase]) -> dict[tuple[str, str], list[AuditCas
     return grouped
 
 
-def volume_statistics(cases: Sequence[AuditCase]) -> list[ClassStatistics]:
+def volume_statistics(cases: Sequence[AuditCase]) -> list[VolumeStatistics]:
     """Of every class that each source annotates."""
     rows = []
     for (dataset, source), its in by_source(cases).items():
@@ -63,7 +63,7 @@ def volume_statistics(cases: Sequence[AuditCase]) -> list[ClassStatistics]:
         found = {case.name: case.found() for case in readable}
         for name in its[0].annotated():
             volumes = {case: classes[name].ml for case, classes in found.items() if name in classes}
-            rows.append(ClassStatistics(dataset, source, name, len(readable), volumes, outliers(volumes)))
+            rows.append(VolumeStatistics(dataset, source, name, len(readable), volumes, outliers(volumes)))
     return rows
 
 

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         never_learned,
         read_unchecked_annotation,
     )
-    from nnunetv2_cdpd.annotation.explain import as_json, as_text, choose_sources
+    from nnunetv2_cdpd.annotation.explain import choose_sources, table_as_text, tables_as_json
     from nnunetv2_cdpd.datasets.dataset_json import dataset_json_of
 
     dataset_json = dataset_json_of(args.dataset)
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     annotation = dataset_json.annotation
     sources = choose_sources(annotation, args.source)
     if args.json:
-        print(json.dumps(as_json(annotation, sources), indent=2))
+        print(json.dumps(tables_as_json(annotation, sources), indent=2))
     else:
-        print("\n\n".join(as_text(annotation, source, args.all_values) for source in sources))
+        print("\n\n".join(table_as_text(annotation, source, args.all_values) for source in sources))
     return 0

@@ -31,7 +31,7 @@ def run(args: Namespace) -> None:
     from nnunetv2.configuration import default_num_processes
 
     from nnunetv2_cdpd.merge import merge_datasets
-    from nnunetv2_cdpd.merge.summary import summary
+    from nnunetv2_cdpd.merge.summary import merge_summary
 
     folder = merge_datasets(
         args.datasets,
@@ -45,6 +45,6 @@ def run(args: Namespace) -> None:
         exclude_duplicates_of=args.exclude_duplicates_of,
         report=reporter(args.flags),
     )
-    print(f"\n{folder}\n\n{summary(folder)}\n\nNext:")
+    print(f"\n{folder}\n\n{merge_summary(folder)}\n\nNext:")
     print(f"  nnUNetv2_plan_and_preprocess -d {args.dataset_id} -pl nnUNetPlannerCDPD --verify_dataset_integrity")
     print(f"  nnUNetv2_train {args.dataset_id} 3d_fullres 0 -tr nnUNetTrainerCDPD -p nnUNetCDPDPlans")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source, check, dataset_json_entries
+from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source, check_annotation, dataset_json_entries
 from nnunetv2_cdpd.classes import compatible_pairs, side_of
 from nnunetv2_cdpd.conversion.declaration import SourceDataset
 from nnunetv2_cdpd.conversion.sides import SidePair
@@ -123,7 +123,7 @@ class DatasetFacts:
             compatible=compatible_pairs(classes),
             ignore_value=self.ignore_value,
         )
-        check(annotation)
+        check_annotation(annotation)
         return annotation
 
     def dataset_json(self, folder_name: str, case_source: Mapping[str, tuple[str, tuple[str, ...]]]) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def channel_names(content: Mapping[str, Any], where: str | Path = FILE_NAME) -> 
     Raises:
         UserError: The channels are not numbered.
     """
-    channels = content.get("channel_names") or content.get("modality")
+    channels: Any = content.get("channel_names") or content.get("modality")
     try:
         return tuple(str(channels[key]) for key in sorted(channels, key=int))
     except (TypeError, ValueError) as error:

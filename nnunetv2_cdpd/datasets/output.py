@@ -1,17 +1,15 @@
 """The folder of a dataset that we make: nnUNet_raw/Dataset<id>_<name>."""
 
 import os
-import shutil
 from pathlib import Path
 
 from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs.files import BESIDE, remove_leftovers
+from nnunetv2_cdpd.jobs.files import BESIDE, remove, remove_leftovers
 
 _FIRST_ID = 300
-_OLD_LEFTOVERS = ".partial"  # in which version 0.1.0 wrote its cases
 
 
 def raw_folder() -> Path:
@@ -52,16 +50,21 @@ def dataset_folder(name: str, dataset_id: int | None) -> Path:
 
 def is_empty(folder: Path) -> bool:
     """Whether nothing but what dying processes left is in a folder, or it is not there."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    return not {name for name in names if name != _OLD_LEFTOVERS and not name.startswith(BESIDE)}
+    return not folder.is_dir() or all(path.name.startswith(BESIDE) or _is_old(path) for path in folder.iterdir())
 
 
 def clear_leftovers(folder: Path) -> None:
     """Take away what processes that died left in a dataset's folder."""
-    shutil.rmtree(folder / _OLD_LEFTOVERS, ignore_errors=True)
+    for path in filter(_is_old, folder.iterdir()):
+        remove(path)
     for place in (folder, folder / "imagesTr", folder / "labelsTr"):
         if place.is_dir():
             remove_leftovers(place)
+
+
+def _is_old(path: Path) -> bool:
+    """Whether version 0.1.0 was writing there when it was killed."""
+    return path.name == ".partial" or path.suffix == ".tmp"
 
 
 def _others(number: int, name: str) -> list[str]:

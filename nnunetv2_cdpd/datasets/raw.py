@@ -6,14 +6,13 @@ any file for a case; ours names what does not fit.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_cdpd.annotation import Annotation
-from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names, find_dataset, read_dataset_json
+from nnunetv2_cdpd.annotation import Annotation, Source
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson, find_dataset, read_dataset_json
 from nnunetv2_cdpd.errors import UserError
 
 
@@ -38,23 +37,48 @@ class RawDataset:
     """
 
     given: str
-    folder: Path
-    dataset_json: Mapping[str, Any]
-    annotation: Annotation
+    dataset_json: DatasetJson
     cases: tuple[RawCase, ...]
     problems: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        return self.dataset_json.path.parent
 
     @property
     def name(self) -> str:
         return self.folder.name
 
-    @cached_property
-    def channel_names(self) -> tuple[str, ...]:
-        return channel_names(self.dataset_json)
+    @property
+    def short_name(self) -> str:
+        """ "KITS" of Dataset301_KITS."""
+        prefix, _, rest = self.name.partition("_")
+        return rest if rest and prefix.startswith("Dataset") and prefix.removeprefix("Dataset").isdigit() else self.name
+
+    @property
+    def annotation(self) -> Annotation:
+        return self.dataset_json.annotation
+
+    def source_name(self, source: Source) -> str:
+        """What one of its sources is called; the only one of a dataset without a `cdpd` block has the dataset's name."""
+        return source.name if "cdpd" in self.dataset_json.content else self.short_name
 
     def path(self, entry: str) -> Path:
         """Absolute path of an image or label, by nnU-Net's rules for the `dataset` entry of dataset.json."""
         return Path(os.path.abspath(self.folder / os.path.expandvars(entry)))
+
+
+def read_datasets(given: Sequence[str | int | Path], raw_folder: Path) -> list[RawDataset]:
+    """Read several datasets; see `read_dataset`.
+
+    Raises:
+        UserError: As there, or one is given twice.
+    """
+    datasets = [read_dataset(each, raw_folder) for each in given]
+    folders = [dataset.folder for dataset in datasets]
+    if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
+        raise UserError(f"{', '.join(twice)}: given twice; give each dataset once")
+    return datasets
 
 
 def read_dataset(given: str | int | Path, raw_folder: Path) -> RawDataset:
@@ -63,22 +87,25 @@ def read_dataset(given: str | int | Path, raw_folder: Path) -> RawDataset:
     Raises:
         UserError: dataset.json is damaged, incomplete or contradicts itself.
     """
-    folder = find_dataset(given, raw_folder)
-    read = read_dataset_json(folder / FILE_NAME, needed=("channel_names", "labels", "file_ending"))
-    path, dataset_json, annotation, _ = read.path, read.content, read.annotation, read.channel_names
-    if not isinstance(dataset_json.get("dataset", {}), Mapping):
+    path = find_dataset(given, raw_folder) / FILE_NAME
+    dataset_json = read_dataset_json(path, needed=("channel_names", "labels", "file_ending"))
+    _ = dataset_json.annotation, dataset_json.channel_names  # what is wrong with them is told now
+    listed = dataset_json.content.get("dataset", {})
+    if "dataset" not in dataset_json.content:
+        cases, problems = _cases_in_folders(path.parent, dataset_json.file_ending)
+    elif isinstance(listed, Mapping):
+        cases, problems = _listed_cases(listed)
+    else:
         raise UserError(f'{path}: `dataset` gives each case its files, like {{"case": {{"images": ["..."], "label": "..."}}}}')
-    list_cases = _listed_cases if "dataset" in dataset_json else _cases_in_folders
-    cases, problems = list_cases(folder, dataset_json)
     if not cases:
         problems.append("holds no case; fill it or take it out")
-    return RawDataset(str(given), folder, dataset_json, annotation, tuple(cases), tuple(problems))
+    return RawDataset(str(given), dataset_json, tuple(cases), tuple(problems))
 
 
-def _listed_cases(folder: Path, dataset_json: Mapping[str, Any]) -> tuple[list[RawCase], list[str]]:
+def _listed_cases(listed: Mapping[str, Any]) -> tuple[list[RawCase], list[str]]:
     """Cases of the `dataset` entry of dataset.json."""
     cases, problems = [], []
-    for identifier, files in dataset_json["dataset"].items():
+    for identifier, files in listed.items():
         images, label = (files.get("images"), files.get("label")) if isinstance(files, Mapping) else (None, None)
         if isinstance(images, list) and images and label is not None:
             cases.append(RawCase(identifier, tuple(map(str, images)), str(label)))
@@ -89,9 +116,8 @@ def _listed_cases(folder: Path, dataset_json: Mapping[str, Any]) -> tuple[list[R
     return cases, problems
 
 
-def _cases_in_folders(folder: Path, dataset_json: Mapping[str, Any]) -> tuple[list[RawCase], list[str]]:
+def _cases_in_folders(folder: Path, ending: str) -> tuple[list[RawCase], list[str]]:
     """Cases of imagesTr and labelsTr."""
-    ending = dataset_json["file_ending"]
     named = re.compile(rf"(.+)_\d{{4}}{re.escape(ending)}")
     images: dict[str, list[str]] = {}
     for name in _files(folder / "imagesTr", ending):

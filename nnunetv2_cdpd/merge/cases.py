@@ -17,8 +17,9 @@ from nnunetv2_cdpd.volumes.grid import same_place
 from nnunetv2_cdpd.volumes.headers import grid_of_file
 
 # Origin (mm) and direction cosines: headers store them in single precision, and tools round them differently. Shape and
-# spacing are compared as closely as nnU-Net does, because it refuses to go on otherwise.
-POSITION_TOLERANCE = 1e-3
+# spacing are compared as closely as nnU-Net does, because it refuses to go on otherwise: with numpy's `allclose`.
+POSITION_MM = 1e-3
+SPACING_MM, RELATIVE = 1e-8, 1e-5
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,6 @@ class MergeJob:
     values: Stored value -> merged value, for every declared value.
     """
 
-    identifier: str
     images: tuple[str, ...]
     label: str
     output: str
@@ -42,30 +42,24 @@ class MergeJob:
         return (Path(self.output),)
 
 
-@dataclass(frozen=True)
-class MergedLabelMap:
-    """values: Merged values in the rewritten label map."""
+def rewrite_case(job: MergeJob) -> tuple[int, ...]:
+    """Check a case and write its label map.
 
-    values: tuple[int, ...]
-
-
-def rewrite_case(job: MergeJob) -> MergedLabelMap:
-    """Check a case and write its label map; the output appears at once and complete, or not at all.
+    Returns:
+        Merged values in the rewritten label map.
 
     Raises:
         UserError: What is wrong with the files.
     """
     label_map, properties = job.reader().read_seg(job.label)
     stored = distinct(label_map)
-    problems = [*_geometry_problems(job), *_value_problems(job, len(label_map), stored)]
-    if problems:
+    if problems := [*_geometry_problems(job), *_value_problems(job, len(label_map), stored)]:
         raise UserError("; ".join(problems))
     table = np.zeros(max(job.values) + 1, np.uint16)
     table[list(job.values)] = list(job.values.values())
-    merged = table[label_map[0].astype(np.int32)]
     with written_beside(Path(job.output)) as beside:
-        job.reader().write_seg(merged, str(beside), properties)
-    return MergedLabelMap(tuple(sorted({int(table[int(value)]) for value in stored})))
+        job.reader().write_seg(table[label_map[0].astype(np.int32)], str(beside), properties)
+    return tuple(sorted({int(table[int(value)]) for value in stored}))
 
 
 def _value_problems(job: MergeJob, channels: int, stored: np.ndarray) -> list[str]:
@@ -89,11 +83,10 @@ def _geometry_problems(job: MergeJob) -> list[str]:
     problems = []
     for path in job.images:
         image = grid_of_file(path, job.reader)
-        if what := same_place(image, label, spacing_mm=1e-8, position_mm=POSITION_TOLERANCE, relative=1e-5):
-            values = (_short(getattr(grid, what)) for grid in (image, label))
+        if what := same_place(image, label, spacing_mm=SPACING_MM, position_mm=POSITION_MM, relative=RELATIVE):
             problems.append(
-                f"{what} of image {path} ({next(values)}) and label ({next(values)}) differ; the label has to lie on the grid "
-                "of the image"
+                f"{what} of image {path} ({_short(getattr(image, what))}) and label ({_short(getattr(label, what))}) differ; the "
+                "label has to lie on the grid of the image"
             )
     if len(job.images) != job.num_channels and not problems:
         channels = len(job.reader().read_images(job.images)[0])  # one file may hold several channels
@@ -102,5 +95,5 @@ def _geometry_problems(job: MergeJob) -> list[str]:
     return problems
 
 
-def _short(value: Sequence[float] | np.ndarray) -> str:
+def _short(value: Sequence[int] | np.ndarray) -> str:
     return " ".join(f"{number:.6g}" for number in np.ravel(value))

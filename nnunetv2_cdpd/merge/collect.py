@@ -1,16 +1,10 @@
 """Collect the cases of all input datasets and check what can be checked without opening an image."""
 
-import contextlib
-import io
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
-from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
@@ -40,13 +34,14 @@ def check_alike(inputs: Sequence[RawDataset]) -> None:
     """Raise UserError unless all datasets have the same channels and file ending."""
     first = inputs[0]
     for other in inputs[1:]:
+        channels = [dataset.dataset_json.channel_names for dataset in (first, other)]
         # nnU-Net chooses the normalization by the channel's name, whatever its case
-        if [name.lower() for name in first.channel_names] != [name.lower() for name in other.channel_names]:
+        if list(map(str.lower, channels[0])) != list(map(str.lower, channels[1])):
             raise UserError(
-                f"{other.name}: channel_names are {', '.join(other.channel_names)}, those of {first.name} "
-                f"{', '.join(first.channel_names)}; one network needs the same channels in the same order"
+                f"{other.name}: channel_names are {', '.join(channels[1])}, those of {first.name} "
+                f"{', '.join(channels[0])}; one network needs the same channels in the same order"
             )
-        endings = [dataset.dataset_json["file_ending"] for dataset in (first, other)]
+        endings = [dataset.dataset_json.file_ending for dataset in (first, other)]
         if endings[0] != endings[1]:
             raise UserError(
                 f"{other.name}: file_ending is {endings[1]}, that of {first.name} {endings[0]}; nnU-Net reads one format per "
@@ -65,12 +60,12 @@ def collect_cases(inputs: Sequence[RawDataset], plan: MergePlan, prefix: bool) -
     """
     way_out = "give one source another `name` in the YAML"
     if not prefix:
-        way_out = "argument prefix puts the source's name before each case identifier"
+        way_out = "give argument prefix, which puts the source's name before each case identifier"
     cases: dict[str, MergedCase] = {}
     problems = []
     for index, (dataset, source_names) in enumerate(zip(inputs, plan.source_names)):
         problems += [f"{dataset.name}: {problem}" for problem in dataset.problems]
-        counts = Counter()
+        counts: Counter[str] = Counter()
         for given in dataset.cases:
             where = f"{dataset.name}: case {given.identifier!r}"
             try:
@@ -104,17 +99,3 @@ def raise_problems(problems: Sequence[str], outcome: str) -> None:
         more = len(problems) - MAX_LISTED
         listed = [*problems[:MAX_LISTED], *([f"... and {more} more"] if more > 0 else [])]
         raise UserError("\n  ".join([f"{len(problems)} problem{'s' * (len(problems) > 1)}, {outcome}:", *listed]))
-
-
-def reader_of(
-    inputs: Sequence[RawDataset], dataset_json: Mapping[str, Any], cases: Sequence[MergedCase]
-) -> type[BaseReaderWriter]:
-    """nnU-Net's reader/writer class for the merged dataset; it tries to open an image, so one of each dataset is offered."""
-    firsts = {case.dataset: case for case in reversed(cases)}
-    for _, case in sorted(firsts.items()):
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(RuntimeError):
-            return determine_reader_writer_from_dataset_json(dict(dataset_json), str(case.images[0]), verbose=False)
-    raise UserError(
-        f"{inputs[0].name}: nnU-Net has no reader for {dataset_json['file_ending']} that opens {cases[0].images[0]}; "
-        "is the file damaged? nnU-Net's dataset_format.md lists the formats"
-    )

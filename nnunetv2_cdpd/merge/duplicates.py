@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
 from nnunetv2_cdpd.datasets.raw import read_dataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.collect import MergedCase
@@ -42,16 +43,16 @@ def held_back_images(given: Sequence[str | int | Path], raw_folder: Path, file_e
     images: dict[Path, str] = {}
     for each in given:
         folder = Path(str(each)).expanduser()
-        if not str(each).isdigit() and folder.is_dir() and not (folder / "dataset.json").is_file():
+        if not str(each).isdigit() and folder.is_dir() and not (folder / FILE_NAME).is_file():
             found = _images_in(folder, file_ending)
         else:
             dataset = read_dataset(each, raw_folder)
             folder = dataset.folder
             found = [dataset.path(case.images[0]) for case in dataset.cases]
-            found += _images_in(folder / "imagesTs", dataset.dataset_json["file_ending"])
+            found += _images_in(folder / "imagesTs", dataset.dataset_json.file_ending)
         if not found:
             raise UserError(
-                f"argument exclude_duplicates_of {folder}: holds no image that ends in {file_ending}; give another folder"
+                f"argument exclude_duplicates_of: {folder} holds no image that ends in {file_ending}; give another folder"
             )
         images.update((path, f"{folder.name}/{path.name}") for path in found)
     return images
@@ -85,15 +86,13 @@ def find_duplicates(
     images = list(dict.fromkeys([*cases_of, *held_back]))
     names = [_name(cases_of.get(image, ()), held_back.get(image)) for image in images]
     taken = fingerprints_of(images, num_processes=num_processes, progress=progress).taken
-    _tell_missing({name: taken.get(image) for name, image in zip(names, images)}, report)
-    known = [index for index, image in enumerate(images) if image in taken]
-    found = [
-        replace(pair, first=known[pair.first], second=known[pair.second])
-        for pair in find_pairs([taken[images[index]] for index in known], progress=progress)
-    ]
+    fingerprints = [taken.get(image) for image in images]
+    _tell_missing(dict(zip(names, fingerprints)), report)
+    found = find_pairs(fingerprints, progress=progress)
     grouped = {index: tuple(group) for group in groups(len(images), found) for index in group}
     scores = {frozenset((pair.first, pair.second)): pair.score for pair in found}
-    left_out, together = {}, []
+    left_out: dict[str, str] = {}
+    together: list[tuple[str, ...]] = []
     for index, image in enumerate(images):
         group = grouped.get(index, (index,))
         held = [other for other in group if images[other] in held_back]

@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nnunetv2.paths import nnUNet_preprocessed
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
@@ -66,7 +67,8 @@ def write_folds(
         duplicates: None if there was no search; folds that do not fit are then set aside, and nothing is written.
         new: Cases that the last merge did not have. Folds that lack others keep them out on purpose.
     """
-    splits = make_folds(case_source, duplicates.groups) if duplicates and duplicates.groups else []
+    groups = duplicates.groups if duplicates else ()
+    splits = make_folds(case_source, groups) if groups else []
     raw = output / SPLITS_FILE
     places = [raw]
     if nnUNet_preprocessed.is_set():
@@ -74,7 +76,7 @@ def write_folds(
     ours = (read_json(output / DUPLICATES_FILE) or {}).get("splits") if duplicates else None
     for place in reversed(places):  # what is there and good counts, so that trained folds stay what they are
         there = read_json(place)
-        if there is not None and splits and not _same(there, splits) and _usable(there, case_source, duplicates.groups):
+        if there is not None and splits and not _same(there, splits) and _usable(there, case_source, groups):
             report(f"note: {place} keeps all cases of one scan together already; its folds stay")
             splits = there
             break
@@ -125,7 +127,7 @@ def _tell(duplicates: Duplicates, splits: Splits, report: Callable[[str], None])
         report(f"warning: all cases show the same scan ({listed}{more}); no folds can keep them together, so none were written")
 
 
-def _same(one: object, other: object) -> bool:
+def _same(one: Any, other: Any) -> bool:
     """Whether two files hold the same folds, in whatever order of cases."""
     try:
         return [_sets(fold) for fold in one] == [_sets(fold) for fold in other]
@@ -133,7 +135,7 @@ def _same(one: object, other: object) -> bool:
         return False
 
 
-def _usable(splits: object, cases: Mapping[str, str], groups: Sequence[Sequence[str]]) -> bool:
+def _usable(splits: Any, cases: Mapping[str, str], groups: Sequence[Sequence[str]]) -> bool:
     """Whether folds hold these cases and keep every group on one side."""
     try:
         folds = [_sets(fold) for fold in splits]
@@ -145,7 +147,7 @@ def _usable(splits: object, cases: Mapping[str, str], groups: Sequence[Sequence[
     )
 
 
-def _lists(splits: object, cases: Collection[str], needed: Collection[str]) -> bool:
+def _lists(splits: Any, cases: Collection[str], needed: Collection[str]) -> bool:
     """Whether every fold lists no cases but these, and all that are needed."""
     try:
         listed = [train | val for train, val in map(_sets, splits)]

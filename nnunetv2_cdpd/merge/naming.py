@@ -107,7 +107,8 @@ def wanted_names(dataset: RawDataset, spec: DatasetSpec, path: str) -> dict[str,
     wanted = {label: said.get(label, label) for label in labels}
     for label in (label for label in labels if label not in said):
         for other in same_key[name_key(label)]:
-            if other != label and wanted[other] is not None and name_key(wanted[other]) == name_key(label):
+            goal = wanted[other]
+            if other != label and goal is not None and name_key(goal) == name_key(label):
                 both = " and ".join(map(repr, sorted((label, other), key=labels.index)))
                 raise UserError(
                     f"{dataset.name}: labels {both} differ only in case, `_`, `-` or spaces, which do not "
@@ -117,7 +118,7 @@ def wanted_names(dataset: RawDataset, spec: DatasetSpec, path: str) -> dict[str,
 
 
 def _targets(dataset: RawDataset, spec: DatasetSpec, path: str, spelling: Spelling) -> dict[str, str | None]:
-    targets = {}
+    targets: dict[str, str | None] = {}
     for label, target in wanted_names(dataset, spec, path).items():
         if target is None or name_key(target) == BACKGROUND:
             targets[label] = None
@@ -130,11 +131,12 @@ def _stands_for(
     inputs: Sequence[RawDataset], targets: Sequence[Mapping[str, str | None]], spelling: Spelling
 ) -> dict[str, tuple[str, ...]]:
     """What the input datasets say that some of their classes may be, where another dataset tells (`cdpd convert` writes it)."""
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for dataset, target in zip(inputs, targets):
-        for name, meant in dataset.dataset_json.get("cdpd", {}).get("stands_for", {}).items():
-            if target.get(name) not in (None, IGNORE):
-                found.setdefault(target[name], spelling.all(meant))
+        for name, meant in dataset.dataset_json.content.get("cdpd", {}).get("stands_for", {}).items():
+            goal = target.get(name)
+            if goal is not None and goal != IGNORE:
+                found.setdefault(goal, spelling.all(meant))
     return found
 
 
@@ -143,17 +145,16 @@ def _merged_labels(
 ) -> dict[str, tuple[str, ...]]:
     """Merged labels of the YAML and of the input datasets; those whose classes have become one class turn into it."""
     merged = {name: group for name, group in declared.items() if group}
-    for name, group in merged.items():
-        if len(group) < 2:
-            raise UserError(f"merged label {name!r} of the YAML needs at least two classes, has {', '.join(group)}")
+    if few := next((name for name, group in merged.items() if len(group) < 2), None):
+        raise UserError(f"merged label {few!r} of the YAML needs at least two classes, has {', '.join(merged[few])}")
     for dataset, target in zip(inputs, targets):
         for label in dataset.annotation.merged_labels:
             name = target[label.name]
-            if name in (None, IGNORE) or name in declared:
+            if name is None or name == IGNORE or name in declared:
                 continue
-            group = tuple(dict.fromkeys(target[member] for member in label.classes))
-            if None in group or IGNORE in group:
-                gone = ", ".join(member for member in label.classes if target[member] in (None, IGNORE))
+            goals = {member: target[member] for member in label.classes}
+            group = tuple(dict.fromkeys(goal for goal in goals.values() if goal is not None and goal != IGNORE))
+            if gone := ", ".join(member for member, goal in goals.items() if goal in (None, IGNORE)):
                 raise UserError(
                     f"{dataset.name}: {gone} is dropped, but its merged label {label.name!r} may mean it; "
                     f"drop that one in the YAML too, `labels: {{{label.name}: null}}`"
@@ -169,5 +170,5 @@ def _merged_labels(
 
 
 def _class_names(targets: Sequence[Mapping[str, str | None]], merged: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    names = [goal for target in targets for goal in target.values() if goal not in (None, IGNORE)]
+    names = [goal for target in targets for goal in target.values() if goal is not None and goal != IGNORE]
     return tuple(dict.fromkeys(member for name in names for member in merged.get(name, (name,))))

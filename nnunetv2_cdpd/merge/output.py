@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,11 @@ from nnunetv2_cdpd.merge.plan import MergePlan
 RECORD_FILE = "cdpd_merge_record.jsonl"
 
 
-def check_folders(folders: Sequence[Path], output: Path) -> None:
-    """Raise UserError if there is no input, one is given twice, or is the output too."""
-    if not folders:
+def check_inputs(inputs: Sequence[RawDataset], output: Path) -> None:
+    """Raise UserError if there is no input, or one is the output too."""
+    if not inputs:
         raise UserError(f"{output}: nothing to merge; give at least one dataset")
-    twice = sorted({str(folder) for folder in folders if folders.count(folder) > 1})
-    if twice:
-        raise UserError(f"{', '.join(twice)}: given twice; give each dataset once")
-    if output in folders:
+    if output in (dataset.folder for dataset in inputs):
         raise UserError(f"{output}: both an input and the output; give another argument dataset_id")
 
 
@@ -33,7 +30,7 @@ def open_record(output: Path, inputs: Sequence[RawDataset], raw_folder: Path, up
     if output.exists() and not output.is_dir():
         raise UserError(f"{output}: is no folder; move it or give another argument dataset_id")
     names = [_input_name(dataset, raw_folder) for dataset in inputs]
-    record = FileRecord(output / RECORD_FILE, names, "cdpd merge", asdict)
+    record = FileRecord(output / RECORD_FILE, names, "cdpd merge", lambda values: {"values": values})
     if record.recorded_inputs is None:
         if not is_empty(output):
             raise UserError(
@@ -41,17 +38,17 @@ def open_record(output: Path, inputs: Sequence[RawDataset], raw_folder: Path, up
             )
     elif sorted(record.recorded_inputs) != sorted(names) and not update:
         raise UserError(
-            f"{output}: was merged from {', '.join(record.recorded_inputs)}; nothing was changed, give another argument dataset_id, "
-            "or argument update to make it one of the datasets given now"
+            f"{output}: was merged from {', '.join(record.recorded_inputs)}; nothing was changed, give another argument "
+            "dataset_id, or argument update to make it one of the datasets given now"
         )
     return record
 
 
 def make_dataset_json(output: Path, inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[MergedCase]) -> dict[str, Any]:
     """dataset.json of the merged dataset, nnU-Net's keys and the `cdpd` block."""
-    first = inputs[0].dataset_json
+    first = inputs[0].dataset_json.content
     annotation = replace(plan.annotation, case_source={case.identifier: case.source for case in cases})
-    readers = {dataset.dataset_json.get("overwrite_image_reader_writer") for dataset in inputs}
+    readers = {dataset.dataset_json.content.get("overwrite_image_reader_writer") for dataset in inputs}
     joined = {"licence": _joined(annotation, "license"), "reference": _joined(annotation, "reference")}
     dataset_json = {
         "name": output.name.partition("_")[2],

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nnunetv2_cdpd.annotation import Annotation, MergedLabel, check
+from nnunetv2_cdpd.annotation import Annotation, MergedLabel, check_annotation
 from nnunetv2_cdpd.classes import compatible_pairs
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
@@ -69,17 +69,14 @@ def make_plan(inputs: Sequence[RawDataset], spec: MergeSpec) -> MergePlan:
         ignore_value=values.get(IGNORE),
     )
     _check_annotated(annotation)
-    try:
-        check(annotation)
-    except UserError as error:
-        raise UserError(str(error).replace("dataset.json", "the merged dataset", 1)) from error
+    check_annotation(annotation, where="the merged dataset")
     value_maps = tuple({value: values[meaning] for value, meaning in meaning_of.items()} for meaning_of in meanings)
     return MergePlan(annotation, source_names, value_maps, (*naming.notes, *notes, *of_sources), naming.stands_for)
 
 
 # ---- stored values ---------------------------------------------------------------------------------------------------
 
-Meaning = frozenset | str  # the classes that a voxel belongs to (none: background), or a merged label's name, or IGNORE
+Meaning = frozenset[str] | str  # the classes that a voxel belongs to (none: background), or a merged label's name, or IGNORE
 
 
 def _meanings(
@@ -94,13 +91,13 @@ def _meanings(
     labels.update({label.value: [label.name] for label in annotation.merged_labels})
     meanings: dict[int, Meaning] = {}
     for value, names in sorted(labels.items()):
-        goals = {target[name] for name in names}
+        goals = {goal for name in names if (goal := target[name]) is not None}
         dropped = {spelling(name) for name in names if target[name] is None}
         if IGNORE in goals:
             meanings[value] = IGNORE
             continue
         groups = {goal for goal in goals if goal in naming.merged_labels}
-        certain = frozenset().union(*(nesting.closure(goal) for goal in goals - groups - {None}))
+        certain: frozenset[str] = frozenset().union(*(nesting.closure(goal) for goal in goals - groups))
         for name in dropped:  # a dropped tumor is still liver
             certain |= nesting.closure(name) - {name}
             groups |= _group_of_parents(name, certain, dataset, naming, nesting)
@@ -141,9 +138,9 @@ def _stored_values(
 ) -> dict[Meaning, int]:
     """Number the meanings: classes from outer to inner, overlaps of classes, merged labels, ignore (nnU-Net: consecutive)."""
     met = dict.fromkeys(meaning for meaning_of in meanings for meaning in meaning_of.values())
-    own = [nesting.closure(name) for name in classes]
+    own: list[Meaning] = [nesting.closure(name) for name in classes]
     overlaps = [meaning for meaning in met if isinstance(meaning, frozenset) and meaning and meaning not in own]
-    ordered = [frozenset(), *own, *overlaps, *naming.merged_labels, *([IGNORE] if IGNORE in met else [])]
+    ordered: list[Meaning] = [frozenset(), *own, *overlaps, *naming.merged_labels, *([IGNORE] if IGNORE in met else [])]
     return {meaning: value for value, meaning in enumerate(ordered)}
 
 
@@ -157,16 +154,16 @@ def _nesting_of(annotation: Annotation, target: Mapping[str, str | None], naming
     possible: dict[str, tuple[str, ...]] = {}
     for name, region in region_of.items():
         child = target[name]
-        if child not in naming.classes:
+        if child is None or child not in naming.classes:
             continue
-        outer = [target[other] for other, its in region_of.items() if region < its]
+        outer = [goal for other, its in region_of.items() if region < its and (goal := target[other]) is not None]
         around.setdefault(child, []).append(frozenset(goal for goal in outer if goal in naming.classes) - {child})
         groups = [naming.merged_labels[goal] for goal in outer if goal in naming.merged_labels]
         parents = tuple(dict.fromkeys(target[parent] for parent in annotation.possible_parents.get(name, ())))
         if groups:
             possible[child] = groups[0]
         elif parents and set(parents) <= set(naming.classes) - {child}:
-            possible[child] = parents
+            possible[child] = tuple(parent for parent in parents if parent is not None)
     certain = {child: frozenset.intersection(*sets) for child, sets in around.items()}
     for child, parents in list(possible.items()):
         if len(parents) == 1:  # both sides have become one class
@@ -176,11 +173,11 @@ def _nesting_of(annotation: Annotation, target: Mapping[str, str | None], naming
 
 def _compatible_of(inputs: Sequence[RawDataset], naming: Naming) -> set[frozenset[str]]:
     pairs = [
-        frozenset(target[name] for name in pair)
+        frozenset(goal for name in pair if (goal := target[name]) in naming.classes)
         for dataset, target in zip(inputs, naming.targets)
         for pair in dataset.annotation.compatible
     ]
-    return {pair for pair in pairs if len(pair) == 2 and pair <= set(naming.classes)}
+    return {pair for pair in pairs if len(pair) == 2}
 
 
 # ---- checks ----------------------------------------------------------------------------------------------------------

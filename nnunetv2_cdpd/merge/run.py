@@ -8,15 +8,16 @@ from typing import Any
 from nnunetv2.configuration import default_num_processes
 
 from nnunetv2_cdpd.annotation import POSITIVE
-from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson
 from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder, raw_folder
-from nnunetv2_cdpd.datasets.raw import RawDataset, read_dataset
-from nnunetv2_cdpd.jobs import FileRecord, digest, file_state, in_processes, read_json, run, write_json
+from nnunetv2_cdpd.datasets.predictions import reader_for
+from nnunetv2_cdpd.datasets.raw import RawDataset, read_datasets
+from nnunetv2_cdpd.jobs import FileRecord, digest, file_state, in_processes, read_json, remove, run, write_json
 from nnunetv2_cdpd.merge.cases import MergeJob, rewrite_case
-from nnunetv2_cdpd.merge.collect import MergedCase, check_alike, collect_cases, raise_problems, reader_of
+from nnunetv2_cdpd.merge.collect import MergedCase, check_alike, collect_cases, raise_problems
 from nnunetv2_cdpd.merge.duplicates import find_duplicates, held_back_images
 from nnunetv2_cdpd.merge.folds import write_folds
-from nnunetv2_cdpd.merge.output import check_folders, make_dataset_json, open_record
+from nnunetv2_cdpd.merge.output import check_inputs, make_dataset_json, open_record
 from nnunetv2_cdpd.merge.plan import MergePlan, make_plan
 from nnunetv2_cdpd.merge.spec import read_merge_spec
 
@@ -57,8 +58,8 @@ def merge_datasets(
         UserError: Whatever the user can mend. dataset.json is written only when every case is fine.
     """
     raw, output = raw_folder(), dataset_folder(name, dataset_id)
-    inputs = [read_dataset(dataset, raw) for dataset in datasets]
-    check_folders([dataset.folder for dataset in inputs], output)
+    inputs = read_datasets(datasets, raw)
+    check_inputs(inputs, output)
     check_alike(inputs)
     plan = make_plan(inputs, read_merge_spec(spec))
     cases = collect_cases(inputs, plan, prefix)
@@ -68,13 +69,23 @@ def merge_datasets(
         report(f"note: {note}")
     duplicates = None
     if search_duplicates or exclude_duplicates_of:
-        held_back = held_back_images(exclude_duplicates_of, raw, inputs[0].dataset_json["file_ending"])
+        held_back = held_back_images(exclude_duplicates_of, raw, inputs[0].dataset_json.file_ending)
         duplicates = find_duplicates(cases, held_back, num_processes=num_processes, progress=progress, report=report)
         cases = [case for case in cases if case.identifier not in duplicates.left_out]
         for identifier, why in duplicates.left_out.items():
             report(f"left out: case {identifier!r} {why}")
+    dataset_json = make_dataset_json(output, inputs, plan, cases)
+    jobs = _make_jobs(output, plan, cases, dataset_json)
 
-    _rewrite_labels(output, inputs, plan, cases, record, num_processes, progress, report)
+    if _begin(output, jobs, record, dataset_json, report):
+        rewrite = in_processes(rewrite_case, num_processes)
+        outcome = run(jobs, rewrite, title="Rewriting label maps", record=record, progress=progress)
+        clear_leftovers(output)
+        dataset_of = {case.identifier: inputs[case.dataset].name for case in cases}
+        problems = [f"{dataset_of[case]}: case {case!r}: {reason}" for case, reason in outcome.failed.items()]
+        raise_problems(problems, f"{output.name} is not complete; the other cases are done, mend these and call again")
+        write_json(output / FILE_NAME, dataset_json)
+
     for warning in _warnings(inputs, plan, cases, record):
         report(f"warning: {warning}")
     case_source = {case.identifier: case.source for case in cases}
@@ -82,22 +93,13 @@ def merge_datasets(
     return output
 
 
-def _rewrite_labels(
-    output: Path,
-    inputs: Sequence[RawDataset],
-    plan: MergePlan,
-    cases: Sequence[MergedCase],
-    record: FileRecord,
-    num_processes: int,
-    progress: bool,
-    report: Callable[[str], None],
-) -> None:
-    """Bring the output folder up to date; dataset.json is there only while every label map agrees with it."""
-    dataset_json = make_dataset_json(output, inputs, plan, cases)
-    reader = reader_of(inputs, dataset_json, cases)
+def _make_jobs(
+    output: Path, plan: MergePlan, cases: Sequence[MergedCase], dataset_json: Mapping[str, Any]
+) -> dict[str, MergeJob]:
+    firsts = {case.dataset: case.images[0] for case in reversed(cases)}  # nnU-Net tries to open one
+    reader = type(reader_for(DatasetJson(output / FILE_NAME, dataset_json), [path for _, path in sorted(firsts.items())]))
     jobs = {
         case.identifier: MergeJob(
-            identifier=case.identifier,
             images=tuple(map(str, case.images)),
             label=str(case.label),
             output=str(output / dataset_json["dataset"][case.identifier]["label"]),
@@ -107,14 +109,32 @@ def _rewrite_labels(
         )
         for case in cases
     }
-    jobs = {identifier: replace(job, made_from=_made_from(job)) for identifier, job in jobs.items()}
+    return {identifier: replace(job, made_from=_made_from(job)) for identifier, job in jobs.items()}
+
+
+def _made_from(job: MergeJob) -> str:
+    files = [[Path(path).name, file_state(path)] for path in (job.label, *job.images)]
+    return digest(files, sorted(job.values.items()), job.reader.__name__, job.num_channels)
+
+
+def _begin(
+    output: Path,
+    jobs: Mapping[str, MergeJob],
+    record: FileRecord,
+    dataset_json: Mapping[str, Any],
+    report: Callable[[str], None],
+) -> bool:
+    """Make the output folder ready, and say whether there is anything to do.
+
+    dataset.json is there only while every label map agrees with it.
+    """
     done = [identifier for identifier, job in jobs.items() if record.holds(identifier, job)]
-    todo = [identifier for identifier in jobs if identifier not in set(done)]
     gone = sorted(set(record.cases) - set(jobs))
     path = output / FILE_NAME
-    if not todo and not gone and read_json(path) == dataset_json and record.inputs == record.recorded_inputs:
-        report(f"{output.name}: all {len(cases)} cases are up to date, nothing to do")
-        return
+    same = read_json(path) == dataset_json and record.inputs == record.recorded_inputs
+    if len(done) == len(jobs) and not gone and same:
+        report(f"{output.name}: all {len(jobs)} cases are up to date, nothing to do")
+        return False
     if path.is_file():
         report(f"{output.name}: changed since the last merge; run nnUNetv2_plan_and_preprocess again afterwards")
         path.unlink()
@@ -122,21 +142,10 @@ def _rewrite_labels(
     record.rewrite(keep=done)  # before anything else is there: it tells a killed run's folder from another's
     (output / "labelsTr").mkdir(exist_ok=True)
     for identifier in gone:
-        (output / "labelsTr" / f"{identifier}{dataset_json['file_ending']}").unlink(missing_ok=True)
-    if done and todo:
-        report(f"{output.name}: {len(done)} of {len(cases)} cases are up to date")
-
-    datasets = {case.identifier: inputs[case.dataset].name for case in cases}
-    outcome = run(jobs, in_processes(rewrite_case, num_processes), title="Rewriting label maps", record=record, progress=progress)
-    problems = [f"{datasets[case]}: case {case!r}: {reason}" for case, reason in outcome.failed.items()]
-    clear_leftovers(output)
-    raise_problems(problems, f"{output.name} is not complete; the other cases are done, mend these and call again")
-    write_json(path, dataset_json)
-
-
-def _made_from(job: MergeJob) -> str:
-    files = [[Path(path).name, file_state(path)] for path in (job.label, *job.images)]
-    return digest(files, sorted(job.values.items()), job.reader.__name__, job.num_channels)
+        remove(output / "labelsTr" / f"{identifier}{dataset_json['file_ending']}")
+    if 0 < len(done) < len(jobs):
+        report(f"{output.name}: {len(done)} of {len(jobs)} cases are up to date")
+    return True
 
 
 def _warnings(inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[MergedCase], record: FileRecord) -> list[str]:
@@ -154,10 +163,12 @@ def _warnings(inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[Mer
         if absent:
             warnings.append(f"source {source.name!r} annotates {', '.join(absent)}, but none of its cases contains it")
     alone = {name for source in annotation.sources for name in source.annotated_classes}
-    for label in annotation.merged_labels:
-        if never := [name for name in label.classes if name not in alone]:
-            warnings.append(f"{', '.join(never)}: only annotated together, as {label.name!r}; nothing tells them apart")
-    readers = {str(dataset.dataset_json.get("overwrite_image_reader_writer")) for dataset in inputs}
+    warnings += [
+        f"{', '.join(never)}: only annotated together, as {label.name!r}; nothing tells them apart"
+        for label in annotation.merged_labels
+        if (never := [name for name in label.classes if name not in alone])
+    ]
+    readers = {str(dataset.dataset_json.content.get("overwrite_image_reader_writer")) for dataset in inputs}
     if len(readers) > 1:
         warnings.append(f"the datasets ask for different readers ({', '.join(sorted(readers))}); nnU-Net chooses by file ending")
     return warnings

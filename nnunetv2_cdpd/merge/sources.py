@@ -14,7 +14,7 @@ def specs_of(inputs: Sequence[RawDataset], spec: MergeSpec) -> list[DatasetSpec]
     entries = dict(spec.datasets)
     found = []
     for dataset in inputs:
-        names = {dataset.given, dataset.name, str(dataset.folder), short_name(dataset), _id_of(dataset)}
+        names = {dataset.given, dataset.name, str(dataset.folder), dataset.short_name, _id_of(dataset)}
         keys = [key for key in entries if key in names]
         if len(keys) > 1:
             raise UserError(f"{spec.path}: {', '.join(keys)} are the same dataset, {dataset.name}; keep one entry")
@@ -40,7 +40,8 @@ def resolve_sources(
             that a dataset does not have.
     """
     sources: dict[str, Source] = {}
-    renamed, notes = [], []
+    renamed: list[dict[str, str]] = []
+    notes: list[str] = []
     for dataset, spec, target in zip(inputs, specs, naming.targets):
         names = {}
         for source in dataset.annotation.sources:
@@ -48,8 +49,9 @@ def resolve_sources(
             name = source_name(dataset, spec, source)
             if name in sources:
                 raise UserError(f"{dataset.name}: its source {name!r} is in another dataset too; give it a `name` in the YAML")
-            known = {goal for goal in target.values() if goal not in (None, IGNORE)}
-            partly = {target[label] for label in (*source.annotated_classes, *source.merged_labels)} & known
+            known = {goal for goal in target.values() if goal is not None and goal != IGNORE}
+            own = {target[label] for label in (*source.annotated_classes, *source.merged_labels)}
+            partly = {goal for goal in known if goal in own}
             goals = {goal for goal in partly if _annotates_all(dataset.annotation, source, target, goal)}
             if said.annotates is None:
                 notes += [_note_on_part(dataset, source, target, goal, not goals) for goal in sorted(partly - goals)]
@@ -65,7 +67,7 @@ def resolve_sources(
                 tuple(goal for goal in naming.merged_labels if goal in goals),
                 said.task_prompt or source.task_prompt,
                 said.license or source.license or _licence(dataset),
-                said.reference or source.reference or _text(dataset.dataset_json.get("reference")),
+                said.reference or source.reference or _text(dataset.dataset_json.content.get("reference")),
             )
             names[source.name] = name
         renamed.append(names)
@@ -96,8 +98,7 @@ def _note_on_part(dataset: RawDataset, source: Source, target: Mapping[str, str 
 
 def source_name(dataset: RawDataset, spec: DatasetSpec, source: Source) -> str:
     """What a source of an input dataset is called in the merged one."""
-    said = _source_spec(dataset, spec, source)
-    return said.name or (source.name if "cdpd" in dataset.dataset_json else short_name(dataset))
+    return _source_spec(dataset, spec, source).name or dataset.source_name(source)
 
 
 def _source_spec(dataset: RawDataset, spec: DatasetSpec, source: Source) -> SourceSpec:
@@ -110,15 +111,10 @@ def _source_spec(dataset: RawDataset, spec: DatasetSpec, source: Source) -> Sour
     return spec.sources.get(source.name, spec.source)
 
 
-def short_name(dataset: RawDataset) -> str:
-    """ "KITS" of Dataset301_KITS."""
-    prefix, _, rest = dataset.name.partition("_")
-    return rest if rest and prefix.startswith("Dataset") and prefix.removeprefix("Dataset").isdigit() else dataset.name
-
-
 def _licence(dataset: RawDataset) -> str | None:
     """nnU-Net writes `licence`, and a joke where nobody gave one."""
-    text = _text(dataset.dataset_json.get("licence") or dataset.dataset_json.get("license"))
+    content = dataset.dataset_json.content
+    text = _text(content.get("licence") or content.get("license"))
     return None if text and text.startswith("Whoever converted this dataset") else text
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs.yaml_files import load_yaml
+from nnunetv2_cdpd.jobs.yaml_files import known_mapping, load_yaml, mapping, text, texts
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,9 @@ class SourceSpec:
     task_prompt: str | None = None
     license: str | None = None
     reference: str | None = None
+
+
+_SOURCE_KEYS = tuple(SourceSpec.__dataclass_fields__)
 
 
 @dataclass(frozen=True)
@@ -67,85 +70,49 @@ def read_merge_spec(spec: str | Path | Mapping[str, Any] | None) -> MergeSpec:
         return MergeSpec()
     if isinstance(spec, Mapping):
         return _merge_spec(spec, "merge spec")
-    content = load_yaml(spec)
-    return _merge_spec({} if content is None else content, str(spec))
+    return _merge_spec(load_yaml(spec), str(spec))
 
 
 def _merge_spec(content: Any, path: str) -> MergeSpec:
-    _check_keys(content, ("datasets", "nested", "merged_labels", "compatible", "scoped"), path)
+    content = known_mapping(content, ("datasets", "nested", "merged_labels", "compatible", "scoped"), path)
     pairs = content.get("compatible") or ()
     if not isinstance(pairs, (list, tuple)) or any(not isinstance(p, (list, tuple)) or len(p) != 2 for p in pairs):
         raise UserError(f"{path}: `compatible` is a list of pairs, like [[duodenum, intestine]]")
+
+    def texts_of(key: str) -> dict[str, tuple[str, ...]]:
+        where = f"{path}: {key}"
+        return {name: texts(value, f"{where}: {name}") for name, value in mapping(content.get(key), where).items()}
+
     return MergeSpec(
         path=path,
         datasets={
             key: _dataset_spec(entry, f"{path}: datasets: {key}")
-            for key, entry in _mapping(content.get("datasets"), f"{path}: datasets").items()
+            for key, entry in mapping(content.get("datasets"), f"{path}: datasets").items()
         },
-        nested={
-            name: _names(parents, f"{path}: nested: {name}")
-            for name, parents in _mapping(content.get("nested"), f"{path}: nested").items()
-        },
-        merged_labels={
-            name: _names(classes, f"{path}: merged_labels: {name}")
-            for name, classes in _mapping(content.get("merged_labels"), f"{path}: merged_labels").items()
-        },
-        scoped={
-            name: _names(sources, f"{path}: scoped: {name}")
-            for name, sources in _mapping(content.get("scoped"), f"{path}: scoped").items()
-        },
-        compatible=tuple((_name(a, f"{path}: compatible"), _name(b, f"{path}: compatible")) for a, b in pairs),
+        nested=texts_of("nested"),
+        merged_labels=texts_of("merged_labels"),
+        scoped=texts_of("scoped"),
+        compatible=tuple((text(a, f"{path}: compatible"), text(b, f"{path}: compatible")) for a, b in pairs),
     )
 
 
 def _dataset_spec(content: Any, where: str) -> DatasetSpec:
-    content = {} if content is None else content
-    source_keys = tuple(SourceSpec.__dataclass_fields__)
-    _check_keys(content, ("labels", "sources", *source_keys), where)
-    labels = _mapping(content.get("labels"), f"{where}: labels")
+    content = known_mapping(content, ("labels", "sources", *_SOURCE_KEYS), where)
+    labels = mapping(content.get("labels"), f"{where}: labels")
     return DatasetSpec(
-        labels={name: None if target is None else _name(target, f"{where}: labels: {name}") for name, target in labels.items()},
-        source=_source_spec({key: value for key, value in content.items() if key in source_keys}, where),
+        labels={name: None if target is None else text(target, f"{where}: labels: {name}") for name, target in labels.items()},
+        source=_source_spec({key: value for key, value in content.items() if key in _SOURCE_KEYS}, where),
         sources={
-            name: _source_spec({} if entry is None else entry, f"{where}: sources: {name}")
-            for name, entry in _mapping(content.get("sources"), f"{where}: sources").items()
+            name: _source_spec(entry, f"{where}: sources: {name}")
+            for name, entry in mapping(content.get("sources"), f"{where}: sources").items()
         },
     )
 
 
 def _source_spec(content: Any, where: str) -> SourceSpec:
-    _check_keys(content, tuple(SourceSpec.__dataclass_fields__), where)
-    said = {key: value for key, value in content.items() if value is not None}
+    said = {key: value for key, value in known_mapping(content, _SOURCE_KEYS, where).items() if value is not None}
     annotates = said.pop("annotates", None)
     return SourceSpec(
-        annotates=None if annotates is None else _names(annotates, f"{where}: annotates"),
-        **{key: _name(value, f"{where}: {key}") for key, value in said.items()},
+        annotates=None if annotates is None else texts(annotates, f"{where}: annotates"),
+        **{key: text(value, f"{where}: {key}") for key, value in said.items()},
     )
-
-
-def _check_keys(content: Any, known: tuple[str, ...], where: str) -> None:
-    unknown = [str(key) for key in _mapping(content, where) if key not in known]
-    if unknown:
-        raise UserError(f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(known)}")
-
-
-def _mapping(content: Any, where: str) -> dict[str, Any]:
-    """A mapping with its keys as text; dataset ids are read as numbers by YAML."""
-    if content is None:
-        return {}
-    if not isinstance(content, Mapping):
-        raise UserError(f"{where}: expected `key: value` lines, got {content!r}")
-    return {_name(key, where): value for key, value in content.items()}
-
-
-def _name(value: Any, where: str) -> str:
-    """A name as text; YAML reads a bare `no`, `on` or date as something else, which quotes prevent."""
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        raise UserError(f"{where}: expected a name, got {value!r}; put the name in quotes")
-    return str(value)
-
-
-def _names(value: Any, where: str) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return tuple(_name(name, where) for name in (value if isinstance(value, (list, tuple)) else [value]))

@@ -7,7 +7,7 @@ from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.jobs.tables import aligned
 
 
-def summary(folder: Path) -> str:
+def merge_summary(folder: Path) -> str:
     """A table source x (cases, annotated classes, merged labels) of a merged dataset."""
     annotation = read_dataset_json(folder / FILE_NAME).annotation
     counts = Counter((annotation.case_source or {}).values())

@@ -20,6 +20,8 @@ MAX_MOVES = 20
 MIN_VOXELS = 400  # of body in common: 86 ml
 CHANCE = 5.0  # the correlation that chance alone reaches, among many patients and places, falls with the root of the voxels
 
+Shift = tuple[int, int, int]  # steps along z, y, x
+
 
 @dataclass(frozen=True)
 class Body:
@@ -52,38 +54,43 @@ class Agreement:
 
     score: float
     shared: float
-    shift: tuple[int, int, int]
+    shift: Shift
 
 
 def agreement(first: Body, second: Body, candidate: Candidate) -> Agreement:
     """Lay the first body, flipped, on the second one, near where the candidate says."""
     moved = first.flipped(candidate.flips)
     place = _start(moved, second, candidate.offset)
-    tried: dict[tuple[int, ...], float] = {}
+    tried: dict[Shift, float] = {}
 
-    def value(at: tuple[int, ...]) -> float:
+    def value(at: Shift) -> float:
         if at not in tried:
             tried[at] = _correlation(moved, second, at)[0]
         return tried[at]
 
     around = product(*(range(-steps, steps + 1) for steps in SEARCH))
-    place = max((tuple(np.add(place, step)) for step in around), key=value)
+    place = max((_moved(place, step) for step in around), key=value)
     near = list(product((-1, 0, 1), repeat=3))
     for _ in range(MAX_MOVES):
-        best = max((tuple(np.add(place, step)) for step in near), key=value)
+        best = max((_moved(place, step) for step in near), key=value)
         if value(best) <= value(place):
             break
         place = best
     score, voxels = _correlation(moved, second, place)
     axes = np.eye(3, dtype=int)
-    part = [_vertex(*(value(tuple(np.add(place, sign * axis))) for sign in (-1, 0, 1))) for axis in axes]
+    part = [_vertex(*(value(_moved(place, sign * axis)) for sign in (-1, 0, 1))) for axis in axes]
     between = Body(shifted(moved.shown, part, order=3), moved.mask)
     score = max(score, _correlation(between, second, place)[0])
     shared = voxels / max(1, min(first.num_voxels, second.num_voxels))
-    return Agreement(score - CHANCE / max(voxels, 1) ** 0.5, shared, tuple(int(steps) for steps in place))
+    return Agreement(score - CHANCE / max(voxels, 1) ** 0.5, shared, place)
 
 
-def _start(first: Body, second: Body, offset: int) -> tuple[int, int, int]:
+def _moved(place: Shift, step: Sequence[int] | np.ndarray) -> Shift:
+    z, y, x = np.add(place, step).tolist()
+    return z, y, x
+
+
+def _start(first: Body, second: Body, offset: int) -> Shift:
     """Shift that lays the centres of both bodies on each other in the slices that they share."""
     stop = min(offset + len(first.mask), len(second.mask))
     ours = first.mask[max(0, -offset) : stop - offset]
@@ -92,7 +99,7 @@ def _start(first: Body, second: Body, offset: int) -> tuple[int, int, int]:
     for axis in (1, 2):
         places = [np.average(np.arange(mask.shape[axis]), weights=_along(mask, axis)) for mask in (ours, theirs)]
         shifts.append(round(float(places[1] - places[0])))
-    return offset, *shifts
+    return offset, shifts[0], shifts[1]
 
 
 def _along(mask: np.ndarray, axis: int) -> np.ndarray:
@@ -108,12 +115,12 @@ def _correlation(first: Body, second: Body, at: Sequence[int]) -> tuple[float, i
             return -1.0, 0
         theirs.append(slice(start, stop))
         ours.append(slice(start - steps, stop - steps))
-    ours, theirs = tuple(ours), tuple(theirs)
-    body = first.mask[ours] & second.mask[theirs]
+    on_first, on_second = tuple(ours), tuple(theirs)
+    body = first.mask[on_first] & second.mask[on_second]
     voxels = int(body.sum())
     if voxels < MIN_VOXELS:
         return -1.0, voxels
-    a, b = first.shown[ours][body], second.shown[theirs][body]
+    a, b = first.shown[on_first][body], second.shown[on_second][body]
     a, b = a - a.mean(), b - b.mean()
     return float(a @ b / max(np.sqrt((a @ a) * (b @ b)), 1e-9)), voxels
 

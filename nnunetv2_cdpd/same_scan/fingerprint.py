@@ -5,8 +5,10 @@ nor the voxel size, nor an offset or a factor of the intensities changes it much
 where fingerprints are compared (`pairs`). Geometry and intensities of the image are kept along, for the checks.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -64,9 +66,9 @@ class Fingerprint:
 
     def save(self, path: Path) -> None:
         empty = np.zeros((0, 0, 0), np.uint8)
-        facts = {f"fact_{name}": np.asarray(value) for name, value in asdict(self.facts).items()}
+        arrays: dict[str, Any] = {f"fact_{name}": np.asarray(value) for name, value in asdict(self.facts).items()}
         with path.open("wb") as file:
-            np.savez_compressed(file, volume=empty if self.volume is None else self.volume, **facts)
+            np.savez_compressed(file, volume=empty if self.volume is None else self.volume, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> "Fingerprint":
@@ -82,31 +84,31 @@ def fingerprint(path: str | Path) -> Fingerprint:
     """Read an image once and take its fingerprint; of several channels in one file, the first.
 
     Raises:
-        UserError: The image cannot be read, is not 3D, or holds voxels that are not finite; the words follow "image".
+        UserError: The file is missing or cannot be read, the image is not 3D, or holds voxels that are not finite. The path is
+            left out, for whoever lists cases by their identifiers.
     """
     try:
         image = sitk.ReadImage(str(path))
-    except RuntimeError as error:  # its own words name the path, which a page does not show
-        raise UserError("cannot be read") from error
+    except RuntimeError as error:
+        raise UserError("image cannot be read" if Path(path).is_file() else "image is missing") from error
     if image.GetDimension() == 4:
         image = image[..., 0]
     array = sitk.GetArrayViewFromImage(image)
     if image.GetDimension() != 3 or array.ndim != 3:
-        raise UserError("is not a 3D image")
+        raise UserError("image is not a 3D image")
     minimum, maximum = float(array.min()), float(array.max())
     if not np.isfinite([minimum, maximum]).all():
-        raise UserError("holds voxels that are no numbers or infinite")
+        raise UserError("image holds voxels that are no numbers or infinite")
     grid = Grid.of_image(image)
-    letters, axes = grid.axes, grid.body_axes
-    assert letters is not None
-    volume, air, tissue = _relative(_coarse(array, image.GetSpacing()[::-1]))
-    centre = _body_centre(volume, image)
+    letters, axes = grid.axes or "", grid.body_axes
+    volume, air, tissue = _relative(_coarse(array, grid.spacing[::-1].tolist()))
+    centre = _body_centre(volume, grid)
     volume = volume.transpose([2 - axis for axis in reversed(axes)])  # the array runs z, y, x of the file
-    volume = np.flip(volume, [2 - k for k, axis in enumerate(axes) if letters[axis] in "RAI"])
+    volume = np.flip(volume, tuple(2 - k for k, axis in enumerate(axes) if letters[axis] in "RAI"))
     samples = array[tuple(slice(None, None, step) for step in _strides(array.shape))]
     facts = ImageFacts(
-        size=tuple(image.GetSize()[axis] for axis in axes),
-        spacing=tuple(image.GetSpacing()[axis] for axis in axes),
+        size=(grid.shape[axes[0]], grid.shape[axes[1]], grid.shape[axes[2]]),
+        spacing=(float(grid.spacing[axes[0]]), float(grid.spacing[axes[1]]), float(grid.spacing[axes[2]])),
         orientation=letters,
         oblique_degrees=float(np.degrees(np.arccos(np.clip(np.abs(grid.direction).max(0), 0, 1)).max())),
         minimum=minimum,
@@ -119,7 +121,7 @@ def fingerprint(path: str | Path) -> Fingerprint:
     return Fingerprint(facts, _cut_to_body(volume))
 
 
-def _coarse(array: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+def _coarse(array: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     """float32 means over boxes of STEP_MM; array: (Z, Y, X) of the file, spacing: mm in that order."""
     skip = [1, *(max(1, int(PIXEL_MM / mm)) for mm in spacing[1:])]
     along_y, along_x = (_weights(len(range(0, n, s)), mm * s) for n, mm, s in zip(array.shape[1:], spacing[1:], skip[1:]))
@@ -143,14 +145,15 @@ def _steps(length: int, spacing: float) -> tuple[int, float]:
     return steps, max(0.0, (length * spacing - steps * STEP_MM) / 2)
 
 
-def _body_centre(volume: np.ndarray, image: sitk.Image) -> tuple[float, float, float]:
+def _body_centre(volume: np.ndarray, grid: Grid) -> tuple[float, float, float]:
     """Where the body of a coarse volume, in the axes of the file, lies in space; the middle of the image if there is none."""
     found = np.nonzero(volume > BODY)
     index = []
-    for axis, (length, mm) in enumerate(zip(image.GetSize(), image.GetSpacing())):
+    for axis, (length, mm) in enumerate(zip(grid.shape, grid.spacing.tolist())):
         steps = found[2 - axis].mean() + 0.5 if found[0].size else volume.shape[2 - axis] / 2
         index.append((_steps(length, mm)[1] + STEP_MM * steps) / mm - 0.5)
-    return image.TransformContinuousIndexToPhysicalPoint(index)
+    x, y, z = grid.position(index).tolist()
+    return x, y, z
 
 
 def _relative(coarse: np.ndarray) -> tuple[np.ndarray, float, float]:
@@ -192,6 +195,6 @@ def _strides(shape: tuple[int, ...]) -> list[int]:
     return [min(step, length) for length in shape]
 
 
-def _plain(value: np.ndarray) -> object:
+def _plain(value: np.ndarray) -> Any:
     plain = value.tolist()
     return tuple(plain) if isinstance(plain, list) else plain

@@ -1,4 +1,4 @@
-"""Duplicates: pairs of images that show the same scan, and the groups that they form."""
+"""Pairs: two images that show the same scan, and the groups that such pairs form."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -44,10 +44,11 @@ class Pair:
 
 
 @threadpool_limits.wrap(limits=1)  # for small products, threads wait for each other longer than they compute
-def find_pairs(fingerprints: Sequence[Fingerprint], *, min_score: float = SAME_SCAN, progress: bool = False) -> list[Pair]:
-    """All pairs of images that show the same scan, the surest first; those without a volume are left out."""
-    known = [index for index, entry in enumerate(fingerprints) if entry.volume is not None]
-    volumes = [fingerprints[index].volume for index in known]
+def find_pairs(fingerprints: Sequence[Fingerprint | None], *, min_score: float = SAME_SCAN, progress: bool = False) -> list[Pair]:
+    """All pairs of images that show the same scan, the surest first; those without a fingerprint or volume are left out."""
+    volume_of = {index: entry.volume for index, entry in enumerate(fingerprints) if entry is not None}
+    known = [index for index, volume in volume_of.items() if volume is not None]
+    volumes = [volume for volume in volume_of.values() if volume is not None]
     if len(volumes) < 2:
         return []
 

@@ -99,7 +99,8 @@ class Grid:
 
     def position(self, index: Sequence[float]) -> np.ndarray:
         """Where a voxel index x, y(, z), whole or not, lies in mm."""
-        return self.origin + self.direction @ (self.spacing * np.asarray(index, float))
+        steps = self.direction * self.spacing * np.asarray(index, float)
+        return steps.sum(1) + self.origin  # in the order of ITK, for the same value to the last bit
 
     @property
     def looks_lost(self) -> bool:

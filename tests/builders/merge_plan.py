@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nnunetv2_cdpd.annotation import read_annotation
+from nnunetv2_cdpd.datasets.dataset_json import DatasetJson
 from nnunetv2_cdpd.datasets.raw import RawCase, RawDataset
 from nnunetv2_cdpd.merge.plan import make_plan
 from nnunetv2_cdpd.merge.spec import read_merge_spec
@@ -13,7 +13,7 @@ def dataset(name, labels, order=None, **extra):
     if order:
         dataset_json["regions_class_order"] = order
     case = RawCase("case", ("image",), "label")
-    return RawDataset(name, Path("/raw") / name, dataset_json, read_annotation(dataset_json), (case,), ())
+    return RawDataset(name, DatasetJson(Path("/raw") / name / "dataset.json", dataset_json), (case,), ())
 
 
 def plan_of(*inputs, **spec):

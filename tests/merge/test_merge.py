@@ -320,7 +320,7 @@ def test_classes_only_annotated_together_are_warned_about(raw):
     "dataset_json, message",
     [
         ("{", "cannot be read as JSON"),
-        ({"labels": {}}, "channel_names, file_ending missing"),
+        ({"labels": {}}, "`channel_names`, `file_ending` missing"),
         ({"labels": {"0": "background", "1": "liver"}}, r"label '0' is 'background', not a value"),
         ({"labels": {"background": 0}}, "holds no class besides background"),
         ({"channel_names": {"CT": "0"}}, "`channel_names` numbers the channels"),
@@ -329,7 +329,7 @@ def test_classes_only_annotated_together_are_warned_about(raw):
 )
 def test_damaged_dataset_json_is_named_with_its_path(two, dataset_json, message):
     path = two / "Dataset301_LITS/dataset.json"
-    if message.startswith("channel_names"):
+    if message.endswith("missing"):
         path.write_text(json.dumps(dataset_json))
     elif isinstance(dataset_json, dict):
         path.write_text(json.dumps(json.loads(path.read_text()) | dataset_json))

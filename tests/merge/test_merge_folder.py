@@ -1,6 +1,5 @@
 """The folder of a merged dataset: whose it is, calling again, several processes, and `cdpd merge`."""
 
-import argparse
 import json
 import os
 import shutil
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from builders.merge import contents, make_two, merge, read, spoil_values, states, write_volume
 
-from nnunetv2_cdpd.cli import merge as cli_merge
+from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.merge import merge_datasets, run
@@ -98,7 +97,7 @@ def test_killed_run_resumes_to_what_an_uninterrupted_one_gives(two, monkeypatch)
         """Like a kill, nothing of ours may catch it."""
 
     def dies_at_third(job):
-        calls.append(job.identifier)
+        calls.append(job)
         if len(calls) == 3:
             with written_beside(Path(job.output)) as beside:
                 beside.write_bytes(b"half")
@@ -133,6 +132,15 @@ def test_run_killed_before_its_record_leaves_a_folder_to_go_on_in(two, monkeypat
             merge(301)
     folder, _ = merge(301)
     assert json.loads((folder / "dataset.json").read_text())["numTraining"] == 3
+
+
+def test_what_a_killed_run_of_an_older_release_left_is_removed(two):
+    folder = two / "Dataset400_M"
+    (folder / ".partial/a1").mkdir(parents=True)
+    (folder / ".partial/a1/a1.nii.gz").write_bytes(b"half")
+    (folder / "dataset.json.1234.tmp").write_text("{")
+    merge(301)
+    assert not (folder / ".partial").exists() and not list(folder.glob("*.tmp"))
 
 
 @pytest.mark.parametrize("changed", ["labelsTr/a2.nii.gz", "imagesTr/a2_0000.nii.gz"])
@@ -193,15 +201,13 @@ def test_several_processes_give_the_same(two):
 
 
 def command(*arguments):
-    parser = argparse.ArgumentParser()
-    cli_merge.add_arguments(parser)
-    return cli_merge.run(parser.parse_args(arguments))
+    assert main(["merge", *arguments]) == 0
 
 
 def test_command_prints_the_table_and_what_to_type_next(two, tmp_path, capsys):
     spec = tmp_path / "merge.yaml"
     spec.write_text("datasets:\n  302: {labels: {spleen: My Spleen}}\n")
-    command("-d", "301", str(two / "Dataset302_ORGANS"), "--id", "400", "argument name", "M", "-np", "1", "--spec", str(spec))
+    command("-d", "301", str(two / "Dataset302_ORGANS"), "--id", "400", "--name", "M", "-np", "1", "--spec", str(spec))
     out = capsys.readouterr().out
     assert "LITS    3      liver, liver_tumor" in out and "ORGANS  2      liver, My Spleen" in out
     assert "nnUNetv2_plan_and_preprocess -d 400 -pl nnUNetPlannerCDPD --verify_dataset_integrity" in out

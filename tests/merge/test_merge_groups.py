@@ -1,6 +1,5 @@
 """Merging with the same scan in several cases: kept in one fold that nnU-Net reads, or left out because a test set holds it."""
 
-import argparse
 import json
 import shutil
 from types import SimpleNamespace
@@ -13,7 +12,7 @@ from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner
 from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunetv2_cdpd.cli import merge as cli_merge
+from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge import merge_datasets
 from nnunetv2_cdpd.merge.folds import make_folds
@@ -297,11 +296,9 @@ def test_search_can_be_left_out(two, nnunet_folders):
 def test_command_hands_both_options_on(two, tmp_path, capsys):
     (tmp_path / "test").mkdir()
     sitk.WriteImage(image_of(4), str(tmp_path / "test/t.nii.gz"))
-    parser = argparse.ArgumentParser()
-    cli_merge.add_arguments(parser)
     given = ["-d", "501", "502", "--id", "510", "--name", "M", "-np", "1"]
-    cli_merge.run(parser.parse_args([*given, "--exclude-duplicates-of", str(tmp_path / "test")]))
+    assert main(["merge", *given, "--exclude-duplicates-of", str(tmp_path / "test")]) == 0
     assert "left out: case 'p4' shows the same scan as test/t.nii.gz" in capsys.readouterr().out
-    cli_merge.run(parser.parse_args([*given, "--no-duplicates-search"]))
+    assert main(["merge", *given, "--no-duplicates-search"]) == 0
     assert "case 'p4'" not in capsys.readouterr().out
     assert set(ORGANS) <= set(json.loads((two / "Dataset510_M/dataset.json").read_text())["labels"])

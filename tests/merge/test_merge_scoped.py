@@ -101,7 +101,7 @@ def test_scope_of_one_label_leaves_another_that_differs_in_underscores_only():
     [
         ({"pancreas": "KITS"}, "`scoped: pancreas`: no source KITS; there are BTCV, MSD"),
         ({"spleen": "BTCV"}, "`scoped: spleen`: source BTCV has no such class; its labels give Pancreas, liver, duodenum"),
-        ({"pancreas": {"MSD": 1}}, "scoped: pancreas: expected a name"),
+        ({"pancreas": {"MSD": 1}}, "scoped: pancreas: expected"),
     ],
 )
 def test_lines_that_fit_nothing_are_named(scoped, message):

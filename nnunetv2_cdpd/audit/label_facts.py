@@ -36,20 +36,22 @@ class LabelFacts:
         found = [self.values[value] for value in values if value in self.values]
         if not found:
             return None
-        centre = np.average([facts.centre for facts in found], axis=0, weights=[facts.ml for facts in found])
-        return ValueFacts(sum(facts.ml for facts in found), tuple(centre.tolist()))
+        centres, weights = [facts.centre for facts in found], [facts.ml for facts in found]
+        x, y, z = np.average(centres, axis=0, weights=weights).tolist()
+        return ValueFacts(sum(weights), (x, y, z))
 
 
 def label_facts(path: Path) -> LabelFacts:
     """Read a label map.
 
     Raises:
-        UserError: It cannot be read, holds values that are no integers, or is not one map.
+        UserError: The file is missing or cannot be read, holds values that are no integers, or is not one map. The path is left
+            out, as the audit lists cases by their identifiers.
     """
     try:
         image = sitk.ReadImage(str(path))
-    except RuntimeError as error:  # its own words name the path, which a page does not show
-        raise UserError("its label cannot be read") from error
+    except RuntimeError as error:
+        raise UserError("its label cannot be read" if path.is_file() else "label is missing") from error
     array = sitk.GetArrayViewFromImage(image)
     if array.ndim != image.GetDimension() or array.ndim not in (2, 3):
         raise UserError("its label is not one map of 2 or 3 dimensions")
@@ -60,11 +62,11 @@ def label_facts(path: Path) -> LabelFacts:
         raise UserError("its label holds values that are no integers")
     distinct, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     places = [np.bincount(inverse, index, len(distinct)) / counts for index in labelled[::-1]]  # x, y(, z) of the file
-    voxel_ml = float(np.prod(image.GetSpacing())) / 1000
+    grid = Grid.of_image(image)
+    voxel_ml = float(np.prod(grid.spacing)) / 1000
     facts = {}
     for value, count, *index in zip(distinct.tolist(), counts.tolist(), *(place.tolist() for place in places)):
-        centre = image.TransformContinuousIndexToPhysicalPoint(index)
-        facts[value] = ValueFacts(count * voxel_ml, tuple([*centre, 0.0][:3]))
-    axes = Grid.of_image(image).body_axes if array.ndim == 3 else (0, 1)
-    size, spacing = (tuple(get()[axis] for axis in axes) for get in (image.GetSize, image.GetSpacing))
-    return LabelFacts(size, spacing, facts)
+        x, y, z = [*grid.position(index).tolist(), 0.0][:3]
+        facts[value] = ValueFacts(count * voxel_ml, (x, y, z))
+    axes = grid.body_axes if array.ndim == 3 else (0, 1)
+    return LabelFacts(tuple(grid.shape[axis] for axis in axes), tuple(grid.spacing[list(axes)].tolist()), facts)

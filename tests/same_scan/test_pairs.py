@@ -105,3 +105,9 @@ def test_on_real_ct_all_but_the_hardest_copies_are_found_and_no_false_alarm(tmp_
     missed = [name for number, (_, name, _) in enumerate(copies) if number not in with_original]
     assert set(missed) <= {"clipped to -160 ... 240 HU", "30 % of the slices", "all: resampled, half, mirrored, offset"}
     assert len(missed) <= 0.1 * len(copies)
+
+
+def test_images_without_a_fingerprint_keep_their_place_in_the_order(tmp_path):
+    entry = taken(image_of(1), tmp_path)
+    (pair,) = find_pairs([None, entry, None, entry])
+    assert (pair.first, pair.second) == (1, 3)

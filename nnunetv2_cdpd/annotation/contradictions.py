@@ -7,7 +7,7 @@ from nnunetv2_cdpd.annotation.model import POSITIVE, Annotation
 from nnunetv2_cdpd.errors import UserError
 
 
-def check(annotation: Annotation, where: str | Path = "dataset.json") -> None:
+def check_annotation(annotation: Annotation, where: str | Path = "dataset.json") -> None:
     """Raise UserError on the first contradiction; `read_annotation` calls this."""
     for contradiction in contradictions(annotation):
         raise UserError(f"{where}: {contradiction}")
@@ -32,13 +32,10 @@ def contradictions(annotation: Annotation) -> Iterator[str]:
         yield from _unknown(f"source {source.name!r}", source.merged_labels, set(merged_by_name))
         if not source.annotated_classes and not source.merged_labels:
             yield f"source {source.name!r} annotates no class; take it out or say what it annotates"
-        for label in source.merged_labels:
-            merged = merged_by_name[label].classes if label in merged_by_name else ()
-            both = sorted(set(merged) & set(source.annotated_classes))
-            if both:
-                yield (
-                    f"source {source.name!r} annotates {', '.join(both)} and also merges it into {label!r}; keep one of the two"
-                )
+        for name in source.merged_labels:
+            merged = merged_by_name[name].classes if name in merged_by_name else ()
+            if both := sorted(set(merged) & set(source.annotated_classes)):
+                yield f"source {source.name!r} annotates {', '.join(both)} and also merges it into {name!r}; keep one of the two"
     source_names = {source.name for source in annotation.sources}
     for case, source_name in (annotation.case_source or {}).items():
         if source_name not in source_names:

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from builders.audit import changed, image_of, mirrored, patient, with_geometry
 
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs.files import BESIDE
 from nnunetv2_cdpd.same_scan import store
 from nnunetv2_cdpd.same_scan.fingerprint import STEP_MM, UNITS, Fingerprint, fingerprint
 
@@ -125,7 +126,7 @@ def test_kept_fingerprints_are_not_taken_again_until_the_image_changes(tmp_path,
     first = store.fingerprints_of([path, path]).taken[path]
     again = store.fingerprints_of([path]).taken[path]
     np.testing.assert_array_equal(first.volume, again.volume)
-    assert calls == [path] and not list((nnunet_folders.preprocessed / store.FOLDER).glob("*.tmp"))
+    assert calls == [path] and not list((nnunet_folders.preprocessed / store.FOLDER).glob(f"{BESIDE}*"))
     (kept,) = (nnunet_folders.preprocessed / store.FOLDER).glob("*.npz")
     kept.write_bytes(b"half")
     store.fingerprints_of([path])
@@ -154,4 +155,7 @@ def test_an_image_that_cannot_be_read_stops_no_other(tmp_path, nnunet_folders):
     sitk.WriteImage(image_of(1), str(tmp_path / "good.nii.gz"))
     found = store.fingerprints_of([tmp_path / "bad.nii.gz", tmp_path / "good.nii.gz", tmp_path / "none.nii.gz"])
     assert list(found.taken) == [tmp_path / "good.nii.gz"]
-    assert found.failed == {tmp_path / name: "cannot be read" for name in ("bad.nii.gz", "none.nii.gz")}
+    assert found.failed == {
+        tmp_path / "bad.nii.gz": "image cannot be read",
+        tmp_path / "none.nii.gz": "image is missing",
+    }
