@@ -1,8 +1,9 @@
 """cdpd clean: clean predictions by what is known of the anatomy."""
 
 import argparse
-import sys
 from pathlib import Path
+
+from nnunetv2_cdpd.cli.flags import report_failed
 
 DESCRIPTION = """
 Clean predicted label maps as the released CDPDNet code does: organs keep their largest component, the lungs are
@@ -40,6 +41,4 @@ def run(args: argparse.Namespace) -> int:
     cleaned = clean_folder(args.in_dir, args.out_dir, rules=args.rules, num_processes=args.num_processes)
     print(text_table(cleaned))
     print(f"written to {args.out_dir}")
-    for case, problem in cleaned.problems.items():
-        print(f"cdpd: error: case {case!r}: {problem}", file=sys.stderr)
-    return 1 if cleaned.problems else 0
+    return report_failed(cleaned.problems, args.flags)

@@ -3,6 +3,8 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from nnunetv2_cdpd.cli.flags import with_flags
+
 DESCRIPTION = "Convert a public dataset (`cdpd sources` lists them), or your own by --spec, to an nnU-Net raw dataset."
 
 
@@ -43,7 +45,7 @@ def run(args: Namespace) -> int:
         tuple(args.leave_out),
     )
     outcome = convert(dataset, args.source_folder, args.dataset_id, options=options, num_processes=args.num_processes)
-    print(f"\n{summary(outcome)}")
+    print(f"\n{with_flags(summary(outcome), args.flags)}")
     if outcome.complete:
         number = outcome.folder.name[7:10].lstrip("0")
         print(f"\nNext:\n  nnUNetv2_plan_and_preprocess -d {number} --verify_dataset_integrity")

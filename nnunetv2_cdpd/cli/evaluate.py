@@ -1,8 +1,9 @@
 """cdpd evaluate: score predictions on what each source annotates."""
 
 import argparse
-import sys
 from pathlib import Path
+
+from nnunetv2_cdpd.cli.flags import report_failed
 
 from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
@@ -84,6 +85,4 @@ def run(args: argparse.Namespace) -> int:
         print(comparison_table(comparison, str(args.pred_dir), str(args.compare)))
         problems = [*comparison.results.problems.items(), *comparison.other.problems.items()]
     print(f"written to {args.output or args.pred_dir}")
-    for case, problem in problems:
-        print(f"cdpd: error: case {case!r}: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+    return report_failed(dict(problems), args.flags)

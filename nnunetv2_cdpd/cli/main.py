@@ -1,7 +1,8 @@
 """Entry point of `cdpd`: finds the command's module, runs it, turns user mistakes into one line.
 
-A command's module has DESCRIPTION, add_arguments(parser) and run(args) -> exit code or None. It is imported only when the
-command is run: `cdpd --help` needs neither torch nor nnU-Net.
+A command's module has DESCRIPTION, add_arguments(parser) and run(args) -> exit code or None; one that hands arguments on to
+nnU-Net may have NNUNET_FLAGS, those that messages of ours mean. The module is imported only when the command is run:
+`cdpd --help` needs neither torch nor nnU-Net. args.flags says how the command spells the library's arguments (flags.py).
 """
 
 import argparse
@@ -13,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nnunetv2_cdpd import __version__
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.cli.flags import flags_of, with_flags
+from nnunetv2_cdpd.errors import UserError, one_line
 from nnunetv2_cdpd.link import ensure_linked
 
 
@@ -78,12 +80,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: From argparse: after -h and --version (0), for arguments that a command does not know (2).
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    flags: dict[str, str] = {}  # of the command, once it is known
     try:
-        return _run(argv)
+        return _run(argv, flags)
     except UserError as error:
         if os.environ.get("CDPD_DEBUG"):
             raise
-        print(f"cdpd: error: {error}", file=sys.stderr)
+        print(f"cdpd: error: {with_flags(str(error) or one_line(error), flags)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("cdpd: interrupted", file=sys.stderr)
@@ -99,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _run(argv: list[str]) -> int:
+def _run(argv: list[str], flags: dict[str, str]) -> int:
     if not argv or argv[0].startswith("-"):
         _overview().parse_args(argv or ["--help"])  # exits: help, version or a complaint
     name, rest = argv[0], argv[1:]
@@ -117,10 +120,12 @@ def _run(argv: list[str]) -> int:
         allow_abbrev=not command.takes_any_argument,
     )
     module.add_arguments(parser)
+    flags.update(flags_of(parser), **getattr(module, "NNUNET_FLAGS", {}))
     if command.takes_any_argument:
         args, args.rest = parser.parse_known_args(rest)
     else:
         args = parser.parse_args(rest)
+    args.flags = flags
     if command.links:
         ensure_linked()
     return module.run(args) or 0

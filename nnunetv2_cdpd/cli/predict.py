@@ -1,8 +1,9 @@
 """cdpd predict: label maps of images, with little memory, of chosen classes, resumable."""
 
 import argparse
-import sys
 from pathlib import Path
+
+from nnunetv2_cdpd.cli.flags import report_failed
 
 DESCRIPTION = """
 Predict images with a trained model. Flags that nnUNetv2_predict has are the same here.
@@ -104,6 +105,4 @@ def run(args: argparse.Namespace) -> int:
         progress=not args.disable_progress_bar,
     )
     print(f"written to {args.output}")
-    for case, problem in problems.items():
-        print(f"cdpd: error: case {case!r}: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+    return report_failed(problems, args.flags)

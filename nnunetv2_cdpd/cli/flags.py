@@ -1,0 +1,37 @@
+"""Flags: `argument NAME` in the library's words becomes the flag of the command that runs.
+
+The library knows no command line: where a message means an argument of a function, it says `argument dataset_id`. Each command
+keeps its options under the names of the library's arguments (their `dest`), so the flag can stand in its place.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Mapping
+
+_ARGUMENT = re.compile(r"\bargument ([A-Za-z_]\w*)")
+
+
+def flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Name of an argument -> how this command spells it: the first spelling of an option, a positional's metavar.
+
+    Where several options set one argument, the one that sets it to something other than False has its name.
+    """
+    actions = sorted(parser._actions, key=lambda action: getattr(action, "const", None) is False)
+    flags: dict[str, str] = {}
+    for action in actions:
+        if action.help != argparse.SUPPRESS:
+            flags.setdefault(action.dest, (action.option_strings or [str(action.metavar or action.dest)])[0])
+    return flags
+
+
+def with_flags(text: str, flags: Mapping[str, str]) -> str:
+    """The text with a flag in place of each `argument NAME` that the command has; others stay as they are."""
+    return _ARGUMENT.sub(lambda found: flags.get(found[1], found[0]), text)
+
+
+def report_failed(failed: Mapping[str, str], flags: Mapping[str, str]) -> int:
+    """Tell on stderr, in a line each, which cases failed (case -> why); the exit code of a command that did all it could."""
+    for case, reason in failed.items():
+        print(f"cdpd: error: case {case!r}: {with_flags(reason, flags)}", file=sys.stderr)
+    return 1 if failed else 0

@@ -1,0 +1,79 @@
+"""`argument NAME`, as the library says it, becomes the flag of the command that runs."""
+
+import argparse
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from nnunetv2_cdpd.cli import main as cli
+from nnunetv2_cdpd.cli.flags import flags_of, report_failed, with_flags
+from nnunetv2_cdpd.errors import UserError
+
+
+@pytest.fixture
+def flags():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("dataset", metavar="DATASET")
+    parser.add_argument("folder")
+    parser.add_argument("-d", "--id", dest="dataset_id")
+    parser.add_argument("--copy", action="store_true")
+    parser.add_argument("--no-search", action="store_false", dest="search")
+    parser.add_argument("--slow", action="store_false", dest="fast")
+    parser.add_argument("--fast", action="store_true")
+    parser.add_argument("-old", dest="folder", help=argparse.SUPPRESS)
+    return flags_of(parser)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("argument dataset_id: 5 is taken", "-d: 5 is taken"),
+        ("a.nii.gz: give argument copy, or `argument fast`", "a.nii.gz: give --copy, or `--fast`"),
+        ("argument dataset 7 and argument folder x: the same", "DATASET 7 and folder x: the same"),
+        ("argument search: nothing to do", "--no-search: nothing to do"),
+        ("give argument allow_missing", "give argument allow_missing"),
+        ("argument copyright: no", "argument copyright: no"),
+        ("the arguments copy and fast; an argument", "the arguments copy and fast; an argument"),
+        ("two lines\n  argument copy: x", "two lines\n  --copy: x"),
+    ],
+)
+def test_arguments_of_the_command_become_flags_and_all_else_stays(flags, text, told):
+    assert with_flags(text, flags) == told
+
+
+def test_failed_cases_are_a_line_each_and_exit_code_1(flags, capsys):
+    assert report_failed({}, flags) == 0
+    assert report_failed({"a": "give argument copy", "b": "MemoryError"}, flags) == 1
+    assert capsys.readouterr() == ("", "cdpd: error: case 'a': give --copy\ncdpd: error: case 'b': MemoryError\n")
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """A function that makes `cdpd test` raise an error."""
+
+    def register(error, **flags):
+        def run(args):
+            raise error
+
+        def add_arguments(parser):
+            parser.add_argument("-d", dest="dataset_id")
+
+        module = SimpleNamespace(DESCRIPTION="A test.", add_arguments=add_arguments, run=run, NNUNET_FLAGS={"device": "-device"})
+        monkeypatch.setitem(sys.modules, "cdpd_test_command", module)
+        monkeypatch.setitem(cli.COMMANDS, "test", cli.Command("cdpd_test_command", "a test", **flags))
+
+    return register
+
+
+@pytest.mark.parametrize("takes_any_argument", [False, True])
+def test_a_users_mistake_names_the_flag(failing, takes_any_argument, capsys):
+    failing(UserError("argument dataset_id: 5 is taken; argument device: cuda"), takes_any_argument=takes_any_argument)
+    assert cli.main(["test"]) == 1
+    assert capsys.readouterr().err == "cdpd: error: -d: 5 is taken; -device: cuda\n"
+
+
+def test_a_mistake_without_words_is_not_an_empty_line(failing, capsys):
+    failing(UserError())
+    assert cli.main(["test"]) == 1
+    assert capsys.readouterr().err == "cdpd: error: UserError\n"
