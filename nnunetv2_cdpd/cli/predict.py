@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import report_failed
+from nnunetv2_cdpd.cli.options import add_device, add_input, add_output, add_parts
 
 DESCRIPTION = """
 Predict images with a trained model. Flags that nnUNetv2_predict has are the same here.
@@ -19,8 +20,8 @@ Where classes overlap, the most probable one wins, and a nested class is labelle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-i", type=Path, required=True, dest="input", metavar="IN", help="a file, a folder, or DICOM series")
-    parser.add_argument("-o", type=Path, required=True, dest="output", metavar="OUT", help="folder for the predictions")
+    add_input(parser, "a file, a folder, or DICOM series", dest="input", metavar="IMAGES", required=True)
+    add_output(parser, "folder for the predictions", required=True)
     model = parser.add_argument_group("model")
     which = model.add_mutually_exclusive_group(required=True)
     which.add_argument("-m", type=Path, dest="model", metavar="FOLDER", help="model folder, TRAINER__PLANS__CONFIGURATION")
@@ -29,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("-p", dest="plans", metavar="NAME", default="nnUNetCDPDPlans", help="with -d (default: %(default)s)")
     model.add_argument("-c", dest="configuration", metavar="NAME", default="3d_fullres", help="with -d (default: %(default)s)")
     model.add_argument("-f", "--folds", nargs="+", metavar="FOLD", help="folds to average (default: all that are trained)")
-    model.add_argument("-chk", dest="checkpoint", metavar="FILE", default="checkpoint_final.pth", help="(default: %(default)s)")
+    model.add_argument(
+        "-chk", dest="checkpoint_name", metavar="FILE", default="checkpoint_final.pth", help="(default: %(default)s)"
+    )
 
     what = parser.add_argument_group("what to predict")
     what.add_argument("--classes", nargs="+", metavar="CLASS", help="these only, where a prediction of all has them")
@@ -42,24 +45,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--stats", action="store_true", help="volume, mean HU and centroid per class: statistics.json and .csv")
 
     how = parser.add_argument_group("how")
-    how.add_argument("-device", "--device", choices=("cuda", "cpu", "mps"), help="(default: cuda if there is a GPU, else cpu)")
-    how.add_argument("-step_size", type=float, default=0.5, help="of the sliding window, as a share of it (default: %(default)s)")
+    add_device(how)
+    how.add_argument(
+        "-step_size",
+        type=float,
+        dest="tile_step_size",
+        default=0.5,
+        metavar="SHARE",
+        help="of the sliding window, as a share of it (default: %(default)s)",
+    )
     mirror = how.add_mutually_exclusive_group()
-    mirror.add_argument("--tta", action="store_true", default=True, help="average over mirrored images, if trained so (default)")
-    mirror.add_argument("--disable_tta", action="store_false", dest="tta", help="do not; faster")
+    mirror.add_argument(
+        "--tta",
+        action="store_true",
+        dest="use_mirroring",
+        default=True,
+        help="average over mirrored images, if trained so (default)",
+    )
+    mirror.add_argument("--disable_tta", action="store_false", dest="use_mirroring", help="do not; faster")
     how.add_argument(
         "--continue_prediction", "--resume", "--c", action="store_true", dest="resume", help="leave finished cases alone"
     )
-    how.add_argument("-num_parts", "--num-parts", type=int, default=1, metavar="N", help="share the cases among N jobs")
-    how.add_argument("-part_id", "--part-id", type=int, default=0, metavar="I", help="this one of them, 0 ... N - 1")
-    how.add_argument("-npp", type=int, default=1, metavar="N", help="cases read ahead (default: %(default)s)")
-    how.add_argument("-nps", type=int, default=1, metavar="N", help="exported in the background (default: %(default)s)")
-    how.add_argument("-prev_stage_predictions", type=Path, metavar="FOLDER", help="of a cascade's lower stage")
+    add_parts(how)
+    how.add_argument("-npp", type=int, dest="num_readers", default=1, metavar="N", help="cases read ahead (default: %(default)s)")
+    how.add_argument(
+        "-nps", type=int, dest="num_exporters", default=1, metavar="N", help="exported in the background (default: %(default)s)"
+    )
+    how.add_argument(
+        "-prev_stage_predictions", type=Path, dest="previous_stage", metavar="FOLDER", help="of a cascade's lower stage"
+    )
     how.add_argument("-windows_per_batch", type=int, metavar="N", help="(default: 2 on a GPU, else 1)")
     how.add_argument("--align_windows", action="store_true", help="let windows share slices; changes the result a little")
     how.add_argument("--not_on_device", action="store_true", help="keep results in main memory, for a GPU with little")
-    how.add_argument("--disable_progress_bar", action="store_true")
-    how.add_argument("--verbose", action="store_true")
+    how.add_argument("--disable_progress_bar", action="store_true", help="show none")
+    how.add_argument("--verbose", action="store_true", help="say more")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,10 +92,10 @@ def run(args: argparse.Namespace) -> int:
     predictor = Predictor.from_folder(
         folder,
         args.folds,
-        checkpoint_name=args.checkpoint,
+        checkpoint_name=args.checkpoint_name,
         device=args.device,
-        tile_step_size=args.step_size,
-        use_mirroring=args.tta,
+        tile_step_size=args.tile_step_size,
+        use_mirroring=args.use_mirroring,
         perform_everything_on_device=not args.not_on_device,
         windows_per_batch=args.windows_per_batch,
         align_windows=args.align_windows,
@@ -88,7 +107,10 @@ def run(args: argparse.Namespace) -> int:
     cases = find_cases(args.input, predictor.file_ending, predictor.num_channels, modality, tell=print)
     settings = {
         "model": str(folder.resolve()),
-        **{name: getattr(args, name) for name in ("folds", "checkpoint", "classes", "task", "clean", "step_size", "tta")},
+        **{name: getattr(args, name) for name in ("folds", "classes", "task", "clean")},
+        "checkpoint": args.checkpoint_name,
+        "step_size": args.tile_step_size,
+        "tta": args.use_mirroring,
         "align_windows": args.align_windows,
     }
     problems = predict_cases(
@@ -99,10 +121,10 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         part_id=args.part_id,
         num_parts=args.num_parts,
-        num_readers=args.npp,
-        num_exporters=args.nps,
-        previous_stage=args.prev_stage_predictions,
+        num_readers=args.num_readers,
+        num_exporters=args.num_exporters,
+        previous_stage=args.previous_stage,
         progress=not args.disable_progress_bar,
     )
     print(f"written to {args.output}")
-    return report_failed(problems, args.flags)
+    return report_failed(problems.items(), args.flags)
