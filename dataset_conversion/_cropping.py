@@ -3,8 +3,8 @@
 import csv
 from dataclasses import replace
 
-from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
-from nnunetv2_cdpd.conversion.layout import Listing, layout_error, pair_files
+from ..conversion.declaration import FoundCase, SourceDataset
+from ..conversion.layout import Listing, layout_error, pair_files
 
 FILE = "cropping.csv"
 _TCIA_ROWS = 43  # come first, then those of BTCV; both number their cases from 1

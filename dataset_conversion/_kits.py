@@ -1,7 +1,7 @@
 """Facts that the three KiTS releases share."""
 
-from nnunetv2_cdpd.conversion.declaration import CC_BY_NC_SA_4
-from nnunetv2_cdpd.dataset_conversion._abdomen import KIDNEY
+from ..conversion.declaration import CC_BY_NC_SA_4
+from ._abdomen import KIDNEY
 
 COMMON = {
     "region": "abdomen",

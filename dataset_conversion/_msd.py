@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nnunetv2_cdpd.conversion.declaration import CC_BY_SA_4
+from ..conversion.declaration import CC_BY_SA_4
 
 
 def task(number: int, organ: str, case: str, example: str) -> dict[str, Any]:

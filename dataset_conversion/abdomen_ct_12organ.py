@@ -1,7 +1,7 @@
 """AbdomenCT-12organ: an older extension of AbdomenCT-1K. Not FLARE22, whose values mean other organs."""
 
-from nnunetv2_cdpd.conversion.declaration import CC_BY_NC_SA_4, SourceDataset
-from nnunetv2_cdpd.dataset_conversion._abdomen import KIDNEY
+from ..conversion.declaration import CC_BY_NC_SA_4, SourceDataset
+from ._abdomen import KIDNEY
 
 DATASET = SourceDataset(
     name="AbdomenCT12organ",

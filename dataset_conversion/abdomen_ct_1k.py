@@ -1,7 +1,7 @@
 """AbdomenCT-1K: liver, kidneys, spleen and pancreas in 1000 scans of other public datasets."""
 
-from nnunetv2_cdpd.conversion.declaration import CC_BY_NC_SA_4, Erratum, SourceDataset
-from nnunetv2_cdpd.dataset_conversion._abdomen import KIDNEY
+from ..conversion.declaration import CC_BY_NC_SA_4, Erratum, SourceDataset
+from ._abdomen import KIDNEY
 
 LOST_SPACING = (78, *range(273, 279), *range(280, 287), 462, *range(574, 579))  # come from LiTS 28 to 47
 

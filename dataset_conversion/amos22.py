@@ -1,7 +1,7 @@
 """AMOS22, CT part: 15 abdominal and pelvic organs."""
 
-from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
-from nnunetv2_cdpd.conversion.layout import Listing, pair_files
+from ..conversion.declaration import FoundCase, SourceDataset
+from ..conversion.layout import Listing, pair_files
 
 LAST_CT = 500  # 507 to 600 are MR
 

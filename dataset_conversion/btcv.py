@@ -1,7 +1,7 @@
 """BTCV, "Beyond the Cranial Vault": 13 abdominal organs and vessels."""
 
-from nnunetv2_cdpd.conversion.declaration import CC_BY_4, SourceDataset
-from nnunetv2_cdpd.dataset_conversion._abdomen import BTCV_VALUES
+from ..conversion.declaration import CC_BY_4, SourceDataset
+from ._abdomen import BTCV_VALUES
 
 DATASET = SourceDataset(
     name="BTCV",

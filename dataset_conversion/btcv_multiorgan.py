@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
-from nnunetv2_cdpd.conversion.layout import Listing
-from nnunetv2_cdpd.dataset_conversion._abdomen import EIGHT_ORGANS, MULTIORGAN_REFERENCE, MULTIORGAN_VALUES
-from nnunetv2_cdpd.dataset_conversion._cropping import with_labelled_slices
+from ..conversion.declaration import FoundCase, SourceDataset
+from ..conversion.layout import Listing
+from ._abdomen import EIGHT_ORGANS, MULTIORGAN_REFERENCE, MULTIORGAN_VALUES
+from ._cropping import with_labelled_slices
 
 FOURTEEN, EIGHT = "BTCV_MultiOrgan_14", "BTCV_MultiOrgan_8"
 FIRST_TEST_CASE = 61

@@ -1,6 +1,6 @@
 """CHAOS, CT part: the liver of 20 healthy donors; DICOM images, labels as PNG slices."""
 
-from nnunetv2_cdpd.conversion.declaration import CC_BY_SA_4, IntensityCheck, SourceDataset
+from ..conversion.declaration import CC_BY_SA_4, IntensityCheck, SourceDataset
 
 DATASET = SourceDataset(
     name="CHAOS",

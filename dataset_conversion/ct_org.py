@@ -1,7 +1,7 @@
 """CT-ORG: liver, lungs, kidneys, bladder (and bones and brain, which are not used)."""
 
-from nnunetv2_cdpd.conversion.declaration import CC_BY_3, Erratum, SourceDataset
-from nnunetv2_cdpd.dataset_conversion._abdomen import KIDNEY, LUNG
+from ..conversion.declaration import CC_BY_3, Erratum, SourceDataset
+from ._abdomen import KIDNEY, LUNG
 
 DATASET = SourceDataset(
     name="CTORG",

@@ -1,6 +1,6 @@
 """FLARE22, the 50 labelled cases: 13 abdominal organs."""
 
-from nnunetv2_cdpd.conversion.declaration import CC_BY_NC_SA_4, SourceDataset
+from ..conversion.declaration import CC_BY_NC_SA_4, SourceDataset
 
 DATASET = SourceDataset(
     name="FLARE22",

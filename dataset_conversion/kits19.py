@@ -1,8 +1,8 @@
 """KiTS19: kidneys and kidney tumors; cysts are part of the kidney label."""
 
-from nnunetv2_cdpd.conversion.declaration import Erratum, FoundCase, SourceDataset
-from nnunetv2_cdpd.conversion.layout import Listing, layout_error, pair_files
-from nnunetv2_cdpd.dataset_conversion._kits import COMMON
+from ..conversion.declaration import Erratum, FoundCase, SourceDataset
+from ..conversion.layout import Listing, layout_error, pair_files
+from ._kits import COMMON
 
 LAST_TRAINING_CASE = 209
 

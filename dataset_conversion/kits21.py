@@ -1,7 +1,7 @@
 """KiTS21: kidneys, kidney tumors and cysts; three annotations per case, of which the majority is taken."""
 
-from nnunetv2_cdpd.conversion.declaration import SourceDataset
-from nnunetv2_cdpd.dataset_conversion._kits import COMMON, NESTED, REFERENCE, VALUES
+from ..conversion.declaration import SourceDataset
+from ._kits import COMMON, NESTED, REFERENCE, VALUES
 
 DATASET = SourceDataset(
     name="KITS21",

@@ -1,7 +1,7 @@
 """KiTS23: kidneys, kidney tumors and cysts of 489 patients."""
 
-from nnunetv2_cdpd.conversion.declaration import SourceDataset
-from nnunetv2_cdpd.dataset_conversion._kits import COMMON, NESTED, REFERENCE, VALUES
+from ..conversion.declaration import SourceDataset
+from ._kits import COMMON, NESTED, REFERENCE, VALUES
 
 DATASET = SourceDataset(
     name="KITS23",

@@ -1,6 +1,6 @@
 """LiTS, the Liver Tumor Segmentation benchmark."""
 
-from nnunetv2_cdpd.conversion.declaration import Erratum, SourceDataset
+from ..conversion.declaration import Erratum, SourceDataset
 
 DATASET = SourceDataset(
     name="LiTS",

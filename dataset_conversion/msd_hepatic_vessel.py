@@ -1,7 +1,7 @@
 """MSD task 8, HepaticVessel: vessels in the liver, and liver tumors as a class of its own."""
 
-from nnunetv2_cdpd.conversion.declaration import SourceDataset
-from nnunetv2_cdpd.dataset_conversion._msd import task
+from ..conversion.declaration import SourceDataset
+from ._msd import task
 
 DATASET = SourceDataset(
     name="MSD_HepaticVessel",

@@ -1,7 +1,7 @@
 """MSD task 7, Pancreas: the pancreas and its masses."""
 
-from nnunetv2_cdpd.conversion.declaration import SourceDataset
-from nnunetv2_cdpd.dataset_conversion._msd import task
+from ..conversion.declaration import SourceDataset
+from ._msd import task
 
 DATASET = SourceDataset(
     name="MSD_Pancreas",

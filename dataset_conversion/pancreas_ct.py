@@ -1,6 +1,6 @@
 """Pancreas-CT of the NIH: the pancreas of 80 people without pancreatic lesions; DICOM images."""
 
-from nnunetv2_cdpd.conversion.declaration import CC_BY_3, Erratum, IntensityCheck, SourceDataset
+from ..conversion.declaration import CC_BY_3, Erratum, IntensityCheck, SourceDataset
 
 # The headers of labels and images disagree, and conversions of them differ in flips. So arrays are compared, and the
 # flip is chosen in which the labelled voxels are soft tissue.

@@ -1,10 +1,10 @@
 """Multi-organ labels for Pancreas-CT (Gibson et al.): 8 structures; a left kidney, but no right one."""
 
-from nnunetv2_cdpd.conversion.declaration import Erratum, FoundCase, SourceDataset
-from nnunetv2_cdpd.conversion.layout import Listing
-from nnunetv2_cdpd.dataset_conversion._abdomen import EIGHT_ORGANS, MULTIORGAN_REFERENCE, MULTIORGAN_VALUES
-from nnunetv2_cdpd.dataset_conversion._cropping import with_labelled_slices
-from nnunetv2_cdpd.dataset_conversion.pancreas_ct import LAYOUT, PLACEMENT
+from ..conversion.declaration import Erratum, FoundCase, SourceDataset
+from ..conversion.layout import Listing
+from ._abdomen import EIGHT_ORGANS, MULTIORGAN_REFERENCE, MULTIORGAN_VALUES
+from ._cropping import with_labelled_slices
+from .pancreas_ct import LAYOUT, PLACEMENT
 
 
 def find(dataset: SourceDataset, listing: Listing) -> list[FoundCase]:

@@ -3,8 +3,8 @@
 import csv
 from dataclasses import replace
 
-from nnunetv2_cdpd.conversion.declaration import CC_BY_4, Erratum, FoundCase, SourceDataset
-from nnunetv2_cdpd.conversion.layout import Listing, layout_error, pair_files
+from ..conversion.declaration import CC_BY_4, Erratum, FoundCase, SourceDataset
+from ..conversion.layout import Listing, layout_error, pair_files
 
 # By file name, in the order of the official index; values of multi-label files differ from release to release.
 MASKS = """

@@ -1,7 +1,7 @@
 """WORD: 16 abdominal and pelvic organs in radiotherapy planning CT."""
 
-from nnunetv2_cdpd.conversion.declaration import SourceDataset
-from nnunetv2_cdpd.dataset_conversion._abdomen import ADRENAL_GLAND
+from ..conversion.declaration import SourceDataset
+from ._abdomen import ADRENAL_GLAND
 
 DATASET = SourceDataset(
     name="WORD",

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunetv2_cdpd import __version__, link
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, one_line
 from nnunetv2_cdpd.pretrained.choices import (
     LEARNED,
     RANDOM,
@@ -93,7 +93,7 @@ def examine() -> Iterator[Row]:
             try:
                 yield from check()
             except Exception as error:
-                yield Row(FAIL, check.__name__.strip("_").replace("_", " "), _one_line(error))
+                yield Row(FAIL, check.__name__.strip("_").replace("_", " "), one_line(error))
 
 
 def _versions() -> Iterable[Row]:
@@ -260,7 +260,3 @@ def _weights_row(
     if hub_reachable():
         return Row(NOTE, name, f"{model}: not on this machine yet, downloaded when the first training starts")
     return Row(NOTE, name, f"{model}: not on this machine, and there is no internet; for training, {ways_out}")
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

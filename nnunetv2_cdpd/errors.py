@@ -1,4 +1,4 @@
-"""Errors: UserError, a mistake that the user can mend, and `one_line`, any error as a line."""
+"""Errors: UserError, a mistake that the user can mend; `one_line`, any error as a line; a check of numbers."""
 
 
 class UserError(Exception):
@@ -16,3 +16,10 @@ def one_line(error: BaseException) -> str:
         return text
     name = type(error).__name__
     return f"{name}: {text}" if text else name
+
+
+def check_at_least(least: int, **arguments: int | None) -> None:
+    """Raise UserError for the first argument of a function that is given and too small."""
+    for name, value in arguments.items():
+        if value is not None and value < least:
+            raise UserError(f"argument {name} {value}: give {least} or more")

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs.files import written_beside
 
 # A name belongs to us by its prefix, so that a new variant of a trainer needs no new link files.
 FOLDER_OF_PREFIX = {
@@ -162,16 +163,9 @@ def _read_only_message(folder: Path, error: OSError) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write beside, then rename: a process that looks a class up meanwhile sees the old file or the new one."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
+    """A process that looks a class up meanwhile sees the old file or the new one."""
+    with written_beside(path) as beside:
         beside.write_bytes(content)
-        os.replace(beside, path)
-    except OSError:
-        # the folder may be read-only, and then there is nothing to take away
-        if beside.exists():
-            beside.unlink()
-        raise
     _forget_compiled(path)
 
 

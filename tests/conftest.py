@@ -12,14 +12,11 @@ for _variable in ("CDPD_VISION_WEIGHTS", "CDPD_TEXT_WEIGHTS", "CDPD_DEBUG"):
 
 import locale
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from builders.project import CLONE, build_wheel
 
-CLONE = Path(__file__).parents[1]
 LOCALE = locale.setlocale(locale.LC_ALL)
 
 
@@ -59,17 +56,22 @@ def project_wheel(project_copy, tmp_path_factory):
     return build_wheel(project_copy, tmp_path_factory.mktemp("wheel"))
 
 
-def build_wheel(project, folder):
-    """Build the wheel of a project with the setuptools of this environment, from no registry."""
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", folder, project], check=True)
-    (wheel,) = Path(folder).glob("*.whl")
-    return wheel
+@pytest.fixture
+def one_thread():
+    """Tiny networks are faster on one thread, above all where other processes want the cores too."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
-HOST_FOLDERS = ("training/nnUNetTrainer", "experiment_planning/experiment_planners")  # of nnunetv2, which `cdpd link` writes to
+@pytest.fixture
+def fresh_dynamo():
+    """Nothing that torch.compile remembers of other tests."""
+    import torch
 
-
-def files_of(folder):
-    """Every file below a folder, as sorted relative names."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()

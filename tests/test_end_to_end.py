@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from builders import dataset as tiny_dataset
 import torch
+from builders import dataset as tiny_dataset
 from nnunetv2.evaluation.evaluate_predictions import load_summary_json
 
 TRAINER, PLANS = "nnUNetTrainerCDPDSmall_1epoch", "nnUNetCDPDSmallPlans"

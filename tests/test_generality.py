@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from test_cdpdnet import CONFIGURATIONS, PLAIN, RESIDUAL, TINY_VIT, make_network
 from builders.model import give_effect
+from builders.network import CONFIGURATIONS, PLAIN, RESIDUAL, TINY_VIT, make_network
 
 from nnunetv2_cdpd.network import default_fused_stages, default_slice_step
 

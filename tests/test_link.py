@@ -9,7 +9,7 @@ from importlib import util
 from pathlib import Path
 
 import pytest
-from conftest import HOST_FOLDERS, files_of
+from builders.project import HOST_FOLDERS, files_of
 
 from nnunetv2_cdpd import link
 from nnunetv2_cdpd.cli.main import main

@@ -10,7 +10,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 import pytest
-from conftest import HOST_FOLDERS, build_wheel, files_of
+from builders.project import HOST_FOLDERS, build_wheel, files_of
 
 # What nnU-Net's commands do, in the order in which an import of ours would show.
 PROBE = """

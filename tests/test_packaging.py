@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import CLONE, build_wheel
+from builders.project import CLONE, build_wheel
 
 import nnunetv2_cdpd
 

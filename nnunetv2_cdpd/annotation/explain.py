@@ -64,7 +64,7 @@ def choose_sources(annotation: Annotation, names: Sequence[str] | None) -> list[
     by_name = {source.name: source for source in annotation.sources}
     unknown = sorted(set(names or ()) - set(by_name))
     if unknown:
-        raise UserError(f"--source: no source {', '.join(unknown)}; known are {', '.join(by_name)}")
+        raise UserError(f"argument source: no source {', '.join(unknown)}; known are {', '.join(by_name)}")
     return [by_name[name] for name in names or by_name]
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nnunetv2.configuration import default_num_processes
@@ -11,7 +12,7 @@ from nnunetv2_cdpd.audit.cases import AuditCase, read_cases
 from nnunetv2_cdpd.audit.checks import check_cases
 from nnunetv2_cdpd.audit.page import write_page
 from nnunetv2_cdpd.audit.result import Audit, as_json, summary
-from nnunetv2_cdpd.audit.statistics import class_statistics, geometry_statistics
+from nnunetv2_cdpd.audit.statistics import geometry_statistics, volume_statistics
 from nnunetv2_cdpd.datasets.raw import read_dataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import write_json
@@ -54,7 +55,7 @@ def audit_datasets(
     cases = read_cases(inputs, num_processes=num_processes, progress=progress)
     if cases and all(case.fingerprint is None and case.labels is None for case in cases):
         raise UserError(f"none of {len(cases)} cases can be read; {cases[0].name}: {', '.join(cases[0].problems)}")
-    classes = class_statistics(cases)
+    classes = volume_statistics(cases)
     audit = Audit(
         cases,
         classes,
@@ -80,4 +81,4 @@ def _pairs(cases: Sequence[AuditCase], min_score: float, progress: bool) -> list
             firsts.setdefault(case.image, index)
     indices = list(firsts.values())
     found = find_pairs([cases[index].fingerprint for index in indices], min_score=min_score, progress=progress)
-    return [Pair(indices[pair.first], indices[pair.second], pair.score, pair.shared, pair.flips, pair.shift) for pair in found]
+    return [replace(pair, first=indices[pair.first], second=indices[pair.second]) for pair in found]

@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.audit.labels import LabelFacts, ValueFacts, label_facts
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import in_processes
+from nnunetv2_cdpd.jobs import Outcome, in_processes, run
 from nnunetv2_cdpd.merge.sources import short_name
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint
-from nnunetv2_cdpd.same_scan.store import fingerprints_of
+from nnunetv2_cdpd.same_scan.store import Fingerprints, fingerprints_of
 
 
 @dataclass(frozen=True)
@@ -61,11 +59,12 @@ def read_cases(datasets: Sequence[RawDataset], *, num_processes: int, progress: 
     listed = [(dataset, case) for dataset in datasets for case in dataset.cases]
     images = [dataset.path(case.images[0]) for dataset, case in listed]
     labels = [dataset.path(case.label) for dataset, case in listed]
-    fingerprints = fingerprints_of(images, num_processes=num_processes, progress=progress)
-    found = in_processes(label_facts, num_processes)(list(dict.fromkeys(labels)))
-    facts = dict(tqdm(found, "Label maps", len(set(labels)), unit="case", disable=not progress))
+    fingerprints = fingerprints_of(list(dict.fromkeys(images)), num_processes=num_processes, progress=progress)
+    facts = run(
+        {str(label): label for label in labels}, in_processes(label_facts, num_processes), title="Label maps", progress=progress
+    )
     return [
-        _case(dataset, case.identifier, image, label, fingerprints[image], facts[label])
+        _case(dataset, case.identifier, image, label, fingerprints, facts)
         for (dataset, case), image, label in zip(listed, images, labels)
     ]
 
@@ -75,8 +74,8 @@ def _case(
     identifier: str,
     image: Path,
     label: Path,
-    taken: Fingerprint | Exception,
-    facts: LabelFacts | Exception,
+    fingerprints: Fingerprints,
+    facts: Outcome[LabelFacts],
 ) -> AuditCase:
     problems = []
     annotation = dataset.annotation
@@ -87,12 +86,10 @@ def _case(
         source = annotation.sources[0]
     if "cdpd" not in dataset.dataset_json:
         source = replace(source, name=short_name(dataset))
-    if isinstance(taken, Exception):
-        reason = str(taken) if type(taken) is ValueError else "cannot be read"
-        problems.append(f"image {reason}" if image.is_file() else "image is missing")
-    if isinstance(facts, Exception):
-        reason = str(facts) if type(facts) is ValueError else "its label cannot be read"
-        problems.append(reason if label.is_file() else "label is missing")
+    if image in fingerprints.failed:
+        problems.append(f"image {fingerprints.failed[image]}" if image.is_file() else "image is missing")
+    if str(label) in facts.failed:
+        problems.append(facts.failed[str(label)] if label.is_file() else "label is missing")
     return AuditCase(
         dataset.name,
         identifier,
@@ -101,7 +98,7 @@ def _case(
         dataset.channel_names[0].lower() == "ct",
         image,
         label,
-        None if isinstance(taken, Exception) else taken,
-        None if isinstance(facts, Exception) else facts,
+        fingerprints.taken.get(image),
+        facts.done.get(str(label)),
         tuple(problems),
     )

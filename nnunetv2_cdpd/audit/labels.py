@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_cdpd.same_scan.fingerprint import body_axes
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.volumes.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,20 @@ def label_facts(path: Path) -> LabelFacts:
     """Read a label map.
 
     Raises:
-        RuntimeError: SimpleITK cannot read the file.
-        ValueError: It holds values that are no integers, or it is not one map.
+        UserError: It cannot be read, holds values that are no integers, or is not one map.
     """
-    image = sitk.ReadImage(str(path))
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:  # its own words name the path, which a page does not show
+        raise UserError("its label cannot be read") from error
     array = sitk.GetArrayViewFromImage(image)
     if array.ndim != image.GetDimension() or array.ndim not in (2, 3):
-        raise ValueError("its label is not one map of 2 or 3 dimensions")
+        raise UserError("its label is not one map of 2 or 3 dimensions")
     labelled = np.nonzero(array)
     stored = array[labelled]
     values = stored.astype(np.int64)
     if not np.array_equal(values, stored):
-        raise ValueError("its label holds values that are no integers")
+        raise UserError("its label holds values that are no integers")
     distinct, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     places = [np.bincount(inverse, index, len(distinct)) / counts for index in labelled[::-1]]  # x, y(, z) of the file
     voxel_ml = float(np.prod(image.GetSpacing())) / 1000
@@ -62,6 +65,6 @@ def label_facts(path: Path) -> LabelFacts:
     for value, count, *index in zip(distinct.tolist(), counts.tolist(), *(place.tolist() for place in places)):
         centre = image.TransformContinuousIndexToPhysicalPoint(index)
         facts[value] = ValueFacts(count * voxel_ml, tuple([*centre, 0.0][:3]))
-    axes = body_axes(image)[1] if array.ndim == 3 else [0, 1]
+    axes = Grid.of_image(image).body_axes if array.ndim == 3 else (0, 1)
     size, spacing = (tuple(get()[axis] for axis in axes) for get in (image.GetSize, image.GetSpacing))
     return LabelFacts(size, spacing, facts)

@@ -55,7 +55,7 @@ def by_source(cases: Sequence[AuditCase]) -> dict[tuple[str, str], list[AuditCas
     return grouped
 
 
-def class_statistics(cases: Sequence[AuditCase]) -> list[ClassStatistics]:
+def volume_statistics(cases: Sequence[AuditCase]) -> list[ClassStatistics]:
     """Of every class that each source annotates."""
     rows = []
     for (dataset, source), its in by_source(cases).items():

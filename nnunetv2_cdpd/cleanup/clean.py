@@ -1,14 +1,16 @@
 """clean_label_map: apply the rules of the clean-up to one label map."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.classes import name_key, structure
+from nnunetv2_cdpd.cleanup.labelled_volume import LabelledVolume
 from nnunetv2_cdpd.cleanup.rules import RULES
-from nnunetv2_cdpd.cleanup.scene import Scene
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.volumes.grid import Grid
 
 Effects = dict[str, dict[str, dict[str, int]]]
 
@@ -52,12 +54,18 @@ def clean_label_map(
         raise ValueError(f"axes {axes!r}: one letter of each of the pairs LR, AP and SI")
     nesting = nesting_in_table(classes) if parents is None else parents
     nesting = {name: organs for name, organs in nesting.items() if name in classes}
-    scene = Scene(np.array(label_map), tuple(spacing_mm), dict(classes), nesting, axes)
+    volume = LabelledVolume(np.array(label_map), tuple(spacing_mm), dict(classes), nesting, axes)
     for name in RULES:
         if rules is None or name in rules:
-            scene.effects[name] = {}
-            RULES[name](scene)
-    return scene.label_map, scene.effects
+            volume.effects[name] = {}
+            RULES[name](volume)
+    return volume.label_map, volume.effects
+
+
+def array_axes(array_shape: Sequence[int], properties: Mapping[str, Any]) -> str | None:
+    """The `axes` of an array that a reader of nnU-Net read, with the reader's properties; None where its format has none."""
+    grid = Grid.of_properties(array_shape, properties)
+    return None if grid is None or grid.axes is None else grid.axes[::-1]
 
 
 def nesting_in_table(classes: Mapping[str, int]) -> dict[str, tuple[str, ...]]:

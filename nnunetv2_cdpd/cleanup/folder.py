@@ -1,26 +1,20 @@
 """clean_folder: clean a folder of predictions, case by case, and tell what each rule changed."""
 
-import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from nnunetv2.configuration import default_num_processes
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
-from tqdm import tqdm
 
 from nnunetv2_cdpd.annotation import Annotation
-from nnunetv2_cdpd.cleanup.clean import Effects, clean_label_map, nesting_of
+from nnunetv2_cdpd.cleanup.clean import Effects, array_axes, clean_label_map, nesting_of
 from nnunetv2_cdpd.cleanup.rules import RULES
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.datasets.label_maps import checked_label_map
 from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers, reader_for
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import in_processes
+from nnunetv2_cdpd.jobs import in_processes, number_of_processes, run, write_json, written_beside
 from nnunetv2_cdpd.jobs.tables import aligned
 
 EFFECTS_FILE = "cleanup.json"
@@ -31,7 +25,6 @@ COPIED = ("dataset.json", "plans.json", "predict_from_raw_data_args.json")  # wh
 class CleanJob:
     """One prediction to clean."""
 
-    identifier: str
     in_file: Path
     out_file: Path
     reader: BaseReaderWriter
@@ -81,11 +74,8 @@ def clean_folder(
     in_dir, out_dir = Path(in_dir), Path(out_dir)
     if out_dir.resolve() == in_dir.resolve():
         raise UserError(f"{out_dir}: the cleaned predictions need a folder of their own, to be compared with the others")
-    unknown = [rule for rule in rules or () if rule not in RULES]
-    if unknown:
-        raise UserError(f"no clean-up rule {', '.join(unknown)}; choose from {', '.join(RULES)}")
-    if num_processes is not None and num_processes < 1:
-        raise UserError(f"{num_processes} processes: give at least 1")
+    if unknown := [rule for rule in rules or () if rule not in RULES]:
+        raise UserError(f"argument rules: no clean-up rule {', '.join(unknown)}; choose from {', '.join(RULES)}")
     if not (in_dir / "dataset.json").is_file():
         raise UserError(f"{in_dir}: no dataset.json, which says what the values mean; nnUNetv2_predict puts it there, copy it")
     labels = read_dataset_json(in_dir / FILE_NAME, NEEDED)
@@ -94,29 +84,24 @@ def clean_folder(
         raise UserError(f"{in_dir}: no file ends in {labels.file_ending}, the `file_ending` of its dataset.json")
     reader = reader_for(labels, [in_dir / (case + labels.file_ending) for case in cases])
     out_dir.mkdir(parents=True, exist_ok=True)
-    names = {case: case + labels.file_ending for case in cases}
     chosen = None if rules is None else tuple(rules)
-    jobs = [CleanJob(case, in_dir / name, out_dir / name, reader, labels.annotation, chosen) for case, name in names.items()]
-    effects, problems = {}, {}
-    outcomes = in_processes(clean_case, num_processes or min(default_num_processes, os.cpu_count() or 1, len(jobs)))(jobs)
-    for job, outcome in tqdm(outcomes, desc="clean", total=len(jobs), unit="case", disable=not progress):
-        if isinstance(outcome, Exception):
-            problems[job.identifier] = " ".join(str(outcome).split())
-        else:
-            effects[job.identifier] = outcome
-    if not effects:
-        first = min(problems)
-        raise UserError(f"none of {len(jobs)} cases could be cleaned; case {first!r}: {problems[first]}")
+    files = {case: case + labels.file_ending for case in cases}
+    jobs = {case: CleanJob(in_dir / file, out_dir / file, reader, labels.annotation, chosen) for case, file in files.items()}
+    outcome = run(jobs, in_processes(clean_case, number_of_processes(num_processes, len(jobs))), title="clean", progress=progress)
+    if not outcome.done:
+        first = min(outcome.failed)
+        raise UserError(f"none of {len(jobs)} cases could be cleaned; case {first!r}: {outcome.failed[first]}")
     for name in COPIED:
         if (in_dir / name).is_file():
-            shutil.copyfile(in_dir / name, out_dir / name)
-    cleaned = CleanedFolder(*({case: found[case] for case in sorted(found)} for found in (effects, problems)))
+            with written_beside(out_dir / name) as beside:
+                shutil.copyfile(in_dir / name, beside)
+    cleaned = CleanedFolder(dict(sorted(outcome.done.items())), dict(sorted(outcome.failed.items())))
     _write(cleaned, out_dir / EFFECTS_FILE)
     return cleaned
 
 
 def clean_case(job: CleanJob) -> Effects:
-    """Clean one prediction, written beside and renamed."""
+    """Clean one prediction."""
     read, properties = job.reader.read_seg(str(job.in_file))
     label_map = checked_label_map(read, job.annotation, str(job.in_file))
     cleaned, effects = clean_label_map(
@@ -125,36 +110,11 @@ def clean_case(job: CleanJob) -> Effects:
         dict(zip(job.annotation.classes, job.annotation.values)),
         job.rules,
         parents=nesting_of(job.annotation),
-        axes=axes_of(properties),
+        axes=array_axes(label_map.shape, properties),
     )
-    # the ending stays the last part of the name, because it tells the writer the format
-    beside = job.out_file.with_name(f".tmp_{job.out_file.name}")
-    try:
+    with written_beside(job.out_file) as beside:
         job.reader.write_seg(cleaned, str(beside), properties)
-        os.replace(beside, job.out_file)
-    finally:
-        beside.unlink(missing_ok=True)
     return effects
-
-
-def axes_of(properties: Mapping[str, Any]) -> str | None:
-    """Towards which side of the body each axis of an array runs, from what nnU-Net's reader tells of its file.
-
-    Returns:
-        One letter of L R A P S I for each axis, like "SPL"; None for 2D images and formats without orientation.
-    """
-    if "sitk_stuff" in properties:
-        import SimpleITK as sitk
-
-        direction = properties["sitk_stuff"]["direction"]
-        if len(direction) == 9:
-            return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(direction)[::-1]
-    if "nibabel_stuff" in properties:
-        import nibabel
-
-        stuff = properties["nibabel_stuff"]
-        return "".join(nibabel.aff2axcodes(np.asarray(stuff.get("reoriented_affine", stuff["original_affine"]))))[::-1]
-    return None
 
 
 def text_table(cleaned: CleanedFolder) -> str:
@@ -170,7 +130,5 @@ def _write(cleaned: CleanedFolder, path: Path) -> None:
     totals: dict[str, dict[str, dict[str, int]]] = {}
     for (rule, name), total in cleaned.totals().items():
         totals.setdefault(rule, {})[name] = total
-    beside = path.with_name(f"{path.name}.tmp")
     content = {"version": 1, "all_cases": totals, "cases": cleaned.effects, "problems": cleaned.problems}
-    beside.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    os.replace(beside, path)
+    write_json(path, content)

@@ -10,22 +10,22 @@ import numpy as np
 from scipy import ndimage
 
 from nnunetv2_cdpd.classes import LUNGS, lateral_pairs, words
-from nnunetv2_cdpd.cleanup.scene import TOUCHING, Scene, components
+from nnunetv2_cdpd.cleanup.labelled_volume import TOUCHING, LabelledVolume, components
 from nnunetv2_cdpd.cleanup.table import INSIDE_ORGAN, ONE_PIECE, REACH_MM, SMALLEST_LUNG, TUMOR_WORDS
 
 
-def sides(scene: Scene) -> None:
+def sides(volume: LabelledVolume) -> None:
     """A piece of the left organ that lies against the main part of the right one becomes right, and the other way round.
 
     For every pair of class names that differ in their side only. The main part of an organ, its largest component, never
     changes, so organs that touch keep their border. Not in the released code, which cuts such pieces away.
     """
-    for pair in lateral_pairs(tuple(scene.classes)):
-        values = [scene.classes[name] for name in pair]
-        box = scene.box_of(values)
+    for pair in lateral_pairs(tuple(volume.classes)):
+        values = [volume.classes[name] for name in pair]
+        box = volume.box_of(values)
         if box is None:
             continue
-        part = scene.label_map[box]
+        part = volume.label_map[box]
         numbered = [components(part == value) for value in values]
         if not all(sizes.size for _, sizes in numbered):
             continue
@@ -37,122 +37,122 @@ def sides(scene: Scene) -> None:
             near = ndimage.binary_dilation(organs[place] == mains[other], TOUCHING)
             against = set(np.unique(pieces[place][near]).tolist()) - {0, mains[own]}
             if against:
-                scene.change("sides", box, np.isin(pieces, list(against)), values[other])
+                volume.change("sides", box, np.isin(pieces, list(against)), values[other])
 
 
-def lungs(scene: Scene) -> None:
+def lungs(volume: LabelledVolume) -> None:
     """The two largest components of both lungs together are the lungs, each of one side; what else is labelled lung goes.
 
     The lung with the larger share of voxels labelled left is the left one; where both shares are the same, the one that lies
     further left. Lungs that touch are one component and keep their labels (the released code then crashes or drops both).
     """
-    names = [scene.by_structure.get(name) for name in LUNGS]
+    names = [volume.by_structure.get(name) for name in LUNGS]
     if None in names:
         return
-    right, left = (scene.classes[name] for name in names)
-    box = scene.box_of([right, left])
+    right, left = (volume.classes[name] for name in names)
+    box = volume.box_of([right, left])
     if box is None:
         return
-    part = scene.label_map[box]
+    part = volume.label_map[box]
     own = (part == right) | (part == left)
-    numbered, sizes = components(np.isin(part, scene.region_values(names)), sizes_of=own)
+    numbered, sizes = components(np.isin(part, volume.region_values(names)), sizes_of=own)
     largest = 1 + np.argsort(sizes)[::-1][:2]
     if len(largest) == 2 and sizes[largest[1] - 1] < SMALLEST_LUNG * sizes[largest[0] - 1]:
         largest = largest[:1]
     if len(largest) == 2:
         lying = [numbered == number for number in largest]
-        first_is_left = _left_first(scene, *(mask & (part == left) for mask in lying), *(mask & own for mask in lying))
+        first_is_left = _left_first(volume, *(mask & (part == left) for mask in lying), *(mask & own for mask in lying))
         for mask, value in zip(lying, (left, right) if first_is_left else (right, left)):
-            scene.change("lungs", box, mask & own, value)
-    scene.drop("lungs", box, numbered, {*range(1, len(sizes) + 1)} - {*largest.tolist()}, own)
+            volume.change("lungs", box, mask & own, value)
+    volume.drop("lungs", box, numbered, {*range(1, len(sizes) + 1)} - {*largest.tolist()}, own)
 
 
-def _left_first(scene: Scene, left_1: np.ndarray, left_2: np.ndarray, lung_1: np.ndarray, lung_2: np.ndarray) -> bool:
+def _left_first(volume: LabelledVolume, left_1: np.ndarray, left_2: np.ndarray, lung_1: np.ndarray, lung_2: np.ndarray) -> bool:
     """Whether the first of two lungs is the left one; by position where their labels do not tell."""
     shares = left_1.sum() / lung_1.sum(), left_2.sum() / lung_2.sum()
-    if shares[0] != shares[1] or scene.axes is None:
+    if shares[0] != shares[1] or volume.axes is None:
         return bool(shares[0] >= shares[1])
-    axis, towards_left = _axis(scene.axes, "L", "R")
+    axis, towards_left = _axis(volume.axes, "L", "R")
     centres = [np.nonzero(lung.any(tuple({0, 1, 2} - {axis})))[0].mean() for lung in (lung_1, lung_2)]
     return bool((centres[0] > centres[1]) == towards_left)
 
 
-def largest(scene: Scene) -> None:
+def largest(volume: LabelledVolume) -> None:
     """Organs that are of one piece, and the colon tumor, keep their largest component (26-connected)."""
     for structure in ONE_PIECE:
-        name = scene.by_structure.get(structure)
-        value = scene.classes.get(name)
-        box = scene.box_of([value]) if name else None
+        name = volume.by_structure.get(structure)
+        value = volume.classes.get(name)
+        box = volume.box_of([value]) if name else None
         if box is None:
             continue
         # with its nested classes: a tumor may lie between two parts of its organ
-        values = scene.region_values([name])
-        box = scene.box_of(values)
-        part = scene.label_map[box]
+        values = volume.region_values([name])
+        box = volume.box_of(values)
+        part = volume.label_map[box]
         own = part == value
         if not own.any():  # moved by another rule
             continue
         numbered, sizes = components(np.isin(part, values) if len(values) > 1 else own, sizes_of=own)
-        scene.drop("largest", box, numbered, {*range(1, len(sizes) + 1)} - {1 + int(sizes.argmax())}, own)
+        volume.drop("largest", box, numbered, {*range(1, len(sizes) + 1)} - {1 + int(sizes.argmax())}, own)
 
 
-def portal_vein(scene: Scene) -> None:
+def portal_vein(volume: LabelledVolume) -> None:
     """The portal and splenic vein ends at the lowest slice of the pancreas; needs to know where the feet are."""
-    vein, pancreas = (scene.by_structure.get(name) for name in ("portal_vein_and_splenic_vein", "pancreas"))
-    if None in (vein, pancreas) or scene.axes is None:
+    vein, pancreas = (volume.by_structure.get(name) for name in ("portal_vein_and_splenic_vein", "pancreas"))
+    if None in (vein, pancreas) or volume.axes is None:
         return
-    axis, towards_head = _axis(scene.axes, "S", "I")
-    occupied = np.flatnonzero((scene.label_map == scene.classes[pancreas]).any(tuple({0, 1, 2} - {axis})))
+    axis, towards_head = _axis(volume.axes, "S", "I")
+    occupied = np.flatnonzero((volume.label_map == volume.classes[pancreas]).any(tuple({0, 1, 2} - {axis})))
     if not occupied.size:
         return
-    below = [slice(0, length) for length in scene.label_map.shape]
-    below[axis] = slice(0, int(occupied[0])) if towards_head else slice(int(occupied[-1]) + 1, scene.label_map.shape[axis])
+    below = [slice(0, length) for length in volume.label_map.shape]
+    below[axis] = slice(0, int(occupied[0])) if towards_head else slice(int(occupied[-1]) + 1, volume.label_map.shape[axis])
     box = tuple(below)
-    scene.change("portal_vein", box, scene.label_map[box] == scene.classes[vein], 0)
+    volume.change("portal_vein", box, volume.label_map[box] == volume.classes[vein], 0)
 
 
-def tumors_in_organ(scene: Scene) -> None:
+def tumors_in_organ(volume: LabelledVolume) -> None:
     """Voxels of kidney and liver tumors that lie more than 3 mm outside of the organ go.
 
     The organ is as many components as there are organs (two kidneys), the tumors in it included.
     """
     for structure in INSIDE_ORGAN:
-        name = scene.by_structure.get(structure)
-        near = _near_organ(scene, name) if name else None
+        name = volume.by_structure.get(structure)
+        near = _near_organ(volume, name) if name else None
         if near is not None:
             box, mask = near
-            outside = (scene.label_map[box] == scene.classes[name]) & ~mask
+            outside = (volume.label_map[box] == volume.classes[name]) & ~mask
             numbered, sizes = components(outside)
-            scene.drop("tumors_in_organ", box, numbered, range(1, len(sizes) + 1), outside)
+            volume.drop("tumors_in_organ", box, numbered, range(1, len(sizes) + 1), outside)
 
 
-def tumors_at_organ(scene: Scene) -> None:
+def tumors_at_organ(volume: LabelledVolume) -> None:
     """Other tumors, cysts and lesions with an organ go as a whole where they come nowhere within 3 mm of it.
 
     Not in the released code, which keeps them anywhere. A large tumor may take the place of most of its organ, so nothing
     is cut from one that touches it.
     """
-    inside = {scene.by_structure.get(structure) for structure in INSIDE_ORGAN}
-    for name in scene.parents:
-        near = _near_organ(scene, name) if name not in inside and not TUMOR_WORDS.isdisjoint(words(name)) else None
+    inside = {volume.by_structure.get(structure) for structure in INSIDE_ORGAN}
+    for name in volume.parents:
+        near = _near_organ(volume, name) if name not in inside and not TUMOR_WORDS.isdisjoint(words(name)) else None
         if near is None:
             continue
         box, mask = near
-        own = scene.label_map[box] == scene.classes[name]
+        own = volume.label_map[box] == volume.classes[name]
         numbered, sizes = components(own)
-        scene.drop("tumors_at_organ", box, numbered, {*range(1, len(sizes) + 1)} - {*np.unique(numbered[mask]).tolist()}, own)
+        volume.drop("tumors_at_organ", box, numbered, {*range(1, len(sizes) + 1)} - {*np.unique(numbered[mask]).tolist()}, own)
 
 
-def _near_organ(scene: Scene, tumor: str) -> tuple[tuple[slice, ...], np.ndarray] | None:
+def _near_organ(volume: LabelledVolume, tumor: str) -> tuple[tuple[slice, ...], np.ndarray] | None:
     """A box around a tumor and its organ, and in it the organ and what lies within reach; None: nothing to compare."""
-    parents = [name for name in scene.parents.get(tumor, ()) if name in scene.classes]
-    own_values = [scene.classes[name] for name in parents]
-    if scene.box_of([scene.classes[tumor]]) is None or not own_values or scene.box_of(own_values) is None:
+    parents = [name for name in volume.parents.get(tumor, ()) if name in volume.classes]
+    own_values = [volume.classes[name] for name in parents]
+    if volume.box_of([volume.classes[tumor]]) is None or not own_values or volume.box_of(own_values) is None:
         return None
-    voxels = [max(1, round(REACH_MM / mm)) for mm in scene.spacing]
-    values = scene.region_values(parents)
-    box = scene.box_of(values, margin=max(voxels))
-    part = scene.label_map[box]
+    voxels = [max(1, round(REACH_MM / mm)) for mm in volume.spacing]
+    values = volume.region_values(parents)
+    box = volume.box_of(values, margin=max(voxels))
+    part = volume.label_map[box]
     numbered, sizes = components(np.isin(part, values), sizes_of=np.isin(part, own_values))
     kept = [index + 1 for index in np.argsort(sizes)[::-1][: len(parents)] if sizes[index]]
     # The released code closes before it dilates by the same cube, which changes nothing.
@@ -166,7 +166,7 @@ def _axis(axes: str, towards: str, away: str) -> tuple[int, bool]:
     return index, axes[index] == towards
 
 
-RULES: dict[str, Callable[[Scene], None]] = {
+RULES: dict[str, Callable[[LabelledVolume], None]] = {
     rule.__name__: rule for rule in (sides, lungs, largest, portal_vein, tumors_in_organ, tumors_at_organ)
 }
 

@@ -31,15 +31,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
+    from nnunetv2_cdpd.conversion.declaration_file import read_declaration
     from nnunetv2_cdpd.conversion.registry import public_dataset
     from nnunetv2_cdpd.conversion.run import Options, convert
-    from nnunetv2_cdpd.conversion.spec import read_spec
     from nnunetv2_cdpd.conversion.summary import summary
     from nnunetv2_cdpd.errors import UserError
 
     if (args.name is None) == (args.spec is None):
         raise UserError("give the name of a public dataset (`cdpd sources` lists them) or `--spec my.yaml`, and the folder")
-    dataset = public_dataset(args.name) if args.spec is None else read_spec(args.spec)
+    dataset = public_dataset(args.name) if args.spec is None else read_declaration(args.spec)
     options = Options(
         args.limit,
         args.part_id,

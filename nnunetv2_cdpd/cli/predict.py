@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nnunetv2_cdpd.inference.inputs import find_cases, modality_of
+    from nnunetv2_cdpd.inference.inputs import find_image_cases, modality_of
     from nnunetv2_cdpd.inference.models import model_folder_of
     from nnunetv2_cdpd.inference.outputs import Outputs
     from nnunetv2_cdpd.inference.predictor import Predictor
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     )
     predictor.select(args.classes, task=args.task, clean=args.clean, probabilities=args.probabilities)
     modality = modality_of(predictor.dataset_json)
-    cases = find_cases(args.input, predictor.file_ending, predictor.num_channels, modality, tell=print)
+    cases = find_image_cases(args.input, predictor.file_ending, predictor.num_channels, modality, tell=print)
     settings = {
         "model": str(folder.resolve()),
         **{name: getattr(args, name) for name in ("folds", "classes", "task", "clean")},

@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.window and not args.window[0] < args.window[1]:
         raise UserError(f"--window {args.window[0]:g} {args.window[1]:g}: the first must be below the second")
+    args.window = args.window and tuple(args.window)
     names = ("output", "images", "title", "num_pictures", "volumes", "training", "window", "num_processes")
     path = report_folder(args.folder, **given(args, *names))
     print(f"written to {path}")

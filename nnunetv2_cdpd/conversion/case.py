@@ -1,7 +1,8 @@
-"""One case: image and label checked and written; both appear complete or not at all. Runs in spawned processes."""
+"""One case, from its files to imagesTr and labelsTr: read -> place -> remap -> ignore -> sides -> write.
 
-import os
-import shutil
+Image and label appear complete or not at all. Runs in spawned processes.
+"""
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,18 +12,19 @@ import numpy as np
 
 from nnunetv2_cdpd.conversion.declaration import IntensityCheck
 from nnunetv2_cdpd.conversion.intensity import place_by_intensity
-from nnunetv2_cdpd.conversion.labels import Label, read_label, read_masks, read_slices, remap
+from nnunetv2_cdpd.conversion.read_labels import Label, read_label, read_masks, read_slices, remap
 from nnunetv2_cdpd.conversion.sides import SidePair, split_sides
 from nnunetv2_cdpd.datasets.label_maps import distinct
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.volumes.exact import smallest_exact
+from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.volumes.grid import Grid
-from nnunetv2_cdpd.volumes.nifti import NiftiFile, hand_on, write_nifti
+from nnunetv2_cdpd.volumes.nifti import NiftiFile, link_or_copy, write_nifti
 from nnunetv2_cdpd.volumes.placement import Placement, place_label, resample_nearest
+from nnunetv2_cdpd.volumes.value_types import smallest_exact
 
 
 @dataclass(frozen=True)
-class CaseJob:
+class ConversionJob:
     """What to do for one case.
 
     image: One NIfTI file, or the files of a DICOM series (`dicom`).
@@ -30,7 +32,6 @@ class CaseJob:
     masks: Stored value and file of each, in the order in which they are painted.
     values: Source value -> stored value, of all declared ones.
     outputs: Image and label of the converted dataset.
-    work_folder: A folder of this case alone on the file system of the outputs, made and removed again.
     ignore_value: Stored instead of background outside of `labelled_slices`.
     copy: Copy files that need no change instead of linking them.
     note: On the case, for the user.
@@ -44,7 +45,6 @@ class CaseJob:
     masks: tuple[tuple[int, Path], ...]
     values: Mapping[int, int]
     outputs: tuple[Path, Path]
-    work_folder: Path
     placement: IntensityCheck | None = None
     labelled_slices: tuple[int, int] | None = None
     ignore_value: int | None = None
@@ -54,9 +54,14 @@ class CaseJob:
     note: str | None = None
     made_from: str = ""
 
+    @property
+    def label_place(self) -> Path:
+        """What messages about the label name."""
+        return self.label[0] if self.label else self.masks[0][1].parent
+
 
 @dataclass(frozen=True)
-class CaseResult:
+class ConvertedCase:
     """What came of a case.
 
     values: Stored values in its label map.
@@ -80,33 +85,48 @@ class _Image:
 
     def read(self) -> np.ndarray:
         if self.voxels is None:
+            assert self.file is not None, "a DICOM series is read at once"
             self.voxels = self.file.read()
         return self.voxels
 
 
-def convert_case(job: CaseJob) -> CaseResult:
+@dataclass(frozen=True)
+class _ToImage:
+    """What brings an array of the label's grid to that of the image.
+
+    exact: It does nothing at all.
+    """
+
+    apply: Callable[[np.ndarray], np.ndarray]
+    exact: bool
+
+
+def convert_case(job: ConversionJob) -> ConvertedCase:
     """Check a case and write image and label.
 
     Raises:
         UserError: One line that names the file and what is wrong with it.
     """
-    shutil.rmtree(job.work_folder, ignore_errors=True)  # of a run that was killed
-    job.work_folder.mkdir(parents=True)
-    beside = [job.work_folder / output.name for output in job.outputs]
-    try:
-        image, notes = _open_image(job)
-        values, merged, label_notes = _write_label(job, image, beside[1])
-        notes = [*notes, *_write_image(job, image, beside[0]), *label_notes]
-        for path, output in zip(beside, job.outputs):
-            output.unlink(missing_ok=True)  # renaming a hard link onto another of the same file would do nothing
-            os.replace(path, output)
-    finally:
-        shutil.rmtree(job.work_folder, ignore_errors=True)
-    return CaseResult(values, merged, tuple(dict.fromkeys([*([job.note] if job.note else []), *notes])))
+    notes = [] if job.note is None else [job.note]
+    image = _read_image(job, notes)
+    image_path, label_path = job.outputs
+    with written_beside(image_path) as image_beside, written_beside(label_path) as label_beside:
+        label = _read_label(job, image)
+        label_notes = list(label.notes)
+        to_image = _place(job, label, image, label_notes)
+        stored = _remap(job, label, to_image)
+        stored = _ignore_outside_labelled_slices(job, stored, label, to_image)
+        stored, merged = _split_sides(job, stored, image, label_notes)
+        values = tuple(map(int, distinct(stored)))
+        _write_label(job, stored, label, image, to_image, label_beside)
+        _write_image(job, image, image_beside, notes)
+    return ConvertedCase(values, merged, tuple(dict.fromkeys([*notes, *label_notes])))
 
 
-def _open_image(job: CaseJob) -> tuple[_Image, list[str]]:
-    notes = []
+# ---- read ------------------------------------------------------------------------------------------------------------
+
+
+def _read_image(job: ConversionJob, notes: list[str]) -> _Image:
     if job.dicom:
         from nnunetv2_cdpd.volumes.dicom import read_series
 
@@ -119,8 +139,7 @@ def _open_image(job: CaseJob) -> tuple[_Image, list[str]]:
                 "first, a grid has no shear"
             )
         notes += series.notes
-        grid = Grid.of_affine(series.shape, series.affine)
-        image = _Image(grid, None, series.order, series.read())
+        image = _Image(series.grid, None, series.order, series.read())
     else:
         file = NiftiFile(job.image[0])
         grid, note = file.mended_grid()
@@ -128,55 +147,10 @@ def _open_image(job: CaseJob) -> tuple[_Image, list[str]]:
         image = _Image(grid, file)
     if image.grid.looks_lost:
         notes.append("spacing 1 x 1 x 1 mm at the origin: the header's geometry looks lost")
-    return image, notes
+    return image
 
 
-def _write_image(job: CaseJob, image: _Image, path: Path) -> list[str]:
-    if image.file is None or not image.file.ready:
-        write_nifti(path, smallest_exact(image.read(), job.image[0]), image.grid)
-        return []
-    if image.voxels is None:
-        image.file.check_whole()
-    if not hand_on(image.file.path, path, job.copy) and not job.copy:
-        return ["image copied, because the file systems allow no link"]
-    return []
-
-
-def _write_label(job: CaseJob, image: _Image, path: Path) -> tuple[tuple[int, ...], tuple[str, ...], list[str]]:
-    label = _read_label(job, image)
-    where = job.label[0] if job.label else job.masks[0][1].parent
-    present = distinct(label.array)
-    to_image, notes, exact = _to_image(job, label, image, where)
-    stored = remap(to_image(label.array), job.values, present, where)
-    unchanged = all(job.values[int(value)] == int(value) for value in present)
-    if job.labelled_slices is not None:
-        first, end = job.labelled_slices
-        if not 0 <= first < end <= label.array.shape[2]:
-            raise UserError(f"{where}: labelled slices {first} to {end} given, it has {label.array.shape[2]}")
-        inside = np.zeros(label.array.shape[2], np.uint8)
-        inside[first:end] = 1
-        inside = to_image(np.broadcast_to(inside, label.array.shape))  # these slices of the label go wherever it goes
-        stored = np.array(stored, order="K")
-        stored[(stored == 0) & (inside == 0)] = job.ignore_value
-        unchanged = False
-    merged = []
-    if job.sides:
-        stored = np.array(stored, order="K")
-        for pair in job.sides:
-            if why := split_sides(stored, image.read(), image.grid, pair):
-                merged.append(pair.name)
-                notes.append(f"sides of {pair.name} not told apart: {why}")
-        unchanged = False
-    values = tuple(map(int, distinct(stored)))
-    if unchanged and exact and label.file is not None and label.file.ready and _is_integer(label.file):
-        hand_on(label.file.path, path, job.copy)
-    else:
-        like = image.file.image.header if image.file is not None and image.file.ready else None
-        write_nifti(path, stored, image.grid, like)
-    return values, tuple(merged), [*label.notes, *notes]
-
-
-def _read_label(job: CaseJob, image: _Image) -> Label:
+def _read_label(job: ConversionJob, image: _Image) -> Label:
     if job.masks:
         return read_masks(job.masks)
     if len(job.label) > 1 or job.label[0].suffix.lower() == ".png":
@@ -184,15 +158,15 @@ def _read_label(job: CaseJob, image: _Image) -> Label:
     return read_label(job.label[0])
 
 
-def _to_image(
-    job: CaseJob, label: Label, image: _Image, where: Path
-) -> tuple[Callable[[np.ndarray], np.ndarray], list[str], bool]:
-    """What brings an array of the label's grid to that of the image, notes, and whether it does nothing at all."""
+# ---- label -> stored values on the image's grid ----------------------------------------------------------------------
+
+
+def _place(job: ConversionJob, label: Label, image: _Image, notes: list[str]) -> _ToImage:
     if job.placement is not None:
-        placement = place_by_intensity(label.array, image.read(), job.placement, where)
+        placement = place_by_intensity(label.array, image.read(), job.placement, job.label_place)
     elif label.grid is None:
         if label.array.shape != image.grid.shape:
-            raise UserError(f"{where}: label slices of {label.array.shape[:2]}, image of {image.grid.shape[:2]}")
+            raise UserError(f"{job.label_place}: label slices of {label.array.shape[:2]}, image of {image.grid.shape[:2]}")
         placement = Placement()
     else:
         grids = {"label": label.grid, "image": image.grid if image.file is None else image.file.grid}
@@ -200,11 +174,63 @@ def _to_image(
             placement = place_label(**grids)
         except UserError as error:
             if not job.resample_labels:
-                raise UserError(f"{where}: {error}; `--resample-labels` brings it there, if that is what it needs") from None
-            return partial(resample_nearest, **grids), [f"label resampled to the image's grid ({error})"], False
-    return placement.apply, [placement.note] if placement.note else [], placement.exact
+                way_out = "argument resample_labels brings it there, if that is what it needs"
+                raise UserError(f"{job.label_place}: {error}; {way_out}") from None
+            notes.append(f"label resampled to the image's grid ({error})")
+            return _ToImage(partial(resample_nearest, **grids), exact=False)
+    notes += [placement.note] if placement.note else []
+    return _ToImage(placement.apply, placement.exact)
 
 
-def _is_integer(file: NiftiFile) -> bool:
-    slope, inter = file.image.header.get_slope_inter()
-    return np.issubdtype(file.image.get_data_dtype(), np.integer) and slope in (None, 1) and inter in (None, 0)
+def _remap(job: ConversionJob, label: Label, to_image: _ToImage) -> np.ndarray:
+    return remap(to_image.apply(label.array), job.values, distinct(label.array), job.label_place)
+
+
+def _ignore_outside_labelled_slices(job: ConversionJob, stored: np.ndarray, label: Label, to_image: _ToImage) -> np.ndarray:
+    if job.labelled_slices is None:
+        return stored
+    first, end = job.labelled_slices
+    count = label.array.shape[2]
+    if not 0 <= first < end <= count:
+        raise UserError(f"{job.label_place}: labelled slices {first} to {end} given, it has {count}")
+    inside = np.zeros(count, np.uint8)
+    inside[first:end] = 1
+    inside = to_image.apply(np.broadcast_to(inside, label.array.shape))  # these slices of the label go wherever it goes
+    stored = np.array(stored, order="K")
+    stored[(stored == 0) & (inside == 0)] = job.ignore_value
+    return stored
+
+
+def _split_sides(job: ConversionJob, stored: np.ndarray, image: _Image, notes: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    if not job.sides:
+        return stored, ()
+    stored = np.array(stored, order="K")
+    merged = []
+    for pair in job.sides:
+        if why := split_sides(stored, image.read(), image.grid, pair):
+            merged.append(pair.name)
+            notes.append(f"sides of {pair.name} not told apart: {why}")
+    return stored, tuple(merged)
+
+
+# ---- write -----------------------------------------------------------------------------------------------------------
+
+
+def _write_image(job: ConversionJob, image: _Image, path: Path, notes: list[str]) -> None:
+    if image.file is None or not image.file.ready:
+        write_nifti(path, smallest_exact(image.read(), job.image[0]), image.grid)
+        return
+    if image.voxels is None:
+        image.file.check_whole()
+    if not link_or_copy(image.file.path, path, job.copy) and not job.copy:
+        notes.append("image copied, because the file systems allow no link")
+
+
+def _write_label(job: ConversionJob, stored: np.ndarray, label: Label, image: _Image, to_image: _ToImage, path: Path) -> None:
+    kept = all(job.values[int(value)] == int(value) for value in distinct(label.array))
+    kept = kept and job.labelled_slices is None and not job.sides and to_image.exact
+    if kept and label.file is not None and label.file.ready and label.file.stores_integers:
+        link_or_copy(label.file.path, path, job.copy)
+        return
+    like = image.file.image.header if image.file is not None and image.file.ready else None
+    write_nifti(path, stored, image.grid, like)

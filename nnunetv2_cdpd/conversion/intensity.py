@@ -6,7 +6,7 @@ import numpy as np
 
 from nnunetv2_cdpd.conversion.declaration import IntensityCheck
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.volumes.placement import Placement
+from nnunetv2_cdpd.volumes.placement import Placement, times
 
 _LEAST_LEAD = 0.02  # of the shares of the best two flips; closer ones cannot be told apart
 
@@ -25,7 +25,7 @@ def place_by_intensity(label: np.ndarray, image: np.ndarray, check: IntensityChe
         UserError: Another shape, or in no flip enough labelled voxels have fitting HU, or two flips fit alike.
     """
     if label.shape != image.shape:
-        raise UserError(f"{path} has {_times(label.shape)} voxels, its image {_times(image.shape)}")
+        raise UserError(f"{path} has {times(label.shape)} voxels, its image {times(image.shape)}")
     where = np.nonzero(label)
     if not len(where[0]):
         return Placement()
@@ -53,7 +53,3 @@ def place_by_intensity(label: np.ndarray, image: np.ndarray, check: IntensityChe
         f"label flipped along {' and '.join('xyz'[axis] for axis in flips)}, where its voxels have fitting HU" if flips else None
     )
     return Placement(flips=flips, note=note)
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))

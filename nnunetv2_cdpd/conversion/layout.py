@@ -72,7 +72,7 @@ def template_pattern(template: str, case: str) -> re.Pattern[str]:
     return re.compile(r"(?:.*/)?" + "".join(parts))
 
 
-def find_cases(dataset: SourceDataset, folder: Path) -> list[FoundCase]:
+def find_downloaded_cases(dataset: SourceDataset, folder: Path) -> list[FoundCase]:
     """List the cases of a downloaded folder.
 
     Raises:

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable
 
-from nnunetv2_cdpd.conversion.run import Outcome
+from nnunetv2_cdpd.conversion.run import Conversion
 
 _MAX_LISTED = 12
 
 
-def summary(outcome: Outcome) -> str:
+def summary(outcome: Conversion) -> str:
     """Counts, then the cases that were left out or failed with their reasons, then the notes, grouped."""
-    counts = [f"{len(outcome.converted)} converted"]
-    counts += [f"{len(outcome.done_before)} done before"] if outcome.done_before else []
+    counts = [f"{len(outcome.done)} converted"]
+    counts += [f"{len(outcome.before)} done before"] if outcome.before else []
     counts += [f"{len(outcome.skipped)} skipped", f"{len(outcome.failed)} failed"]
     lines = [f"{outcome.folder}", ", ".join(counts)]
     for title, reasons in (("skipped", outcome.skipped), ("failed", outcome.failed)):
@@ -18,7 +18,9 @@ def summary(outcome: Outcome) -> str:
     pairs = [(case, note) for case, notes in outcome.notes.items() for note in notes]
     lines += [f"  note: {_names(cases)}: {note}" for note, cases in _grouped(pairs)]
     if outcome.failed:
-        lines.append("dataset.json is not written yet: mend the failed cases or name them after `--leave-out`, and call again")
+        lines.append(
+            "dataset.json is not written yet: mend the failed cases or name them with argument leave_out, and call again"
+        )
     elif outcome.remaining:
         lines.append(f"dataset.json is not written yet: {outcome.remaining} cases are left for the other parts")
     return "\n".join(lines)

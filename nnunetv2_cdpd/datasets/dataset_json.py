@@ -63,7 +63,8 @@ def read_dataset_json(path: str | Path, needed: Collection[str] = ("labels",)) -
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no object; is it a dataset.json of nnU-Net v2?")
     if missing := [key for key in needed if key not in content]:
-        raise UserError(f"{path}: {', '.join(missing)} missing; nnU-Net v2 needs them, see its dataset_format.md")
+        names = ", ".join(f"`{key}`" for key in missing)
+        raise UserError(f"{path}: {names} missing; nnU-Net v2 needs them, see its dataset_format.md")
     if "file_ending" in needed and not isinstance(content["file_ending"], str):
         raise UserError(f'{path}: `file_ending` is {content["file_ending"]!r}, not a text like ".nii.gz"')
     return DatasetJson(path, content)

@@ -68,8 +68,8 @@ def read_dataset(given: str | int | Path, raw_folder: Path) -> RawDataset:
     path, dataset_json, annotation, _ = read.path, read.content, read.annotation, read.channel_names
     if not isinstance(dataset_json.get("dataset", {}), Mapping):
         raise UserError(f'{path}: `dataset` gives each case its files, like {{"case": {{"images": ["..."], "label": "..."}}}}')
-    find_cases = _listed_cases if "dataset" in dataset_json else _cases_in_folders
-    cases, problems = find_cases(folder, dataset_json)
+    list_cases = _listed_cases if "dataset" in dataset_json else _cases_in_folders
+    cases, problems = list_cases(folder, dataset_json)
     if not cases:
         problems.append("holds no case; fill it or take it out")
     return RawDataset(str(given), folder, dataset_json, annotation, tuple(cases), tuple(problems))

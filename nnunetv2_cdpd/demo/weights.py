@@ -1,6 +1,6 @@
 """Which weights the demo uses: pretrained ones at hand, else small random and learned ones, said plainly."""
 
-from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPDSmall
+from nnunetv2_cdpd.planning.planner import SmallPlanning
 from nnunetv2_cdpd.pretrained.choices import (
     LEARNED,
     RANDOM,
@@ -18,7 +18,7 @@ def choose_weights() -> tuple[dict[str, str], list[str]]:
 
     What the user has set stays. Nothing is downloaded: the demo works the same with and without internet.
     """
-    settings = nnUNetPlannerCDPDSmall.network_settings
+    settings = SmallPlanning.network_settings
     added, words = {}, []
     vision = vision_weights_choice() or locate_vision_weights(settings.vision_model)
     if vision is None:

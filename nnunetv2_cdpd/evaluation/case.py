@@ -4,9 +4,7 @@ Runs in spawned processes, so it imports little.
 """
 
 import multiprocessing
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
@@ -16,13 +14,14 @@ from nnunetv2_cdpd.datasets.label_maps import checked_label_map
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.metrics import case_metrics
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, Protocol
+from nnunetv2_cdpd.volumes.grid import Grid, same_place
 
 # mm, and direction cosines: headers store them in single precision, and tools round them differently
 GEOMETRY_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class CaseJob:
+class ScoringJob:
     """What to score.
 
     source: Index into the reference's sources.
@@ -42,7 +41,7 @@ class CaseJob:
     strict: bool = True
 
 
-def score_case(job: CaseJob) -> dict[str, dict[str, float]]:
+def score_case(job: ScoringJob) -> dict[str, dict[str, float]]:
     """Class or union -> metric -> value.
 
     Raises:
@@ -52,14 +51,16 @@ def score_case(job: CaseJob) -> dict[str, dict[str, float]]:
         import torch  # MONAI's convolutions; the other processes want the cores too
 
         torch.set_num_threads(1)
-    reference_map, its_geometry = job.reader.read_seg(job.reference_file)
-    prediction_map, geometry = job.reader.read_seg(job.prediction_file)
-    its_geometry, geometry = {**its_geometry, "shape": reference_map.shape}, {**geometry, "shape": prediction_map.shape}
-    check_geometry(job.reference_file, its_geometry, job.prediction_file, geometry)
+    reference_map, its_properties = job.reader.read_seg(job.reference_file)
+    prediction_map, properties = job.reader.read_seg(job.prediction_file)
+    grids = (
+        Grid.of_array(job_map.shape[1:], its) for job_map, its in ((reference_map, its_properties), (prediction_map, properties))
+    )
+    check_same_grid(job, *grids)
     return case_metrics(
         checked_label_map(reference_map, job.reference, job.reference_file, job.strict),
         checked_label_map(prediction_map, job.prediction, job.prediction_file, job.strict),
-        its_geometry["spacing"],
+        its_properties["spacing"],
         reference=job.reference,
         source=job.source,
         prediction=job.prediction,
@@ -68,32 +69,14 @@ def score_case(job: CaseJob) -> dict[str, dict[str, float]]:
     )
 
 
-def check_geometry(
-    reference_file: str, reference: Mapping[str, Any], prediction_file: str, prediction: Mapping[str, Any]
-) -> None:
-    """Raise UserError unless both files lie on one grid.
-
-    Args:
-        reference: Properties as nnU-Net's readers return them, nested dicts of numbers, with `shape` added.
-    """
-    of_prediction = dict(_numbers(prediction))
-    # a difference in shape explains the others
-    for path, value in sorted(_numbers(reference), key=lambda item: item[0] != ("shape",)):
-        other = of_prediction.get(path, np.array(np.nan))
-        if value.shape != other.shape or not np.allclose(value, other, rtol=0, atol=GEOMETRY_TOLERANCE):
-            raise UserError(
-                f"{path[-1]} of prediction {prediction_file} ({_short(other)}) and reference {reference_file} "
-                f"({_short(value)}) differ; predict the image that belongs to the reference, or resample the prediction"
-            )
-
-
-def _numbers(properties: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    for name, value in properties.items():
-        if isinstance(value, Mapping):
-            yield from _numbers(value, (*path, name))
-        elif value is not None:
-            yield (*path, name), np.asarray(value, float)
-
-
-def _short(value: np.ndarray) -> str:
-    return " ".join(f"{number:.6g}" for number in value.ravel())
+def check_same_grid(job: ScoringJob, reference: Grid, prediction: Grid) -> None:
+    """Raise UserError unless both files lie on one grid."""
+    what = same_place(reference, prediction, spacing_mm=GEOMETRY_TOLERANCE, position_mm=GEOMETRY_TOLERANCE)
+    if what is not None:
+        of_reference, of_prediction = (
+            " ".join(f"{number:.6g}" for number in np.ravel(getattr(grid, what))) for grid in (reference, prediction)
+        )
+        raise UserError(
+            f"{what} of prediction {job.prediction_file} ({of_prediction}) and reference {job.reference_file} ({of_reference}) "
+            "differ; predict the image that belongs to the reference, or resample the prediction"
+        )

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ from nnunetv2.configuration import default_num_processes
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_cdpd.annotation import POSITIVE, Annotation, dataset_json_entries, read_annotation
+from nnunetv2_cdpd.datasets.predictions import identifiers
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.evaluation.case import CaseJob, score_case
+from nnunetv2_cdpd.evaluation.case import ScoringJob, score_case
 from nnunetv2_cdpd.evaluation.metrics import OVERLAP_METRICS
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results, counted_in_mean, mean_of_finite
-from nnunetv2_cdpd.jobs import in_processes
+from nnunetv2_cdpd.evaluation.scoring import scores_of
+from nnunetv2_cdpd.jobs import in_processes, run, written_beside
 
 Region = int | tuple[int, ...]
 
@@ -58,13 +61,13 @@ def compute_annotated_metrics_on_folder(
     Raises:
         UserError: No prediction, one is missing, or a case could not be scored.
     """
-    predicted, references = (_identifiers(folder, file_ending) for folder in (folder_pred, folder_ref))
+    predicted, references = (identifiers(Path(folder), file_ending) for folder in (folder_pred, folder_ref))
     missing = [] if chill else [case for case in references if case not in predicted]
     if missing or not predicted:
         raise UserError(f"{folder_pred}: no prediction for {', '.join(missing) or 'any case'}; predict the validation cases")
     alone = replace(annotation, case_source=None)  # the jobs need not carry the list of cases
-    jobs = [
-        CaseJob(
+    jobs = {
+        case: ScoringJob(
             case,
             os.path.join(folder_ref, case + file_ending),
             os.path.join(folder_pred, case + file_ending),
@@ -76,14 +79,11 @@ def compute_annotated_metrics_on_folder(
             strict=False,  # after days of training no label map is refused that was trained on
         )
         for case in predicted
-    ]
-    scores = {}
-    for job, outcome in in_processes(score_case, num_processes)(jobs):
-        if isinstance(outcome, Exception):
-            raise UserError(f"case {job.identifier!r}: {outcome}") from outcome
-        scores[job.identifier] = CaseScores(
-            job.identifier, annotation.sources[job.source].name, job.reference_file, job.prediction_file, outcome
-        )
+    }
+    outcome = run(jobs, in_processes(score_case, num_processes), title="evaluate", progress=False)
+    if outcome.failed:
+        raise UserError("; ".join(f"case {case!r}: {reason}" for case, reason in outcome.failed.items()))
+    scores = scores_of(jobs, outcome)
     keys = _keys(annotation, regions_or_labels, annotation.column_names)
     in_order = [scores[case] for case in predicted]
     summary = _summary(in_order, annotation, keys, OVERLAP_METRICS)
@@ -96,7 +96,7 @@ def compute_annotated_metrics_on_folder(
         },
     }
     if output_file is not None:
-        write_summary(summary, output_file)
+        write_summary(summary, Path(output_file))
     return summary
 
 
@@ -154,18 +154,13 @@ def read_results(path: str | os.PathLike) -> Results:
     return Results(reference, prediction, tuple(cases), ours["tolerance_mm"], ours["problems"], protocol)
 
 
-def write_summary(summary: Mapping[str, Any], path: str) -> None:
-    """Write summary.json with nnU-Net's own function, beside and renamed."""
+def write_summary(summary: Mapping[str, Any], path: Path) -> None:
+    """Write summary.json with nnU-Net's own function."""
     # Imported here: it imports torch, which the processes that score cases without surface metrics do not need.
     from nnunetv2.evaluation.evaluate_predictions import save_summary_json
 
-    beside = f"{path}.tmp"
-    save_summary_json(dict(summary), beside)
-    os.replace(beside, path)
-
-
-def _identifiers(folder: str, file_ending: str) -> list[str]:
-    return sorted(file[: -len(file_ending)] for file in os.listdir(folder) if file.endswith(file_ending))
+    with written_beside(path) as beside:
+        save_summary_json(dict(summary), str(beside))
 
 
 def _keys(annotation: Annotation, regions: Sequence[Region], names: Sequence[str]) -> dict[str, Region]:

@@ -18,7 +18,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import Tensor
 
 from nnunetv2_cdpd.inference.nesting import ClassTree
-from nnunetv2_cdpd.inference.resampling import LINEAR, AxisResampling, Range, axes_of, interpolation_kinds, resampled
+from nnunetv2_cdpd.inference.resampling import LINEAR, AxisResampling, Range, axis_resamplings, interpolation_kinds, resampled
 
 TILE = 12  # voxels of the logits along each axis; larger tiles are less often empty, smaller ones cost more calls
 
@@ -43,7 +43,7 @@ class Geometry:
         return tuple(self.full_shape[axis] for axis in self.transpose_backward)
 
 
-def place(
+def place_logits(
     logits: Tensor, plans: PlansManager, configuration: ConfigurationManager, properties: Mapping[str, Any]
 ) -> tuple[Tensor, Geometry]:
     """Find where logits belong in the image, as nnU-Net's export does.
@@ -66,7 +66,7 @@ def place(
         logits = torch.as_tensor(resample(logits, shape, current_spacing, new_spacing))
         kinds = (LINEAR,) * 3
     return logits, Geometry(
-        axes_of(kinds, logits.shape[1:], shape),
+        axis_resamplings(kinds, logits.shape[1:], shape),
         tuple(slice(int(start), int(stop)) for start, stop in properties["bbox_used_for_cropping"]),
         tuple(int(length) for length in properties["shape_before_cropping"]),
         tuple(plans.transpose_backward),

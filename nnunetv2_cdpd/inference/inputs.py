@@ -41,7 +41,7 @@ def modality_of(dataset_json: Mapping[str, Any]) -> str | None:
     return "CT" if str(next(iter(channels.values()))).casefold() == "ct" else None
 
 
-def find_cases(
+def find_image_cases(
     path: Path, file_ending: str, num_channels: int, modality: str | None = None, tell: Tell = warnings.warn
 ) -> list[Case]:
     """The cases of a file or folder.
@@ -102,7 +102,7 @@ def as_case(
     """
     if not isinstance(image, (str, Path)):
         return Case(Path(image[0]).name, tuple(Path(file) for file in image))
-    cases = find_cases(Path(image), file_ending, num_channels, modality, tell)
+    cases = find_image_cases(Path(image), file_ending, num_channels, modality, tell)
     if len(cases) != 1:
         named = ", ".join(case.identifier for case in cases[:4]) + (", ..." if len(cases) > 4 else "")
         raise UserError(f"{image}: {len(cases)} cases ({named}); give one of them, or predict the folder with `cdpd predict`")

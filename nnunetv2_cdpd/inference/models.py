@@ -5,12 +5,16 @@ import json
 import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.inference import predict_from_raw_data as host
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import nn
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.link import FOLDER_OF_PREFIX, find_class
@@ -102,35 +106,72 @@ def find_trainer(name: str) -> type:
         with suppress(AttributeError):
             return find_class(name)
     try:
-        return _host_find_trainer(name)
+        return recursive_find_trainer_class_by_name(name)
     except RuntimeError as error:
         raise UserError(f"the model's trainer {name!r} is not known here; install what it came with") from error
 
 
-_host_find_trainer = host.recursive_find_trainer_class_by_name
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """A checkpoint of nnU-Net, read without executing code from it.
 
+    Of what nnU-Net writes into one only numpy's numbers need to be allowed beside tensors and plain Python.
 
-class TorchWithSafeLoad:
-    """torch, except that `load` executes no code of the file; nnU-Net's predictor asks for the opposite.
-
-    Of what nnU-Net writes into a checkpoint only numpy's numbers need to be allowed beside tensors and plain Python.
+    Raises:
+        UserError: It needs code to be read, is damaged, or is no checkpoint of nnU-Net.
     """
+    scalar = np.float64(0).__reduce__()[0]
+    dtypes = {type(np.dtype(kind)) for kind in (bool, *np.sctypeDict.values()) if kind is not np.object_}
+    allowed = [np.dtype, (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), *dtypes]
+    try:
+        with torch.serialization.safe_globals(allowed):
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise UserError(f"{file}: cannot be read without executing code from it, or is damaged ({_start_of(error)})") from error
+    lacking = [key for key in _NEEDED_IN_CHECKPOINT if not isinstance(checkpoint, dict) or key not in checkpoint]
+    if lacking:
+        raise UserError(f"{file}: no checkpoint of nnU-Net (`{lacking[0]}` is missing); choose one that nnUNetv2_train wrote")
+    return checkpoint
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(torch, name)
 
-    def load(self, file: str, map_location: Any = None, **_: Any) -> Any:
-        scalar = np.float64(0).__reduce__()[0]
-        dtypes = {type(np.dtype(kind)) for kind in (bool, *np.sctypeDict.values()) if kind is not np.object_}
-        allowed = [np.dtype, (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), *dtypes]
-        try:
-            with torch.serialization.safe_globals(allowed):
-                checkpoint = torch.load(file, map_location=map_location, weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-            raise UserError(
-                f"{file}: cannot be read without executing code from it, or is damaged ({_start_of(error)})"
-            ) from error
-        lacking = [key for key in _NEEDED_IN_CHECKPOINT if not isinstance(checkpoint, dict) or key not in checkpoint]
-        if lacking:
-            raise UserError(f"{file}: no checkpoint of nnU-Net (`{lacking[0]}` is missing); choose one that nnUNetv2_train wrote")
-        return checkpoint
+@dataclass(frozen=True)
+class TrainedModel:
+    """What nnU-Net's predictor needs of a model folder; weights: of each fold, on the CPU."""
+
+    plans_manager: PlansManager
+    configuration_manager: ConfigurationManager
+    dataset_json: dict[str, Any]
+    trainer_name: str
+    network: nn.Module
+    weights: list[dict[str, Any]]
+    mirroring_axes: tuple[int, ...] | None
+
+
+def load_model(folder: Path, folds: Sequence[int | str] | None, checkpoint_name: str) -> TrainedModel:
+    """Read a model folder and build its network, filled with the weights of the first fold.
+
+    Args:
+        folds: None: all that have the checkpoint ("all" only where there is no other).
+
+    Raises:
+        UserError: A file is missing or damaged, or the files are not of one training.
+    """
+    check_model_folder(folder)
+    dataset_json, plans = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("dataset.json", "plans.json"))
+    checkpoints = [
+        read_checkpoint(folder / f"fold_{fold}" / checkpoint_name) for fold in folds_of(folder, folds, checkpoint_name)
+    ]
+    first, weights = checkpoints[0], [checkpoint["network_weights"] for checkpoint in checkpoints]
+    with told_as_mismatch(folder, checkpoint_name):
+        trainer = find_trainer(first["trainer_name"])
+        plans_manager = PlansManager(plans)
+        configuration_manager = plans_manager.get_configuration(first["init_args"]["configuration"])
+        network = trainer.build_network_architecture(
+            plans_manager,
+            configuration_manager,
+            determine_num_input_channels(plans_manager, configuration_manager, dataset_json),
+            plans_manager.get_label_manager(dataset_json).num_segmentation_heads,
+            enable_deep_supervision=False,
+        )
+        network.load_state_dict(weights[0])
+    axes = first.get("inference_allowed_mirroring_axes")
+    return TrainedModel(plans_manager, configuration_manager, dataset_json, first["trainer_name"], network, weights, axes)

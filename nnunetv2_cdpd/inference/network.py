@@ -16,23 +16,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+from nnunetv2_cdpd.network.cdpdnet import CDPDNet, TextTerms
 
 TOKEN_CACHE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Some classes read under one task; task None: the network's own choice."""
+class TaskClasses:
+    """Some classes, and the task under which their logits are computed; task None: the network's own choice."""
 
     task: int | None
     classes: tuple[int, ...]
 
 
 class PredictionNetwork(nn.Module):
-    """(B, C, X, Y(, Z)) -> logits (B, n, X, Y(, Z)) of the classes chosen by `read`, all of them at first.
+    """(B, C, X, Y(, Z)) -> logits (B, n, X, Y(, Z)) of the classes chosen by `choose`, all of them at first.
 
-    Changes methods of the network that it is given, which stays usable.
+    Calls the network's steps one by one; `compile` puts compiled ones in their place.
 
     Args:
         network: In evaluation mode by the time it is run.
@@ -42,27 +42,28 @@ class PredictionNetwork(nn.Module):
         super().__init__()
         self.network = network
         self._loaded: Mapping[str, Any] | None = None
-        self._head_rows: Tensor | None = None
-        self.text_terms = []
-        parts = [(part, "forward") for part in (network.class_text, network.task_text) if part is not None]
-        parts += [(modulation, "affine") for modulation in network.modulations]
-        parts += [(network.task_prompt.modulate, "affine")] if network.task_prompt is not None else []
-        for module, method in parts:
-            once = Once(getattr(module, method))
-            setattr(module, method, once)
-            self.text_terms.append(once)
-        self.slice_tokens: SliceTokens | None = None
-        if network.slice_encoder is not None:
-            self.slice_tokens = SliceTokens(network.slice_encoder.token_maps)
-            network.slice_encoder.token_maps = self.slice_tokens
-        network.decoder.seg_layers[-1].forward = self._heads
-        num_classes = network.decoder.num_classes
-        self.read([Reading(None, tuple(range(num_classes)))])
+        self._text: TextTerms | None = None
+        self.slice_tokens = None if network.slice_encoder is None else SliceTokens(network.slice_encoder.token_maps)
+        self.encode: Callable[..., list[Tensor]] = network.encode
+        self.decode: Callable[..., Any] = network.decode
+        self.choose([TaskClasses(None, tuple(range(network.decoder.num_classes)))])
 
-    def read(self, readings: Sequence[Reading]) -> None:
-        """Choose the classes of the output, in ascending order, and the task that each is read under; their mean if several."""
-        self.classes = tuple(sorted({k for reading in readings for k in reading.classes}))
-        self.readings = tuple(readings)
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile what runs for every window: the vision encoder, the encoder with its fusions, and the decoder.
+
+        What decides whether something needs to run at all (tokens of slices that are known, text terms) stays Python between
+        them: traced, it would be compiled again whenever what is remembered changes.
+        """
+        self.encode = torch.compile(self.network.encode, *args, **kwargs)
+        self.decode = torch.compile(self.network.decode, *args, **kwargs)
+        if self.slice_tokens is not None:
+            # As many slices as are new: one graph for any number.
+            self.slice_tokens.encode = torch.compile(self.slice_tokens.encode, *args, dynamic=True, **kwargs)
+
+    def choose(self, choices: Sequence[TaskClasses]) -> None:
+        """Choose the classes of the output, in ascending order, and the task of each; their mean where there are several."""
+        self.classes = tuple(sorted({k for choice in choices for k in choice.classes}))
+        self.choices = tuple(choices)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """The network's; nnU-Net's predictor loads before every volume, which costs nothing if it is the same again."""
@@ -83,52 +84,36 @@ class PredictionNetwork(nn.Module):
 
     def forget(self) -> None:
         """Drop what is remembered of weights and slices."""
-        for term in self.text_terms:
-            term.forget()
+        self._text = None
         if self.slice_tokens is not None:
             self.slice_tokens.forget()
 
     def forward(self, x: Tensor) -> Tensor:
-        skips = self.network.skips(x)
-        if len(self.readings) == 1:
-            return self._decode(skips, self.readings[0])
-        total, count = 0, torch.zeros(len(self.classes), device=x.device)
-        for reading in self.readings:
-            at = torch.tensor([self.classes.index(k) for k in sorted(reading.classes)], device=x.device)
-            logits = self._decode(skips, reading)
+        network = self.network
+        if self._text is None:
+            self._text = network.text_terms()
+        skips = network.modulate(self.encode(x, network.token_grids(x, self.slice_tokens)), self._text)
+        if len(self.choices) == 1:
+            return self._logits(skips, self.choices[0], self._text)
+        total, count = x.new_zeros(()), torch.zeros(len(self.classes), device=x.device)
+        for choice in self.choices:
+            at = torch.tensor([self.classes.index(k) for k in sorted(choice.classes)], device=x.device)
+            logits = self._logits(skips, choice, self._text)
             total = total + logits.new_zeros(logits.shape[0], len(self.classes), *logits.shape[2:]).index_copy(1, at, logits)
             count[at] += 1
         return total / count.view(1, -1, *[1] * (x.ndim - 2))
 
-    def _decode(self, skips: Sequence[Tensor], reading: Reading) -> Tensor:
+    def _logits(self, skips: Sequence[Tensor], choice: TaskClasses, text: TextTerms) -> Tensor:
+        device = skips[-1].device
         tasks = None
         if self.network.task_prompt is not None:
-            task = self.network.universal_task if reading.task is None else reading.task
-            tasks = torch.full(skips[-1].shape[:1], task, device=skips[-1].device)
-        self._head_rows = torch.tensor(sorted(reading.classes), device=skips[-1].device)
-        return self.network.decode(skips, tasks)
-
-    def _heads(self, x: Tensor) -> Tensor:
-        """The last convolution, of the wanted classes only; its weights stay whole, as checkpoints have them."""
-        head = self.network.decoder.seg_layers[-1]
-        bias = None if head.bias is None else head.bias[self._head_rows]
-        return head._conv_forward(x, head.weight[self._head_rows], bias)
-
-
-class Once:
-    """Calls a function the first time only, until it is told to forget; later arguments are taken to be the same."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self.forget()
-
-    def forget(self) -> None:
-        self.result: Any = None
-
-    def __call__(self, *args: Any) -> Any:
-        if self.result is None:
-            self.result = self.function(*args)
-        return self.result
+            task = self.network.universal_task if choice.task is None else choice.task
+            tasks = torch.full(skips[-1].shape[:1], task, device=device)
+        self.network.heads.chosen = torch.tensor(sorted(choice.classes), device=device)
+        try:
+            return self.decode(skips, tasks, text)
+        finally:
+            self.network.heads.chosen = None
 
 
 class SliceTokens:

@@ -12,7 +12,8 @@ from typing import Any
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.inputs import Case
-from nnunetv2_cdpd.inference.prediction import check_masks, remove, write_json
+from nnunetv2_cdpd.inference.prediction import check_masks
+from nnunetv2_cdpd.jobs import remove, write_json
 
 SETTINGS_FILE = "cdpd_predict.json"
 STATISTICS = "statistics"  # folder with a file per case, and the tables of all of them

@@ -1,12 +1,7 @@
 """Prediction: what the network found in one image, as arrays and as files."""
 
-import json
-import os
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +14,7 @@ from torch import Tensor
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.export import Geometry, probability_slabs
+from nnunetv2_cdpd.jobs import written_beside
 
 
 @dataclass(frozen=True)
@@ -118,43 +114,3 @@ def check_masks(folder: Path, class_names: Collection[str], ending: str) -> None
     for file in folder.iterdir() if folder.is_dir() else ():
         if not file.name.startswith(".") and (file.name not in masks or file.is_dir()):
             raise UserError(f"{file}: no mask of this model, so its folder is not replaced; move it away, or use another folder")
-
-
-@contextmanager
-def written_beside(path: Path, *, shared: bool = False) -> Iterator[Path]:
-    """A path of this name in a temporary folder beside; what is written there is moved on success, and removed otherwise.
-
-    The name stays, because writers go by its ending and name further files after it (the spacing of a TIFF).
-
-    Args:
-        shared: Several jobs may write this path at a time. Otherwise what a killed job left is cleared away.
-    """
-    if shared:
-        folder = Path(tempfile.mkdtemp(prefix=f".tmp_{path.name}_", dir=path.parent))  # also unique among several machines
-    else:
-        folder = path.with_name(f".tmp_{path.name}")
-        remove(folder)
-        folder.mkdir()
-    try:
-        yield folder / path.name
-        for written in sorted(folder.iterdir(), key=lambda file: file.name == path.name):  # path last: it says that all is there
-            target = path.with_name(written.name)
-            if written.is_dir():
-                remove(target)
-            os.replace(written, target)
-    finally:
-        remove(folder)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON with the keys in their order; several jobs may do so at a time."""
-    with written_beside(path, shared=True) as beside:
-        beside.write_text(json.dumps(content, indent=2), encoding="utf-8")
-
-
-def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it, if there is one."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -24,11 +24,9 @@ from torch import Tensor
 from torch._dynamo import OptimizedModule
 
 from nnunetv2_cdpd.annotation import Annotation, read_annotation
-from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.host import substituted
-from nnunetv2_cdpd.inference.compiled import compile_parts
-from nnunetv2_cdpd.inference.export import label_map, place
-from nnunetv2_cdpd.inference.models import TorchWithSafeLoad, check_model_folder, find_trainer, folds_of, told_as_mismatch
+from nnunetv2_cdpd.errors import UserError, check_at_least
+from nnunetv2_cdpd.inference.export import label_map, place_logits
+from nnunetv2_cdpd.inference.models import load_model
 from nnunetv2_cdpd.inference.network import PredictionNetwork
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
 from nnunetv2_cdpd.inference.selection import Selection
@@ -74,8 +72,7 @@ class Predictor(host.nnUNetPredictor):
         verbose: bool = False,
         allow_tqdm: bool = False,
     ) -> None:
-        if windows_per_batch is not None and windows_per_batch < 1:
-            raise UserError(f"-windows_per_batch {windows_per_batch}: give 1 or more")
+        check_at_least(1, windows_per_batch=windows_per_batch)
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         with contextlib.redirect_stdout(io.StringIO()):  # of a setting that it changes for the CPU
             super().__init__(
@@ -116,21 +113,23 @@ class Predictor(host.nnUNetPredictor):
     ) -> None:
         """As nnUNetPredictor's; raises what `from_folder` raises."""
         folder = Path(model_training_output_dir)
-        check_model_folder(folder)
-        folds = folds_of(folder, use_folds, checkpoint_name)
-        with (
-            told_as_mismatch(folder, checkpoint_name),
-            substituted(host, torch=TorchWithSafeLoad(), recursive_find_trainer_class_by_name=find_trainer),
-        ):
-            super().initialize_from_trained_model_folder(str(folder), folds, checkpoint_name)
-        is_compiled = isinstance(self.network, OptimizedModule)  # nnUNet_compile
-        network = self.network._orig_mod if is_compiled else self.network
-        if not isinstance(network, CDPDNet):
-            raise UserError(f"{folder}: a model of {self.trainer_name}, no CDPDNet; use nnUNetv2_predict_from_modelfolder")
-        self.annotation: Annotation = read_annotation(self.dataset_json)
-        self.network = PredictionNetwork(network)
-        if is_compiled:
-            compile_parts(self.network)
+        model = load_model(folder, use_folds, checkpoint_name)
+        if not isinstance(model.network, CDPDNet):
+            raise UserError(f"{folder}: a model of {model.trainer_name}, no CDPDNet; use nnUNetv2_predict_from_modelfolder")
+        self.annotation: Annotation = read_annotation(model.dataset_json, where=folder / "dataset.json")
+        network = PredictionNetwork(model.network)
+        self.manual_initialization(
+            network,
+            model.plans_manager,
+            model.configuration_manager,
+            model.weights,
+            model.dataset_json,
+            model.trainer_name,
+            model.mirroring_axes,
+        )
+        if isinstance(self.network, OptimizedModule):  # nnUNet_compile
+            network.compile()
+        self.network = network
         self.select()
 
     # ---- what to predict -------------------------------------------------------------------------------------------
@@ -158,7 +157,7 @@ class Predictor(host.nnUNetPredictor):
         self.selection = Selection.of(
             self.network.network, self.annotation, classes, task=task, clean=clean, probabilities=probabilities
         )
-        self.network.read(self.selection.readings)
+        self.network.choose(self.selection.choices)
         return self.selection
 
     @cached_property
@@ -268,7 +267,7 @@ class Predictor(host.nnUNetPredictor):
     def export(self, logits: Tensor, properties: dict[str, Any], num_threads: int | None = None) -> Prediction:
         """Label map of logits (n, x, y, z) of the needed classes, as the sliding window gives them."""
         selection, annotation = self.selection, self.annotation
-        logits, geometry = place(logits.cpu(), self.plans_manager, self.configuration_manager, properties)
+        logits, geometry = place_logits(logits.cpu(), self.plans_manager, self.configuration_manager, properties)
         written = selection.tree.classes if selection.clean else selection.wanted
         labels = label_map(logits, selection.needed, geometry, selection.tree, written, num_threads)
         names = [annotation.classes[k] for k in selection.wanted]
@@ -292,12 +291,11 @@ class Predictor(host.nnUNetPredictor):
 
     def _cleaned(self, labels: np.ndarray, properties: Mapping[str, Any]) -> np.ndarray:
         from nnunetv2_cdpd.cleanup import clean_label_map
-        from nnunetv2_cdpd.cleanup.clean import nesting_of
-        from nnunetv2_cdpd.cleanup.folder import axes_of
+        from nnunetv2_cdpd.cleanup.clean import array_axes, nesting_of
 
         classes = {self.annotation.classes[k]: self.annotation.values[k] for k in self.selection.tree.classes}
         cleaned, _ = clean_label_map(
-            labels, properties["spacing"], classes, parents=nesting_of(self.annotation), axes=axes_of(properties)
+            labels, properties["spacing"], classes, parents=nesting_of(self.annotation), axes=array_axes(labels.shape, properties)
         )
         return cleaned
 

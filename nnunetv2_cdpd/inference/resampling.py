@@ -71,7 +71,7 @@ class AxisResampling:
         return list(zip(borders[:-1], borders[1:]))
 
 
-def axes_of(kinds: Sequence[str], shape: Sequence[int], new_shape: Sequence[int]) -> tuple[AxisResampling, ...]:
+def axis_resamplings(kinds: Sequence[str], shape: Sequence[int], new_shape: Sequence[int]) -> tuple[AxisResampling, ...]:
     """The resampling of each axis between two shapes."""
     return tuple(AxisResampling.of(int(n), int(m), kind) for n, m, kind in zip(shape, new_shape, kinds))
 

@@ -1,28 +1,28 @@
 """A job of many cases: read ahead, predict, export behind; resumes, and goes on after a bad case.
 
-Reading and exporting run in threads of this process, so that no volume of logits is ever copied to another one. Outputs
-are written beside and renamed: what is there is whole, and a resumed job leaves it alone.
+Outputs are written beside and renamed: what is there is whole, and a resumed job leaves it alone.
 """
 
 import json
 import pickle
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from tqdm import tqdm
 
 from nnunetv2_cdpd.annotation import Source, dataset_json_entries
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
+from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.inference.inputs import Case, Tell, opened
 from nnunetv2_cdpd.inference.outputs import STATISTICS, Outputs, prepare_folder
-from nnunetv2_cdpd.inference.prediction import Prediction, regions_among, write_json, written_beside
+from nnunetv2_cdpd.inference.pipeline import pipeline
+from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
 from nnunetv2_cdpd.inference.predictor import Predictor, PreprocessedCase
-from nnunetv2_cdpd.inference.statistics import class_statistics, write_table
+from nnunetv2_cdpd.inference.statistics import prediction_statistics, write_table
+from nnunetv2_cdpd.jobs import run, write_json, written_beside
 
 
 def predict_cases(
@@ -59,103 +59,85 @@ def predict_cases(
             settings; a cascade lacks the previous stage; or an impossible number.
     """
     if not 0 <= part_id < num_parts:
-        raise UserError(f"part {part_id} of {num_parts}: parts are counted from 0 to {num_parts - 1}")
-    if min(num_readers, num_exporters) < 0:
-        raise UserError(f"-npp {num_readers} and -nps {num_exporters} count threads; give 0 or more")
+        raise UserError(f"argument part_id {part_id} of {num_parts}: parts are counted from 0 to {num_parts - 1}")
+    check_at_least(0, num_readers=num_readers, num_exporters=num_exporters)
     lower_stage = predictor.configuration_manager.previous_stage_name
     if lower_stage is not None and previous_stage is None:
-        raise UserError(f"this model is a cascade; give the predictions of {lower_stage} with -prev_stage_predictions")
+        raise UserError(f"this model is a cascade; give the predictions of {lower_stage} as argument previous_stage")
+    read_files = [*(file for case in cases for file in case.files), *(previous_stage.glob("*") if previous_stage else ())]
     prepare_folder(
         outputs,
         cases,
         settings,
         classes=predictor.annotation.classes,
         dataset_json=dataset_json_of(predictor),
-        read=[*(file for case in cases for file in case.files), *(previous_stage.glob("*") if previous_stage else ())],
+        read=read_files,
         resume=resume,
         alone=num_parts == 1,
     )
-    write_json(outputs.folder / "dataset.json", dataset_json_of(predictor))
+    write_json(outputs.folder / FILE_NAME, dataset_json_of(predictor))
     write_json(outputs.folder / "plans.json", predictor.plans_manager.plans)
-    cases = cases[part_id::num_parts]
-    if resume:
-        cases = [case for case in cases if not all(path.exists() for path in outputs.paths(case.identifier))]
 
-    def read(case: Case) -> PreprocessedCase:
-        previous = None
-        if lower_stage is not None:
-            previous = previous_stage / (case.identifier + outputs.file_ending)
-            if not previous.is_file():
-                raise UserError(f"{previous}: missing; predict {lower_stage} first")
-        with opened(case, predictor.writer, tell) as files:
-            return predictor.preprocess_files(files, previous)
-
-    def export(case: Case, logits: Tensor, properties: dict[str, Any]) -> None:
-        _write(predictor, predictor.export(logits, properties), case, outputs)
-
-    problems: dict[str, str] = {}
-    with tqdm(total=len(cases), desc="cases", unit="case", disable=not progress) as bar:
-
-        def settle(case: Case, outcome: Callable[[], Any]) -> Any:
-            """What came out, or None after noting why nothing did: a bad case never stops the others."""
-            try:
-                return outcome()
-            except Exception as error:
-                problems[case.identifier] = told(error)
-                bar.update()
-                return None
-
-        def settle_export(case: Case, future: Future) -> None:
-            settle(case, future.result)
-            if case.identifier not in problems:
-                bar.update()
-
-        with _Lane(read, num_readers) as reading, _Lane(export, num_exporters) as exporting:
-            waiting = deque(cases)
-            while waiting or reading.running:
-                while waiting and len(reading.running) < max(1, num_readers):
-                    reading.start(case := waiting.popleft(), case)
-                case, future = reading.running.popleft()
-                if waiting and num_readers:
-                    reading.start(following := waiting.popleft(), following)
-                preprocessed = settle(case, future.result)
-                if preprocessed is None:
-                    continue
-                logits = settle(case, lambda: predictor.predict_logits_from_preprocessed_data(preprocessed.data))
-                if logits is not None:
-                    exporting.start(case, case, logits, preprocessed.properties)
-                del preprocessed, logits
-                while len(exporting.running) > num_exporters:
-                    settle_export(*exporting.running.popleft())
-            while exporting.running:
-                settle_export(*exporting.running.popleft())
+    work = _Work(predictor, outputs, lower_stage, previous_stage, tell)
+    outcome = run(
+        {case.identifier: case for case in cases[part_id::num_parts]},
+        pipeline(work.read, work.predict, work.export, num_readers=num_readers, num_exporters=num_exporters),
+        title="cases",
+        record=_OutputsThere(outputs) if resume else None,
+        progress=progress,
+    )
     if outputs.statistics:
         _collect_statistics(outputs)
-    return problems
+    return outcome.failed
 
 
-class _Lane:
-    """Threads for one kind of work, and what runs there, in the order of starting."""
+@dataclass(frozen=True)
+class _OutputsThere:
+    """The output folder as the record of a batch: a case is done when its files are there, since they appear whole."""
 
-    def __init__(self, function: Callable[..., Any], num_threads: int) -> None:
-        self.function = function
-        self.running: deque[tuple[Case, Future]] = deque()
-        self.pool = ThreadPoolExecutor(max(1, num_threads))
+    outputs: Outputs
 
-    def start(self, case: Case, *args: Any) -> None:
-        self.running.append((case, self.pool.submit(self.function, *args)))
+    def holds(self, name: str, job: Case) -> bool:
+        return all(path.exists() for path in self.outputs.paths(name))
 
-    def __enter__(self) -> "_Lane":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.pool.shutdown(cancel_futures=True)
+    def enter(self, name: str, job: Case, result: None) -> None:
+        """Its files say it."""
 
 
-def told(error: BaseException) -> str:
-    """An error in one line."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}" if text else type(error).__name__
+class PredictedCase(NamedTuple):
+    """logits: As the sliding window gives them. properties: nnU-Net's."""
+
+    logits: Tensor
+    properties: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The steps of a case.
+
+    lower_stage, previous_stage: Name of a cascade's lower stage, and the folder of its predictions; None: no cascade.
+    """
+
+    predictor: Predictor
+    outputs: Outputs
+    lower_stage: str | None
+    previous_stage: Path | None
+    tell: Tell
+
+    def read(self, case: Case) -> PreprocessedCase:
+        previous = None
+        if self.lower_stage is not None and self.previous_stage is not None:
+            previous = self.previous_stage / (case.identifier + self.outputs.file_ending)
+            if not previous.is_file():
+                raise UserError(f"{previous}: missing; predict {self.lower_stage} first")
+        with opened(case, self.predictor.writer, self.tell) as files:
+            return self.predictor.preprocess_files(files, previous)
+
+    def predict(self, case: PreprocessedCase) -> PredictedCase:
+        return PredictedCase(self.predictor.predict_logits_from_preprocessed_data(case.data), case.properties)
+
+    def export(self, case: Case, predicted: PredictedCase) -> None:
+        _write(self.predictor, self.predictor.export(predicted.logits, predicted.properties), case, self.outputs)
 
 
 def dataset_json_of(predictor: Predictor) -> dict[str, Any]:
@@ -189,7 +171,7 @@ def _write(predictor: Predictor, prediction: Prediction, case: Case, outputs: Ou
         with opened(case, predictor.writer, tell=lambda note: None) as files:  # told when it was read
             image = predictor.writer.read_images([str(files[0])])[0][0]
         channel = next(iter((predictor.dataset_json.get("channel_names") or predictor.dataset_json["modality"]).values()))
-        found = class_statistics(prediction, image, str(channel))
+        found = prediction_statistics(prediction, image, str(channel))
         write_json(outputs.folder / STATISTICS / f"{case.identifier}.json", found)
     if outputs.probabilities:
         prediction.write_probabilities(outputs.folder / f"{case.identifier}.npz")

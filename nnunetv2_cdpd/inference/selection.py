@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.nesting import ClassTree
-from nnunetv2_cdpd.inference.network import Reading
+from nnunetv2_cdpd.inference.network import TaskClasses
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 
 
@@ -17,7 +17,7 @@ class Selection:
     tree: Which class competes with which.
     wanted: Classes to tell of.
     needed: Classes whose logits are computed for that.
-    readings: Tasks for which the network is read, and for which of the needed classes.
+    choices: Tasks under which logits are computed, and of which of the needed classes.
     clean: Clean up by anatomy.
     probabilities: Keep the logits.
     """
@@ -25,7 +25,7 @@ class Selection:
     tree: ClassTree
     wanted: tuple[int, ...]
     needed: tuple[int, ...]
-    readings: tuple[Reading, ...]
+    choices: tuple[TaskClasses, ...]
     clean: bool
     probabilities: bool
 
@@ -59,10 +59,10 @@ class Selection:
             raise UserError("no class to predict; name at least one")
         needed = tree.classes if clean else tree.needed_for(wanted)
         if index is None and num_sources and network.universal_task is None:
-            readings = _readings_of_all_tasks(annotation, annotated, needed)
+            choices = _all_tasks(annotation, annotated, needed)
         else:
-            readings = (Reading(index, needed),)
-        return cls(tree, wanted, needed, readings, clean, probabilities)
+            choices = (TaskClasses(index, needed),)
+        return cls(tree, wanted, needed, choices, clean, probabilities)
 
 
 def _index_of_task(task: str, annotation: Annotation, num_sources: int) -> int:
@@ -74,12 +74,10 @@ def _index_of_task(task: str, annotation: Annotation, num_sources: int) -> int:
     return names.index(task)
 
 
-def _readings_of_all_tasks(
-    annotation: Annotation, annotated: Sequence[frozenset[str]], needed: Sequence[int]
-) -> tuple[Reading, ...]:
+def _all_tasks(annotation: Annotation, annotated: Sequence[frozenset[str]], needed: Sequence[int]) -> tuple[TaskClasses, ...]:
     """Every task for the needed classes that it annotates, for a network without a universal task."""
-    readings = [Reading(t, tuple(k for k in needed if annotation.classes[k] in names)) for t, names in enumerate(annotated)]
-    never = [annotation.classes[k] for k in needed if not any(k in reading.classes for reading in readings)]
+    choices = [TaskClasses(t, tuple(k for k in needed if annotation.classes[k] in names)) for t, names in enumerate(annotated)]
+    never = [annotation.classes[k] for k in needed if not any(k in choice.classes for choice in choices)]
     if never:
         raise UserError(f"dataset.json: no source annotates {', '.join(never)}, so no task of this model tells about it")
-    return tuple(reading for reading in readings if reading.classes)
+    return tuple(choice for choice in choices if choice.classes)

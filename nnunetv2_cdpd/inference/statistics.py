@@ -1,17 +1,18 @@
 """Statistics of a prediction: volume, mean intensity and centroid of every class."""
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnunetv2_cdpd.inference.prediction import Prediction, written_beside
+from nnunetv2_cdpd.inference.prediction import Prediction
+from nnunetv2_cdpd.jobs import write_text
+from nnunetv2_cdpd.jobs.tables import csv_of
+from nnunetv2_cdpd.volumes.grid import Grid
 
 
-def class_statistics(prediction: Prediction, image: np.ndarray | None, channel_name: str) -> dict[str, dict[str, Any]]:
+def prediction_statistics(prediction: Prediction, image: np.ndarray | None, channel_name: str) -> dict[str, dict[str, Any]]:
     """Class -> what there is of it; a class includes what lies in it.
 
     Args:
@@ -24,6 +25,7 @@ def class_statistics(prediction: Prediction, image: np.ndarray | None, channel_n
         class that is not there: 0 ml (None of a 2D image), 0 voxels, and None for the rest.
     """
     labels, spacing = prediction.label_map, prediction.properties["spacing"]
+    grid = Grid.of_properties(labels.shape, prediction.properties)
     # nnU-Net gives a 2D image one slice, of 999 times its spacing.
     is_2d = len(labels) == 1 and spacing[0] >= 999 * max(spacing[1:])
     voxel_ml = None if is_2d else float(np.prod(spacing)) / 1000
@@ -44,26 +46,10 @@ def class_statistics(prediction: Prediction, image: np.ndarray | None, channel_n
         if intensity is not None:
             found[name][mean_name] = round(float(intensity[members].sum() / voxels), 4) if voxels else None
         found[name]["centroid_voxel"] = None if centroid is None else [round(index, 4) for index in centroid]
-        found[name]["centroid_mm"] = None if centroid is None else patient_coordinates(centroid, prediction.properties)
+        found[name]["centroid_mm"] = None
+        if centroid is not None and grid is not None and len(grid.shape) == 3:
+            found[name]["centroid_mm"] = [round(float(mm), 3) for mm in grid.position(centroid[::-1])]
     return found
-
-
-def patient_coordinates(voxel: list[float], properties: Mapping[str, Any]) -> list[float] | None:
-    """Where a voxel index (array order) lies, in mm towards left, back and head; None where the image does not say."""
-    index = np.array(voxel[::-1])  # x, y, z
-    if "sitk_stuff" in properties:
-        geometry = properties["sitk_stuff"]
-        if len(geometry["spacing"]) != 3:
-            return None
-        direction = np.array(geometry["direction"]).reshape(3, 3)
-        point = np.array(geometry["origin"]) + direction @ (np.array(geometry["spacing"]) * index)
-    elif "nibabel_stuff" in properties:
-        stuff = properties["nibabel_stuff"]
-        affine = np.array(stuff.get("reoriented_affine", stuff["original_affine"]))
-        point = (affine @ [*index, 1])[:3] * (-1, -1, 1)  # NIfTI counts towards right and front
-    else:
-        return None
-    return [round(float(mm), 3) for mm in point]
 
 
 def write_table(path: Path, statistics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
@@ -71,15 +57,12 @@ def write_table(path: Path, statistics: Mapping[str, Mapping[str, Mapping[str, A
     names = list(dict.fromkeys(key for classes in statistics.values() for found in classes.values() for key in found))
     columns = {key: [f"{key}_{axis}" for axis in "zyx"] if key == "centroid_voxel" else [key] for key in names}
     columns |= {key: [f"{key}_{axis}" for axis in ("left", "back", "head")] for key in names if key == "centroid_mm"}
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["case", "class", *(column for key in names for column in columns[key])])
+    rows: list[list[Any]] = [["case", "class", *(column for key in names for column in columns[key])]]
     for case, classes in statistics.items():
         for name, found in classes.items():
             row = []
             for key in names:
                 entry = found.get(key)
                 row += ["" if entry is None else entry] if len(columns[key]) == 1 else (entry or ["", "", ""])
-            table.writerow([case, name, *row])
-    with written_beside(path, shared=True) as beside:
-        beside.write_text(text.getvalue(), encoding="utf-8")
+            rows.append([case, name, *row])
+    write_text(path, csv_of(rows))

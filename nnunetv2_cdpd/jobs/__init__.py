@@ -10,7 +10,7 @@ tables       rows as lines and as CSV
 
 from nnunetv2_cdpd.jobs.batch import Outcome, Runner, run
 from nnunetv2_cdpd.jobs.files import read_json, remove, write_json, write_text, written_beside
-from nnunetv2_cdpd.jobs.processes import in_processes
+from nnunetv2_cdpd.jobs.processes import in_processes, number_of_processes
 from nnunetv2_cdpd.jobs.record import CaseRecord, FileRecord, digest, file_state
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "digest",
     "file_state",
     "in_processes",
+    "number_of_processes",
     "read_json",
     "remove",
     "run",

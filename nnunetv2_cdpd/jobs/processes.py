@@ -1,5 +1,6 @@
 """Processes: one function over many jobs in several processes, so that no job can stop the others."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -9,11 +10,26 @@ from multiprocessing.context import SpawnContext
 from signal import Signals
 from typing import Any
 
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.jobs.batch import Job, Result, Runner
 
 _UNGUARDED = 117  # exit code of a process whose script wants processes while it is only imported
 _KILLED = -9
+
+
+def number_of_processes(given: int | None, num_jobs: int, jobs_per_process: int = 1) -> int:
+    """How many processes to use.
+
+    Args:
+        given: None: nnU-Net's default, at most one per core and per so many jobs, because a process takes seconds to start.
+
+    Raises:
+        UserError: Less than one was given.
+    """
+    from nnunetv2.configuration import default_num_processes
+
+    check_at_least(1, num_processes=given)
+    return given or max(1, min(default_num_processes, os.cpu_count() or 1, num_jobs // jobs_per_process))
 
 
 def in_processes(function: Callable[[Job], Result], num_processes: int) -> Runner[Job, Result]:

@@ -3,9 +3,7 @@
 Runs in spawned processes, so it imports little.
 """
 
-import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +12,9 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_cdpd.datasets.label_maps import distinct
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import written_beside
+from nnunetv2_cdpd.volumes.grid import same_place
+from nnunetv2_cdpd.volumes.headers import grid_of_file
 
 # Origin (mm) and direction cosines: headers store them in single precision, and tools round them differently. Shape and
 # spacing are compared as closely as nnU-Net does, because it refuses to go on otherwise.
@@ -21,18 +22,16 @@ POSITION_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class CaseJob:
+class MergeJob:
     """What to do for one case.
 
     values: Stored value -> merged value, for every declared value.
-    work_folder: A folder of this case alone on the file system of `output`, made and removed again.
     """
 
     identifier: str
     images: tuple[str, ...]
     label: str
     output: str
-    work_folder: str
     values: Mapping[int, int]
     reader: type[BaseReaderWriter]
     num_channels: int
@@ -44,13 +43,13 @@ class CaseJob:
 
 
 @dataclass(frozen=True)
-class CaseResult:
+class MergedLabelMap:
     """values: Merged values in the rewritten label map."""
 
     values: tuple[int, ...]
 
 
-def rewrite_case(job: CaseJob) -> CaseResult:
+def rewrite_case(job: MergeJob) -> MergedLabelMap:
     """Check a case and write its label map; the output appears at once and complete, or not at all.
 
     Raises:
@@ -64,24 +63,12 @@ def rewrite_case(job: CaseJob) -> CaseResult:
     table = np.zeros(max(job.values) + 1, np.uint16)
     table[list(job.values)] = list(job.values.values())
     merged = table[label_map[0].astype(np.int32)]
-    _write(job, merged, properties)
-    return CaseResult(values=tuple(sorted({int(table[int(value)]) for value in stored})))
+    with written_beside(Path(job.output)) as beside:
+        job.reader().write_seg(merged, str(beside), properties)
+    return MergedLabelMap(tuple(sorted({int(table[int(value)]) for value in stored})))
 
 
-def _write(job: CaseJob, label_map: np.ndarray, properties: dict) -> None:
-    folder, output = Path(job.work_folder), Path(job.output)
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-    folder.mkdir(parents=True)
-    try:
-        job.reader().write_seg(label_map, str(folder / output.name), properties)
-        # Some writers put a second file beside (spacing of a tif); the label map itself comes last.
-        for path in sorted(folder.iterdir(), key=lambda path: path.name == output.name):
-            os.replace(path, output.parent / path.name)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _value_problems(job: CaseJob, channels: int, stored: np.ndarray) -> list[str]:
+def _value_problems(job: MergeJob, channels: int, stored: np.ndarray) -> list[str]:
     if channels != 1:
         return [f"label {job.label} has {channels} channels, not one; split it"]
     broken = stored[~(np.isfinite(stored) & (stored == np.rint(stored)))]
@@ -97,19 +84,17 @@ def _value_problems(job: CaseJob, channels: int, stored: np.ndarray) -> list[str
     return []
 
 
-def _geometry_problems(job: CaseJob) -> list[str]:
-    label = _geometry(job.reader, job.label)
+def _geometry_problems(job: MergeJob) -> list[str]:
+    label = grid_of_file(job.label, job.reader)
     problems = []
-    for image in job.images:
-        geometry = _geometry(job.reader, image)
-        for what, value in label.items():
-            its = geometry[what]
-            tolerance = POSITION_TOLERANCE if what in ("origin", "direction", "affine") else 1e-8
-            if value.shape != its.shape or not np.allclose(its, value, atol=tolerance):
-                problems.append(
-                    f"{what} of image {image} ({_short(its)}) and label ({_short(value)}) differ; the label has to lie on the "
-                    "grid of the image"
-                )
+    for path in job.images:
+        image = grid_of_file(path, job.reader)
+        if what := same_place(image, label, spacing_mm=1e-8, position_mm=POSITION_TOLERANCE, relative=1e-5):
+            values = (_short(getattr(grid, what)) for grid in (image, label))
+            problems.append(
+                f"{what} of image {path} ({next(values)}) and label ({next(values)}) differ; the label has to lie on the grid "
+                "of the image"
+            )
     if len(job.images) != job.num_channels and not problems:
         channels = len(job.reader().read_images(job.images)[0])  # one file may hold several channels
         if channels != job.num_channels:
@@ -117,33 +102,5 @@ def _geometry_problems(job: CaseJob) -> list[str]:
     return problems
 
 
-def _geometry(reader: type[BaseReaderWriter], path: str) -> dict[str, np.ndarray]:
-    """Where the voxels of a file lie, from its header where the reader's library has one."""
-    module = reader.__module__
-    if module.endswith(".simpleitk_reader_writer"):
-        import SimpleITK as sitk
-
-        header = sitk.ImageFileReader()
-        header.SetFileName(path)
-        header.ReadImageInformation()
-        dimension = header.GetDimension()
-        spatial = min(dimension, 3)  # a fourth dimension holds channels
-        direction = np.reshape(header.GetDirection(), (dimension, dimension))[:spatial, :spatial]
-        return {
-            "shape": np.array(header.GetSize()[:spatial]),
-            "spacing": np.array(header.GetSpacing()[:spatial]),
-            "origin": np.array(header.GetOrigin()[:spatial]),
-            "direction": direction,
-        }
-    if module.endswith(".nibabel_reader_writer"):
-        import nibabel
-
-        image = nibabel.load(path)
-        zooms = image.header.get_zooms()[:3]
-        return {"shape": np.array(image.shape[:3]), "spacing": np.array(zooms), "affine": np.array(image.affine)}
-    array, properties = reader().read_images((path,))
-    return {"shape": np.array(array.shape[1:])}
-
-
-def _short(value: np.ndarray) -> str:
-    return " ".join(f"{number:.6g}" for number in value.ravel())
+def _short(value: Sequence[float] | np.ndarray) -> str:
+    return " ".join(f"{number:.6g}" for number in np.ravel(value))

@@ -65,7 +65,7 @@ def collect_cases(inputs: Sequence[RawDataset], plan: MergePlan, prefix: bool) -
     """
     way_out = "give one source another `name` in the YAML"
     if not prefix:
-        way_out = "`--prefix` puts the source's name before each case identifier"
+        way_out = "argument prefix puts the source's name before each case identifier"
     cases: dict[str, MergedCase] = {}
     problems = []
     for index, (dataset, source_names) in enumerate(zip(inputs, plan.source_names)):

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from nnunetv2_cdpd.datasets.raw import read_dataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.collect import MergedCase
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint
-from nnunetv2_cdpd.same_scan.pairs import Pair, find_pairs, groups
+from nnunetv2_cdpd.same_scan.pairs import find_pairs, groups
 from nnunetv2_cdpd.same_scan.store import fingerprints_of
 
 MAX_NAMED = 5
@@ -50,7 +50,9 @@ def held_back_images(given: Sequence[str | int | Path], raw_folder: Path, file_e
             found = [dataset.path(case.images[0]) for case in dataset.cases]
             found += _images_in(folder / "imagesTs", dataset.dataset_json["file_ending"])
         if not found:
-            raise UserError(f"--exclude-duplicates-of {folder}: holds no image that ends in {file_ending}; give another folder")
+            raise UserError(
+                f"argument exclude_duplicates_of {folder}: holds no image that ends in {file_ending}; give another folder"
+            )
         images.update((path, f"{folder.name}/{path.name}") for path in found)
     return images
 
@@ -82,11 +84,11 @@ def find_duplicates(
         cases_of.setdefault(case.images[0], []).append(case)
     images = list(dict.fromkeys([*cases_of, *held_back]))
     names = [_name(cases_of.get(image, ()), held_back.get(image)) for image in images]
-    taken = fingerprints_of(images, num_processes=num_processes, progress=progress)
-    _tell_missing(dict(zip(names, taken.values())), report)
-    known = [index for index, image in enumerate(images) if isinstance(taken[image], Fingerprint)]
+    taken = fingerprints_of(images, num_processes=num_processes, progress=progress).taken
+    _tell_missing({name: taken.get(image) for name, image in zip(names, images)}, report)
+    known = [index for index, image in enumerate(images) if image in taken]
     found = [
-        Pair(known[pair.first], known[pair.second], pair.score, pair.shared, pair.flips, pair.shift)
+        replace(pair, first=known[pair.first], second=known[pair.second])
         for pair in find_pairs([taken[images[index]] for index in known], progress=progress)
     ]
     grouped = {index: tuple(group) for group in groups(len(images), found) for index in group}
@@ -116,9 +118,9 @@ def _name(cases: Sequence[MergedCase], held_back: str | None) -> str:
     return ", ".join([*(case.identifier for case in cases), *([held_back] if held_back else [])])
 
 
-def _tell_missing(taken: Mapping[str, Fingerprint | Exception], report: Callable[[str], None]) -> None:
+def _tell_missing(taken: Mapping[str, Fingerprint | None], report: Callable[[str], None]) -> None:
     """Say which images were not compared: what is not compared may be there twice."""
-    missing = [name for name, entry in taken.items() if isinstance(entry, Exception) or entry.volume is None]
+    missing = [name for name, entry in taken.items() if entry is None or entry.volume is None]
     if missing:
         more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
         report(
@@ -131,6 +133,6 @@ def _check_sources(cases: Sequence[MergedCase], left_out: Mapping[str, str]) -> 
     staying = {case.source for case in cases if case.identifier not in left_out}
     if empty := sorted({case.source for case in cases} - staying):
         raise UserError(
-            f"--exclude-duplicates-of leaves out every case of source {', '.join(empty)}; take that dataset out of -d, or give "
-            "only the images that the test needs"
+            f"argument exclude_duplicates_of leaves out every case of source {', '.join(empty)}; take that dataset out, or "
+            "give only the images that the test needs"
         )

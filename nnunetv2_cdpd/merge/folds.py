@@ -162,5 +162,5 @@ def _set_aside(path: Path) -> Path:
     number = 1
     while (kept := path.with_name(f"splits_before_merge_{number}.json")).exists():
         number += 1
-    os.replace(path, kept)
+    path.rename(kept)
     return kept

@@ -6,30 +6,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
-
 from nnunetv2_cdpd.annotation import Annotation, dataset_json_entries
+from nnunetv2_cdpd.datasets.output import is_empty
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import FileRecord
-from nnunetv2_cdpd.jobs.files import BESIDE
 from nnunetv2_cdpd.merge.collect import MergedCase
 from nnunetv2_cdpd.merge.plan import MergePlan
 
 RECORD_FILE = "cdpd_merge_record.jsonl"
-
-
-def output_folder(raw_folder: Path, dataset_id: int, name: str) -> Path:
-    """nnUNet_raw/Dataset<id>_<name>, if nnU-Net can take it."""
-    if not 0 < dataset_id < 1000:
-        raise UserError(f"--id {dataset_id}: nnU-Net's dataset ids have three digits; give one of 1 ... 999")
-    if not name or name != Path(name).name or name.startswith(".") or any(character.isspace() for character in name):
-        raise UserError(f"--name {name!r}: becomes part of a folder name; give letters, digits, _ and - only")
-    output = raw_folder / f"Dataset{dataset_id:03d}_{name}"
-    others = sorted({str(other) for other in find_candidate_datasets(dataset_id)} - {output.name})
-    if others:
-        raise UserError(f"--id {dataset_id}: taken by {', '.join(others)}; nnU-Net wants one name per id, give another")
-    return output
 
 
 def check_folders(folders: Sequence[Path], output: Path) -> None:
@@ -40,29 +25,29 @@ def check_folders(folders: Sequence[Path], output: Path) -> None:
     if twice:
         raise UserError(f"{', '.join(twice)}: given twice; give each dataset once")
     if output in folders:
-        raise UserError(f"{output}: both an input and the output; give another --id")
+        raise UserError(f"{output}: both an input and the output; give another argument dataset_id")
 
 
 def open_record(output: Path, inputs: Sequence[RawDataset], raw_folder: Path, update: bool) -> FileRecord:
     """The record in the output folder, if the folder is ours to write to."""
     if output.exists() and not output.is_dir():
-        raise UserError(f"{output}: is no folder; move it or give another --id")
+        raise UserError(f"{output}: is no folder; move it or give another argument dataset_id")
     names = [_input_name(dataset, raw_folder) for dataset in inputs]
     record = FileRecord(output / RECORD_FILE, names, "cdpd merge", asdict)
     if record.recorded_inputs is None:
-        if output.is_dir() and any(not path.name.startswith(BESIDE) for path in output.iterdir()):
-            raise UserError(f"{output}: exists and is not from `cdpd merge`; nothing was changed, move it or give another --id")
+        if not is_empty(output):
+            raise UserError(
+                f"{output}: exists and is not from `cdpd merge`; nothing was changed, move it or give another argument dataset_id"
+            )
     elif sorted(record.recorded_inputs) != sorted(names) and not update:
         raise UserError(
-            f"{output}: was merged from {', '.join(record.recorded_inputs)}; nothing was changed, give another --id, or "
-            "--update to make it one of the datasets given now"
+            f"{output}: was merged from {', '.join(record.recorded_inputs)}; nothing was changed, give another argument dataset_id, "
+            "or argument update to make it one of the datasets given now"
         )
     return record
 
 
-def make_dataset_json(
-    output: Path, inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[MergedCase], raw_folder: Path
-) -> dict[str, Any]:
+def make_dataset_json(output: Path, inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[MergedCase]) -> dict[str, Any]:
     """dataset.json of the merged dataset, nnU-Net's keys and the `cdpd` block."""
     first = inputs[0].dataset_json
     annotation = replace(plan.annotation, case_source={case.identifier: case.source for case in cases})
@@ -83,7 +68,7 @@ def make_dataset_json(
         dataset_json["overwrite_image_reader_writer"] = readers.pop()
     dataset_json["dataset"] = {
         case.identifier: {
-            "images": [_image_entry(inputs[case.dataset], entry, output, raw_folder) for entry in case.entries],
+            "images": [_image_entry(inputs[case.dataset], entry, output) for entry in case.entries],
             "label": f"labelsTr/{case.identifier}{first['file_ending']}",
         }
         for case in cases
@@ -95,13 +80,13 @@ def _joined(annotation: Annotation, fact: str) -> str:
     return "; ".join(f"{source.name}: {getattr(source, fact)}" for source in annotation.sources if getattr(source, fact))
 
 
-def _image_entry(dataset: RawDataset, entry: str, output: Path, raw_folder: Path) -> str:
+def _image_entry(dataset: RawDataset, entry: str, output: Path) -> str:
     """How dataset.json refers to an image: an environment variable stays one, below nnUNet_raw relative, else absolute."""
     expanded = os.path.expandvars(entry)
     if expanded != entry and os.path.isabs(expanded):
         return entry
     path = dataset.path(entry)
-    return Path(os.path.relpath(path, output)).as_posix() if path.is_relative_to(raw_folder) else str(path)
+    return Path(os.path.relpath(path, output)).as_posix() if path.is_relative_to(output.parent) else str(path)
 
 
 def _input_name(dataset: RawDataset, raw_folder: Path) -> str:

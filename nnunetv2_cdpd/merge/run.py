@@ -1,26 +1,24 @@
 """merge_datasets: from several nnU-Net raw datasets to one; images are referenced, label maps rewritten."""
 
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nnunetv2.configuration import default_num_processes
-from nnunetv2.paths import nnUNet_raw
 
 from nnunetv2_cdpd.annotation import POSITIVE
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
+from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder, raw_folder
 from nnunetv2_cdpd.datasets.raw import RawDataset, read_dataset
-from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import FileRecord, digest, file_state, in_processes, read_json, run, write_json
-from nnunetv2_cdpd.merge.cases import CaseJob, rewrite_case
+from nnunetv2_cdpd.merge.cases import MergeJob, rewrite_case
 from nnunetv2_cdpd.merge.collect import MergedCase, check_alike, collect_cases, raise_problems, reader_of
 from nnunetv2_cdpd.merge.duplicates import find_duplicates, held_back_images
 from nnunetv2_cdpd.merge.folds import write_folds
-from nnunetv2_cdpd.merge.output import check_folders, make_dataset_json, open_record, output_folder
+from nnunetv2_cdpd.merge.output import check_folders, make_dataset_json, open_record
 from nnunetv2_cdpd.merge.plan import MergePlan, make_plan
-from nnunetv2_cdpd.merge.spec import read_spec
+from nnunetv2_cdpd.merge.spec import read_merge_spec
 
 
 def merge_datasets(
@@ -58,28 +56,25 @@ def merge_datasets(
     Raises:
         UserError: Whatever the user can mend. dataset.json is written only when every case is fine.
     """
-    if not nnUNet_raw.is_set():
-        raise UserError("nnUNet_raw is not set; `export nnUNet_raw=/path/to/raw_datasets` and call again")
-    raw_folder = Path(os.path.abspath(nnUNet_raw.require()))
-    output = output_folder(raw_folder, dataset_id, name)
-    inputs = [read_dataset(dataset, raw_folder) for dataset in datasets]
+    raw, output = raw_folder(), dataset_folder(name, dataset_id)
+    inputs = [read_dataset(dataset, raw) for dataset in datasets]
     check_folders([dataset.folder for dataset in inputs], output)
     check_alike(inputs)
-    plan = make_plan(inputs, read_spec(spec))
+    plan = make_plan(inputs, read_merge_spec(spec))
     cases = collect_cases(inputs, plan, prefix)
-    record = open_record(output, inputs, raw_folder, update)
+    record = open_record(output, inputs, raw, update)
     known = set(record.cases)
     for note in plan.notes:
         report(f"note: {note}")
     duplicates = None
     if search_duplicates or exclude_duplicates_of:
-        held_back = held_back_images(exclude_duplicates_of, raw_folder, inputs[0].dataset_json["file_ending"])
+        held_back = held_back_images(exclude_duplicates_of, raw, inputs[0].dataset_json["file_ending"])
         duplicates = find_duplicates(cases, held_back, num_processes=num_processes, progress=progress, report=report)
         cases = [case for case in cases if case.identifier not in duplicates.left_out]
         for identifier, why in duplicates.left_out.items():
             report(f"left out: case {identifier!r} {why}")
 
-    _rewrite_labels(output, inputs, plan, cases, record, num_processes, progress, report, raw_folder)
+    _rewrite_labels(output, inputs, plan, cases, record, num_processes, progress, report)
     for warning in _warnings(inputs, plan, cases, record):
         report(f"warning: {warning}")
     case_source = {case.identifier: case.source for case in cases}
@@ -96,18 +91,16 @@ def _rewrite_labels(
     num_processes: int,
     progress: bool,
     report: Callable[[str], None],
-    raw_folder: Path,
 ) -> None:
     """Bring the output folder up to date; dataset.json is there only while every label map agrees with it."""
-    dataset_json = make_dataset_json(output, inputs, plan, cases, raw_folder)
+    dataset_json = make_dataset_json(output, inputs, plan, cases)
     reader = reader_of(inputs, dataset_json, cases)
     jobs = {
-        case.identifier: CaseJob(
+        case.identifier: MergeJob(
             identifier=case.identifier,
             images=tuple(map(str, case.images)),
             label=str(case.label),
             output=str(output / dataset_json["dataset"][case.identifier]["label"]),
-            work_folder=str(output / ".partial" / case.identifier),
             values=plan.value_maps[case.dataset],
             reader=reader,
             num_channels=len(dataset_json["channel_names"]),
@@ -118,7 +111,7 @@ def _rewrite_labels(
     done = [identifier for identifier, job in jobs.items() if record.holds(identifier, job)]
     todo = [identifier for identifier in jobs if identifier not in set(done)]
     gone = sorted(set(record.cases) - set(jobs))
-    path = output / "dataset.json"
+    path = output / FILE_NAME
     if not todo and not gone and read_json(path) == dataset_json and record.inputs == record.recorded_inputs:
         report(f"{output.name}: all {len(cases)} cases are up to date, nothing to do")
         return
@@ -136,12 +129,12 @@ def _rewrite_labels(
     datasets = {case.identifier: inputs[case.dataset].name for case in cases}
     outcome = run(jobs, in_processes(rewrite_case, num_processes), title="Rewriting label maps", record=record, progress=progress)
     problems = [f"{datasets[case]}: case {case!r}: {reason}" for case, reason in outcome.failed.items()]
-    shutil.rmtree(output / ".partial", ignore_errors=True)
+    clear_leftovers(output)
     raise_problems(problems, f"{output.name} is not complete; the other cases are done, mend these and call again")
     write_json(path, dataset_json)
 
 
-def _made_from(job: CaseJob) -> str:
+def _made_from(job: MergeJob) -> str:
     files = [[Path(path).name, file_state(path)] for path in (job.label, *job.images)]
     return digest(files, sorted(job.values.items()), job.reader.__name__, job.num_channels)
 

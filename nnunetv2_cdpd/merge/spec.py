@@ -54,7 +54,7 @@ class MergeSpec:
     scoped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def read_spec(spec: str | Path | Mapping[str, Any] | None) -> MergeSpec:
+def read_merge_spec(spec: str | Path | Mapping[str, Any] | None) -> MergeSpec:
     """Read a merge specification.
 
     Args:

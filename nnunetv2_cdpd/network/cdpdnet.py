@@ -10,9 +10,9 @@ Source: Wu et al., CDPDNet, arXiv 2505.18958. What differs from the released net
 """
 
 import pydoc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,14 +21,23 @@ from dynamic_network_architectures.initialization.weight_init import InitWeights
 from torch import Tensor, nn
 
 from nnunetv2_cdpd.network.cross_attention import WindowedCrossAttention
+from nnunetv2_cdpd.network.heads import ClassHeads
 from nnunetv2_cdpd.network.memory import feature_map_units
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.network.task_prompt import TaskPrompt
-from nnunetv2_cdpd.network.text_modulation import TEXT_CHANNELS, PromptEmbeddings, TextModulation
+from nnunetv2_cdpd.network.text_modulation import TEXT_CHANNELS, Affine, PromptEmbeddings, TextModulation
 from nnunetv2_cdpd.network.token_adaptor import TokenAdaptor
 from nnunetv2_cdpd.pretrained.choices import LEARNED
 
 MAX_FUSED_STAGES = 3
+TokenMaps = Callable[[Tensor], list[Tensor]]
+
+
+class TextTerms(NamedTuple):
+    """What text says of the features. stages: Of each modulation, none without text. task: Of the task prompt, if there is one."""
+
+    stages: tuple[Affine, ...]
+    task: Affine | None
 
 
 class CDPDNet(nn.Module):
@@ -116,6 +125,7 @@ class CDPDNet(nn.Module):
             unet_kwargs["n_conv_per_stage_decoder"],
             deep_supervision,
         )
+        self.decoder.seg_layers[-1] = ClassHeads.of(self.decoder.seg_layers[-1])
 
     def make_modulations(self, num_prompts: int, features: Sequence[int]) -> nn.ModuleList:
         """One text modulation per encoder stage."""
@@ -143,22 +153,34 @@ class CDPDNet(nn.Module):
         Raises:
             ValueError: No task and no universal task, or neither one task nor one per sample.
         """
-        return self.decode(self.skips(x), None if self.task_prompt is None else self._task_of_each_sample(task, x))
+        task = None if self.task_prompt is None else self.task_of_each_sample(task, x)
+        text = self.text_terms()
+        skips = self.modulate(self.encode(x, self.token_grids(x)), text)
+        return self.decode(skips, task, text)
 
-    def skips(self, x: Tensor) -> list[Tensor]:
-        """All that comes before the task: encoder stages with vision and text, finest first."""
-        skips = self.encode(x, self.token_grids(x))
-        return skips if self.class_text is None else self.modulate(skips, self.class_text())
+    # ---- the steps, which prediction calls one by one --------------------------------------------------------------
 
-    def decode(self, skips: Sequence[Tensor], task: Tensor | None) -> Tensor | list[Tensor]:
-        """Logits of each sample under its task (B,); None for a network without tasks."""
+    def text_terms(self) -> TextTerms:
+        """What text says of the features: the same for every image."""
+        class_features = None if self.class_text is None else self.class_text()
+        stages = tuple(modulation.affine(class_features) for modulation in self.modulations)
+        task = None if self.task_prompt is None else self.task_prompt.modulate.affine(self.task_text())
+        return TextTerms(stages, task)
+
+    def token_grids(self, x: Tensor, token_maps: TokenMaps | None = None) -> list[Tensor]:
+        """Tokens for each fused stage, finest stage first; none without vision. token_maps: See SliceEncoder."""
+        return [] if self.slice_encoder is None else self.slice_encoder(x, token_maps)
+
+    def decode(self, skips: Sequence[Tensor], task: Tensor | None, text: TextTerms) -> Tensor | list[Tensor]:
+        """Logits of each sample under its task (B,); task is None for a network without tasks."""
         if self.task_prompt is not None:
-            skips = [*skips[:-1], self.task_prompt(skips[-1], task, self.task_text())]
+            skips = [*skips[:-1], self.task_prompt(skips[-1], task, text.task)]
         return self.decoder(skips)
 
-    def token_grids(self, x: Tensor) -> list[Tensor]:
-        """Tokens for each fused stage, finest stage first; none without vision."""
-        return [] if self.slice_encoder is None else self.slice_encoder(x)
+    @property
+    def heads(self) -> ClassHeads:
+        """The heads at full resolution; `heads.chosen` says which classes they compute."""
+        return self.decoder.seg_layers[-1]
 
     def encode(self, x: Tensor, token_grids: Sequence[Tensor]) -> list[Tensor]:
         """Encoder stages, finest first; a fused stage replaces its features for the skip and for the next stage."""
@@ -174,11 +196,13 @@ class CDPDNet(nn.Module):
             skips.append(x)
         return skips
 
-    def modulate(self, skips: Sequence[Tensor], text_features: Tensor) -> list[Tensor]:
-        """Every stage scaled and shifted by the class prompts' text features (K, F)."""
-        return [modulation(skip, text_features) for modulation, skip in zip(self.modulations, skips)]
+    def modulate(self, skips: Sequence[Tensor], text: TextTerms) -> list[Tensor]:
+        """Every stage scaled and shifted by what the class prompts say of it; as it is without text."""
+        if self.class_text is None:
+            return list(skips)
+        return [modulation(skip, affine) for modulation, skip, affine in zip(self.modulations, skips, text.stages)]
 
-    def _task_of_each_sample(self, task: Tensor | None, x: Tensor) -> Tensor:
+    def task_of_each_sample(self, task: Tensor | None, x: Tensor) -> Tensor:
         if task is None:
             if self.universal_task is None:
                 raise ValueError(f"this network has no universal task; give every sample its task, 0 ... {self.num_tasks - 1}")

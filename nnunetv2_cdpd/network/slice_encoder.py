@@ -82,13 +82,19 @@ class SliceEncoder(nn.Module):
         return self
 
     @torch.no_grad()
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, token_maps: Callable[[Tensor], list[Tensor]] | None = None) -> list[Tensor]:
+        """Token grids of a batch.
+
+        Args:
+            token_maps: In place of `self.token_maps`, which it may call: for slices whose tokens are known already.
+        """
+        token_maps = token_maps or self.token_maps
         images = self.images(x)
         if self.bfloat16_on_cpu and x.device.type == "cpu" and x.dtype == torch.float32:
             with torch.autocast("cpu", torch.bfloat16):
-                maps = [grid.float() for grid in self.token_maps(images)]
+                maps = [grid.float() for grid in token_maps(images)]
         else:
-            maps = self.token_maps(images)  # each (B * S, E, h, w)
+            maps = token_maps(images)  # each (B * S, E, h, w)
         if x.ndim == 4:
             return maps
         return [grid.unflatten(0, (x.shape[0], -1)).transpose(1, 2) for grid in maps]  # (B, E, S, h, w)

@@ -12,7 +12,7 @@ import torch
 from dynamic_network_architectures.building_blocks.simple_conv_blocks import StackedConvBlocks
 from torch import Tensor, nn
 
-from nnunetv2_cdpd.network.text_modulation import TextModulation
+from nnunetv2_cdpd.network.text_modulation import Affine, TextModulation
 
 
 class TaskPrompt(nn.Module):
@@ -42,8 +42,9 @@ class TaskPrompt(nn.Module):
         self.modulate = modulation or TextModulation(num_tasks, num_tasks)
         self.fuse = blocks(channels + num_tasks, hidden, hidden, num_tasks)
 
-    def forward(self, x: Tensor, task: Tensor, task_features: Tensor) -> Tensor:
-        prompt = self.modulate(self.reduce(x), task_features)  # (B, T, ...)
+    def forward(self, x: Tensor, task: Tensor, affine: Affine) -> Tensor:
+        """affine: What `modulate.affine` makes of the tasks' text features (T, F)."""
+        prompt = self.modulate(self.reduce(x), affine)  # (B, T, ...)
         task_maps = self.fuse(torch.cat([x, prompt], 1))  # (B, T, ...)
         index = task.view(-1, *[1] * (x.ndim - 1)).expand(-1, 1, *x.shape[2:])
         return torch.cat([x, task_maps.gather(1, index)], 1)

@@ -8,6 +8,8 @@ the scale starts at 1 (released: around 0 with random sign), and the weights kee
 be added without changing what was learned.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -49,8 +51,15 @@ class PromptEmbeddings(nn.Module):
         return self.project(self.embeddings)
 
 
+class Affine(NamedTuple):
+    """What text says of C channels, the same for every image: scale (C,) and shift (C,)."""
+
+    scale: Tensor
+    shift: Tensor
+
+
 class TextModulation(nn.Module):
-    """Scale and shift every channel of (B, C, X, Y(, Z)) by text features (N, F); the identity at first.
+    """Scale and shift every channel of (B, C, X, Y(, Z)) by what `affine` makes of text features; the identity at first.
 
     Args:
         num_prompts: N.
@@ -63,13 +72,13 @@ class TextModulation(nn.Module):
         self.scale = nn.Parameter(torch.zeros(channels, num_prompts, text_channels))
         self.shift = nn.Parameter(torch.zeros(channels, num_prompts, text_channels))
 
-    def forward(self, x: Tensor, text_features: Tensor) -> Tensor:
-        scale, shift = (term.view(1, -1, *[1] * (x.ndim - 2)).to(x.dtype) for term in self.affine(text_features))
+    def forward(self, x: Tensor, affine: Affine) -> Tensor:
+        scale, shift = (term.view(1, -1, *[1] * (x.ndim - 2)).to(x.dtype) for term in affine)
         return x * scale + shift
 
-    def affine(self, text_features: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale and shift per channel, (C,) each."""
-        return 1 + summed_over_prompts(self.scale, text_features), summed_over_prompts(self.shift, text_features)
+    def affine(self, text_features: Tensor) -> Affine:
+        """Scale and shift per channel from text features (N, F)."""
+        return Affine(1 + summed_over_prompts(self.scale, text_features), summed_over_prompts(self.shift, text_features))
 
 
 def summed_over_prompts(weight: Tensor, text_features: Tensor) -> Tensor:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.classes import name_key
-from nnunetv2_cdpd.evaluation.results import Results
-from nnunetv2_cdpd.pages.palette import colours_of
+from nnunetv2_cdpd.pages.pictures import PANEL_PIXELS, PlanePicture
 
 
 def regions_of(annotation: Annotation) -> dict[str, tuple[int, ...]]:
@@ -50,18 +50,31 @@ class Layers:
     def index(self, name: str) -> int:
         return self.indices[name_key(name)]
 
+    @property
+    def numbered_colours(self) -> list[tuple[int, str]]:
+        """Number and colour of every class on the page."""
+        return [(self.indices[key], colour) for key, colour in self.colours.items()]
+
+    def contours(self, paths: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Class -> path data, as parts.html draws it."""
+        return [{"index": self.index(name), "name": name, "path": path} for name, path in paths.items()]
+
+    def plane(self, picture: PlanePicture, of: str, anchor: str = "") -> dict[str, Any]:
+        """A picture as the templates draw it."""
+        return {
+            "plane": picture.plane,
+            "anchor": anchor,
+            "of": f"{of}, {picture.plane} slice {picture.slice_number}",
+            "caption": f"{picture.plane}, slice {picture.slice_number} of {picture.num_slices}",
+            "width": picture.width,
+            "height": picture.height,
+            "share": f"{100 * picture.width / PANEL_PIXELS:.1f}",
+            "image": picture.image,
+            "reference": self.contours(picture.reference),
+            "prediction": self.contours(picture.prediction),
+        }
+
     def seen(self, reference: np.ndarray, prediction: np.ndarray) -> frozenset[str]:
         """Name keys of the classes that occur in a case."""
         pairs = ((self.reference_names, reference), (self.prediction_names, prediction))
         return frozenset(name_key(names[value]) for names, values in pairs for value in np.unique(values) if value in names)
-
-
-def layers_of(results: Results) -> Layers:
-    """Layers of results, with a colour for every class and union that the page may show."""
-    sides = results.reference, results.prediction
-    regions = [regions_of(side) for side in sides]
-    return Layers(
-        *regions,
-        *(names_by_value(side) for side in sides),
-        colours_of((*results.prediction.classes, *regions[1], *regions[0], *results.class_names)),
-    )

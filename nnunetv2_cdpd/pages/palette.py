@@ -18,8 +18,3 @@ def colours_of(names: Iterable[str]) -> dict[str, str]:
     """Class name key -> colour as "#rrggbb"; more than 40 classes share colours."""
     keys = dict.fromkeys(map(name_key, names))
     return {key: COLOURS[index % len(COLOURS)] for index, key in enumerate(keys)}
-
-
-def rgb(colour: str) -> tuple[int, int, int]:
-    """ "#ff8000" -> (255, 128, 0)."""
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

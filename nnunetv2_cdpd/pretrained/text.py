@@ -6,7 +6,6 @@ them is noticed, and a checksum, so damage is.
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.pretrained.choices import AUTO, TEXT_WEIGHTS
 from nnunetv2_cdpd.pretrained.hub import hub_reachable
 from nnunetv2_cdpd.pretrained.text_tables import holds_our_embeddings, read_tables
@@ -53,12 +53,11 @@ class TextEmbeddings:
         return self.class_prompts == tuple(class_prompts) and (not task_prompts or self.task_prompts == tuple(task_prompts))
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file, beside and then renamed; several processes of a training may do so at once."""
+        """Write one safetensors file; several processes of a training may do so at once."""
         metadata = {name: json.dumps(getattr(self, name)) for name in ("class_prompts", "task_prompts", "encoder", "checksum")}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
         tensors = {"class_embeddings": self.class_embeddings.contiguous(), "task_embeddings": self.task_embeddings.contiguous()}
-        save_file(tensors, temporary, metadata)
-        temporary.replace(path)
+        with written_beside(path) as beside:
+            save_file(tensors, beside, metadata)
 
     @classmethod
     def load(cls, path: Path) -> "TextEmbeddings":

@@ -1,7 +1,6 @@
 """import_official: the released checkpoint and DINOv2 -> an nnU-Net model folder that nnU-Net's own commands predict with."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from nnunetv2_cdpd.annotation import dataset_json_entries
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.pretrained.hub import hub_reachable
 from nnunetv2_cdpd.pretrained.vision import load_vision_weights, locate_vision_weights
 from nnunetv2_cdpd.released.checkpoint import read_released
@@ -159,21 +159,18 @@ def _dataset_json() -> dict[str, Any]:
 
 
 def _write(folder: Path, plans: dict, dataset_json: dict, network: nn.Module) -> None:
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    checkpoint = {  # what nnU-Net's predictor reads of a checkpoint
+        "network_weights": network.state_dict(),
+        "trainer_name": TRAINER,
+        "init_args": {"configuration": CONFIGURATION},
+        "inference_allowed_mirroring_axes": None,  # as released, and the classes have sides
+    }
     try:
-        (partial / FOLD).mkdir(parents=True)
-        (partial / "plans.json").write_text(json.dumps(plans, indent=2))
-        (partial / "dataset.json").write_text(json.dumps(dataset_json, indent=2))
-        checkpoint = {  # what nnU-Net's predictor reads of a checkpoint
-            "network_weights": network.state_dict(),
-            "trainer_name": TRAINER,
-            "init_args": {"configuration": CONFIGURATION},
-            "inference_allowed_mirroring_axes": None,  # as released, and the classes have sides
-        }
-        torch.save(checkpoint, partial / FOLD / CHECKPOINT)
-        partial.rename(folder)
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with written_beside(folder) as beside:
+            (beside / FOLD).mkdir(parents=True)
+            (beside / "plans.json").write_text(json.dumps(plans, indent=4))
+            (beside / "dataset.json").write_text(json.dumps(dataset_json, indent=4))
+            torch.save(checkpoint, beside / FOLD / CHECKPOINT)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

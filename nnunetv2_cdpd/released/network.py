@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+from nnunetv2_cdpd.network.cdpdnet import CDPDNet, TextTerms
 from nnunetv2_cdpd.network.cross_attention import WINDOW, CrossAttentionBlock, WindowedCrossAttention, window_mask
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
-from nnunetv2_cdpd.network.text_modulation import TextModulation, summed_over_prompts
+from nnunetv2_cdpd.network.text_modulation import Affine, TextModulation, summed_over_prompts
 
 SLICES_PER_TOKEN = 14  # of the adaptor's convolution along the slice axis
 DROP_PATH = 0.3  # highest rate of ten blocks' linear schedule, of which each cross-attention uses the first two
@@ -143,9 +143,9 @@ class PaperTextModulation(TextModulation):
         self.scale_bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound))
         self.shift_bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound))
 
-    def affine(self, text_features: Tensor) -> tuple[Tensor, Tensor]:
+    def affine(self, text_features: Tensor) -> Affine:
         scale = summed_over_prompts(self.scale, text_features) + self.scale_bias
-        return scale, summed_over_prompts(self.shift, text_features) + self.shift_bias
+        return Affine(scale, summed_over_prompts(self.shift, text_features) + self.shift_bias)
 
 
 class PaperCDPDNet(CDPDNet):
@@ -187,10 +187,11 @@ class PaperCDPDNet(CDPDNet):
     def forward(self, x: Tensor, task: Tensor | None = None) -> Tensor | list[Tensor]:
         if task is not None or self.reading_shares is None or self.universal_task is not None:
             return super().forward(x, task)
-        skips = self.skips(x)
+        text = self.text_terms()
+        skips = self.modulate(self.encode(x, self.token_grids(x)), text)
         total = None
         for index, shares in enumerate(self.reading_shares):
-            outputs = self.decode(skips, torch.full(x.shape[:1], index, device=x.device))
+            outputs = self.decode(skips, torch.full(x.shape[:1], index, device=x.device), text)
             shares = shares.view(1, -1, 1, 1, 1)
             shared = [logits * shares.to(logits.dtype) for logits in ([outputs] if isinstance(outputs, Tensor) else outputs)]
             total = shared if total is None else [sum_ + logits for sum_, logits in zip(total, shared)]
@@ -203,9 +204,11 @@ class PaperCDPDNet(CDPDNet):
             )
         return super().make_modulations(num_prompts, features[:-1])
 
-    def modulate(self, skips: Sequence[Tensor], text_features: Tensor) -> list[Tensor]:
+    def modulate(self, skips: Sequence[Tensor], text: TextTerms) -> list[Tensor]:
+        if self.class_text is None:
+            return list(skips)
         *_, deepest = self.modulations
-        return [*super().modulate(skips[:-1], text_features), deepest(skips[-1], text_features)]
+        return [*super().modulate(skips[:-1], text), deepest(skips[-1], text.stages[-1])]
 
     def decoder_view(self, extra_bottleneck_channels: int) -> SimpleNamespace:
         view = super().decoder_view(extra_bottleneck_channels)

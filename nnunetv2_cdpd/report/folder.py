@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.evaluation.evaluate import COMPARISON_JSON, SUMMARY_FILE
 from nnunetv2_cdpd.evaluation.nnunet import read_results
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
@@ -46,14 +46,14 @@ def report_folder(
     """
     folder = Path(folder)
     results = read_results(folder / SUMMARY_FILE)
-    if num_pictures < 0:
-        raise UserError(f"{num_pictures} pictures: give 0 or more")
-    if num_processes < 1:
-        raise UserError(f"{num_processes} processes: give at least 1")
+    check_at_least(0, num_pictures=num_pictures)
+    check_at_least(1, num_processes=num_processes)
     scores = {case.case: case for case in results.cases}
     unknown = [case for case in volumes if case not in scores]
     if unknown:
-        raise UserError(f"--volumes {' '.join(unknown)}: not among the {len(scores)} scored cases of {folder / SUMMARY_FILE}")
+        raise UserError(
+            f"argument volumes {' '.join(unknown)}: not among the {len(scores)} scored cases of {folder / SUMMARY_FILE}"
+        )
     if images is not None and not Path(images).is_dir():
         raise UserError(f"{images}: no such folder; give the folder of the images that were predicted")
     shown = dict.fromkeys([*(case.case for case in worst_first(results)[:num_pictures]), *volumes])
@@ -65,7 +65,9 @@ def report_folder(
         if len(training) > 1:
             found = {f"{model.name}/{name}": its for name, its in found.items()}
         if twice := sorted(set(curves) & set(found)):
-            raise UserError(f"--training {place}: there is a {twice[0]} already; give each once, from folders of other names")
+            raise UserError(
+                f"argument training {place}: there is a {twice[0]} already; give each once, from folders of other names"
+            )
         curves |= found
     output = folder / "report.html" if output is None else Path(output)
     if not output.parent.is_dir():

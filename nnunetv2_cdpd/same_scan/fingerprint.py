@@ -2,7 +2,7 @@
 
 A grid of 6 mm along the axes of the body, intensities relative to those of air and soft tissue: neither the file format
 nor the voxel size, nor an offset or a factor of the intensities changes it much. Flips and cropped slices are dealt with
-where fingerprints are compared (`duplicates`). Geometry and intensities of the image are kept along, for the checks.
+where fingerprints are compared (`pairs`). Geometry and intensities of the image are kept along, for the checks.
 """
 
 from dataclasses import asdict, dataclass
@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from threadpoolctl import threadpool_limits
+
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.volumes.grid import Grid
 
 STEP_MM = 6.0
 MIN_STEPS = 5  # a body that is shorter than this along an axis tells too little
@@ -79,20 +82,23 @@ def fingerprint(path: str | Path) -> Fingerprint:
     """Read an image once and take its fingerprint; of several channels in one file, the first.
 
     Raises:
-        RuntimeError: SimpleITK cannot read the file.
-        ValueError: The image is not 3D, or holds voxels that are not finite.
+        UserError: The image cannot be read, is not 3D, or holds voxels that are not finite; the words follow "image".
     """
-    image = sitk.ReadImage(str(path))
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:  # its own words name the path, which a page does not show
+        raise UserError("cannot be read") from error
     if image.GetDimension() == 4:
         image = image[..., 0]
     array = sitk.GetArrayViewFromImage(image)
     if image.GetDimension() != 3 or array.ndim != 3:
-        raise ValueError("is not a 3D image")
+        raise UserError("is not a 3D image")
     minimum, maximum = float(array.min()), float(array.max())
     if not np.isfinite([minimum, maximum]).all():
-        raise ValueError("holds voxels that are no numbers or infinite")
-    direction = np.reshape(image.GetDirection(), (3, 3))
-    letters, axes = body_axes(image)
+        raise UserError("holds voxels that are no numbers or infinite")
+    grid = Grid.of_image(image)
+    letters, axes = grid.axes, grid.body_axes
+    assert letters is not None
     volume, air, tissue = _relative(_coarse(array, image.GetSpacing()[::-1]))
     centre = _body_centre(volume, image)
     volume = volume.transpose([2 - axis for axis in reversed(axes)])  # the array runs z, y, x of the file
@@ -102,7 +108,7 @@ def fingerprint(path: str | Path) -> Fingerprint:
         size=tuple(image.GetSize()[axis] for axis in axes),
         spacing=tuple(image.GetSpacing()[axis] for axis in axes),
         orientation=letters,
-        oblique_degrees=float(np.degrees(np.arccos(np.clip(np.abs(direction).max(0), 0, 1)).max())),
+        oblique_degrees=float(np.degrees(np.arccos(np.clip(np.abs(grid.direction).max(0), 0, 1)).max())),
         minimum=minimum,
         maximum=maximum,
         percentiles=tuple(np.percentile(samples, PERCENTILES).tolist()),
@@ -111,12 +117,6 @@ def fingerprint(path: str | Path) -> Fingerprint:
         body_centre=centre,
     )
     return Fingerprint(facts, _cut_to_body(volume))
-
-
-def body_axes(image: sitk.Image) -> tuple[str, list[int]]:
-    """Orientation of a 3D file, like "LPS", and which of its axes x, y, z runs sideways, front to back and along the body."""
-    letters = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
-    return letters, [next(k for k, letter in enumerate(letters) if letter in pair) for pair in ("LR", "PA", "SI")]
 
 
 def _coarse(array: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:

@@ -2,15 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
 from nnunetv2.paths import nnUNet_preprocessed
-from tqdm import tqdm
 
-from nnunetv2_cdpd.jobs import in_processes
+from nnunetv2_cdpd.jobs import in_processes, run, written_beside
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint, fingerprint
 
 FOLDER = "cdpd_fingerprints"
@@ -25,41 +24,57 @@ class FingerprintJob:
     stored: Path | None
 
 
+@dataclass(frozen=True)
+class Fingerprints:
+    """taken: Image -> its fingerprint. failed: Image -> why it has none, in one line."""
+
+    taken: Mapping[Path, Fingerprint]
+    failed: Mapping[Path, str]
+
+
 def store_folder() -> Path | None:
     """Where fingerprints are kept; None: nnUNet_preprocessed is not set, so nowhere."""
     return Path(os.path.abspath(nnUNet_preprocessed.require())) / FOLDER if nnUNet_preprocessed.is_set() else None
 
 
-def fingerprints_of(
-    images: Sequence[Path], *, num_processes: int = 1, progress: bool = False
-) -> dict[Path, Fingerprint | Exception]:
-    """The fingerprint of each image, taken now unless it is kept, or why there is none."""
+def fingerprints_of(images: Sequence[Path], *, num_processes: int = 1, progress: bool = False) -> Fingerprints:
+    """The fingerprint of each image, taken now unless it is kept, and why others have none."""
     folder = store_folder()
-    jobs = [FingerprintJob(image, None if folder is None else folder / _file_name(image)) for image in dict.fromkeys(images)]
-    found: dict[Path, Fingerprint | Exception] = {job.image: kept for job in jobs if (kept := _kept(job.stored)) is not None}
-    todo = [job for job in jobs if job.image not in found]
-    if folder is not None and todo:
+    jobs = {str(image): FingerprintJob(image, None if folder is None else folder / _file_name(image)) for image in images}
+    if folder is not None:
         with contextlib.suppress(OSError):  # where nothing can be written, nothing is kept
             folder.mkdir(parents=True, exist_ok=True)
-    outcomes = in_processes(take, num_processes)(todo)
-    found.update(
-        (job.image, outcome)
-        for job, outcome in tqdm(outcomes, "Fingerprints", len(todo), unit="image", disable=not progress or not todo)
+    kept = _Kept()
+    outcome = run(jobs, in_processes(take, num_processes), title="Fingerprints", record=kept, unit="image", progress=progress)
+    found = {**kept.fingerprints, **outcome.done}
+    return Fingerprints(
+        {image: found[str(image)] for image in images if str(image) in found},
+        {image: outcome.failed[str(image)] for image in images if str(image) in outcome.failed},
     )
-    return {job.image: found[job.image] for job in jobs}
+
+
+@dataclass
+class _Kept:
+    """The folder of fingerprints as the record of a batch: what is kept there is not taken again."""
+
+    fingerprints: dict[str, Fingerprint] = field(default_factory=dict)
+
+    def holds(self, name: str, job: FingerprintJob) -> bool:
+        kept = _kept(job.stored)
+        if kept is not None:
+            self.fingerprints[name] = kept
+        return kept is not None
+
+    def enter(self, name: str, job: FingerprintJob, result: Fingerprint) -> None:
+        """`take` has kept it already."""
 
 
 def take(job: FingerprintJob) -> Fingerprint:
-    """Take a fingerprint and keep it, written beside and renamed; what cannot be kept is taken again next time."""
+    """Take a fingerprint and keep it; what cannot be kept is taken again next time."""
     taken = fingerprint(job.image)
     if job.stored is not None:
-        beside = job.stored.with_suffix(f".{os.getpid()}.tmp")
-        try:
+        with contextlib.suppress(OSError), written_beside(job.stored) as beside:
             taken.save(beside)
-            os.replace(beside, job.stored)
-        except OSError:
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
     return taken
 
 

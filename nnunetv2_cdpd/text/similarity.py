@@ -10,6 +10,8 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
+from nnunetv2_cdpd.jobs import written_beside
+
 MATRIX_CLASSES = 40  # beyond, a table of all pairs is too wide for a terminal
 
 
@@ -48,7 +50,7 @@ def mean_of_pairs(similarity: np.ndarray) -> float:
 
 
 def draw_similarity(names: Sequence[str], similarity: np.ndarray, path: Path) -> None:
-    """Write the matrix as a PNG, beside and then renamed; colours from the least alike pair to 1."""
+    """Write the matrix as a PNG; colours from the least alike pair to 1."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -61,6 +63,5 @@ def draw_similarity(names: Sequence[str], similarity: np.ndarray, path: Path) ->
     axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.set_title("Cosine similarity of the class prompts", fontsize=9)
     figure.colorbar(image, shrink=0.7)
-    partial = path.with_name(f".{path.name}.partial")
-    canvas.print_png(partial)
-    partial.replace(path)
+    with written_beside(path) as beside:
+        canvas.print_png(beside)

@@ -1,12 +1,14 @@
 """Progress of a training, by source: nnU-Net's logger with a pseudo Dice for each source, also drawn in progress.png."""
 
 import math
-import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from nnunetv2.training.logging.nnunet_logger import LocalLogger
+
+from nnunetv2_cdpd.jobs import written_beside
 
 _KEY = "pseudo_dice_of_source/"
 _NAMES_PER_ROW = 5  # of the legend
@@ -43,10 +45,10 @@ class SourceLogger(LocalLogger):
     def plot_progress_png(self, output_folder: str) -> None:
         """nnU-Net's progress.png with one panel more."""
         super().plot_progress_png(output_folder)
-        path = os.path.join(output_folder, "progress.png")
-        beside = f"{path}.tmp"
-        _append_panel(path, {name: self.my_fantastic_logging[key] for name, key in self.source_keys.items()}, beside)
-        os.replace(beside, path)
+        path = Path(output_folder) / "progress.png"
+        curves = {name: self.my_fantastic_logging[key] for name, key in self.source_keys.items()}
+        with written_beside(path) as beside:
+            _append_panel(path, curves, beside)
 
 
 def dice_by_source(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +64,7 @@ def dice_by_source(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return dice, means
 
 
-def _append_panel(path: str, curves: dict[str, list[float]], output: str) -> None:
+def _append_panel(path: Path, curves: dict[str, list[float]], output: Path) -> None:
     """Draw the curves below the picture, as wide as it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

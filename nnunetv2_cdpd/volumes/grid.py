@@ -75,6 +75,15 @@ class Grid:
             return cls.of_nifti(tuple(reversed(array_shape)), affine)
         return None
 
+    @classmethod
+    def of_array(cls, array_shape: Sequence[int], properties: Mapping[str, Any]) -> "Grid":
+        """`of_properties`; of a format without geometry the shape and the spacing alone, at the origin."""
+        found = cls.of_properties(array_shape, properties)
+        if found is not None:
+            return found
+        n = len(array_shape)
+        return cls(tuple(reversed(array_shape)), np.array(properties["spacing"][::-1], float), np.zeros(n), np.eye(n))
+
     @cached_property
     def affine(self) -> np.ndarray:
         """(4, 4), voxel index x, y, z -> mm (LPS), of a 3D grid."""
@@ -114,17 +123,18 @@ class Grid:
         return sideways, front_back, along
 
 
-def same_place(one: Grid, other: Grid, *, spacing_mm: float, position_mm: float) -> str | None:
+def same_place(one: Grid, other: Grid, *, spacing_mm: float, position_mm: float, relative: float = 0.0) -> str | None:
     """What tells two grids apart: "shape", "spacing", "origin" or "direction"; None if they are the same.
 
     Args:
         spacing_mm: By how much spacings may differ.
         position_mm: By how much origins may differ in mm, and direction cosines.
+        relative: By which share of itself each number may differ besides.
     """
     tolerances = {"shape": 0.0, "spacing": spacing_mm, "origin": position_mm, "direction": position_mm}
     for what, tolerance in tolerances.items():  # a difference in shape explains the others
         a, b = np.asarray(getattr(one, what), float), np.asarray(getattr(other, what), float)
-        if a.shape != b.shape or not np.allclose(a, b, rtol=0, atol=tolerance):
+        if a.shape != b.shape or not np.allclose(a, b, rtol=relative, atol=tolerance):
             return what
     return None
 

@@ -77,8 +77,14 @@ class NiftiFile:
     @property
     def ready(self) -> bool:
         """Whether the file is what nnU-Net wants as it is."""
-        mended, off = orthonormal(self.grid.affine)
+        _, off = orthonormal(self.grid.affine)
         return self.path.name.endswith(".nii.gz") and len(self.image.shape) == 3 and off <= _AXES_EXACT
+
+    @property
+    def stores_integers(self) -> bool:
+        """Whether the values are stored as integers and read as they are stored."""
+        slope, inter = self.image.header.get_slope_inter()
+        return np.issubdtype(self.image.get_data_dtype(), np.integer) and slope in (None, 1) and inter in (None, 0)
 
     def mended_grid(self) -> tuple[Grid, str | None]:
         """The grid with perpendicular axes, and a note if they had to be made so.
@@ -94,7 +100,7 @@ class NiftiFile:
         return Grid.of_affine(self.grid.shape, mended), "axes in the header were not quite perpendicular, made so"
 
 
-def hand_on(path: Path, output: Path, copy: bool) -> bool:
+def link_or_copy(path: Path, output: Path, copy: bool) -> bool:
     """Make `output` the same file as `path`, by a hard link or a copy.
 
     Returns:

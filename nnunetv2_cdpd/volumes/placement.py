@@ -1,5 +1,6 @@
 """Placement: how a label is put on the grid of its image: reordered exactly, resampled only when that is asked for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -79,7 +80,7 @@ def resample_nearest(array: np.ndarray, label: Grid, image: Grid) -> np.ndarray:
 def _difference(label: Grid, image: Grid) -> str:
     """What differs, in words."""
     if sorted(label.shape) != sorted(image.shape):
-        return f"label has {_times(label.shape)} voxels, its image {_times(image.shape)}"
+        return f"label has {times(label.shape)} voxels, its image {times(image.shape)}"
     what = []
     if not np.allclose(label.spacing, image.spacing, rtol=DIRECTION_TOLERANCE):
         what.append(f"spacing {_numbers(label.spacing)} mm, image {_numbers(image.spacing)} mm")
@@ -87,14 +88,15 @@ def _difference(label: Grid, image: Grid) -> str:
     if turned > DIRECTION_TOLERANCE:
         what.append("another direction")
     if not what and label.shape != image.shape:
-        what.append(f"{_times(label.shape)} voxels, image {_times(image.shape)}")
+        what.append(f"{times(label.shape)} voxels, image {times(image.shape)}")
     if not what:
         shift = np.linalg.norm((label.affine - image.affine)[:3, 3])
         what.append(f"shifted by {shift:.3g} mm")
     return f"label lies on another grid than its image: {'; '.join(what)}"
 
 
-def _times(shape: tuple[int, ...]) -> str:
+def times(shape: Sequence[int]) -> str:
+    """A shape in words."""
     return " x ".join(map(str, shape))
 
 

@@ -201,7 +201,7 @@ def test_files_that_cannot_be_read_stop_no_other_case(raw):
 
 def test_label_of_several_channels_is_refused(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5, 6, 2), np.uint8), isVector=True), str(tmp_path / "l.nii.gz"))
-    with pytest.raises(ValueError, match="is not one map"):
+    with pytest.raises(UserError, match="is not one map"):
         label_facts(tmp_path / "l.nii.gz")
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from builders.replica_files import make_truth, write_nifti
 
+from builders.replica_files import make_truth, write_nifti
 from nnunetv2_cdpd.conversion.declaration import SourceDataset
 from nnunetv2_cdpd.conversion.run import Options, convert
 

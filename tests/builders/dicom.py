@@ -5,6 +5,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian, MediaStorageDirectoryStorage, generate_uid
+
 from builders.replica_files import write_dicom
 
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"

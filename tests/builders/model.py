@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -34,15 +33,6 @@ RESAMPLING = {
     "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
     "resampling_fn_probabilities_kwargs": {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None},
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny networks are faster on one thread, above all where other processes want the cores too; import it to use it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_plans(annotation: Annotation = ANNOTATION, channels: int = 1, universal: bool = True, **configuration) -> dict:

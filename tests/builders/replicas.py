@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+
 from builders.replica_files import SHAPE, Truth, label_of, make_truth, write_dicom, write_nifti
 
 BTCV = (

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from builders import dataset as tiny_dataset
 import torch
 from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset, preprocess_dataset
 
+from builders import dataset as tiny_dataset
 from nnunetv2_cdpd.merge import merge_datasets
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPDSmall
 from nnunetv2_cdpd.trainers.variants import nnUNetTrainerCDPDSmall_1epoch

@@ -8,7 +8,8 @@ import SimpleITK as sitk
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
-from nnunetv2_cdpd.cleanup.folder import axes_of, clean_folder
+from nnunetv2_cdpd.cleanup.clean import array_axes
+from nnunetv2_cdpd.cleanup.folder import clean_folder
 from nnunetv2_cdpd.cleanup.rules import RULES
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
@@ -104,8 +105,9 @@ def test_the_file_tells_where_the_feet_are(tmp_path, upwards, cut):
 def test_axes_of_nnunets_readers(tmp_path, reader, axes):
     """The array of the last reader is turned to R, A, S, and its axes are reversed like the others'."""
     write(tmp_path / "x.nii.gz", (1, LIVER), direction=(0, -1, 0, 1, 0, 0, 0, 0, -1))
-    assert axes_of(reader().read_seg(str(tmp_path / "x.nii.gz"))[1]) == axes
-    assert axes_of({"spacing": (1, 1, 1)}) is None
+    label_map, properties = reader().read_seg(str(tmp_path / "x.nii.gz"))
+    assert array_axes(label_map.shape[1:], properties) == axes
+    assert array_axes((3, 4, 5), {"spacing": (1, 1, 1)}) is None
 
 
 def test_a_bad_case_is_named_and_the_others_are_cleaned(predictions, tmp_path, capsys):
@@ -125,7 +127,7 @@ def test_a_bad_case_is_named_and_the_others_are_cleaned(predictions, tmp_path, c
         (lambda folder: [file.write_bytes(b"x") for file in folder.glob("*.gz")], {}, "no reader for .nii.gz"),
         (lambda folder: [write(file, (9, LIVER)) for file in folder.glob("*.gz")], {}, "none of 2 cases could be cleaned"),
         (lambda folder: None, {"rules": ["tidy"]}, "no clean-up rule tidy; choose from sides"),
-        (lambda folder: None, {"num_processes": 0}, "0 processes: give at least 1"),
+        (lambda folder: None, {"num_processes": 0}, "argument num_processes 0: give 1 or more"),
     ],
 )
 def test_mistakes_end_in_one_line(predictions, tmp_path, prepare, options, message):

@@ -12,14 +12,15 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from builders.replicas import lits
-from builders.replica_files import make_truth, write_nifti
 from builders.conversion import declare
+from builders.replica_files import make_truth, write_nifti
+from builders.replicas import lits
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.conversion.layout import pair_files
+from nnunetv2_cdpd.conversion.records import RECORD_FILE
 from nnunetv2_cdpd.conversion.registry import public_dataset
-from nnunetv2_cdpd.conversion.run import RECORD_FILE, Options, convert
+from nnunetv2_cdpd.conversion.run import Options, convert
 from nnunetv2_cdpd.conversion.summary import summary
 from nnunetv2_cdpd.errors import UserError
 
@@ -64,7 +65,7 @@ def test_second_call_does_nothing(folder):
     first = run(folder)
     states = [path.stat().st_mtime_ns for path in sorted(first.folder.rglob("*.nii.gz"))]
     second = run(folder)
-    assert (first.converted, second.converted, second.done_before) == (names(1, 2, 3, 4, 5), [], names(1, 2, 3, 4, 5))
+    assert (list(first.done), list(second.done), second.before) == (names(1, 2, 3, 4, 5), [], names(1, 2, 3, 4, 5))
     assert second.complete and second.folder == first.folder
     assert states == [path.stat().st_mtime_ns for path in sorted(first.folder.rglob("*.nii.gz"))]
 
@@ -79,7 +80,7 @@ def test_only_what_changed_is_done_again(change, folder):
     dataset = declare(values={1: "spleen", 2: "liver"}) if change == "values" else None
     again = run(folder, dataset)
     # the same stored values under swapped names: only dataset.json changes
-    assert again.converted == ([] if change == "values" else names(3))
+    assert list(again.done) == ([] if change == "values" else names(3))
     labels = json.loads((outcome.folder / "dataset.json").read_text())["labels"]
     assert labels == (
         {"background": 0, "spleen": 1, "liver": 2} if change == "values" else {"background": 0, "liver": 1, "spleen": 2}
@@ -105,7 +106,7 @@ def test_source_of_a_finished_case_is_that_of_the_present_listing(folder):
     run(folder, declared("MEN"))
     for men in ("MEN", "RENAMED"):
         outcome = run(folder, declared(men, c2="OTHERS"))
-        assert outcome.complete and outcome.converted == []
+        assert outcome.complete and list(outcome.done) == []
         annotation = read_annotation(json.loads((outcome.folder / "dataset.json").read_text()))
         assert annotation.case_source == {**dict.fromkeys(names(1, 3, 4, 5), men), "MINE_c2": "OTHERS"}
 
@@ -116,13 +117,13 @@ def test_failed_case_stops_no_other_and_is_done_after_it_was_mended(folder):
     whole = path.read_bytes()
     path.write_bytes(whole[:-9])
     outcome = run(folder)
-    assert list(outcome.failed) == names(4) and len(outcome.done_before) == 4 and not outcome.complete
+    assert list(outcome.failed) == names(4) and len(outcome.before) == 4 and not outcome.complete
     assert not (outcome.folder / "dataset.json").exists() and not any("c4" in name for name in files(outcome))
-    assert "failed: MINE_c4: " in summary(outcome) and "--leave-out" in summary(outcome)
+    assert "failed: MINE_c4: " in summary(outcome) and "argument leave_out" in summary(outcome)
     without = run(folder, leave_out=("c4",))
-    assert without.complete and without.skipped == {"MINE_c4": "left out with --leave-out"}
+    assert without.complete and without.skipped == {"MINE_c4": "left out with argument leave_out"}
     path.write_bytes(whole)
-    assert run(folder).converted == names(4)
+    assert list(run(folder).done) == names(4)
 
 
 def test_unexpected_error_in_a_case_is_named_with_its_type(folder, monkeypatch):
@@ -136,7 +137,7 @@ def test_unexpected_error_in_a_case_is_named_with_its_type(folder, monkeypatch):
 def test_moved_source_folder_changes_nothing(folder):
     run(folder)
     moved = folder.rename(folder.with_name("elsewhere"))
-    assert run(moved).converted == []
+    assert list(run(moved).done) == []
 
 
 def test_torn_last_line_of_the_record_is_ignored(folder):
@@ -144,8 +145,8 @@ def test_torn_last_line_of_the_record_is_ignored(folder):
     with (outcome.folder / RECORD_FILE).open("a") as record:
         record.write('{"case": "MINE_c4", "made_')
     again = run(folder)
-    assert again.converted == names(4, 5)
-    assert run(folder).converted == []
+    assert list(again.done) == names(4, 5)
+    assert list(run(folder).done) == []
 
 
 KILLED = """
@@ -163,7 +164,7 @@ run.convert(declare(), sys.argv[1], num_processes=1, progress=False)
 
 
 def test_after_kill_9_nothing_is_half_written_and_nothing_done_twice(folder):
-    process = subprocess.Popen([sys.executable, "-c", KILLED, folder, Path(__file__).parent], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", KILLED, folder, Path(__file__).parents[1]], stdout=subprocess.DEVNULL)
     record = folder.parent / f"nnUNet_raw/Dataset300_MINE/{RECORD_FILE}"
     deadline = time.monotonic() + 120
     while not record.is_file() or record.read_text().count("\n") < 3:  # header and two cases
@@ -174,12 +175,12 @@ def test_after_kill_9_nothing_is_half_written_and_nothing_done_twice(folder):
     process.wait()
     recorded = record.read_text().count("\n") - 1
     assert not (record.parent / "dataset.json").exists()
-    for path in record.parent.glob("*Tr/*"):
+    for path in record.parent.glob("*Tr/[!.]*"):
         nibabel.load(path).get_fdata()  # raises where half is missing
     outcome = run(folder)
-    assert (len(outcome.done_before), len(outcome.converted)) == (recorded, 5 - recorded)
+    assert (len(outcome.before), len(outcome.done)) == (recorded, 5 - recorded)
     assert outcome.complete and len(files(outcome)) == 10
-    assert not (outcome.folder / ".partial").exists()
+    assert not list(outcome.folder.rglob(".*"))
 
 
 def test_written_but_unrecorded_case_that_is_left_out_since_is_removed(folder):
@@ -195,35 +196,35 @@ def test_written_but_unrecorded_case_that_is_left_out_since_is_removed(folder):
 
 def test_parts_together_make_the_dataset(folder):
     first = run(folder, part_id=0, num_parts=2)
-    assert first.converted == names(1, 3, 5) and first.remaining == 2 and not first.complete
+    assert list(first.done) == names(1, 3, 5) and first.remaining == 2 and not first.complete
     assert "2 cases are left for the other parts" in summary(first)
     second = run(folder, part_id=1, num_parts=2)
-    assert second.converted == names(2, 4) and second.complete
+    assert list(second.done) == names(2, 4) and second.complete
     assert json.loads((second.folder / "dataset.json").read_text())["numTraining"] == 5
-    assert run(folder, part_id=0, num_parts=2).converted == []
-    assert run(folder).converted == []  # a call without parts takes over what they did
+    assert run(folder, part_id=0, num_parts=2).done == {}
+    assert list(run(folder).done) == []  # a call without parts takes over what they did
     assert [path.name for path in second.folder.glob("*.jsonl")] == [RECORD_FILE]
 
 
 def test_limit_converts_the_first_cases(folder):
     outcome = run(folder, limit=2)
-    assert outcome.converted == names(1, 2) and outcome.complete
-    assert run(folder).converted == names(3, 4, 5)
-    assert len(run(folder, limit=1).done_before) == 5
+    assert list(outcome.done) == names(1, 2) and outcome.complete
+    assert list(run(folder).done) == names(3, 4, 5)
+    assert len(run(folder, limit=1).before) == 5
 
 
 def test_several_processes_convert_the_same_and_an_outcome_is_kept_per_case(folder):
     (folder / "img/c2.nii").write_bytes(b"torn")
     outcome = run(folder, processes=2)
-    assert sorted(outcome.converted) == names(1, 3, 4, 5) and list(outcome.failed) == names(2)
+    assert sorted(outcome.done) == names(1, 3, 4, 5) and list(outcome.failed) == names(2)
 
 
 @pytest.mark.parametrize(
     "options, words",
     [
-        (dict(part_id=2, num_parts=2), "--part-id 2 --num-parts 2"),
-        (dict(limit=0), "--limit 0"),
-        (dict(leave_out=("c9",)), "--leave-out c9: no such case; cases are named like c1"),
+        (dict(part_id=2, num_parts=2), "argument part_id 2 of 2"),
+        (dict(limit=0), "argument limit 0"),
+        (dict(leave_out=("c9",)), "argument leave_out c9: no such case; cases are named like c1"),
         (dict(leave_out=("c1", "c2", "c3", "c4", "c5")), "every case is left out"),
         (dict(split_sides=True), "no merged label of a left and a right structure"),
     ],

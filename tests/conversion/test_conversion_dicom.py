@@ -6,10 +6,10 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-from builders.dicom import RT_STRUCTURE_SET, write_localizers, write_object
-from PIL import Image
-from builders.replica_files import SHAPE, label_of, make_truth, write_dicom, write_nifti
 from builders.conversion import declare, output, reason, run
+from builders.dicom import RT_STRUCTURE_SET, write_localizers, write_object
+from builders.replica_files import SHAPE, label_of, make_truth, write_dicom, write_nifti
+from PIL import Image
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from builders.conversion import case_fixture, declare, output, reason, run  # noqa: F401
+from builders.replica_files import AFFINE, SHAPE, write_nifti
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from builders.replica_files import AFFINE, SHAPE, write_nifti
-from builders.conversion import case_fixture, declare, output, reason, run  # noqa: F401
 
-from nnunetv2_cdpd.volumes.exact import smallest_exact
 from nnunetv2_cdpd.volumes.nifti import NiftiFile
+from nnunetv2_cdpd.volumes.value_types import smallest_exact
 
 
 def test_files_that_need_no_change_are_the_same_files(case):

@@ -5,19 +5,20 @@ from dataclasses import replace
 import nibabel
 import numpy as np
 import pytest
+from builders.conversion import case_fixture, declare, output, reason, run  # noqa: F401
+from builders.replica_files import AFFINE, SHAPE, write_nifti
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from builders.replica_files import AFFINE, SHAPE, write_nifti
-from builders.conversion import case_fixture, declare, output, reason, run  # noqa: F401
 
+from nnunetv2_cdpd.conversion.dataset_facts import DatasetFacts
 from nnunetv2_cdpd.conversion.declaration import IntensityCheck
-from nnunetv2_cdpd.conversion.facts import Facts
-from nnunetv2_cdpd.conversion.labels import remap
-from nnunetv2_cdpd.datasets.label_maps import distinct
 from nnunetv2_cdpd.conversion.layout import pair_files
+from nnunetv2_cdpd.conversion.read_labels import remap
+from nnunetv2_cdpd.datasets.label_maps import distinct
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.volumes.grid import Grid, place
+from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.volumes.placement import place_label
 
 
 @pytest.mark.parametrize("axes", ["LPS", "IPL", "ASR", "RAI"])
@@ -52,7 +53,7 @@ def test_label_on_another_grid_is_refused(change, words, case):
     folder, _, label = case
     write_nifti(folder / "lab/c1.nii.gz", label, affine=change(AFFINE))
     text = reason(folder)
-    assert "lab/c1.nii.gz: label lies on another grid" in text and words in text and "--resample-labels" in text
+    assert "lab/c1.nii.gz: label lies on another grid" in text and words in text and "argument resample_labels" in text
 
 
 def _turn(angle):
@@ -70,7 +71,7 @@ def test_label_of_another_shape_is_refused(case):
 
 def test_label_with_swapped_axes_but_the_same_direction_is_refused():
     with pytest.raises(UserError, match="24 x 26 x 18 voxels"):
-        place(Grid((24, 26, 18), AFFINE), Grid(SHAPE, AFFINE))
+        place_label(Grid.of_nifti((24, 26, 18), AFFINE), Grid.of_nifti(SHAPE, AFFINE))
 
 
 def write_finer(path, label):
@@ -169,7 +170,7 @@ def test_nested_mask_that_is_listed_before_its_parent_stays(masks):
 def test_masks_are_painted_in_the_order_of_values_but_parents_first():
     names = ["clot", "tumor", "liver", "spleen", "vessel"]
     nested = {"clot": "tumor", "tumor": "liver", "vessel": "liver"}
-    facts = Facts(declare(masks=True, values={name: name for name in names}, nested=nested))
+    facts = DatasetFacts(declare(masks=True, values={name: name for name in names}, nested=nested))
     assert sorted(names, key=facts.paint_order) == ["liver", "tumor", "clot", "spleen", "vessel"]
 
 

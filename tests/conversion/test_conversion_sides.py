@@ -7,8 +7,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from builders.replica_files import write_nifti
 from builders.conversion import declare
+from builders.replica_files import write_nifti
 
 from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, read_annotation
 from nnunetv2_cdpd.conversion.run import Options, convert
@@ -38,7 +38,7 @@ def label_of(*boxes, value=KIDNEY):
 
 def split(label, image=None, affine=AFFINE):
     label = label.copy()
-    why = split_sides(label, body() if image is None else image, Grid(label.shape, affine), PAIR)
+    why = split_sides(label, body() if image is None else image, Grid.of_nifti(label.shape, affine), PAIR)
     return label, why
 
 
@@ -185,7 +185,7 @@ def test_separated_dataset_can_be_merged_with_others(converted, nnunet_folders):
 def test_other_options_convert_the_cases_again(converted):
     outcome, folder, dataset = converted
     again = convert(dataset, folder, num_processes=1, progress=False, report=lambda line: None)
-    assert sorted(again.converted) == sorted(outcome.converted) and again.complete
+    assert sorted(again.done) == sorted(outcome.done) and again.complete
     block = json.loads((outcome.folder / "dataset.json").read_text())
     assert block["labels"] == {"background": 0, "kidney": [1, 2], "kidney_tumor": 2}
     assert block["cdpd"]["stands_for"] == {"kidney": ["right_kidney", "left_kidney"]}

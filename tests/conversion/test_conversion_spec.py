@@ -4,14 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from builders.replicas import lits
 from builders.replica_files import make_truth, write_dicom, write_nifti
+from builders.replicas import lits
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.cli.main import main
+from nnunetv2_cdpd.conversion.declaration_file import read_declaration
 from nnunetv2_cdpd.conversion.registry import public_dataset, public_datasets
 from nnunetv2_cdpd.conversion.run import convert
-from nnunetv2_cdpd.conversion.spec import read_spec
 from nnunetv2_cdpd.errors import UserError
 
 SPEC = """
@@ -41,8 +41,10 @@ def clinic(tmp_path, nnunet_folders):
 
 
 def test_own_data_need_no_code(clinic):
-    outcome = convert(read_spec(clinic / "my.yaml"), clinic / "data", num_processes=1, progress=False, report=lambda line: None)
-    assert outcome.complete and outcome.converted == ["CLINIC_p1", "CLINIC_p2"]
+    outcome = convert(
+        read_declaration(clinic / "my.yaml"), clinic / "data", num_processes=1, progress=False, report=lambda line: None
+    )
+    assert outcome.complete and list(outcome.done) == ["CLINIC_p1", "CLINIC_p2"]
     assert outcome.skipped == {"CLINIC_p3": "wrong patient"}
     dataset_json = json.loads((outcome.folder / "dataset.json").read_text())
     annotation = read_annotation(dataset_json)
@@ -63,9 +65,9 @@ def test_masks_of_own_data_are_named_by_structure(tmp_path, nnunet_folders):
         "values: {LIVER: liver, SPLEEN: spleen}\n"
     )
     outcome = convert(
-        read_spec(tmp_path / "my.yaml"), tmp_path / "data", num_processes=1, progress=False, report=lambda line: None
+        read_declaration(tmp_path / "my.yaml"), tmp_path / "data", num_processes=1, progress=False, report=lambda line: None
     )
-    assert outcome.complete and outcome.converted == ["MASKS_a"]
+    assert outcome.complete and list(outcome.done) == ["MASKS_a"]
 
 
 @pytest.mark.parametrize(
@@ -92,16 +94,16 @@ def test_mistake_in_the_yaml_is_named(change, words, tmp_path):
     path = tmp_path / "my.yaml"
     path.write_text(SPEC.replace(*change))
     with pytest.raises(UserError) as caught:
-        read_spec(path)
+        read_declaration(path)
     assert words in str(caught.value) and str(path) in str(caught.value)
 
 
 def test_yaml_of_another_kind_is_refused(tmp_path):
     (tmp_path / "my.yaml").write_text("- a\n- b\n")
     with pytest.raises(UserError, match="expected `key: value` lines"):
-        read_spec(tmp_path / "my.yaml")
+        read_declaration(tmp_path / "my.yaml")
     with pytest.raises(UserError, match="cannot be read"):
-        read_spec(tmp_path / "nowhere.yaml")
+        read_declaration(tmp_path / "nowhere.yaml")
 
 
 # ---- commands ---------------------------------------------------------------------------------------------------------

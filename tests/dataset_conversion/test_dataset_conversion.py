@@ -2,12 +2,12 @@
 
 import json
 
-from builders import replicas as dataset_replicas
 import nibabel
 import numpy as np
 import pytest
-from builders.replicas import REPLICAS
+from builders import replicas as dataset_replicas
 from builders.replica_files import AFFINE, SHAPE
+from builders.replicas import REPLICAS
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.conversion.registry import public_dataset, public_datasets
@@ -31,7 +31,7 @@ def test_converted_dataset_holds_the_voxels_that_its_replica_was_made_from(build
     replica = build(tmp_path / "download")
     outcome = converted(replica)
     assert (outcome.failed, outcome.complete) == ({}, True)
-    assert set(outcome.converted) == set(replica.cases) and set(outcome.skipped) == replica.skipped
+    assert set(outcome.done) == set(replica.cases) and set(outcome.skipped) == replica.skipped
     dataset_json = json.loads((outcome.folder / "dataset.json").read_text())
     annotation = read_annotation(dataset_json)
     assert dataset_json["channel_names"] == {"0": "CT"} and dataset_json["numTraining"] == len(replica.cases)

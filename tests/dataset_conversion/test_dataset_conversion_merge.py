@@ -9,8 +9,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from builders.replicas import REPLICAS
 from builders.replica_files import SHAPE
+from builders.replicas import REPLICAS
 
 from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, read_annotation
 from nnunetv2_cdpd.conversion.registry import public_dataset

@@ -6,7 +6,17 @@ import math
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
+from builders.evaluation import (
+    DATASET_JSON,
+    KIDNEY,
+    LEFT,
+    LIVER,
+    SPACING,
+    SPLEEN,
+    evaluate,
+    write,
+    write_json,
+)
 from nnunetv2.evaluation.evaluate_predictions import load_summary_json
 
 from nnunetv2_cdpd.cli.main import main
@@ -16,69 +26,7 @@ from nnunetv2_cdpd.evaluation.nnunet import read_results
 from nnunetv2_cdpd.evaluation.protocols import NNUNET
 from nnunetv2_cdpd.evaluation.tables import text_table
 
-SHAPE = (4, 7, 9)  # z, y, x
-SPACING = (0.8, 1.25, 3.0)  # x, y, z
-DIRECTION = (0, -1, 0, 1, 0, 0, 0, 0, -1)
-
 # Source A labels liver and spleen, source B both kidneys as one.
-DATASET_JSON = {
-    "channel_names": {"0": "CT"},
-    "file_ending": ".nii.gz",
-    "labels": {"background": 0, "liver": 1, "spleen": 2, "right_kidney": [3, 5], "left_kidney": [4, 5], "colon": 6},
-    "regions_class_order": [1, 2, 3, 4, 6],
-    "cdpd": {
-        "version": 1,
-        "sources": {
-            "A": {"annotated_classes": ["liver", "spleen"]},
-            "B": {"annotated_classes": [], "merged_labels": ["kidney"]},
-            "C": {"annotated_classes": ["colon"]},
-        },
-        "merged_labels": {"kidney": {"value": 5, "classes": ["right_kidney", "left_kidney"]}},
-        "case_source": {"case_1": "A", "case_2": "A", "case_3": "B"},
-    },
-}
-KIDNEY = (3, 4, 5)  # nnU-Net's key of the union
-
-
-def write(path, boxes, spacing=SPACING, shape=SHAPE, dtype=np.uint8):
-    """A label map; boxes: value -> slices (z, y, x)."""
-    array = np.zeros(shape, dtype)
-    for value, box in boxes.items():
-        array[box] = value
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing(spacing)
-    image.SetOrigin((-12.5, 30.0, 7.25))
-    image.SetDirection(DIRECTION)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sitk.WriteImage(image, str(path))
-
-
-def write_json(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-
-
-LIVER, SPLEEN = np.s_[1:3, 1:4, 1:5], np.s_[0:2, 5:7, 6:9]
-RIGHT, LEFT = np.s_[2:4, 0:1, 0:2], np.s_[2:4, 0:1, 7:9]
-
-
-@pytest.fixture
-def folders(tmp_path):
-    """Predictions and references: case_1 perfect, case_2 misses the spleen, case_3 has kidneys of unknown side."""
-    truth, predicted = tmp_path / "Dataset400_X" / "labelsTr", tmp_path / "predicted"
-    write_json(truth.parent / "dataset.json", DATASET_JSON)
-    write(truth / "case_1.nii.gz", {1: LIVER, 2: SPLEEN})
-    write(truth / "case_2.nii.gz", {1: LIVER, 2: SPLEEN})
-    write(truth / "case_3.nii.gz", {5: np.s_[2:4, 0:1, [0, 1, 7, 8]]})
-    everything = {1: LIVER, 2: SPLEEN, 3: RIGHT, 4: LEFT}
-    write(predicted / "case_1.nii.gz", everything)
-    write(predicted / "case_2.nii.gz", {1: LIVER, 3: RIGHT})
-    write(predicted / "case_3.nii.gz", everything)
-    return predicted, truth
-
-
-def evaluate(predicted, truth, **kwargs):
-    return evaluate_folder(predicted, truth, num_processes=1, progress=False, report=kwargs.pop("report", print), **kwargs)
 
 
 def test_the_command_writes_json_csv_and_a_table(folders, capsys):
@@ -147,7 +95,7 @@ def test_a_case_without_source_needs_a_word_of_the_user(folders):
     predicted, truth = folders
     for folder in (predicted, truth):
         write(folder / "new.nii.gz", {1: LIVER, 6: SPLEEN})
-    with pytest.raises(UserError, match="'new' is in no source of .*--fully-annotated"):
+    with pytest.raises(UserError, match="'new' is in no source of .*argument fully_annotated"):
         evaluate(predicted, truth)
     results = evaluate(predicted, truth, fully_annotated=True)
     assert results.source_names == ("A", "B", "fully annotated")
@@ -243,13 +191,13 @@ def test_damage_of_a_prediction(folders, damage, message):
 @pytest.mark.parametrize(
     "prepare, kwargs, message",
     [
-        (lambda p, t: (t.parent / "dataset.json").unlink(), {}, "no dataset.json here .*--dataset"),
+        (lambda p, t: (t.parent / "dataset.json").unlink(), {}, "no dataset.json here .*argument dataset_json"),
         (lambda p, t: (t.parent / "dataset.json").write_text("{"), {}, "cannot be read as JSON"),
-        (lambda p, t: (t.parent / "dataset.json").write_text("{}"), {}, "no `file_ending`"),
+        (lambda p, t: (t.parent / "dataset.json").write_text("{}"), {}, "`file_ending` missing"),
         (
             lambda p, t: write_json(p / "dataset.json", {"file_ending": ".nii.gz"}),
             {},
-            "predicted/dataset.json: `labels` is missing",
+            "predicted/dataset.json: `labels` missing",
         ),
         (
             lambda p, t: write_json(
@@ -263,7 +211,7 @@ def test_damage_of_a_prediction(folders, damage, message):
         (lambda p, t: [path.unlink() for path in t.iterdir()], {}, "no file ends in .nii.gz"),
         (lambda p, t: [path.unlink() or path.write_bytes(b"x") for path in p.iterdir()], {}, "none of 3 cases could be scored"),
         (lambda p, t: [path.unlink() or path.write_bytes(b"x") for path in t.iterdir()], {}, "no reader for .nii.gz"),
-        (lambda p, t: None, {"dataset_json": 999}, "--dataset 999"),
+        (lambda p, t: None, {"dataset_json": 999}, "argument dataset_json 999"),
         (lambda p, t: None, {"tolerance_mm": -1}, "a distance is not negative"),
         (lambda p, t: None, {"tolerance_mm": math.nan}, "a distance is not negative"),
     ],

@@ -5,9 +5,9 @@ import warnings
 from functools import partial
 
 import pytest
+from builders.evaluation import DATASET_JSON, KIDNEY, LIVER, SPLEEN, write
 from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder, load_summary_json
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
-from test_evaluation_folder import DATASET_JSON, KIDNEY, LIVER, SPLEEN, folders, write  # noqa: F401 - its fixture
 
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.errors import UserError
@@ -23,7 +23,7 @@ def validate(predicted, truth, output, dataset_json=DATASET_JSON, **kwargs):
     return compute(str(truth), str(predicted), str(output), SimpleITKIO(), ".nii.gz", regions, None, **kwargs)
 
 
-def test_final_validation_counts_annotated_classes_only(folders, tmp_path):  # noqa: F811
+def test_final_validation_counts_annotated_classes_only(folders, tmp_path):
     output = tmp_path / "validation.json"
     result = validate(*folders, output)
     assert set(result["mean"]) == {1, 2, (3, 5), (4, 5), 6, KIDNEY}
@@ -42,7 +42,7 @@ def test_final_validation_counts_annotated_classes_only(folders, tmp_path):  # n
     assert (tmp_path / "two_processes.json").read_bytes() == output.read_bytes()
 
 
-def test_final_validation_on_a_plain_dataset_gets_nnunets_numbers(folders, tmp_path):  # noqa: F811
+def test_final_validation_on_a_plain_dataset_gets_nnunets_numbers(folders, tmp_path):
     predicted, truth = folders
     labels = {f"class_{value}": value for value in range(1, 7)}
     dataset_json = with_sigmoid_heads({"labels": {"background": 0, **labels}, "file_ending": ".nii.gz"})
@@ -58,7 +58,7 @@ def test_final_validation_on_a_plain_dataset_gets_nnunets_numbers(folders, tmp_p
             assert mine["metrics"][region] == pytest.approx(its["metrics"][region], nan_ok=True)
 
 
-def test_plain_labels_keep_their_values_in_any_order(folders, tmp_path):  # noqa: F811
+def test_plain_labels_keep_their_values_in_any_order(folders, tmp_path):
     """nnU-Net lists plain labels by value, whatever their order in dataset.json."""
     predicted, truth = folders
     names = [f"class_{value}" for value in (2, 1, 3, 4, 5, 6)]
@@ -74,7 +74,7 @@ def test_plain_labels_keep_their_values_in_any_order(folders, tmp_path):  # noqa
     assert host["mean"][1]["Dice"] != host["mean"][2]["Dice"]
 
 
-def test_final_validation_takes_an_undeclared_value_for_background_as_the_training_did(folders, tmp_path):  # noqa: F811
+def test_final_validation_takes_an_undeclared_value_for_background_as_the_training_did(folders, tmp_path):
     predicted, truth = folders
     write(truth / "case_1.nii.gz", {1: LIVER, 2: SPLEEN})
     dataset_json = {
@@ -84,7 +84,7 @@ def test_final_validation_takes_an_undeclared_value_for_background_as_the_traini
     assert validate(predicted, truth, tmp_path / "validation.json", dataset_json)["mean"][(1, 5)]["n_ref"] > 0
 
 
-def test_unions_that_no_source_is_scored_on_are_left_out(folders, tmp_path):  # noqa: F811
+def test_unions_that_no_source_is_scored_on_are_left_out(folders, tmp_path):
     """Tumors of sources that do not annotate the organs: nothing tells of the organs together."""
     names = ("liver", "right_lung", "left_lung", "lung_tumor", "right_kidney", "left_kidney", "kidney_tumor")
     labels = {name: value for value, name in enumerate(names, start=1)}
@@ -102,7 +102,7 @@ def test_unions_that_no_source_is_scored_on_are_left_out(folders, tmp_path):  # 
     assert set(result["mean"]) == {(value, value) for value in labels.values()}
 
 
-def test_final_validation_refuses_what_it_cannot_score(folders, tmp_path):  # noqa: F811
+def test_final_validation_refuses_what_it_cannot_score(folders, tmp_path):
     predicted, truth = folders
     with pytest.raises(ValueError, match="1 regions or labels for the 5 classes"):
         compute_annotated_metrics_on_folder(

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from builders.evaluation import LIVER, SPLEEN, evaluate, write
 from scipy import stats
-from test_evaluation_folder import LIVER, SPLEEN, evaluate, folders, write  # noqa: F401  (a fixture)
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.cli.main import main
@@ -89,7 +89,7 @@ def test_resampling_takes_the_nearest_voxel_and_keeps_the_first():
     assert resampled(line, (9.0, 1.5, 0.5), 1.5).ravel().tolist() == [1, 4, 7]
 
 
-def test_the_command_takes_the_protocol_and_the_files_remember_it(folders, capsys):  # noqa: F811
+def test_the_command_takes_the_protocol_and_the_files_remember_it(folders, capsys):
     predicted, truth = folders
     assert main(["evaluate", str(predicted), str(truth), "-np", "1", "--protocol", "paper"]) == 0
     out = capsys.readouterr().out
@@ -99,7 +99,7 @@ def test_the_command_takes_the_protocol_and_the_files_remember_it(folders, capsy
     results = read_results(predicted / "summary.json")
     assert results.protocol == PAPER and text_table(results) == (predicted / "summary.txt").read_text()
     assert results.summary("spleen").means["HD95_voxels"] == pytest.approx(999 / 2)
-    with pytest.raises(UserError, match="no protocol 'lancet'; choose from nnunet, paper"):
+    with pytest.raises(UserError, match="protocol 'lancet': choose from nnunet, paper"):
         evaluate(predicted, truth, protocol="lancet")
 
 
@@ -187,7 +187,7 @@ def test_only_common_cases_are_compared_and_only_like_with_like():
         compare_results(results_of([0.5]), replace(results_of([0.5]), cases=()))
 
 
-def test_the_command_compares_two_folders(folders, tmp_path, capsys):  # noqa: F811
+def test_the_command_compares_two_folders(folders, tmp_path, capsys):
     predicted, truth = folders
     better = tmp_path / "better"
     better.mkdir()

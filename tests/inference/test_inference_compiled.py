@@ -5,12 +5,13 @@ from functools import partial
 
 import numpy as np
 import pytest
-from builders import model as tiny_model
 import torch
-from test_compile import CountingBackend, fresh_dynamo  # noqa: F401 - used by every test of this file
-from builders.model import one_thread  # noqa: F401 - used by every test of this file
+from builders import model as tiny_model
+from builders.compiler import CountingBackend
 
 from nnunetv2_cdpd.inference.predictor import Predictor
+
+pytestmark = pytest.mark.usefixtures("one_thread", "fresh_dynamo")
 
 IMAGE, SPACING_MM = tiny_model.make_image((22, 24, 36)), (2.0, 0.8, 0.9)
 

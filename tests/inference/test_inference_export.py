@@ -4,21 +4,22 @@ from functools import partial
 
 import numpy as np
 import pytest
-from builders import model as tiny_model
 import torch
+from builders import model as tiny_model
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
 from nnunetv2.preprocessing.resampling.resample_torch import resample_torch_fornnunet
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from builders.model import one_thread  # noqa: F401 - used by every test of this file
 from torch.nn.functional import interpolate
 
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.inference import export
-from nnunetv2_cdpd.inference.export import label_map, place, probability_slabs
+from nnunetv2_cdpd.inference.export import label_map, place_logits, probability_slabs
 from nnunetv2_cdpd.inference.nesting import ClassTree
-from nnunetv2_cdpd.inference.resampling import AxisResampling, axes_of, interpolation_kinds, resampled
+from nnunetv2_cdpd.inference.resampling import AxisResampling, axis_resamplings, interpolation_kinds, resampled
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPD
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 K = 4
 
@@ -31,7 +32,7 @@ def flat(num_classes=K, value_of=lambda k: k + 1):
 
 def geometry_of(logits, new_shape, transpose_backward=(0, 1, 2)):
     """An image that the network saw whole, resampled linearly."""
-    axes = axes_of(["linear"] * 3, logits.shape[1:], new_shape)
+    axes = axis_resamplings(["linear"] * 3, logits.shape[1:], new_shape)
     return export.Geometry(axes, tuple(map(slice, new_shape)), new_shape, transpose_backward)
 
 
@@ -92,7 +93,7 @@ def test_label_map_is_nnunets_where_classes_do_not_overlap(case, fn):
     expected = convert_predicted_logits_to_segmentation_with_correct_shape(
         logits.clone(), manager, configuration, manager.get_label_manager(DATASET_JSON), properties, num_threads_torch=1
     )
-    placed, geometry = place(logits, manager, configuration, properties)
+    placed, geometry = place_logits(logits, manager, configuration, properties)
     found = label_map(placed, range(K), geometry, flat())
     assert found.shape == expected.shape == tuple(np.array(full)[list(manager.transpose_backward)])
     assert found.dtype == np.uint8 and (found > 0).mean() > 0.02
@@ -157,7 +158,7 @@ def test_probabilities_are_nnunets(case):
     _, expected = convert_predicted_logits_to_segmentation_with_correct_shape(
         logits.clone(), manager, configuration, manager.get_label_manager(DATASET_JSON), properties, True, num_threads_torch=1
     )
-    placed, geometry = place(logits, manager, configuration, properties)
+    placed, geometry = place_logits(logits, manager, configuration, properties)
     for k in range(K):
         slabs = list(probability_slabs(placed[k], geometry, slices=7))
         assert max(len(slab) for slab in slabs) == 7
@@ -188,7 +189,7 @@ def test_nearest_axis_is_nnunets(n, m):
 
 def test_a_box_is_resampled_along_all_axes():
     box, shape = torch.randn(2, 4, 5, 6, dtype=torch.float64), (9, 7, 12)
-    matrices = [axis.matrix((0, axis.num_outputs), torch.float64) for axis in axes_of(["linear"] * 3, (4, 5, 6), shape)]
+    matrices = [axis.matrix((0, axis.num_outputs), torch.float64) for axis in axis_resamplings(["linear"] * 3, (4, 5, 6), shape)]
     torch.testing.assert_close(resampled(box, matrices), interpolate(box[None], shape, mode="trilinear")[0])
 
 
@@ -231,7 +232,7 @@ def test_another_resampling_than_linear_is_nnunets_own():
         shape, cropped, full, corner, spacing, configuration_spacing, resampling_fn_probabilities_kwargs=kwargs
     )
     logits = exclusive(shape).float()
-    placed, geometry = place(logits.clone(), manager, configuration, properties)
+    placed, geometry = place_logits(logits.clone(), manager, configuration, properties)
     assert placed.shape == (K, *cropped)
     expected = resample_data_or_seg_to_shape(logits.numpy(), cropped, configuration_spacing, [0.7, 1.0, 0.5], **kwargs)
     np.testing.assert_array_equal(placed.numpy(), expected)
@@ -248,6 +249,6 @@ def test_a_2d_configuration_keeps_the_slices():
         "bbox_used_for_cropping": [[0, 5], [0, 40], [0, 30]],
     }
     logits = make_logits((5, 20, 14))
-    _, geometry = place(logits, manager, manager.get_configuration(tiny_model.CONFIGURATION), properties)
+    _, geometry = place_logits(logits, manager, manager.get_configuration(tiny_model.CONFIGURATION), properties)
     assert np.array_equal(geometry.axes[0].lower, np.arange(5)) and not geometry.axes[0].fraction.any()
     assert geometry.image_shape == (40, 30, 5)

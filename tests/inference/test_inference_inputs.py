@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from builders.dicom import MR_IMAGE, RT_STRUCTURE_SET, write_enhanced, write_localizers, write_object
+from builders.replica_files import make_truth, write_dicom
 from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from pydicom.uid import MediaStorageDirectoryStorage
-from builders.replica_files import make_truth, write_dicom
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.inference.inputs import Case, as_case, find_cases, modality_of, opened
+from nnunetv2_cdpd.inference.inputs import Case, as_case, find_image_cases, modality_of, opened
 from nnunetv2_cdpd.volumes.dicom import read_series
 
 
@@ -25,7 +25,7 @@ def touch(folder, *names):
 
 
 def identifiers(path, num_channels=1, file_ending=".nii.gz"):
-    return {case.identifier: [file.name for file in case.files] for case in find_cases(path, file_ending, num_channels)}
+    return {case.identifier: [file.name for file in case.files] for case in find_image_cases(path, file_ending, num_channels)}
 
 
 def write_series(folder, array, series="1", spacing=(0.8, 0.9, 2.5), direction=(1, 0, 0, 0, 1, 0), left_out=(), numbers=None):
@@ -87,7 +87,7 @@ def test_channels_are_counted_from_0_without_a_gap(names, tmp_path):
     touch(tmp_path, *names)
     numbers = ", ".join(str(int(name[2:6])) for name in names)
     for path in (tmp_path, tmp_path / names[0]):
-        (case,) = find_cases(path, ".nii.gz", 2)
+        (case,) = find_image_cases(path, ".nii.gz", 2)
         with pytest.raises(UserError, match=f"{tmp_path}/a: channels {numbers}; they are counted from 0 without a gap"):
             opened(case, SimpleITKIO()).__enter__()
 
@@ -95,16 +95,16 @@ def test_channels_are_counted_from_0_without_a_gap(names, tmp_path):
 def test_two_files_of_one_case_are_refused(tmp_path):
     touch(tmp_path, "a.nii.gz", "a_0000.nii.gz")
     with pytest.raises(UserError, match="a.nii.gz and a_0000.nii.gz are both case 'a'"):
-        find_cases(tmp_path, ".nii.gz", 1)
+        find_image_cases(tmp_path, ".nii.gz", 1)
 
 
 def test_nothing_to_predict_is_told(tmp_path):
     with pytest.raises(UserError, match="no such file or folder"):
-        find_cases(tmp_path / "nowhere", ".nii.gz", 1)
+        find_image_cases(tmp_path / "nowhere", ".nii.gz", 1)
     with pytest.raises(UserError, match="no image in it"):
-        find_cases(touch(tmp_path / "empty", "notes.txt"), ".nii.gz", 1)
+        find_image_cases(touch(tmp_path / "empty", "notes.txt"), ".nii.gz", 1)
     with pytest.raises(UserError, match="not a volume .*; of a DICOM series give the folder"):
-        find_cases(tmp_path / "empty" / "notes.txt", ".nii.gz", 1)
+        find_image_cases(tmp_path / "empty" / "notes.txt", ".nii.gz", 1)
 
 
 def test_one_case_is_one(tmp_path):
@@ -118,7 +118,7 @@ def test_one_case_is_one(tmp_path):
 @pytest.mark.parametrize("direction", [(1, 0, 0, 0, 1, 0), (0, 1, 0, 0, 0, -1), (-1, 0, 0, 0, 1, 0)])
 def test_a_dicom_series_is_read_with_its_geometry(tmp_path, volume, reader, direction):
     write_series(tmp_path / "patient", volume, direction=direction)
-    (case,) = find_cases(tmp_path / "patient", ".nii.gz", 1)
+    (case,) = find_image_cases(tmp_path / "patient", ".nii.gz", 1)
     assert case.identifier == "patient" and case.is_dicom and len(case.files) == 5
     with opened(case, reader()) as files:
         array, properties = reader().read_images([str(file) for file in files])
@@ -136,7 +136,7 @@ def test_a_dicom_series_is_read_with_its_geometry(tmp_path, volume, reader, dire
 def cases_of(path, modality=None):
     """Identifiers, and what was told."""
     told = []
-    return [case.identifier for case in find_cases(path, ".nii.gz", 1, modality, told.append)], told
+    return [case.identifier for case in find_image_cases(path, ".nii.gz", 1, modality, told.append)], told
 
 
 def test_series_of_one_folder_and_of_subfolders_are_cases(tmp_path, volume):
@@ -192,14 +192,14 @@ def test_folders_whose_names_make_one_case_are_refused(tmp_path, volume):
         folder.mkdir(parents=True)
         write_series(folder, volume)
     with pytest.raises(UserError, match="a/b_c and .*a_b/c are both case 'a_b_c'; rename one of them"):
-        find_cases(tmp_path, ".nii.gz", 1)
+        find_image_cases(tmp_path, ".nii.gz", 1)
 
 
 def test_no_series_of_the_models_modality_is_told(tmp_path):
     write_dicom(tmp_path, make_truth(["liver"], 3).image, Modality="PT")
     told = []
     with pytest.raises(UserError, match="no image in it .* or DICOM of CT"):
-        find_cases(tmp_path, ".nii.gz", 1, "CT", told.append)
+        find_image_cases(tmp_path, ".nii.gz", 1, "CT", told.append)
     assert told == [f"{tmp_path}: passed over: 18 x CT Image of modality PT"]
 
 
@@ -243,7 +243,7 @@ def test_notes_of_a_series_are_warnings_where_nobody_listens(tmp_path):
 
 def test_a_missing_slice_is_told(tmp_path, volume):
     write_series(tmp_path / "patient", volume, left_out={2})
-    (case,) = find_cases(tmp_path / "patient", ".nii.gz", 1)
+    (case,) = find_image_cases(tmp_path / "patient", ".nii.gz", 1)
     with pytest.raises(UserError, match=r"1 slice missing between .*patient/.* \(5.00 mm apart, usually 2.50 mm\)"):
         opened(case, SimpleITKIO()).__enter__()
 
@@ -253,7 +253,7 @@ def test_a_damaged_slice_is_told_when_its_case_is_read(tmp_path, volume):
     for name in ("a", "b"):
         write_series(tmp_path / name, volume)
     (tmp_path / "a" / "1_003.dcm").write_bytes(b"nothing")
-    bad, good = find_cases(tmp_path, ".nii.gz", 1)
+    bad, good = find_image_cases(tmp_path, ".nii.gz", 1)
     with pytest.raises(UserError, match="1_003.dcm is no whole DICOM file; take it out"):
         opened(bad, SimpleITKIO()).__enter__()
     assert opened_array(good)[0].shape == (1, 5, 6, 7)
@@ -261,7 +261,7 @@ def test_a_damaged_slice_is_told_when_its_case_is_read(tmp_path, volume):
 
 def test_a_slice_of_another_size_is_told(tmp_path, volume):
     write_series(tmp_path / "patient", volume)
-    (case,) = find_cases(tmp_path / "patient", ".nii.gz", 1)
+    (case,) = find_image_cases(tmp_path / "patient", ".nii.gz", 1)
     other = write_series(tmp_path / "other", volume[:, :4])
     last = max(other.iterdir(), key=lambda file: sitk.ReadImage(str(file)).GetOrigin()[2])
     case.files[-1].write_bytes(last.read_bytes())

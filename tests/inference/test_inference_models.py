@@ -4,15 +4,16 @@ import json
 import shutil
 
 import pytest
-from builders import model as tiny_model
 import torch
+from builders import model as tiny_model
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from builders.model import one_thread  # noqa: F401 - used by every test of this file
 
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.models import find_trainer
 from nnunetv2_cdpd.inference.predictor import Predictor
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

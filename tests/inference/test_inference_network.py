@@ -3,12 +3,13 @@
 import copy
 
 import pytest
-import test_paper
-from builders import model as tiny_model
 import torch
-from builders.model import one_thread  # noqa: F401 - used by every test of this file
+from builders import model as tiny_model
+from builders import paper_network
 
-from nnunetv2_cdpd.inference.network import PredictionNetwork, Reading, SliceTokens
+from nnunetv2_cdpd.inference.network import PredictionNetwork, SliceTokens, TaskClasses
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 K = len(tiny_model.CLASSES)
 
@@ -33,16 +34,16 @@ def test_all_classes_are_the_networks_own():
 @torch.inference_mode()
 def test_chosen_heads_are_those_of_all():
     network, prediction = make()
-    prediction.read([Reading(None, (1, 4))])
+    prediction.choose([TaskClasses(None, (1, 4))])
     torch.testing.assert_close(prediction(patches()), network(patches())[:, [1, 4]], atol=1e-5, rtol=1e-5)
-    prediction.read([Reading(None, (5,))])
+    prediction.choose([TaskClasses(None, (5,))])
     assert prediction(patches()).shape == (2, 1, 8, 16, 24)
 
 
 @torch.inference_mode()
 def test_a_task_is_the_networks():
     network, prediction = make()
-    prediction.read([Reading(1, (0, 2, 3))])
+    prediction.choose([TaskClasses(1, (0, 2, 3))])
     expected = network(patches(), torch.tensor(1))[:, [0, 2, 3]]
     torch.testing.assert_close(prediction(patches()), expected, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(expected, network(patches())[:, [0, 2, 3]], atol=1e-3)
@@ -51,7 +52,7 @@ def test_a_task_is_the_networks():
 @torch.inference_mode()
 def test_without_a_universal_task_a_class_is_the_mean_over_its_tasks():
     network, prediction = make(universal=False)
-    prediction.read([Reading(0, (0, 1)), Reading(2, (5, 0))])
+    prediction.choose([TaskClasses(0, (0, 1)), TaskClasses(2, (5, 0))])
     by_task = [network(patches(), torch.tensor(task)) for task in range(3)]
     expected = torch.stack([(by_task[0][:, 0] + by_task[2][:, 0]) / 2, by_task[0][:, 1], by_task[2][:, 5]], 1)
     torch.testing.assert_close(prediction(patches()), expected, atol=1e-5, rtol=1e-5)
@@ -60,12 +61,12 @@ def test_without_a_universal_task_a_class_is_the_mean_over_its_tasks():
 @torch.inference_mode()
 def test_the_papers_network_gives_its_own_logits_with_and_without_task():
     # in double precision: instance norm over the few voxels of the bottleneck enlarges rounding
-    network = test_paper.make_network().double().eval()
-    prediction, x = PredictionNetwork(copy.deepcopy(network)), torch.rand(1, 1, *test_paper.PATCH, dtype=torch.double)
-    annotated = test_paper.paper_arch_kwargs()["task"]["annotated_classes"]
-    prediction.read([Reading(task, tuple(classes)) for task, classes in enumerate(annotated)])
+    network = paper_network.make_network().double().eval()
+    prediction, x = PredictionNetwork(copy.deepcopy(network)), torch.rand(1, 1, *paper_network.PATCH, dtype=torch.double)
+    annotated = paper_network.paper_arch_kwargs()["task"]["annotated_classes"]
+    prediction.choose([TaskClasses(task, tuple(classes)) for task, classes in enumerate(annotated)])
     torch.testing.assert_close(prediction(x), network(x))
-    prediction.read([Reading(4, (1, 2, 25))])
+    prediction.choose([TaskClasses(4, (1, 2, 25))])
     torch.testing.assert_close(prediction(x), network(x, torch.tensor([4]))[:, [1, 2, 25]])
 
 

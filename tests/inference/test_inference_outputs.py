@@ -1,21 +1,23 @@
 """Outputs: nothing that is read is overwritten, and no prediction is taken for one of other settings."""
 
 import json
-from threading import Thread
 
 import numpy as np
 import pytest
+from builders.model import make_image
+from builders.prediction import digests, predict, read
+from builders.replica_files import write_dicom
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
-from builders.replica_files import write_dicom
-from test_predict import digests, images, model, predict, read  # noqa: F401 - the fixtures of its models and images
-from builders.model import make_image, one_thread  # noqa: F401 - used by every test of this file
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.inputs import Case
 from nnunetv2_cdpd.inference.outputs import SETTINGS_FILE, Outputs, prepare_folder
-from nnunetv2_cdpd.inference.prediction import Prediction, write_json, written_beside
+from nnunetv2_cdpd.inference.prediction import Prediction
 from nnunetv2_cdpd.inference.predictor import Predictor
+from nnunetv2_cdpd.jobs import written_beside
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 MASKS = {"one_file_per_class": True}
 DATASET_JSON = {"labels": {"background": 0, "liver": 1, "spleen": 2}, "file_ending": ".nii.gz"}
@@ -174,24 +176,6 @@ def test_an_interrupted_run_of_other_classes_leaves_none_of_the_former_ones(imag
 # ---- files ---------------------------------------------------------------------------------------------------------
 
 
-def test_jobs_that_write_the_same_file_at_a_time_do_not_disturb_each_other(tmp_path):
-    problems = []
-
-    def write():
-        for _ in range(100):
-            try:
-                write_json(tmp_path / "dataset.json", {"labels": list(range(1000))})
-            except OSError as error:
-                problems.append(error)
-
-    threads = [Thread(target=write) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not problems and [file.name for file in tmp_path.iterdir()] == ["dataset.json"]
-
-
 def test_a_tiff_keeps_the_spacing_that_is_written_beside_it(tmp_path):
     prediction = make_prediction(spacing=[3.0, 1.0, 2.0])
     prediction.write_label_map(tmp_path / "scan.tif", Tiff3DIO())
@@ -201,7 +185,7 @@ def test_a_tiff_keeps_the_spacing_that_is_written_beside_it(tmp_path):
 
 
 def test_a_failed_write_leaves_the_former_file_and_nothing_else(tmp_path):
-    put(tmp_path / "scan.nii.gz", tmp_path / ".tmp_scan.nii.gz" / "left by a killed job")
+    put(tmp_path / "scan.nii.gz")
     with pytest.raises(KeyError):
         make_prediction().write_label_map(tmp_path / "scan.nii.gz", SimpleITKIO())
     with pytest.raises(ValueError, match="half"), written_beside(tmp_path / "scan.nii.gz") as beside:

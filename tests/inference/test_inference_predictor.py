@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from builders import model as tiny_model
 import torch
+from builders import model as tiny_model
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from builders.model import one_thread  # noqa: F401 - used by every test of this file
 
 import nnunetv2_cdpd
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.predictor import Predictor, PreprocessedCase
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SPACING = (2.0, 0.8, 0.9)  # z, y, x
 
@@ -173,7 +174,7 @@ def test_several_channels(tmp_path, image):
 def test_a_task_predicts_what_its_source_annotates(predictor, image):
     found = predictor.predict(image, SPACING, task="Kidney")
     assert list(found.values) == ["right_kidney", "left_kidney", "kidney_tumor"]
-    (reading,) = predictor.network.readings
+    (reading,) = predictor.network.choices
     assert reading.task == 1 and reading.classes == (2, 3, 4)
     with pytest.raises(UserError, match="no class liver; this model predicts right_kidney, left_kidney, kidney_tumor"):
         predictor.predict(image, SPACING, task="Kidney", classes=["liver"])
@@ -184,7 +185,7 @@ def test_a_task_predicts_what_its_source_annotates(predictor, image):
 def test_without_a_universal_task_every_class_is_read_from_the_tasks_that_annotate_it(tmp_path, image):
     predictor = Predictor.from_folder(tiny_model.write_model(tmp_path / "model", universal=False), device="cpu")
     assert predictor.predict(image, SPACING).label_map.any()
-    assert [(r.task, r.classes) for r in predictor.network.readings] == [(0, (0, 1)), (1, (2, 3, 4)), (2, (0, 2, 3, 5))]
+    assert [(r.task, r.classes) for r in predictor.network.choices] == [(0, (0, 1)), (1, (2, 3, 4)), (2, (0, 2, 3, 5))]
 
 
 def test_a_class_that_no_task_annotates_is_told(tmp_path):

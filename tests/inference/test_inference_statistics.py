@@ -10,7 +10,8 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunetv2_cdpd.inference.prediction import Prediction
-from nnunetv2_cdpd.inference.statistics import class_statistics, patient_coordinates, write_table
+from nnunetv2_cdpd.inference.statistics import prediction_statistics, write_table
+from nnunetv2_cdpd.volumes.grid import Grid
 
 
 def make_prediction(labels, properties=None):
@@ -23,7 +24,7 @@ def test_a_class_includes_what_lies_in_it():
     labels, image = np.zeros((3, 4, 5), np.uint8), np.zeros((3, 4, 5), np.float32)
     labels[0, 1, 2], labels[0, 1, 4], labels[2, 1, 3] = 1, 1, 2  # 10 mm^3 each
     image[0, 1, 2], image[0, 1, 4], image[2, 1, 3] = 50, 70, 0
-    found = class_statistics(make_prediction(labels), image, "CT")
+    found = prediction_statistics(make_prediction(labels), image, "CT")
     assert found["liver"] == {
         "volume_ml": 0.03, "voxels": 3, "mean_HU": 40.0, "centroid_voxel": [0.6667, 1.0, 3.0], "centroid_mm": None
     }  # fmt: skip
@@ -31,7 +32,7 @@ def test_a_class_includes_what_lies_in_it():
 
 
 def test_a_class_that_is_not_there_has_no_volume_and_no_place():
-    found = class_statistics(make_prediction(np.zeros((3, 4, 5), np.uint8)), np.ones((3, 4, 5)), "MR")
+    found = prediction_statistics(make_prediction(np.zeros((3, 4, 5), np.uint8)), np.ones((3, 4, 5)), "MR")
     assert found["spleen"] == {"volume_ml": 0.0, "voxels": 0, "mean_intensity": None, "centroid_voxel": None, "centroid_mm": None}
 
 
@@ -39,12 +40,12 @@ def test_a_2d_image_has_no_volume():
     """nnU-Net's readers give it one slice of a made-up thickness; a real single slice has a volume."""
     labels = np.ones((1, 4, 5), np.uint8)
     for spacing, volume in (([999, 1, 1], None), ([1.2 * 999, 0.8, 1.2], None), ([30, 1, 1], 0.6)):
-        found = class_statistics(make_prediction(labels, {"spacing": spacing}), None, "R")
+        found = prediction_statistics(make_prediction(labels, {"spacing": spacing}), None, "R")
         assert found["liver"]["volume_ml"] == volume and found["liver"]["voxels"] == 20
 
 
 def test_without_image_no_mean():
-    assert "mean_HU" not in class_statistics(make_prediction(np.ones((3, 4, 5), np.uint8)), None, "CT")["liver"]
+    assert "mean_HU" not in prediction_statistics(make_prediction(np.ones((3, 4, 5), np.uint8)), None, "CT")["liver"]
 
 
 def test_both_readers_place_a_voxel_where_simpleitk_does(tmp_path):
@@ -56,25 +57,27 @@ def test_both_readers_place_a_voxel_where_simpleitk_does(tmp_path):
     expected = image.TransformContinuousIndexToPhysicalPoint((3.0, 1.0, 0.5))
     for reader in (SimpleITKIO, NibabelIO):
         _, properties = reader().read_images([str(tmp_path / "case.nii.gz")])
-        assert patient_coordinates([0.5, 1.0, 3.0], properties) == pytest.approx(expected, abs=2e-3)
+        assert Grid.of_properties((3, 4, 5), properties).position([3.0, 1.0, 0.5]) == pytest.approx(expected, abs=2e-3)
 
 
 def test_reoriented_images_are_placed_by_their_new_axes():
     affine = np.diag([1.0, 2.0, 3.0, 1.0])
     stuff = {"original_affine": nibabel.affines.from_matvec(np.eye(3)), "reoriented_affine": affine}
-    assert patient_coordinates([1.0, 1.0, 1.0], {"nibabel_stuff": stuff}) == [-1.0, -2.0, 3.0]
+    grid = Grid.of_properties((3, 4, 5), {"nibabel_stuff": stuff})
+    assert grid.position([1.0, 1.0, 1.0]).tolist() == [-1.0, -2.0, 3.0]
 
 
 def test_a_format_without_place_has_none():
-    assert patient_coordinates([0, 0, 0], {"spacing": [1, 1, 1]}) is None
     flat = {"spacing": (1.0, 1.0), "origin": (0.0, 0.0), "direction": (1, 0, 0, 1)}
-    assert patient_coordinates([0, 0, 0], {"sitk_stuff": flat}) is None
+    for properties in ({"spacing": [1, 1, 1]}, {"spacing": [999, 1, 1], "sitk_stuff": flat}):
+        prediction = make_prediction(np.ones((1, 4, 5), np.uint8), properties=properties)
+        assert prediction_statistics(prediction, None, "CT")["liver"]["centroid_mm"] is None
 
 
 def test_the_table_has_a_row_per_case_and_class(tmp_path):
     labels = np.zeros((3, 4, 5), np.uint8)
     labels[1, 2, 3] = 1
-    found = class_statistics(make_prediction(labels), None, "CT")
+    found = prediction_statistics(make_prediction(labels), None, "CT")
     write_table(tmp_path / "table.csv", {"b": found, "a": found})
     rows = list(csv.DictReader((tmp_path / "table.csv").open()))
     found = [(row["case"], row["class"]) for row in rows[:4]]

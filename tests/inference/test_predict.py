@@ -1,6 +1,5 @@
 """cdpd predict: every flag, jobs that are interrupted or hold bad cases, and models that travel in a zip."""
 
-import hashlib
 import json
 import pickle
 import shutil
@@ -9,51 +8,19 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from builders import model as tiny_model
-from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
+from builders.prediction import SPACING, digests, predict, read
 from builders.replica_files import write_dicom
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from skimage.io import imsave
-from builders.model import one_thread  # noqa: F401 - used by every test of this file
 
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.inference import run as job
 from nnunetv2_cdpd.inference.outputs import SETTINGS_FILE
 from nnunetv2_cdpd.inference.predictor import Predictor
+from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.volumes.dicom import read_series
 
-SPACING = (0.9, 0.8, 2.0)  # x, y, z
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_model.write_model(tmp_path_factory.mktemp("predict") / "model", folds=(0, 1))
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    for index in range(3):
-        picture = sitk.GetImageFromArray(tiny_model.make_image((14 + index, 21, 18), seed=index))
-        picture.SetSpacing(SPACING)
-        picture.SetOrigin((12.5, -30.0, 7.0))
-        picture.SetDirection((0, 1, 0, -1, 0, 0, 0, 0, 1) if index % 2 else (-1, 0, 0, 0, -1, 0, 0, 0, 1))
-        sitk.WriteImage(picture, str(folder / f"case_{index}_0000.nii.gz"))
-    return folder
-
-
-def predict(images, output, model, *more, expect=0):
-    arguments = ["-i", images, "-o", output, "-m", model, "-f", "0", "-device", "cpu", "--disable_progress_bar", *more]
-    assert main(["predict", *map(str, arguments)]) == expect
-    return output
-
-
-def read(file):
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
-
-
-def digests(folder):
-    """File -> digest of its bytes."""
-    files = [file for file in folder.rglob("*") if file.is_file()]
-    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +54,9 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one_file_by_file
 
     def interrupted(self, *args, **kwargs):
         if len(exported) == 1:
-            (output / ".tmp_case_1.nii.gz").write_bytes(b"half of a file")
-            raise KeyboardInterrupt
+            with written_beside(output / "case_1.nii.gz") as beside:
+                beside.write_bytes(b"half of a file")
+                raise KeyboardInterrupt
         exported.append(1)
         return export(self, *args, **kwargs)
 
@@ -251,9 +219,9 @@ def test_resuming_with_other_settings_is_refused(images, model, tmp_path, capsys
 @pytest.mark.parametrize(
     "flags, told",
     [
-        (["-num_parts", "2", "-part_id", "2"], "part 2 of 2: parts are counted from 0 to 1"),
-        (["-nps", "-1"], "-npp 1 and -nps -1 count threads; give 0 or more"),
-        (["-npp", "-2"], "-npp -2 and -nps 1 count threads; give 0 or more"),
+        (["-num_parts", "2", "-part_id", "2"], "-part_id 2 of 2: parts are counted from 0 to 1"),
+        (["-nps", "-1"], "-nps -1: give 0 or more"),
+        (["-npp", "-2"], "-npp -2: give 0 or more"),
         (["-windows_per_batch", "-1"], "-windows_per_batch -1: give 1 or more"),
         (["-windows_per_batch", "0"], "-windows_per_batch 0: give 1 or more"),
     ],
@@ -266,7 +234,7 @@ def test_impossible_numbers_are_refused(flags, told, images, model, tmp_path, ca
 def test_a_cascade_needs_the_lower_stage(images, model, tmp_path, capsys, monkeypatch):
     configuration = type(Predictor.from_folder(model, [0], device="cpu").configuration_manager)
     monkeypatch.setattr(configuration, "previous_stage_name", "3d_lowres")
-    monkeypatch.setattr("nnunetv2.inference.predict_from_raw_data.determine_num_input_channels", lambda *_: 1)
+    monkeypatch.setattr("nnunetv2_cdpd.inference.models.determine_num_input_channels", lambda *_: 1)
     predict(images, tmp_path / "out", model, expect=1)
     assert "this model is a cascade; give the predictions of 3d_lowres" in capsys.readouterr().err
     predict(images, tmp_path / "out", model, "-prev_stage_predictions", tmp_path, expect=1)

@@ -151,7 +151,7 @@ def test_more_than_255_values_need_a_wider_type(raw):
 def test_prefix_keeps_equal_case_identifiers_apart(raw):
     for number in (1, 2):
         make_dataset(raw / f"Dataset30{number}_S{number}", {"spleen": 1}, ["case"])
-    with pytest.raises(UserError, match=r"case 'case' is in Dataset301_S1 \(source S1\) and in Dataset302_S2 .*`--prefix`"):
+    with pytest.raises(UserError, match=r"case 'case' is in Dataset301_S1 \(source S1\) and in Dataset302_S2 .*argument prefix"):
         merge(301, 302)
     assert not (raw / "Dataset400_M").exists()
     folder, _ = merge(301, 302, prefix=True)

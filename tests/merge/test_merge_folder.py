@@ -12,6 +12,7 @@ from builders.merge import contents, make_two, merge, read, spoil_values, states
 
 from nnunetv2_cdpd.cli import merge as cli_merge
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.merge import merge_datasets, run
 from nnunetv2_cdpd.merge.output import RECORD_FILE
 
@@ -33,12 +34,12 @@ def test_ids_and_names_that_nnunet_cannot_take(two):
     def options(dataset_id, name):
         return merge_datasets([301], dataset_id, name, num_processes=1, progress=False, report=lambda text: None)
 
-    with pytest.raises(UserError, match="--id 1000: .* three digits"):
+    with pytest.raises(UserError, match="argument dataset_id 1000: .* three digits"):
         options(1000, "M")
     for name in ("a/b", "", "a b", ".."):
-        with pytest.raises(UserError, match="--name"):
+        with pytest.raises(UserError, match="argument name"):
             options(400, name)
-    with pytest.raises(UserError, match="--id 302: taken by Dataset302_ORGANS"):
+    with pytest.raises(UserError, match="argument dataset_id 302: taken by Dataset302_ORGANS"):
         options(302, "M")
     with pytest.raises(UserError, match="both an input and the output"):
         options(301, "LITS")
@@ -64,7 +65,7 @@ def test_folder_that_is_not_ours_stays_untouched(two):
 def test_other_inputs_need_update(two):
     folder, _ = merge(301)
     before = states(folder)
-    with pytest.raises(UserError, match="was merged from Dataset301_LITS; nothing was changed, .*--update"):
+    with pytest.raises(UserError, match="was merged from Dataset301_LITS; nothing was changed, .*argument update"):
         merge(301, 302)
     assert states(folder) == before
     merge(301, 302, update=True)
@@ -99,9 +100,9 @@ def test_killed_run_resumes_to_what_an_uninterrupted_one_gives(two, monkeypatch)
     def dies_at_third(job):
         calls.append(job.identifier)
         if len(calls) == 3:
-            Path(job.work_folder).mkdir(parents=True)
-            (Path(job.work_folder) / "half.nii.gz").write_bytes(b"half")
-            raise Killed
+            with written_beside(Path(job.output)) as beside:
+                beside.write_bytes(b"half")
+                raise Killed
         return original(job)
 
     monkeypatch.setattr(run, "rewrite_case", dies_at_third)
@@ -127,7 +128,7 @@ def test_run_killed_before_its_record_leaves_a_folder_to_go_on_in(two, monkeypat
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(run.Record, "rewrite", dies)
+        patched.setattr(run.FileRecord, "rewrite", dies)
         with pytest.raises(Killed):
             merge(301)
     folder, _ = merge(301)
@@ -200,7 +201,7 @@ def command(*arguments):
 def test_command_prints_the_table_and_what_to_type_next(two, tmp_path, capsys):
     spec = tmp_path / "merge.yaml"
     spec.write_text("datasets:\n  302: {labels: {spleen: My Spleen}}\n")
-    command("-d", "301", str(two / "Dataset302_ORGANS"), "--id", "400", "--name", "M", "-np", "1", "--spec", str(spec))
+    command("-d", "301", str(two / "Dataset302_ORGANS"), "--id", "400", "argument name", "M", "-np", "1", "--spec", str(spec))
     out = capsys.readouterr().out
     assert "LITS    3      liver, liver_tumor" in out and "ORGANS  2      liver, My Spleen" in out
     assert "nnUNetv2_plan_and_preprocess -d 400 -pl nnUNetPlannerCDPD --verify_dataset_integrity" in out

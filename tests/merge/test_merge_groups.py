@@ -269,7 +269,7 @@ def test_the_very_same_file_is_named_as_such(two, raw):
 
 
 def test_a_source_that_would_be_left_out_as_a_whole_is_refused(two, raw):
-    with pytest.raises(UserError, match="leaves out every case of source A; take that dataset out of -d"):
+    with pytest.raises(UserError, match="leaves out every case of source A; take that dataset out"):
         merge(501, 502, exclude_duplicates_of=[raw / "Dataset501_A/imagesTr"])
     assert not (raw / "Dataset510_M").exists()
 

@@ -1,38 +1,18 @@
-"""make_plan and read_spec: names, nesting, stored values and sources of a merged dataset, without any file."""
+"""make_plan and read_merge_spec: names, nesting, stored values and sources of a merged dataset, without any file."""
 
 import re
 from pathlib import Path
 
 import pytest
+from builders.merge_plan import dataset, plan_of, state
 
-from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, dataset_json_entries, read_annotation
-from nnunetv2_cdpd.datasets.raw import RawCase, RawDataset
+from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, dataset_json_entries
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.merge.plan import make_plan
-from nnunetv2_cdpd.merge.spec import read_spec
-
-
-def dataset(name, labels, order=None, **extra):
-    dataset_json = {"channel_names": {"0": "CT"}, "file_ending": ".nii.gz", "labels": {"background": 0} | labels, **extra}
-    if order:
-        dataset_json["regions_class_order"] = order
-    case = RawCase("case", ("image",), "label")
-    return RawDataset(name, Path("/raw") / name, dataset_json, read_annotation(dataset_json), (case,), ())
-
+from nnunetv2_cdpd.merge.spec import read_merge_spec
 
 LITS = dataset("Dataset301_LITS", {"liver": 1, "liver tumor": 2})
 KITS = dataset("Dataset302_KITS", {"Kidney": 1, "kidney_tumor": 2}, licence="CC BY-NC-SA 4.0")
 BTCV = dataset("Dataset303_BTCV", {"Liver": 1, "right_kidney": 2, "left_kidney": 3, "spleen": 4})
-
-
-def plan_of(*inputs, **spec):
-    return make_plan(inputs, read_spec(spec))
-
-
-def state(plan, source, value, name):
-    annotation = plan.annotation
-    index = [s.name for s in annotation.sources].index(source)
-    return annotation.tables[index][value, annotation.column_names.index(name)]
 
 
 def test_same_name_is_same_class_whatever_case_underscore_and_space():
@@ -366,7 +346,7 @@ def test_datasets_that_differ_in_possible_parents_are_an_error():
 def test_yaml_file_is_read_safely(tmp_path):
     path = tmp_path / "merge.yaml"
     path.write_text("nested: {liver_tumor: [liver]}\ndatasets:\n  301:\n    labels: {liver: Liver}\n")
-    spec = read_spec(path)
+    spec = read_merge_spec(path)
     assert spec.nested == {"liver_tumor": ("liver",)} and spec.datasets["301"].labels == {"liver": "Liver"}
     for text, message in [
         ("a: !!python/object/apply:os.system [exit]", "not valid YAML"),
@@ -376,18 +356,18 @@ def test_yaml_file_is_read_safely(tmp_path):
     ]:
         path.write_text(text)
         with pytest.raises(UserError, match=message):
-            read_spec(path)
+            read_merge_spec(path)
     with pytest.raises(UserError, match="cannot be read"):
-        read_spec(tmp_path / "none.yaml")
+        read_merge_spec(tmp_path / "none.yaml")
     path.write_text("")
-    assert read_spec(path).datasets == {}
+    assert read_merge_spec(path).datasets == {}
 
 
 def test_example_of_the_documentation_is_valid(tmp_path):
     text = (Path(__file__).parents[2] / "docs/merge.md").read_text(encoding="utf-8")
     path = tmp_path / "merge.yaml"
     path.write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
-    spec = read_spec(path)
+    spec = read_merge_spec(path)
     assert spec.datasets["301"].labels == {"tumor": "kidney_tumor", "cyst": None, "artifact": "ignore"}
     assert spec.nested["hepatic_vessel"] == () and spec.merged_labels["lung"] == ()
     assert spec.datasets["390"].sources["LITS"].name == "LiTS17"

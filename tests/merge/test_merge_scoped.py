@@ -5,7 +5,7 @@ import re
 
 import pytest
 from builders.merge import make_dataset, merge, read
-from test_merge_plan import dataset, plan_of, state
+from builders.merge_plan import dataset, plan_of, state
 
 from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, read_annotation
 from nnunetv2_cdpd.classes import compatible_pairs, lateral_pairs, structure

@@ -2,26 +2,11 @@
 
 import pytest
 import torch
-from test_cdpdnet import make_network, patch_for
+from builders.compiler import CountingBackend
+from builders.network import make_network, patch_for
 from builders.release import tiny_network
 
-
-class CountingBackend:
-    """A backend of torch.compile that runs graphs as they are and counts them."""
-
-    def __init__(self):
-        self.graphs = 0
-
-    def __call__(self, graph, inputs):
-        self.graphs += 1
-        return graph.forward
-
-
-@pytest.fixture(autouse=True)
-def fresh_dynamo():
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
+pytestmark = pytest.mark.usefixtures("fresh_dynamo")
 
 
 @pytest.mark.parametrize(

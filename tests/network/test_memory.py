@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_cdpdnet import make_network
+from builders.network import make_network
 from torch.autograd.graph import saved_tensors_hooks
 
 from nnunetv2_cdpd.network.memory import KEPT_PER_UNIT, VIT_WORKING, feature_map_units, token_values

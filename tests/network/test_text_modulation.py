@@ -14,7 +14,7 @@ def test_every_prompt_adds_its_own_scale_and_shift():
         modulation.shift[0] = 5
     scale, shift = modulation.affine(torch.tensor([[0.5], [0.25]]))
     assert scale.tolist() == [1.5, 1.5, 1.75] and shift.tolist() == [3.75, 0, 0]
-    out = modulation(torch.ones(2, 3, 4, 5, 6), torch.tensor([[0.5], [0.25]]))
+    out = modulation(torch.ones(2, 3, 4, 5, 6), modulation.affine(torch.tensor([[0.5], [0.25]])))
     assert out[1, :, 3, 4, 5].tolist() == [5.25, 1.5, 1.75]
 
 
@@ -22,7 +22,7 @@ def test_every_prompt_adds_its_own_scale_and_shift():
 def test_features_keep_their_precision(dtype):
     modulation = TextModulation(2, 3, 4).to(torch.float64 if dtype == torch.float64 else torch.float32)
     text = torch.randn(2, 4, dtype=modulation.scale.dtype)
-    assert modulation(torch.randn(1, 3, 4, 5, dtype=dtype), text).dtype == dtype
+    assert modulation(torch.randn(1, 3, 4, 5, dtype=dtype), modulation.affine(text)).dtype == dtype
 
 
 def test_gradients_are_right():
@@ -38,8 +38,8 @@ def test_gradients_are_right():
 def test_modulation_starts_as_the_identity_and_learns():
     modulation, text = TextModulation(3, 5), torch.randn(3, TEXT_CHANNELS)
     x = torch.randn(2, 5, 3, 4, 6)
-    assert torch.equal(modulation(x, text), x)
-    modulation(x, text).square().sum().backward()
+    assert torch.equal(modulation(x, modulation.affine(text)), x)
+    modulation(x, modulation.affine(text)).square().sum().backward()
     assert modulation.scale.grad.abs().sum() > 0 and modulation.shift.grad.abs().sum() > 0
 
 
@@ -50,7 +50,7 @@ def test_prompts_can_be_added_without_changing_what_was_learned():
     with torch.no_grad():
         new.scale[:, :3], new.shift[:, :3] = old.scale, old.shift
     text, x = torch.randn(4, TEXT_CHANNELS), torch.randn(1, 5, 3, 4)
-    torch.testing.assert_close(new(x, text), old(x, text[:3]))
+    torch.testing.assert_close(new(x, new.affine(text)), old(x, old.affine(text[:3])))
 
 
 def test_embeddings_are_fixed_unless_learned():

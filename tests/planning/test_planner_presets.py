@@ -4,18 +4,19 @@ import json
 
 import numpy as np
 import pytest
+from builders.planning import ANNOTATION
 from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import nnUNetPlannerResEncM
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from test_planner import ANNOTATION, dataset  # noqa: F401 - a fixture
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.link import find_class
 from nnunetv2_cdpd.network import PaperCDPDNet
-from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPD, number_of_weights
+from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPD
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPDPaper import nnUNetPlannerCDPDPaper
 from nnunetv2_cdpd.planners.residual import nnUNetPlannerCDPDL, nnUNetPlannerCDPDM, nnUNetPlannerCDPDXL
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, plans_with_cdpd
+from nnunetv2_cdpd.planning.planner import number_of_weights
 from nnunetv2_cdpd.released.preprocessing import paper_plans
 
 
@@ -25,13 +26,13 @@ def test_every_planner_is_found_by_its_name(name):
 
 
 @pytest.mark.parametrize("planner, gigabytes", [(nnUNetPlannerCDPDM, 8), (nnUNetPlannerCDPDL, 24), (nnUNetPlannerCDPDXL, 40)])
-def test_residual_presets_have_nnunets_memory_target_and_names_of_their_own(dataset, planner, gigabytes):  # noqa: F811
+def test_residual_presets_have_nnunets_memory_target_and_names_of_their_own(planned_dataset, planner, gigabytes):
     made = planner(840)
     assert (made.UNet_vram_target_GB, made.UNet_reference_val_corresp_GB) == (gigabytes, gigabytes)
     assert made.plans_identifier == f"nnUNet{planner.__name__.removeprefix('nnUNetPlanner')}Plans"
 
 
-def test_residual_preset_builds_cdpdnet_on_a_residual_encoder(dataset):  # noqa: F811
+def test_residual_preset_builds_cdpdnet_on_a_residual_encoder(planned_dataset):
     planners = nnUNetPlannerCDPDM(840), nnUNetPlannerResEncM(840)
     for planner in planners:
         planner.lowres_creation_threshold = 0  # planning without a cascade takes a fraction of the time
@@ -88,20 +89,20 @@ ANISOTROPIC = [[1, 1, 1], [1, 2, 2], [1, 2, 2], [2, 2, 2], [2, 2, 2], [1, 2, 2]]
         ([512, 448], [[1, 1], *[[2, 2]] * 5], [3, 4], 1),
     ],
 )
-def test_fused_stages_and_slice_step_follow_from_patch_size_and_memory(dataset, patch, strides, fused, step):  # noqa: F811
+def test_fused_stages_and_slice_step_follow_from_patch_size_and_memory(planned_dataset, patch, strides, fused, step):
     architecture, _ = nnUNetPlannerCDPD(840)._complete(unet_entry(patch, strides))
     assert architecture["arch_kwargs"]["fused_stages"] == fused
     assert architecture["arch_kwargs"]["vision"]["slice_step"] == step
 
 
-def test_slices_are_averaged_where_the_vit_at_work_would_need_more_than_training_keeps(dataset):  # noqa: F811
+def test_slices_are_averaged_where_the_vit_at_work_would_need_more_than_training_keeps(planned_dataset):
     """Few features and many large slices: the ViT's tokens outweigh the U-Net."""
     entry = unet_entry([64, 256, 256], [[1, 1, 1], [1, 4, 4], [1, 4, 4]], features=(1, 1, 1))
     architecture, _ = nnUNetPlannerCDPD(840)._complete(entry)
     assert architecture["arch_kwargs"]["vision"]["slice_step"] > 1
 
 
-def test_the_vits_weights_count(dataset, monkeypatch):  # noqa: F811
+def test_the_vits_weights_count(planned_dataset, monkeypatch):
     planner, entry = nnUNetPlannerCDPD(840), unet_entry([64, 96, 96], ISOTROPIC[:5])
     architecture = entry["architecture"]
     arguments = (
@@ -113,13 +114,13 @@ def test_the_vits_weights_count(dataset, monkeypatch):  # noqa: F811
         architecture["_kw_requires_import"],
     )
     with_weights = planner.static_estimate_VRAM_usage(*arguments)
-    monkeypatch.setattr("nnunetv2_cdpd.planners.nnUNetPlannerCDPD.number_of_weights", lambda name: 0)
+    monkeypatch.setattr("nnunetv2_cdpd.planning.planner.number_of_weights", lambda name: 0)
     # 86.6 million weights of 4 bytes; nnU-Net's 560 million units of 2 samples are 8 GB
     assert with_weights - planner.static_estimate_VRAM_usage(*arguments) == pytest.approx(86.58e6 * 4 / (8e9 / 560e6), rel=0.01)
     assert 86.5e6 < number_of_weights("vit_base_patch14_dinov2.lvd142m") < 86.7e6
 
 
-def test_without_vision_only_unet_and_classes_count(dataset):  # noqa: F811
+def test_without_vision_only_unet_and_classes_count(planned_dataset):
     planner, entry = nnUNetPlannerCDPD(840), unet_entry([64, 96, 96], ISOTROPIC[:5])
     planner.network_settings = NetworkSettings(vision_model=None)
     architecture = entry["architecture"]
@@ -140,9 +141,9 @@ def test_without_vision_only_unet_and_classes_count(dataset):  # noqa: F811
 # ---- the paper's -----------------------------------------------------------------------------------------------------
 
 
-def test_paper_plans_preprocess_like_the_imported_model(dataset):  # noqa: F811
+def test_paper_plans_preprocess_like_the_imported_model(planned_dataset):
     plans = nnUNetPlannerCDPDPaper(840).plan_experiment()
-    assert json.loads((dataset / "nnUNetCDPDPaperPlans.json").read_text())["configurations"].keys() == {"3d_fullres"}
+    assert json.loads((planned_dataset / "nnUNetCDPDPaperPlans.json").read_text())["configurations"].keys() == {"3d_fullres"}
     imported = paper_plans("Dataset840_Plans", {})
     same = [
         "plans_name",
@@ -159,7 +160,7 @@ def test_paper_plans_preprocess_like_the_imported_model(dataset):  # noqa: F811
     }
 
 
-def test_paper_network_is_built_with_the_datasets_classes_and_a_universal_task(dataset):  # noqa: F811
+def test_paper_network_is_built_with_the_datasets_classes_and_a_universal_task(planned_dataset):
     plans = nnUNetPlannerCDPDPaper(840).plan_experiment()
     # the trainer completes the plans again, and must not turn the network into another
     again = plans_with_cdpd(plans, "3d_fullres", ANNOTATION, NetworkSettings())
@@ -178,12 +179,15 @@ def test_paper_network_is_built_with_the_datasets_classes_and_a_universal_task(d
 @pytest.mark.parametrize(
     "change, told",
     [
-        ({"channel_names": {"0": "MRI"}}, "images of one channel, CT, and this dataset has MRI; plan with nnUNetPlannerCDPD"),
+        (
+            {"channel_names": {"0": "MRI"}},
+            "images of one channel, CT, and this dataset has MRI; plan with nnUNetPlannerCDPD",
+        ),
         ({"file_ending": ".mha"}, r"reads .nii and .nii.gz in RAS orientation, .* and not .mha"),
     ],
 )
-def test_datasets_that_the_paper_cannot_take_are_refused(dataset, change, told):  # noqa: F811
-    path = dataset.parents[1] / "nnUNet_raw" / "Dataset840_Plans" / "dataset.json"
+def test_datasets_that_the_paper_cannot_take_are_refused(planned_dataset, change, told):
+    path = planned_dataset.parents[1] / "nnUNet_raw" / "Dataset840_Plans" / "dataset.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(UserError, match=f"Dataset840_Plans: .*{told}"):
         nnUNetPlannerCDPDPaper(840)

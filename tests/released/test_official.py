@@ -9,9 +9,9 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from conftest import CLONE
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from builders.project import CLONE
 from builders.release import VISION_KWARGS, VISION_MODEL, tiny_network, write_checkpoint, write_vision_weights
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunetv2_cdpd import link
 from nnunetv2_cdpd.cli.main import main

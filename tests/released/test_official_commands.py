@@ -15,8 +15,8 @@ import pytest
 import SimpleITK as sitk
 import timm
 import torch
-from builders.replica_files import write_dicom, write_nifti
 from builders.release import FEATURES, tiny_network, write_checkpoint
+from builders.replica_files import write_dicom, write_nifti
 
 from nnunetv2_cdpd.released.preset import PAPER_VISION_MODEL, paper_arch_kwargs
 from nnunetv2_cdpd.released.sources import RELEASED_CLASSES

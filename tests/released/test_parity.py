@@ -3,13 +3,12 @@
 The references lie outside of the project (../shared/parity). Each test also shows that it would notice one permuted weight.
 """
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from builders.parity import ABSOLUTE, REFERENCES, RELATIVE, assert_same, errors, given
 
 from nnunetv2_cdpd.network import PaperCDPDNet
 from nnunetv2_cdpd.pretrained.vision import load_vision_weights
@@ -17,40 +16,7 @@ from nnunetv2_cdpd.released.network import PaperCrossAttention, PaperSliceEncode
 from nnunetv2_cdpd.released.preset import KW_REQUIRES_IMPORT, paper_arch_kwargs
 from nnunetv2_cdpd.released.state_dict import convert_released
 
-REFERENCES = Path(__file__).parents[3] / "shared" / "parity"
-RELATIVE, ABSOLUTE = 2e-5, 2e-4  # the reference's own noise in float32 is 1.9e-5; tasks differ by 0.05 at most
-
 pytestmark = pytest.mark.skipif(not REFERENCES.is_dir(), reason="the reference outputs are not at hand")
-
-
-def load_recipe():
-    spec = importlib.util.spec_from_file_location("recipe", REFERENCES / "recipe.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def recipe():
-    return load_recipe()
-
-
-@pytest.fixture(scope="module")
-def golden():
-    return json.loads((REFERENCES / "golden.json").read_text())
-
-
-@pytest.fixture(scope="module")
-def released(recipe, golden):
-    """The released network's state dict, filled by the recipe."""
-    index = torch.from_numpy(np.load(REFERENCES / "lwca.npz")["relative_position_index"])
-    state_dict = {}
-    for key, entry in golden["network"]["keys"].items():
-        if entry["dtype"].startswith("float"):
-            state_dict[key] = torch.from_numpy(recipe.tensor(key, entry["shape"]))
-        else:
-            state_dict[key] = index if key.endswith("relative_position_index") else torch.zeros(entry["shape"], dtype=torch.int64)
-    return state_dict
 
 
 def test_weights_and_inputs_are_those_of_the_references(released, recipe, golden):
@@ -71,7 +37,7 @@ class GivenTokens(torch.nn.Module):
     def __init__(self, **kwargs):
         super().__init__()
 
-    def forward(self, x):
+    def forward(self, x, token_maps=None):
         return self.maps
 
 
@@ -91,17 +57,6 @@ def network(released):
     network = make_network()
     network.load_state_dict(convert_released(released).state_dict)
     return network
-
-
-def errors(out, reference):
-    out, reference = out.double(), torch.as_tensor(reference).double()
-    assert out.shape == reference.shape
-    return ((out - reference).norm() / reference.norm()).item(), (out - reference).abs().max().item()
-
-
-def assert_same(out, reference, name=""):
-    relative, absolute = errors(out, reference)
-    assert relative <= RELATIVE and absolute <= ABSOLUTE, f"{name}: relative {relative:.2e}, absolute {absolute:.2e}"
 
 
 def assert_same_stage(out, reference, name, stride):
@@ -139,12 +94,6 @@ def recorded_stages(network):
     record(network.class_text, "text_to_vision_relu")
     record(network.task_text, "task_to_vision_relu")
     return stages
-
-
-def given(network, recipe, name, image, shape):
-    """Image and token maps of the references; the network does not use map 0."""
-    network.slice_encoder.maps = [torch.from_numpy(recipe.features(f"{name}.{i}", shape)) for i in (1, 2, 3)]
-    return torch.from_numpy(recipe.image(*image))
 
 
 def inputs_of_96(network, recipe):

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from test_parity import REFERENCES, recipe  # noqa: F401 - a fixture
+from builders.parity import REFERENCES
 
 from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE
-from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDPaper import WarmupCosineScheduler
 from nnunetv2_cdpd.training.masked_sums import masked_sums
+from nnunetv2_cdpd.training.paper_recipe import WarmupCosineScheduler
 
 pytestmark = pytest.mark.skipif(not REFERENCES.is_dir(), reason="the reference outputs are not at hand")
 
@@ -22,7 +22,7 @@ LOSSES = {  # first case's number or name in a reference's key -> classes that t
 
 
 @pytest.fixture
-def sums(recipe):  # noqa: F811
+def sums(recipe):
     """Our sums over voxels of each (sample, class); every class by itself, since the reference's targets overlap at random."""
     shape = (2, 32, 6, 6, 6)
     logits = torch.from_numpy(recipe.features("loss.logits", shape))

@@ -7,8 +7,8 @@ import subprocess
 
 import numpy as np
 import pytest
-from PIL import Image
 from builders.report import ANNOTATION, make_files, scores
+from PIL import Image
 
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.report.page import write_report

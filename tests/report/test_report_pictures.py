@@ -8,14 +8,16 @@ import re
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from PIL import Image
 from builders.report import ANNOTATION, SHAPE, SPACING, make_results
+from PIL import Image
 
-from nnunetv2_cdpd.pages.layers import layers_of, names_by_value, regions_of
+from nnunetv2_cdpd.pages.charts import BoxRow, box_plot, distance_scale, line_chart, share_scale
+from nnunetv2_cdpd.pages.layers import names_by_value, regions_of
 from nnunetv2_cdpd.pages.palette import COLOURS, colours_of
 from nnunetv2_cdpd.pages.pictures import CT_WINDOW, PANEL_PIXELS, Volume, case_pictures, read_label_map, read_volume
+from nnunetv2_cdpd.pages.template import render_part
 from nnunetv2_cdpd.pages.viewer import MOST_PIXELS, MOST_SLICES, volume_sheets
-from nnunetv2_cdpd.report.charts import BoxRow, box_plot, distance_scale, line_chart, share_scale
+from nnunetv2_cdpd.report.layers import layers_of
 
 
 def decoded(uri):
@@ -165,7 +167,8 @@ def test_more_than_255_classes_are_no_volume():
 
 def test_a_box_shows_quartiles_whiskers_and_every_case():
     values = [("a", 0.1), *((f"c{index}", value) for index, value in enumerate(np.linspace(0.6, 1.0, 9)))]
-    svg = box_plot("Dice", [BoxRow("liver <1>", "#112233", values), BoxRow("none", "#445566", [])], share_scale())
+    rows = [BoxRow("liver <1>", "#112233", values), BoxRow("none", "#445566", [])]
+    svg = render_part("box_plot", box_plot("Dice", rows, share_scale()))
     assert "liver &lt;1&gt;" in svg and "no case with a value" in svg
     assert svg.count("<circle") == 10 and "<title>a: 0.100</title>" in svg
     left, width = map(float, re.search(r'class="box" x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', svg).groups())
@@ -184,10 +187,10 @@ def test_small_distances_have_more_room():
 
 def test_a_curve_has_gaps_where_nothing_was_logged_and_round_ticks():
     values = np.array([-0.9, -0.5, np.nan, -0.2, 0.13])
-    svg = line_chart("Loss", [("training", "#112233", values)], np.arange(5))
+    svg = render_part("line_chart", line_chart("Loss", [("training", "#112233", values)], np.arange(5)))
     path = re.search(r'class="curve" stroke="#112233" d="([^"]*)"', svg)[1]
     assert path.count("M") == 2 and path.count("L") == 2
     ticks = [float(tick) for tick in re.findall(r'text-anchor="end" class="tick">([^<]*)<', svg)]
     assert ticks == [-1.0, -0.5, 0.0, 0.5]
-    assert line_chart("Loss", [("", "#112233", np.full(5, np.nan))], np.arange(5)) == ""
-    assert "h.1" in line_chart("Loss", [("", "#112233", np.array([0.5]))], np.arange(1))
+    assert line_chart("Loss", [("", "#112233", np.full(5, np.nan))], np.arange(5)) is None
+    assert "h.1" in render_part("line_chart", line_chart("Loss", [("", "#112233", np.array([0.5]))], np.arange(1)))

@@ -8,6 +8,7 @@ import pytest
 import SimpleITK as sitk
 from builders.audit import changed, image_of, mirrored, patient, with_geometry
 
+from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.same_scan import store
 from nnunetv2_cdpd.same_scan.fingerprint import STEP_MM, UNITS, Fingerprint, fingerprint
 
@@ -83,7 +84,7 @@ def test_air_alone_one_value_and_a_body_of_few_voxels_have_no_volume(tmp_path):
 
 def test_images_that_are_not_3d_are_refused(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((5, 6), np.uint8)), str(tmp_path / "flat.png"))
-    with pytest.raises(ValueError, match="is not a 3D image"):
+    with pytest.raises(UserError, match="is not a 3D image"):
         fingerprint(tmp_path / "flat.png")
 
 
@@ -92,7 +93,7 @@ def test_voxels_that_are_no_numbers_are_refused(tmp_path, value):
     array = np.zeros((5, 6, 7), np.float32)
     array[1, 2, 3] = value
     sitk.WriteImage(with_geometry(array, (1.0, 2.0, 3.0)), str(tmp_path / "image.nrrd"))
-    with pytest.raises(ValueError, match="holds voxels that are no numbers or infinite"):
+    with pytest.raises(UserError, match="holds voxels that are no numbers or infinite"):
         fingerprint(tmp_path / "image.nrrd")
 
 
@@ -121,8 +122,8 @@ def test_kept_fingerprints_are_not_taken_again_until_the_image_changes(tmp_path,
     calls = []
     original = store.fingerprint
     monkeypatch.setattr(store, "fingerprint", lambda image: calls.append(image) or original(image))
-    first = store.fingerprints_of([path, path])[path]
-    again = store.fingerprints_of([path])[path]
+    first = store.fingerprints_of([path, path]).taken[path]
+    again = store.fingerprints_of([path]).taken[path]
     np.testing.assert_array_equal(first.volume, again.volume)
     assert calls == [path] and not list((nnunet_folders.preprocessed / store.FOLDER).glob("*.tmp"))
     (kept,) = (nnunet_folders.preprocessed / store.FOLDER).glob("*.npz")
@@ -131,7 +132,7 @@ def test_kept_fingerprints_are_not_taken_again_until_the_image_changes(tmp_path,
     assert len(calls) == 2
     sitk.WriteImage(mirrored(image_of(1), 0), str(path))
     os.utime(path, ns=(time.time_ns(), time.time_ns() + 10**9))
-    changed_one = store.fingerprints_of([path])[path]
+    changed_one = store.fingerprints_of([path]).taken[path]
     assert len(calls) == 3 and not np.array_equal(changed_one.volume, first.volume)
 
 
@@ -139,18 +140,18 @@ def test_without_nnunet_preprocessed_nothing_is_kept(tmp_path, monkeypatch):
     monkeypatch.delenv("nnUNet_preprocessed", raising=False)
     assert store.store_folder() is None
     sitk.WriteImage(image_of(1), str(tmp_path / "image.nii.gz"))
-    assert store.fingerprints_of([tmp_path / "image.nii.gz"])[tmp_path / "image.nii.gz"].volume is not None
+    assert store.fingerprints_of([tmp_path / "image.nii.gz"]).taken[tmp_path / "image.nii.gz"].volume is not None
 
 
 def test_a_store_that_cannot_be_written_to_stops_nothing(tmp_path, nnunet_folders):
     (nnunet_folders.preprocessed / store.FOLDER).write_text("a file where the folder would be")
     sitk.WriteImage(image_of(1), str(tmp_path / "image.nii.gz"))
-    assert store.fingerprints_of([tmp_path / "image.nii.gz"])[tmp_path / "image.nii.gz"].volume is not None
+    assert store.fingerprints_of([tmp_path / "image.nii.gz"]).taken[tmp_path / "image.nii.gz"].volume is not None
 
 
 def test_an_image_that_cannot_be_read_stops_no_other(tmp_path, nnunet_folders):
     (tmp_path / "bad.nii.gz").write_bytes(b"no image")
     sitk.WriteImage(image_of(1), str(tmp_path / "good.nii.gz"))
     found = store.fingerprints_of([tmp_path / "bad.nii.gz", tmp_path / "good.nii.gz", tmp_path / "none.nii.gz"])
-    kinds = [type(entry).__name__ for entry in found.values()]
-    assert kinds == ["RuntimeError", "Fingerprint", "RuntimeError"]
+    assert list(found.taken) == [tmp_path / "good.nii.gz"]
+    assert found.failed == {tmp_path / name: "cannot be read" for name in ("bad.nii.gz", "none.nii.gz")}

@@ -4,29 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from builders.partial_labels import ANNOTATION, CLASSES, KITS, LITS, ORGANS, SHAPE, STORED
 from hypothesis import given, settings, strategies
 from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 
-from nnunetv2_cdpd.annotation import NEGATIVE, UNSUPERVISED, Annotation, MergedLabel, Source
+from nnunetv2_cdpd.annotation import NEGATIVE, UNSUPERVISED, Source
 from nnunetv2_cdpd.training.loss import PartialLabelLoss
-
-CLASSES = ("liver", "right_kidney", "left_kidney", "spleen", "liver_tumor", "kidney_tumor")
-ANNOTATION = Annotation(
-    classes=CLASSES,
-    values=(1, 2, 3, 4, 5, 6),
-    regions=((1, 5), (2,), (3,), (4,), (5,), (6,)),
-    sources=(
-        Source("LITS", ("liver", "liver_tumor")),
-        Source("KITS", ("kidney_tumor",), ("kidney",)),
-        Source("ORGANS", ("liver", "right_kidney", "left_kidney", "spleen")),
-    ),
-    merged_labels=(MergedLabel("kidney", 7, ("right_kidney", "left_kidney")),),
-    possible_parents={"kidney_tumor": ("right_kidney", "left_kidney")},
-)
-LITS, KITS, ORGANS = range(3)
-STORED = {LITS: (0, 1, 5), KITS: (0, 6, 7), ORGANS: (0, 1, 2, 3, 4)}
-SHAPE = (3, 5, 4)
 
 
 def make_batch(sources, seed=0, dtype=torch.float32, num_classes=len(CLASSES)):

@@ -6,10 +6,10 @@ import os
 import numpy as np
 import pytest
 import torch
+from builders.training import MERGED, PLAIN, PLANS, make_trainer, training_folders
 from nnunetv2.evaluation.evaluate_predictions import load_summary_json
 from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
 from nnunetv2.run.run_training import run_training
-from builders.training import MERGED, PLAIN, PLANS, make_trainer, training_folders
 
 from nnunetv2_cdpd.trainers.variants import nnUNetTrainerCDPDSmall_1epoch
 

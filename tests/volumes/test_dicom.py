@@ -16,6 +16,7 @@ from builders.dicom import (
     write_object,
     write_screenshot,
 )
+from builders.replica_files import AFFINE, SHAPE, make_truth, write_dicom
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
@@ -24,7 +25,6 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
     RLELossless,
 )
-from builders.replica_files import AFFINE, SHAPE, make_truth, write_dicom
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.dicom import read_series
@@ -47,7 +47,7 @@ def place(*offset):
 
 def as_ras(series):
     """The voxels in the order of the volume that the series was written from."""
-    return nibabel.as_closest_canonical(nibabel.Nifti1Image(series.read(), RAS @ series.affine))
+    return nibabel.as_closest_canonical(nibabel.Nifti1Image(series.read(), series.grid.nifti_affine))
 
 
 @pytest.fixture(scope="module")

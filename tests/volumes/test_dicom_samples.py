@@ -8,7 +8,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.inference.inputs import find_cases
+from nnunetv2_cdpd.inference.inputs import find_image_cases
 from nnunetv2_cdpd.volumes.dicom import read_series
 
 
@@ -50,7 +50,7 @@ def test_a_disc_of_several_patients(tmp_path):
     """CT with slices left out by those who made the samples, a whole CT, localizers, radiographs, MR."""
     disc = sample("dicomdirtests/98892001/CT5N/2062").parents[2]
     told = []
-    cases = {case.identifier: case for case in find_cases(disc, ".nii.gz", 1, "CT", told.append)}
+    cases = {case.identifier: case for case in find_image_cases(disc, ".nii.gz", 1, "CT", told.append)}
     assert sorted(cases) == ["77654033_CT2", "98892001_CT5N"]
     assert f"{disc / '98892001' / 'CT2N'}: passed over: 2 x localizer" in told
     assert f"{disc / '77654033' / 'CR1'}: passed over: 1 x Computed Radiography Image of modality CR" in told

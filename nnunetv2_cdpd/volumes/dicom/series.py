@@ -10,7 +10,8 @@ import SimpleITK as sitk
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.dicom.folder import find_series, listed
 from nnunetv2_cdpd.volumes.dicom.header import Slice
-from nnunetv2_cdpd.volumes.exact import smallest_exact
+from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.volumes.value_types import smallest_exact
 
 UNEVEN = 0.1  # how far a slice may lie from its place on the regular grid, of the distance between slices; or OFF_MM
 TILTED = 0.5  # how far slices may wander sideways over the whole series, of a pixel
@@ -47,12 +48,9 @@ class Series:
         return (*self.slices[0].size, len(self.slices))
 
     @property
-    def affine(self) -> np.ndarray:
-        """(4, 4), voxel index x, y, z -> mm (LPS), of a series without tilt."""
-        affine = np.eye(4)
-        affine[:3, :3] = self.direction * self.spacing
-        affine[:3, 3] = self.origin
-        return affine
+    def grid(self) -> Grid:
+        """Where the voxels of a series without tilt lie."""
+        return Grid(self.shape, self.spacing, self.origin, self.direction)
 
     @property
     def order(self) -> list[int]:

@@ -1,9 +1,9 @@
-"""Charts: box plots and curves as SVG, drawn without a library so that they are small, sharp and named point by point."""
+"""Charts: box plots and curves as numbers that parts.html draws as SVG: small, sharp, and named point by point."""
 
 import math
-from collections.abc import Callable, Sequence
-from html import escape
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,23 +38,59 @@ def distance_scale(largest: float) -> Scale:
     return Scale(lambda value: math.log1p(value) / math.log1p(largest), ticks)
 
 
-def box_plot(title: str, rows: Sequence[BoxRow], scale: Scale) -> str:
+@dataclass(frozen=True)
+class Tick:
+    """A line of the grid and its label."""
+
+    x: str
+    y: str
+    text: str
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class BoxPlot:
+    """What parts.html draws, in units of the picture."""
+
+    title: str
+    width: int
+    height: int
+    ticks: Sequence[Tick]
+    rows: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """What parts.html draws. values, epochs: Ticks of the two axes. curves: name, colour and path of each."""
+
+    title: str
+    width: int
+    height: int
+    values: Sequence[Tick]
+    epochs: Sequence[Tick]
+    curves: Sequence[Mapping[str, str]]
+
+
+def box_plot(title: str, rows: Sequence[BoxRow], scale: Scale) -> BoxPlot:
     """A row per class: box of the quartiles with the median, whiskers to the last case within 1.5 times the box, every case."""
     height = TOP + ROW * len(rows) + 6
-    width = LABELS + PLOT + RIGHT
-    parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
-    for tick in scale.ticks:
-        x = LABELS + PLOT * scale.position(tick)
-        parts.append(f'<path class="grid" d="M{x:.1f} {TOP - 4}V{height - 6}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{TOP - 10}" text-anchor="middle" class="tick">{tick:g}</text>')
-    parts += [_box(row, TOP + ROW * (index + 0.5), scale) for index, row in enumerate(rows)]
-    return f"<figure><figcaption>{escape(title)}</figcaption>\n{''.join(parts)}</svg></figure>"
+    at = [(LABELS + PLOT * scale.position(tick), tick) for tick in scale.ticks]
+    ticks = [Tick(f"{x:.1f}", str(TOP - 10), f"{tick:g}", f"M{x:.1f} {TOP - 4}V{height - 6}") for x, tick in at]
+    boxes = [_box(row, TOP + ROW * (index + 0.5), scale) for index, row in enumerate(rows)]
+    return BoxPlot(title, LABELS + PLOT + RIGHT, height, ticks, boxes)
 
 
-def _box(row: BoxRow, middle: float, scale: Scale) -> str:
-    label = f'<text x="{LABELS - 10}" y="{middle + 4:.1f}" text-anchor="end">{escape(_cut(row.name, 30))}</text>'
+def _box(row: BoxRow, middle: float, scale: Scale) -> dict[str, Any]:
+    label = {
+        "label": _cut(row.name, 30),
+        "label_x": LABELS - 10,
+        "label_y": f"{middle + 4:.1f}",
+        "empty_x": LABELS + 6,
+        "colour": row.colour,
+        "points": [],
+    }
     if not row.values:
-        return label + f'<text x="{LABELS + 6}" y="{middle + 4:.1f}" class="tick">no case with a value</text>'
+        return label
     values = np.array([value for _, value in row.values])
     low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
     reach = WHISKER * (high - low)
@@ -63,29 +99,31 @@ def _box(row: BoxRow, middle: float, scale: Scale) -> str:
     def x(value: float) -> float:
         return LABELS + PLOT * scale.position(float(value))
 
-    box = (
-        f'<path class="whisker" d="M{x(whiskers.min()):.1f} {middle:.1f}H{x(whiskers.max()):.1f}"/>'
-        f'<rect class="box" x="{x(low):.1f}" y="{middle - 7:.1f}" width="{max(0.8, x(high) - x(low)):.1f}" height="14" '
-        f'fill="{row.colour}" stroke="{row.colour}"/><path class="median" d="M{x(median):.1f} {middle - 7:.1f}v14"/>'
-    )
     # spread a little, the same way each time, so that equal values stay apart
-    points = "".join(
-        f'<circle cx="{x(value):.1f}" cy="{middle + index * 37 % 9 - 4:.1f}" r="2"><title>{escape(case)}: {value:.3f}</title>'
-        "</circle>"
+    points = [
+        {"x": f"{x(value):.1f}", "y": f"{middle + index * 37 % 9 - 4:.1f}", "name": f"{case}: {value:.3f}"}
         for index, (case, value) in enumerate(row.values)
-    )
-    return f"{label}{box}{points}"
+    ]
+    return {
+        **label,
+        "whisker": f"M{x(whiskers.min()):.1f} {middle:.1f}H{x(whiskers.max()):.1f}",
+        "box_x": f"{x(low):.1f}",
+        "box_y": f"{middle - 7:.1f}",
+        "box_width": f"{max(0.8, x(high) - x(low)):.1f}",
+        "median": f"M{x(median):.1f} {middle - 7:.1f}v14",
+        "points": points,
+    }
 
 
-def line_chart(title: str, series: Sequence[tuple[str, str, np.ndarray]], epochs: np.ndarray) -> str:
-    """Curves over epochs.
+def line_chart(title: str, series: Sequence[tuple[str, str, np.ndarray]], epochs: np.ndarray) -> LineChart | None:
+    """Curves over epochs; None where there is no value.
 
     Args:
         series: (name, colour, value per epoch; nan leaves a gap).
     """
     finite = np.concatenate([values[np.isfinite(values)] for _, _, values in series])
     if not finite.size:
-        return ""
+        return None
     left, top, plot_width, plot_height = 52, 12, 300, 150
     ticks = _round_ticks(float(finite.min()), float(finite.max()))
     low, high = ticks[0], ticks[-1]
@@ -94,20 +132,15 @@ def line_chart(title: str, series: Sequence[tuple[str, str, np.ndarray]], epochs
     def point(epoch: float, value: float) -> str:
         return f"{left + plot_width * epoch / last:.1f} {top + plot_height * (high - value) / (high - low):.1f}"
 
-    size = f"{left + plot_width + 12} {top + plot_height + 38}"
-    parts = [f'<svg class="chart" viewBox="0 0 {size}" role="img" aria-label="{escape(title)}">']
-    for tick in ticks:
-        y = top + plot_height * (high - tick) / (high - low)
-        parts.append(f'<path class="grid" d="M{left} {y:.1f}h{plot_width}"/>')
-        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end" class="tick">{tick:g}</text>')
-    for epoch in sorted({0, last // 2, last}):
-        x = left + plot_width * epoch / last
-        parts.append(f'<text x="{x:.1f}" y="{top + plot_height + 18}" text-anchor="middle" class="tick">{epoch}</text>')
-    parts.append(f'<text x="{left + plot_width / 2}" y="{top + plot_height + 32}" text-anchor="middle" class="tick">epoch</text>')
-    for _, colour, values in series:
-        parts.append(f'<path class="curve" stroke="{colour}" d="{_polyline(epochs, values, point)}"/>')
-    names = "".join(f'<span><i style="background: {colour}"></i>{escape(name)}</span>' for name, colour, _ in series if name)
-    return f"<figure><figcaption>{escape(title)}{names}</figcaption>\n{''.join(parts)}</svg></figure>"
+    heights = [(top + plot_height * (high - tick) / (high - low), tick) for tick in ticks]
+    values_ticks = [Tick(str(left - 6), f"{y + 4:.1f}", f"{tick:g}", f"M{left} {y:.1f}h{plot_width}") for y, tick in heights]
+    epoch_ticks = [
+        Tick(f"{left + plot_width * epoch / last:.1f}", str(top + plot_height + 18), str(epoch))
+        for epoch in sorted({0, last // 2, last})
+    ]
+    epoch_ticks.append(Tick(f"{left + plot_width / 2}", str(top + plot_height + 32), "epoch"))
+    curves = [{"name": name, "colour": colour, "path": _polyline(epochs, values, point)} for name, colour, values in series]
+    return LineChart(title, left + plot_width + 12, top + plot_height + 38, values_ticks, epoch_ticks, curves)
 
 
 def _polyline(epochs: np.ndarray, values: np.ndarray, point: Callable[[float, float], str]) -> str:

@@ -13,7 +13,7 @@ from nnunetv2_cdpd.errors import UserError
 
 
 @dataclass(frozen=True)
-class Facts:
+class DatasetFacts:
     """What the label maps of a converted dataset hold.
 
     split: Whether merged labels are separated into their sides.

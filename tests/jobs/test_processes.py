@@ -1,4 +1,4 @@
-"""run_jobs: no job stops the others, not even by taking its process along."""
+"""in_processes: no job stops the others, not even by taking its process along."""
 
 import os
 import signal
@@ -8,9 +8,9 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
-from conftest import CLONE
+from builders.project import CLONE
 
-from nnunetv2_cdpd.jobs import run_jobs
+from nnunetv2_cdpd.jobs import in_processes
 
 
 def square_or_die(number):
@@ -24,12 +24,12 @@ def square_or_die(number):
 
 
 def test_raising_job_stops_no_other_in_this_process():
-    outcomes = dict(run_jobs(square_or_die, [1, 4, 2], num_processes=1))
+    outcomes = dict(in_processes(square_or_die, 1)([1, 4, 2]))
     assert (outcomes[1], outcomes[2], str(outcomes[4])) == (1, 4, "four")
 
 
 def test_dying_job_stops_no_other_process():
-    outcomes = dict(run_jobs(square_or_die, [1, 2, 3, 4, 5], num_processes=2))
+    outcomes = dict(in_processes(square_or_die, 2)([1, 2, 3, 4, 5]))
     assert (outcomes[1], outcomes[2], outcomes[5]) == (1, 4, 25)
     assert isinstance(outcomes[4], ValueError)
     told = str(outcomes[3])
@@ -39,7 +39,7 @@ def test_dying_job_stops_no_other_process():
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends processes without signals")
 def test_a_killed_process_is_told_from_one_that_crashed():
     killed, crashed = int(signal.SIGKILL), int(signal.SIGSEGV)
-    outcomes = dict(run_jobs(square_or_die, [killed, crashed, 2], num_processes=2))
+    outcomes = dict(in_processes(square_or_die, 2)([killed, crashed, 2]))
     assert "was killed, most likely for lack of memory" in str(outcomes[killed])
     assert str(outcomes[crashed]) == "its process crashed (SIGSEGV)" and outcomes[2] == 4
 
@@ -52,7 +52,7 @@ def test_jobs_that_a_broken_pool_refuses_are_done_later(monkeypatch):
             return super().submit(function, job)
 
     monkeypatch.setattr("nnunetv2_cdpd.jobs.processes.ProcessPoolExecutor", Breaking)
-    assert dict(run_jobs(square_or_die, [1, 5, 2], num_processes=2)) == {1: 1, 5: 25, 2: 4}
+    assert dict(in_processes(square_or_die, 2)([1, 5, 2])) == {1: 1, 5: 25, 2: 4}
 
 
 def run_script(path, text):
@@ -64,7 +64,7 @@ def run_script(path, text):
 def test_a_script_without_guard_is_told_once(tmp_path):
     script = tmp_path / "script.py"
     done = run_script(
-        script, "import math\nfrom nnunetv2_cdpd.jobs import run_jobs\nprint(dict(run_jobs(math.sqrt, [1, 4, 9], 2)))\n"
+        script, "import math\nfrom nnunetv2_cdpd.jobs import in_processes\nprint(dict(in_processes(math.sqrt, 2)([1, 4, 9])))\n"
     )
     assert done.returncode == 1 and done.stdout == ""
     last = done.stderr.strip().splitlines()[-1]
@@ -75,7 +75,7 @@ def test_a_script_without_guard_is_told_once(tmp_path):
 
 
 def test_a_script_with_guard_runs(tmp_path):
-    text = "import math\nfrom nnunetv2_cdpd.jobs import run_jobs\n"
-    text += "if __name__ == '__main__':\n    print(sorted(run_jobs(math.sqrt, [1, 4], 2)))\n"
+    text = "import math\nfrom nnunetv2_cdpd.jobs import in_processes\n"
+    text += "if __name__ == '__main__':\n    print(sorted(in_processes(math.sqrt, 2)([1, 4])))\n"
     done = run_script(tmp_path / "script.py", text)
     assert done.returncode == 0 and done.stdout == "[(1, 1.0), (4, 2.0)]\n"

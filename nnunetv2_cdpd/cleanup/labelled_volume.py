@@ -1,4 +1,4 @@
-"""Scene: a label map on its way through the rules, with what they all need: regions, components and counts of changes."""
+"""LabelledVolume: a label map on its way through the rules, with what they all need: regions, components and counts of changes."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ TOUCHING = np.ones((3, 3, 3), bool)  # 26 neighbours: a shared face, edge or cor
 
 
 @dataclass
-class Scene:
+class LabelledVolume:
     """A label map and what its values mean.
 
     label_map: (Z, Y, X) integers; the rules change it in place.

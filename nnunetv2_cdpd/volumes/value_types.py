@@ -1,4 +1,4 @@
-"""Exact: the smallest type that holds all values of an image, as they are read from DICOM or NIfTI with slopes applied."""
+"""Value types: the smallest type that holds all values of an image, as they are read from DICOM or NIfTI with slopes applied."""
 
 from pathlib import Path
 

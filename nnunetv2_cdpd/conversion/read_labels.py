@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.volumes.grid import Grid, same_place
 from nnunetv2_cdpd.volumes.nifti import NiftiFile
 
 
@@ -89,7 +89,7 @@ def read_masks(masks: Sequence[tuple[int, Path]]) -> Label:
             raise UserError(f"{path} is no binary mask (values {low} to {high})")
         if array is None:
             array, grid = np.zeros(mask.shape, np.uint8 if max(value for value, _ in masks) < 256 else np.uint16), file.grid
-        elif file.grid.shape != grid.shape or not np.allclose(file.grid.affine, grid.affine, atol=1e-3):
+        elif same_place(file.grid, grid, spacing_mm=1e-3, position_mm=1e-3):
             raise UserError(f"{path} lies on another grid than the other masks of the case")
         if high == 0:
             continue

@@ -16,7 +16,7 @@ _MAPPINGS = ("values", "nested", "unions", "merged_labels")
 _OTHERS = ("images", "labels", "annotates", "leave_out")
 
 
-def read_spec(path: str | Path) -> SourceDataset:
+def read_declaration(path: str | Path) -> SourceDataset:
     """Read a declaration.
 
     Raises:

@@ -1,0 +1,70 @@
+"""PartRecords: which cases are converted, where several calls share one output folder and each keeps a record of its own."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from nnunetv2_cdpd.conversion.case import ConversionJob, ConvertedCase
+from nnunetv2_cdpd.datasets.output import is_empty
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import CaseRecord, FileRecord
+
+RECORD_FILE = "cdpd_convert_record.jsonl"
+_COMMAND = "cdpd convert"
+
+
+class PartRecords:
+    """The record of this call, which is written to, and those of all other calls that have written in the folder.
+
+    Args:
+        name: Of the collection.
+        part_id, num_parts: Of this call.
+
+    Raises:
+        UserError: The folder holds something else.
+    """
+
+    def __init__(self, output: Path, name: str, part_id: int, num_parts: int) -> None:
+        part = f".{part_id}of{num_parts}" if num_parts > 1 else ""
+        own = output / RECORD_FILE.replace(".jsonl", f"{part}.jsonl")
+        others = sorted(path for path in output.glob(RECORD_FILE.replace(".jsonl", "*.jsonl")) if path != own)
+        self.own, *self.others = (FileRecord(path, [name], _COMMAND, asdict) for path in (own, *others))
+        is_ours = own.is_file() or bool(others)
+        if not is_ours and not (is_empty(output) or _holds_only_empty_folders(output)):
+            raise UserError(
+                f"{output}: exists and is not from `{_COMMAND}`; nothing was changed, move it or give another argument dataset_id"
+            )
+
+    def holds(self, name: str, job: ConversionJob) -> bool:
+        return any(record.holds(name, job) for record in (self.own, *self.others))
+
+    def enter(self, name: str, job: ConversionJob, result: ConvertedCase) -> None:
+        self.own.enter(name, job, result)
+
+    @property
+    def known(self) -> set[str]:
+        """Cases that any call has converted, whatever has become of them."""
+        return {name for record in (self.own, *self.others) for name in record.cases}
+
+    def entries(self) -> dict[str, CaseRecord]:
+        return {name: entry for record in (*self.others, self.own) for name, entry in record.cases.items()}
+
+    def rewrite(self, done: Collection[str], ours: Iterable[str], alone: bool) -> None:
+        """Take over what is done of this call's cases, and forget what is not.
+
+        Args:
+            alone: No other call is at work here, so their records end in this one.
+        """
+        entries = self.entries()
+        self.own.cases |= {name: entries[name] for name in ours if name in done}
+        self.own.rewrite([name for name in self.own.cases if name in done])
+        if alone:
+            for record in self.others:
+                record.path.unlink()
+            self.others = []
+
+
+def _holds_only_empty_folders(output: Path) -> bool:
+    """As a call leaves it that was killed before its first case was done."""
+    names = {path.name for path in output.iterdir()} - {"imagesTr", "labelsTr"}
+    return not names and all(is_empty(output / name) for name in ("imagesTr", "labelsTr"))

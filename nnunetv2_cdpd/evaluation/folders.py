@@ -1,0 +1,132 @@
+"""LabelledFolder: label maps with the dataset.json that says what they mean, and the cases of two folders that can be scored."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nnunetv2.paths import nnUNet_raw
+
+from nnunetv2_cdpd.annotation import Annotation, Source
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson, find_dataset, read_dataset_json
+from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers
+from nnunetv2_cdpd.errors import UserError
+
+FULLY_ANNOTATED = "fully annotated"  # source of the cases that no source of the dataset.json knows
+
+
+@dataclass(frozen=True)
+class LabelledFolder:
+    """Label maps of cases.
+
+    annotation: By which they are scored: that of the dataset.json, and what the user added.
+    """
+
+    folder: Path
+    dataset_json: DatasetJson
+    annotation: Annotation
+
+    @classmethod
+    def of_references(
+        cls, folder: Path, dataset_json: str | int | Path | None = None, fully_annotated: bool = False
+    ) -> "LabelledFolder":
+        """References.
+
+        Args:
+            dataset_json: An id, name or folder of a raw dataset, or a file; None: the one in the folder or in the one above.
+            fully_annotated: One source more, last, that annotates every class, for cases of no source.
+
+        Raises:
+            UserError: There is no dataset.json, or it is damaged.
+        """
+        found = read_dataset_json(_reference_json(folder, dataset_json), NEEDED)
+        annotation = found.annotation
+        only_source = annotation.case_source is None and len(annotation.sources) == 1  # that of every case
+        if fully_annotated and not only_source:
+            sources = (*annotation.sources, Source(FULLY_ANNOTATED, annotation.classes))
+            annotation = replace(annotation, sources=sources, case_source=annotation.case_source or {})
+        return cls(folder, found, annotation)
+
+    @classmethod
+    def of_predictions(cls, folder: Path, reference: "LabelledFolder") -> "LabelledFolder":
+        """Predictions, whose labels are those of the dataset.json beside them, else of the references."""
+        if not (folder / FILE_NAME).is_file():
+            return replace(reference, folder=folder)
+        found = read_dataset_json(folder / FILE_NAME, NEEDED)
+        return cls(folder, found, found.annotation)
+
+    @property
+    def file_ending(self) -> str:
+        return self.dataset_json.file_ending
+
+    def source_index(self, case: str) -> int:
+        """Index of a case's source.
+
+        Raises:
+            UserError: No source is told.
+        """
+        annotation = self.annotation
+        if annotation.case_source is None or case in annotation.case_source:
+            return annotation.source_index(case)
+        if annotation.sources[-1].name == FULLY_ANNOTATED:
+            return len(annotation.sources) - 1
+        raise UserError(
+            f"case {case!r} is in no source of {self.dataset_json.path}; give the one that lists it with argument dataset_json, or "
+            "argument fully_annotated if the reference holds every class wherever it occurs"
+        )
+
+
+def cases_to_score(
+    predictions: Path, references: LabelledFolder, *, allow_missing: bool, report: Callable[[str], None]
+) -> list[str]:
+    """Identifiers of the cases with a reference and a prediction.
+
+    Args:
+        allow_missing: Go on though references without a prediction remain.
+        report: Called with each note.
+
+    Raises:
+        UserError: There is no reference or no prediction, or one is missing.
+    """
+    folder, ending = references.folder, references.file_ending
+    predicted, there = identifiers(predictions, ending), identifiers(folder, ending)
+    if not there:
+        raise UserError(
+            f"{folder}: no file ends in {ending}, the `file_ending` of {references.dataset_json.path}; give another folder or "
+            "argument dataset_json"
+        )
+    common = [case for case in there if case in set(predicted)]
+    if not common:
+        raise UserError(f"{predictions}: no prediction {there[0]}{ending} or of another case of {folder}; give another folder")
+    missing = [case for case in there if case not in set(predicted)]
+    if missing and not allow_missing:
+        raise UserError(
+            f"{predictions}: {len(missing)} of {len(there)} cases have no prediction: {_listed(missing)}; predict them, or give "
+            "argument allow_missing to score the others"
+        )
+    if missing:
+        report(f"note: {len(missing)} of {len(there)} cases have no prediction and are not scored: {_listed(missing)}")
+    extra = [case for case in predicted if case not in set(there)]
+    if extra:
+        report(f"note: {len(extra)} predictions have no reference and are not scored: {_listed(extra)}")
+    return common
+
+
+def _listed(cases: list[str]) -> str:
+    return ", ".join(cases[:10]) + (f" and {len(cases) - 10} more" if len(cases) > 10 else "")
+
+
+def _reference_json(folder: Path, given: str | int | Path | None) -> Path:
+    if given is None:
+        beside = [folder / FILE_NAME, folder.parent / FILE_NAME]
+        found = next((path for path in beside if path.is_file()), None)
+        if found is None:
+            raise UserError(f"{folder}: no dataset.json here or in the folder above; give it with argument dataset_json")
+        return found
+    if str(given).endswith(".json"):
+        return Path(given).expanduser()
+    raw_folder = nnUNet_raw.require() if nnUNet_raw.is_set() else None
+    if raw_folder is None and not (Path(str(given)).expanduser() / FILE_NAME).is_file():
+        raise UserError(
+            f"argument dataset_json {given}: not a folder with a dataset.json, and nnUNet_raw is not set; set it or give a file"
+        )
+    return find_dataset(given, Path(raw_folder or ".")) / FILE_NAME

@@ -1,0 +1,50 @@
+"""ClassHeads: the last convolution of the decoder, one output channel per class, of which a caller may want a few only."""
+
+import torch
+from torch import Tensor, nn
+
+
+class ClassHeads(nn.Module):
+    """(B, F, X, Y(, Z)) -> logits (B, K, X, Y(, Z)), or those of the chosen classes.
+
+    A convolution of a decoder becomes one by `of`; weights, names in checkpoints and random numbers stay what they were.
+    """
+
+    chosen: Tensor | None = None  # indices of classes, on the device of the weights; None: all
+
+    @classmethod
+    def of(cls, convolution: nn.Module) -> nn.Module:
+        """The same convolution, with a choice of classes.
+
+        Args:
+            convolution: nn.Conv2d or nn.Conv3d; the new one takes its parameters.
+        """
+        kind = _HEADS[type(convolution)]
+        with torch.device("meta"):  # draws no random numbers
+            heads = kind(
+                convolution.in_channels,
+                convolution.out_channels,
+                convolution.kernel_size,
+                convolution.stride,
+                convolution.padding,
+                bias=convolution.bias is not None,
+            )
+        heads.weight, heads.bias = convolution.weight, convolution.bias
+        return heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.chosen is None:
+            return super().forward(x)
+        bias = None if self.bias is None else self.bias[self.chosen]
+        return self._conv_forward(x, self.weight[self.chosen], bias)
+
+
+class ClassHeads2d(ClassHeads, nn.Conv2d):
+    """In 2D."""
+
+
+class ClassHeads3d(ClassHeads, nn.Conv3d):
+    """In 3D."""
+
+
+_HEADS = {nn.Conv2d: ClassHeads2d, nn.Conv3d: ClassHeads3d}
