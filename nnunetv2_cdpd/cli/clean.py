@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_place(parser, OUTPUT, "out_dir", "folder for the cleaned predictions", metavar="OUT_FOLDER")
     parser.add_argument("--rules", nargs="+", metavar="RULE", help="only these rules (default: all; see --list-rules)")
     parser.add_argument("--list-rules", action=_ListRules, nargs=0, help="say what each rule does, and end")
-    add_processes(parser)
+    add_processes(parser, "default: nnU-Net's, at most one per core")
 
 
 class _ListRules(argparse.Action):

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="surfaces closer than this agree, for the surface Dice (default: %(default)s)",
     )
     add_output(parser, "folder for the results (default: PRED_DIR)")
-    add_processes(parser)
+    add_processes(parser, "default: nnU-Net's, at most one per core")
     parser.add_argument(
         "--allow-missing", action="store_true", help="score the cases that have a prediction, leave the others out"
     )

@@ -97,7 +97,7 @@ def add_processes(parser: Options, told: str = "default: nnU-Net's") -> None:
 
 def add_device(parser: Options) -> None:
     parser.add_argument(
-        "-device", "--device", choices=("cuda", "cpu", "mps"), help="default: cuda where there is a GPU, else cpu"
+        "-device", "--device", choices=("cuda", "cpu", "mps"), help="(default: cuda where there is a GPU, else cpu)"
     )
 
 
