@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from nnunetv2_cdpd.cli.flags import reporter
 from nnunetv2_cdpd.cli.options import add_dataset_place, add_output, add_pictures, add_processes, given
 
 DESCRIPTION = """
@@ -27,4 +28,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from nnunetv2_cdpd.audit.audit import audit_datasets
 
-    audit_datasets(args.datasets, args.output, **given(args, "min_score", "num_pictures", "num_processes"))
+    options = given(args, "min_score", "num_pictures", "num_processes")
+    audit_datasets(args.datasets, args.output, report=reporter(args.flags), **options)

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from nnunetv2_cdpd.cli.flags import with_flags
+from nnunetv2_cdpd.cli.flags import reporter, with_flags
 from nnunetv2_cdpd.cli.options import add_parts, add_processes, add_spec
 
 DESCRIPTION = "Convert a public dataset (`cdpd sources` lists them), or your own by --spec, to an nnU-Net raw dataset."
@@ -49,7 +49,14 @@ def run(args: Namespace) -> int:
         args.split_sides,
         tuple(args.leave_out),
     )
-    outcome = convert(dataset, args.source_folder, args.dataset_id, options=options, num_processes=args.num_processes)
+    outcome = convert(
+        dataset,
+        args.source_folder,
+        args.dataset_id,
+        options=options,
+        num_processes=args.num_processes,
+        report=reporter(args.flags),
+    )
     print(f"\n{with_flags(summary(outcome), args.flags)}")
     if outcome.complete:
         number = outcome.folder.name[7:10].lstrip("0")

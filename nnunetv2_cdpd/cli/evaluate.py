@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nnunetv2_cdpd.cli.flags import report_failed
+from nnunetv2_cdpd.cli.flags import report_failed, reporter
 from nnunetv2_cdpd.cli.options import DATASET, add_output, add_processes, given
 from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.evaluation.tables import comparison_table, text_table
 
     names = ("dataset_json", "output", "protocol", "tolerance_mm", "num_processes", "allow_missing", "fully_annotated")
-    options = given(args, *names)
+    options = {**given(args, *names), "report": reporter(args.flags)}
     if args.other_dir is None:
         results = evaluate_folder(args.pred_dir, args.gt_dir, **options)
         print(text_table(results))

@@ -7,7 +7,7 @@ keeps its options under the names of the library's arguments (their `dest`), so 
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 _ARGUMENT = re.compile(r"\bargument ([A-Za-z_]\w*)")
 
@@ -28,6 +28,11 @@ def flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
 def with_flags(text: str, flags: Mapping[str, str]) -> str:
     """The text with a flag in place of each `argument NAME` that the command has; others stay as they are."""
     return _ARGUMENT.sub(lambda found: flags.get(found[1], found[0]), text)
+
+
+def reporter(flags: Mapping[str, str]) -> Callable[[str], None]:
+    """Prints lines of the library, with the command's flags."""
+    return lambda line: print(with_flags(line, flags))
 
 
 def report_failed(failed: Iterable[tuple[str, str]], flags: Mapping[str, str]) -> int:

@@ -22,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="the released cdpdnet.pth")
     parser.add_argument(
         "--dinov2",
-        dest="vision_weights",
         metavar="FILE_OR_NAME",
         help="file of DINOv2 ViT-B/14 weights (timm's, Meta's or Hugging Face transformers'), or timm's name of the model, "
         "looked for in the cache, then downloaded (default: by the name of the released model)",
@@ -34,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     from nnunetv2_cdpd.released.model_folder import import_official
     from nnunetv2_cdpd.released.vision_choice import vision_choice
 
-    model, weights = vision_choice(args.vision_weights)
+    model, weights = vision_choice(args.dinov2)
     imported = import_official(args.checkpoint, args.output, vision_model=model, vision_weights=weights)
     print(f"DINOv2: {imported.vision_weights}")
     for reason in dict.fromkeys(imported.dropped.values()):

@@ -20,7 +20,7 @@ label fills, a class nested in itself, ...): one line each and exit code 1, or o
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dataset_place(parser, DATASET)
-    parser.add_argument("--source", nargs="+", dest="sources", metavar="SOURCE", help="only these sources (default: all)")
+    parser.add_argument("--source", nargs="+", metavar="SOURCE", help="only these sources (default: all)")
     parser.add_argument(
         "--all-values", action="store_true", help="also the rows of values that a source's label maps do not hold"
     )
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{path}: {len(annotation.classes)} classes, {len(annotation.sources)} sources, no contradiction")
         return 1 if found else 0
     annotation = dataset_json.annotation
-    sources = choose_sources(annotation, args.sources)
+    sources = choose_sources(annotation, args.source)
     if args.json:
         print(json.dumps(as_json(annotation, sources), indent=2))
     else:

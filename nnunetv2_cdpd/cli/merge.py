@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 
+from nnunetv2_cdpd.cli.flags import reporter
 from nnunetv2_cdpd.cli.options import add_processes, add_spec, given
 
 DESCRIPTION = "Merge nnU-Net raw datasets, each labelling other structures, into one dataset to train on."
@@ -35,7 +36,8 @@ def run(args: Namespace) -> None:
     from nnunetv2_cdpd.merge.summary import summary
 
     names = ("spec", "num_processes", "prefix", "update", "search_duplicates", "exclude_duplicates_of")
-    folder = merge_datasets(args.datasets, args.dataset_id, args.name, **given(args, *names))
+    options = given(args, *names)
+    folder = merge_datasets(args.datasets, args.dataset_id, args.name, report=reporter(args.flags), **options)
     print(f"\n{folder}\n\n{summary(folder)}\n\nNext:")
     print(f"  nnUNetv2_plan_and_preprocess -d {args.dataset_id} -pl nnUNetPlannerCDPD --verify_dataset_integrity")
     print(f"  nnUNetv2_train {args.dataset_id} 3d_fullres 0 -tr nnUNetTrainerCDPD -p nnUNetCDPDPlans")

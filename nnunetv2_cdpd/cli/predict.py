@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nnunetv2_cdpd.cli.flags import report_failed
+from nnunetv2_cdpd.cli.flags import report_failed, reporter
 from nnunetv2_cdpd.cli.options import add_device, add_input, add_output, add_parts
 
 DESCRIPTION = """
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     )
     predictor.select(args.classes, task=args.task, clean=args.clean, probabilities=args.probabilities)
     modality = modality_of(predictor.dataset_json)
-    cases = find_image_cases(args.input, predictor.file_ending, predictor.num_channels, modality, tell=print)
+    cases = find_image_cases(args.input, predictor.file_ending, predictor.num_channels, modality, tell=reporter(args.flags))
     settings = {
         "model": str(folder.resolve()),
         **{name: getattr(args, name) for name in ("folds", "classes", "task", "clean")},

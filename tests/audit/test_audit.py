@@ -1,6 +1,5 @@
 """audit_datasets and `cdpd audit`: phantoms with one thing wrong each, and what the audit says about them."""
 
-import argparse
 import json
 
 import numpy as np
@@ -11,7 +10,7 @@ from builders.audit import ORGANS, changed, image_of, label_of, mirrored, patien
 from nnunetv2_cdpd.audit.audit import audit_datasets
 from nnunetv2_cdpd.audit.labels import label_facts
 from nnunetv2_cdpd.audit.statistics import outliers
-from nnunetv2_cdpd.cli import audit as cli_audit
+from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge import merge_datasets
 
@@ -235,8 +234,6 @@ def test_datasets_that_cannot_be_audited_are_named(raw):
 
 def test_command_writes_both_files_where_it_is_told(raw, tmp_path, capsys):
     folder = write_dataset(raw / "Dataset501_A", phantoms(1, 2))
-    parser = argparse.ArgumentParser()
-    cli_audit.add_arguments(parser)
-    cli_audit.run(parser.parse_args([str(folder), "-o", str(tmp_path / "there"), "-np", "1", "--min-score", "0.7"]))
+    assert main(["audit", str(folder), "-o", str(tmp_path / "there"), "-np", "1", "--min-score", "0.7"]) == 0
     assert json.loads((tmp_path / "there/audit.json").read_text())["duplicates"]["min_score"] == 0.7
     assert (tmp_path / "there/audit.html").is_file() and "cases: 2, findings: 0" in capsys.readouterr().out
