@@ -279,7 +279,9 @@ def assert_everything_is_found(environment, **variables):
     assert "KITS23" in environment.run("-m", "nnunetv2_cdpd.cli.main", "sources", **variables).stdout
 
 
-@pytest.mark.parametrize("way", [in_place, editable, editable_compat, from_wheel, from_source_archive])
+@pytest.mark.parametrize(
+    "way", [in_place, editable, editable_compat, from_wheel, pytest.param(from_source_archive, marks=pytest.mark.slow)]
+)
 def test_every_way_to_have_the_package(environment, nnunet_wheel, clone, tmp_path, way):
     environment.pip("install", nnunet_wheel)
     (tmp_path / "built").mkdir()
