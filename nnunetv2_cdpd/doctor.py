@@ -221,6 +221,7 @@ def _vision_weights() -> Iterable[Row]:
     from nnunetv2_cdpd.pretrained.vision import locate_vision_weights, ways_out
 
     model_name = NetworkSettings().vision_model
+    assert model_name is not None  # only an ablation has none
     choice = vision_weights_choice()
     located = None if choice else locate_vision_weights(model_name)
     yield _weights_row("vision weights", VISION_WEIGHTS, choice, RANDOM, located, model_name, ways_out(model_name))

@@ -76,7 +76,7 @@ def find_nnunetv2() -> Path:
         UserError: There is none, or what is there is not nnU-Net 2.
     """
     spec = importlib.util.find_spec("nnunetv2")
-    if spec is None:
+    if spec is None or not spec.submodule_search_locations:
         raise UserError(f"nnunetv2 is not installed for {sys.executable}; run: pip install 'nnunetv2>=2.8,<3'")
     folder = Path(next(iter(spec.submodule_search_locations)))
     if spec.origin is None:
@@ -228,7 +228,7 @@ def _record_of(folder: Path) -> Path | None:
     files = distribution.files or []
     if not any(file.as_posix() == "nnunetv2/__init__.py" for file in files):
         return None
-    if Path(distribution.locate_file("nnunetv2")).resolve() != folder.resolve():
+    if Path(str(distribution.locate_file("nnunetv2"))).resolve() != folder.resolve():
         return None
     records = [file for file in files if file.name == "RECORD" and file.parent.suffix == ".dist-info"]
     return Path(records[0].locate()) if records else None
