@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunetv2_cdpd import __version__, link
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, one_line
 from nnunetv2_cdpd.pretrained.choices import (
     LEARNED,
     RANDOM,
@@ -93,7 +93,7 @@ def examine() -> Iterator[Row]:
             try:
                 yield from check()
             except Exception as error:
-                yield Row(FAIL, check.__name__.strip("_").replace("_", " "), _one_line(error))
+                yield Row(FAIL, check.__name__.strip("_").replace("_", " "), one_line(error))
 
 
 def _versions() -> Iterable[Row]:
@@ -221,6 +221,7 @@ def _vision_weights() -> Iterable[Row]:
     from nnunetv2_cdpd.pretrained.vision import locate_vision_weights, ways_out
 
     model_name = NetworkSettings().vision_model
+    assert model_name is not None  # only an ablation has none
     choice = vision_weights_choice()
     located = None if choice else locate_vision_weights(model_name)
     yield _weights_row("vision weights", VISION_WEIGHTS, choice, RANDOM, located, model_name, ways_out(model_name))
@@ -260,7 +261,3 @@ def _weights_row(
     if hub_reachable():
         return Row(NOTE, name, f"{model}: not on this machine yet, downloaded when the first training starts")
     return Row(NOTE, name, f"{model}: not on this machine, and there is no internet; for training, {ways_out}")
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -19,6 +19,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs.files import written_beside
@@ -44,13 +45,28 @@ def find_class(name: str) -> type:
     """
     for prefix, folder in FOLDER_OF_PREFIX.items():
         if name.startswith(prefix):
-            modules = [module for _, module, _ in pkgutil.iter_modules(importlib.import_module(folder).__path__)]
+            modules = [module for _, module, _ in pkgutil.iter_modules(package_of_top_folder(folder).__path__)]
             # The module that bears the class's name first: the usual case then imports one module.
             for module in sorted(modules, key=lambda module: (module != name, module)):
                 found = getattr(importlib.import_module(f"{folder}.{module}"), name, None)
                 if isinstance(found, type):
                     return found
     raise AttributeError(f"nnunetv2_cdpd has no class {name!r}")
+
+
+def package_of_top_folder(name: str) -> ModuleType:
+    """One of the packages whose folder lies at the top of the project; in a clone, a symbolic link leads there.
+
+    Raises:
+        UserError: The clone has a file in place of the link, as git makes it where a system allows no links.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        place = Path(__file__).parent / name.rpartition(".")[2]
+        if error.name != name or not place.is_file():
+            raise
+    raise UserError(f"{place}: should be a symbolic link, which git did not make here; install the clone: pip install -e .")
 
 
 def find_nnunetv2() -> Path:
@@ -60,7 +76,7 @@ def find_nnunetv2() -> Path:
         UserError: There is none, or what is there is not nnU-Net 2.
     """
     spec = importlib.util.find_spec("nnunetv2")
-    if spec is None:
+    if spec is None or not spec.submodule_search_locations:
         raise UserError(f"nnunetv2 is not installed for {sys.executable}; run: pip install 'nnunetv2>=2.8,<3'")
     folder = Path(next(iter(spec.submodule_search_locations)))
     if spec.origin is None:
@@ -212,7 +228,7 @@ def _record_of(folder: Path) -> Path | None:
     files = distribution.files or []
     if not any(file.as_posix() == "nnunetv2/__init__.py" for file in files):
         return None
-    if Path(distribution.locate_file("nnunetv2")).resolve() != folder.resolve():
+    if Path(str(distribution.locate_file("nnunetv2"))).resolve() != folder.resolve():
         return None
     records = [file for file in files if file.name == "RECORD" and file.parent.suffix == ".dist-info"]
     return Path(records[0].locate()) if records else None

@@ -43,7 +43,7 @@ def project_copy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
     for name in ("nnunetv2_cdpd", "trainers", "planners", "dataset_conversion"):
-        shutil.copytree(CLONE / name, folder / name, ignore=ignored)
+        shutil.copytree(CLONE / name, folder / name, ignore=ignored, symlinks=True)
     for name in ("setup.cfg", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md", "MANIFEST.in"):
         if (CLONE / name).exists():
             shutil.copy(CLONE / name, folder / name)

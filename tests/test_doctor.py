@@ -59,7 +59,7 @@ def test_a_check_that_fails_becomes_a_row_and_the_others_go_on(monkeypatch):
     monkeypatch.setattr(doctor, "_device", broken)
     rows = list(doctor.examine())
     assert [row.status for row in rows].count(OK) == 6
-    assert Row(FAIL, "device", "ImportError: libcudart.so: cannot open") in rows
+    assert Row(FAIL, "device", "ImportError: libcudart.so: cannot open shared object file") in rows
 
 
 # ---- versions and commands -------------------------------------------------------------------------------------------

@@ -239,4 +239,4 @@ def test_name_of_ours_that_is_no_class_is_an_ordinary_missing_attribute(forwardi
 def test_broken_dependency_of_ours_is_not_hidden(forwarding, stand_in):
     (stand_in / "bbb.py").write_text("import a_package_that_is_missing\n")
     with pytest.raises(ModuleNotFoundError, match="a_package_that_is_missing"):
-        forwarding.nnUNetTrainerCDPD_unknown
+        _ = forwarding.nnUNetTrainerCDPD_unknown

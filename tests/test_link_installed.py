@@ -201,9 +201,104 @@ def test_link_files_are_entered_in_the_list_of_nnunetv2s_installer(environment, 
     assert record.read_text() == before
 
 
-def test_our_package_installed_editable(environment, nnunet_wheel, project_copy, tmp_path):
-    project = tmp_path / "project"
-    shutil.copytree(project_copy, project, ignore=shutil.ignore_patterns("build", "*.egg-info"))
-    environment.pip("install", nnunet_wheel, "--editable", project)
-    environment.cdpd("link")
-    assert environment.probe() == STOCK | OUR_TRAINERS | OUR_PLANNER
+# ---- every way to have the package -----------------------------------------------------------------------------------
+
+# Every module of the folders at the top, once, under one name; nothing else of the project under our name.
+LAYOUT = """
+import importlib, importlib.util, os, pkgutil, sys
+import nnunetv2_cdpd
+from nnunetv2_cdpd.errors import UserError
+
+for folder in ("trainers", "planners", "dataset_conversion"):
+    package = importlib.import_module(f"nnunetv2_cdpd.{folder}")
+    modules = [importlib.import_module(f"{package.__name__}.{found.name}") for found in pkgutil.iter_modules(package.__path__)]
+    assert modules, folder
+assert [name for name in ("tests", "benchmarks", "docs") if importlib.util.find_spec(f"nnunetv2_cdpd.{name}")] == []
+ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] == "nnunetv2_cdpd"]
+assert {vars(module).get("UserError", UserError) for module in ours} == {UserError}
+files = [os.path.realpath(module.__file__) for module in ours]
+assert len(files) == len(set(files))
+"""
+WITHOUT_LINKS = ("trainers", "planners", "dataset_conversion")
+
+
+@pytest.fixture
+def clone(project_copy, tmp_path):
+    """What a git clone holds, with the folders that are not to be installed."""
+    folder = tmp_path / "clone"
+    ignored = shutil.ignore_patterns("build", "*.egg-info")
+    shutil.copytree(project_copy, folder, ignore=ignored, symlinks=True)
+    for name in ("tests", "benchmarks", "docs"):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "example.py").touch()
+    return folder
+
+
+@pytest.fixture
+def clone_without_links(clone):
+    """As git checks it out where a system allows no symbolic links: files that hold where they would lead."""
+    for name in WITHOUT_LINKS:
+        link = clone / "nnunetv2_cdpd" / name
+        link.unlink()
+        link.write_text(f"../{name}")
+    return clone
+
+
+def in_place(environment, project, folder):
+    return {"PYTHONPATH": str(project)}
+
+
+def editable(environment, project, folder):
+    environment.pip("install", "--editable", project)
+    return {}
+
+
+def editable_compat(environment, project, folder):
+    environment.pip("install", "--editable", project, "--config-settings", "editable_mode=compat")
+    return {}
+
+
+def from_wheel(environment, project, folder):
+    environment.pip("install", build_wheel(project, folder))
+    shutil.rmtree(project)
+    return {}
+
+
+def from_source_archive(environment, project, folder):
+    script = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", script, folder], cwd=project, check=True, capture_output=True)
+    environment.pip("install", next(folder.glob("*.tar.gz")))
+    shutil.rmtree(project)
+    return {}
+
+
+def assert_everything_is_found(environment, **variables):
+    environment.run("-c", LAYOUT, **variables)
+    environment.run("-m", "nnunetv2_cdpd.cli.main", "link", **variables)
+    assert environment.probe(**variables) == STOCK | OUR_TRAINERS | OUR_PLANNER
+    assert "KITS23" in environment.run("-m", "nnunetv2_cdpd.cli.main", "sources", **variables).stdout
+
+
+@pytest.mark.parametrize(
+    "way", [in_place, editable, editable_compat, from_wheel, pytest.param(from_source_archive, marks=pytest.mark.slow)]
+)
+def test_every_way_to_have_the_package(environment, nnunet_wheel, clone, tmp_path, way):
+    environment.pip("install", nnunet_wheel)
+    (tmp_path / "built").mkdir()
+    assert_everything_is_found(environment, **way(environment, clone, tmp_path / "built"))
+
+
+@pytest.mark.parametrize("way", [editable, from_wheel])
+def test_a_clone_without_symbolic_links_can_be_installed(environment, nnunet_wheel, clone_without_links, tmp_path, way):
+    environment.pip("install", nnunet_wheel)
+    (tmp_path / "built").mkdir()
+    assert_everything_is_found(environment, **way(environment, clone_without_links, tmp_path / "built"))
+
+
+def test_a_clone_without_symbolic_links_says_what_to_do(environment, nnunet_wheel, clone_without_links):
+    environment.pip("install", nnunet_wheel)
+    variables = in_place(environment, clone_without_links, None)
+    process = environment.run("-m", "nnunetv2_cdpd.cli.main", "sources", check=False, **variables)
+    assert process.returncode == 1 and process.stderr.count("\n") == 1 and "pip install -e ." in process.stderr
+    look_up = "from nnunetv2_cdpd.link import find_class; find_class('nnUNetTrainerCDPD')"
+    assert "pip install -e ." in environment.run("-c", look_up, check=False, **variables).stderr.splitlines()[-1]

@@ -39,6 +39,14 @@ def test_wheel_holds_every_module(project_wheel):
     assert installed == expected
 
 
+def test_every_folder_with_modules_is_listed_once():
+    """Without the folders that symbolic links in the package lead to: they are listed under the name that setup.cfg maps."""
+    config = configparser.ConfigParser()
+    config.read(CLONE / "setup.cfg")
+    folders = {path.parent if path.parts[0] == "nnunetv2_cdpd" else Path("nnunetv2_cdpd", path.parent) for path in SOURCES}
+    assert sorted(config["options"]["packages"].split()) == sorted(".".join(folder.parts) for folder in folders)
+
+
 def test_wheel_declares_command_version_and_license(project_wheel):
     with zipfile.ZipFile(project_wheel) as archive:
         entry_points = archive.read(next(n for n in archive.namelist() if n.endswith("entry_points.txt"))).decode()

@@ -3,7 +3,7 @@
 import argparse
 
 from nnunetv2_cdpd.cli.flags import report_failed
-from nnunetv2_cdpd.cli.options import add_place, add_processes
+from nnunetv2_cdpd.cli.options import OUTPUT, add_place, add_processes
 
 DESCRIPTION = """
 Clean predicted label maps as the released CDPDNet code does: organs keep their largest component, the lungs are
@@ -17,11 +17,11 @@ Writes the cleaned label maps and cleanup.json, which tells what each rule chang
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_place(parser, "-i", "in_dir", "predictions, as nnUNetv2_predict writes them", metavar="IN_FOLDER")
-    add_place(parser, "-o", "out_dir", "for the cleaned predictions", metavar="OUT_FOLDER")
+    add_place(parser, ("-i",), "in_dir", "predictions, as nnUNetv2_predict writes them", metavar="IN_FOLDER")
+    add_place(parser, OUTPUT, "out_dir", "folder for the cleaned predictions", metavar="OUT_FOLDER")
     parser.add_argument("--rules", nargs="+", metavar="RULE", help="only these rules (default: all; see --list-rules)")
     parser.add_argument("--list-rules", action=_ListRules, nargs=0, help="say what each rule does, and end")
-    add_processes(parser)
+    add_processes(parser, "default: nnU-Net's, at most one per core")
 
 
 class _ListRules(argparse.Action):
@@ -41,4 +41,4 @@ def run(args: argparse.Namespace) -> int:
     cleaned = clean_folder(args.in_dir, args.out_dir, rules=args.rules, num_processes=args.num_processes)
     print(effects_table(cleaned))
     print(f"written to {args.out_dir}")
-    return report_failed(cleaned.problems, args.flags)
+    return report_failed(cleaned.problems.items(), args.flags)

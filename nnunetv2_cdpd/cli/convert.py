@@ -3,17 +3,18 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from nnunetv2_cdpd.cli.flags import with_flags
-from nnunetv2_cdpd.cli.options import add_parts, add_processes, add_spec, reporter
+from nnunetv2_cdpd.cli.flags import reporter, with_flags
+from nnunetv2_cdpd.cli.options import add_parts, add_processes, add_spec
 
 DESCRIPTION = "Convert a public dataset (`cdpd sources` lists them), or your own by --spec, to an nnU-Net raw dataset."
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="public dataset; left out with --spec")
-    parser.add_argument("source_folder", type=Path, help="folder in which it was unpacked")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="public dataset; left out with --spec")
+    parser.add_argument("source_folder", type=Path, metavar="FOLDER", help="in which it was unpacked")
     parser.add_argument(
         "-d",
+        "--id",
         type=int,
         dest="dataset_id",
         metavar="ID",
@@ -21,9 +22,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add_spec(parser, "YAML that declares your own data (docs/conversion.md)")
     add_processes(parser)
-    parser.add_argument("--limit", type=int, help="convert the first cases only")
+    parser.add_argument("--limit", type=int, metavar="N", help="convert the first N cases only")
     add_parts(parser)
-    parser.add_argument("--copy", action="store_true", help="copy files that need no change; default: hard links")
+    parser.add_argument("--copy", action="store_true", help="copy files that need no change (default: hard links)")
     parser.add_argument("--resample-labels", action="store_true", help="bring labels on another grid to that of their image")
     parser.add_argument("--split-sides", action="store_true", help="separate merged left/right labels where that is unambiguous")
     parser.add_argument("--leave-out", nargs="+", default=[], metavar="CASE", help="cases to leave out")

@@ -16,11 +16,11 @@ random vision weights and learned text embeddings, and says so.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_output(parser, "new folder for data, model and page", default=Path("cdpd_demo"))
+    add_output(parser, "new folder for data, model and page", dest="out", default=Path("cdpd_demo"))
     add_device(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     from nnunetv2_cdpd.demo.workflow import run_demo
 
-    run_demo(args.output, device=args.device)
+    run_demo(args.out, device=args.device)

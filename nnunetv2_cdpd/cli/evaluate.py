@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from nnunetv2_cdpd.cli.flags import report_failed
-from nnunetv2_cdpd.cli.options import add_dataset, add_output, add_processes, reporter
+from nnunetv2_cdpd.cli.flags import report_failed, reporter
+from nnunetv2_cdpd.cli.options import DATASET, add_output, add_processes, given
 from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 
@@ -23,10 +23,12 @@ With --compare, the same for another folder of predictions, and a paired test fo
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pred_dir", type=Path, metavar="PRED_DIR", help="predicted label maps, as nnUNetv2_predict writes them")
     parser.add_argument("gt_dir", type=Path, metavar="GT_DIR", help="reference label maps, like labelsTr or gt_segmentations")
-    add_dataset(
-        parser,
-        "the reference's: an id, a name, a folder or a dataset.json (default: in GT_DIR or in the folder above)",
+    parser.add_argument(
+        "-d",
+        "--dataset",
         dest="dataset_json",
+        metavar="DATASET",
+        help=f"of the references: {DATASET} (default: in GT_DIR or in the folder above)",
     )
     parser.add_argument(
         "--protocol",
@@ -49,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MM",
         help="surfaces closer than this agree, for the surface Dice (default: %(default)s)",
     )
-    add_output(parser, "for the results (default: PRED_DIR)")
-    add_processes(parser)
+    add_output(parser, "folder for the results (default: PRED_DIR)")
+    add_processes(parser, "default: nnU-Net's, at most one per core")
     parser.add_argument(
         "--allow-missing", action="store_true", help="score the cases that have a prediction, leave the others out"
     )
@@ -65,24 +67,16 @@ def run(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.evaluation.evaluate import compare_folders, evaluate_folder
     from nnunetv2_cdpd.evaluation.tables import comparison_table, text_table
 
-    options = {
-        "dataset_json": args.dataset_json,
-        "output": args.output,
-        "protocol": args.protocol,
-        "tolerance_mm": args.tolerance_mm,
-        "num_processes": args.num_processes,
-        "allow_missing": args.allow_missing,
-        "fully_annotated": args.fully_annotated,
-        "report": reporter(args.flags),
-    }
+    names = ("dataset_json", "output", "protocol", "tolerance_mm", "num_processes", "allow_missing", "fully_annotated")
+    options = {**given(args, *names), "report": reporter(args.flags)}
     if args.other_dir is None:
         results = evaluate_folder(args.pred_dir, args.gt_dir, **options)
         print(text_table(results))
-        problems = list(results.problems.items())
+        failed = [*results.problems.items()]
     else:
         comparison = compare_folders(args.pred_dir, args.other_dir, args.gt_dir, **options)
         print(text_table(comparison.results))
         print(comparison_table(comparison, str(args.pred_dir), str(args.other_dir)))
-        problems = [*comparison.results.problems.items(), *comparison.other.problems.items()]
+        failed = [*comparison.results.problems.items(), *comparison.other.problems.items()]
     print(f"written to {args.output or args.pred_dir}")
-    return report_failed(dict(problems), args.flags)
+    return report_failed(failed, args.flags)

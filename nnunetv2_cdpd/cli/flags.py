@@ -7,7 +7,7 @@ keeps its options under the names of the library's arguments (their `dest`), so 
 import argparse
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 _ARGUMENT = re.compile(r"\bargument ([A-Za-z_]\w*)")
 
@@ -30,8 +30,15 @@ def with_flags(text: str, flags: Mapping[str, str]) -> str:
     return _ARGUMENT.sub(lambda found: flags.get(found[1], found[0]), text)
 
 
-def report_failed(failed: Mapping[str, str], flags: Mapping[str, str]) -> int:
-    """Tell on stderr, in a line each, which cases failed (case -> why); the exit code of a command that did all it could."""
-    for case, reason in failed.items():
+def reporter(flags: Mapping[str, str]) -> Callable[[str], None]:
+    """Prints lines of the library, with the command's flags."""
+    return lambda line: print(with_flags(line, flags))
+
+
+def report_failed(failed: Iterable[tuple[str, str]], flags: Mapping[str, str]) -> int:
+    """Tell on stderr, in a line each, which cases failed (case, why); the exit code of a command that did all it could."""
+    code = 0
+    for case, reason in failed:
         print(f"cdpd: error: case {case!r}: {with_flags(reason, flags)}", file=sys.stderr)
-    return 1 if failed else 0
+        code = 1
+    return code

@@ -9,7 +9,8 @@ Let nnU-Net's own commands find nnUNetTrainerCDPD, nnUNetPlannerCDPD and their v
 
 Writes two small files into the nnunetv2 package that Python imports, one beside its trainers and one beside its planners.
 They only hand our names on to this package; nnU-Net's own classes are looked up as before, also after this package is
-uninstalled. Needed again after nnunetv2 was installed anew. merge, demo and doctor do it by themselves.
+uninstalled. Needed again after nnunetv2 was installed anew. convert, merge, demo, import-official and doctor do it by
+themselves.
 """
 
 

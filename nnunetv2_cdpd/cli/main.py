@@ -121,11 +121,11 @@ def _run(argv: list[str], flags: dict[str, str]) -> int:
     )
     module.add_arguments(parser)
     flags.update(flags_of(parser), **getattr(module, "NNUNET_FLAGS", {}))
+    args = argparse.Namespace(flags=flags)
     if command.takes_any_argument:
-        args, args.rest = parser.parse_known_args(rest)
+        args.rest = parser.parse_known_args(rest, args)[1]
     else:
-        args = parser.parse_args(rest)
-    args.flags = flags
+        parser.parse_args(rest, args)
     if command.links:
         ensure_linked()
     return module.run(args) or 0

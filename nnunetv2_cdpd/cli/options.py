@@ -4,43 +4,41 @@ A place that a command takes by position can be given by nnU-Net's flag as well.
 """
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_cdpd.cli.flags import with_flags
-
-DEVICES = ("cuda", "cpu", "mps")
+OUTPUT = ("-o", "--out", "--output")
+DATASET = "id, name or folder of a raw dataset, or a dataset.json"
 Options = argparse._ActionsContainer  # a parser, or a group of its options
 
 
-def add_input(parser: Options, what: str, *, dest: str = "input", **rest: Any) -> None:
-    parser.add_argument("-i", type=Path, dest=dest, help=what, **rest)
+def add_input(parser: Options, what: str, *, dest: str, metavar: str, also: Sequence[str] = (), required: bool = False) -> None:
+    parser.add_argument("-i", *also, type=Path, dest=dest, metavar=metavar, required=required, help=what)
 
 
 def add_output(
-    parser: Options, what: str, *, metavar: str = "FOLDER", default: Path | None = None, required: bool = False
+    parser: Options,
+    what: str,
+    *,
+    dest: str = "output",
+    metavar: str = "FOLDER",
+    default: Path | None = None,
+    required: bool = False,
 ) -> None:
-    """Where the results go, as args.output."""
+    """Where the results go."""
     told = what if default is None else f"{what} (default: %(default)s)"
-    parser.add_argument(
-        "-o", "--out", "--output", type=Path, dest="output", metavar=metavar, default=default, required=required, help=told
-    )
-
-
-def add_dataset(parser: Options, what: str, *, dest: str = "dataset", **rest: Any) -> None:
-    """One dataset that is there, by -d."""
-    parser.add_argument("-d", "--dataset", dest=dest, metavar="DATASET", help=what, **rest)
+    parser.add_argument(*OUTPUT, type=Path, dest=dest, metavar=metavar, default=default, required=required, help=told)
 
 
 def add_dataset_place(parser: argparse.ArgumentParser, what: str, *, dest: str = "dataset", nargs: str | None = None) -> None:
     """Datasets that are there, by position or -d."""
-    add_place(parser, "-d", dest, what, metavar="DATASET", nargs=nargs, type=str)
+    add_place(parser, ("-d",), dest, what, metavar="DATASET", nargs=nargs, type=str)
 
 
 def add_place(
     parser: argparse.ArgumentParser,
-    flag: str,
+    flags: Sequence[str],
     dest: str,
     what: str,
     *,
@@ -48,14 +46,22 @@ def add_place(
     nargs: str | None = None,
     type: Callable[[str], Any] = Path,
 ) -> None:
-    """What is given by position, or by a flag of nnU-Net's."""
+    """What is given by position, or by flags, the first of them nnU-Net's."""
     default = None if nargs == "?" else argparse.SUPPRESS
     place = parser.add_argument(
-        dest, nargs=nargs, type=type, default=default, metavar=metavar, help=f"{what}; {flag} {metavar} is the same"
+        dest, nargs=nargs, type=type, default=default, metavar=metavar, help=f"{what}; or {flags[0]} {metavar}"
     )
     many = "+" if nargs == "+" else None
     parser.add_argument(
-        flag, action=_InPlaceOf, place=place, dest=dest, nargs=many, type=type, default=default, help=argparse.SUPPRESS
+        *flags,
+        action=_InPlaceOf,
+        place=place,
+        dest=dest,
+        nargs=many,
+        type=type,
+        default=default,
+        metavar=metavar,
+        help=argparse.SUPPRESS,
     )
 
 
@@ -85,20 +91,20 @@ def add_parts(parser: Options) -> None:
     parser.add_argument("-part_id", "--part-id", type=int, default=0, metavar="I", help="this one of them, 0 ... N - 1")
 
 
-def add_processes(parser: Options, told: str = "default: nnU-Net's, at most one per core", default: int | None = None) -> None:
-    parser.add_argument(
-        "-np", "--np", type=int, dest="num_processes", metavar="N", default=default, help=f"number of processes ({told})"
-    )
+def add_processes(parser: Options, told: str = "default: nnU-Net's") -> None:
+    parser.add_argument("-np", "--np", type=int, dest="num_processes", metavar="N", help=f"number of processes ({told})")
 
 
 def add_device(parser: Options) -> None:
-    parser.add_argument("-device", "--device", choices=DEVICES, help="default: cuda where there is a GPU, else cpu")
-
-
-def reporter(flags: Mapping[str, str]) -> Callable[[str], None]:
-    """Prints the lines of a library call, with the command's flags in place of the names of arguments."""
-    return lambda line: print(with_flags(line, flags))
+    parser.add_argument(
+        "-device", "--device", choices=("cuda", "cpu", "mps"), help="(default: cuda where there is a GPU, else cpu)"
+    )
 
 
 def add_pictures(parser: Options, what: str) -> None:
     parser.add_argument("--pictures", type=int, dest="num_pictures", metavar="N", help=what)
+
+
+def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of the options that the user gave; the others keep the defaults of the function that takes them."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from nnunetv2_cdpd.cli.flags import report_failed
-from nnunetv2_cdpd.cli.options import add_dataset, add_device, add_input, add_output, add_parts, reporter
+from nnunetv2_cdpd.cli.flags import report_failed, reporter
+from nnunetv2_cdpd.cli.options import add_device, add_input, add_output, add_parts
 
 DESCRIPTION = """
 Predict images with a trained model. Flags that nnUNetv2_predict has are the same here.
@@ -20,17 +20,19 @@ Where classes overlap, the most probable one wins, and a nested class is labelle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_input(parser, "a file, a folder, or DICOM series", metavar="IN", required=True)
-    add_output(parser, "for the predictions", required=True)
+    add_input(parser, "a file, a folder, or DICOM series", dest="input", metavar="IMAGES", required=True)
+    add_output(parser, "folder for the predictions", required=True)
     model = parser.add_argument_group("model")
     which = model.add_mutually_exclusive_group(required=True)
     which.add_argument("-m", type=Path, dest="model", metavar="FOLDER", help="model folder, TRAINER__PLANS__CONFIGURATION")
-    add_dataset(which, "name or id; its model lies in nnUNet_results")
+    which.add_argument("-d", dest="dataset", metavar="DATASET", help="dataset name or id; its model lies in nnUNet_results")
     model.add_argument("-tr", dest="trainer", metavar="NAME", default="nnUNetTrainerCDPD", help="with -d (default: %(default)s)")
     model.add_argument("-p", dest="plans", metavar="NAME", default="nnUNetCDPDPlans", help="with -d (default: %(default)s)")
     model.add_argument("-c", dest="configuration", metavar="NAME", default="3d_fullres", help="with -d (default: %(default)s)")
     model.add_argument("-f", "--folds", nargs="+", metavar="FOLD", help="folds to average (default: all that are trained)")
-    model.add_argument("-chk", dest="checkpoint", metavar="FILE", default="checkpoint_final.pth", help="(default: %(default)s)")
+    model.add_argument(
+        "-chk", dest="checkpoint_name", metavar="FILE", default="checkpoint_final.pth", help="(default: %(default)s)"
+    )
 
     what = parser.add_argument_group("what to predict")
     what.add_argument("--classes", nargs="+", metavar="CLASS", help="these only, where a prediction of all has them")
@@ -44,17 +46,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     how = parser.add_argument_group("how")
     add_device(how)
-    how.add_argument("-step_size", type=float, default=0.5, help="of the sliding window, as a share of it (default: %(default)s)")
+    how.add_argument(
+        "-step_size",
+        type=float,
+        dest="tile_step_size",
+        default=0.5,
+        metavar="SHARE",
+        help="of the sliding window, as a share of it (default: %(default)s)",
+    )
     mirror = how.add_mutually_exclusive_group()
-    mirror.add_argument("--tta", action="store_true", default=True, help="average over mirrored images, if trained so (default)")
-    mirror.add_argument("--disable_tta", action="store_false", dest="tta", help="do not; faster")
+    mirror.add_argument(
+        "--tta",
+        action="store_true",
+        dest="use_mirroring",
+        default=True,
+        help="average over mirrored images, if trained so (default)",
+    )
+    mirror.add_argument("--disable_tta", action="store_false", dest="use_mirroring", help="do not; faster")
     how.add_argument(
         "--continue_prediction", "--resume", "--c", action="store_true", dest="resume", help="leave finished cases alone"
     )
     add_parts(how)
-    how.add_argument("-npp", type=int, default=1, dest="num_readers", metavar="N", help="cases read ahead (default: %(default)s)")
+    how.add_argument("-npp", type=int, dest="num_readers", default=1, metavar="N", help="cases read ahead (default: %(default)s)")
     how.add_argument(
-        "-nps", type=int, default=1, dest="num_exporters", metavar="N", help="exported in the background (default: %(default)s)"
+        "-nps", type=int, dest="num_exporters", default=1, metavar="N", help="exported in the background (default: %(default)s)"
     )
     how.add_argument(
         "-prev_stage_predictions", type=Path, dest="previous_stage", metavar="FOLDER", help="of a cascade's lower stage"
@@ -62,8 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("-windows_per_batch", type=int, metavar="N", help="(default: 2 on a GPU, else 1)")
     how.add_argument("--align_windows", action="store_true", help="let windows share slices; changes the result a little")
     how.add_argument("--not_on_device", action="store_true", help="keep results in main memory, for a GPU with little")
-    how.add_argument("--disable_progress_bar", action="store_true")
-    how.add_argument("--verbose", action="store_true")
+    how.add_argument("--disable_progress_bar", action="store_true", help="show none")
+    how.add_argument("--verbose", action="store_true", help="say more")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,10 +92,10 @@ def run(args: argparse.Namespace) -> int:
     predictor = Predictor.from_folder(
         folder,
         args.folds,
-        checkpoint_name=args.checkpoint,
+        checkpoint_name=args.checkpoint_name,
         device=args.device,
-        tile_step_size=args.step_size,
-        use_mirroring=args.tta,
+        tile_step_size=args.tile_step_size,
+        use_mirroring=args.use_mirroring,
         perform_everything_on_device=not args.not_on_device,
         windows_per_batch=args.windows_per_batch,
         align_windows=args.align_windows,
@@ -92,7 +107,10 @@ def run(args: argparse.Namespace) -> int:
     cases = find_image_cases(args.input, predictor.file_ending, predictor.num_channels, modality, tell=reporter(args.flags))
     settings = {
         "model": str(folder.resolve()),
-        **{name: getattr(args, name) for name in ("folds", "checkpoint", "classes", "task", "clean", "step_size", "tta")},
+        **{name: getattr(args, name) for name in ("folds", "classes", "task", "clean")},
+        "checkpoint": args.checkpoint_name,
+        "step_size": args.tile_step_size,
+        "tta": args.use_mirroring,
         "align_windows": args.align_windows,
     }
     problems = predict_cases(
@@ -109,4 +127,4 @@ def run(args: argparse.Namespace) -> int:
         progress=not args.disable_progress_bar,
     )
     print(f"written to {args.output}")
-    return report_failed(problems, args.flags)
+    return report_failed(problems.items(), args.flags)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nnunetv2_cdpd.cli.options import add_output, add_pictures, add_processes
+from nnunetv2_cdpd.cli.options import add_input, add_output, add_pictures, add_processes, given
 
 DESCRIPTION = """
 Write one HTML page of what `cdpd evaluate` found: tables that sort, box plots, the worst cases in three planes with the
@@ -17,9 +17,9 @@ of a patient nothing but the case identifier. Example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where `cdpd evaluate` wrote summary.json")
-    parser.add_argument("-i", "--images", type=Path, metavar="IMAGES", help="folder of the images (default: contours on black)")
+    add_input(parser, "folder of the images (default: contours on black)", dest="images", metavar="IMAGES", also=("--images",))
     add_output(parser, "the page (default: report.html in FOLDER)", metavar="FILE")
-    parser.add_argument("--title", default="Evaluation", help="of the page (default: %(default)s)")
+    parser.add_argument("--title", default="Evaluation", metavar="TEXT", help="of the page (default: %(default)s)")
     add_pictures(parser, "cases with pictures, the worst first (default: 8; about 0.1 MB each)")
     parser.add_argument(
         "--volumes", nargs="+", default=[], metavar="CASE", help="cases whose volume can be scrolled through (about 1 MB each)"
@@ -34,24 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("LOW", "HIGH"),
         help="intensities shown as black and white (default: soft tissue for CT)",
     )
-    add_processes(parser, "each holds three volumes; default: 1", default=1)
+    add_processes(parser, "default: 1; each holds three volumes")
 
 
 def run(args: argparse.Namespace) -> None:
     from nnunetv2_cdpd.errors import UserError
-    from nnunetv2_cdpd.report.folder import DEFAULT_PICTURES, report_folder
+    from nnunetv2_cdpd.report.folder import report_folder
 
     if args.window and not args.window[0] < args.window[1]:
         raise UserError(f"--window {args.window[0]:g} {args.window[1]:g}: the first must be below the second")
-    path = report_folder(
-        args.folder,
-        args.output,
-        images=args.images,
-        title=args.title,
-        num_pictures=DEFAULT_PICTURES if args.num_pictures is None else args.num_pictures,
-        volumes=args.volumes,
-        training=args.training,
-        window=tuple(args.window) if args.window else None,
-        num_processes=args.num_processes,
-    )
+    args.window = args.window and tuple(args.window)
+    names = ("output", "images", "title", "num_pictures", "volumes", "training", "window", "num_processes")
+    path = report_folder(args.folder, **given(args, *names))
     print(f"written to {path}")

@@ -6,7 +6,7 @@ DESCRIPTION = "List the public datasets, or tell what one annotates, where to ge
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="a public dataset; default: list all")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a public dataset (default: list all)")
 
 
 def run(args: Namespace) -> None:

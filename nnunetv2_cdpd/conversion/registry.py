@@ -7,6 +7,7 @@ from functools import cache
 
 from nnunetv2_cdpd.conversion.declaration import SourceDataset
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.link import package_of_top_folder
 
 PACKAGE = "nnunetv2_cdpd.dataset_conversion"
 
@@ -14,7 +15,7 @@ PACKAGE = "nnunetv2_cdpd.dataset_conversion"
 @cache
 def public_datasets() -> dict[str, SourceDataset]:
     """Name -> declaration, by name; a new file in the package is found without any list."""
-    package = importlib.import_module(PACKAGE)
+    package = package_of_top_folder(PACKAGE)
     names = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]
     found = [importlib.import_module(f"{PACKAGE}.{name}").DATASET for name in names]
     return {dataset.name: dataset for dataset in sorted(found, key=lambda dataset: dataset.name.lower())}

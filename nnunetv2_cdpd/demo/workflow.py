@@ -55,7 +55,7 @@ def run_demo(out: Path, size: DemoSize = DemoSize(), device: str | None = None) 
     started = time.time()
     out = out.resolve()
     if out.exists() and any(out.iterdir()):
-        raise UserError(f"{out} is not empty; give another argument output, or delete it")
+        raise UserError(f"argument out: {out} is not empty; name another folder, or delete it")
     device = device or _best_device()
     environment, pretraining = _environment(out, device)
 

@@ -43,8 +43,8 @@ def test_arguments_of_the_command_become_flags_and_all_else_stays(flags, text, t
 
 
 def test_failed_cases_are_a_line_each_and_exit_code_1(flags, capsys):
-    assert report_failed({}, flags) == 0
-    assert report_failed({"a": "give argument copy", "b": "MemoryError"}, flags) == 1
+    assert report_failed([], flags) == 0
+    assert report_failed([("a", "give argument copy"), ("b", "MemoryError")], flags) == 1
     assert capsys.readouterr() == ("", "cdpd: error: case 'a': give --copy\ncdpd: error: case 'b': MemoryError\n")
 
 
