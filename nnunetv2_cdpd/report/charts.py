@@ -1,22 +1,22 @@
-"""Charts: box plots and curves as SVG, drawn without a library so that they are small, sharp and named point by point."""
+"""Charts: where the marks of box plots and curves lie; charts.html draws them as SVG, small, sharp and named point by point."""
 
 import math
 from collections.abc import Callable, Sequence
-from html import escape
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 ROW, TOP, LABELS, PLOT, RIGHT = 24, 26, 190, 330, 16  # of a box plot, in its own units
 WHISKER = 1.5  # interquartile ranges
+CURVES = 52, 12, 300, 150  # left, top, width and height of the plot of curves
 
 
-class BoxRow(NamedTuple):
-    """A class in a box plot: one (case, value) per case that has a value."""
+class Tick(NamedTuple):
+    """at: Along its axis. text: The value there."""
 
-    name: str
-    colour: str
-    values: Sequence[tuple[str, float]]
+    at: float
+    text: str
 
 
 class Scale(NamedTuple):
@@ -24,6 +24,71 @@ class Scale(NamedTuple):
 
     position: Callable[[float], float]
     ticks: Sequence[float]
+
+
+class Point(NamedTuple):
+    """A case in a box plot."""
+
+    x: float
+    y: float
+    case: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Box:
+    """Box and whiskers of a class, along x."""
+
+    low: float
+    median: float
+    width: float
+    whiskers: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class BoxRow:
+    """A class in a box plot; box: None where no case has a value."""
+
+    name: str
+    label: str
+    y: float
+    box: Box | None
+    points: Sequence[Point]
+
+
+@dataclass(frozen=True)
+class BoxPlot:
+    """left, top: Where the plot begins; the labels of the rows lie before it, the ticks above."""
+
+    title: str
+    width: int
+    height: int
+    left: int
+    top: int
+    ticks: Sequence[Tick]
+    rows: Sequence[BoxRow]
+
+
+class Curve(NamedTuple):
+    """path: Path data."""
+
+    name: str
+    colour: str
+    path: str
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """Curves over epochs; left, top, plot_width, plot_height: of the plot, around which the ticks lie."""
+
+    title: str
+    left: int
+    top: int
+    plot_width: int
+    plot_height: int
+    value_ticks: Sequence[Tick]
+    epoch_ticks: Sequence[Tick]
+    curves: Sequence[Curve]
 
 
 def share_scale() -> Scale:
@@ -38,84 +103,69 @@ def distance_scale(largest: float) -> Scale:
     return Scale(lambda value: math.log1p(value) / math.log1p(largest), ticks)
 
 
-def box_plot(title: str, rows: Sequence[BoxRow], scale: Scale) -> str:
-    """A row per class: box of the quartiles with the median, whiskers to the last case within 1.5 times the box, every case."""
-    height = TOP + ROW * len(rows) + 6
-    width = LABELS + PLOT + RIGHT
-    parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
-    for tick in scale.ticks:
-        x = LABELS + PLOT * scale.position(tick)
-        parts.append(f'<path class="grid" d="M{x:.1f} {TOP - 4}V{height - 6}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{TOP - 10}" text-anchor="middle" class="tick">{tick:g}</text>')
-    parts += [_box(row, TOP + ROW * (index + 0.5), scale) for index, row in enumerate(rows)]
-    return f"<figure><figcaption>{escape(title)}</figcaption>\n{''.join(parts)}</svg></figure>"
+def box_plot(title: str, values: dict[str, list[tuple[str, float]]], scale: Scale) -> BoxPlot:
+    """A row per class: box of the quartiles with the median, whiskers to the last case within 1.5 times the box, every case.
 
-
-def _box(row: BoxRow, middle: float, scale: Scale) -> str:
-    label = f'<text x="{LABELS - 10}" y="{middle + 4:.1f}" text-anchor="end">{escape(_cut(row.name, 30))}</text>'
-    if not row.values:
-        return label + f'<text x="{LABELS + 6}" y="{middle + 4:.1f}" class="tick">no case with a value</text>'
-    values = np.array([value for _, value in row.values])
-    low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
-    reach = WHISKER * (high - low)
-    whiskers = values[(values >= low - reach) & (values <= high + reach)]
+    Args:
+        values: Class -> one (case, value) per case that has a value.
+    """
 
     def x(value: float) -> float:
         return LABELS + PLOT * scale.position(float(value))
 
-    box = (
-        f'<path class="whisker" d="M{x(whiskers.min()):.1f} {middle:.1f}H{x(whiskers.max()):.1f}"/>'
-        f'<rect class="box" x="{x(low):.1f}" y="{middle - 7:.1f}" width="{max(0.8, x(high) - x(low)):.1f}" height="14" '
-        f'fill="{row.colour}" stroke="{row.colour}"/><path class="median" d="M{x(median):.1f} {middle - 7:.1f}v14"/>'
-    )
+    rows = [_box_row(name, its, TOP + ROW * (index + 0.5), x) for index, (name, its) in enumerate(values.items())]
+    ticks = [Tick(round(x(tick), 1), f"{tick:g}") for tick in scale.ticks]
+    return BoxPlot(title, LABELS + PLOT + RIGHT, TOP + ROW * len(rows) + 6, LABELS, TOP, ticks, rows)
+
+
+def _box_row(name: str, cases: Sequence[tuple[str, float]], y: float, x: Callable[[float], float]) -> BoxRow:
+    label = _cut(name, 30)
+    if not cases:
+        return BoxRow(name, label, y, None, [])
+    values = np.array([value for _, value in cases])
+    low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
+    reach = WHISKER * (high - low)
+    whiskers = values[(values >= low - reach) & (values <= high + reach)]
+    first, last = x(low), x(high)
+    ends = round(x(whiskers.min()), 1), round(x(whiskers.max()), 1)
+    box = Box(round(first, 1), round(x(median), 1), round(max(0.8, last - first), 1), ends)
     # spread a little, the same way each time, so that equal values stay apart
-    points = "".join(
-        f'<circle cx="{x(value):.1f}" cy="{middle + index * 37 % 9 - 4:.1f}" r="2"><title>{escape(case)}: {value:.3f}</title>'
-        "</circle>"
-        for index, (case, value) in enumerate(row.values)
-    )
-    return f"{label}{box}{points}"
+    points = [Point(round(x(value), 1), y + index * 37 % 9 - 4, case, value) for index, (case, value) in enumerate(cases)]
+    return BoxRow(name, label, y, box, points)
 
 
-def line_chart(title: str, series: Sequence[tuple[str, str, np.ndarray]], epochs: np.ndarray) -> str:
-    """Curves over epochs.
+def line_chart(title: str, series: Sequence[tuple[str, str, np.ndarray]], epochs: np.ndarray) -> LineChart | None:
+    """Curves over epochs; None where there is no value at all.
 
     Args:
         series: (name, colour, value per epoch; nan leaves a gap).
     """
     finite = np.concatenate([values[np.isfinite(values)] for _, _, values in series])
     if not finite.size:
-        return ""
-    left, top, plot_width, plot_height = 52, 12, 300, 150
+        return None
+    left, top, width, height = CURVES
     ticks = _round_ticks(float(finite.min()), float(finite.max()))
     low, high = ticks[0], ticks[-1]
     last = max(1, int(epochs[-1]))
 
-    def point(epoch: float, value: float) -> str:
-        return f"{left + plot_width * epoch / last:.1f} {top + plot_height * (high - value) / (high - low):.1f}"
+    def x(epoch: float) -> float:
+        return round(left + width * epoch / last, 1)
 
-    size = f"{left + plot_width + 12} {top + plot_height + 38}"
-    parts = [f'<svg class="chart" viewBox="0 0 {size}" role="img" aria-label="{escape(title)}">']
-    for tick in ticks:
-        y = top + plot_height * (high - tick) / (high - low)
-        parts.append(f'<path class="grid" d="M{left} {y:.1f}h{plot_width}"/>')
-        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end" class="tick">{tick:g}</text>')
-    for epoch in sorted({0, last // 2, last}):
-        x = left + plot_width * epoch / last
-        parts.append(f'<text x="{x:.1f}" y="{top + plot_height + 18}" text-anchor="middle" class="tick">{epoch}</text>')
-    parts.append(f'<text x="{left + plot_width / 2}" y="{top + plot_height + 32}" text-anchor="middle" class="tick">epoch</text>')
-    for _, colour, values in series:
-        parts.append(f'<path class="curve" stroke="{colour}" d="{_polyline(epochs, values, point)}"/>')
-    names = "".join(f'<span><i style="background: {colour}"></i>{escape(name)}</span>' for name, colour, _ in series if name)
-    return f"<figure><figcaption>{escape(title)}{names}</figcaption>\n{''.join(parts)}</svg></figure>"
+    def y(value: float) -> float:
+        return round(top + height * (high - value) / (high - low), 1)
+
+    value_ticks = [Tick(y(tick), f"{tick:g}") for tick in ticks]
+    epoch_ticks = [Tick(x(epoch), str(epoch)) for epoch in sorted({0, last // 2, last})]
+    curves = [Curve(name, colour, _polyline(epochs, values, x, y)) for name, colour, values in series]
+    return LineChart(title, left, top, width, height, value_ticks, epoch_ticks, curves)
 
 
-def _polyline(epochs: np.ndarray, values: np.ndarray, point: Callable[[float, float], str]) -> str:
+def _polyline(epochs: np.ndarray, values: np.ndarray, x: Callable[[float], float], y: Callable[[float], float]) -> str:
     path, pen_down = [], False
-    for epoch, value in zip(epochs, values):
-        if np.isfinite(value):
-            path.append(f"{'L' if pen_down else 'M'}{point(epoch, value)}")
-        pen_down = bool(np.isfinite(value))
+    for epoch, value in zip(epochs.tolist(), values.tolist()):
+        if math.isfinite(value):
+            path.append(f"{'L' if pen_down else 'M'}{x(epoch)} {y(value)}")
+        pen_down = math.isfinite(value)
     if len(path) == 1:
         path.append("h.1")  # a single epoch is a dot
     return "".join(path)

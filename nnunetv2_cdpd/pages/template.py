@@ -1,0 +1,45 @@
+"""Template: a page from data and its template, which lies beside the code that makes the data; all text is escaped."""
+
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from nnunetv2_cdpd import __version__
+from nnunetv2_cdpd.jobs import write_text
+from nnunetv2_cdpd.evaluation.tables import number  # TODO
+from nnunetv2_cdpd.pages.palette import Palette
+
+
+def write_html(path: Path, template: str, *, title: str, palette: Palette, **data: Any) -> None:
+    """Write a page.
+
+    Args:
+        template: By its path in the package, like "report/page.html"; it extends "pages/base.html".
+        palette: Of all classes that the page names.
+        data: What the template shows; a name that it lacks is an error.
+    """
+    page = _environment().get_template(template)
+    write_text(path, page.render(title=title, palette=palette, version=__version__, **data))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("nnunetv2_cdpd", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"number": number, "full": _full}
+    environment.tests["finite"] = math.isfinite
+    return environment
+
+
+def _full(value: float) -> str:
+    """What a table sorts by; empty where there is no number."""
+    return f"{value:.6g}" if math.isfinite(value) else ""
