@@ -37,7 +37,7 @@ def label_pictures(case: AuditCase) -> list[PlanePicture]:
 
 def pair_pictures(cases: Sequence[AuditCase], pair: Pair) -> list[PairPicture]:
     """Axial, coronal and sagittal slices of the first image of a pair, then of the second, where they lie on each other."""
-    first, second = cases[pair.first].fingerprint.volume, cases[pair.second].fingerprint.volume
+    first, second = _volume(cases[pair.first]), _volume(cases[pair.second])
     first = first[tuple(slice(None, None, flip) for flip in pair.flips)]
     ranges = [(max(0, at), min(n, at + m)) for at, n, m in zip(pair.shift, second.shape, first.shape)]
     ours = first[tuple(slice(start - at, stop - at) for (start, stop), at in zip(ranges, pair.shift))]
@@ -47,6 +47,12 @@ def pair_pictures(cases: Sequence[AuditCase], pair: Pair) -> list[PairPicture]:
         for volume, index in ((ours, pair.first), (theirs, pair.second))
         for axis, plane in enumerate(PLANES)
     ]
+
+
+def _volume(case: AuditCase) -> np.ndarray:
+    """What the search compared; a case of a pair has it."""
+    assert case.fingerprint is not None and case.fingerprint.volume is not None
+    return case.fingerprint.volume
 
 
 def _grey_slice(volume: np.ndarray, axis: int) -> str:

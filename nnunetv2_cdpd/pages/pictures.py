@@ -196,9 +196,9 @@ def _path(mask: np.ndarray, scale: np.ndarray) -> str:
     parts = []
     for line in lines:
         # a voxel's centre lies at half its size; the margin of one voxel is taken off
-        polygon = Polygon((line - 0.5) * scale)
+        polygon = Polygon((np.asarray(line) - 0.5) * scale)
         polygon.should_simplify, polygon.simplify_threshold = True, STRAIGHT
-        points = np.round(polygon.cleaned(simplify=True).vertices[:-1], 1)  # the last one is a stop code
+        points = np.round(np.asarray(polygon.cleaned(simplify=True).vertices)[:-1], 1)  # the last one is a stop code
         steps = [f"{_short(x)} {_short(y)}" for x, y in np.diff(points, axis=0) if abs(x) > 0.05 or abs(y) > 0.05]
         if len(steps) > 1:
             parts.append(f"M{_short(points[0, 0])} {_short(points[0, 1])}l{' '.join(steps)}z")

@@ -12,7 +12,7 @@ from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.report.cases import ReportCase
 from nnunetv2_cdpd.report.page import write_report
 from nnunetv2_cdpd.report.tables import worst_first
-from nnunetv2_cdpd.report.training import read_training
+from nnunetv2_cdpd.report.training import TrainingCurves, read_training
 
 DEFAULT_PICTURES = 8  # cases, about 0.1 MB each
 
@@ -51,11 +51,13 @@ def report_folder(
     scores = {case.case: case for case in results.cases}
     unknown = [case for case in volumes if case not in scores]
     if unknown:
-        raise UserError(f"--volumes {' '.join(unknown)}: not among the {len(scores)} scored cases of {folder / SUMMARY_FILE}")
+        raise UserError(
+            f"argument volumes {' '.join(unknown)}: not among the {len(scores)} scored cases of {folder / SUMMARY_FILE}"
+        )
     if images is not None and not Path(images).is_dir():
         raise UserError(f"{images}: no such folder; give the folder of the images that were predicted")
     shown = dict.fromkeys([*(case.case for case in worst_first(results)[:num_pictures]), *volumes])
-    curves = {}
+    curves: dict[str, TrainingCurves] = {}
     for place in training:
         found = read_training(place)
         path = Path(place).resolve()
@@ -63,7 +65,9 @@ def report_folder(
         if len(training) > 1:
             found = {f"{model.name}/{name}": its for name, its in found.items()}
         if twice := sorted(set(curves) & set(found)):
-            raise UserError(f"--training {place}: there is a {twice[0]} already; give each once, from folders of other names")
+            raise UserError(
+                f"argument training {place}: there is a {twice[0]} already; give each once, from folders of other names"
+            )
         curves |= found
     output = folder / "report.html" if output is None else Path(output)
     if not output.parent.is_dir():

@@ -98,8 +98,14 @@ def _box_plots(results: Results) -> list[BoxPlot]:
     scored = [name for name in results.class_names if np.isfinite(results.summary(name).means["Dice"])]
 
     def values(metric: str) -> dict[str, list[tuple[str, float]]]:
-        pairs = {name: [(case.case, case.metrics[name][metric]) for case in results.cases if name in case.metrics] for name in scored}
-        return {name: [(case, value) for case, value in its if np.isfinite(value)] for name, its in pairs.items()}
+        return {
+            name: [
+                (case.case, case.metrics[name][metric])
+                for case in results.cases
+                if name in case.metrics and np.isfinite(case.metrics[name][metric])
+            ]
+            for name in scored
+        }
 
     distances = values(results.protocol.distance)
     largest = max((value for its in distances.values() for _, value in its), default=1.0)
@@ -126,5 +132,6 @@ def _articles(results: Results, jobs: Mapping[str, DrawJob], layers: Layers, num
     drawn = run(jobs, in_processes(draw_case, num_processes), title="Pictures", progress=False)
     scores = {case.case: case for case in results.cases}
     return [
-        case_article(results, scores.get(case), case, drawn, layers, f"case-{number}") for number, case in enumerate(jobs, start=1)
+        case_article(results, scores.get(case), case, drawn, layers, anchor=f"case-{number}")
+        for number, case in enumerate(jobs, start=1)
     ]
