@@ -1,32 +1,101 @@
-"""Replace a name inside an nnU-Net module, or the arguments that its commands read, for the length of one call.
+"""Host: the names of nnU-Net that we exchange for the length of a call, each with the reason why there is no hook for it.
 
-A few of nnU-Net's methods build what they use from names of their module (the data loader, the final metrics) and offer
-no hook for it. Replacing the name while the host's own method runs keeps that method the host's; a copy of it would rot
-with nnU-Net's next release. Should nnU-Net rename one of them, entering fails at once instead of doing nothing.
+A few of nnU-Net's functions build what they use from names of their module. Exchanging the name while the host's own function
+runs keeps that function the host's; a copy of it would rot with nnU-Net's next release. Should nnU-Net rename one of them,
+entering fails at once instead of doing nothing; `pytest -m host` looks at all of them.
 """
 
+import importlib
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 
+@dataclass(frozen=True)
+class Exchange:
+    """A name of nnU-Net.
+
+    modules: Where it is looked up, dotted.
+    why: Why it has to be exchanged there.
+    """
+
+    modules: tuple[str, ...]
+    name: str
+    why: str
+
+
+_TRAINER = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer"
+_RUN = "nnunetv2.run.run_training"
+EXCHANGES = {
+    "data_parallel": Exchange(
+        (_TRAINER,), "DDP", "initialize() wraps the network for the GPU of the rank, though a launcher may number GPUs by node"
+    ),
+    "data_loader": Exchange(
+        (_TRAINER,), "nnUNetDataLoader", "get_dataloaders() builds loader, transforms and augmenter in one method"
+    ),
+    "final_metrics": Exchange(
+        (_TRAINER,), "compute_metrics_on_folder", "perform_actual_validation() predicts and scores in one method"
+    ),
+    "cross_validation_metrics": Exchange(
+        (
+            "nnunetv2.evaluation.accumulate_cv_results",
+            "nnunetv2.evaluation.find_best_configuration",
+            "nnunetv2.postprocessing.remove_connected_components",
+        ),
+        "compute_metrics_on_folder",
+        "the cross-validation commands score folders by this function and take no other",
+    ),
+    "training": Exchange(
+        (_RUN,), "run_training", "the command starts it when it has read its arguments, and starts processes for GPUs only"
+    ),
+    "trainer_look_up": Exchange(
+        (_RUN,),
+        "recursive_find_trainer_class_by_name",
+        "trainers are looked up in folders, which a read-only nnunetv2 cannot have",
+    ),
+    "rank_of_pretrained_weights": Exchange(
+        ("nnunetv2.run.load_pretrained_weights",), "dist", "-pretrained_weights are loaded onto the GPU of the rank"
+    ),
+    "planner_look_up": Exchange(
+        ("nnunetv2.experiment_planning.plan_and_preprocess_api",),
+        "recursive_find_python_class",
+        "planners are looked up in the folders of nnunetv2 itself, by file names, so there is no path to extend",
+    ),
+}
+
+
 @contextmanager
-def substituted(module: ModuleType, **replacements: Any) -> Iterator[None]:
-    """Set attributes of a module and put the originals back on leaving.
+def exchanged(which: str, replacement: Any) -> Iterator[None]:
+    """Exchange a name of `EXCHANGES`, and put the original back on leaving.
 
     Raises:
-        AttributeError: The module has no such name.
+        RuntimeError: This nnU-Net has no such name.
     """
-    originals = {name: getattr(module, name) for name in replacements}
-    try:
-        for name, replacement in replacements.items():
-            setattr(module, name, replacement)
+    exchange = EXCHANGES[which]
+    with ExitStack() as stack:
+        for module in exchange.modules:
+            imported = importlib.import_module(module)
+            stack.callback(setattr, imported, exchange.name, original(imported, exchange.name, which))
+            setattr(imported, exchange.name, replacement)
         yield
-    finally:
-        for name, original in originals.items():
-            setattr(module, name, original)
+
+
+def original(module: ModuleType, name: str, which: str) -> Any:
+    """What nnU-Net has under a name.
+
+    Raises:
+        RuntimeError: Nothing.
+    """
+    try:
+        return getattr(module, name)
+    except AttributeError as error:
+        raise RuntimeError(
+            f"this release of nnU-Net has no {module.__name__}.{name} any more; `{which}` of nnunetv2_cdpd.host has to follow it, "
+            "until then use an older nnunetv2"
+        ) from error
 
 
 @contextmanager

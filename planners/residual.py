@@ -2,7 +2,7 @@
 
 from nnunetv2.experiment_planning.experiment_planners.residual_unets import residual_encoder_unet_planners as host
 
-from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import CDPDPlanning
+from ..planning.planner import CDPDPlanning
 
 
 class nnUNetPlannerCDPDM(CDPDPlanning, host.nnUNetPlannerResEncM):

@@ -1,144 +1,18 @@
-"""nnUNetTrainerCDPDPaper: the paper's recipe, for plans of nnUNetPlannerCDPDPaper and for any others.
+"""nnUNetTrainerCDPDPaper: the paper's recipe; what it does is told in training/paper_recipe.py."""
 
-What the released train.py does, and nnUNetTrainerCDPD otherwise:
-    learning rate   50 epochs of linear warm-up, then a cosine to 0
-    sources         every one as often as the others, however many cases it has
-    patches         two of three centred on an annotated class, drawn for each patch by itself
-    augmentation    zoom, right-angled rotation in the axial plane, shift of intensities; no mirroring, in prediction neither
+from dataclasses import replace
 
-What the release does and this recipe does not: zoom only in cases of the Medical Segmentation Decathlon (here: in all), centre
-five times as often on tumors as on organs in four of its sources (here: by how rarely a class is annotated), draw two
-patches of one CT at a time, train in single precision on GPUs (nnU-Net: autocast) without clipping gradients, no universal
-task where the network has one. The network is the plans'.
-
-Source: Wu et al., CDPDNet, arXiv 2505.18958, as released (github wujiong-hub/CDPDNet).
-"""
-
-import math
-from collections.abc import Sequence
-from itertools import dropwhile
-from typing import Any
-
-import numpy as np
-import torch
-from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform, ImageOnlyTransform
-from batchgeneratorsv2.transforms.spatial.rot90 import Rot90Transform
-from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
-from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
-from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
-from batchgeneratorsv2.transforms.utils.random import RandomTransform
-from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
-from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
-
-from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
+from ..training.paper_recipe import PaperRecipeTrainer
+from .nnUNetTrainerCDPD import nnUNetTrainerCDPD
 
 
-class WarmupCosineScheduler(PolyLRScheduler):
-    """Linear from 0 to `initial_lr` over the first epochs, then a half cosine to 0; stepped once before each epoch.
+class nnUNetTrainerCDPDPaper(PaperRecipeTrainer, nnUNetTrainerCDPD):
+    """See PaperRecipeTrainer."""
 
-    Args:
-        warmup_steps: Epochs of warm-up, of `max_steps` epochs in all.
-    """
-
-    def __init__(self, optimizer: torch.optim.Optimizer, initial_lr: float, max_steps: int, warmup_steps: int) -> None:
-        self.warmup_steps = warmup_steps
-        super().__init__(optimizer, initial_lr, max_steps)
-
-    def step(self, current_step: int | None = None) -> None:
-        super().step(current_step)  # counts, where no step is given
-        step = (self.ctr - 1 if current_step in (None, -1) else current_step) + 1  # the release steps before its first epoch
-        if step < self.warmup_steps:
-            factor = step / (self.warmup_steps - 1)
-        else:
-            factor = (1 + math.cos(math.pi * (step - self.warmup_steps) / (self.max_steps - self.warmup_steps))) / 2
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.initial_lr * factor
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
-
-
-class ShiftIntensity(ImageOnlyTransform):
-    """Add one number to an image, of at most `most` times its channel's window; further channels are left alone.
-
-    Args:
-        windows: (low, high) of each image channel, in normalised units.
-    """
-
-    def __init__(self, windows: Sequence[Sequence[float]], most: float) -> None:
-        super().__init__()
-        self.widths = [high - low for low, high in windows]
-        self.most = most
-
-    def get_parameters(self, **data_dict: Any) -> dict[str, float]:
-        return {"shift": np.random.uniform(-self.most, self.most)}
-
-    def _apply_to_image(self, img: torch.Tensor, shift: float) -> torch.Tensor:
-        for channel, width in zip(img, self.widths):
-            channel += shift * width
-        return img
-
-
-class nnUNetTrainerCDPDPaper(nnUNetTrainerCDPD):
-    """See the module."""
-
-    hyperparameters = {
-        **nnUNetTrainerCDPD.hyperparameters,
-        "warmup_epochs": 50,
-        "source_sampling_exponent": 0.0,
-        "oversample_foreground_percent": 2 / 3,
-        "probabilistic_oversampling": True,
-    }
-
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, WarmupCosineScheduler]:
-        optimizer, _ = super().configure_optimizers()
-        # A training of fewer epochs than the warm-up is a test of it. A single epoch is the last of a warm-up of two, at the full
-        # learning rate, since the last epoch of a cosine has none.
-        warmup_epochs = 2 if self.num_epochs == 1 else min(self.warmup_epochs, self.num_epochs - 1)
-        return optimizer, WarmupCosineScheduler(optimizer, self.initial_lr, self.num_epochs, warmup_epochs)
-
-    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:
-        """No mirroring, and no larger patch to rotate in."""
-        rotation, _, _, _ = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-        self.inference_allowed_mirroring_axes = None
-        return rotation, False, list(self.configuration_manager.patch_size), None
-
-    def get_training_transforms(self, patch_size: Sequence[int], *args: Any, **kwargs: Any) -> BasicTransform:
-        """The paper's augmentation, then what the host does to every patch after its own."""
-        hosts = super().get_training_transforms(patch_size, *args, **kwargs).transforms
-        others = dropwhile(lambda transform: not isinstance(transform, (MaskImageTransform, RemoveLabelTansform)), hosts)
-        zoom = SpatialTransform(
-            tuple(patch_size),
-            patch_center_dist_from_border=0,
-            random_crop=False,
-            p_scaling=0.3,
-            scaling=(1 / 1.5, 1 / 1.3),  # batchgeneratorsv2's numbers are the other way round
-            p_synchronize_scaling_across_axes=1,
-            bg_style_seg_sampling=False,
-            border_mode_seg="constant",
-            padding_value_seg=-1,
-        )
-        axes = self._axial_axes()
-        turns = (1, 2, 3) if len({patch_size[axis] for axis in axes}) == 1 else (2,)  # a patch keeps its shape
-        rotation = Rot90Transform(1, turns, allowed_axes=set(axes))
-        shift = ShiftIntensity(self._intensity_windows(), most=0.1)
-        return ComposeTransforms([zoom, RandomTransform(rotation, 0.1), RandomTransform(shift, 0.2), *others])
-
-    def _axial_axes(self) -> tuple[int, ...]:
-        """The two axes of a patch that lie in the axial plane; nnU-Net reads (z, y, x) and its plans may transpose it."""
-        if len(self.configuration_manager.patch_size) == 2:
-            return 0, 1
-        return tuple(axis for axis, read in enumerate(self.plans_manager.transpose_forward) if read != 0)
-
-    def _intensity_windows(self) -> Sequence[Sequence[float]]:
-        vision = self.configuration_manager.network_arch_init_kwargs["vision"]
-        return vision["intensity_windows"] if vision else [(-1.0, 1.0)] * self.num_input_channels
+    recipe = PaperRecipeTrainer.recipe
 
 
 class nnUNetTrainerCDPDPaper_1epoch(nnUNetTrainerCDPDPaper):
     """Two iterations, one for each of training and validation: a test that everything runs."""
 
-    hyperparameters = {
-        **nnUNetTrainerCDPDPaper.hyperparameters,
-        "num_epochs": 1,
-        "num_iterations_per_epoch": 2,
-        "num_val_iterations_per_epoch": 1,
-    }
+    recipe = replace(nnUNetTrainerCDPDPaper.recipe, num_epochs=1, num_iterations_per_epoch=2, num_val_iterations_per_epoch=1)

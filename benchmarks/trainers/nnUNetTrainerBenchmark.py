@@ -13,6 +13,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPDSmall
 from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
+from nnunetv2_cdpd.training.recipe import Recipe
 
 ITERATIONS_PER_EPOCH = 60
 RECIPE = {
@@ -64,33 +65,26 @@ class nnUNetTrainerBenchmark(Benchmark, nnUNetTrainer):
 class nnUNetTrainerCDPDBenchmark(Benchmark, nnUNetTrainerCDPD):
     """Ours with the recipe; every patch holds an organ, so it may lie anywhere in it (docs/training.md)."""
 
-    network_settings = nnUNetPlannerCDPDSmall.network_settings
-    hyperparameters = {
-        **nnUNetTrainerCDPD.hyperparameters,
-        **RECIPE,
-        "foreground_jitter": 1.0,
-    }
+    recipe = Recipe(network=nnUNetPlannerCDPDSmall.network_settings, foreground_jitter=1.0, **RECIPE)
 
 
 class nnUNetTrainerCDPDBenchmark_noJitter(nnUNetTrainerCDPDBenchmark):
-    hyperparameters = {**nnUNetTrainerCDPDBenchmark.hyperparameters, "foreground_jitter": 0.0}
+    recipe = replace(nnUNetTrainerCDPDBenchmark.recipe, foreground_jitter=0.0)
 
 
 class nnUNetTrainerCDPDBenchmark_noVision(nnUNetTrainerCDPDBenchmark):
-    network_settings = replace(nnUNetTrainerCDPDBenchmark.network_settings, vision_model=None)
+    recipe = nnUNetTrainerCDPDBenchmark.recipe.with_network(vision_model=None)
 
 
 class nnUNetTrainerCDPDBenchmark_noText(nnUNetTrainerCDPDBenchmark):
-    network_settings = replace(nnUNetTrainerCDPDBenchmark.network_settings, modulate_by_text=False)
+    recipe = nnUNetTrainerCDPDBenchmark.recipe.with_network(modulate_by_text=False)
 
 
 class nnUNetTrainerCDPDBenchmark_noTaskPrompt(nnUNetTrainerCDPDBenchmark):
-    network_settings = replace(nnUNetTrainerCDPDBenchmark.network_settings, task_prompts=False)
+    recipe = nnUNetTrainerCDPDBenchmark.recipe.with_network(task_prompts=False)
 
 
 class nnUNetTrainerCDPDBenchmark_lossOnly(nnUNetTrainerCDPDBenchmark):
     """The U-Net alone with our loss, loader and validation: what the partial labels bring without CDPDNet's parts."""
 
-    network_settings = replace(
-        nnUNetTrainerCDPDBenchmark.network_settings, vision_model=None, modulate_by_text=False, task_prompts=False
-    )
+    recipe = nnUNetTrainerCDPDBenchmark.recipe.with_network(vision_model=None, modulate_by_text=False, task_prompts=False)

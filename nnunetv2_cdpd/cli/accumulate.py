@@ -16,6 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from nnunetv2_cdpd.evaluation.cross_validation import accumulate_crossval_results
+    from nnunetv2_cdpd.cli.nnunet_commands import accumulate
 
-    accumulate_crossval_results(args.rest)
+    accumulate(args.rest)

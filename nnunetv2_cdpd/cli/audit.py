@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from nnunetv2_cdpd.cli.options import add_dataset_place, add_output, add_pictures, add_processes, reporter
+
 DESCRIPTION = """
 Read nnU-Net raw datasets, single or merged, and write audit.json and audit.html: volumes of each class per source with
 outliers, intensities that are no HU, sizes and spacings, structures on the wrong side of the body, empty labels, and
@@ -13,15 +15,13 @@ pairs of cases that show the same scan, in one dataset or in two. Nothing in the
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("datasets", nargs="+", metavar="DATASET", help="ids, names or folders")
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path("cdpd_audit"), metavar="FOLDER", help="for the results (default: %(default)s)"
-    )
+    add_dataset_place(parser, "ids, names or folders", dest="datasets", nargs="+")
+    add_output(parser, "for the results", default=Path("cdpd_audit"))
     parser.add_argument(
         "--min-score", type=float, metavar="SCORE", help="from which two images count as the same scan (docs/audit.md)"
     )
-    parser.add_argument("--pictures", type=int, metavar="N", help="cases and pairs with pictures (default: 12 each)")
-    parser.add_argument("-np", type=int, dest="num_processes", metavar="N", help="number of processes; default: nnU-Net's")
+    add_pictures(parser, "cases and pairs with pictures (default: 12 each)")
+    add_processes(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> None:
         args.datasets,
         args.output,
         min_score=SAME_SCAN if args.min_score is None else args.min_score,
-        num_pictures=DEFAULT_PICTURES if args.pictures is None else args.pictures,
+        num_pictures=DEFAULT_PICTURES if args.num_pictures is None else args.num_pictures,
         num_processes=default_num_processes if args.num_processes is None else args.num_processes,
+        report=reporter(args.flags),
     )

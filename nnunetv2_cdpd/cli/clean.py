@@ -1,9 +1,9 @@
 """cdpd clean: clean predictions by what is known of the anatomy."""
 
 import argparse
-from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import report_failed
+from nnunetv2_cdpd.cli.options import add_place, add_processes
 
 DESCRIPTION = """
 Clean predicted label maps as the released CDPDNet code does: organs keep their largest component, the lungs are
@@ -17,11 +17,11 @@ Writes the cleaned label maps and cleanup.json, which tells what each rule chang
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("in_dir", type=Path, metavar="IN_FOLDER", help="predictions, as nnUNetv2_predict writes them")
-    parser.add_argument("out_dir", type=Path, metavar="OUT_FOLDER", help="for the cleaned predictions")
+    add_place(parser, "-i", "in_dir", "predictions, as nnUNetv2_predict writes them", metavar="IN_FOLDER")
+    add_place(parser, "-o", "out_dir", "for the cleaned predictions", metavar="OUT_FOLDER")
     parser.add_argument("--rules", nargs="+", metavar="RULE", help="only these rules (default: all; see --list-rules)")
     parser.add_argument("--list-rules", action=_ListRules, nargs=0, help="say what each rule does, and end")
-    parser.add_argument("-np", type=int, metavar="N", dest="num_processes", help="processes (default: at most one per core)")
+    add_processes(parser)
 
 
 class _ListRules(argparse.Action):

@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import with_flags
+from nnunetv2_cdpd.cli.options import add_parts, add_processes, add_spec, reporter
 
 DESCRIPTION = "Convert a public dataset (`cdpd sources` lists them), or your own by --spec, to an nnU-Net raw dataset."
 
@@ -12,13 +13,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="public dataset; left out with --spec")
     parser.add_argument("source_folder", type=Path, help="folder in which it was unpacked")
     parser.add_argument(
-        "-d", type=int, dest="dataset_id", help="id of the new dataset; default: as before, or the first free from 300"
+        "-d",
+        type=int,
+        dest="dataset_id",
+        metavar="ID",
+        help="of the new dataset (default: as before, or the first free from 300)",
     )
-    parser.add_argument("--spec", type=Path, help="YAML that declares your own data (docs/conversion.md)")
-    parser.add_argument("-np", "--np", type=int, dest="num_processes", help="number of processes; default: nnU-Net's")
+    add_spec(parser, "YAML that declares your own data (docs/conversion.md)")
+    add_processes(parser)
     parser.add_argument("--limit", type=int, help="convert the first cases only")
-    parser.add_argument("--part-id", type=int, default=0, help="convert one part of the cases, 0 ... NUM_PARTS - 1")
-    parser.add_argument("--num-parts", type=int, default=1, help="number of parts, each converted by a call of its own")
+    add_parts(parser)
     parser.add_argument("--copy", action="store_true", help="copy files that need no change; default: hard links")
     parser.add_argument("--resample-labels", action="store_true", help="bring labels on another grid to that of their image")
     parser.add_argument("--split-sides", action="store_true", help="separate merged left/right labels where that is unambiguous")
@@ -44,7 +48,14 @@ def run(args: Namespace) -> int:
         args.split_sides,
         tuple(args.leave_out),
     )
-    outcome = convert(dataset, args.source_folder, args.dataset_id, options=options, num_processes=args.num_processes)
+    outcome = convert(
+        dataset,
+        args.source_folder,
+        args.dataset_id,
+        options=options,
+        num_processes=args.num_processes,
+        report=reporter(args.flags),
+    )
     print(f"\n{with_flags(summary(outcome), args.flags)}")
     if outcome.complete:
         number = outcome.folder.name[7:10].lstrip("0")

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from nnunetv2_cdpd.cli.options import add_device, add_output
+
 DESCRIPTION = """
 Run the whole workflow on CT-like volumes that are made on the spot: merge, plan, train, predict, evaluate, and a page
 report.html with scores and pictures.
@@ -14,13 +16,11 @@ random vision weights and learned text embeddings, and says so.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out", type=Path, default=Path("cdpd_demo"), help="new folder for data, model and page, default %(default)s"
-    )
-    parser.add_argument("-device", choices=["cpu", "cuda", "mps"], help="default: cuda where there is a GPU, else cpu")
+    add_output(parser, "new folder for data, model and page", default=Path("cdpd_demo"))
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     from nnunetv2_cdpd.demo.workflow import run_demo
 
-    run_demo(args.out, device=args.device)
+    run_demo(args.output, device=args.device)

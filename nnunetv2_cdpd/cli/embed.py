@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from nnunetv2_cdpd.cli.options import add_dataset_place, add_output
+
 DESCRIPTION = """
 Make the text embeddings of a dataset's class and task prompts, which training otherwise makes at its start, or show the ones that
 are there, and how alike the classes are to the text encoder.
@@ -17,7 +19,7 @@ changes.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", metavar="DATASET", nargs="?", help="id, name or folder of a raw dataset, or a dataset.json")
+    add_dataset_place(parser, "id, name or folder of a raw dataset, or a dataset.json", nargs="?")
     parser.add_argument("--file", type=Path, metavar="FILE", help="show this file, or folder of the released tables, instead")
     parser.add_argument(
         "--encoder", metavar="NAME", help="open_clip's MODEL/PRETRAINED or hf-hub:OWNER/NAME (default: ViT-B-32/openai)"
@@ -28,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the encoder's weights, a folder that open_clip reads, or ready embeddings (default: CDPD_TEXT_WEIGHTS, then the "
         "cache, then a download)",
     )
-    parser.add_argument("-o", type=Path, dest="output", metavar="FILE", help="write them to this .safetensors file instead")
+    add_output(parser, "write them to this .safetensors file instead", metavar="FILE")
     parser.add_argument("--picture", type=Path, metavar="PNG", help="draw the similarities of the classes")
 
 

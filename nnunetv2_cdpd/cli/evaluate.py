@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import report_failed
+from nnunetv2_cdpd.cli.options import add_dataset, add_output, add_processes, reporter
 from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 
@@ -22,10 +23,10 @@ With --compare, the same for another folder of predictions, and a paired test fo
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pred_dir", type=Path, metavar="PRED_DIR", help="predicted label maps, as nnUNetv2_predict writes them")
     parser.add_argument("gt_dir", type=Path, metavar="GT_DIR", help="reference label maps, like labelsTr or gt_segmentations")
-    parser.add_argument(
-        "--dataset",
-        metavar="DATASET",
-        help="the reference's dataset: an id, a name, a folder or a dataset.json; default: in GT_DIR or in the folder above",
+    add_dataset(
+        parser,
+        "the reference's: an id, a name, a folder or a dataset.json (default: in GT_DIR or in the folder above)",
+        dest="dataset_json",
     )
     parser.add_argument(
         "--protocol",
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare",
         type=Path,
+        dest="other_dir",
         metavar="OTHER_DIR",
         help="predictions of another model, or those before `cdpd clean`, for the same cases",
     )
@@ -47,10 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MM",
         help="surfaces closer than this agree, for the surface Dice (default: %(default)s)",
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="folder for the results (default: PRED_DIR)")
-    parser.add_argument(
-        "-np", type=int, metavar="N", dest="num_processes", help="processes (default: as nnU-Net, at most one per core)"
-    )
+    add_output(parser, "for the results (default: PRED_DIR)")
+    add_processes(parser)
     parser.add_argument(
         "--allow-missing", action="store_true", help="score the cases that have a prediction, leave the others out"
     )
@@ -66,22 +66,23 @@ def run(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.evaluation.tables import comparison_table, text_table
 
     options = {
-        "dataset_json": args.dataset,
+        "dataset_json": args.dataset_json,
         "output": args.output,
         "protocol": args.protocol,
         "tolerance_mm": args.tolerance_mm,
         "num_processes": args.num_processes,
         "allow_missing": args.allow_missing,
         "fully_annotated": args.fully_annotated,
+        "report": reporter(args.flags),
     }
-    if args.compare is None:
+    if args.other_dir is None:
         results = evaluate_folder(args.pred_dir, args.gt_dir, **options)
         print(text_table(results))
         problems = list(results.problems.items())
     else:
-        comparison = compare_folders(args.pred_dir, args.compare, args.gt_dir, **options)
+        comparison = compare_folders(args.pred_dir, args.other_dir, args.gt_dir, **options)
         print(text_table(comparison.results))
-        print(comparison_table(comparison, str(args.pred_dir), str(args.compare)))
+        print(comparison_table(comparison, str(args.pred_dir), str(args.other_dir)))
         problems = [*comparison.results.problems.items(), *comparison.other.problems.items()]
     print(f"written to {args.output or args.pred_dir}")
     return report_failed(dict(problems), args.flags)

@@ -16,6 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from nnunetv2_cdpd.evaluation.cross_validation import find_best_configuration
+    from nnunetv2_cdpd.cli.nnunet_commands import find_best
 
-    find_best_configuration(args.rest)
+    find_best(args.rest)

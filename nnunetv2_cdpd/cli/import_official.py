@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from nnunetv2_cdpd.cli.options import add_output
+
 DESCRIPTION = """
 Make an nnU-Net model folder of the released CDPDNet (cdpdnet.pth). The released checkpoint has everything but DINOv2, which
 is read from a file, timm's cache or the model hub, and then travels in the model folder.
@@ -24,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="file of DINOv2 ViT-B/14 weights (timm's, Meta's or Hugging Face transformers'), or timm's name of the model, "
         "looked for in the cache, then downloaded (default: by the name of the released model)",
     )
-    parser.add_argument("-o", type=Path, required=True, dest="output", metavar="MODEL_FOLDER", help="must not exist yet")
+    add_output(parser, "must not exist yet", metavar="MODEL_FOLDER", required=True)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,6 +4,8 @@ import argparse
 import json
 import sys
 
+from nnunetv2_cdpd.cli.options import add_dataset_place
+
 DESCRIPTION = """
 Show, for every source of a dataset, what a stored label value says about each class: positive, negative or not supervised,
 and why. This is the table that the loss, the validation and `cdpd evaluate` read. Example:
@@ -17,7 +19,7 @@ label fills, a class nested in itself, ...): one line each and exit code 1, or o
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", metavar="DATASET", help="id, name or folder of a raw dataset, or a dataset.json")
+    add_dataset_place(parser, "id, name or folder of a raw dataset, or a dataset.json")
     parser.add_argument("--source", nargs="+", metavar="NAME", help="only these sources (default: all)")
     parser.add_argument(
         "--all-values", action="store_true", help="also the rows of values that a source's label maps do not hold"

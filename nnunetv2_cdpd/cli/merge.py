@@ -1,7 +1,8 @@
 """cdpd merge: several nnU-Net raw datasets -> one multi-source dataset."""
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
+
+from nnunetv2_cdpd.cli.options import add_processes, add_spec, reporter
 
 DESCRIPTION = "Merge nnU-Net raw datasets, each labelling other structures, into one dataset to train on."
 
@@ -10,7 +11,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-d", "--datasets", nargs="+", required=True, help="ids, names or folders of the datasets to merge")
     parser.add_argument("--id", type=int, required=True, dest="dataset_id", help="id of the merged dataset, 1 ... 999")
     parser.add_argument("--name", required=True, help="name of the merged dataset: nnUNet_raw/Dataset<id>_<name>")
-    parser.add_argument("--spec", type=Path, help="YAML: other class names, what a source annotates, nesting (docs/merge.md)")
+    add_spec(parser, "YAML: other class names, what a source annotates, nesting (docs/merge.md)")
     parser.add_argument("--prefix", action="store_true", help="put the source's name before each case identifier")
     parser.add_argument("--update", action="store_true", help="go on in a folder that was merged from other datasets")
     parser.add_argument(
@@ -23,7 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--no-duplicates-search", action="store_true", help="do not read the images to keep the same scan in one fold"
     )
-    parser.add_argument("-np", type=int, dest="num_processes", help="number of processes; default: nnU-Net's")
+    add_processes(parser)
 
 
 def run(args: Namespace) -> None:
@@ -42,6 +43,7 @@ def run(args: Namespace) -> None:
         update=args.update,
         search_duplicates=not args.no_duplicates_search,
         exclude_duplicates_of=args.exclude_duplicates_of,
+        report=reporter(args.flags),
     )
     print(f"\n{folder}\n\n{summary(folder)}\n\nNext:")
     print(f"  nnUNetv2_plan_and_preprocess -d {args.dataset_id} -pl nnUNetPlannerCDPD --verify_dataset_integrity")

@@ -4,9 +4,11 @@ A place that a command takes by position can be given by nnU-Net's flag as well.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from nnunetv2_cdpd.cli.flags import with_flags
 
 DEVICES = ("cuda", "cpu", "mps")
 Options = argparse._ActionsContainer  # a parser, or a group of its options
@@ -91,6 +93,11 @@ def add_processes(parser: Options, told: str = "default: nnU-Net's, at most one 
 
 def add_device(parser: Options) -> None:
     parser.add_argument("-device", "--device", choices=DEVICES, help="default: cuda where there is a GPU, else cpu")
+
+
+def reporter(flags: Mapping[str, str]) -> Callable[[str], None]:
+    """Prints the lines of a library call, with the command's flags in place of the names of arguments."""
+    return lambda line: print(with_flags(line, flags))
 
 
 def add_pictures(parser: Options, what: str) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import report_failed
-from nnunetv2_cdpd.cli.options import add_parts
+from nnunetv2_cdpd.cli.options import add_dataset, add_device, add_input, add_output, add_parts, reporter
 
 DESCRIPTION = """
 Predict images with a trained model. Flags that nnUNetv2_predict has are the same here.
@@ -20,12 +20,12 @@ Where classes overlap, the most probable one wins, and a nested class is labelle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-i", type=Path, required=True, dest="input", metavar="IN", help="a file, a folder, or DICOM series")
-    parser.add_argument("-o", type=Path, required=True, dest="output", metavar="OUT", help="folder for the predictions")
+    add_input(parser, "a file, a folder, or DICOM series", metavar="IN", required=True)
+    add_output(parser, "for the predictions", required=True)
     model = parser.add_argument_group("model")
     which = model.add_mutually_exclusive_group(required=True)
     which.add_argument("-m", type=Path, dest="model", metavar="FOLDER", help="model folder, TRAINER__PLANS__CONFIGURATION")
-    which.add_argument("-d", dest="dataset", metavar="DATASET", help="dataset name or id; its model lies in nnUNet_results")
+    add_dataset(which, "name or id; its model lies in nnUNet_results")
     model.add_argument("-tr", dest="trainer", metavar="NAME", default="nnUNetTrainerCDPD", help="with -d (default: %(default)s)")
     model.add_argument("-p", dest="plans", metavar="NAME", default="nnUNetCDPDPlans", help="with -d (default: %(default)s)")
     model.add_argument("-c", dest="configuration", metavar="NAME", default="3d_fullres", help="with -d (default: %(default)s)")
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--stats", action="store_true", help="volume, mean HU and centroid per class: statistics.json and .csv")
 
     how = parser.add_argument_group("how")
-    how.add_argument("-device", "--device", choices=("cuda", "cpu", "mps"), help="(default: cuda if there is a GPU, else cpu)")
+    add_device(how)
     how.add_argument("-step_size", type=float, default=0.5, help="of the sliding window, as a share of it (default: %(default)s)")
     mirror = how.add_mutually_exclusive_group()
     mirror.add_argument("--tta", action="store_true", default=True, help="average over mirrored images, if trained so (default)")
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     )
     predictor.select(args.classes, task=args.task, clean=args.clean, probabilities=args.probabilities)
     modality = modality_of(predictor.dataset_json)
-    cases = find_image_cases(args.input, predictor.file_ending, predictor.num_channels, modality, tell=print)
+    cases = find_image_cases(args.input, predictor.file_ending, predictor.num_channels, modality, tell=reporter(args.flags))
     settings = {
         "model": str(folder.resolve()),
         **{name: getattr(args, name) for name in ("folds", "checkpoint", "classes", "task", "clean", "step_size", "tta")},

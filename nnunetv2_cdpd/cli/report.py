@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from nnunetv2_cdpd.cli.options import add_output, add_pictures, add_processes
+
 DESCRIPTION = """
 Write one HTML page of what `cdpd evaluate` found: tables that sort, box plots, the worst cases in three planes with the
 contours of reference and prediction, training curves, volumes to scroll through. The page needs no other file and names
@@ -16,11 +18,9 @@ of a patient nothing but the case identifier. Example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where `cdpd evaluate` wrote summary.json")
     parser.add_argument("-i", "--images", type=Path, metavar="IMAGES", help="folder of the images (default: contours on black)")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: report.html in FOLDER")
+    add_output(parser, "the page (default: report.html in FOLDER)", metavar="FILE")
     parser.add_argument("--title", default="Evaluation", help="of the page (default: %(default)s)")
-    parser.add_argument(
-        "--pictures", type=int, metavar="N", help="cases with pictures, the worst first (default: 8; about 0.1 MB each)"
-    )
+    add_pictures(parser, "cases with pictures, the worst first (default: 8; about 0.1 MB each)")
     parser.add_argument(
         "--volumes", nargs="+", default=[], metavar="CASE", help="cases whose volume can be scrolled through (about 1 MB each)"
     )
@@ -34,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("LOW", "HIGH"),
         help="intensities shown as black and white (default: soft tissue for CT)",
     )
-    parser.add_argument(
-        "-np", type=int, default=1, metavar="N", dest="num_processes", help="processes; each holds three volumes (default: 1)"
-    )
+    add_processes(parser, "each holds three volumes; default: 1", default=1)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -50,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
         args.output,
         images=args.images,
         title=args.title,
-        num_pictures=DEFAULT_PICTURES if args.pictures is None else args.pictures,
+        num_pictures=DEFAULT_PICTURES if args.num_pictures is None else args.num_pictures,
         volumes=args.volumes,
         training=args.training,
         window=tuple(args.window) if args.window else None,

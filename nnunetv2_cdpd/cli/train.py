@@ -14,11 +14,14 @@ The batch of the plans is shared out among all processes, so it must hold at lea
 """
 
 
+NNUNET_FLAGS = {"device": "-device"}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "cdpd train DATASET CONFIGURATION FOLD [any argument of nnUNetv2_train]"
 
 
 def run(args: argparse.Namespace) -> None:
-    from nnunetv2_cdpd.training.distributed import train
+    from nnunetv2_cdpd.cli.nnunet_commands import train
 
     train(args.rest)

@@ -67,7 +67,9 @@ class DatasetFacts:
             if len(meant) == 2 and set(sides) == {"left", "right"}:
                 pairs[name] = (sides["left"], sides["right"])
         if not pairs:
-            raise UserError(f"{self.dataset.name}: no merged label of a left and a right structure; leave out --split-sides")
+            raise UserError(
+                f"{self.dataset.name}: no merged label of a left and a right structure; leave out argument split_sides"
+            )
         return pairs
 
     @property

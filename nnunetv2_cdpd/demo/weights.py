@@ -1,8 +1,6 @@
 """Which weights the demo uses: pretrained ones at hand, else small random and learned ones, said plainly."""
 
-from typing import Any
-
-from nnunetv2_cdpd.link import find_class
+from nnunetv2_cdpd.planning.planner import SmallPlanning
 from nnunetv2_cdpd.pretrained.choices import (
     LEARNED,
     RANDOM,
@@ -15,16 +13,12 @@ from nnunetv2_cdpd.pretrained.text import locate_text_weights
 from nnunetv2_cdpd.pretrained.vision import locate_vision_weights
 
 
-def choose_weights(planner: str) -> tuple[dict[str, str], list[str]]:
+def choose_weights() -> tuple[dict[str, str], list[str]]:
     """Settings to add to the environment, and the choice in words.
 
     What the user has set stays. Nothing is downloaded: the demo works the same with and without internet.
-
-    Args:
-        planner: Name of the class whose settings name the encoders.
     """
-    planner_class: Any = find_class(planner)
-    settings = planner_class.network_settings
+    settings = SmallPlanning.network_settings
     added, words = {}, []
     vision = vision_weights_choice() or locate_vision_weights(settings.vision_model)
     if vision is None:

@@ -114,7 +114,7 @@ def _environment(out: Path, device: str) -> tuple[dict[str, str], list[str]]:
     if device == "cpu":
         # one thread per core for torch, no worker processes beside it, and no pools of eight on a laptop
         environment |= {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "2", "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
-    choices, words = choose_weights(PLANNER)
+    choices, words = choose_weights()
     for variable, choice in ((VISION_WEIGHTS, vision_weights_choice()), (TEXT_WEIGHTS, text_weights_choice())):
         if choice not in (None, RANDOM, LEARNED):
             choices[variable] = os.path.abspath(os.path.expanduser(choice))  # the commands run in another folder

@@ -1,12 +1,11 @@
 """Tables: results and comparisons as text for people and as CSV for programs."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 from nnunetv2_cdpd.evaluation.compare import ClassComparison, Comparison
 from nnunetv2_cdpd.evaluation.results import Results, counted_in_mean, mean_of_finite
-from nnunetv2_cdpd.jobs.tables import aligned, csv_of
+from nnunetv2_cdpd.jobs.tables import aligned, csv_of, interval, number, p_value
 
 SIGNIFICANT = 0.05
 
@@ -91,20 +90,6 @@ def comparison_json(comparison: Comparison, name: str, other_name: str) -> dict[
             for class_name in results.class_names
         },
     }
-
-
-def number(value: float, digits: int) -> str:
-    """A rounded number; "-" where there is none."""
-    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
-
-
-def interval(limits: tuple[float, float], digits: int = 3) -> str:
-    """A confidence interval; "-" where there is none."""
-    return f"{limits[0]:.{digits}f}..{limits[1]:.{digits}f}" if math.isfinite(limits[0]) else "-"
-
-
-def p_value(value: float) -> str:
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _block(results: Results, source: str | None) -> str:

@@ -39,10 +39,16 @@ def model_folder_of(dataset: str, trainer: str, plans: str, configuration: str) 
         folder = Path(get_output_folder(dataset, trainer, plans, configuration))
     except (RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"dataset {dataset!r} is not found ({reason}); set nnUNet_results, or give the model with -m") from error
+        raise UserError(
+            f"dataset {dataset!r} is not found ({reason}); set nnUNet_results, or give a folder as argument model"
+        ) from error
     if not folder.is_dir():
         others = sorted(path.name for path in folder.parent.glob("*__*__*")) if folder.parent.is_dir() else []
-        there = f"trained are {', '.join(others)}; choose with -tr, -p and -c" if others else "nothing is trained there"
+        there = (
+            f"trained are {', '.join(others)}; choose by argument trainer, argument plans and argument configuration"
+            if others
+            else "nothing is trained there"
+        )
         raise UserError(f"{folder}: no such model; {there}")
     return folder
 

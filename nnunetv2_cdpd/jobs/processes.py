@@ -103,7 +103,7 @@ def _why(exit_codes: Sequence[int | None]) -> str:
     """Why a job's own process died."""
     (code,) = exit_codes
     if code == _KILLED:
-        return "its process was killed, most likely for lack of memory; fewer processes (-np) need less"
+        return "its process was killed, most likely for lack of memory; fewer processes (argument num_processes) need less"
     if code is not None and code < 0:
         return f"its process crashed ({_signal(-code)})"
     return (

@@ -1,7 +1,8 @@
-"""Tables: rows as aligned lines for people, and as CSV for programs."""
+"""Tables: numbers as text, rows as aligned lines for people and as CSV for programs."""
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Any
@@ -29,3 +30,17 @@ def csv_of(rows: Iterable[Sequence[Any]]) -> str:
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()
+
+
+def number(value: float, digits: int) -> str:
+    """A rounded number; "-" where there is none."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def interval(limits: tuple[float, float], digits: int = 3) -> str:
+    """A confidence interval; "-" where there is none."""
+    return f"{limits[0]:.{digits}f}..{limits[1]:.{digits}f}" if math.isfinite(limits[0]) else "-"
+
+
+def p_value(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"

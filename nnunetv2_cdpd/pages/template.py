@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nnunetv2_cdpd import __version__
-from nnunetv2_cdpd.evaluation.tables import number  # TODO
 from nnunetv2_cdpd.jobs import write_text
+from nnunetv2_cdpd.jobs.tables import number
 from nnunetv2_cdpd.pages.palette import Palette
 
 

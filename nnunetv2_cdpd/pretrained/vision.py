@@ -5,23 +5,32 @@ torch.hub (where original releases come to lie), a download. Files are read with
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.pretrained.choices import AUTO, RANDOM, VISION_WEIGHTS
 from nnunetv2_cdpd.pretrained.hub import hub_reachable
 from nnunetv2_cdpd.pretrained.vision_layouts import to_timm
 
-if TYPE_CHECKING:
-    from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
-
 _FILE_NAMES = ("model.safetensors", "pytorch_model.bin")
 
 
-def load_vision_weights(encoder: "SliceEncoder", choice: str | None) -> str:
+class FrozenEncoder(Protocol):
+    """What weights are read into: network.slice_encoder.SliceEncoder, for one.
+
+    model_name: timm's.
+    weights_set: Whether weights were given; it travels with them in a checkpoint.
+    """
+
+    model_name: str
+    vit: nn.Module
+    weights_set: Tensor
+
+
+def load_vision_weights(encoder: FrozenEncoder, choice: str | None) -> str:
     """Fill a slice encoder.
 
     Args:

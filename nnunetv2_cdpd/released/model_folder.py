@@ -118,7 +118,7 @@ def _check_vision_width(network: nn.Module, weights: Mapping[str, Tensor], visio
 def _load_vision(network: nn.Module, vision_model: str, vision_weights: Path | None) -> str:
     if vision_weights is None and locate_vision_weights(vision_model) is None and not hub_reachable():
         raise UserError(
-            f"no weights of {vision_model} in the cache, and the model hub cannot be reached; give a file of them with --dinov2 "
+            f"no weights of {vision_model} in the cache, and the model hub cannot be reached; give a file of them as argument dinov2 "
             "(.safetensors or .pth, of timm, of Meta's release or of Hugging Face transformers)"
         )
     return load_vision_weights(network.slice_encoder, None if vision_weights is None else str(vision_weights))

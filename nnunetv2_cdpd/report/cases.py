@@ -10,8 +10,8 @@ import numpy as np
 from nnunetv2_cdpd.classes import name_key
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
-from nnunetv2_cdpd.evaluation.tables import number
 from nnunetv2_cdpd.jobs import Outcome
+from nnunetv2_cdpd.jobs.tables import number
 from nnunetv2_cdpd.pages.layers import Layers
 from nnunetv2_cdpd.pages.pictures import PlanePicture, Volume, case_pictures, read_label_map, read_volume
 from nnunetv2_cdpd.pages.viewer import VolumeSheets, volume_sheets

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnunetv2_cdpd.evaluation.results import CaseScores, ClassSummary, Results, counted_in_mean, mean_of_finite
-from nnunetv2_cdpd.evaluation.tables import SIGNIFICANT, interval, number, p_value
+from nnunetv2_cdpd.evaluation.tables import SIGNIFICANT
+from nnunetv2_cdpd.jobs.tables import interval, number, p_value
 
 
 @dataclass(frozen=True)

@@ -4,23 +4,17 @@ nnU-Net's own `-num_gpus` starts the processes of one node, each with the CUDA d
 a cluster's) ranks run over nodes, so the device is that of the local rank; without CUDA the processes talk through gloo.
 """
 
-import inspect
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.host import lent_arguments, substituted
-from nnunetv2_cdpd.link import ensure_linked, find_class
-
-DEFAULT_TRAINER = "nnUNetTrainerCDPD"
 
 
 def launched() -> bool:
@@ -69,8 +63,8 @@ def process_group(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         if local_rank() >= torch.cuda.device_count():
             raise UserError(
-                f"-device cuda: process {local_rank()} of this node has no GPU, {torch.cuda.device_count()} are there; start as "
-                "many processes as GPUs (torchrun --nproc_per_node), or give -device cpu"
+                f"argument device cuda: process {local_rank()} of this node has no GPU, {torch.cuda.device_count()} are there; start as "
+                "many processes as GPUs (torchrun --nproc_per_node), or give argument device cpu"
             )
         torch.cuda.set_device(local_rank())
         distributed.init_process_group("nccl", device_id=process_device(device))
@@ -79,67 +73,13 @@ def process_group(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(max(1, multiprocessing.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
         distributed.init_process_group("gloo")
     else:
-        raise UserError(f"-device {device.type}: training in several processes needs cuda or cpu")
+        raise UserError(f"argument device {device.type}: training in several processes needs cuda or cpu")
     try:
         yield
     finally:
         distributed.destroy_process_group()
 
 
-def train(arguments: Sequence[str]) -> None:
-    """nnUNetv2_train: one process of several where a launcher started it, else as nnU-Net does it.
-
-    Args:
-        arguments: Those of nnUNetv2_train; the trainer is ours unless -tr names another.
-
-    Raises:
-        UserError: The arguments and the launcher contradict each other.
-    """
-    from nnunetv2.run import load_pretrained_weights, run_training
-
-    host_training, host_look_up = run_training.run_training, run_training.recursive_find_trainer_class_by_name
-
-    def training(*args: Any, **kwargs: Any) -> None:
-        given = inspect.signature(host_training).bind(*args, **kwargs).arguments
-        num_gpus, device = given["num_gpus"], given["device"]
-        if not launched():
-            _check_num_gpus(num_gpus, device)
-            host_training(*args, **kwargs)
-            return
-        if num_gpus > 1:
-            raise UserError("-num_gpus: the launcher has started the processes already; leave -num_gpus out")
-        with process_group(device), substituted(load_pretrained_weights, dist=_device_of_pretrained_weights(device)):
-            host_training(*args, **kwargs)
-
-    def look_up(name: str) -> type:
-        try:
-            return find_class(name)  # works where nnunetv2 is read-only and not linked
-        except AttributeError:
-            pass  # nnU-Net's own, or the user's
-        try:
-            return host_look_up(name)
-        except RuntimeError as error:
-            raise UserError(
-                f"-tr {name}: nnU-Net finds no such trainer; a folder of your own is named by nnUNet_extTrainer"
-            ) from error
-
-    with (
-        lent_arguments("cdpd train", arguments, tr=DEFAULT_TRAINER),
-        substituted(run_training, run_training=training, recursive_find_trainer_class_by_name=look_up),
-    ):
-        run_training.run_training_entry()
-
-
-def _check_num_gpus(num_gpus: int, device: torch.device) -> None:
-    if num_gpus > 1 and device.type != "cuda":
-        raise UserError(
-            f"-num_gpus {num_gpus}: nnU-Net starts processes for GPUs only; on CPUs: "
-            f"torchrun --nproc_per_node {num_gpus} --no-python cdpd train ... -device cpu"
-        )
-    if num_gpus > 1:
-        ensure_linked()  # the processes that nnU-Net starts look the trainer up by themselves
-
-
-def _device_of_pretrained_weights(device: torch.device) -> SimpleNamespace:
+def rank_of_pretrained_weights(device: torch.device) -> SimpleNamespace:
     """In place of torch.distributed, whose rank nnU-Net takes for the index of the GPU to load -pretrained_weights onto."""
     return SimpleNamespace(is_initialized=lambda: device.type == "cuda", get_rank=local_rank)

@@ -24,8 +24,19 @@ class LabelMapSpatialTransform(SpatialTransform):
         NotImplementedError: Other options for label maps; nnU-Net uses none.
     """
 
+    @classmethod
+    def of(cls, transform: SpatialTransform) -> "LabelMapSpatialTransform":
+        """A transform with the same settings."""
+        made = cls.__new__(cls)
+        vars(made).update(vars(transform))
+        made._check()
+        return made
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._check()
+
+    def _check(self) -> None:
         if (self.mode_seg, self.border_mode_seg, self.align_corners) != ("bilinear", "constant", False):
             raise NotImplementedError(
                 "label maps are resampled with mode_seg='bilinear', border_mode_seg='constant', align_corners=False, got "

@@ -117,7 +117,7 @@ def test_auto_is_no_choice(monkeypatch):
     monkeypatch.setattr(weights, "locate_text_weights", lambda encoder: None)
     monkeypatch.setenv("CDPD_VISION_WEIGHTS", "auto")
     monkeypatch.setenv("CDPD_TEXT_WEIGHTS", "auto")
-    assert weights.choose_weights(workflow.PLANNER)[0] == {"CDPD_VISION_WEIGHTS": "random", "CDPD_TEXT_WEIGHTS": "learned"}
+    assert weights.choose_weights()[0] == {"CDPD_VISION_WEIGHTS": "random", "CDPD_TEXT_WEIGHTS": "learned"}
 
 
 def test_weights_at_hand_are_used_and_missing_ones_are_said(monkeypatch):
@@ -125,12 +125,12 @@ def test_weights_at_hand_are_used_and_missing_ones_are_said(monkeypatch):
     monkeypatch.delenv("CDPD_TEXT_WEIGHTS", raising=False)
     monkeypatch.setattr(weights, "locate_vision_weights", lambda model: None)
     monkeypatch.setattr(weights, "locate_text_weights", lambda encoder: None)
-    added, words = weights.choose_weights(workflow.PLANNER)
+    added, words = weights.choose_weights()
     assert added == {"CDPD_VISION_WEIGHTS": "random", "CDPD_TEXT_WEIGHTS": "learned"}
     assert "random weights" in words[0] and "learned" in words[1]
     monkeypatch.setattr(weights, "locate_vision_weights", lambda model: "/cache/vit")
     monkeypatch.setattr(weights, "locate_text_weights", lambda encoder: "/cache/clip")
-    added, words = weights.choose_weights(workflow.PLANNER)
+    added, words = weights.choose_weights()
     assert added == {} and "/cache/vit" in words[0] and "/cache/clip" in words[1]
 
 

@@ -12,10 +12,11 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.link import find_class
 from nnunetv2_cdpd.network import PaperCDPDNet
-from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPD, number_of_weights
+from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPD
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPDPaper import nnUNetPlannerCDPDPaper
 from nnunetv2_cdpd.planners.residual import nnUNetPlannerCDPDL, nnUNetPlannerCDPDM, nnUNetPlannerCDPDXL
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, plans_with_cdpd
+from nnunetv2_cdpd.planning.planner import number_of_weights
 from nnunetv2_cdpd.released.preprocessing import paper_plans
 
 
@@ -113,7 +114,7 @@ def test_the_vits_weights_count(planned_dataset, monkeypatch):
         architecture["_kw_requires_import"],
     )
     with_weights = planner.static_estimate_VRAM_usage(*arguments)
-    monkeypatch.setattr("nnunetv2_cdpd.planners.nnUNetPlannerCDPD.number_of_weights", lambda name: 0)
+    monkeypatch.setattr("nnunetv2_cdpd.planning.planner.number_of_weights", lambda name: 0)
     # 86.6 million weights of 4 bytes; nnU-Net's 560 million units of 2 samples are 8 GB
     assert with_weights - planner.static_estimate_VRAM_usage(*arguments) == pytest.approx(86.58e6 * 4 / (8e9 / 560e6), rel=0.01)
     assert 86.5e6 < number_of_weights("vit_base_patch14_dinov2.lvd142m") < 86.7e6

@@ -10,7 +10,6 @@ import torch
 from builders.parity import ABSOLUTE, REFERENCES, assert_same, errors, given
 from nnunetv2.inference import predict_from_raw_data as host
 
-from nnunetv2_cdpd.host import substituted
 from nnunetv2_cdpd.inference.models import find_trainer
 from nnunetv2_cdpd.released.model_folder import import_official
 
@@ -33,7 +32,8 @@ def network(recipe, golden, tmp_path_factory):
     imported = import_official(folder / "cdpdnet.pth", folder / "model", vision_weights=folder / "pytorch_model.bin")
     # 64 tensors that are never used, and 8 indices that are computed anew, of which 2 belong to the unused fusion
     assert set(imported.dropped) >= set(golden["unused"])
-    with substituted(host, recursive_find_trainer_class_by_name=find_trainer):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host, "recursive_find_trainer_class_by_name", find_trainer)
         predictor = host.nnUNetPredictor(device=torch.device("cpu"))
         predictor.initialize_from_trained_model_folder(str(folder / "model"), ("all",))
     shutil.rmtree(folder)

@@ -8,8 +8,8 @@ import torch
 from builders.parity import REFERENCES
 
 from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE
-from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDPaper import WarmupCosineScheduler
 from nnunetv2_cdpd.training.masked_sums import masked_sums
+from nnunetv2_cdpd.training.paper_recipe import WarmupCosineScheduler
 
 pytestmark = pytest.mark.skipif(not REFERENCES.is_dir(), reason="the reference outputs are not at hand")
 

@@ -159,7 +159,7 @@ def scored(tmp_path):
         cases.append(CaseScores(case, "A & B", str(reference), str(prediction), {"liver": scores(dice)}))
     results = Results(ANNOTATION, ANNOTATION, tuple(cases), tolerance_mm=2.0)
     labels = {"liver": [1, 2], "liver_tumor": 2, "right_kidney": [3, 5], "left_kidney": [4, 5], "<b>": 6}
-    write_summary(summary_of(results, labels), str(folder / "summary.json"))
+    write_summary(summary_of(results, labels), folder / "summary.json")
     return folder, images
 
 
@@ -197,8 +197,8 @@ def test_the_same_fold_of_two_models_makes_two_curves(scored, tmp_path, capsys):
     [
         (lambda folder: None, {"volumes": ["none"]}, "argument volumes none: not among the 2 scored cases"),
         (lambda folder: None, {"images": "/nowhere"}, "/nowhere: no such folder"),
-        (lambda folder: None, {"num_pictures": -1}, "-1 pictures: give 0 or more"),
-        (lambda folder: None, {"num_processes": 0}, "0 processes: give at least 1"),
+        (lambda folder: None, {"num_pictures": -1}, "argument num_pictures -1: give 0 or more"),
+        (lambda folder: None, {"num_processes": 0}, "argument num_processes 0: give 1 or more"),
         (lambda folder: None, {"training": ["/nowhere"]}, "no training_log_.* here or in fold_"),
         (lambda folder: None, {"output": "/nowhere/x.html"}, "no folder /nowhere; make it"),
         (lambda folder: (folder / "comparison.json").write_text("{}"), {}, "comparison.json: damaged .KeyError.; run"),

@@ -17,9 +17,16 @@ from builders.partial_labels import ANNOTATION, KITS, LITS, ORGANS, SHAPE, STORE
 from builders.training import MERGED, PLANS, environment, make_trainer, training_folders
 from torch import distributed, nn
 
+from nnunetv2_cdpd.cli import nnunet_commands
+from nnunetv2_cdpd.cli.nnunet_commands import train
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.training import distributed as module
-from nnunetv2_cdpd.training.distributed import data_parallel, local_rank, process_device, process_group, train
+from nnunetv2_cdpd.training.distributed import (
+    data_parallel,
+    local_rank,
+    process_device,
+    process_group,
+    rank_of_pretrained_weights,
+)
 from nnunetv2_cdpd.training.loss import PartialLabelLoss
 
 NUM_CLASSES = len(ANNOTATION.classes)
@@ -124,7 +131,7 @@ def test_gpu_that_is_not_there_is_named(monkeypatch):
 
 
 def test_mps_cannot_take_part():
-    with pytest.raises(UserError, match="-device mps: training in several"), process_group(torch.device("mps")):
+    with pytest.raises(UserError, match="argument device mps: training in several"), process_group(torch.device("mps")):
         pass
 
 
@@ -193,17 +200,17 @@ def test_a_users_own_variant_of_our_trainer_is_found(monkeypatch, tmp_path):
 
 def test_processes_that_nnunet_starts_find_the_trainer_through_the_link(monkeypatch):
     linked = []
-    monkeypatch.setattr(module, "ensure_linked", lambda: linked.append(True))
-    module._check_num_gpus(2, torch.device("cuda"))
-    module._check_num_gpus(1, torch.device("cpu"))
+    monkeypatch.setattr(nnunet_commands, "ensure_linked", lambda: linked.append(True))
+    nnunet_commands._check_num_gpus(2, "cuda")
+    nnunet_commands._check_num_gpus(1, "cpu")
     assert linked == [True]
 
 
 def test_pretrained_weights_are_loaded_onto_the_gpu_of_the_process(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "3")
-    stand_in = module._device_of_pretrained_weights(torch.device("cuda"))
+    stand_in = rank_of_pretrained_weights(torch.device("cuda"))
     assert stand_in.is_initialized() and stand_in.get_rank() == 3
-    assert not module._device_of_pretrained_weights(torch.device("cpu")).is_initialized()
+    assert not rank_of_pretrained_weights(torch.device("cpu")).is_initialized()
 
 
 # ---- the whole training ----------------------------------------------------------------------------------------------

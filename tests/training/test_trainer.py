@@ -11,6 +11,7 @@ from builders.training import MERGED, PLAIN, make_trainer, training_folders
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_cdpd.annotation import read_annotation
+from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.planning.architecture import dataset_prompts
 from nnunetv2_cdpd.pretrained.text import TextEmbeddings
 from nnunetv2_cdpd.trainers.variants import nnUNetTrainerCDPDSmall_1epoch
@@ -82,11 +83,11 @@ def test_pseudo_dice_of_a_perfect_prediction_is_one(started):
 
 def test_network_without_task_prompts_takes_the_embeddings_of_one_with_them(folders, tmp_path, monkeypatch):
     class NoTaskPrompt(nnUNetTrainerCDPDSmall_1epoch):
-        network_settings = replace(nnUNetTrainerCDPDSmall_1epoch.network_settings, task_prompts=False)
+        recipe = nnUNetTrainerCDPDSmall_1epoch.recipe.with_network(task_prompts=False)
 
     annotation = read_annotation(json.loads((folders / "nnUNet_preprocessed" / MERGED / "dataset.json").read_text()))
     prompts = [tuple(some) for some in dataset_prompts(annotation)]
-    width = NoTaskPrompt.network_settings.text_embed_dim
+    width = NoTaskPrompt.recipe.network.text_embed_dim
     made = TextEmbeddings(*(torch.randn(len(some), width) for some in prompts), *prompts, "ViT-B-32/openai")
     made.save(tmp_path / "ready.safetensors")
     monkeypatch.setenv("CDPD_TEXT_WEIGHTS", str(tmp_path / "ready.safetensors"))
@@ -146,7 +147,7 @@ def test_first_epoch_without_anything_to_count_does_not_keep_the_best_checkpoint
 
 def test_learning_rate_and_interval_of_saving_are_changed_by_subclass(folders):
     class Attributes(nnUNetTrainerCDPDSmall_1epoch):
-        hyperparameters = {**nnUNetTrainerCDPDSmall_1epoch.hyperparameters, "initial_lr": 1e-3, "save_every": 5}
+        recipe = replace(nnUNetTrainerCDPDSmall_1epoch.recipe, initial_lr=1e-3, save_every=5)
 
     class Nnunet(nnUNetTrainerCDPDSmall_1epoch):  # as nnU-Net's own variants do it
         def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):
@@ -157,6 +158,14 @@ def test_learning_rate_and_interval_of_saving_are_changed_by_subclass(folders):
         trainer = make_trainer(folders, trainer_class=trainer_class)
         trainer.initialize()
         assert trainer.save_every == 5 and trainer.optimizer.param_groups[0]["lr"] == 1e-3
+
+
+def test_a_recipe_of_version_0_1_is_refused_and_not_passed_over(folders):
+    class Old(nnUNetTrainerCDPDSmall_1epoch):
+        hyperparameters = {"initial_lr": 1e-3}  # noqa: RUF012 - as it was written
+
+    with pytest.raises(UserError, match="Old: `hyperparameters` .* `recipe`"):
+        make_trainer(folders, trainer_class=Old)
 
 
 def test_jitter_of_foreground_patches_reaches_the_loaders(folders):
@@ -182,7 +191,7 @@ def test_frozen_parameters_are_not_optimized(started):
 
 def test_resumed_training_goes_on_where_it_stopped_without_weights_or_choices(folders, monkeypatch):
     class TwoEpochs(nnUNetTrainerCDPDSmall_1epoch):
-        hyperparameters = {**nnUNetTrainerCDPDSmall_1epoch.hyperparameters, "num_epochs": 2, "save_every": 1}
+        recipe = replace(nnUNetTrainerCDPDSmall_1epoch.recipe, num_epochs=2, save_every=1)
 
     trainer = make_trainer(folders, trainer_class=TwoEpochs)
     monkeypatch.setattr(trainer, "on_train_end", lambda: None)

@@ -9,12 +9,8 @@ from batchgeneratorsv2.transforms.spatial.rot90 import Rot90Transform
 from builders.training import make_trainer, training_folders
 
 from nnunetv2_cdpd.released.preset import KW_REQUIRES_IMPORT, PAPER_NETWORK_CLASS_NAME, paper_arch_kwargs
-from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDPaper import (
-    ShiftIntensity,
-    WarmupCosineScheduler,
-    nnUNetTrainerCDPDPaper,
-    nnUNetTrainerCDPDPaper_1epoch,
-)
+from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDPaper import nnUNetTrainerCDPDPaper, nnUNetTrainerCDPDPaper_1epoch
+from nnunetv2_cdpd.training.paper_recipe import ShiftIntensity, WarmupCosineScheduler
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +72,10 @@ def test_network_is_that_of_the_papers_plans(trainer):
 
 
 def test_recipe_is_the_papers():
-    recipe = nnUNetTrainerCDPDPaper.hyperparameters
-    assert (recipe["initial_lr"], recipe["weight_decay"], recipe["warmup_epochs"]) == (4e-4, 1e-5, 50)
-    assert recipe["source_sampling_exponent"] == 0
-    assert recipe["oversample_foreground_percent"] == pytest.approx(2 / 3) and recipe["probabilistic_oversampling"]
+    recipe = nnUNetTrainerCDPDPaper.recipe
+    assert (recipe.initial_lr, recipe.weight_decay, recipe.warmup_epochs) == (4e-4, 1e-5, 50)
+    assert recipe.source_sampling_exponent == 0
+    assert recipe.oversample_foreground_percent == pytest.approx(2 / 3) and recipe.probabilistic_oversampling
 
 
 def test_optimizer_is_adamw_over_what_is_trained(trainer):

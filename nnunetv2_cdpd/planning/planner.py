@@ -1,0 +1,170 @@
+"""CDPDPlanning: what CDPDNet adds to nnU-Net's planners; plans of their own names, memory budgeted for the added parts.
+
+Preprocessed images are those of nnU-Net's default planner, so the data on disk is shared with it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.preprocessing.resampling.resample_torch import resample_torch_fornnunet
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from torch import nn
+
+from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
+from nnunetv2_cdpd.network.cdpdnet import default_slice_step
+from nnunetv2_cdpd.network.memory import choose_fused_stages, choose_slice_step, feature_map_units
+from nnunetv2_cdpd.planning.architecture import NetworkSettings, cdpd_architecture
+
+
+class CDPDPlanning:
+    """What CDPDNet adds to a planner of nnU-Net, which stands behind it in a class's bases.
+
+    The host estimates the plain U-Net that it has in mind, with one output per label; here the same U-Net is completed to
+    CDPDNet with one output per class, and the planner chooses how much of it sees vision tokens (network/memory.py).
+    """
+
+    network_settings = NetworkSettings()
+    default_plans_name = "nnUNetCDPDPlans"
+    default_gpu_memory_gb = 8.0
+
+    def __init__(
+        self,
+        dataset_name_or_id: str | int,
+        gpu_memory_target_in_gb: float | None = None,
+        preprocessor_name: str = "DefaultPreprocessor",
+        plans_name: str | None = None,
+        overwrite_target_spacing: Sequence[float] | None = None,
+        suppress_transpose: bool = False,
+    ) -> None:
+        super().__init__(
+            dataset_name_or_id,
+            self.default_gpu_memory_gb if gpu_memory_target_in_gb is None else gpu_memory_target_in_gb,
+            preprocessor_name,
+            plans_name or self.default_plans_name,
+            overwrite_target_spacing,
+            suppress_transpose,
+        )
+        self.annotation = read_annotation(with_sigmoid_heads(self.dataset_json))
+
+    def generate_data_identifier(self, configuration_name: str) -> str:
+        """The default planner's folder where the data in it is the same, as nnU-Net's ResEnc planners do."""
+        if configuration_name in ("2d", "3d_fullres") and self.overwrite_target_spacing is None:
+            return f"nnUNetPlans_{configuration_name}"
+        return f"{self.plans_identifier}_{configuration_name}"
+
+    def determine_segmentation_softmax_export_fn(self, *args: Any, **kwargs: Any) -> tuple[Callable, dict[str, Any]]:
+        """nnU-Net's torch function: the interpolation of logits of its default planner, several times faster."""
+        _, default = super().determine_segmentation_softmax_export_fn(*args, **kwargs)
+        return resample_torch_fornnunet, {"is_seg": False, "force_separate_z": default["force_separate_z"]}
+
+    def static_estimate_VRAM_usage(
+        self,
+        patch_size: Sequence[int],
+        input_channels: int,
+        output_channels: int,
+        arch_class_name: str,
+        arch_kwargs: dict,
+        arch_kwargs_req_import: Sequence[str],
+    ) -> int:
+        """Units of CDPDNet for one patch, and the frozen encoder's weights as its share of them."""
+        architecture, network = self._complete(
+            {
+                "patch_size": patch_size,
+                "architecture": {
+                    "network_class_name": arch_class_name,
+                    "arch_kwargs": arch_kwargs,
+                    "_kw_requires_import": arch_kwargs_req_import,
+                },
+                "normalization_schemes": self.determine_normalization_scheme_and_whether_mask_is_used_for_norm()[0],
+            }
+        )
+        vision = architecture["arch_kwargs"]["vision"]
+        if vision is None:
+            return feature_map_units(network, patch_size, [], 1)
+        units = feature_map_units(network, patch_size, architecture["arch_kwargs"]["fused_stages"], vision["slice_step"])
+        return units + self._units_of_weights(vision["model_name"], len(patch_size))
+
+    def _units_of_weights(self, model_name: str, dim: int) -> int:
+        """A ViT's weights in single precision, in units of one sample of the host's reference batch."""
+        units, batch_size = (
+            (self.UNet_reference_val_2d, self.UNet_reference_val_corresp_bs_2d)
+            if dim == 2
+            else (self.UNet_reference_val_3d, self.UNet_reference_val_corresp_bs_3d)
+        )
+        bytes_per_unit = self.UNet_reference_val_corresp_GB * 1e9 / (units * batch_size)
+        return int(4 * number_of_weights(model_name) / (bytes_per_unit * batch_size))
+
+    def get_plans_for_configuration(self, *args: Any, **kwargs: Any) -> dict:
+        plan = super().get_plans_for_configuration(*args, **kwargs)
+        return {**plan, "architecture": self._complete(plan)[0]}
+
+    def _complete(self, configuration: dict) -> tuple[dict[str, Any], nn.Module]:
+        """CDPDNet's architecture on a configuration's U-Net, and that network, without weights, before stages were chosen."""
+        architecture = cdpd_architecture(
+            configuration,
+            self.annotation,
+            self.dataset_fingerprint["foreground_intensity_properties_per_channel"],
+            self.network_settings,
+        )
+        kwargs, patch_size = architecture["arch_kwargs"], configuration["patch_size"]
+        network = self._without_weights(architecture, len(configuration["normalization_schemes"]))
+        if kwargs["vision"] is not None and kwargs["fused_stages"]:
+            kwargs["fused_stages"] = choose_fused_stages(network, patch_size, kwargs["fused_stages"])
+        if kwargs["vision"] is not None and kwargs["fused_stages"]:
+            step = default_slice_step(kwargs["strides"], kwargs["fused_stages"], kwargs["vision"]["slice_axis"])
+            kwargs["vision"]["slice_step"] = choose_slice_step(network, patch_size, kwargs["fused_stages"], step)
+        return architecture, network
+
+    def _without_weights(self, architecture: dict[str, Any], input_channels: int) -> nn.Module:
+        kwargs = dict(architecture["arch_kwargs"])
+        if kwargs["vision"] is not None:
+            # The search for a patch size builds dozens of networks, and the number of blocks makes no difference here.
+            model_kwargs = {**kwargs["vision"]["model_kwargs"], "depth": max(1, len(kwargs["fused_stages"]))}
+            kwargs["vision"] = {**kwargs["vision"], "model_kwargs": model_kwargs}
+        with torch.device("meta"):  # shapes only
+            return get_network_from_plans(
+                architecture["network_class_name"],
+                kwargs,
+                architecture["_kw_requires_import"],
+                input_channels,
+                len(self.annotation.classes),
+                allow_init=False,
+            )
+
+
+@lru_cache(maxsize=4)
+def number_of_weights(model_name: str) -> int:
+    """Of a ViT of timm, without its classifier."""
+    import timm
+
+    with torch.device("meta"):
+        vit = timm.create_model(model_name, pretrained=False, num_classes=0)
+    return sum(parameter.numel() for parameter in vit.parameters())
+
+
+class SmallPlanning(CDPDPlanning):
+    """Plans for a network that learns within minutes on a laptop without GPU: demo, tests, checking a pipeline.
+
+    Patches of at most 32 voxels per axis, batches of 4, at most 96 features, the smallest pretrained DINOv2, fused once.
+    """
+
+    network_settings = replace(NetworkSettings(), vision_model="vit_small_patch14_dinov2.lvd142m", max_fused_stages=1)
+    default_plans_name = "nnUNetCDPDSmallPlans"
+    max_patch_size = 32
+    batch_size = 4
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.UNet_base_num_features = 16
+        self.UNet_max_features_2d = self.UNet_max_features_3d = 96
+        self.UNet_blocks_per_stage_decoder = (1,) * len(self.UNet_blocks_per_stage_decoder)  # a third of the time
+        self.lowres_creation_threshold = 0  # patches cover little of the image on purpose; no low-resolution cascade
+
+    def get_plans_for_configuration(self, spacing: Any, median_shape: Any, *args: Any, **kwargs: Any) -> dict:
+        small = np.minimum(median_shape, self.max_patch_size)
+        plan = super().get_plans_for_configuration(spacing, small, *args, **kwargs)
+        return {**plan, "median_image_size_in_voxels": median_shape, "batch_size": self.batch_size}

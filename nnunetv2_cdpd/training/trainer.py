@@ -1,0 +1,264 @@
+"""PartialLabelTrainer: nnU-Net's trainer for CDPDNet on partially labelled datasets; what nnUNetTrainerCDPD does.
+
+What differs from nnUNetTrainer:
+    network      CDPDNet in place of the plans' U-Net, a sigmoid head for every class, pretrained encoders read at the start
+    data         source-balanced cases, patches centred on annotated classes, a task for every sample
+    loss         masked by what the source of a case annotates; so are the pseudo Dice and the final validation
+    mirroring    none while the classes hold left/right pairs
+    optimizer    AdamW with the paper's learning rate and weight decay, nnU-Net's polynomial decay
+
+Source: Wu et al., CDPDNet, arXiv 2505.18958.
+"""
+
+import warnings
+from dataclasses import replace
+from functools import partial
+from os.path import isfile, join
+from typing import Any
+
+import numpy as np
+import torch
+from batchgenerators.utilities.file_and_folder_operations import load_json
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.collate_outputs import collate_outputs
+from nnunetv2.utilities.helpers import dummy_context
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch import distributed, nn
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
+
+from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
+from nnunetv2_cdpd.classes import lateral_pairs
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.host import exchanged
+from nnunetv2_cdpd.planning.architecture import plans_with_cdpd, plans_with_recorded_network
+from nnunetv2_cdpd.pretrained.choices import LEARNED, text_weights_choice, vision_weights_choice
+from nnunetv2_cdpd.pretrained.text import CACHE_FILE, load_or_embed
+from nnunetv2_cdpd.pretrained.vision import load_vision_weights
+from nnunetv2_cdpd.training.distributed import data_parallel, process_device
+from nnunetv2_cdpd.training.label_resampling import LabelMapSpatialTransform
+from nnunetv2_cdpd.training.loss import PartialLabelLoss
+from nnunetv2_cdpd.training.progress import SourceLogger, dice_by_source
+from nnunetv2_cdpd.training.pseudo_dice import counts_per_source
+from nnunetv2_cdpd.training.recipe import Recipe
+from nnunetv2_cdpd.training.sampling import AnnotatedCases, SourceBalancedDataLoader
+
+
+class PartialLabelTrainer(nnUNetTrainer):
+    """Trains CDPDNet on plans of nnUNetPlannerCDPD or of nnU-Net's own planners, on any nnU-Net dataset.
+
+    A dataset without a `cdpd` block in its dataset.json is one source with every class annotated.
+
+    Variants change the class attribute `recipe`, or set attributes in `__init__` as nnU-Net's own variants do.
+    """
+
+    recipe = Recipe()
+    source_sampling_exponent: float  # of the recipe, as all that it says
+    universal_task_probability: float
+    foreground_jitter: float
+
+    def __init__(
+        self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = torch.device("cuda")
+    ) -> None:
+        for former in ("hyperparameters", "network_settings"):
+            if hasattr(self, former):
+                raise UserError(f"{type(self).__name__}: `{former}` is no more; say it in `recipe` (docs/training.md shows how)")
+        resume = plans["continue_training"]  # the host takes it out
+        super().__init__(plans, configuration, fold, with_sigmoid_heads(dataset_json), device)
+        if self.is_ddp:  # the host takes CUDA for granted, and the rank for the index of the GPU
+            self.device = process_device(device)
+            self.grad_scaler = self.grad_scaler if self.device.type == "cuda" else None
+        self.annotation = read_annotation(self.dataset_json)
+        self.logger.local_logger = SourceLogger([source.name for source in self.annotation.sources])
+        self._set_plans(self._plans_with_network(resume))
+        vars(self).update(self.recipe.trainer_attributes)
+        self._batch_task: torch.Tensor | None = None  # task of each sample of the batch in train_step; None: universal
+
+    # ---- network -------------------------------------------------------------------------------------------------
+
+    def _plans_with_network(self, resume: bool) -> dict:
+        """The plans with CDPDNet; a continued training keeps the network that it was started with."""
+        recorded = join(self.output_folder_base, "plans.json") if resume and self.output_folder_base else None
+        if recorded and isfile(recorded):
+            return plans_with_recorded_network(self.plans_manager.plans, self.configuration_name, load_json(recorded))
+        settings = self.recipe.network
+        if text_weights_choice() == LEARNED:
+            settings = replace(settings, text_encoder=LEARNED)
+        return plans_with_cdpd(self.plans_manager.plans, self.configuration_name, self.annotation, settings)
+
+    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
+        """The host's, into the network that the checkpoint was saved from, whatever the choices are now (--val, --c)."""
+        if not self.was_initialized and isinstance(filename_or_checkpoint, str):
+            checkpoint = torch.load(filename_or_checkpoint, map_location="cpu", mmap=True, weights_only=False)  # as the host does
+            recorded = checkpoint["init_args"]["plans"]
+            self._set_plans(plans_with_recorded_network(self.plans_manager.plans, self.configuration_name, recorded))
+        super().load_checkpoint(filename_or_checkpoint)
+
+    def _set_plans(self, plans: dict) -> None:
+        self.my_init_kwargs["plans"] = plans
+        self.plans_manager = PlansManager(plans)
+        self.configuration_manager = self.plans_manager.get_configuration(self.configuration_name)
+
+    def initialize(self) -> None:
+        with exchanged("data_parallel", lambda network, device_ids: data_parallel(network, self.device)):
+            super().initialize()
+        # The host calls network(data). The hook sits on the outermost module, so that DDP and torch.compile see the
+        # task as one more input.
+        self.network.register_forward_pre_hook(self._pass_task, with_kwargs=True)
+
+    def _pass_task(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        return args, kwargs if self._batch_task is None else {**kwargs, "task": self._batch_task}
+
+    @property
+    def cdpdnet(self) -> nn.Module:
+        """The network itself, without the wrappers of DDP and torch.compile."""
+        network = self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
+        return network._orig_mod if isinstance(network, OptimizedModule) else network
+
+    def on_train_start(self) -> None:
+        if not self.was_initialized:
+            self.initialize()
+        self._read_pretrained_encoders()
+        super().on_train_start()
+
+    def _read_pretrained_encoders(self) -> None:
+        """Fill the frozen encoders, unless a checkpoint has done so (--c, -pretrained_weights)."""
+        network = self.cdpdnet
+        if network.slice_encoder is not None and not network.slice_encoder.weights_set:
+            origin = load_vision_weights(network.slice_encoder, vision_weights_choice())
+            self.print_to_log_file(f"Vision encoder weights: {origin}")
+        if not network.text_embeddings_set:
+            kwargs = self.configuration_manager.network_arch_init_kwargs
+            embeddings = load_or_embed(
+                join(self.preprocessed_dataset_folder_base, CACHE_FILE),
+                class_prompts=kwargs["text"]["class_prompts"],
+                task_prompts=kwargs["task"]["prompts"] if kwargs["task"] else [],
+                encoder=kwargs["text"]["encoder"],
+                choice=text_weights_choice(),
+            )
+            network.set_text_embeddings(embeddings.class_embeddings, embeddings.task_embeddings)
+            self.print_to_log_file(f"Text embeddings: {embeddings.encoder}")
+        else:
+            self.print_to_log_file("Text embeddings: learned, or those that came with the network's weights")
+
+    # ---- data ----------------------------------------------------------------------------------------------------
+
+    def get_tr_and_val_datasets(self) -> tuple[AnnotatedCases, AnnotatedCases]:
+        training, validation = super().get_tr_and_val_datasets()
+        return AnnotatedCases(training, self.annotation), AnnotatedCases(validation, self.annotation)
+
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        task = self.configuration_manager.network_arch_init_kwargs["task"]
+        loader = partial(
+            SourceBalancedDataLoader,
+            source_exponent=self.source_sampling_exponent,
+            # the released network, continued, has the sources' tasks only
+            universal_probability=self.universal_task_probability if task and task["universal"] else 0.0,
+            foreground_jitter=self.foreground_jitter,
+        )
+        with exchanged("data_loader", loader):
+            return super().get_dataloaders()
+
+    def get_training_transforms(self, *args: Any, regions: Any = None, **kwargs: Any) -> Any:
+        """The host's, without the conversion to regions, since the loss takes integer label maps, and faster on them."""
+        composed = super().get_training_transforms(*args, regions=None, **kwargs)
+        composed.transforms = [
+            LabelMapSpatialTransform.of(transform) if type(transform) is SpatialTransform else transform
+            for transform in composed.transforms
+        ]
+        return composed
+
+    def get_validation_transforms(self, *args: Any, regions: Any = None, **kwargs: Any) -> Any:
+        """The host's, without the conversion to regions."""
+        return super().get_validation_transforms(*args, regions=None, **kwargs)
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:
+        rotation, do_dummy_2d, initial_patch_size, mirror_axes = (
+            super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        )
+        pairs = lateral_pairs(self.annotation.classes)
+        if pairs:
+            self.print_to_log_file(f"No mirroring, because the classes hold left/right pairs: {pairs}")
+            mirror_axes = self.inference_allowed_mirroring_axes = None
+        return rotation, do_dummy_2d, initial_patch_size, mirror_axes
+
+    # ---- optimization --------------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, self.initial_lr, weight_decay=self.weight_decay)
+        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+
+    def _build_loss(self) -> PartialLabelLoss:
+        host_loss = super()._build_loss()  # for its weights of the deep-supervision outputs
+        loss = PartialLabelLoss(
+            self.annotation,
+            weights=host_loss.weight_factors if self.enable_deep_supervision else (1.0,),
+            batch_dice=self.configuration_manager.batch_dice,
+            ddp=self.is_ddp,
+        )
+        return loss.to(self.device)
+
+    def train_step(self, batch: dict) -> dict:
+        self._batch_task = batch["task"].to(self.device, non_blocking=True)
+        try:
+            return super().train_step(batch)
+        finally:
+            self._batch_task = None
+
+    # ---- validation ----------------------------------------------------------------------------------------------
+
+    def validation_step(self, batch: dict) -> dict:
+        """Loss and counts of one batch under the universal task; the host's own needs one-hot targets."""
+        data = batch["data"].to(self.device, non_blocking=True)
+        target = [entry.to(self.device, non_blocking=True) for entry in batch["target"]]
+        with torch.autocast("cuda") if self.device.type == "cuda" else dummy_context():
+            output = self.network(data)
+            loss = self.loss(output, target)
+        logits = output[0] if self.enable_deep_supervision else output
+        counts = counts_per_source(logits, target[0], target[-1], self.loss).cpu().numpy()
+        tp, fp, fn = counts.sum(1)
+        return {"loss": loss.cpu().numpy(), "tp_hard": tp, "fp_hard": fp, "fn_hard": fn, "counts_per_source": counts}
+
+    def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
+        with np.errstate(invalid="ignore"), warnings.catch_warnings():
+            # 0 / 0: no patch of this epoch held or predicted the class, or any class
+            warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
+            super().on_validation_epoch_end(val_outputs)
+        self._log_dice_by_source(collate_outputs(val_outputs)["counts_per_source"].sum(0))
+
+    def _log_dice_by_source(self, counts: np.ndarray) -> None:
+        """Log the pseudo Dice of each source, and name it by class in the log file; counts: (3, S, K + U)."""
+        if self.is_ddp:
+            gathered: list = [None] * distributed.get_world_size()
+            distributed.all_gather_object(gathered, counts)
+            counts = sum(gathered)
+        dice, means = dice_by_source(counts)
+        for source, row, mean in zip(self.annotation.sources, dice, means):
+            self.logger.log(self.logger.local_logger.source_keys[source.name], float(mean), self.current_epoch)
+            named = {name: round(float(value), 4) for name, value in zip(self.annotation.column_names, row) if value == value}
+            self.print_to_log_file(
+                f"Pseudo dice of source {source.name}: {round(float(mean), 4)} {named}", also_print_to_console=False
+            )
+
+    def on_epoch_end(self) -> None:
+        if self._best_ema is not None and np.isnan(self._best_ema):  # nothing was ever counted; any number is better
+            self._best_ema = None
+        super().on_epoch_end()
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        with exchanged("final_metrics", self._final_metrics):
+            super().perform_actual_validation(save_probabilities)
+
+    def _final_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """nnU-Net's compute_metrics_on_folder for annotated classes, with the Dice of each source in the log."""
+        from nnunetv2_cdpd.evaluation.nnunet import compute_annotated_metrics_on_folder
+
+        summary = compute_annotated_metrics_on_folder(*args, **kwargs, annotation=self.annotation)
+        for name, source in summary["cdpd"]["sources"].items():
+            dice = {label: round(of["Dice"], 4) for label, of in source["classes"].items() if of != "not annotated"}
+            mean = source["foreground_mean"]["Dice"]
+            self.print_to_log_file(f"Validation Dice of source {name} ({source['cases']} cases): {round(mean, 4)} {dice}")
+        return summary
