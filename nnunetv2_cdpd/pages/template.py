@@ -35,11 +35,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": number, "full": _full}
+    environment.filters |= {"number": number, "sort_key": _sort_key}
     environment.tests["finite"] = math.isfinite
     return environment
 
 
-def _full(value: float) -> str:
+def _sort_key(value: float) -> str:
     """What a table sorts by; empty where there is no number."""
     return f"{value:.6g}" if math.isfinite(value) else ""

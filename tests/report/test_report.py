@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from builders.report import ANNOTATION, make_files, make_results, make_training_log, scores
 
 from nnunetv2_cdpd.cli.main import main
@@ -24,7 +25,7 @@ from nnunetv2_cdpd.report.training import read_training
 class Page(HTMLParser):
     """Text, tags and addresses of a page; checks that tags close in order."""
 
-    VOID = {"meta", "img", "br"}
+    VOID = ("meta", "img", "br")
     ADDRESSES = ("src", "href", "data", "action", "srcset")
 
     def __init__(self, html):
@@ -135,6 +136,15 @@ def test_a_page_without_cases_volumes_or_training_is_a_page_too(tmp_path):
     parsed = Page(write_report(tmp_path / "r.html", title="T", results=make_results()).read_text())
     text = " ".join(parsed.text)
     assert "Pictures" not in text and "Training" not in text and "Comparison" not in text and "Scores per class" in text
+
+
+def test_a_case_on_two_grids_is_named_with_the_reason(tmp_path):
+    case, image, reference, _ = make_files(tmp_path, "case_1")
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 3, 4), np.uint8)), str(tmp_path / "other.nii.gz"))
+    files = (case, image, reference, tmp_path / "other.nii.gz")
+    html = write_report(tmp_path / "r.html", title="T", results=make_results(), cases=[files], volumes=[case]).read_text()
+    assert "No pictures: shape of reference (10, 16, 24) and prediction (2, 3, 4) differ." in html
+    assert str(tmp_path) not in html
 
 
 def test_a_volume_of_a_case_that_is_not_shown_is_refused(tmp_path):

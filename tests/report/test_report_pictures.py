@@ -39,7 +39,7 @@ def test_forty_classes_have_forty_colours():
 
 
 def test_a_nested_class_is_drawn_in_its_parent_and_a_merged_label_as_itself():
-    assert list(regions_of(ANNOTATION).items())[0] == ("liver", (1, 2)) and regions_of(ANNOTATION)["kidney"] == (5,)
+    assert next(iter(regions_of(ANNOTATION).items())) == ("liver", (1, 2)) and regions_of(ANNOTATION)["kidney"] == (5,)
     named = {1: "liver", 2: "liver_tumor", 3: "right_kidney", 4: "left_kidney", 5: "kidney", 6: "<b>"}
     assert names_by_value(ANNOTATION) == named
     layers = Layers.of(ANNOTATION, ANNOTATION)
