@@ -9,7 +9,7 @@ from nnunetv2.paths import nnUNet_raw
 
 from nnunetv2_cdpd.audit.cases import AuditCase, read_cases
 from nnunetv2_cdpd.audit.checks import check_cases
-from nnunetv2_cdpd.audit.page import write_page
+from nnunetv2_cdpd.audit.page import write_audit_page
 from nnunetv2_cdpd.audit.result import Audit, audit_as_json, audit_summary
 from nnunetv2_cdpd.audit.statistics import geometry_statistics, volume_statistics
 from nnunetv2_cdpd.datasets.raw import read_datasets
@@ -63,7 +63,7 @@ def audit_datasets(
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / JSON_FILE, audit_as_json(audit, min_score))
-    write_page(output / PAGE_FILE, audit, num_pictures)
+    write_audit_page(output / PAGE_FILE, audit, num_pictures)
     report(audit_summary(audit))
     report(f"written to {output / JSON_FILE} and {output / PAGE_FILE}")
     return audit

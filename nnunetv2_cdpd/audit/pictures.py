@@ -1,15 +1,14 @@
 """Pictures of what an audit flags: cases with the contours of their labels, pairs of the same scan side by side."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from nnunetv2_cdpd.audit.cases import AuditCase
-from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.pages.layers import Layers, regions_of
-from nnunetv2_cdpd.pages.pictures import PLANES, case_pictures, data_uri, read_label_map, read_volume
+from nnunetv2_cdpd.pages.layers import regions_of
+from nnunetv2_cdpd.pages.pictures import PLANES, PlanePicture, case_pictures, data_uri, read_label_map, read_volume
 from nnunetv2_cdpd.same_scan.fingerprint import UNITS
 from nnunetv2_cdpd.same_scan.pairs import Pair
 
@@ -17,48 +16,51 @@ PIXELS_PER_STEP = 4
 GREY = (0.7, 1.3)  # of soft tissue above air: what is black and white in the pictures of pairs
 
 
-def draw_case_planes(case: AuditCase, layers: Layers) -> list[dict[str, Any]]:
-    """Three planes of a case with the contours of its label map, as audit.html draws them.
+class PairPicture(NamedTuple):
+    """A slice of one of two images; case: Its name; image: Data URI."""
+
+    case: str
+    plane: str
+    image: str
+
+
+def label_pictures(case: AuditCase) -> list[PlanePicture]:
+    """Three planes of a case with the contours of its label map.
 
     Raises:
-        UserError: There are none; without a reader's own words, which hold paths.
+        UserError: The label map does not lie on the grid of the image.
+        RuntimeError, OSError, ValueError: A file cannot be read.
     """
-    try:
-        image, label = read_volume(case.image), read_label_map(case.label)
-        planes = case_pictures(image.array, label, label.array, regions_of(case.annotation), {})
-    except (RuntimeError, ValueError, OSError) as error:
-        raise UserError("its files cannot be read or do not lie on one grid") from error
-    return [layers.plane(plane, case.identifier) for plane in planes]
+    image, label = read_volume(case.image), read_label_map(case.label)
+    return case_pictures(image.array, label, label.array, regions_of(case.annotation), {})
 
 
-def draw_pair(cases: Sequence[AuditCase], pair: Pair) -> dict[str, Any]:
-    """Axial, coronal and sagittal slices of both images of a pair where they lie on each other, as audit.html draws them."""
+def pair_pictures(cases: Sequence[AuditCase], pair: Pair) -> list[PairPicture]:
+    """Axial, coronal and sagittal slices of the first image of a pair, then of the second, where they lie on each other."""
     first, second = _volume(cases[pair.first]), _volume(cases[pair.second])
     first = first[tuple(slice(None, None, flip) for flip in pair.flips)]
     ranges = [(max(0, at), min(n, at + m)) for at, n, m in zip(pair.shift, second.shape, first.shape)]
     ours = first[tuple(slice(start - at, stop - at) for (start, stop), at in zip(ranges, pair.shift))]
     theirs = second[tuple(slice(*limits) for limits in ranges)]
-    pictures = [
-        {"case": cases[index].name, "plane": plane, "image": _grey(_middle(volume, axis))}
+    return [
+        PairPicture(cases[index].name, plane, _grey_slice(volume, axis))
         for volume, index in ((ours, pair.first), (theirs, pair.second))
         for axis, plane in enumerate(PLANES)
     ]
-    return {"first": cases[pair.first].name, "second": cases[pair.second].name, "score": pair.score, "pictures": pictures}
 
 
 def _volume(case: AuditCase) -> np.ndarray:
-    assert case.fingerprint is not None and case.fingerprint.volume is not None, "only such images are compared"
+    """What the search compared; a case of a pair has it."""
+    assert case.fingerprint is not None and case.fingerprint.volume is not None
     return case.fingerprint.volume
 
 
-def _middle(volume: np.ndarray, axis: int) -> np.ndarray:
-    """The slice in the middle, feet down."""
+def _grey_slice(volume: np.ndarray, axis: int) -> str:
+    """The slice in the middle, with the head up."""
     picture = np.take(volume, volume.shape[axis] // 2, axis)
-    return picture if axis == 0 else picture[::-1]
-
-
-def _grey(picture: np.ndarray) -> str:
+    picture = picture if axis == 0 else picture[::-1]
     scaled = (picture / UNITS - GREY[0]) / (GREY[1] - GREY[0])
     image = Image.fromarray((scaled.clip(0, 1) * 255).astype(np.uint8))
-    size = [side * PIXELS_PER_STEP for side in image.size]
-    return data_uri(image.resize(size, Image.Resampling.BICUBIC), "JPEG", quality=80)
+    width, height = image.size
+    enlarged = image.resize((width * PIXELS_PER_STEP, height * PIXELS_PER_STEP), Image.Resampling.BICUBIC)
+    return data_uri(enlarged, "JPEG", quality=80)

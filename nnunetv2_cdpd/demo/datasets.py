@@ -1,6 +1,5 @@
 """The demo's datasets: three sources that label different structures of phantoms, and a fully labelled test set."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import SimpleITK as sitk
 
 from nnunetv2_cdpd.annotation import CDPD_VERSION
 from nnunetv2_cdpd.demo.phantom import ORGANS, Patient, Scanner, make_patient
+from nnunetv2_cdpd.jobs import write_json, written_beside
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,10 @@ def _write(patient: Patient, array: np.ndarray, path: Path) -> None:
     image.SetSpacing(patient.spacing)
     image.SetOrigin(patient.origin)
     image.SetDirection(patient.direction)
-    sitk.WriteImage(image, str(path))
+    with written_beside(path) as beside:
+        sitk.WriteImage(image, str(beside))
 
 
 def _write_json(path: Path, labels: dict, **more: object) -> None:
     document = {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz", **more}
-    path.write_text(json.dumps(document, indent=2))
+    write_json(path, document)

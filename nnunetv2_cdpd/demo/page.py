@@ -5,13 +5,14 @@ import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES
 from nnunetv2_cdpd.evaluation.nnunet import read_results
 from nnunetv2_cdpd.report.cases import ReportCase
 from nnunetv2_cdpd.report.page import write_report
 
 
-def write_page(
+def write_demo_page(
     path: Path,
     *,
     predictions: Path,
@@ -30,8 +31,6 @@ def write_page(
         pretraining: Which weights were used, in words.
         seconds: Of each step and of all.
     """
-    import nnunetv2_cdpd
-
     results = read_results(predictions / "summary.json")
     labels = [f"Source {s.name}: annotates {', '.join(name.replace('_', ' ') for name in s.labels)}" for s in DEMO_SOURCES]
     times = ", ".join(f"{step.lower()} {value / 60:.1f} min" for step, value in seconds.items())
@@ -43,7 +42,7 @@ def write_page(
         *pretraining,
         f"Time: {times}",
         f"Machine: {platform.machine()}, {os.cpu_count()} cores, device {device}; Python {platform.python_version()}, "
-        f"nnunetv2-cdpd {nnunetv2_cdpd.__version__}",
+        f"nnunetv2-cdpd {__version__}",
         *(f"Command {number}: {command}" for number, command in enumerate(commands, start=1)),
     ]
     cases = [

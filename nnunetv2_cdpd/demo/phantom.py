@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy import ndimage
 
 BODY_RADII_MM = (165.0, 112.0)  # x, y
 FAT_MM = 16.0  # under the skin
@@ -172,11 +172,11 @@ def _background(body: np.ndarray, masks: dict[str, np.ndarray], spacing: tuple, 
     hu = np.full(x.shape, float(AIR_HU))
     hu[skin < 1] = FAT_HU
     hu[wall < 1] = MUSCLE_HU
-    bowel = gaussian_filter(rng.normal(size=x.shape), [11 / s for s in spacing[::-1]])
+    bowel = ndimage.gaussian_filter(rng.normal(size=x.shape), [11 / s for s in spacing[::-1]])
     hu[wall < 0.92] = FAT_HU
     hu[(wall < 0.9) & (bowel > -0.2 * bowel.std())] = SOFT_HU
     in_fat = np.any([masks[organ.name] for organ in ORGANS if organ.in_fat], axis=0)
-    hu[(distance_transform_edt(~in_fat, spacing[::-1]) < FAT_PLANE_MM) & (wall < 0.95)] = FAT_HU
+    hu[(ndimage.distance_transform_edt(~in_fat, spacing[::-1]) < FAT_PLANE_MM) & (wall < 0.95)] = FAT_HU
     hu[(z > 96) & (wall < 0.86) & (np.abs(x) > 22)] = LUNG_HU
     hu[np.hypot(x, (y - 66) * 0.9) < 23] = BONE_HU * 0.6
     hu[(np.abs(wall - 0.97) < 0.035) & (np.sin(z / 5.5 - y / 14) > 0.35) & (z > -40)] = BONE_HU  # ribs slope to the front
@@ -191,8 +191,8 @@ def _intensities(
     for organ in ORGANS:
         if organ.name in masks:
             hu[masks[organ.name]] = SOFT_HU + (organ.hu - SOFT_HU) * contrast + rng.normal(0, 3)
-    texture = gaussian_filter(rng.normal(size=hu.shape), [6 / s for s in spacing[::-1]])
+    texture = ndimage.gaussian_filter(rng.normal(size=hu.shape), [6 / s for s in spacing[::-1]])
     hu += 6 * texture / texture.std() * (hu > AIR_HU)
-    hu = gaussian_filter(hu, [scanner.blur_mm / s for s in spacing[::-1]])
+    hu = ndimage.gaussian_filter(hu, [scanner.blur_mm / s for s in spacing[::-1]])
     hu += rng.normal(0, scanner.noise_hu, hu.shape)
     return np.clip(np.round(hu), -1024, 3000).astype(np.int16)

@@ -19,6 +19,7 @@ def choose_weights() -> tuple[dict[str, str], list[str]]:
     What the user has set stays. Nothing is downloaded: the demo works the same with and without internet.
     """
     settings = SmallPlanning.network_settings
+    assert settings.vision_model is not None, "the small network has vision tokens"
     added, words = {}, []
     vision = vision_weights_choice() or locate_vision_weights(settings.vision_model)
     if vision is None:

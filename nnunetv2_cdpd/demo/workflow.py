@@ -14,6 +14,7 @@ from pathlib import Path
 
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES, MERGE_SPEC, MERGED_ID, MERGED_NAME, write_raw_dataset, write_test_set
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import write_text
 from nnunetv2_cdpd.pretrained.choices import (
     LEARNED,
     RANDOM,
@@ -64,7 +65,7 @@ def run_demo(out: Path, size: DemoSize = DemoSize(), device: str | None = None) 
         write_raw_dataset(source, out / "nnUNet_raw", size.training_cases_per_source)
         print(f"  {source.folder_name}: {size.training_cases_per_source} volumes, labels {', '.join(source.labels)}")
     write_test_set(out / "test", size.test_cases_per_scanner)
-    (out / "merge.yaml").write_text(MERGE_SPEC)
+    write_text(out / "merge.yaml", MERGE_SPEC)
     _say("These variables tell nnU-Net where its data lies, and the plugin which weights to use:")
     for name, value in environment.items():
         print(f"  export {name}={shlex.quote(value)}")
@@ -87,9 +88,9 @@ def run_demo(out: Path, size: DemoSize = DemoSize(), device: str | None = None) 
     for title, command in commands:
         seconds[title] = _run(title, command, out, environment)
 
-    from nnunetv2_cdpd.demo.page import write_page
+    from nnunetv2_cdpd.demo.page import write_demo_page
 
-    page = write_page(
+    page = write_demo_page(
         out / "report.html",
         predictions=predictions,
         test_set=out / "test",

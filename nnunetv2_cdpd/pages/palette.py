@@ -1,6 +1,8 @@
 """Palette: one colour for each class, the same wherever the class is drawn."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 from nnunetv2_cdpd.classes import name_key
 
@@ -14,7 +16,28 @@ COLOURS = (
 )  # fmt: skip
 
 
-def colours_of(names: Iterable[str]) -> dict[str, str]:
-    """Class name key -> colour as "#rrggbb"; more than 40 classes share colours."""
-    keys = dict.fromkeys(map(name_key, names))
-    return {key: COLOURS[index % len(COLOURS)] for index, key in enumerate(keys)}
+@dataclass(frozen=True)
+class Palette:
+    """The classes of a page.
+
+    colours: Class name key -> colour as "#rrggbb".
+    """
+
+    colours: Mapping[str, str]
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> "Palette":
+        """Of class names, in whatever spelling; more than 40 classes share colours."""
+        keys = dict.fromkeys(map(name_key, names))
+        return cls({key: COLOURS[index % len(COLOURS)] for index, key in enumerate(keys)})
+
+    @cached_property
+    def indices(self) -> dict[str, int]:
+        """Class name key -> number of the class on the page, from 1."""
+        return {key: index for index, key in enumerate(self.colours, start=1)}
+
+    def colour(self, name: str) -> str:
+        return self.colours[name_key(name)]
+
+    def index(self, name: str) -> int:
+        return self.indices[name_key(name)]

@@ -16,6 +16,8 @@ import SimpleITK as sitk
 from matplotlib.path import Path as Polygon
 from PIL import Image
 
+from nnunetv2_cdpd.errors import UserError
+
 PLANES = ("axial", "coronal", "sagittal")  # cut across axes 0, 1, 2 of a volume (z, y, x)
 CT_WINDOW = (-160.0, 240.0)  # HU, soft tissue
 PANEL_PIXELS = 440  # width of the widest plane
@@ -42,6 +44,11 @@ class PlanePicture:
     image: str
     reference: Mapping[str, str]
     prediction: Mapping[str, str]
+
+    @property
+    def percent(self) -> float:
+        """Of the widest plane's width."""
+        return 100 * self.width / PANEL_PIXELS
 
 
 @dataclass(frozen=True)
@@ -71,10 +78,10 @@ def read_label_map(path: str | Path) -> Volume:
 
 
 def check_grid(image: np.ndarray | None, reference: np.ndarray, prediction: np.ndarray) -> None:
-    """Raise ValueError unless all lie on one grid."""
+    """Raise UserError unless all lie on one grid."""
     for name, array in (("image", image), ("prediction", prediction)):
         if array is not None and array.shape != reference.shape:
-            raise ValueError(f"shape of reference {reference.shape} and {name} {array.shape} differ")
+            raise UserError(f"shape of reference {reference.shape} and {name} {array.shape} differ")
 
 
 def grey_values(image: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:
@@ -110,7 +117,7 @@ def case_pictures(
         window: Intensities shown as black and white; None: soft tissue for HU, else what most voxels span.
 
     Raises:
-        ValueError: The label maps do not lie on the grid of the image.
+        UserError: The label maps do not lie on the grid of the image; the message names no file.
     """
     check_grid(image, reference.array, prediction)
     grey = None if image is None else grey_values(image, window)
@@ -189,9 +196,9 @@ def _path(mask: np.ndarray, scale: np.ndarray) -> str:
     parts = []
     for line in lines:
         # a voxel's centre lies at half its size; the margin of one voxel is taken off
-        polygon = Polygon((line - 0.5) * scale)
+        polygon = Polygon((np.asarray(line) - 0.5) * scale)
         polygon.should_simplify, polygon.simplify_threshold = True, STRAIGHT
-        points = np.round(polygon.cleaned(simplify=True).vertices[:-1], 1)  # the last one is a stop code
+        points = np.round(np.asarray(polygon.cleaned(simplify=True).vertices)[:-1], 1)  # the last one is a stop code
         steps = [f"{_short(x)} {_short(y)}" for x, y in np.diff(points, axis=0) if abs(x) > 0.05 or abs(y) > 0.05]
         if len(steps) > 1:
             parts.append(f"M{_short(points[0, 0])} {_short(points[0, 1])}l{' '.join(steps)}z")

@@ -1,43 +1,45 @@
-"""Templates: plain data in, HTML out, by jinja2; what is text is escaped there and nowhere else."""
+"""Template: a page from data and its template, which lies beside the code that makes the data; all text is escaped."""
 
-from functools import lru_cache
-from importlib.resources import files
+import math
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nnunetv2_cdpd import __version__
+from nnunetv2_cdpd.jobs import write_text
+from nnunetv2_cdpd.jobs.tables import number
+from nnunetv2_cdpd.pages.palette import Palette
 
-_FOLDER = "templates"
 
-
-def render(name: str, **content: Any) -> str:
-    """A page.
+def write_html(path: Path, template: str, *, title: str, palette: Palette, **data: Any) -> None:
+    """Write a page.
 
     Args:
-        name: Of a template, "report.html".
-        content: What it shows.
+        template: By its path in the package, like "report/page.html"; it extends "pages/base.html".
+        palette: Of all classes that the page names.
+        data: What the template shows; a name that it lacks is an error.
     """
-    return _environment().get_template(name).render(content)
+    page = _environment().get_template(template)
+    write_text(path, page.render(title=title, palette=palette, version=__version__, **data))
 
 
-def render_part(name: str, *content: Any) -> str:
-    """What a macro of parts.html makes of its arguments."""
-    return str(getattr(_environment().get_template("parts.html").module, name)(*content))
-
-
-@lru_cache(maxsize=1)
+@cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("nnunetv2_cdpd.pages", _FOLDER),
+        loader=PackageLoader("nnunetv2_cdpd", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    # Ours, not text from outside: they stand in <style> and <script>, where nothing may be escaped.
-    for variable, file in (("style", "style.css"), ("script", "script.js")):
-        environment.globals[variable] = files("nnunetv2_cdpd.pages").joinpath(_FOLDER, file).read_text(encoding="utf-8")
-    environment.globals["version"] = __version__
+    environment.filters |= {"number": number, "sort_key": _sort_key}
+    environment.tests["finite"] = math.isfinite
     return environment
+
+
+def _sort_key(value: float) -> str:
+    """What a table sorts by; empty where there is no number."""
+    return f"{value:.6g}" if math.isfinite(value) else ""

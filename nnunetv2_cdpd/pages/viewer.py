@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.pages.pictures import Volume, body_box, check_grid, data_uri, grey_values
 
 MOST_PIXELS = 208  # along the longer side of an axial slice
@@ -52,11 +53,11 @@ def volume_sheets(
         window: Intensities shown as black and white; None: soft tissue for HU, else what most voxels span.
 
     Raises:
-        ValueError: The label maps do not lie on the grid of the image, or there are more than 255 classes.
+        UserError: The label maps do not lie on the grid of the image, or there are more than 255 classes; it names no file.
     """
     check_grid(image, reference.array, prediction)
     if max((0, *reference_indices.values(), *prediction_indices.values())) > 255:
-        raise ValueError("more than 255 classes, which a viewer cannot show")
+        raise UserError("more than 255 classes, which a viewer cannot show")
     grey = None if image is None else grey_values(image, window)
     body = body_box(grey, reference.array, prediction)
     full = reference.array[body].shape

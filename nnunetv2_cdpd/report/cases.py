@@ -1,6 +1,6 @@
-"""Cases: read the files of a case and draw its pictures and its volume. May run in spawned processes."""
+"""Cases: read the files of a case, draw its pictures and its volume, maybe in spawned processes; what the page shows of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,11 +10,11 @@ import numpy as np
 from nnunetv2_cdpd.classes import name_key
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
+from nnunetv2_cdpd.jobs import Outcome
 from nnunetv2_cdpd.jobs.tables import number
 from nnunetv2_cdpd.pages.layers import Layers
-from nnunetv2_cdpd.pages.pictures import PlanePicture, case_pictures, read_label_map, read_volume
+from nnunetv2_cdpd.pages.pictures import PlanePicture, Volume, case_pictures, read_label_map, read_volume
 from nnunetv2_cdpd.pages.viewer import VolumeSheets, volume_sheets
-from nnunetv2_cdpd.report.tables import legend
 
 
 class ReportCase(NamedTuple):
@@ -45,56 +45,66 @@ class DrawnCase:
     seen: frozenset[str]
 
 
+@dataclass(frozen=True)
+class CaseArticle:
+    """A case on the page.
+
+    source: "" where all cases are of one.
+    problem: Why there are no pictures.
+    legend: Classes that are drawn or scored, with their Dice.
+    volume: What script.js reads; None: no volume.
+    """
+
+    case: str
+    anchor: str
+    source: str
+    planes: Sequence[PlanePicture] = ()
+    problem: str = ""
+    legend: Sequence[tuple[str, str]] = ()
+    volume: Mapping[str, Any] | None = None
+
+
 def draw_case(job: DrawJob) -> DrawnCase:
     """Read and draw one case.
 
     Raises:
-        UserError: A file cannot be read, or the files do not lie on one grid; without a reader's own words, which hold paths.
+        UserError: A file cannot be read, or the files do not lie on one grid. The page shows the message: it names no path.
     """
-    try:
-        image = None if job.case.image_file is None else read_volume(job.case.image_file).array
-        reference, prediction = (read_label_map(file) for file in (job.case.reference_file, job.case.prediction_file))
-    except (RuntimeError, OSError) as error:
-        raise UserError("one of its files cannot be read") from error
+    image, reference, prediction = _read(job.case)
     layers = job.layers
-    try:
-        planes = case_pictures(image, reference, prediction.array, layers.reference, layers.prediction, job.window)
-        sheets = None
-        if job.with_volume:
-            indices = [
-                {value: layers.index(name) for value, name in names.items()}
-                for names in (layers.reference_names, layers.prediction_names)
-            ]
-            sheets = volume_sheets(image, reference, prediction.array, *indices, job.window)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    return DrawnCase(planes, sheets, layers.seen(reference.array, prediction.array))
+    planes = case_pictures(image, reference, prediction, layers.reference, layers.prediction, job.window)
+    sheets = None
+    if job.with_volume:
+        reference_indices, prediction_indices = (
+            {value: layers.palette.index(name) for value, name in names.items()}
+            for names in (layers.reference_names, layers.prediction_names)
+        )
+        sheets = volume_sheets(image, reference, prediction, reference_indices, prediction_indices, job.window)
+    return DrawnCase(planes, sheets, layers.seen(reference.array, prediction))
 
 
 def case_article(
-    results: Results,
-    case: ReportCase,
-    scores: CaseScores | None,
-    drawn: DrawnCase | None,
-    problem: str | None,
-    layers: Layers,
-    anchor: str,
-) -> dict[str, Any]:
-    """What report.html shows of a case: pictures and volume, with the Dice of each of its classes; or the problem."""
+    results: Results, scores: CaseScores | None, case: str, drawn: Outcome[DrawnCase], layers: Layers, anchor: str
+) -> CaseArticle:
+    """What the page shows of a case; drawn: Of all cases."""
     source = scores.source if scores and len(results.reference.sources) > 1 else ""
-    head = {"anchor": anchor, "name": case.case, "source": source, "problem": problem}
-    if drawn is None:
-        return head
-    return {
-        **head,
-        "planes": [layers.plane(plane, case.case, f"{anchor}-{plane.plane}") for plane in drawn.planes],
-        "legend": legend(_legend_names(results, scores, drawn.seen, layers), layers),
-        "volume": _volume(case.case, drawn.sheets, layers) if drawn.sheets else None,
-    }
+    if case in drawn.failed:
+        return CaseArticle(case, anchor, source, problem=drawn.failed[case])
+    its = drawn.done[case]
+    legend = _legend(results, scores, its.seen, layers)
+    volume = None if its.sheets is None else _volume(case, its.sheets, layers)
+    return CaseArticle(case, anchor, source, its.planes, legend=legend, volume=volume)
 
 
-def _legend_names(results: Results, scores: CaseScores | None, seen: frozenset[str], layers: Layers) -> list[tuple[str, str]]:
-    """Classes that are drawn or scored in a case, with their Dice."""
+def _read(case: ReportCase) -> tuple[np.ndarray | None, Volume, np.ndarray]:
+    try:
+        image = None if case.image_file is None else read_volume(case.image_file).array
+        return image, read_label_map(case.reference_file), read_label_map(case.prediction_file).array
+    except Exception as error:  # of whatever kind: its words may hold paths
+        raise UserError("one of its files cannot be read") from error
+
+
+def _legend(results: Results, scores: CaseScores | None, seen: frozenset[str], layers: Layers) -> list[tuple[str, str]]:
     metrics = scores.metrics if scores else {}
     entries = {}
     for name in (*results.class_names, *layers.reference, *layers.prediction):
@@ -105,14 +115,14 @@ def _legend_names(results: Results, scores: CaseScores | None, seen: frozenset[s
 
 
 def _volume(case: str, sheets: VolumeSheets, layers: Layers) -> dict[str, Any]:
-    """The data of a volume; script.js builds the viewer from it."""
-    names = {layers.index(name): name for name in (*layers.prediction_names.values(), *layers.reference_names.values())}
+    palette = layers.palette
+    names = {palette.index(name): name for name in (*layers.prediction_names.values(), *layers.reference_names.values())}
     return {
         "case": case,
         "shape": sheets.shape,
         "spacing": [round(mm, 4) for mm in sheets.spacing],
         "columns": sheets.columns,
-        "classes": [{"index": index, "name": name, "colour": layers.colour(name)} for index, name in sorted(names.items())],
+        "classes": [{"index": index, "name": name, "colour": palette.colour(name)} for index, name in sorted(names.items())],
         "image": sheets.image,
         "reference": sheets.reference,
         "prediction": sheets.prediction,

@@ -12,7 +12,7 @@ from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.report.cases import ReportCase
 from nnunetv2_cdpd.report.page import write_report
 from nnunetv2_cdpd.report.tables import worst_first
-from nnunetv2_cdpd.report.training import read_training
+from nnunetv2_cdpd.report.training import TrainingCurves, read_training
 
 DEFAULT_PICTURES = 8  # cases, about 0.1 MB each
 
@@ -57,7 +57,7 @@ def report_folder(
     if images is not None and not Path(images).is_dir():
         raise UserError(f"{images}: no such folder; give the folder of the images that were predicted")
     shown = dict.fromkeys([*(case.case for case in worst_first(results)[:num_pictures]), *volumes])
-    curves = {}
+    curves: dict[str, TrainingCurves] = {}
     for place in training:
         found = read_training(place)
         path = Path(place).resolve()

@@ -7,16 +7,24 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_cdpd.evaluation.results import Results
-from nnunetv2_cdpd.jobs import in_processes, run, write_text
-from nnunetv2_cdpd.pages.charts import BoxPlot, BoxRow, box_plot, distance_scale, line_chart, share_scale
+from nnunetv2_cdpd.jobs import in_processes, run
 from nnunetv2_cdpd.pages.layers import Layers
-from nnunetv2_cdpd.pages.template import render
-from nnunetv2_cdpd.report.cases import DrawJob, ReportCase, case_article, draw_case
-from nnunetv2_cdpd.report.layers import layers_of
-from nnunetv2_cdpd.report.tables import case_table, class_table, comparison_tables, key_figures, source_table, worst_first
+from nnunetv2_cdpd.pages.template import write_html
+from nnunetv2_cdpd.report.cases import CaseArticle, DrawJob, ReportCase, case_article, draw_case
+from nnunetv2_cdpd.report.charts import BoxPlot, LineChart, box_plot, distance_scale, line_chart, share_scale
+from nnunetv2_cdpd.report.tables import (
+    case_rows,
+    changed_counts,
+    class_rows,
+    comparison_rows,
+    key_figures,
+    mean_scores,
+    worst_first,
+)
 from nnunetv2_cdpd.report.training import TrainingCurves
 
 CURVE_COLOURS = ("#2f6fb5", "#d1612a")
+MOST_NAME = 30  # characters before ": " that are the name of a fact
 
 
 def write_report(
@@ -46,111 +54,84 @@ def write_report(
     Raises:
         ValueError: A volume of a case that is not among the cases.
     """
-    layers = layers_of(results)
+    layers = Layers.of(results.reference, results.prediction, results.class_names)
     order = {case.case: index for index, case in enumerate(worst_first(results))}
     shown = sorted((ReportCase(*case) for case in cases), key=lambda case: order.get(case.case, len(order)))
     unknown = set(volumes) - {case.case for case in shown}
     if unknown:
         raise ValueError(f"volumes of cases that are not shown: {', '.join(sorted(unknown))}")
-    anchors = {case.case: f"case-{index}" for index, case in enumerate(shown, start=1)}
-    page = render(
-        "report.html",
+    jobs = {case.case: DrawJob(case, layers, window, case.case in volumes) for case in shown}
+    articles = _articles(results, jobs, layers, num_processes)
+    path = Path(path)
+    write_html(
+        path,
+        "report/page.html",
         title=title,
-        colours=layers.numbered_colours,
+        palette=layers.palette,
+        results=results,
         facts=[_fact(line) for line in intro_lines],
-        key_figures=key_figures(results),
-        class_table=class_table(results, layers),
-        distributions=_distributions(results, layers),
-        comparison=_comparison(comparison, layers) if comparison else None,
-        source_table=source_table(results, layers) if len(results.source_names) > 1 else None,
-        unit=results.protocol.unit,
-        case_table=case_table(results, layers, anchors),
-        trainings=[_training(name, curves) for name, curves in (training or {}).items()],
-        articles=_articles(results, shown, frozenset(volumes), anchors, layers, window, num_processes),
-        not_scored=list(results.problems),  # the reasons may hold paths, and the page is passed on
-        protocol=results.protocol,
-        tolerance_mm=results.tolerance_mm,
+        figures=key_figures(results),
+        classes=class_rows(results),
+        means=mean_scores(results),
+        box_plots=_box_plots(results),
+        compared=comparison_rows(comparison) if comparison else {},
+        num_compared=len(comparison["cases"]) if comparison else 0,
+        counts=changed_counts(comparison) if comparison else {},
+        source_columns=[(source, f"{len(results.cases_of(source))} cases") for source in results.source_names],
+        source_rows=list(zip(*(class_rows(results, source) for source in results.source_names))),
+        source_means=[mean_scores(results, source) for source in results.source_names],
+        cases=case_rows(results),
+        anchors={article.case: article.anchor for article in articles},
+        training={name: (curves, _line_charts(curves)) for name, curves in (training or {}).items()},
+        articles=articles,
     )
-    write_text(Path(path), page)
-    return Path(path)
+    return path
 
 
 def _fact(line: str) -> tuple[str, str]:
-    """Name and value of a line like "Machine: 2 cores"; no name otherwise."""
+    """Name and value of a line; the name is empty where it has none."""
     name, colon, value = line.partition(": ")
-    return (name, value) if colon and len(name) <= 30 else ("", line)
+    return (name, value) if colon and len(name) <= MOST_NAME else ("", line)
 
 
-def _distributions(results: Results, layers: Layers) -> list[BoxPlot]:
-    distance = results.protocol.distance
+def _box_plots(results: Results) -> list[BoxPlot]:
+    scored = [name for name in results.class_names if np.isfinite(results.summary(name).means["Dice"])]
 
-    def rows(metric: str) -> list[BoxRow]:
-        return [
-            BoxRow(
-                name,
-                layers.colour(name),
-                [
-                    (case.case, case.metrics[name][metric])
-                    for case in results.cases
-                    if name in case.metrics and np.isfinite(case.metrics[name][metric])
-                ],
-            )
-            for name in results.class_names
-            if np.isfinite(results.summary(name).means["Dice"])
-        ]
+    def values(metric: str) -> dict[str, list[tuple[str, float]]]:
+        return {
+            name: [
+                (case.case, case.metrics[name][metric])
+                for case in results.cases
+                if name in case.metrics and np.isfinite(case.metrics[name][metric])
+            ]
+            for name in scored
+        }
 
-    distances = rows(distance)
-    largest = max((value for row in distances for _, value in row.values), default=1.0)
+    distances = values(results.protocol.distance)
+    largest = max((value for its in distances.values() for _, value in its), default=1.0)
     return [
-        box_plot("Dice", rows("Dice"), share_scale()),
+        box_plot("Dice", values("Dice"), share_scale()),
         box_plot(f"HD95 in {results.protocol.unit}", distances, distance_scale(largest)),
     ]
 
 
-def _comparison(comparison: Mapping[str, Any], layers: Layers) -> dict[str, Any]:
-    return {"num_cases": len(comparison["cases"]), "tables": comparison_tables(comparison, layers)}
-
-
-def _training(name: str, curves: TrainingCurves) -> dict[str, Any]:
+def _line_charts(curves: TrainingCurves) -> list[LineChart]:
     charts = (
         ("Loss", [("training", curves.train_loss), ("validation", curves.val_loss)]),
         ("Pseudo Dice", [("each epoch", curves.pseudo_dice), ("moving average", curves.ema_pseudo_dice)]),
         ("Learning rate", [("", curves.learning_rate)]),
     )
     drawn = [
-        line_chart(title, [(label, colour, values) for (label, values), colour in zip(series, CURVE_COLOURS)], curves.epochs)
+        line_chart(title, [(name, colour, values) for (name, values), colour in zip(series, CURVE_COLOURS)], curves.epochs)
         for title, series in charts
     ]
-    return {
-        "name": name,
-        "num_epochs": len(curves.epochs),
-        "hours": np.nansum(curves.seconds) / 3600,
-        "charts": [chart for chart in drawn if chart is not None],
-    }
+    return [chart for chart in drawn if chart is not None]
 
 
-def _articles(
-    results: Results,
-    cases: Sequence[ReportCase],
-    volumes: frozenset[str],
-    anchors: Mapping[str, str],
-    layers: Layers,
-    window: tuple[float, float] | None,
-    num_processes: int,
-) -> list[dict[str, Any]]:
-    """The pictures of cases; a case whose pictures cannot be made is named with the reason."""
-    jobs = {case.case: DrawJob(case, layers, window, case.case in volumes) for case in cases}
-    outcome = run(jobs, in_processes(draw_case, num_processes), title="pictures", progress=False)
+def _articles(results: Results, jobs: Mapping[str, DrawJob], layers: Layers, num_processes: int) -> list[CaseArticle]:
+    drawn = run(jobs, in_processes(draw_case, num_processes), title="Pictures", progress=False)
     scores = {case.case: case for case in results.cases}
     return [
-        case_article(
-            results,
-            case,
-            scores.get(case.case),
-            outcome.done.get(case.case),
-            outcome.failed.get(case.case),
-            layers,
-            anchors[case.case],
-        )
-        for case in cases
+        case_article(results, scores.get(case), case, drawn, layers, anchor=f"case-{number}")
+        for number, case in enumerate(jobs, start=1)
     ]

@@ -31,6 +31,11 @@ class TrainingCurves:
     learning_rate: np.ndarray
     seconds: np.ndarray
 
+    @property
+    def hours(self) -> float:
+        """Of all epochs together."""
+        return float(np.nansum(self.seconds)) / 3600
+
 
 def read_training(path: str | Path) -> dict[str, TrainingCurves]:
     """Curves of a training.

@@ -93,7 +93,7 @@ def test_test_set_is_fully_annotated_and_knows_its_looks(tmp_path):
 
 def test_folder_in_use_is_refused(tmp_path):
     (tmp_path / "something").touch()
-    with pytest.raises(UserError, match="is not empty; name another folder"):
+    with pytest.raises(UserError, match="argument out: .* is not empty; name another folder"):
         run_demo(tmp_path)
 
 

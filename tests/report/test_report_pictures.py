@@ -8,16 +8,15 @@ import re
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from builders.report import ANNOTATION, SHAPE, SPACING, make_results
+from builders.report import ANNOTATION, SHAPE, SPACING
 from PIL import Image
 
-from nnunetv2_cdpd.pages.charts import BoxRow, box_plot, distance_scale, line_chart, share_scale
-from nnunetv2_cdpd.pages.layers import names_by_value, regions_of
-from nnunetv2_cdpd.pages.palette import COLOURS, colours_of
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.pages.layers import Layers, names_by_value, regions_of
+from nnunetv2_cdpd.pages.palette import COLOURS, Palette
 from nnunetv2_cdpd.pages.pictures import CT_WINDOW, PANEL_PIXELS, Volume, case_pictures, read_label_map, read_volume
-from nnunetv2_cdpd.pages.template import render_part
 from nnunetv2_cdpd.pages.viewer import MOST_PIXELS, MOST_SLICES, volume_sheets
-from nnunetv2_cdpd.report.layers import layers_of
+from nnunetv2_cdpd.report.charts import box_plot, distance_scale, line_chart, share_scale
 
 
 def decoded(uri):
@@ -35,17 +34,17 @@ def points(path):
 
 def test_forty_classes_have_forty_colours():
     assert len(set(COLOURS)) == 40
-    assert len(set(colours_of(f"class {number}" for number in range(40)).values())) == 40
-    assert colours_of(["Left Kidney", "left_kidney", "spleen"]) == {"leftkidney": COLOURS[0], "spleen": COLOURS[1]}
+    assert len(set(Palette.of(f"class {number}" for number in range(40)).colours.values())) == 40
+    assert Palette.of(["Left Kidney", "left_kidney", "spleen"]).colours == {"leftkidney": COLOURS[0], "spleen": COLOURS[1]}
 
 
 def test_a_nested_class_is_drawn_in_its_parent_and_a_merged_label_as_itself():
-    assert list(regions_of(ANNOTATION).items())[0] == ("liver", (1, 2)) and regions_of(ANNOTATION)["kidney"] == (5,)
+    assert next(iter(regions_of(ANNOTATION).items())) == ("liver", (1, 2)) and regions_of(ANNOTATION)["kidney"] == (5,)
     named = {1: "liver", 2: "liver_tumor", 3: "right_kidney", 4: "left_kidney", 5: "kidney", 6: "<b>"}
     assert names_by_value(ANNOTATION) == named
-    layers = layers_of(make_results())
+    layers = Layers.of(ANNOTATION, ANNOTATION)
     assert layers.seen(np.array([0, 2, 5]), np.array([0, 3])) == {"livertumor", "kidney", "rightkidney"}
-    assert len({layers.colour(name) for name in (*ANNOTATION.classes, "kidney")}) == 6
+    assert len({layers.palette.colour(name) for name in (*ANNOTATION.classes, "kidney")}) == 6
 
 
 # ---- planes --------------------------------------------------------------------------------------------------------------
@@ -111,9 +110,9 @@ def test_a_single_slice_gives_one_picture():
 
 def test_label_maps_off_the_grid_are_refused():
     reference = Volume(np.zeros(SHAPE, int), SPACING[::-1])
-    with pytest.raises(ValueError, match="shape of reference .* and prediction .* differ"):
+    with pytest.raises(UserError, match="shape of reference .* and prediction .* differ"):
         case_pictures(None, reference, np.zeros((1, 2, 3), int), {}, {})
-    with pytest.raises(ValueError, match="shape of reference .* and image .* differ"):
+    with pytest.raises(UserError, match="shape of reference .* and image .* differ"):
         volume_sheets(np.zeros((1, 2, 3)), reference, reference.array, {}, {})
 
 
@@ -158,7 +157,7 @@ def test_a_large_volume_is_downsampled_with_square_pixels():
 
 def test_more_than_255_classes_are_no_volume():
     label = np.zeros(SHAPE, int)
-    with pytest.raises(ValueError, match="more than 255 classes"):
+    with pytest.raises(UserError, match="more than 255 classes"):
         volume_sheets(None, Volume(label, (1.0, 1.0, 1.0)), label, {1: 256}, {})
 
 
@@ -167,15 +166,13 @@ def test_more_than_255_classes_are_no_volume():
 
 def test_a_box_shows_quartiles_whiskers_and_every_case():
     values = [("a", 0.1), *((f"c{index}", value) for index, value in enumerate(np.linspace(0.6, 1.0, 9)))]
-    rows = [BoxRow("liver <1>", "#112233", values), BoxRow("none", "#445566", [])]
-    svg = render_part("box_plot", box_plot("Dice", rows, share_scale()))
-    assert "liver &lt;1&gt;" in svg and "no case with a value" in svg
-    assert svg.count("<circle") == 10 and "<title>a: 0.100</title>" in svg
-    left, width = map(float, re.search(r'class="box" x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', svg).groups())
-    low, high = np.quantile([value for _, value in values], (0.25, 0.75))
-    assert width / 330 == pytest.approx(high - low, abs=1e-3) and (left - 190) / 330 == pytest.approx(low, abs=1e-3)
-    start, end = map(float, re.search(r'class="whisker" d="M([\d.]+) [\d.]+H([\d.]+)"', svg).groups())
-    assert [(start - 190) / 330, (end - 190) / 330] == pytest.approx([0.6, 1.0], abs=1e-3)  # the 0.1 lies outside
+    full, empty = box_plot("Dice", {"liver <1>": values, "none": []}, share_scale()).rows
+    assert (full.label, empty.label) == ("liver <1>", "none") and empty.box is None
+    assert len(full.points) == 10 and full.points[0][2:] == ("a", 0.1)
+    low, median, high = np.quantile([value for _, value in values], (0.25, 0.5, 0.75))
+    assert full.box.width / 330 == pytest.approx(high - low, abs=1e-3)
+    assert [(full.box.low - 190) / 330, (full.box.median - 190) / 330] == pytest.approx([low, median], abs=1e-3)
+    assert [(end - 190) / 330 for end in full.box.whiskers] == pytest.approx([0.6, 1.0], abs=1e-3)  # the 0.1 lies outside
 
 
 def test_small_distances_have_more_room():
@@ -187,10 +184,9 @@ def test_small_distances_have_more_room():
 
 def test_a_curve_has_gaps_where_nothing_was_logged_and_round_ticks():
     values = np.array([-0.9, -0.5, np.nan, -0.2, 0.13])
-    svg = render_part("line_chart", line_chart("Loss", [("training", "#112233", values)], np.arange(5)))
-    path = re.search(r'class="curve" stroke="#112233" d="([^"]*)"', svg)[1]
-    assert path.count("M") == 2 and path.count("L") == 2
-    ticks = [float(tick) for tick in re.findall(r'text-anchor="end" class="tick">([^<]*)<', svg)]
-    assert ticks == [-1.0, -0.5, 0.0, 0.5]
+    chart = line_chart("Loss", [("training", "#112233", values)], np.arange(5))
+    (curve,) = chart.curves
+    assert curve.path.count("M") == 2 and curve.path.count("L") == 2
+    assert [float(tick.text) for tick in chart.value_ticks] == [-1.0, -0.5, 0.0, 0.5]
     assert line_chart("Loss", [("", "#112233", np.full(5, np.nan))], np.arange(5)) is None
-    assert "h.1" in render_part("line_chart", line_chart("Loss", [("", "#112233", np.array([0.5]))], np.arange(1)))
+    assert "h.1" in line_chart("Loss", [("", "#112233", np.array([0.5]))], np.arange(1)).curves[0].path
