@@ -11,10 +11,9 @@ import torch
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.preprocessing.resampling.resample_torch import resample_torch_fornnunet
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
-from torch import nn
 
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
-from nnunetv2_cdpd.network.cdpdnet import default_slice_step
+from nnunetv2_cdpd.network.cdpdnet import CDPDNet, default_slice_step
 from nnunetv2_cdpd.network.memory import choose_fused_stages, choose_slice_step, feature_map_units
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, cdpd_architecture
 
@@ -102,7 +101,7 @@ class CDPDPlanning(ExperimentPlanner):
         plan = super().get_plans_for_configuration(*args, **kwargs)
         return {**plan, "architecture": self._complete(plan)[0]}
 
-    def _complete(self, configuration: dict) -> tuple[dict[str, Any], nn.Module]:
+    def _complete(self, configuration: dict) -> tuple[dict[str, Any], CDPDNet]:
         """CDPDNet's architecture on a configuration's U-Net, and that network, without weights, before stages were chosen."""
         architecture = cdpd_architecture(
             configuration,
@@ -119,7 +118,7 @@ class CDPDPlanning(ExperimentPlanner):
             kwargs["vision"]["slice_step"] = choose_slice_step(network, patch_size, kwargs["fused_stages"], step)
         return architecture, network
 
-    def _without_weights(self, architecture: dict[str, Any], input_channels: int) -> nn.Module:
+    def _without_weights(self, architecture: dict[str, Any], input_channels: int) -> CDPDNet:
         kwargs = dict(architecture["arch_kwargs"])
         if kwargs["vision"] is not None:
             # The search for a patch size builds dozens of networks, and the number of blocks makes no difference here.

@@ -54,7 +54,7 @@ def make_network(configuration="3d", *, num_classes=K, seed=0, **changes):
         **changes,
     }
     torch.manual_seed(seed)
-    network = get_network_from_plans(
+    return get_network_from_plans(
         "nnunetv2_cdpd.network.CDPDNet",
         kwargs,
         ("conv_op", "norm_op", "dropout_op", "nonlin"),
@@ -62,7 +62,6 @@ def make_network(configuration="3d", *, num_classes=K, seed=0, **changes):
         num_classes,
         deep_supervision=False,
     )
-    return network
 
 
 def patch_for(configuration="3d", batch=2, seed=1):
