@@ -27,6 +27,12 @@ def kept_locale():
     locale.setlocale(locale.LC_ALL, LOCALE)
 
 
+@pytest.fixture(autouse=True)
+def nothing_linked(monkeypatch):
+    """No test's command writes link files into the nnunetv2 of this environment; those of linking use a copy of their own."""
+    monkeypatch.setattr("nnunetv2_cdpd.cli.main.ensure_linked", lambda: None)
+
+
 @pytest.fixture
 def nnunet_folders(tmp_path, monkeypatch):
     """Empty nnUNet_raw, nnUNet_preprocessed and nnUNet_results, as .raw, .preprocessed and .results."""
