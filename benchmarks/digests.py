@@ -1,7 +1,7 @@
 """Digests: every command on tiny made-up data, and a digest of all it writes, to show that two versions do the same.
 
-    PYTHONPATH=OLD_CLONE python digests.py before.json --work /tmp/digests
-    PYTHONPATH=NEW_CLONE python digests.py after.json --work /tmp/digests
+    PYTHONPATH=OLD_CLONE python digests.py before.json --work WORK_FOLDER
+    PYTHONPATH=NEW_CLONE python digests.py after.json --work WORK_FOLDER
     python digests.py --compare before.json after.json     # what differs; exit code 1 if anything does
 
 Takes a few minutes of one core. Both runs must be made on one machine in one environment: tensors and voxels are compared to
