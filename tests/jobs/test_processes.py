@@ -8,20 +8,11 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
+from builders.jobs import square_or_die
 from builders.project import CLONE
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import in_processes, number_of_processes
-
-
-def square_or_die(number):
-    if number == 3:
-        os._exit(1)
-    if number == 4:
-        raise ValueError("four")
-    if number >= 9:
-        os.kill(os.getpid(), number)
-    return number**2
 
 
 def test_raising_job_stops_no_other_in_this_process():
