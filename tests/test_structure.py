@@ -70,6 +70,25 @@ def defined(statement):
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
+def test_no_test_module_imports_another():
+    """What several need is in builders/ or a fixture: a test can then be run, moved or removed alone."""
+    tests = {path.stem for path in (CLONE / "tests").rglob("test_*.py")}
+    importing = {
+        path.name: sorted(imported)
+        for path in (CLONE / "tests").rglob("*.py")
+        if (imported := {part for name in imports_of(path) for part in name.split(".")} & tests)
+    }
+    assert importing == {}
+
+
+def imports_of(path):
+    for statement in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(statement, ast.ImportFrom):
+            yield statement.module or ""
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            yield from (alias.name for alias in statement.names)
+
+
 def test_every_room_has_its_place_among_the_layers_and_its_page():
     config = configparser.ConfigParser()
     config.read(CLONE / "setup.cfg")
