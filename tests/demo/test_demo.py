@@ -149,6 +149,7 @@ class Page(HTMLParser):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1260)
 def test_demo_runs_every_step_and_leaves_a_page(tmp_path):
     """As `cdpd demo` does it, with a few cases and two training iterations."""
     size = "DemoSize(training_cases_per_source=4, test_cases_per_scanner=1, trainer='nnUNetTrainerCDPDSmall_1epoch')"
