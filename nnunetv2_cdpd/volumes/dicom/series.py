@@ -124,8 +124,8 @@ def read_series(files: Sequence[Path], modality: str | None = "CT") -> Series:
             raise UserError(f"{header.path} {header.problem}")
     slices = [entry for header in headers for entry in header.slices]
     _check_alike(slices, headers[0].modality)
-    direction = _direction(slices)
-    normal = direction[:, 2]
+    row, column = slices[0].orientation
+    normal = np.cross(row, column)
     slices.sort(key=lambda entry: (float(entry.position @ normal), _key(entry)))
     slices, copies = _without_copies(slices)
     if len(slices) < 2:
@@ -136,7 +136,7 @@ def read_series(files: Sequence[Path], modality: str | None = "CT") -> Series:
     if headers[0].modality == "CT" and not any(entry.rescale for entry in slices):
         notes.append("no RescaleIntercept in the DICOM headers, stored values taken as HU")
     spacing = np.array([*slices[0].spacing, step])
-    grid = Grid((*slices[0].size, len(slices)), spacing, slices[0].position, direction)
+    grid = Grid((*slices[0].size, len(slices)), spacing, slices[0].position, np.stack([row, column, normal], axis=1))
     return Series(tuple(slices), grid, drift, tuple(notes), (*copies, *strays))
 
 
@@ -150,11 +150,6 @@ def _check_alike(slices: Sequence[Slice], modality: str) -> None:
             raise UserError(f"{pair} orientation (a localizer?); keep the files of one volume")
         if modality == "CT" and entry.rescale_type not in _UNITS:
             raise UserError(f"{entry.path}: its values are {entry.rescale_type}, not HU; take another series of the scan")
-
-
-def _direction(slices: Sequence[Slice]) -> np.ndarray:
-    row, column = slices[0].orientation
-    return np.stack([row, column, np.cross(row, column)], axis=1)
 
 
 def _without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:
