@@ -59,11 +59,8 @@ def never_learned(annotation: Annotation) -> Iterator[str]:
     """
     taught: set[str] = set()
     for source, table in zip(annotation.sources, annotation.tables):
-        stored = annotation.stored_values(source)
-        for column, name in enumerate(annotation.column_names):
-            if any(table[value, column] == POSITIVE for value in stored):
-                is_union = column >= len(annotation.classes)
-                taught |= annotation.unions[column - len(annotation.classes)] if is_union else {name}
+        shown = (table[annotation.stored_values(source)] == POSITIVE).any(0)
+        taught.update(*(classes for classes, is_shown in zip(annotation.columns, shown) if is_shown))
     for name, region in zip(annotation.classes, annotation.regions):
         if name not in taught:
             yield (
