@@ -160,14 +160,14 @@ class SourceDataset:
         return tuple(dict.fromkeys(name for name in self.values.values() if name is not None))
 
     @property
-    def annotated(self) -> tuple[str, ...]:
-        """Structures that every source of this dataset annotates, or some do."""
-        return self.annotates if self.annotates is not None else (*self.structures, *self.unions)
-
-    @property
     def annotated_by_source(self) -> dict[str, tuple[str, ...]]:
         """Source -> structures; a dataset that is one source is named like it."""
-        return dict(self.sources) or {self.name: self.annotated}
+        everything = (*self.structures, *self.unions)
+        return dict(self.sources) or {self.name: everything if self.annotates is None else self.annotates}
+
+    def known_errors(self, skip: bool) -> dict[str, str]:
+        """Case -> what is wrong with it, of those that are left out, or of those that are converted all the same."""
+        return {case: erratum.reason for erratum in self.errata if erratum.skip == skip for case in erratum.cases}
 
     def identifier(self, case: str) -> str:
         """Case identifier in the converted dataset: collections number their cases alike, so the name comes first."""

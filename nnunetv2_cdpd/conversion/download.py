@@ -43,10 +43,6 @@ class Download:
             if match := pattern.fullmatch(name):
                 yield match.groupdict(), self.folder / name
 
-    def below(self, template: str, case: str) -> Iterator[tuple[dict[str, str], Path]]:
-        """Files below the folders that a template names."""
-        yield from self.matches(f"{template.rstrip('/')}/**/*", case)
-
 
 def template_pattern(template: str, case: str) -> re.Pattern[str]:
     """Regular expression of a template, for whole relative paths."""

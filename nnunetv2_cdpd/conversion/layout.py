@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from textwrap import indent
 
 from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
 from nnunetv2_cdpd.conversion.download import Download
@@ -36,14 +37,11 @@ def pair_files(dataset: SourceDataset, download: Download) -> list[FoundCase]:
     Raises:
         UserError: Labels without image, images without label, two files for one case, or nothing at all.
     """
-    images = _series(dataset, download, dataset.images) if dataset.dicom else _single(dataset, download, dataset.images, "image")
+    images = _files(dataset, download, dataset.images, "image", folders=dataset.dicom)
     masks = _masks(dataset, download) if dataset.masks else {}
-    if dataset.slices:
-        labels = _series(dataset, download, dataset.labels)
-    else:
-        labels = {} if dataset.masks else _single(dataset, download, dataset.labels, "label")
+    labels = {} if dataset.masks else _files(dataset, download, dataset.labels, "label", folders=dataset.slices)
     labelled = set(masks or labels)
-    skipped = {case for erratum in dataset.errata if erratum.skip for case in erratum.cases}
+    skipped = set(dataset.known_errors(skip=True))
     if not images:
         raise layout_error(dataset, download, f"no image found ({' or '.join(dataset.images)})")
     if not labelled:
@@ -64,35 +62,28 @@ def layout_error(dataset: SourceDataset, download: Download, problem: str) -> Us
     kinds = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in endings.most_common(4)) or "no files"
     archives = [name for name in there if name.endswith(_ARCHIVES)]
     hint = f"\n  unpack first: {_listed(archives)}" if archives else ""
-    drawing = "\n".join(f"    {line}" for line in dataset.layout.strip("\n").splitlines())
+    drawing = indent(dataset.layout.strip("\n"), "    ")
     return UserError(
         f"{download.folder}: {problem}; this does not look like {dataset.name}\n"
-        f"  found: {_listed(there) or 'nothing'} ({kinds} in all){hint}\n  expected:\n{drawing}"
+        f"  found: {_listed(there) or 'nothing'} ({kinds} in all){hint}\n"
+        f"  expected:\n{drawing}"
     )
 
 
-def _single(dataset: SourceDataset, download: Download, templates: Iterable[str], what: str) -> dict[str, tuple[Path, ...]]:
-    """Case -> its one file; an earlier template wins over a later one, two files of one template are a mistake."""
-    found: dict[str, tuple[Path, ...]] = {}
-    for template in templates:
-        here: dict[str, Path] = {}
-        for said, path in download.matches(template, dataset.case):
-            other = here.setdefault(said["case"], path)
-            if other != path:
-                raise layout_error(dataset, download, f"case {said['case']} has two {what}s, {other} and {path}; remove one")
-        found = {**{case: (path,) for case, path in here.items()}, **found}
-    return found
-
-
-def _series(dataset: SourceDataset, download: Download, templates: Iterable[str]) -> dict[str, tuple[Path, ...]]:
-    """Case -> all files below its folder."""
+def _files(
+    dataset: SourceDataset, download: Download, templates: Iterable[str], what: str, folders: bool
+) -> dict[str, tuple[Path, ...]]:
+    """Case -> its one file, or where templates name folders all files below; an earlier template wins over a later one."""
     found: dict[str, tuple[Path, ...]] = {}
     for template in templates:
         here: dict[str, list[Path]] = {}
-        for said, path in download.below(template, dataset.case):
-            if path.name != "LICENSE" and path.suffix.lower() not in (".txt", ".xml", ".csv", ".json"):
+        for said, path in download.matches(f"{template.rstrip('/')}/**/*" if folders else template, dataset.case):
+            if not folders or (path.name != "LICENSE" and path.suffix.lower() not in (".txt", ".xml", ".csv", ".json")):
                 here.setdefault(said["case"], []).append(path)
-        found = {**{case: tuple(files) for case, files in here.items()}, **found}
+        for case, (path, *others) in here.items():
+            if others and not folders:
+                raise layout_error(dataset, download, f"case {case} has two {what}s, {path} and {others[0]}; remove one")
+        found = {case: tuple(files) for case, files in here.items()} | found
     return found
 
 

@@ -41,11 +41,9 @@ def read_label(path: Path) -> Label:
         UserError: It cannot be read, or holds values that are no integers.
     """
     file = NiftiFile(path)
-    array = file.read()
-    notes: tuple[str, ...] = ()
-    if not np.issubdtype(array.dtype, np.integer):
-        array = _integers(array, path)
-        notes = ("label stored as floating point numbers, all of them integers",)
+    stored = file.read()
+    array = _integers(stored, path)
+    notes = () if array is stored else ("label stored as floating point numbers, all of them integers",)
     return Label(array, file.grid, file, notes)
 
 
@@ -85,28 +83,22 @@ def read_masks(masks: Sequence[tuple[int, Path]]) -> Label:
     Raises:
         UserError: One cannot be read, is not binary, or lies on another grid than the others.
     """
-    array: np.ndarray | None = None
-    grid: Grid | None = None
-    overlap = 0
+    grid = NiftiFile(masks[0][1]).grid
+    array = np.zeros(grid.shape, _smallest(value for value, _ in masks))
+    overlap = False
     for value, path in masks:
         file = NiftiFile(path)
-        mask = file.read()
-        if not np.issubdtype(mask.dtype, np.integer):
-            mask = _integers(mask, path)
+        mask = _integers(file.read(), path)
         low, high = int(mask.min()), int(mask.max())
         if low < 0 or (high > 1 and not np.isin(mask, (0, high)).all()):
             raise UserError(f"{path} is no binary mask (values {low} to {high})")
-        if array is None or grid is None:
-            array, grid = np.zeros(mask.shape, _smallest(value for value, _ in masks)), file.grid
-        elif same_place(file.grid, grid, spacing_mm=1e-3, position_mm=1e-3, relative=1e-5):
+        if same_place(file.grid, grid, spacing_mm=1e-3, position_mm=1e-3, relative=1e-5):
             raise UserError(f"{path} lies on another grid than the other masks of the case")
         if high == 0:
             continue
         where = mask != 0
-        before = array[where]
-        overlap += int(np.count_nonzero((before != 0) & (before != value)))
+        overlap = overlap or not np.isin(array[where], (0, value)).all()
         array[where] = value
-    assert array is not None, "a case without any mask is no case"
     notes = ("some masks overlap, the later structure was kept",) if overlap else ()
     return Label(array, grid, notes=notes)
 
@@ -133,8 +125,7 @@ def remap(array: np.ndarray, values: Mapping[int, int], present: np.ndarray, pat
             f"{', '.join(map(str, sorted(values)))}); is it the right dataset and release?"
         )
     dtype = _smallest(values.values())
-    changed = [(int(value), values[int(value)]) for value in present if values[int(value)] != int(value)]
-    if not changed:
+    if all(values[int(value)] == int(value) for value in present):
         return array.astype(dtype, copy=False)
     lowest = int(present[0])
     table = np.zeros(int(present[-1]) - lowest + 1, dtype)
@@ -148,7 +139,9 @@ def _smallest(values: Iterable[int]) -> type[np.unsignedinteger]:
 
 
 def _integers(array: np.ndarray, path: Path) -> np.ndarray:
-    """A floating point label as int32, if nothing is lost."""
+    """A label of integers as it is, of floating point numbers as int32, if nothing is lost."""
+    if np.issubdtype(array.dtype, np.integer):
+        return array
     for part in np.moveaxis(array, -1, 0):
         broken = part[~(np.isfinite(part) & (part == np.rint(part)))]
         if broken.size:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from nnunetv2_cdpd.conversion.case import ConversionJob, ConvertedCase
+from nnunetv2_cdpd.conversion.case import ConversionJob
 from nnunetv2_cdpd.datasets.output import is_empty
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import CaseRecord, FileRecord
@@ -35,12 +35,6 @@ class PartRecords:
                 f"{output}: exists and is not from `{_COMMAND}`; nothing was changed, move it or give another argument dataset_id"
             )
 
-    def holds(self, name: str, job: ConversionJob) -> bool:
-        return self._entry(name, job) is not None
-
-    def enter(self, name: str, job: ConversionJob, result: ConvertedCase) -> None:
-        self.own.enter(name, job, result)
-
     @property
     def known(self) -> set[str]:
         """Cases that any call has converted, whatever has become of them."""
@@ -48,8 +42,8 @@ class PartRecords:
 
     def valid(self, jobs: Mapping[str, ConversionJob]) -> dict[str, CaseRecord]:
         """What is done, with what its maker noted; a case that is out of date in one record may be done in another."""
-        entries = ((name, self._entry(name, job)) for name, job in jobs.items())
-        return {name: entry for name, entry in entries if entry is not None}
+        records = (*self.others, self.own)  # the own one counts where several do
+        return {name: record.cases[name] for name, job in jobs.items() for record in records if record.holds(name, job)}
 
     def take_over(self, done: Mapping[str, CaseRecord], ours: Collection[str], alone: bool) -> None:
         """Note what is done of this call's cases, and forget what is not.
@@ -64,9 +58,6 @@ class PartRecords:
             for record in self.others:
                 record.path.unlink()
             self.others = []
-
-    def _entry(self, name: str, job: ConversionJob) -> CaseRecord | None:
-        return next((record.cases[name] for record in (self.own, *self.others) if record.holds(name, job)), None)
 
 
 def _holds_only_empty_folders(output: Path) -> bool:

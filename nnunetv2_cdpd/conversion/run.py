@@ -77,18 +77,18 @@ def convert(
     if plan.done and plan.todo:
         report(f"{plan.output.name}: {len(plan.done)} cases are done already")
     outcome = run(
-        {name: job for name, job in plan.jobs.items() if name in plan.done or name in plan.todo},
+        plan.todo,
         in_processes(convert_case, default_num_processes if num_processes is None else num_processes),
         title=f"Converting {dataset.name}",
-        record=plan.records,
+        record=plan.records.own,
         progress=progress,
     )
-    return _finish(plan, Conversion(outcome.done, outcome.before, outcome.failed, plan.output, skipped=skipped))
+    return _finish(plan, Conversion(outcome.done, list(plan.done), outcome.failed, plan.output, skipped=skipped))
 
 
 def _clear_outdated(plan: Plan) -> None:
     """Bring the output folder to where the work can go on: what is of other cases or out of date goes."""
-    output, records, alone = plan.output, plan.records, plan.options.is_alone
+    output, records, alone = plan.output, plan.records, plan.options.num_parts == 1
     (output / "imagesTr").mkdir(parents=True, exist_ok=True)
     (output / "labelsTr").mkdir(exist_ok=True)
     if plan.todo or records.known - set(plan.jobs):
@@ -97,7 +97,7 @@ def _clear_outdated(plan: Plan) -> None:
         if alone or name in plan.ours:
             for path in outputs_of(output, name):
                 path.unlink(missing_ok=True)
-    records.take_over(plan.done, plan.jobs if alone else plan.ours, alone)
+    records.take_over(plan.done, plan.ours, alone)
     if alone:
         clear_leftovers(output)
 
@@ -120,7 +120,9 @@ def _finish(plan: Plan, outcome: Conversion) -> Conversion:
             if path not in expected_files:
                 path.unlink()
     # Sources as they are listed now, not as of when the case was done: a table of the download may have been mended since.
-    case_source = {name: (plan.sources[name], tuple(entry.facts["merged"])) for name, entry in entries.items()}
+    case_source = {
+        name: (jobs[name].case.source or dataset.name, tuple(entry.facts["merged"])) for name, entry in entries.items()
+    }
     dataset_json = plan.facts.dataset_json(output.name, case_source)
     if read_json(output / FILE_NAME) != dataset_json:
         write_json(output / FILE_NAME, dataset_json)

@@ -160,3 +160,4 @@ def test_sources_lists_all_and_describes_one(capsys):
         out = capsys.readouterr().out
         assert dataset.title in out and dataset.layout.strip().splitlines()[0] in out
         assert all(erratum.reason.split()[0] in out for erratum in dataset.errata)
+        assert ("--split-sides" in out) == bool(dataset.merged_labels) and "argument" not in out
