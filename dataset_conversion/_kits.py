@@ -8,6 +8,7 @@ from ._abdomen import KIDNEY
 COMMON: dict[str, Any] = {
     "region": "abdomen",
     "license": CC_BY_NC_SA_4,
+    "images": ("case_{case}/imaging.nii.gz",),
     "case": r"\d{5}",
     "merged_labels": KIDNEY,
 }

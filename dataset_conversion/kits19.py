@@ -29,7 +29,6 @@ DATASET = SourceDataset(
 data/case_00000/imaging.nii.gz
 data/case_00000/segmentation.nii.gz
 """,
-    images=("case_{case}/imaging.nii.gz",),
     labels=("case_{case}/segmentation.nii.gz",),
     values={1: "kidney", 2: "kidney_tumor"},
     nested={"kidney_tumor": "kidney"},

@@ -14,7 +14,6 @@ DATASET = SourceDataset(
 kits21/data/case_00000/imaging.nii.gz
 kits21/data/case_00000/aggregated_MAJ_seg.nii.gz
 """,
-    images=("case_{case}/imaging.nii.gz",),
     labels=("case_{case}/aggregated_MAJ_seg.nii.gz",),
     values=VALUES,
     nested=NESTED,

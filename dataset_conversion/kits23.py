@@ -14,7 +14,6 @@ DATASET = SourceDataset(
 kits23/dataset/case_00000/imaging.nii.gz
 kits23/dataset/case_00000/segmentation.nii.gz
 """,
-    images=("case_{case}/imaging.nii.gz",),
     labels=("case_{case}/segmentation.nii.gz",),
     values=VALUES,
     nested=NESTED,

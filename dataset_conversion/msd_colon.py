@@ -4,8 +4,6 @@ from ..conversion.declaration import SourceDataset
 from ._msd import task
 
 DATASET = SourceDataset(
-    name="MSD_Colon",
-    title="Medical Segmentation Decathlon, task 10 Colon",
     region="abdomen",
     size="6 GB",
     num_cases=126,

@@ -4,8 +4,6 @@ from ..conversion.declaration import SourceDataset
 from ._msd import task
 
 DATASET = SourceDataset(
-    name="MSD_HepaticVessel",
-    title="Medical Segmentation Decathlon, task 8 HepaticVessel",
     region="abdomen",
     size="9 GB",
     num_cases=303,

@@ -4,8 +4,6 @@ from ..conversion.declaration import SourceDataset
 from ._msd import task
 
 DATASET = SourceDataset(
-    name="MSD_Liver",
-    title="Medical Segmentation Decathlon, task 3 Liver",
     region="abdomen",
     size="27 GB",
     num_cases=131,

@@ -4,8 +4,6 @@ from ..conversion.declaration import SourceDataset
 from ._msd import task
 
 DATASET = SourceDataset(
-    name="MSD_Lung",
-    title="Medical Segmentation Decathlon, task 6 Lung",
     region="chest",
     size="9 GB",
     num_cases=63,

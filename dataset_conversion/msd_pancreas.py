@@ -4,8 +4,6 @@ from ..conversion.declaration import SourceDataset
 from ._msd import task
 
 DATASET = SourceDataset(
-    name="MSD_Pancreas",
-    title="Medical Segmentation Decathlon, task 7 Pancreas",
     region="abdomen",
     size="12 GB",
     num_cases=281,

@@ -4,8 +4,6 @@ from ..conversion.declaration import SourceDataset
 from ._msd import task
 
 DATASET = SourceDataset(
-    name="MSD_Spleen",
-    title="Medical Segmentation Decathlon, task 9 Spleen",
     region="abdomen",
     size="1.6 GB",
     num_cases=41,

@@ -55,6 +55,20 @@ def pair_files(dataset: SourceDataset, download: Download) -> list[FoundCase]:
     ]
 
 
+def needed_file(dataset: SourceDataset, download: Download, name: str, tells: str) -> Path:
+    """A file of this name beside the images and labels.
+
+    Args:
+        tells: What nothing else tells, for the message.
+
+    Raises:
+        UserError: There is none.
+    """
+    for _, path in download.matches(name, dataset.case):
+        return path
+    raise layout_error(dataset, download, f"{name} is missing, which tells {tells}")
+
+
 def layout_error(dataset: SourceDataset, download: Download, problem: str) -> UserError:
     """What was expected and what is there, as one error."""
     there = sorted(name for name in os.listdir(download.folder) if not name.startswith("."))
