@@ -2,18 +2,16 @@
 
 from ..conversion.declaration import Erratum, FoundCase, SourceDataset
 from ..conversion.download import Download
-from ..conversion.layout import layout_error, pair_files
+from ..conversion.layout import pair_files
 from ._kits import COMMON
 
 LAST_TRAINING_CASE = 209
 
 
-def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
-    cases = pair_files(dataset, download)
+def find(download: Download) -> list[FoundCase]:
+    cases = pair_files(download)
     if later := [case.case for case in cases if int(case.case) > LAST_TRAINING_CASE]:
-        raise layout_error(
-            dataset, download, f"case {later[0]} has a label; use KITS21 or KITS23, their labels mean other things"
-        )
+        raise download.error(f"case {later[0]} has a label; use KITS21 or KITS23, their labels mean other things")
     return cases
 
 

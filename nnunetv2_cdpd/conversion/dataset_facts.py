@@ -33,9 +33,8 @@ class DatasetFacts:
         names = dataset.structures
         consecutive = sorted(own.values()) == list(range(1, len(names) + 1))
         stored = {name: own[name] for name in names} if consecutive else {name: i for i, name in enumerate(names, start=1)}
-        for left_right in self.pairs.values():
-            stored |= {name: value for value, name in enumerate(left_right, start=max(stored.values()) + 1)}
-        return stored
+        sides = (side for pair in self.pairs.values() for side in pair)
+        return stored | {name: value for value, name in enumerate(sides, start=len(names) + 1)}
 
     @cached_property
     def values(self) -> dict[int, int]:
@@ -47,9 +46,7 @@ class DatasetFacts:
 
     def paint_order(self, name: str) -> tuple[int, int]:
         """Sort key of masks: by stored value, but what lies in a structure comes after it, or it would be painted over."""
-        line = [name]
-        while line[-1] in self.dataset.nested:
-            line.append(self.dataset.nested[line[-1]])
+        line = self.dataset.line(name)
         return max(self.stored[one] for one in line), len(line)
 
     @property
@@ -80,8 +77,8 @@ class DatasetFacts:
         )
 
     def _inside(self, name: str) -> list[int]:
-        children = [child for child, parent in self.dataset.nested.items() if parent == name]
-        return [value for child in children for value in (self.stored[child], *self._inside(child))]
+        """Stored values of what lies in a structure."""
+        return [self.stored[inner] for inner in self.dataset.nested if name in self.dataset.line(inner)[1:]]
 
     def source_name(self, source: str, merged: Iterable[str]) -> str:
         """Name of the source of a case, some of whose merged labels are still merged."""

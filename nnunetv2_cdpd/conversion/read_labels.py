@@ -142,9 +142,8 @@ def _integers(array: np.ndarray, path: Path) -> np.ndarray:
     """A label of integers as it is, of floating point numbers as int32, if nothing is lost."""
     if np.issubdtype(array.dtype, np.integer):
         return array
-    for part in np.moveaxis(array, -1, 0):
-        broken = part[~(np.isfinite(part) & (part == np.rint(part)))]
-        if broken.size:
-            examples = ", ".join(f"{value:g}" for value in np.unique(broken)[:3])
-            raise UserError(f"{path} holds values that are no integers ({examples}); was it resampled as an image?")
+    found = distinct(array)
+    if (broken := found[~(np.isfinite(found) & (found == np.rint(found)))]).size:
+        examples = ", ".join(f"{value:g}" for value in broken[:3])
+        raise UserError(f"{path} holds values that are no integers ({examples}); was it resampled as an image?")
     return array.astype(np.int32)

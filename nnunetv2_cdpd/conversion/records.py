@@ -30,7 +30,7 @@ class PartRecords:
         others = sorted(path for path in output.glob(RECORD_FILE.replace(".jsonl", "*.jsonl")) if path != own)
         self.own, *self.others = (FileRecord(path, [name], _COMMAND, asdict) for path in (own, *others))
         is_ours = own.is_file() or bool(others)
-        if not is_ours and not (is_empty(output) or _holds_only_empty_folders(output)):
+        if not is_ours and not is_empty(output):
             raise UserError(
                 f"{output}: exists and is not from `{_COMMAND}`; nothing was changed, move it or give another argument dataset_id"
             )
@@ -58,9 +58,3 @@ class PartRecords:
             for record in self.others:
                 record.path.unlink()
             self.others = []
-
-
-def _holds_only_empty_folders(output: Path) -> bool:
-    """As a call leaves it that was killed before its first case was done."""
-    names = {path.name for path in output.iterdir()} - {"imagesTr", "labelsTr"}
-    return not names and all(is_empty(output / name) for name in ("imagesTr", "labelsTr"))

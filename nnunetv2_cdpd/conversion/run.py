@@ -19,6 +19,8 @@ from nnunetv2_cdpd.jobs import Outcome, in_processes, read_json, run, write_json
 
 __all__ = ["Conversion", "Options", "convert"]
 
+_FOLDERS = ("imagesTr", "labelsTr")
+
 
 @dataclass
 class Conversion(Outcome[ConvertedCase]):
@@ -89,15 +91,16 @@ def convert(
 def _clear_outdated(plan: Plan) -> None:
     """Bring the output folder to where the work can go on: what is of other cases or out of date goes."""
     output, records, alone = plan.output, plan.records, plan.options.num_parts == 1
-    (output / "imagesTr").mkdir(parents=True, exist_ok=True)
-    (output / "labelsTr").mkdir(exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
     if plan.todo or records.known - set(plan.jobs):
         (output / FILE_NAME).unlink(missing_ok=True)  # there only while every case agrees with it
     for name in records.known - set(plan.done):
         if alone or name in plan.ours:
             for path in outputs_of(output, name):
                 path.unlink(missing_ok=True)
-    records.take_over(plan.done, plan.ours, alone)
+    records.take_over(plan.done, plan.ours, alone)  # before anything else is there: it tells whose folder it is
+    for folder in _FOLDERS:
+        (output / folder).mkdir(exist_ok=True)
     if alone:
         clear_leftovers(output)
 
@@ -115,7 +118,7 @@ def _finish(plan: Plan, outcome: Conversion) -> Conversion:
         return outcome
     clear_leftovers(output)
     expected_files = {path for name in entries for path in jobs[name].outputs}
-    for folder in ("imagesTr", "labelsTr"):  # of a case that was written when a kill came, and is left out since
+    for folder in _FOLDERS:  # of a case that was written when a kill came, and is left out since
         for path in (output / folder).glob(f"{dataset.name}_*"):
             if path not in expected_files:
                 path.unlink()

@@ -98,8 +98,8 @@ def test_case_that_is_gone_is_removed(folder):
 
 def test_source_of_a_finished_case_is_that_of_the_present_listing(folder):
     def declared(men, **source_of):
-        def find(dataset, download):
-            return [replace(case, source=source_of.get(case.case, men)) for case in pair_files(dataset, download)]
+        def find(download):
+            return [replace(case, source=source_of.get(case.case, men)) for case in pair_files(download)]
 
         return declare(sources={men: ("liver", "spleen"), "OTHERS": ("liver",)}, find=find)
 
@@ -313,7 +313,7 @@ def test_archives_that_are_not_unpacked_are_named(tmp_path, nnunet_folders):
 
 def test_cases_left_out_by_the_finder_are_a_layout_mistake_too(folder):
     with pytest.raises(UserError, match="no case found"):
-        run(folder, declare(find=lambda dataset, download: []))
+        run(folder, declare(find=lambda download: []))
 
 
 def test_incomplete_download_is_told(tmp_path, nnunet_folders):
