@@ -100,16 +100,15 @@ def table_as_text(annotation: Annotation, source: Source, every_value: bool = Fa
     names, entries = value_names(annotation), explain(annotation, source)
     shown = list(names) if every_value else annotation.stored_values(source)
     columns = annotation.column_names
-    rows = [[f"{value} {names[value]}", *(SYMBOLS[entry.state] for entry in entries if entry.value == value)] for value in shown]
-    width = max(len(row[0]) for row in rows)
     numbers = [str(number) for number in range(1, len(columns) + 1)]
-    cell = max(map(len, numbers)) + 1
+    rows = [["", *numbers]]
+    rows += [[f"{value} {names[value]}", *(SYMBOLS[entry.state] for entry in entries if entry.value == value)] for value in shown]
+    width, cell = max(len(row[0]) for row in rows), len(numbers[-1]) + 1
     cases = number_of_cases(annotation, source)
     lines = [
         f"source {source.name}{'' if cases is None else f', {cases} cases'}",
         f"  annotates {', '.join([*source.annotated_classes, *source.merged_labels])}",
         "  columns: " + ", ".join(f"{number} {name}" for number, name in zip(numbers, columns)),
-        " " * (width + 2) + "".join(number.rjust(cell) for number in numbers),
     ]
     lines += ["  " + row[0].ljust(width) + "".join(symbol.rjust(cell) for symbol in row[1:]) for row in rows]
     lines.append("  + positive   - negative   . not supervised")

@@ -14,7 +14,6 @@ from nnunetv2_cdpd.conversion.declaration import FoundCase, IntensityCheck
 from nnunetv2_cdpd.conversion.intensity import place_by_intensity
 from nnunetv2_cdpd.conversion.read_labels import Label, read_label, read_masks, read_slices, remap
 from nnunetv2_cdpd.conversion.sides import SidePair, split_sides
-from nnunetv2_cdpd.datasets.label_maps import distinct
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.volumes.grid import Grid, same_place
@@ -58,14 +57,12 @@ class ConversionJob:
 class ConvertedCase:
     """What came of a case.
 
-    values: Stored values in its label map.
     merged: Names of the merged labels whose sides were not told apart.
     notes: For the user.
     """
 
-    values: tuple[int, ...]
-    merged: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    merged: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass
@@ -104,10 +101,9 @@ def convert_case(job: ConversionJob) -> ConvertedCase:
         stored = remap(to_image(label.array), job.values, label.present, job.label_place)
         stored = _ignore_outside_labelled_slices(job, stored, label, to_image)
         stored, merged = _split_sides(job, stored, image, notes)
-        values = tuple(map(int, distinct(stored)))
         _write_label(job, stored, label, image, label_beside)
         _write_image(job, image, image_beside, notes)
-    return ConvertedCase(values, merged, tuple(dict.fromkeys(notes)))
+    return ConvertedCase(merged, tuple(dict.fromkeys(notes)))
 
 
 # ---- read ------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Labels: read from a file, from image slices or from one mask per structure, checked, and remapped."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,7 +84,7 @@ def read_masks(masks: Sequence[tuple[int, Path]]) -> Label:
         UserError: One cannot be read, is not binary, or lies on another grid than the others.
     """
     grid = NiftiFile(masks[0][1]).grid
-    array = np.zeros(grid.shape, _smallest(value for value, _ in masks))
+    array = np.zeros(grid.shape, np.min_scalar_type(max(value for value, _ in masks)))
     overlap = False
     for value, path in masks:
         file = NiftiFile(path)
@@ -124,7 +124,7 @@ def remap(array: np.ndarray, values: Mapping[int, int], present: np.ndarray, pat
             f"{path} holds {', '.join(map(str, unknown[:5]))}{more}, which is not declared (declared are "
             f"{', '.join(map(str, sorted(values)))}); is it the right dataset and release?"
         )
-    dtype = _smallest(values.values())
+    dtype = np.min_scalar_type(max(values.values()))
     if all(values[int(value)] == int(value) for value in present):
         return array.astype(dtype, copy=False)
     lowest = int(present[0])
@@ -132,10 +132,6 @@ def remap(array: np.ndarray, values: Mapping[int, int], present: np.ndarray, pat
     for value in present:
         table[int(value) - lowest] = values[int(value)]
     return table[(array if lowest == 0 else array.astype(np.int64) - lowest)]
-
-
-def _smallest(values: Iterable[int]) -> type[np.unsignedinteger]:
-    return np.uint8 if max(values) < 256 else np.uint16
 
 
 def _integers(array: np.ndarray, path: Path) -> np.ndarray:
