@@ -72,8 +72,6 @@ def find_series(files: Iterable[Path], modality: str | None = None) -> Contents:
         header = read_header(path)
         if header is None:
             others.append(path)
-        elif header.is_localizer:
-            passed_over["localizer"] += 1
         elif not header.is_slice:
             passed_over[header.kind] += 1
         elif header.modality not in wanted:
