@@ -15,6 +15,7 @@ from nnunetv2_cdpd.annotation.model import Annotation, MergedLabel, Source
 from nnunetv2_cdpd.errors import UserError
 
 CDPD_VERSION = 1
+_TEXTS = ("task_prompt", "license", "reference")  # of a source, in its order
 
 
 def read_annotation(dataset_json: Mapping[str, Any], where: str | Path = "dataset.json") -> Annotation:
@@ -103,9 +104,7 @@ def dataset_json_entries(annotation: Annotation) -> dict[str, Any]:
             source.name: {
                 "annotated_classes": list(source.annotated_classes),
                 "merged_labels": list(source.merged_labels),
-                "task_prompt": source.task_prompt,
-                "license": source.license,
-                "reference": source.reference,
+                **{key: getattr(source, key) for key in _TEXTS},
             }
             for source in annotation.sources
         },
@@ -130,11 +129,9 @@ def with_sigmoid_heads(dataset_json: Mapping[str, Any]) -> dict[str, Any]:
         return dict(dataset_json)
     listed = {name: _values_of(label) for name, label in labels.items() if not _is_background(name, label)}
     classes = {name: values for name, values in listed.items() if name != "ignore"}
-    others = {name: label for name, label in labels.items() if name not in classes}
-    ignore = {"ignore": others.pop("ignore")} if "ignore" in others else {}
     return {
         **dataset_json,
-        "labels": {**others, **_as_sigmoid_regions(classes), **ignore},
+        "labels": {**labels, **_as_sigmoid_regions(classes)},
         "regions_class_order": [label[0] for label in classes.values()],
     }
 
@@ -178,9 +175,7 @@ def _read_sources(block: Mapping[str, Any]) -> tuple[Source, ...]:
             name,
             tuple(entry["annotated_classes"]),
             tuple(entry.get("merged_labels", ())),
-            entry.get("task_prompt"),
-            entry.get("license"),
-            entry.get("reference"),
+            *(entry.get(key) for key in _TEXTS),
         )
         for name, entry in block["sources"].items()
     )

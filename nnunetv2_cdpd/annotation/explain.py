@@ -63,8 +63,7 @@ def choose_sources(annotation: Annotation, names: Sequence[str] | None) -> list[
         UserError: There is no source of a name.
     """
     by_name = {source.name: source for source in annotation.sources}
-    unknown = sorted(set(names or ()) - set(by_name))
-    if unknown:
+    if unknown := sorted(set(names or ()) - set(by_name)):
         raise UserError(f"argument source: no source {', '.join(unknown)}; known are {', '.join(by_name)}")
     return [by_name[name] for name in names or by_name]
 

@@ -29,10 +29,8 @@ def describe(dataset: SourceDataset) -> str:
         lines += [f"  {source} annotates", *_indented(", ".join(annotated))]
     for name, meant in dataset.merged_labels.items():
         lines.append(f"  {name} means {' or '.join(meant)}, not known which (argument split_sides separates clear cases)")
-    for inner, outer in dataset.nested.items():
-        lines.append(f"  {inner} lies in {outer}")
-    for name, members in dataset.unions.items():
-        lines.append(f"  {name} is {', '.join(members)}")
+    lines += [f"  {inner} lies in {outer}" for inner, outer in dataset.nested.items()]
+    lines += [f"  {name} is {', '.join(members)}" for name, members in dataset.unions.items()]
     for name, text in dataset.definitions.items():
         lines += _indented(f"{name}: {text}", "  ")
     if dataset.definitions:

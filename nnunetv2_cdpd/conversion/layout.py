@@ -43,9 +43,9 @@ def pair_files(download: Download) -> list[FoundCase]:
     if not labelled:
         raise download.error(f"no label found ({' or '.join(dataset.labels)})")
     if lonely := sorted(labelled - set(images) - skipped, key=_natural):
-        raise download.error(f"no image for the label{_plural(lonely)} of {listed(lonely)}")
+        raise download.error(f"no image for the label{'s' * (len(lonely) > 1)} of {listed(lonely)}")
     if not dataset.unlabelled_images and (lonely := sorted(set(images) - labelled - skipped, key=_natural)):
-        raise download.error(f"no label for the image{_plural(lonely)} of {listed(lonely)}")
+        raise download.error(f"no label for the image{'s' * (len(lonely) > 1)} of {listed(lonely)}")
     return [
         FoundCase(case, files, labels.get(case, ()), masks.get(case, {})) for case, files in images.items() if case in labelled
     ]
@@ -79,7 +79,3 @@ def _masks(download: Download) -> dict[str, dict[str | int, Path]]:
 def _natural(text: str) -> list[tuple[int, str]]:
     """Sort key by which case 2 comes before case 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
-
-
-def _plural(names: list[str]) -> str:
-    return "s" if len(names) > 1 else ""

@@ -117,8 +117,7 @@ def remap(array: np.ndarray, values: Mapping[int, int], present: np.ndarray, pat
     Raises:
         UserError: A value is not declared.
     """
-    unknown = [int(value) for value in present if int(value) not in values]
-    if unknown:
+    if unknown := [int(value) for value in present if int(value) not in values]:
         more = " ..." if len(unknown) > 5 else ""
         raise UserError(
             f"{path} holds {', '.join(map(str, unknown[:5]))}{more}, which is not declared (declared are "
@@ -129,8 +128,7 @@ def remap(array: np.ndarray, values: Mapping[int, int], present: np.ndarray, pat
         return array.astype(dtype, copy=False)
     lowest = int(present[0])
     table = np.zeros(int(present[-1]) - lowest + 1, dtype)
-    for value in present:
-        table[int(value) - lowest] = values[int(value)]
+    table[present.astype(np.int64) - lowest] = [values[int(value)] for value in present]
     return table[(array if lowest == 0 else array.astype(np.int64) - lowest)]
 
 

@@ -64,11 +64,9 @@ def split_sides(label: np.ndarray, image: np.ndarray, grid: Grid, pair: SidePair
         other = (x_of > plane) != (centres[index] > plane)
         if np.count_nonzero(other & (parts == index + 1)) > _ACROSS * sizes[index]:
             return "a large part reaches across the middle"
-    is_left = np.zeros(count + 1, bool)
-    is_left[1:] = centres > plane
     view = label[box]
     merged = view == pair.merged
-    view[merged] = np.where(is_left[parts[merged]], pair.left, pair.right)
+    view[merged] = np.where((centres > plane)[parts[merged] - 1], pair.left, pair.right)
     return None
 
 

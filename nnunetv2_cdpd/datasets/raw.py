@@ -53,8 +53,7 @@ class RawDataset:
     @property
     def short_name(self) -> str:
         """ "KITS" of Dataset301_KITS."""
-        prefix, _, rest = self.name.partition("_")
-        return rest if rest and prefix.startswith("Dataset") and prefix.removeprefix("Dataset").isdigit() else self.name
+        return re.sub(r"^Dataset\d+_(?=.)", "", self.name)
 
     @property
     def annotation(self) -> Annotation:

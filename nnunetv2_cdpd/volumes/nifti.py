@@ -4,6 +4,7 @@ import gzip
 import os
 import shutil
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -115,11 +116,9 @@ def link_or_copy(path: Path, output: Path, copy: bool) -> bool:
         Whether it is a link; the other file system may not allow one.
     """
     if not copy:
-        try:
+        with suppress(OSError):  # another file system: the caller tells that it was copied
             os.link(os.path.realpath(path), output)
             return True
-        except OSError:
-            pass  # another file system: the caller tells that it was copied
     shutil.copyfile(path, output)
     return False
 
