@@ -23,6 +23,7 @@ from nnunetv2_cdpd.conversion.registry import public_dataset
 from nnunetv2_cdpd.conversion.run import Options, convert
 from nnunetv2_cdpd.conversion.summary import summary
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import remove
 
 
 @pytest.fixture
@@ -189,6 +190,15 @@ def test_written_but_unrecorded_case_that_is_left_out_since_is_removed(folder):
     (outcome.folder / RECORD_FILE).write_text("".join(lines[:-1]))  # the kill came between file and record
     again = run(folder, leave_out=("MINE_c5",))
     assert again.complete and len(files(again)) == 8
+
+
+@pytest.mark.parametrize("left", [(), (RECORD_FILE,), (RECORD_FILE, "imagesTr")])
+def test_a_call_that_was_killed_before_its_first_case_has_made_the_folder_its_own(folder, left):
+    outcome = run(folder, leave_out=names(2, 3, 4, 5))
+    for path in outcome.folder.iterdir():
+        if path.name not in left:
+            remove(path)
+    assert run(folder).complete
 
 
 # ---- parts ------------------------------------------------------------------------------------------------------------
