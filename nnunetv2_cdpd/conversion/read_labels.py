@@ -57,7 +57,7 @@ def read_slices(paths: Sequence[Path], order: Sequence[int]) -> Label:
     Raises:
         UserError: Their number or size does not fit, or one cannot be read.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     paths = sorted(paths)
     if len(paths) != len(order):
@@ -67,7 +67,7 @@ def read_slices(paths: Sequence[Path], order: Sequence[int]) -> Label:
         try:
             with Image.open(paths[index]) as picture:
                 slices.append(np.asarray(picture.convert("L")).T > 0)
-        except (OSError, UnidentifiedImageError) as error:
+        except OSError as error:
             raise UserError(f"{paths[index]} cannot be read as an image; download it again") from error
         if slices[-1].shape != slices[0].shape:
             raise UserError(f"{paths[index]} has another size than the first slice, {paths[order[0]]}")
