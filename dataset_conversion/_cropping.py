@@ -3,9 +3,9 @@
 import csv
 from dataclasses import replace
 
-from ..conversion.declaration import FoundCase, SourceDataset
+from ..conversion.declaration import FoundCase
 from ..conversion.download import Download
-from ..conversion.layout import layout_error, pair_files
+from ..conversion.layout import pair_files
 
 FILE = "cropping.csv"
 _TCIA_ROWS = 43  # come first, then those of BTCV; both number their cases from 1
@@ -13,19 +13,17 @@ _TCIA_ROWS = 43  # come first, then those of BTCV; both number their cases from 
 _CASE, _FIRST_SLICE, _END_SLICE = 2, 7, 8
 
 
-def with_labelled_slices(dataset: SourceDataset, download: Download, tcia: bool) -> list[FoundCase]:
+def with_labelled_slices(download: Download, tcia: bool) -> list[FoundCase]:
     """Pair images and labels; outside of the slices that cropping.csv gives, labels may be incomplete."""
-    paths = [path for _, path in download.matches(FILE, dataset.case)]
-    if not paths:
-        raise layout_error(dataset, download, f"{FILE} is missing, which tells where the labels are complete")
-    with paths[0].open(newline="", encoding="utf-8") as file:
+    path = download.needed_file(FILE, "where the labels are complete")
+    with path.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.reader(file) if row][1:]
     rows = rows[:_TCIA_ROWS] if tcia else rows[_TCIA_ROWS:]
     try:
         slices = {row[_CASE].strip(): (int(float(row[_FIRST_SLICE])), int(float(row[_END_SLICE]))) for row in rows}
     except (IndexError, ValueError) as error:
-        raise layout_error(dataset, download, f"{paths[0]} cannot be read ({error}); download it again") from error
-    cases = pair_files(dataset, download)
+        raise download.error(f"{path} cannot be read ({error}); download it again") from error
+    cases = pair_files(download)
     if unknown := [case.case for case in cases if case.case not in slices]:
-        raise layout_error(dataset, download, f"{paths[0]} has no row for case {', '.join(unknown[:5])}")
+        raise download.error(f"{path} has no row for case {', '.join(unknown[:5])}")
     return [replace(case, labelled_slices=slices[case.case]) for case in cases]

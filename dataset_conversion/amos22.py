@@ -7,8 +7,8 @@ from ..conversion.layout import pair_files
 LAST_CT = 500  # 507 to 600 are MR
 
 
-def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
-    return [case for case in pair_files(dataset, download) if int(case.case) <= LAST_CT]
+def find(download: Download) -> list[FoundCase]:
+    return [case for case in pair_files(download) if int(case.case) <= LAST_CT]
 
 
 DATASET = SourceDataset(

@@ -1,23 +1,19 @@
 """KiTS21: kidneys, kidney tumors and cysts; three annotations per case, of which the majority is taken."""
 
 from ..conversion.declaration import SourceDataset
-from ._kits import COMMON, NESTED, REFERENCE, VALUES
+from ._kits import WITH_CYSTS
 
 DATASET = SourceDataset(
     name="KITS21",
     title="Kidney and Kidney Tumor Segmentation Challenge 2021",
     link="https://github.com/neheller/kits21",
-    reference=REFERENCE,
     size="28 GB",
     num_cases=300,
     layout="""
 kits21/data/case_00000/imaging.nii.gz
 kits21/data/case_00000/aggregated_MAJ_seg.nii.gz
 """,
-    images=("case_{case}/imaging.nii.gz",),
     labels=("case_{case}/aggregated_MAJ_seg.nii.gz",),
-    values=VALUES,
-    nested=NESTED,
     overlaps=("KITS19 and KITS23 (the same images, other labels)", "AbdomenCT1K", "AbdomenAtlas"),
-    **COMMON,
+    **WITH_CYSTS,
 )

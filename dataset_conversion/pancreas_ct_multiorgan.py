@@ -1,15 +1,11 @@
 """Multi-organ labels for Pancreas-CT (Gibson et al.): 8 structures; a left kidney, but no right one."""
 
-from ..conversion.declaration import Erratum, FoundCase, SourceDataset
-from ..conversion.download import Download
+from functools import partial
+
+from ..conversion.declaration import Erratum, SourceDataset
 from ._abdomen import EIGHT_ORGANS, MULTIORGAN_REFERENCE, MULTIORGAN_VALUES
 from ._cropping import with_labelled_slices
 from .pancreas_ct import LAYOUT, PLACEMENT
-
-
-def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
-    return with_labelled_slices(dataset, download, tcia=True)
-
 
 DATASET = SourceDataset(
     name="PancreasCT_MultiOrgan",
@@ -34,6 +30,6 @@ cropping.csv
     unlabelled_images=True,  # Pancreas-CT has more cases
     ignores=True,
     placement=PLACEMENT,
-    find=find,
+    find=partial(with_labelled_slices, tcia=True),
     overlaps=("PancreasCT (the same images)", "AbdomenCT1K", "AbdomenAtlas"),
 )

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ..conversion.declaration import CC_BY_4, Erratum, FoundCase, SourceDataset
 from ..conversion.download import Download
-from ..conversion.layout import layout_error, pair_files
+from ..conversion.layout import pair_files
 
 # By file name, in the order of the official index; values of multi-label files differ from release to release.
 MASKS = """
@@ -54,17 +54,13 @@ _UNIONS = {
 _ALL = (*_VALUES.values(), *_UNIONS)
 
 
-def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
+def find(download: Download) -> list[FoundCase]:
     """Cases with the source that says whether the prostate is annotated: an empty mask of a woman does not deny a uterus."""
-    cases = pair_files(dataset, download)
+    cases = pair_files(download)
     if not any(NOT_IN_V1 in case.masks for case in cases):
-        raise layout_error(
-            dataset, download, f"no segmentations/{NOT_IN_V1}.nii.gz anywhere; this is release 1, version 2 is needed"
-        )
-    tables = [path for _, path in download.matches("meta.csv", dataset.case)]
-    if not tables:
-        raise layout_error(dataset, download, "meta.csv is missing, which tells men from women")
-    with tables[0].open(newline="", encoding="utf-8-sig") as file:
+        raise download.error(f"no segmentations/{NOT_IN_V1}.nii.gz anywhere; this is release 1, version 2 is needed")
+    table = download.needed_file("meta.csv", "men from women")
+    with table.open(newline="", encoding="utf-8-sig") as file:
         gender = {row["image_id"]: row["gender"].strip().lower() for row in csv.DictReader(file, delimiter=";")}
     found = []
     for case in cases:

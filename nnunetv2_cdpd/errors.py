@@ -23,3 +23,8 @@ def check_at_least(least: int, **arguments: int | None) -> None:
     for name, value in arguments.items():
         if value is not None and value < least:
             raise UserError(f"argument {name} {value}: give {least} or more")
+
+
+def listed(names: list[str], most: int = 10) -> str:
+    """Names in a line of a message; of many, the first and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,11 +1,9 @@
 """audit_datasets: read nnU-Net raw datasets, check them, and find the same scan in several cases."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nnunetv2.configuration import default_num_processes
-from nnunetv2.paths import nnUNet_raw
 
 from nnunetv2_cdpd.audit.cases import AuditCase, read_cases
 from nnunetv2_cdpd.audit.checks import check_cases
@@ -43,8 +41,7 @@ def audit_datasets(
     Raises:
         UserError: A dataset cannot be read, or none of its images can.
     """
-    raw_folder = Path(os.path.abspath(nnUNet_raw.require())) if nnUNet_raw.is_set() else Path.cwd()
-    inputs = read_datasets(datasets, raw_folder)
+    inputs = read_datasets(datasets)
     names = [dataset.name for dataset in inputs]
     if same := [str(dataset.folder) for dataset in inputs if names.count(dataset.name) > 1]:
         raise UserError(f"{', '.join(same)}: cases are told apart by the names of folders; rename one, or audit them one by one")

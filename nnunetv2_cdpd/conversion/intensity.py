@@ -29,15 +29,10 @@ def place_by_intensity(label: np.ndarray, image: np.ndarray, check: IntensityChe
     where = np.nonzero(label)
     if not len(where[0]):
         return Placement()
-    shares = []
-    for flips in check.flips:
-        mirrored = tuple(
-            size - 1 - index if axis in flips else index for axis, (index, size) in enumerate(zip(where, label.shape))
-        )
-        values = image[mirrored]
-        shares.append(float(((values >= check.window[0]) & (values <= check.window[1])).mean()))
-    best = int(np.argmax(shares))
     low, high = check.window
+    values_of_flips = (np.flip(image, flips)[where] for flips in check.flips)
+    shares = [float(((values >= low) & (values <= high)).mean()) for values in values_of_flips]
+    best = int(np.argmax(shares))
     if shares[best] < check.least_share:
         raise UserError(
             f"{path}: only {shares[best]:.0%} of the labelled voxels have {low:g} to {high:g} HU, at least "

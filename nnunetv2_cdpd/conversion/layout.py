@@ -2,16 +2,12 @@
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
 from nnunetv2_cdpd.conversion.download import Download
-from nnunetv2_cdpd.errors import UserError
-
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".rar", ".7z")
-_MAX_LISTED = 8
+from nnunetv2_cdpd.errors import UserError, listed
 
 
 def find_downloaded_cases(dataset: SourceDataset, folder: Path) -> list[FoundCase]:
@@ -23,85 +19,59 @@ def find_downloaded_cases(dataset: SourceDataset, folder: Path) -> list[FoundCas
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; `cdpd sources {dataset.name}` tells what to download")
-    download = Download(Path(os.path.abspath(folder)))
-    cases = dataset.find(dataset, download) if dataset.find else pair_files(dataset, download)
+    download = Download(dataset, Path(os.path.abspath(folder)))
+    cases = dataset.find(download) if dataset.find else pair_files(download)
     if not cases:
-        raise layout_error(dataset, download, "no case found")
+        raise download.error("no case found")
     return sorted(cases, key=lambda case: _natural(case.case))
 
 
-def pair_files(dataset: SourceDataset, download: Download) -> list[FoundCase]:
+def pair_files(download: Download) -> list[FoundCase]:
     """Images and labels by the templates of the declaration.
 
     Raises:
         UserError: Labels without image, images without label, two files for one case, or nothing at all.
     """
-    images = _series(dataset, download, dataset.images) if dataset.dicom else _single(dataset, download, dataset.images, "image")
-    masks = _masks(dataset, download) if dataset.masks else {}
-    if dataset.slices:
-        labels = _series(dataset, download, dataset.labels)
-    else:
-        labels = {} if dataset.masks else _single(dataset, download, dataset.labels, "label")
+    dataset = download.dataset
+    images = _files(download, dataset.images, "image", folders=dataset.dicom)
+    masks = _masks(download) if dataset.masks else {}
+    labels = {} if dataset.masks else _files(download, dataset.labels, "label", folders=dataset.slices)
     labelled = set(masks or labels)
-    skipped = {case for erratum in dataset.errata if erratum.skip for case in erratum.cases}
+    skipped = set(dataset.known_errors(skip=True))
     if not images:
-        raise layout_error(dataset, download, f"no image found ({' or '.join(dataset.images)})")
+        raise download.error(f"no image found ({' or '.join(dataset.images)})")
     if not labelled:
-        raise layout_error(dataset, download, f"no label found ({' or '.join(dataset.labels)})")
-    if lonely := _ordered(labelled - set(images) - skipped):
-        raise layout_error(dataset, download, f"no image for the label{_plural(lonely)} of {_listed(lonely)}")
-    if not dataset.unlabelled_images and (lonely := _ordered(set(images) - labelled - skipped)):
-        raise layout_error(dataset, download, f"no label for the image{_plural(lonely)} of {_listed(lonely)}")
+        raise download.error(f"no label found ({' or '.join(dataset.labels)})")
+    if lonely := sorted(labelled - set(images) - skipped, key=_natural):
+        raise download.error(f"no image for the label{'s' * (len(lonely) > 1)} of {listed(lonely)}")
+    if not dataset.unlabelled_images and (lonely := sorted(set(images) - labelled - skipped, key=_natural)):
+        raise download.error(f"no label for the image{'s' * (len(lonely) > 1)} of {listed(lonely)}")
     return [
         FoundCase(case, files, labels.get(case, ()), masks.get(case, {})) for case, files in images.items() if case in labelled
     ]
 
 
-def layout_error(dataset: SourceDataset, download: Download, problem: str) -> UserError:
-    """What was expected and what is there, as one error."""
-    there = sorted(name for name in os.listdir(download.folder) if not name.startswith("."))
-    endings = Counter("".join(Path(name).suffixes[-2:]) for name in download.files)
-    kinds = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in endings.most_common(4)) or "no files"
-    archives = [name for name in there if name.endswith(_ARCHIVES)]
-    hint = f"\n  unpack first: {_listed(archives)}" if archives else ""
-    drawing = "\n".join(f"    {line}" for line in dataset.layout.strip("\n").splitlines())
-    return UserError(
-        f"{download.folder}: {problem}; this does not look like {dataset.name}\n"
-        f"  found: {_listed(there) or 'nothing'} ({kinds} in all){hint}\n  expected:\n{drawing}"
-    )
-
-
-def _single(dataset: SourceDataset, download: Download, templates: Iterable[str], what: str) -> dict[str, tuple[Path, ...]]:
-    """Case -> its one file; an earlier template wins over a later one, two files of one template are a mistake."""
-    found: dict[str, tuple[Path, ...]] = {}
-    for template in templates:
-        here: dict[str, Path] = {}
-        for said, path in download.matches(template, dataset.case):
-            other = here.setdefault(said["case"], path)
-            if other != path:
-                raise layout_error(dataset, download, f"case {said['case']} has two {what}s, {other} and {path}; remove one")
-        found = {**{case: (path,) for case, path in here.items()}, **found}
-    return found
-
-
-def _series(dataset: SourceDataset, download: Download, templates: Iterable[str]) -> dict[str, tuple[Path, ...]]:
-    """Case -> all files below its folder."""
+def _files(download: Download, templates: Iterable[str], what: str, folders: bool) -> dict[str, tuple[Path, ...]]:
+    """Case -> its one file, or where templates name folders all files below; an earlier template wins over a later one."""
     found: dict[str, tuple[Path, ...]] = {}
     for template in templates:
         here: dict[str, list[Path]] = {}
-        for said, path in download.below(template, dataset.case):
-            if path.name != "LICENSE" and path.suffix.lower() not in (".txt", ".xml", ".csv", ".json"):
+        for said, path in download.matches(f"{template.rstrip('/')}/**/*" if folders else template):
+            if not folders or (path.name != "LICENSE" and path.suffix.lower() not in (".txt", ".xml", ".csv", ".json")):
                 here.setdefault(said["case"], []).append(path)
-        found = {**{case: tuple(files) for case, files in here.items()}, **found}
+        for case, (path, *others) in here.items():
+            if others and not folders:
+                raise download.error(f"case {case} has two {what}s, {path} and {others[0]}; remove one")
+        found = {case: tuple(files) for case, files in here.items()} | found
     return found
 
 
-def _masks(dataset: SourceDataset, download: Download) -> dict[str, dict[str | int, Path]]:
+def _masks(download: Download) -> dict[str, dict[str | int, Path]]:
     """Case -> structure -> its file; files of other structures are left alone."""
     found: dict[str, dict[str | int, Path]] = {}
-    for template in dataset.labels:
-        for said, path in download.matches(template, dataset.case):
-            if dataset.values.get(said["structure"]) is not None:
+    for template in download.dataset.labels:
+        for said, path in download.matches(template):
+            if download.dataset.values.get(said["structure"]) is not None:
                 found.setdefault(said["case"], {}).setdefault(said["structure"], path)
     return found
 
@@ -109,15 +79,3 @@ def _masks(dataset: SourceDataset, download: Download) -> dict[str, dict[str | i
 def _natural(text: str) -> list[tuple[int, str]]:
     """Sort key by which case 2 comes before case 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
-
-
-def _ordered(cases: Iterable[str]) -> list[str]:
-    return sorted(cases, key=_natural)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_MAX_LISTED]) + (f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else "")
-
-
-def _plural(names: list[str]) -> str:
-    return "s" if len(names) > 1 else ""

@@ -31,7 +31,7 @@ class Duplicates:
     pairs: tuple[Mapping[str, Any], ...]
 
 
-def held_back_images(given: Sequence[str | int | Path], raw_folder: Path, file_ending: str) -> dict[Path, str]:
+def held_back_images(given: Sequence[str | int | Path], file_ending: str) -> dict[Path, str]:
     """First channel of every image that must not be trained on -> a name to call it by.
 
     Args:
@@ -46,7 +46,7 @@ def held_back_images(given: Sequence[str | int | Path], raw_folder: Path, file_e
         if not str(each).isdigit() and folder.is_dir() and not (folder / FILE_NAME).is_file():
             found = _images_in(folder, file_ending)
         else:
-            dataset = read_dataset(each, raw_folder)
+            dataset = read_dataset(each)
             folder = dataset.folder
             found = [dataset.path(case.images[0]) for case in dataset.cases]
             found += _images_in(folder / "imagesTs", dataset.dataset_json.file_ending)

@@ -9,7 +9,7 @@ from nnunetv2.configuration import default_num_processes
 
 from nnunetv2_cdpd.annotation import POSITIVE
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson
-from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder, raw_folder
+from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder
 from nnunetv2_cdpd.datasets.predictions import reader_for
 from nnunetv2_cdpd.datasets.raw import RawDataset, read_datasets
 from nnunetv2_cdpd.jobs import FileRecord, digest, file_state, in_processes, read_json, remove, run, write_json
@@ -57,19 +57,19 @@ def merge_datasets(
     Raises:
         UserError: Whatever the user can mend. dataset.json is written only when every case is fine.
     """
-    raw, output = raw_folder(), dataset_folder(name, dataset_id)
-    inputs = read_datasets(datasets, raw)
+    output = dataset_folder(name, dataset_id)
+    inputs = read_datasets(datasets)
     check_inputs(inputs, output)
     check_alike(inputs)
     plan = make_plan(inputs, read_merge_spec(spec))
     cases = collect_cases(inputs, plan, prefix)
-    record = open_record(output, inputs, raw, update)
+    record = open_record(output, inputs, update)
     known = set(record.cases)
     for note in plan.notes:
         report(f"note: {note}")
     duplicates = None
     if search_duplicates or exclude_duplicates_of:
-        held_back = held_back_images(exclude_duplicates_of, raw, inputs[0].dataset_json.file_ending)
+        held_back = held_back_images(exclude_duplicates_of, inputs[0].dataset_json.file_ending)
         duplicates = find_duplicates(cases, held_back, num_processes=num_processes, progress=progress, report=report)
         cases = [case for case in cases if case.identifier not in duplicates.left_out]
         for identifier, why in duplicates.left_out.items():
