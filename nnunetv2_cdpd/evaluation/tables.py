@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nnunetv2_cdpd.evaluation.compare import ClassComparison, Comparison
-from nnunetv2_cdpd.evaluation.results import Results, counted_in_mean, mean_of_finite
+from nnunetv2_cdpd.evaluation.results import CLASS_COUNTS, Results, counted_in_mean, mean_of_finite
 from nnunetv2_cdpd.jobs.tables import aligned, csv_of, interval, number, p_value
 
 SIGNIFICANT = 0.05
@@ -41,9 +41,8 @@ def comparison_table(comparison: Comparison, name: str, other_name: str) -> str:
     parts = [f"A: {name}\nB: {other_name}\n{cases} cases in both; {test}, * below {SIGNIFICANT}"]
     if comparison.left_out:
         parts.append(f"not compared, because only one of them has it: {', '.join(comparison.left_out)}")
-    for metric in comparison.metrics:
+    for metric, entries in comparison.classes.items():
         head = ["class", "cases", "A", "B", "A - B", "95 % CI", "A better", "worse", "equal", "p", "p Holm"]
-        entries = comparison.classes(metric)
         counted = counted_in_mean(comparison.results.reference, [entry.name for entry in entries])
         counted_entries = [entry for entry in entries if entry.name in counted]
         means = [mean_of_finite(getattr(entry, of) for entry in counted_entries) for of in ("mean", "other_mean", "difference")]
@@ -83,10 +82,7 @@ def comparison_json(comparison: Comparison, name: str, other_name: str) -> dict[
         "test": "Wilcoxon signed rank, two-sided; p_holm is corrected over the classes of a metric",
         "metrics": metrics,
         "counts": {
-            class_name: {
-                what: [getattr(summary, what) for summary in comparison.summaries(class_name)]
-                for what in ("cases", "present", "missed", "spurious")
-            }
+            class_name: {what: [getattr(summary, what) for summary in comparison.summaries(class_name)] for what in CLASS_COUNTS}
             for class_name in results.class_names
         },
     }
@@ -104,7 +100,7 @@ def _block(results: Results, source: str | None) -> str:
             rows.append([name, str(summary.cases), str(summary.present), *scores, *counts])
         elif name not in results.unknown_classes:
             not_annotated.append(name)
-    means = {metric: results.foreground_mean(metric, source) for metric in results.protocol.metrics}
+    means = results.foreground_means(source)
     rows.append(["mean of classes", "", "", *_scores(results, means, results.foreground_dice_interval(source)), "", ""])
     title = "All cases" if source is None else f"Source {source}, {len(results.cases_of(source))} cases"
     lines = [title, *aligned([head, *rows])]
@@ -139,8 +135,8 @@ COMPARED = ("class", "cases", "A", "B", "difference", "low", "high", "A_better",
 
 def _compared(comparison: Comparison) -> Iterable[tuple[str, dict[str, Any]]]:
     """Metric and row, a mapping of COMPARED."""
-    for metric in comparison.metrics:
-        for entry in comparison.classes(metric):
+    for metric, entries in comparison.classes.items():
+        for entry in entries:
             values = (entry.name, entry.cases, entry.mean, entry.other_mean, entry.difference, *entry.interval)
             counts = (entry.better, entry.worse, entry.equal, entry.p, entry.p_holm)
             yield metric, dict(zip(COMPARED, (*values, *counts)))

@@ -18,7 +18,6 @@ from nnunetv2_cdpd.report.tables import (
     class_rows,
     comparison_rows,
     key_figures,
-    mean_scores,
     worst_first,
 )
 from nnunetv2_cdpd.report.training import TrainingCurves
@@ -72,14 +71,12 @@ def write_report(
         facts=[_fact(line) for line in intro_lines],
         figures=key_figures(results),
         classes=class_rows(results),
-        means=mean_scores(results),
         box_plots=_box_plots(results),
         compared=comparison_rows(comparison) if comparison else {},
         num_compared=len(comparison["cases"]) if comparison else 0,
         counts=changed_counts(comparison) if comparison else {},
         source_columns=[(source, f"{len(results.cases_of(source))} cases") for source in results.source_names],
         source_rows=list(zip(*(class_rows(results, source) for source in results.source_names))),
-        source_means=[mean_scores(results, source) for source in results.source_names],
         cases=case_rows(results),
         anchors={article.case: article.anchor for article in articles},
         training={name: (curves, _line_charts(curves)) for name, curves in (training or {}).items()},
