@@ -69,18 +69,12 @@ def write_raw_dataset(source: DemoSource, raw: Path, num_cases: int, seed: int =
     folder = raw / source.folder_name
     (folder / "imagesTr").mkdir(parents=True, exist_ok=True)
     (folder / "labelsTr").mkdir(exist_ok=True)
+    values = {structure: value for value, its in enumerate(source.labels.values(), start=1) for structure in its}
     for index in range(num_cases):
         patient = make_patient(source.scanner, seed=(seed, source.dataset_id, index), tumor_place=index)
-        label = np.zeros(patient.hu.shape, np.uint8)
-        for value, structures in enumerate(source.labels.values(), start=1):
-            for structure in structures:
-                if structure in patient.masks:
-                    label[patient.masks[structure]] = value
-        case = f"{source.name}_{index:03d}"
-        _write(patient, patient.hu, folder / "imagesTr" / f"{case}_0000.nii.gz")
-        _write(patient, label, folder / "labelsTr" / f"{case}.nii.gz")
+        _write_case(patient, values, f"{source.name}_{index:03d}", folder / "imagesTr", folder / "labelsTr")
     labels = {"background": 0, **{name: value for value, name in enumerate(source.labels, start=1)}}
-    _write_json(folder / "dataset.json", labels, numTraining=num_cases)
+    _write_dataset_json(folder, labels, numTraining=num_cases)
 
 
 def write_test_set(folder: Path, cases_per_scanner: int, seed: int = 0) -> None:
@@ -96,13 +90,9 @@ def write_test_set(folder: Path, cases_per_scanner: int, seed: int = 0) -> None:
     for index in range(cases_per_scanner * len(DEMO_SOURCES)):
         source = DEMO_SOURCES[index % len(DEMO_SOURCES)]
         patient = make_patient(source.scanner, seed=(seed, TEST_SET, index), tumor_probability=1.0, tumor_place=index)
-        label = np.zeros(patient.hu.shape, np.uint8)
-        for name, mask in patient.masks.items():
-            label[mask] = values[name]
         case = f"unseen_{index:02d}"
         looks[case] = source.name
-        _write(patient, patient.hu, folder / "images" / f"{case}_0000.nii.gz")
-        _write(patient, label, folder / "labels" / f"{case}.nii.gz")
+        _write_case(patient, values, case, folder / "images", folder / "labels")
     kidneys = ["right_kidney", "left_kidney"]
     regions = {"background": 0, **values, "liver": [values["liver"], values["liver_tumor"]]}
     block = {
@@ -111,18 +101,24 @@ def write_test_set(folder: Path, cases_per_scanner: int, seed: int = 0) -> None:
         "possible_parents": {"kidney_tumor": kidneys},
         "case_source": looks,
     }
-    _write_json(folder / "labels" / "dataset.json", regions, numTraining=0, regions_class_order=list(values.values()), cdpd=block)
+    _write_dataset_json(folder / "labels", regions, numTraining=0, regions_class_order=list(values.values()), cdpd=block)
 
 
-def _write(patient: Patient, array: np.ndarray, path: Path) -> None:
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing(patient.spacing)
-    image.SetOrigin(patient.origin)
-    image.SetDirection(patient.direction)
-    with written_beside(path) as beside:
-        sitk.WriteImage(image, str(beside))
+def _write_case(patient: Patient, values: Mapping[str, int], case: str, images: Path, labels: Path) -> None:
+    """Write image and label map; values: Structure -> stored value, of two that overlap the later one's."""
+    label = np.zeros(patient.hu.shape, np.uint8)
+    for structure, value in values.items():
+        if structure in patient.masks:
+            label[patient.masks[structure]] = value
+    for path, array in ((images / f"{case}_0000.nii.gz", patient.hu), (labels / f"{case}.nii.gz", label)):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing(patient.spacing)
+        image.SetOrigin(patient.origin)
+        image.SetDirection(patient.direction)
+        with written_beside(path) as beside:
+            sitk.WriteImage(image, str(beside))
 
 
-def _write_json(path: Path, labels: dict, **more: object) -> None:
+def _write_dataset_json(folder: Path, labels: dict, **more: object) -> None:
     document = {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz", **more}
-    write_json(path, document)
+    write_json(folder / "dataset.json", document)

@@ -78,7 +78,7 @@ def volume_sheets(
     slices = ""
     if grey is not None:
         slices = data_uri(_sheet(_shrunk(grey[body][nearest[0]], shape), columns), "JPEG", quality=JPEG_QUALITY)
-    spacing = tuple(mm / length for mm, length in zip(extent, shape))
+    spacing = tuple(round(mm / length, 4) for mm, length in zip(extent, shape))
     return VolumeSheets(shape, spacing, columns, slices, *sheets)
 
 

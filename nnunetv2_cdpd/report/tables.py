@@ -28,7 +28,12 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class CaseRow:
-    """A case; classes: How many have a Dice; means: Over them; worst: The class with the lowest Dice, "" where there is none."""
+    """A case.
+
+    classes: How many have a Dice.
+    means: Metric -> mean over the classes that count.
+    worst: The class with the lowest Dice, "" where there is none.
+    """
 
     case: str
     source: str
