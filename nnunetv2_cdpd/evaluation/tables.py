@@ -1,6 +1,6 @@
 """Tables: results and comparisons as text for people and as CSV for programs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from nnunetv2_cdpd.evaluation.compare import ClassComparison, Comparison
@@ -8,6 +8,7 @@ from nnunetv2_cdpd.evaluation.results import CLASS_COUNTS, Results, counted_in_m
 from nnunetv2_cdpd.jobs.tables import aligned, csv_of, interval, number, p_value
 
 SIGNIFICANT = 0.05
+COMPARED = ("cases", "A", "B", "difference", "low", "high", "A_better", "A_worse", "equal", "p", "p_holm")  # of a class
 
 
 def text_table(results: Results) -> str:
@@ -62,14 +63,14 @@ def comparison_table(comparison: Comparison, name: str, other_name: str) -> str:
 
 def comparison_csv(comparison: Comparison) -> str:
     """One row per metric and class."""
-    return csv_of([["metric", *COMPARED], *([metric, *row.values()] for metric, row in _compared(comparison))])
+    rows = [
+        [metric, entry.name, *_numbers(entry).values()] for metric, entries in comparison.classes.items() for entry in entries
+    ]
+    return csv_of([["metric", "class", *COMPARED], *rows])
 
 
 def comparison_json(comparison: Comparison, name: str, other_name: str) -> dict[str, Any]:
     """The comparison for programs: metric -> class -> numbers, and the missed and spurious counts of both."""
-    metrics: dict[str, dict[str, Any]] = {}
-    for metric, row in _compared(comparison):
-        metrics.setdefault(metric, {})[row.pop("class")] = row
     results = comparison.results
     return {
         "version": 1,
@@ -80,7 +81,11 @@ def comparison_json(comparison: Comparison, name: str, other_name: str) -> dict[
         "protocol": results.protocol.name,
         "tolerance_mm": results.tolerance_mm,
         "test": "Wilcoxon signed rank, two-sided; p_holm is corrected over the classes of a metric",
-        "metrics": metrics,
+        "metrics": {
+            metric: {entry.name: _numbers(entry) for entry in entries}
+            for metric, entries in comparison.classes.items()
+            if entries
+        },
         "counts": {
             class_name: {what: [getattr(summary, what) for summary in comparison.summaries(class_name)] for what in CLASS_COUNTS}
             for class_name in results.class_names
@@ -130,13 +135,7 @@ def _compared_row(entry: ClassComparison) -> list[str]:
     ]
 
 
-COMPARED = ("class", "cases", "A", "B", "difference", "low", "high", "A_better", "A_worse", "equal", "p", "p_holm")
-
-
-def _compared(comparison: Comparison) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Metric and row, a mapping of COMPARED."""
-    for metric, entries in comparison.classes.items():
-        for entry in entries:
-            values = (entry.name, entry.cases, entry.mean, entry.other_mean, entry.difference, *entry.interval)
-            counts = (entry.better, entry.worse, entry.equal, entry.p, entry.p_holm)
-            yield metric, dict(zip(COMPARED, (*values, *counts)))
+def _numbers(entry: ClassComparison) -> dict[str, float]:
+    """The numbers of COMPARED."""
+    means = (entry.mean, entry.other_mean, entry.difference, *entry.interval)
+    return dict(zip(COMPARED, (entry.cases, *means, entry.better, entry.worse, entry.equal, entry.p, entry.p_holm)))

@@ -7,19 +7,13 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_cdpd.evaluation.results import Results
+from nnunetv2_cdpd.evaluation.tables import SIGNIFICANT
 from nnunetv2_cdpd.jobs import in_processes, run
 from nnunetv2_cdpd.pages.layers import Layers
 from nnunetv2_cdpd.pages.template import write_html
 from nnunetv2_cdpd.report.cases import CaseArticle, DrawJob, ReportCase, case_article, draw_case
 from nnunetv2_cdpd.report.charts import BoxPlot, LineChart, box_plot, distance_scale, line_chart, share_scale
-from nnunetv2_cdpd.report.tables import (
-    case_rows,
-    changed_counts,
-    class_rows,
-    comparison_rows,
-    key_figures,
-    worst_first,
-)
+from nnunetv2_cdpd.report.tables import case_rows, changed_counts, key_figures, worst_first
 from nnunetv2_cdpd.report.training import TrainingCurves
 
 CURVE_COLOURS = ("#2f6fb5", "#d1612a")
@@ -70,13 +64,11 @@ def write_report(
         results=results,
         facts=[_fact(line) for line in intro_lines],
         figures=key_figures(results),
-        classes=class_rows(results),
         box_plots=_box_plots(results),
-        compared=comparison_rows(comparison) if comparison else {},
-        num_compared=len(comparison["cases"]) if comparison else 0,
+        comparison=comparison,
         counts=changed_counts(comparison) if comparison else {},
+        significant=SIGNIFICANT,
         source_columns=[(source, f"{len(results.cases_of(source))} cases") for source in results.source_names],
-        source_rows=list(zip(*(class_rows(results, source) for source in results.source_names))),
         cases=case_rows(results),
         anchors={article.case: article.anchor for article in articles},
         training={name: (curves, _line_charts(curves)) for name, curves in (training or {}).items()},

@@ -1,29 +1,12 @@
-"""Tables of the page as data: scores per class, per source and per case, and the comparison with another model."""
+"""Tables: what the page's tables show and does not stand in the results or in comparison.json as it is."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nnunetv2_cdpd.evaluation.results import (
-    CaseScores,
-    ClassSummary,
-    Results,
-    counted_in_mean,
-    mean_of_finite,
-    missed_and_spurious,
-)
-from nnunetv2_cdpd.evaluation.tables import SIGNIFICANT
+from nnunetv2_cdpd.evaluation.results import CaseScores, Results, counted_in_mean, mean_of_finite, missed_and_spurious
 from nnunetv2_cdpd.jobs.tables import interval, number
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """A class over some cases; why_not: Why it is not scored where it is not."""
-
-    name: str
-    summary: ClassSummary
-    why_not: str
 
 
 @dataclass(frozen=True)
@@ -45,15 +28,6 @@ class CaseRow:
     spurious: int
 
 
-@dataclass(frozen=True)
-class ComparedRow:
-    """A class in a comparison.json; numbers: As they stand there; verdict: "good" or "bad" where the difference counts."""
-
-    name: str
-    numbers: Mapping[str, float]
-    verdict: str
-
-
 def worst_first(results: Results) -> list[CaseScores]:
     """Cases by their mean Dice over the classes that count, the lowest first; last those without any."""
     return sorted(results.cases, key=lambda case: (math.isnan(dice := _case_mean(results, case, "Dice")), dice, case.case))
@@ -72,29 +46,13 @@ def key_figures(results: Results) -> list[tuple[str, str]]:
     ]
 
 
-def class_rows(results: Results, source: str | None = None) -> list[ClassRow]:
-    """Every class over the cases of a source, or over all."""
-    rows = []
-    for name in results.class_names:
-        summary = results.summary(name, source)
-        rows.append(ClassRow(name, summary, "" if summary.cases else _why_not_scored(results, name)))
-    return rows
-
-
 def case_rows(results: Results) -> list[CaseRow]:
     """Every case, the worst first."""
     return [_case_row(results, case) for case in worst_first(results)]
 
 
-def comparison_rows(comparison: Mapping[str, Any]) -> dict[str, list[ComparedRow]]:
-    """Metric -> every class of a comparison.json."""
-    return {
-        metric: [_compared_row(name, row) for name, row in classes.items()] for metric, classes in comparison["metrics"].items()
-    }
-
-
 def changed_counts(comparison: Mapping[str, Any]) -> dict[str, Sequence[int]]:
-    """Class -> missed by A, by B, spurious in A, in B; those where any is."""
+    """Class of a comparison.json -> missed by A, by B, spurious in A, in B; those where any is."""
     counts = {name: (*row["missed"], *row["spurious"]) for name, row in comparison["counts"].items()}
     return {name: its for name, its in counts.items() if any(its)}
 
@@ -110,16 +68,3 @@ def _case_row(results: Results, case: CaseScores) -> CaseRow:
     means = {metric: _case_mean(results, case, metric) for metric in results.protocol.metrics}
     missed, spurious = missed_and_spurious(case.metrics.values())
     return CaseRow(case.case, case.source, len(dice), means, worst, dice.get(worst, math.nan), missed, spurious)
-
-
-def _compared_row(name: str, row: Mapping[str, float]) -> ComparedRow:
-    verdict = ""
-    if row["p_holm"] < SIGNIFICANT:
-        verdict = "bad" if row["A_worse"] > row["A_better"] else "good"
-    return ComparedRow(name, row, verdict)
-
-
-def _why_not_scored(results: Results, name: str) -> str:
-    if name in results.unknown_classes:
-        return "not predicted"
-    return "not annotated, or in no reference" if results.protocol.needs_reference else "not annotated"
