@@ -49,7 +49,10 @@ def run_demo(out: Path, size: DemoSize = DemoSize(), device: str | None = None) 
     out = out.resolve()
     if out.exists() and any(out.iterdir()):
         raise UserError(f"argument out: {out} is not empty; name another folder, or delete it")
-    device = device or _best_device()
+    if device is None:
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     environment, pretraining = _environment(out, device)
 
     _say(f"Making {len(DEMO_SOURCES)} partially labelled sources and a fully labelled test set in {out}")
@@ -127,12 +130,6 @@ def _executable(name: str) -> str:
     if not found:
         raise UserError(f"{name} is not installed beside {sys.executable}; pip install nnunetv2-cdpd in this environment")
     return found
-
-
-def _best_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Cases: read the files of a case, draw its pictures and its volume, maybe in spawned processes; what the page shows of it."""
+"""Cases: read the files of a case, draw its pictures and its volume, maybe in spawned processes; their legend."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ import numpy as np
 from nnunetv2_cdpd.classes import name_key
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
-from nnunetv2_cdpd.jobs import Outcome
 from nnunetv2_cdpd.jobs.tables import number
 from nnunetv2_cdpd.pages.layers import Layers
 from nnunetv2_cdpd.pages.pictures import PlanePicture, Volume, case_pictures, read_label_map, read_volume
@@ -52,24 +51,6 @@ class DrawnCase:
     seen: frozenset[str]
 
 
-@dataclass(frozen=True)
-class CaseArticle:
-    """A case on the page.
-
-    source: "" where all cases are of one.
-    drawn: None: it could not be drawn.
-    problem: Why not.
-    legend: Classes that are drawn or scored, with their Dice.
-    """
-
-    case: str
-    anchor: str
-    source: str
-    drawn: DrawnCase | None
-    problem: str = ""
-    legend: Sequence[tuple[str, str]] = ()
-
-
 def draw_case(job: DrawJob) -> DrawnCase:
     """Read and draw one case.
 
@@ -90,15 +71,15 @@ def draw_case(job: DrawJob) -> DrawnCase:
     return DrawnCase(planes, volume, layers.seen(reference.array, prediction))
 
 
-def case_article(
-    results: Results, scores: CaseScores | None, case: str, drawn: Outcome[DrawnCase], layers: Layers, anchor: str
-) -> CaseArticle:
-    """What the page shows of a case; drawn: Of all cases."""
-    source = scores.source if scores and len(results.reference.sources) > 1 else ""
-    if case in drawn.failed:
-        return CaseArticle(case, anchor, source, drawn=None, problem=drawn.failed[case])
-    its = drawn.done[case]
-    return CaseArticle(case, anchor, source, its, legend=_legend(results, scores, its.seen, layers))
+def legend(results: Results, scores: CaseScores | None, seen: frozenset[str], layers: Layers) -> list[tuple[str, str]]:
+    """Classes that are drawn or scored in a case, with their Dice; seen: As in DrawnCase."""
+    metrics = scores.metrics if scores else {}
+    entries = {}
+    for name in (*results.class_names, *layers.reference, *layers.prediction):
+        dice = metrics[name]["Dice"] if name in metrics else np.nan
+        if name_key(name) not in entries and (name_key(name) in seen or np.isfinite(dice)):
+            entries[name_key(name)] = name, number(dice, 3) if name in metrics else "not annotated"
+    return list(entries.values())
 
 
 def _read(case: ReportCase) -> tuple[np.ndarray | None, Volume, np.ndarray]:
@@ -107,16 +88,6 @@ def _read(case: ReportCase) -> tuple[np.ndarray | None, Volume, np.ndarray]:
         return image, read_label_map(case.reference_file), read_label_map(case.prediction_file).array
     except Exception as error:  # of whatever kind: its words may hold paths
         raise UserError("one of its files cannot be read") from error
-
-
-def _legend(results: Results, scores: CaseScores | None, seen: frozenset[str], layers: Layers) -> list[tuple[str, str]]:
-    metrics = scores.metrics if scores else {}
-    entries = {}
-    for name in (*results.class_names, *layers.reference, *layers.prediction):
-        dice = metrics[name]["Dice"] if name in metrics else np.nan
-        if name_key(name) not in entries and (name_key(name) in seen or np.isfinite(dice)):
-            entries[name_key(name)] = name, number(dice, 3) if name in metrics else "not annotated"
-    return list(entries.values())
 
 
 def _indexed(layers: Layers) -> list[dict[str, Any]]:

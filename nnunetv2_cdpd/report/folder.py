@@ -14,8 +14,6 @@ from nnunetv2_cdpd.report.page import write_report
 from nnunetv2_cdpd.report.tables import worst_first
 from nnunetv2_cdpd.report.training import TrainingCurves, read_training
 
-DEFAULT_PICTURES = 8  # cases, about 0.1 MB each
-
 
 def report_folder(
     folder: str | Path,
@@ -24,7 +22,7 @@ def report_folder(
     images: str | Path | None = None,
     title: str = "Evaluation",
     intro_lines: Sequence[str] = (),
-    num_pictures: int = DEFAULT_PICTURES,
+    num_pictures: int = 8,
     volumes: Sequence[str] = (),
     training: Sequence[str | Path] = (),
     window: tuple[float, float] | None = None,
@@ -36,7 +34,7 @@ def report_folder(
         folder: With summary.json, and comparison.json where predictions were compared.
         output: HTML file; None: report.html in the folder.
         images: Folder of the images, named as nnU-Net names them; None: contours on black.
-        num_pictures: How many cases get pictures, the worst first.
+        num_pictures: How many cases get pictures, the worst first, about 0.1 MB each.
         volumes: Identifiers of cases whose volume can be scrolled through; they get pictures too.
         training: Training logs, fold folders or model folders.
         num_processes: That draw cases.
