@@ -58,7 +58,7 @@ nested:
   liver_tumor: liver
   kidney_tumor: [right_kidney, left_kidney]
 """
-SEED = 0  # of all patients; beside it each has the id of its dataset and its number there
+PATIENTS_SEED = 0  # of all patients; beside it each has the id of its dataset and its number there
 TEST_SET = 0  # stands for the dataset id
 
 
@@ -69,7 +69,7 @@ def write_raw_dataset(source: DemoSource, raw: Path, num_cases: int) -> None:
     (folder / "labelsTr").mkdir(exist_ok=True)
     values = {structure: value for value, its in enumerate(source.labels.values(), start=1) for structure in its}
     for index in range(num_cases):
-        patient = make_patient(source.scanner, seed=(SEED, source.dataset_id, index), tumor_place=index)
+        patient = make_patient(source.scanner, seed=(PATIENTS_SEED, source.dataset_id, index), tumor_place=index)
         _write_case(patient, values, f"{source.name}_{index:03d}", folder / "imagesTr", folder / "labelsTr")
     labels = {"background": 0, **{name: value for value, name in enumerate(source.labels, start=1)}}
     _write_dataset_json(folder, labels, numTraining=num_cases)
@@ -87,7 +87,7 @@ def write_test_set(folder: Path, cases_per_scanner: int) -> None:
     looks = {}
     for index in range(cases_per_scanner * len(DEMO_SOURCES)):
         source = DEMO_SOURCES[index % len(DEMO_SOURCES)]
-        patient = make_patient(source.scanner, seed=(SEED, TEST_SET, index), tumor_probability=1.0, tumor_place=index)
+        patient = make_patient(source.scanner, seed=(PATIENTS_SEED, TEST_SET, index), tumor_probability=1.0, tumor_place=index)
         case = f"unseen_{index:02d}"
         looks[case] = source.name
         _write_case(patient, values, case, folder / "images", folder / "labels")

@@ -48,7 +48,6 @@ ORGANS = (
     Organ("liver_tumor", (((0, 0, 0), (30, 28, 28)),), 175, inside=("liver",)),
     Organ("kidney_tumor", (((0, 0, 0), (28, 28, 29)),), 330, inside=("right_kidney", "left_kidney"), bulges=True),
 )
-STRUCTURES = tuple(organ.name for organ in ORGANS)
 
 
 @dataclass(frozen=True)

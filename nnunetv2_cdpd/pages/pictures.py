@@ -22,7 +22,7 @@ PLANES = ("axial", "coronal", "sagittal")  # cut across axes 0, 1, 2 of a volume
 CT_WINDOW = (-160.0, 240.0)  # HU, soft tissue
 PANEL_PIXELS = 440  # width of the widest plane
 AIR = 12  # grey value up to which the outside of the body is cut away
-JPEG_QUALITY = 82
+SLICE_QUALITY = 82  # of its JPEG
 STRAIGHT = 0.3  # pixels by which a contour may be moved to save points
 
 
@@ -173,7 +173,7 @@ def _slice(volume: np.ndarray, axis: int, index: int) -> np.ndarray:
 
 
 def _jpeg(slice_: np.ndarray, size: tuple[int, int]) -> str:
-    return data_uri(Image.fromarray(slice_).resize(size, Image.Resampling.BICUBIC), "JPEG", quality=JPEG_QUALITY)
+    return data_uri(Image.fromarray(slice_).resize(size, Image.Resampling.BICUBIC), "JPEG", quality=SLICE_QUALITY)
 
 
 def _contours(slice_: np.ndarray, regions: Mapping[str, Sequence[int]], size: tuple[int, int]) -> dict[str, str]:

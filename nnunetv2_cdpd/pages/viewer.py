@@ -15,7 +15,7 @@ from nnunetv2_cdpd.pages.pictures import Volume, cut_to_body, data_uri
 
 MOST_PIXELS = 208  # along the longer side of an axial slice
 MOST_SLICES = 160
-JPEG_QUALITY = 75
+SHEET_QUALITY = 75  # of its JPEG
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def volume_sheets(
         sheets.append(data_uri(_sheet(table[part], columns), "PNG"))
     slices = ""
     if grey is not None:
-        slices = data_uri(_sheet(_shrunk(grey[nearest[0]], shape), columns), "JPEG", quality=JPEG_QUALITY)
+        slices = data_uri(_sheet(_shrunk(grey[nearest[0]], shape), columns), "JPEG", quality=SHEET_QUALITY)
     spacing = tuple(round(mm / length, 4) for mm, length in zip(extent, shape))
     return VolumeSheets(shape, spacing, columns, slices, *sheets)
 

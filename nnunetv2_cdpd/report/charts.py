@@ -35,7 +35,7 @@ class Point(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Box:
+class Quartiles:
     """Box and whiskers of a class, along x."""
 
     low: float
@@ -50,7 +50,7 @@ class BoxRow:
 
     name: str
     y: float
-    box: Box | None
+    box: Quartiles | None
     points: Sequence[Point]
 
 
@@ -121,7 +121,7 @@ def _box_row(name: str, cases: Sequence[tuple[str, float]], y: float, x: Callabl
         return BoxRow(name, y, None, [])
     (stats,) = boxplot_stats([value for _, value in cases])
     low, median, high, first, last = (x(stats[mark]) for mark in ("q1", "med", "q3", "whislo", "whishi"))
-    box = Box(low, median, max(0.8, round(high - low, 1)), whiskers=(first, last))
+    box = Quartiles(low, median, max(0.8, round(high - low, 1)), whiskers=(first, last))
     # spread a little, the same way each time, so that equal values stay apart
     points = [Point(x(value), y + index * 37 % 9 - 4, case, value) for index, (case, value) in enumerate(cases)]
     return BoxRow(name, y, box, points)
