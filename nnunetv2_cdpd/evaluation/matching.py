@@ -16,9 +16,8 @@ def prediction_states(reference: Annotation, prediction: Annotation) -> dict[str
         Column name of the reference -> uint8 (V,) of POSITIVE, NEGATIVE, or UNSUPERVISED (may be of the class). A class
         that the prediction's labels do not hold is missing, and so is a union of which one class is missing.
     """
-    classes_of_columns = (*(frozenset([name]) for name in reference.classes), *reference.unions)
     states = {}
-    for name, members in zip(reference.column_names, classes_of_columns):
+    for name, members in zip(reference.column_names, reference.columns):
         wanted = _classes_named(prediction, name, members)
         if wanted:
             states[name] = np.array([prediction.membership(value, wanted) for value in range(prediction.num_values)], np.uint8)
