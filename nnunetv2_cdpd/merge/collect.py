@@ -30,8 +30,12 @@ class MergedCase:
     label: Path
 
 
-def check_alike(inputs: Sequence[RawDataset]) -> None:
-    """Raise UserError unless all datasets have the same channels and file ending."""
+def check_inputs(inputs: Sequence[RawDataset], output: Path) -> None:
+    """Raise UserError unless there are datasets, none of them the output, all with the same channels and file ending."""
+    if not inputs:
+        raise UserError(f"{output}: nothing to merge; give at least one dataset")
+    if output in (dataset.folder for dataset in inputs):
+        raise UserError(f"{output}: both an input and the output; give another argument dataset_id")
     first = inputs[0]
     for other in inputs[1:]:
         channels = [dataset.dataset_json.channel_names for dataset in (first, other)]

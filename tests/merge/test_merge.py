@@ -207,7 +207,7 @@ def spoil_file(path):
         (spoil_spacing, r"case 'a2': spacing of image"),
         (spoil_origin, r"case 'a2': origin of image"),
         (spoil_direction, r"case 'a2': direction of image"),
-        (spoil_values, r"case 'a2': label \S+a2.nii.gz holds 7, which `labels` of its dataset.json does not declare"),
+        (spoil_values, r"case 'a2': label \S+a2.nii.gz holds the value 7, which `labels` of its dataset.json does not declare"),
         (spoil_integers, r"case 'a2': label \S+ holds values that are no integers \(0.5\)"),
         (spoil_file, r"case 'a2': .*a2.nii.gz"),
     ],
