@@ -60,11 +60,12 @@ def read_cases(datasets: Sequence[RawDataset], *, num_processes: int, progress: 
     labels = [dataset.path(case.label) for dataset, case in listed]
     fingerprints = fingerprints_of(images, num_processes=num_processes, progress=progress)
     jobs = {str(label): label for label in labels}
-    outcome = run(jobs, in_processes(label_facts, num_processes), title="Label maps", progress=progress)
+    facts = run(jobs, in_processes(label_facts, num_processes), title="Label maps", progress=progress)
     cases = []
     for (dataset, case), image, label in zip(listed, images, labels):
         source, problems = _source(dataset, case.identifier)
-        problems += [why for why in (fingerprints.failed.get(image), outcome.failed.get(str(label))) if why is not None]
+        whys = fingerprints.failed.get(str(image)), facts.failed.get(str(label))
+        problems += [why for why in whys if why is not None]
         cases.append(
             AuditCase(
                 dataset.name,
@@ -74,8 +75,8 @@ def read_cases(datasets: Sequence[RawDataset], *, num_processes: int, progress: 
                 dataset.dataset_json.channel_names[0].lower() == "ct",
                 image,
                 label,
-                fingerprints.taken.get(image),
-                outcome.done.get(str(label)),
+                fingerprints.done.get(str(image)),
+                facts.done.get(str(label)),
                 tuple(problems),
             )
         )

@@ -9,8 +9,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
-from nnunetv2_cdpd.same_scan.alignment import Agreement, Body, agreement
-from nnunetv2_cdpd.same_scan.descriptors import Candidate, candidates
+from nnunetv2_cdpd.same_scan.alignment import Body, agreement
+from nnunetv2_cdpd.same_scan.descriptors import candidates
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint
 
 # Chosen by benchmarks/duplicates.py between the scores of altered copies and those of other patients (docs/audit.md).
@@ -46,9 +46,8 @@ class Pair:
 @threadpool_limits.wrap(limits=1)  # for small products, threads wait for each other longer than they compute
 def find_pairs(fingerprints: Sequence[Fingerprint | None], *, min_score: float = SAME_SCAN, progress: bool = False) -> list[Pair]:
     """All pairs of images that show the same scan, the surest first; those without a fingerprint or volume are left out."""
-    volume_of = {index: entry.volume for index, entry in enumerate(fingerprints) if entry is not None}
-    known = [index for index, volume in volume_of.items() if volume is not None]
-    volumes = [volume for volume in volume_of.values() if volume is not None]
+    volume_of = {k: entry.volume for k, entry in enumerate(fingerprints) if entry is not None and entry.volume is not None}
+    indices, volumes = list(volume_of), list(volume_of.values())
     if len(volumes) < 2:
         return []
 
@@ -60,7 +59,8 @@ def find_pairs(fingerprints: Sequence[Fingerprint | None], *, min_score: float =
     for candidate in candidates(volumes, MIN_SIMILARITY, progress=progress):
         found = agreement(body(candidate.first), body(candidate.second), candidate)
         if found.score >= min_score and found.shared >= MIN_SHARED:
-            pairs.append(_pair(candidate, found, known))
+            first, second = indices[candidate.first], indices[candidate.second]
+            pairs.append(Pair(first, second, found.score, found.shared, candidate.flips, found.shift))
     return sorted(pairs, key=lambda pair: (-pair.score, pair.first, pair.second))
 
 
@@ -73,8 +73,3 @@ def groups(num_images: int, pairs: Iterable[Pair]) -> list[list[int]]:
     for image, number in enumerate(group.tolist()):
         members.setdefault(number, []).append(image)
     return [images for images in members.values() if len(images) > 1]
-
-
-def _pair(candidate: Candidate, found: Agreement, known: Sequence[int]) -> Pair:
-    first, second = known[candidate.first], known[candidate.second]
-    return Pair(first, second, found.score, found.shared, candidate.flips, found.shift)
