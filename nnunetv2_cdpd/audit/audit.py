@@ -19,7 +19,6 @@ from nnunetv2_cdpd.same_scan.pairs import SAME_SCAN, Pair, find_pairs
 
 JSON_FILE = "audit.json"
 PAGE_FILE = "audit.html"
-DEFAULT_PICTURES = 12
 
 
 def audit_datasets(
@@ -27,7 +26,7 @@ def audit_datasets(
     output: str | Path,
     *,
     min_score: float = SAME_SCAN,
-    num_pictures: int = DEFAULT_PICTURES,
+    num_pictures: int = 12,
     num_processes: int = default_num_processes,
     progress: bool = True,
     report: Callable[[str], None] = print,

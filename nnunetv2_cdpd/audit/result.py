@@ -1,6 +1,7 @@
 """Audit: all that an audit found, for the terminal and for audit.json."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -36,9 +37,7 @@ class Audit:
 
 def audit_summary(audit: Audit) -> str:
     """What was found, in a few lines for the terminal."""
-    kinds: dict[str, int] = {}
-    for finding in audit.findings:
-        kinds[finding.kind] = kinds.get(finding.kind, 0) + 1
+    kinds = Counter(finding.kind for finding in audit.findings)
     lines = [f"cases: {len(audit.cases)}, findings: {len(audit.findings)}"]
     lines += [f"  {kind}: {count}" for kind, count in kinds.items()]
     lines += [f"  {problem}" for problem in audit.listing]

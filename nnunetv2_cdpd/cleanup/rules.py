@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from nnunetv2_cdpd.classes import LUNGS, lateral_pairs, words
-from nnunetv2_cdpd.cleanup.labelled_volume import TOUCHING, Box, LabelledVolume, components
+from nnunetv2_cdpd.cleanup.labelled_volume import TOUCHING, LabelledVolume, VoxelBox, components, widened
 from nnunetv2_cdpd.cleanup.table import INSIDE_ORGAN, ONE_PIECE, REACH_MM, SMALLEST_LUNG, TUMOR_WORDS
 from nnunetv2_cdpd.errors import UserError
 
@@ -34,7 +34,7 @@ def sides(volume: LabelledVolume) -> None:
         for own, other in ((0, 1), (1, 0)):
             pieces, (organs, _) = numbered[own][0], numbered[other]
             place = ndimage.find_objects(organs)[mains[other] - 1]
-            place = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in place)
+            place = widened(place, 1, organs.shape)
             near = ndimage.binary_dilation(organs[place] == mains[other], TOUCHING)
             against = set(np.unique(pieces[place][near]).tolist()) - {0, mains[own]}
             if against:
@@ -142,7 +142,7 @@ def tumors_at_organ(volume: LabelledVolume) -> None:
         volume.keep_only(np.unique(numbered[mask]).tolist(), "tumors_at_organ", box, numbered, own)
 
 
-def _near_organ(volume: LabelledVolume, tumor: str) -> tuple[Box, np.ndarray] | None:
+def _near_organ(volume: LabelledVolume, tumor: str) -> tuple[VoxelBox, np.ndarray] | None:
     """A box around a tumor and its organ, and in it the organ and what lies within reach; None: nothing to compare."""
     parents = [name for name in volume.parents.get(tumor, ()) if name in volume.classes]
     own_values = [volume.classes[name] for name in parents]

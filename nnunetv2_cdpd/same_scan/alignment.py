@@ -5,7 +5,6 @@ Of the same scan, what tells one body from another agrees voxel by voxel; of two
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -21,6 +20,7 @@ MIN_VOXELS = 400  # of body in common: 86 ml
 CHANCE = 5.0  # the correlation that chance alone reaches, among many patients and places, falls with the root of the voxels
 
 Shift = tuple[int, int, int]  # steps along z, y, x
+Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,6 @@ class Body:
     def flipped(self, flips: Sequence[int]) -> "Body":
         turn = tuple(slice(None, None, sign) for sign in flips)
         return Body(self.shown[turn], self.mask[turn])
-
-    @cached_property
-    def num_voxels(self) -> int:
-        return int(self.mask.sum())
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ def agreement(first: Body, second: Body, candidate: Candidate) -> Agreement:
     part = [_vertex(*(value(_moved(place, sign * axis)) for sign in (-1, 0, 1))) for axis in axes]
     between = Body(shifted(moved.shown, part, order=3), moved.mask)
     score = max(score, _correlation(between, second, place)[0])
-    shared = voxels / max(1, min(first.num_voxels, second.num_voxels))
+    shared = voxels / max(1, int(min(first.mask.sum(), second.mask.sum())))
     return Agreement(score - CHANCE / max(voxels, 1) ** 0.5, shared, place)
 
 
@@ -97,30 +93,30 @@ def _start(first: Body, second: Body, offset: int) -> Shift:
     theirs = second.mask[max(0, offset) : stop]
     shifts = []
     for axis in (1, 2):
-        places = [np.average(np.arange(mask.shape[axis]), weights=_along(mask, axis)) for mask in (ours, theirs)]
+        areas = [mask.sum((0, 3 - axis)) + 1e-6 for mask in (ours, theirs)]
+        places = [np.average(np.arange(len(area)), weights=area) for area in areas]
         shifts.append(round(float(places[1] - places[0])))
     return offset, shifts[0], shifts[1]
 
 
-def _along(mask: np.ndarray, axis: int) -> np.ndarray:
-    return mask.sum(tuple({0, 1, 2} - {axis})) + 1e-6
+def in_common(first: Sequence[int], second: Sequence[int], shift: Sequence[int]) -> tuple[Box, Box]:
+    """Where two volumes of these shapes lie on each other, the first moved by a shift: the part of the first, of the second."""
+    ours, theirs = [], []
+    for length, other, at in zip(first, second, shift):
+        start, stop = max(0, at), max(0, at, min(other, at + length))
+        ours.append(slice(start - at, stop - at))
+        theirs.append(slice(start, stop))
+    return tuple(ours), tuple(theirs)
 
 
 def _correlation(first: Body, second: Body, at: Sequence[int]) -> tuple[float, int]:
     """Pearson correlation over the body in common, and its number of voxels; -1 where that is too small."""
-    ours, theirs = [], []
-    for steps, length, other in zip(at, first.mask.shape, second.mask.shape):
-        start, stop = max(0, steps), min(other, steps + length)
-        if stop <= start:
-            return -1.0, 0
-        theirs.append(slice(start, stop))
-        ours.append(slice(start - steps, stop - steps))
-    on_first, on_second = tuple(ours), tuple(theirs)
-    body = first.mask[on_first] & second.mask[on_second]
+    ours, theirs = in_common(first.mask.shape, second.mask.shape, at)
+    body = first.mask[ours] & second.mask[theirs]
     voxels = int(body.sum())
     if voxels < MIN_VOXELS:
         return -1.0, voxels
-    a, b = first.shown[on_first][body], second.shown[on_second][body]
+    a, b = first.shown[ours][body], second.shown[theirs][body]
     a, b = a - a.mean(), b - b.mean()
     return float(a @ b / max(np.sqrt((a @ a) * (b @ b)), 1e-9)), voxels
 
