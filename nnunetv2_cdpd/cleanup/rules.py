@@ -61,20 +61,19 @@ def lungs(volume: LabelledVolume) -> None:
     if len(found) == 2 and sizes[found[1] - 1] < SMALLEST_LUNG * sizes[found[0] - 1]:
         found = found[:1]
     if len(found) == 2:
-        lying = [numbered == number for number in found]
-        first_is_left = _left_first(volume, *(mask & (part == left) for mask in lying), *(mask & own for mask in lying))
-        for mask, value in zip(lying, (left, right) if first_is_left else (right, left)):
-            volume.change("lungs", box, mask & own, value)
+        both = [own & (numbered == number) for number in found]
+        for lung, value in zip(both, (left, right) if _left_first(volume, both, part == left) else (right, left)):
+            volume.change("lungs", box, lung, value)
     volume.keep_only(found, "lungs", box, numbered, own)
 
 
-def _left_first(volume: LabelledVolume, left_1: np.ndarray, left_2: np.ndarray, lung_1: np.ndarray, lung_2: np.ndarray) -> bool:
-    """Whether the first of two lungs is the left one; by position where their labels do not tell."""
-    shares = left_1.sum() / lung_1.sum(), left_2.sum() / lung_2.sum()
+def _left_first(volume: LabelledVolume, both: Sequence[np.ndarray], left: np.ndarray) -> bool:
+    """Whether the first of both lungs is the left one; by position where their labels do not tell."""
+    shares = [(lung & left).sum() / lung.sum() for lung in both]
     if shares[0] != shares[1] or volume.axes is None:
         return bool(shares[0] >= shares[1])
     axis, towards_left = _axis(volume.axes, "L", "R")
-    centres = [np.nonzero(lung.any(tuple({0, 1, 2} - {axis})))[0].mean() for lung in (lung_1, lung_2)]
+    centres = [np.nonzero(lung.any(tuple({0, 1, 2} - {axis})))[0].mean() for lung in both]
     return bool((centres[0] > centres[1]) == towards_left)
 
 

@@ -82,8 +82,8 @@ def resolve_names(inputs: Sequence[RawDataset], specs: Sequence[DatasetSpec], sp
             target.update({label: same for label, goal in target.items() if goal == name})
 
     used = {goal for target in targets for goal in target.values()}
-    for name in [name for name, group in declared.items() if group and name not in used]:
-        notes.append(f"merged label {name!r} of the YAML is not used by any dataset")
+    unused = [name for name, group in declared.items() if group and name not in used]
+    notes += [f"merged label {name!r} of the YAML is not used by any dataset" for name in unused]
     merged = {name: group for name, group in merged.items() if name in used}
     classes = _class_names(targets, merged)
     stands_for = {name: meant for name, meant in stands_for.items() if name in classes}

@@ -5,6 +5,7 @@ Of the same scan, what tells one body from another agrees voxel by voxel; of two
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -57,12 +58,10 @@ def agreement(first: Body, second: Body, candidate: Candidate) -> Agreement:
     """Lay the first body, flipped, on the second one, near where the candidate says."""
     moved = first.flipped(candidate.flips)
     place = _start(moved, second, candidate.offset)
-    tried: dict[Shift, float] = {}
 
+    @cache
     def value(at: Shift) -> float:
-        if at not in tried:
-            tried[at] = _correlation(moved, second, at)[0]
-        return tried[at]
+        return _correlation(moved, second, at)[0]
 
     around = product(*(range(-steps, steps + 1) for steps in SEARCH))
     place = max((_moved(place, step) for step in around), key=value)

@@ -15,11 +15,6 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge import merge_datasets
 
 
-@pytest.fixture
-def raw(nnunet_folders):
-    return nnunet_folders.raw
-
-
 def audit(raw, *datasets, **options):
     messages = []
     found = audit_datasets(datasets, raw.parent / "out", num_processes=1, progress=False, report=messages.append, **options)

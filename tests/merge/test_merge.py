@@ -7,23 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from builders.merge import make_dataset, make_two, merge, read, spoil_values, states, write_volume
+from builders.merge import make_dataset, merge, read, spoil_values, states, write_volume
 from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge import merge_datasets
-
-
-@pytest.fixture
-def raw(nnunet_folders):
-    return nnunet_folders.raw
-
-
-@pytest.fixture
-def two(raw):
-    return make_two(raw)
 
 
 # ---- the result ------------------------------------------------------------------------------------------------------

@@ -7,23 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders.merge import contents, make_two, merge, read, spoil_values, states, write_volume
+from builders.merge import contents, merge, read, spoil_values, states, write_volume
 
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.merge import merge_datasets, run
 from nnunetv2_cdpd.merge.output import MERGE_RECORD_FILE
-
-
-@pytest.fixture
-def raw(nnunet_folders):
-    return nnunet_folders.raw
-
-
-@pytest.fixture
-def two(raw):
-    return make_two(raw)
 
 
 # ---- the output folder -----------------------------------------------------------------------------------------------
