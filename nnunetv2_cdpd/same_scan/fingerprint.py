@@ -106,7 +106,7 @@ def fingerprint(path: str | Path) -> Fingerprint:
     centre = _body_centre(volume, grid)
     volume = volume.transpose([2 - axis for axis in reversed(axes)])  # the array runs z, y, x of the file
     volume = np.flip(volume, tuple(2 - k for k, axis in enumerate(axes) if letters[axis] in "RAI"))
-    samples = array[tuple(slice(None, None, step) for step in _strides(array.shape))]
+    step = max(1, round((array.size / MAX_SAMPLES) ** (1 / 3)))
     facts = ImageFacts(
         size=(grid.shape[axes[0]], grid.shape[axes[1]], grid.shape[axes[2]]),
         spacing=(float(grid.spacing[axes[0]]), float(grid.spacing[axes[1]]), float(grid.spacing[axes[2]])),
@@ -114,7 +114,7 @@ def fingerprint(path: str | Path) -> Fingerprint:
         oblique_degrees=float(np.degrees(np.arccos(np.clip(np.abs(grid.direction).max(0), 0, 1)).max())),
         minimum=minimum,
         maximum=maximum,
-        percentiles=tuple(np.percentile(samples, PERCENTILES).tolist()),
+        percentiles=tuple(np.percentile(array[::step, ::step, ::step], PERCENTILES).tolist()),
         air=air,
         tissue=tissue,
         body_centre=centre,
@@ -190,11 +190,6 @@ def _otsu(coarse: np.ndarray) -> float:
     otsu.SetNumberOfHistogramBins(256)
     otsu.Execute(sitk.GetImageFromArray(np.ascontiguousarray(coarse)))
     return otsu.GetThreshold()
-
-
-def _strides(shape: tuple[int, ...]) -> list[int]:
-    step = max(1, round((np.prod(shape, dtype=float) / MAX_SAMPLES) ** (1 / 3)))
-    return [min(step, length) for length in shape]
 
 
 def _plain(value: np.ndarray) -> Any:

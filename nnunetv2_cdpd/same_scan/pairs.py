@@ -4,9 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.cluster.hierarchy import DisjointSet
 from threadpoolctl import threadpool_limits
 
 from nnunetv2_cdpd.same_scan.alignment import Body, agreement
@@ -66,10 +64,7 @@ def find_pairs(fingerprints: Sequence[Fingerprint | None], *, min_score: float =
 
 def groups(num_images: int, pairs: Iterable[Pair]) -> list[list[int]]:
     """Images that show the same scan, directly or over others; only groups of at least two, in the order of the images."""
-    edges = np.array([(pair.first, pair.second) for pair in pairs], int).reshape(-1, 2)
-    graph = coo_array((np.ones(len(edges)), edges.T), shape=(num_images, num_images))
-    _, group = connected_components(graph, directed=False)
-    members: dict[int, list[int]] = {}
-    for image, number in enumerate(group.tolist()):
-        members.setdefault(number, []).append(image)
-    return [images for images in members.values() if len(images) > 1]
+    same = DisjointSet(range(num_images))
+    for pair in pairs:
+        same.merge(pair.first, pair.second)
+    return [sorted(images) for images in same.subsets() if len(images) > 1]

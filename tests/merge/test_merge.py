@@ -15,7 +15,6 @@ from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge import merge_datasets
 
-
 # ---- the result ------------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,6 @@ from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.merge import merge_datasets, run
 from nnunetv2_cdpd.merge.output import MERGE_RECORD_FILE
 
-
 # ---- the output folder -----------------------------------------------------------------------------------------------
 
 
