@@ -15,7 +15,8 @@ from nnunetv2_cdpd.audit.statistics import geometry_statistics, volume_statistic
 from nnunetv2_cdpd.datasets.raw import read_datasets
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import Outcome, write_json
-from nnunetv2_cdpd.same_scan.pairs import SAME_SCAN, Pair, find_pairs
+from nnunetv2_cdpd.same_scan.alignment import Pair
+from nnunetv2_cdpd.same_scan.pairs import SAME_SCAN, find_pairs
 
 JSON_FILE = "audit.json"
 PAGE_FILE = "audit.html"

@@ -9,9 +9,8 @@ from PIL import Image
 from nnunetv2_cdpd.audit.cases import AuditCase
 from nnunetv2_cdpd.pages.layers import regions_of
 from nnunetv2_cdpd.pages.pictures import PLANES, PlanePicture, case_pictures, data_uri, read_label_map, read_volume
-from nnunetv2_cdpd.same_scan.alignment import in_common
+from nnunetv2_cdpd.same_scan.alignment import Pair, in_common
 from nnunetv2_cdpd.same_scan.fingerprint import UNITS
-from nnunetv2_cdpd.same_scan.pairs import Pair
 
 PIXELS_PER_STEP = 4
 GREY = (0.7, 1.3)  # of soft tissue above air: what is black and white in the pictures of pairs

@@ -10,7 +10,8 @@ from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.audit.cases import AuditCase
 from nnunetv2_cdpd.audit.checks import Finding
 from nnunetv2_cdpd.audit.statistics import GeometryStatistics, VolumeStatistics
-from nnunetv2_cdpd.same_scan.pairs import Pair, groups
+from nnunetv2_cdpd.same_scan.alignment import Pair
+from nnunetv2_cdpd.same_scan.pairs import groups
 
 JSON_VERSION = 1
 

@@ -105,8 +105,8 @@ def portal_vein(volume: LabelledVolume) -> None:
     occupied = np.flatnonzero((volume.label_map == volume.classes[pancreas]).any(tuple({0, 1, 2} - {axis})))
     if not occupied.size:
         return
-    below = [slice(0, length) for length in volume.label_map.shape]
-    below[axis] = slice(0, int(occupied[0])) if towards_head else slice(int(occupied[-1]) + 1, volume.label_map.shape[axis])
+    below = [slice(None)] * 3
+    below[axis] = slice(int(occupied[0])) if towards_head else slice(int(occupied[-1]) + 1, None)
     box = tuple(below)
     volume.change("portal_vein", box, volume.label_map[box] == volume.classes[vein], 0)
 

@@ -21,7 +21,6 @@ MIN_VOXELS = 400  # of body in common: 86 ml
 CHANCE = 5.0  # the correlation that chance alone reaches, among many patients and places, falls with the root of the voxels
 
 Shift = tuple[int, int, int]  # steps along z, y, x
-Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -41,20 +40,30 @@ class Body:
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """How well two bodies agree where they lie on each other.
+class Pair:
+    """Two images laid on each other, by their index, and how well they then agree.
 
     score: Correlation of the anatomy in the body in common, less what chance reaches in one of that size; below 1.
     shared: Share of the smaller body that is in common.
-    shift: Where voxel 0 of the flipped first volume lies on the second one.
+    flips: Of the first image along z, y, x to lie like the second one: 1 or -1.
+    shift: Where voxel 0 of the flipped first fingerprint lies on the second one.
     """
 
+    first: int
+    second: int
     score: float
     shared: float
+    flips: tuple[int, int, int]
     shift: Shift
 
+    @property
+    def mirrored(self) -> str:
+        """Along which axes of the body one is mirrored against the other, in words; empty if along none."""
+        names = ("feet and head", "front and back", "left and right")
+        return ", ".join(name for name, flip in zip(names, self.flips) if flip < 0)
 
-def agreement(first: Body, second: Body, candidate: Candidate) -> Agreement:
+
+def agreement(first: Body, second: Body, candidate: Candidate) -> Pair:
     """Lay the first body, flipped, on the second one, near where the candidate says."""
     moved = first.flipped(candidate.flips)
     place = _start(moved, second, candidate.offset)
@@ -77,7 +86,8 @@ def agreement(first: Body, second: Body, candidate: Candidate) -> Agreement:
     between = Body(shifted(moved.shown, part, order=3), moved.mask)
     score = max(score, _correlation(between, second, place)[0])
     shared = voxels / max(1, int(min(first.mask.sum(), second.mask.sum())))
-    return Agreement(score - CHANCE / max(voxels, 1) ** 0.5, shared, place)
+    score -= CHANCE / max(voxels, 1) ** 0.5
+    return Pair(candidate.first, candidate.second, score, shared, candidate.flips, place)
 
 
 def _moved(place: Shift, step: Sequence[int] | np.ndarray) -> Shift:
@@ -87,18 +97,16 @@ def _moved(place: Shift, step: Sequence[int] | np.ndarray) -> Shift:
 
 def _start(first: Body, second: Body, offset: int) -> Shift:
     """Shift that lays the centres of both bodies on each other in the slices that they share."""
-    stop = min(offset + len(first.mask), len(second.mask))
-    ours = first.mask[max(0, -offset) : stop - offset]
-    theirs = second.mask[max(0, offset) : stop]
+    ours, theirs = in_common(first.mask.shape[:1], second.mask.shape[:1], [offset])
     shifts = []
     for axis in (1, 2):
-        areas = [mask.sum((0, 3 - axis)) + 1e-6 for mask in (ours, theirs)]
+        areas = [mask.sum((0, 3 - axis)) + 1e-6 for mask in (first.mask[ours], second.mask[theirs])]
         places = [np.average(np.arange(len(area)), weights=area) for area in areas]
         shifts.append(round(float(places[1] - places[0])))
     return offset, shifts[0], shifts[1]
 
 
-def in_common(first: Sequence[int], second: Sequence[int], shift: Sequence[int]) -> tuple[Box, Box]:
+def in_common(first: Sequence[int], second: Sequence[int], shift: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Where two volumes of these shapes lie on each other, the first moved by a shift: the part of the first, of the second."""
     ours, theirs = [], []
     for length, other, at in zip(first, second, shift):

@@ -1,13 +1,13 @@
 """Pairs: two images that show the same scan, and the groups that such pairs form."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
 
 from scipy.cluster.hierarchy import DisjointSet
 from threadpoolctl import threadpool_limits
 
-from nnunetv2_cdpd.same_scan.alignment import Body, agreement
+from nnunetv2_cdpd.same_scan.alignment import Body, Pair, agreement
 from nnunetv2_cdpd.same_scan.descriptors import candidates
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint
 
@@ -16,29 +16,6 @@ SAME_SCAN = 0.68  # score from which two images show the same scan
 MIN_SIMILARITY = 0.7  # of the small pictures, from which two images are laid on each other in 3D
 MIN_SHARED = 0.25  # of the smaller body
 BODIES_IN_MEMORY = 512
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two images of the same scan, by their index.
-
-    score, shared: As in `Agreement`.
-    flips: Of the first image along z, y, x to lie like the second one: 1 or -1.
-    shift: Where voxel 0 of the flipped first fingerprint lies on the second one.
-    """
-
-    first: int
-    second: int
-    score: float
-    shared: float
-    flips: tuple[int, int, int]
-    shift: tuple[int, int, int]
-
-    @property
-    def mirrored(self) -> str:
-        """Along which axes of the body one is mirrored against the other, in words; empty if along none."""
-        names = ("feet and head", "front and back", "left and right")
-        return ", ".join(name for name, flip in zip(names, self.flips) if flip < 0)
 
 
 @threadpool_limits.wrap(limits=1)  # for small products, threads wait for each other longer than they compute
@@ -57,8 +34,7 @@ def find_pairs(fingerprints: Sequence[Fingerprint | None], *, min_score: float =
     for candidate in candidates(volumes, MIN_SIMILARITY, progress=progress):
         found = agreement(body(candidate.first), body(candidate.second), candidate)
         if found.score >= min_score and found.shared >= MIN_SHARED:
-            first, second = indices[candidate.first], indices[candidate.second]
-            pairs.append(Pair(first, second, found.score, found.shared, candidate.flips, found.shift))
+            pairs.append(replace(found, first=indices[found.first], second=indices[found.second]))
     return sorted(pairs, key=lambda pair: (-pair.score, pair.first, pair.second))
 
 

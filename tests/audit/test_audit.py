@@ -98,6 +98,14 @@ def test_structures_on_the_wrong_side_are_named_by_the_geometry_of_the_image(raw
     assert "to the left of the middle of the patient's body" in texts["alone", "right_kidney"]
 
 
+def test_findings_of_a_case_are_in_the_order_of_its_classes(raw):
+    masks = {"right_kidney": 1, "left_kidney": 2, "liver": 3, "spleen": 4}
+    names = {"left_zone": 1, "right_part": 2, "left_bit": 3, "right_area": 4}  # each on the other side
+    write_dataset(raw / "Dataset501_A", {"c": (image_of(1), label_of(1, **masks))}, names)
+    found = audit(raw, 501)[0].findings
+    assert [finding.name for finding in found if finding.kind == "left and right"] == list(names)
+
+
 def test_empty_and_undeclared_labels_are_named(raw):
     cases = {
         "empty": wrong(1, label=lambda label: label * 0),
