@@ -51,12 +51,12 @@ class MergeSpec:
     scoped: Class -> the sources of which it is a class of their own.
     """
 
-    path: str = "merge spec"
-    datasets: Mapping[str, DatasetSpec] = field(default_factory=dict)
-    nested: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    merged_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    compatible: tuple[tuple[str, str], ...] = ()
-    scoped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    path: str
+    datasets: Mapping[str, DatasetSpec]
+    nested: Mapping[str, tuple[str, ...]]
+    merged_labels: Mapping[str, tuple[str, ...]]
+    compatible: tuple[tuple[str, ...], ...]
+    scoped: Mapping[str, tuple[str, ...]]
 
 
 def read_merge_spec(spec: str | Path | Mapping[str, Any] | None) -> MergeSpec:
@@ -68,9 +68,7 @@ def read_merge_spec(spec: str | Path | Mapping[str, Any] | None) -> MergeSpec:
     Raises:
         UserError: Not YAML, an unknown key (the known ones are listed), a key given twice, or a value of a wrong kind.
     """
-    if spec is None:
-        return MergeSpec()
-    if isinstance(spec, Mapping):
+    if spec is None or isinstance(spec, Mapping):
         return _merge_spec(spec, "merge spec")
     return _merge_spec(load_yaml(spec), str(spec))
 
@@ -87,7 +85,7 @@ def _merge_spec(content: Any, path: str) -> MergeSpec:
         nested=_entries(content, "nested", path, texts),
         merged_labels=_entries(content, "merged_labels", path, texts),
         scoped=_entries(content, "scoped", path, texts),
-        compatible=tuple((text(a, f"{path}: compatible"), text(b, f"{path}: compatible")) for a, b in pairs),
+        compatible=tuple(texts(pair, f"{path}: compatible") for pair in pairs),
     )
 
 
