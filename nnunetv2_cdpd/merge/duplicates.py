@@ -10,7 +10,6 @@ from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
 from nnunetv2_cdpd.datasets.raw import read_dataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.collect import MergedCase
-from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint
 from nnunetv2_cdpd.same_scan.pairs import find_pairs, groups
 from nnunetv2_cdpd.same_scan.store import fingerprints_of
 
@@ -87,7 +86,7 @@ def find_duplicates(
     names = [_name(cases_of.get(image, ()), held_back.get(image)) for image in images]
     taken = fingerprints_of(images, num_processes=num_processes, progress=progress).done
     fingerprints = [taken.get(str(image)) for image in images]
-    _tell_missing(dict(zip(names, fingerprints)), report)
+    _tell_missing([name for name, its in zip(names, fingerprints) if its is None or its.volume is None], report)
     found = find_pairs(fingerprints, progress=progress)
     grouped = {index: tuple(group) for group in groups(len(images), found) for index in group}
     scores = {frozenset((pair.first, pair.second)): pair.score for pair in found}
@@ -117,9 +116,8 @@ def _name(cases: Sequence[MergedCase], held_back: str | None) -> str:
     return ", ".join([*(case.identifier for case in cases), *([held_back] if held_back else [])])
 
 
-def _tell_missing(taken: Mapping[str, Fingerprint | None], report: Callable[[str], None]) -> None:
+def _tell_missing(missing: Sequence[str], report: Callable[[str], None]) -> None:
     """Say which images were not compared: what is not compared may be there twice."""
-    missing = [name for name, entry in taken.items() if entry is None or entry.volume is None]
     if missing:
         more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
         report(

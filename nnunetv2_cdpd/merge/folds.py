@@ -71,8 +71,7 @@ def write_folds(
     """
     groups = duplicates.groups if duplicates else ()
     splits = make_folds(case_source, groups) if groups else []
-    raw = output / SPLITS_FILE
-    places = [raw]
+    places = [output / SPLITS_FILE]
     if nnUNet_preprocessed.is_set():
         places.append(Path(os.path.abspath(nnUNet_preprocessed.require())) / output.name / SPLITS_FILE)
     ours = (read_json(output / DUPLICATES_FILE) or {}).get("splits") if duplicates else None

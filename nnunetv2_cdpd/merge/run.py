@@ -141,14 +141,13 @@ def _begin(
 def _warnings(inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[MergedCase], record: FileRecord) -> list[str]:
     """What may be a mistake of the user, yet is a valid dataset."""
     annotation = plan.annotation
-    value_of = {label.name: label.value for label in annotation.merged_labels}
     warnings = []
     for source, table in zip(annotation.sources, annotation.tables):
         facts = [record.cases[case.identifier].facts for case in cases if case.source == source.name]
         stored = {value for fact in facts for value in fact["values"]}
-        holding = {name for k, name in enumerate(annotation.classes) if any(table[value, k] == POSITIVE for value in stored)} | {
-            name for name, value in value_of.items() if value in stored
-        }
+        positive = (table[sorted(stored)] == POSITIVE).any(0)
+        holding = {name for name, there in zip(annotation.classes, positive) if there}
+        holding |= {label.name for label in annotation.merged_labels if label.value in stored}
         absent = [name for name in (*source.annotated_classes, *source.merged_labels) if name not in holding]
         if absent:
             warnings.append(f"source {source.name!r} annotates {', '.join(absent)}, but none of its cases contains it")
