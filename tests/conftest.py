@@ -49,6 +49,12 @@ def nnunet_folders(tmp_path, monkeypatch):
     return SimpleNamespace(**folders)
 
 
+@pytest.fixture
+def raw(nnunet_folders):
+    """An empty nnUNet_raw."""
+    return nnunet_folders.raw
+
+
 @pytest.fixture(scope="session")
 def project_copy(tmp_path_factory):
     """Copy of what the wheel is built from, so that building leaves nothing in the clone."""

@@ -12,12 +12,12 @@ from nnunetv2_cdpd.audit.result import Audit, audit_as_json, audit_summary
 from nnunetv2_cdpd.audit.statistics import geometry_statistics, volume_statistics
 from nnunetv2_cdpd.datasets.raw import read_datasets
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import write_json
-from nnunetv2_cdpd.same_scan.pairs import SAME_SCAN, Pair, find_pairs
+from nnunetv2_cdpd.jobs import Outcome, write_json
+from nnunetv2_cdpd.same_scan.alignment import Pair
+from nnunetv2_cdpd.same_scan.pairs import SAME_SCAN, find_pairs
 
 JSON_FILE = "audit.json"
 PAGE_FILE = "audit.html"
-DEFAULT_PICTURES = 12
 
 
 def audit_datasets(
@@ -25,7 +25,7 @@ def audit_datasets(
     output: str | Path,
     *,
     min_score: float = SAME_SCAN,
-    num_pictures: int = DEFAULT_PICTURES,
+    num_pictures: int = 12,
     num_processes: int = default_num_processes,
     progress: bool = True,
     report: Callable[[str], None] = print,
@@ -46,8 +46,9 @@ def audit_datasets(
     if same := [str(dataset.folder) for dataset in inputs if names.count(dataset.name) > 1]:
         raise UserError(f"{', '.join(same)}: cases are told apart by the names of folders; rename one, or audit them one by one")
     cases = read_cases(inputs, num_processes=num_processes, progress=progress)
-    if cases and all(case.fingerprint is None and case.labels is None for case in cases):
-        raise UserError(f"none of {len(cases)} cases can be read; {cases[0].name}: {', '.join(cases[0].problems)}")
+    unread = {case.name: ", ".join(case.problems) for case in cases if case.fingerprint is None and case.labels is None}
+    if len(unread) == len(cases):
+        Outcome(failed=unread).check_any("read")
     classes = volume_statistics(cases)
     audit = Audit(
         cases,
