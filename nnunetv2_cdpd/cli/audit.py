@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import reporter
-from nnunetv2_cdpd.cli.options import add_dataset_place, add_output, add_pictures, add_processes, given
+from nnunetv2_cdpd.cli.options import add_dataset_place, add_output, add_processes, given
 
 DESCRIPTION = """
 Read nnU-Net raw datasets, single or merged, and write audit.json and audit.html: volumes of each class per source with
@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-score", type=float, metavar="SCORE", help="from which two images are the same scan (docs/audit.md)"
     )
-    add_pictures(parser, "cases and pairs with pictures (default: 12 each)")
+    parser.add_argument(
+        "--pictures", type=int, dest="num_pictures", metavar="N", help="cases and pairs with pictures (default: 12 each)"
+    )
     add_processes(parser)
 
 

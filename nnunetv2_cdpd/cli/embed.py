@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nnunetv2_cdpd.cli.options import DATASET, add_dataset_place, add_output
+from nnunetv2_cdpd.cli.options import DATASET_HELP, add_dataset_place, add_output
 
 DESCRIPTION = """
 Make the text embeddings of a dataset's class and task prompts, which training otherwise makes at its start, or show the ones that
@@ -19,7 +19,7 @@ changes.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_dataset_place(parser, DATASET, nargs="?")
+    add_dataset_place(parser, DATASET_HELP, nargs="?")
     parser.add_argument("--file", type=Path, metavar="FILE", help="show this file, or folder of the released tables, instead")
     parser.add_argument(
         "--encoder", metavar="NAME", help="open_clip's MODEL/PRETRAINED or hf-hub:OWNER/NAME (default: ViT-B-32/openai)"

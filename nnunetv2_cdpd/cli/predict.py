@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import report_failed, reporter
-from nnunetv2_cdpd.cli.options import add_device, add_input, add_output, add_parts
+from nnunetv2_cdpd.cli.options import add_device, add_output, add_parts
+from nnunetv2_cdpd.link import DEFAULT_TRAINER
 
 DESCRIPTION = """
 Predict images with a trained model. Flags that nnUNetv2_predict has are the same here.
@@ -20,13 +21,14 @@ Where classes overlap, the most probable one wins, and a nested class is labelle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_input(parser, "a file, a folder, or DICOM series", dest="input", metavar="IMAGES", required=True)
+    what = "a file, a folder, or DICOM series"
+    parser.add_argument("-i", type=Path, dest="input", metavar="IMAGES", required=True, help=what)
     add_output(parser, "folder for the predictions", required=True)
     model = parser.add_argument_group("model")
     which = model.add_mutually_exclusive_group(required=True)
     which.add_argument("-m", type=Path, dest="model", metavar="FOLDER", help="model folder, TRAINER__PLANS__CONFIGURATION")
     which.add_argument("-d", dest="dataset", metavar="DATASET", help="dataset name or id; its model lies in nnUNet_results")
-    model.add_argument("-tr", dest="trainer", metavar="NAME", default="nnUNetTrainerCDPD", help="with -d (default: %(default)s)")
+    model.add_argument("-tr", dest="trainer", metavar="NAME", default=DEFAULT_TRAINER, help="with -d (default: %(default)s)")
     model.add_argument("-p", dest="plans", metavar="NAME", default="nnUNetCDPDPlans", help="with -d (default: %(default)s)")
     model.add_argument("-c", dest="configuration", metavar="NAME", default="3d_fullres", help="with -d (default: %(default)s)")
     model.add_argument("-f", "--folds", nargs="+", metavar="FOLD", help="folds to average (default: all that are trained)")

@@ -15,14 +15,7 @@ from pathlib import Path
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES, MERGE_SPEC, MERGED_ID, MERGED_NAME, write_raw_dataset, write_test_set
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import write_text
-from nnunetv2_cdpd.pretrained.choices import (
-    LEARNED,
-    RANDOM,
-    TEXT_WEIGHTS,
-    VISION_WEIGHTS,
-    text_weights_choice,
-    vision_weights_choice,
-)
+from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS, weights_choice
 
 PLANNER, PLANS, TRAINER = "nnUNetPlannerCDPDSmall", "nnUNetCDPDSmallPlans", "nnUNetTrainerCDPDSmall_8epochs"
 CONFIGURATION, FOLD = "3d_fullres", "0"
@@ -115,7 +108,8 @@ def _environment(out: Path, device: str) -> tuple[dict[str, str], list[str]]:
         # one thread per core for torch, no worker processes beside it, and no pools of eight on a laptop
         environment |= {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "2", "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
     choices, words = choose_weights()
-    for variable, choice in ((VISION_WEIGHTS, vision_weights_choice()), (TEXT_WEIGHTS, text_weights_choice())):
+    for variable in (VISION_WEIGHTS, TEXT_WEIGHTS):
+        choice = weights_choice(variable)
         if choice not in (None, RANDOM, LEARNED):
             choices[variable] = os.path.abspath(os.path.expanduser(choice))  # the commands run in another folder
     return environment | choices, words

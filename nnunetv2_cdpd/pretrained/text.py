@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, one_line
 from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.pretrained.choices import AUTO, TEXT_WEIGHTS
 from nnunetv2_cdpd.pretrained.hub import hub_reachable
@@ -95,7 +95,7 @@ def load_or_embed(
         cache_file: Beside the preprocessed data.
         task_prompts: None wanted: embeddings made with any are taken too.
         encoder: An open_clip name, see `embed_prompts`.
-        choice: The user's: ready embeddings (ours, .safetensors; or tables, see text/ready.py), a checkpoint of the encoder, a
+        choice: The user's: ready embeddings (ours, .safetensors; or tables, see text_tables.py), a checkpoint of the encoder, a
             folder that open_clip reads, or None or "auto" (open_clip's cache, then a download).
 
     Raises:
@@ -197,7 +197,7 @@ def embed_prompts(prompts: Sequence[str], encoder: str, weights: str | None = No
         pretrained = weights or tag
     try:
         if not weights and not hub_reachable() and locate_text_weights(encoder) is None:
-            raise FileNotFoundError("the hub cannot be reached")
+            raise UserError("the hub cannot be reached")
         # OpenAI's models were trained with another activation, which open_clip sets by the name of the weights, not for a file
         quick_gelu = (open_clip.get_pretrained_cfg(model_name, tag) or {}).get("quick_gelu", False) if tag else False
         model = open_clip.create_model(
@@ -214,8 +214,7 @@ def embed_prompts(prompts: Sequence[str], encoder: str, weights: str | None = No
             if weights
             else f"no weights of {encoder} in the cache, and no download"
         )
-        told = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{reason} ({told}); {ways_out(encoder)}") from error
+        raise UserError(f"{reason} ({one_line(error)}); {ways_to_text_weights(encoder)}") from error
     return model.eval().encode_text(tokens).float()
 
 
@@ -244,7 +243,7 @@ def _model_and_tag(encoder: str) -> tuple[str, str | None]:
     return model_name, tag
 
 
-def ways_out(encoder: str) -> str:
+def ways_to_text_weights(encoder: str) -> str:
     """What a user without text weights can do, as the end of a sentence."""
     return (
         f"set {TEXT_WEIGHTS} to a file of them or of ready embeddings, or run once where there is internet and copy the Hugging "

@@ -15,8 +15,7 @@ from builders.training import MERGED, PLANS, environment, make_trainer, training
 from builders.two_processes import SPLITS, make_batch, make_loss, make_network, outputs_and_targets, training_steps
 from torch import distributed, nn
 
-from nnunetv2_cdpd.cli import nnunet_commands
-from nnunetv2_cdpd.cli.nnunet_commands import train
+from nnunetv2_cdpd.cli import train as train_command
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.training.distributed import (
     data_parallel,
@@ -25,6 +24,10 @@ from nnunetv2_cdpd.training.distributed import (
     process_group,
     rank_of_pretrained_weights,
 )
+
+
+def train(arguments):
+    train_command.run(SimpleNamespace(rest=arguments))
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +143,9 @@ def test_a_users_own_variant_of_our_trainer_is_found(monkeypatch, tmp_path):
 
 def test_processes_that_nnunet_starts_find_the_trainer_through_the_link(monkeypatch):
     linked = []
-    monkeypatch.setattr(nnunet_commands, "ensure_linked", lambda: linked.append(True))
-    nnunet_commands._check_num_gpus(2, "cuda")
-    nnunet_commands._check_num_gpus(1, "cpu")
+    monkeypatch.setattr(train_command, "ensure_linked", lambda: linked.append(True))
+    train_command._check_num_gpus(2, "cuda")
+    train_command._check_num_gpus(1, "cpu")
     assert linked == [True]
 
 
