@@ -21,8 +21,8 @@ Where classes overlap, the most probable one wins, and a nested class is labelle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    what = "a file, a folder, or DICOM series"
-    parser.add_argument("-i", type=Path, dest="input", metavar="IMAGES", required=True, help=what)
+    images = "a file, a folder, or DICOM series"
+    parser.add_argument("-i", type=Path, dest="input", metavar="IMAGES", required=True, help=images)
     add_output(parser, "folder for the predictions", required=True)
     model = parser.add_argument_group("model")
     which = model.add_mutually_exclusive_group(required=True)
