@@ -55,8 +55,5 @@ def run(args: argparse.Namespace) -> None:
     print(f"\ncosine similarity of the classes in percent, {100 * mean_of_pairs(similarity):.0f} in the mean")
     print(similarity_text(names, similarity))
     if args.picture is not None:
-        try:
-            draw_similarity(names, similarity, args.picture)
-        except OSError as error:
-            raise UserError(f"{args.picture}: cannot be written ({error.strerror or error})") from error
+        draw_similarity(names, similarity, args.picture)
         print(f"\ndrawn in {args.picture}")

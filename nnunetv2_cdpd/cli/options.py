@@ -43,22 +43,10 @@ def add_place(
     type: Callable[[str], Any] = Path,
 ) -> None:
     """What is given by position, or by flags, the first of them nnU-Net's."""
-    default = None if nargs == "?" else argparse.SUPPRESS
-    place = parser.add_argument(
-        dest, nargs=nargs, type=type, default=default, metavar=metavar, help=f"{what}; or {flags[0]} {metavar}"
-    )
+    both: dict[str, Any] = {"type": type, "default": None if nargs == "?" else argparse.SUPPRESS, "metavar": metavar}
+    place = parser.add_argument(dest, nargs=nargs, help=f"{what}; or {flags[0]} {metavar}", **both)
     many = "+" if nargs == "+" else None
-    parser.add_argument(
-        *flags,
-        action=_InPlaceOf,
-        place=place,
-        dest=dest,
-        nargs=many,
-        type=type,
-        default=default,
-        metavar=metavar,
-        help=argparse.SUPPRESS,
-    )
+    parser.add_argument(*flags, action=_InPlaceOf, place=place, dest=dest, nargs=many, help=argparse.SUPPRESS, **both)
 
 
 class _InPlaceOf(argparse.Action):

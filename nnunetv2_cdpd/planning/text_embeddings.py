@@ -33,7 +33,8 @@ def embed_dataset(
         output: File in place of the one beside the preprocessed data.
 
     Raises:
-        UserError: No such dataset, no place to write to, no weights, or embeddings are to be learned.
+        UserError: No such dataset, nnUNet_preprocessed not set, no weights, or embeddings are to be learned.
+        OSError: The file cannot be written.
     """
     choice = weights or weights_choice(TEXT_WEIGHTS)
     if choice == LEARNED:
@@ -42,17 +43,14 @@ def embed_dataset(
     annotation = read_annotation(with_sigmoid_heads(dataset_json.content), where=dataset_json.path)
     class_prompts, task_prompts = dataset_prompts(annotation)
     cache = output or _beside_preprocessed(dataset_json.path.parent.name)
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        embeddings = load_or_embed(
-            cache,
-            class_prompts=class_prompts,
-            task_prompts=task_prompts,
-            encoder=encoder or NetworkSettings().text_encoder,
-            choice=choice,
-        )
-    except OSError as error:
-        raise UserError(f"{cache}: cannot be written ({error.strerror or error})") from error
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    embeddings = load_or_embed(
+        cache,
+        class_prompts=class_prompts,
+        task_prompts=task_prompts,
+        encoder=encoder or NetworkSettings().text_encoder,
+        choice=choice,
+    )
     written = cache.is_file() and TextEmbeddings.load(cache).checksum == embeddings.checksum
     return DatasetEmbeddings(embeddings, annotation.classes, cache if written else None)
 
