@@ -69,12 +69,7 @@ class Row:
     def __str__(self) -> str:
         head = f"{self.status:5} {self.name:{_NAME_WIDTH}}"
         return textwrap.fill(
-            self.text,
-            _WIDTH,
-            initial_indent=head,
-            subsequent_indent=" " * len(head),
-            break_long_words=False,
-            break_on_hyphens=False,
+            head + self.text, _WIDTH, subsequent_indent=" " * len(head), break_long_words=False, break_on_hyphens=False
         )
 
 

@@ -218,10 +218,8 @@ def _record_of(folder: Path) -> Path | None:
         distribution = importlib.metadata.distribution("nnunetv2")
     except importlib.metadata.PackageNotFoundError:
         return None
-    files = distribution.files or []
-    if not any(file.as_posix() == "nnunetv2/__init__.py" for file in files):
+    files = {file.as_posix(): Path(file.locate()) for file in distribution.files or []}
+    installed = files.get("nnunetv2/__init__.py")
+    if installed is None or installed.resolve().parent != folder.resolve():
         return None
-    if Path(str(distribution.locate_file("nnunetv2"))).resolve() != folder.resolve():
-        return None
-    records = [file for file in files if file.name == "RECORD" and file.parent.suffix == ".dist-info"]
-    return Path(records[0].locate()) if records else None
+    return next((path for name, path in files.items() if name.endswith(".dist-info/RECORD")), None)

@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("cdpd embed takes a DATASET, or --file FILE to show one; see cdpd embed -h")
     if args.file is not None:
         embeddings = read_embeddings(args.file)
-        names, told = list(embeddings.class_prompts), f"in {args.file}"
+        numbered = [f"class {number}" for number in range(1, len(embeddings.class_embeddings) + 1)]
+        names, told = list(embeddings.class_prompts) or numbered, f"in {args.file}"
     else:
         embedded = embed_dataset(args.dataset, encoder=args.encoder, weights=args.weights, output=args.output)
         embeddings, names = embedded.embeddings, list(embedded.class_names)

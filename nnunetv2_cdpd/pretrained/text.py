@@ -33,6 +33,7 @@ _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 class TextEmbeddings:
     """Embeddings (K, E) of class prompts and (T, E) of task prompts, float32, not normalised.
 
+    class_prompts, task_prompts: Empty where tables know none.
     encoder: What made them: an open_clip name, with its file where it was given one, or a file of ready embeddings.
     """
 
@@ -49,7 +50,12 @@ class TextEmbeddings:
         return hashlib.sha256(b"".join(table.contiguous().numpy().tobytes() for table in tables)).hexdigest()
 
     def are_of(self, class_prompts: Sequence[str], task_prompts: Sequence[str]) -> bool:
-        """Whether they are of these prompts; without task prompts (a network without tasks) those of any tasks will do."""
+        """Whether they are of these prompts; without task prompts (a network without tasks) those of any tasks will do.
+
+        Tables know no prompts; of them, the number of rows is compared.
+        """
+        if not self.class_prompts:
+            return len(self.class_embeddings) == len(class_prompts) and len(task_prompts) in (0, len(self.task_embeddings))
         return self.class_prompts == tuple(class_prompts) and (not task_prompts or self.task_prompts == tuple(task_prompts))
 
     def save(self, path: Path) -> None:
@@ -103,7 +109,12 @@ def load_or_embed(
     """
     class_prompts, task_prompts, cache_file = tuple(class_prompts), tuple(task_prompts), Path(cache_file)
     path = Path(choice).expanduser() if choice and choice != AUTO else None
-    ready = _ready(path, class_prompts, task_prompts) if path else None
+    ready = _ready(path) if path else None
+    if ready and not ready.are_of(class_prompts, task_prompts):
+        raise UserError(
+            f"{path}: these embeddings are of other prompts ({len(ready.class_embeddings)} classes, "
+            f"{len(ready.task_embeddings)} tasks; wanted {len(class_prompts)} and {len(task_prompts)}); embed this dataset's"
+        )
     if ready:
         return ready
     name = f"{encoder}{_FROM_FILE}{path}{_fingerprint(path)}" if path else encoder
@@ -120,39 +131,25 @@ def load_or_embed(
 
 
 def read_embeddings(path: Path) -> TextEmbeddings:
-    """A file of ready embeddings whatever they are of; tables without prompts get numbers for names.
+    """A file of ready embeddings whatever they are of.
 
     Raises:
         UserError: No such file, or none of embeddings.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file; give text embeddings (.safetensors of ours, or tables in a .pth)")
+    ready = _ready(path)
+    if ready is None:
+        raise UserError(f"{path}: holds no text embeddings; give ours (.safetensors), or tables in a .pth")
+    return ready
+
+
+def _ready(path: Path) -> TextEmbeddings | None:
+    """Ready embeddings; None where the path is none of ready embeddings."""
     if holds_our_embeddings(path):
         return TextEmbeddings.load(path)
     tables = read_tables(path)
-    if tables is None:
-        raise UserError(f"{path}: holds no text embeddings; give ours (.safetensors), or tables in a .pth")
-    classes, tasks = (tuple(f"{what} {i + 1}" for i in range(len(table))) for what, table in zip(("class", "task"), tables))
-    return TextEmbeddings(*tables, classes, tasks, str(path))
-
-
-def _ready(path: Path, class_prompts: tuple[str, ...], task_prompts: tuple[str, ...]) -> TextEmbeddings | None:
-    """Ready embeddings of these prompts; None where the path is none of ready embeddings."""
-    if holds_our_embeddings(path):
-        ready = TextEmbeddings.load(path)
-        same = ready.are_of(class_prompts, task_prompts)
-    else:
-        tables = read_tables(path)
-        if tables is None:
-            return None
-        ready = TextEmbeddings(*tables, class_prompts, task_prompts, str(path))
-        same = len(tables[0]) == len(class_prompts) and len(task_prompts) in (0, len(tables[1]))
-    if not same:
-        raise UserError(
-            f"{path}: these embeddings are of other prompts ({len(ready.class_embeddings)} classes, "
-            f"{len(ready.task_embeddings)} tasks; wanted {len(class_prompts)} and {len(task_prompts)}); embed this dataset's"
-        )
-    return ready
+    return TextEmbeddings(*tables, (), (), str(path)) if tables else None
 
 
 def _fingerprint(path: Path) -> str:
