@@ -17,7 +17,7 @@ pairs of cases that show the same scan, in one dataset or in two. Nothing in the
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dataset_place(parser, "ids, names or folders", dest="datasets", nargs="+")
-    add_output(parser, "folder for the results", default=Path("cdpd_audit"))
+    add_output(parser, "folder for the results (default: %(default)s)", default=Path("cdpd_audit"))
     parser.add_argument(
         "--min-score", type=float, metavar="SCORE", help="from which two images are the same scan (docs/audit.md)"
     )
@@ -30,5 +30,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from nnunetv2_cdpd.audit.audit import audit_datasets
 
-    options = given(args, "min_score", "num_pictures", "num_processes")
-    audit_datasets(args.datasets, args.output, report=reporter(args.flags), **options)
+    names = ("min_score", "num_pictures", "num_processes")
+    audit_datasets(args.datasets, args.output, report=reporter(args.flags), **given(args, *names))

@@ -30,12 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nnunetv2_cdpd.annotation import (
-        cases_without_source,
-        contradictions,
-        never_learned,
-        read_unchecked_annotation,
-    )
+    from nnunetv2_cdpd.annotation import cases_without_source, contradictions, never_learned, read_unchecked_annotation
     from nnunetv2_cdpd.annotation.explain import choose_sources, table_as_text, tables_as_json
     from nnunetv2_cdpd.datasets.dataset_json import dataset_json_of
 

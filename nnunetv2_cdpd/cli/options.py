@@ -23,8 +23,7 @@ def add_output(
     required: bool = False,
 ) -> None:
     """Where the results go."""
-    told = what if default is None else f"{what} (default: %(default)s)"
-    parser.add_argument(*OUTPUT, type=Path, dest=dest, metavar=metavar, default=default, required=required, help=told)
+    parser.add_argument(*OUTPUT, type=Path, dest=dest, metavar=metavar, default=default, required=required, help=what)
 
 
 def add_dataset_place(parser: argparse.ArgumentParser, what: str, *, dest: str = "dataset", nargs: str | None = None) -> None:

@@ -91,14 +91,14 @@ class CDPDPlanning(ExperimentPlanner):
         plan = super().get_plans_for_configuration(*args, **kwargs)
         return {**plan, "architecture": self._complete(plan)[0]}
 
+    def _architecture(self, configuration: dict) -> dict[str, Any]:
+        """CDPDNet's, on a configuration's U-Net; the settings and the depth say which stages see vision tokens."""
+        properties = self.dataset_fingerprint["foreground_intensity_properties_per_channel"]
+        return cdpd_architecture(configuration, self.annotation, properties, self.network_settings)
+
     def _complete(self, configuration: dict) -> tuple[dict[str, Any], CDPDNet]:
         """CDPDNet's architecture on a configuration's U-Net, and that network, without weights, before stages were chosen."""
-        architecture = cdpd_architecture(
-            configuration,
-            self.annotation,
-            self.dataset_fingerprint["foreground_intensity_properties_per_channel"],
-            self.network_settings,
-        )
+        architecture = self._architecture(configuration)
         kwargs, patch_size = architecture["arch_kwargs"], configuration["patch_size"]
         network = self._without_weights(architecture, len(configuration["normalization_schemes"]))
         if kwargs["vision"] is not None and kwargs["fused_stages"]:
