@@ -10,7 +10,6 @@ from nnunetv2.training.logging.nnunet_logger import LocalLogger
 
 from nnunetv2_cdpd.jobs import written_beside
 
-_KEY = "pseudo_dice_of_source/"
 _NAMES_PER_ROW = 5  # of the legend
 
 
@@ -52,7 +51,7 @@ class SourceLogger(LocalLogger):
 
 def source_key(name: str) -> str:
     """Under which the pseudo Dice of a source is logged."""
-    return _KEY + name
+    return f"pseudo_dice_of_source/{name}"
 
 
 def dice_by_source(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -29,6 +29,7 @@ class Recipe:
     weight_decay: float = 1e-5
     oversample_foreground_percent: float | None = None
     probabilistic_oversampling: bool | None = None
+    enable_deep_supervision: bool | None = None
     source_sampling_exponent: float = 0.5
     universal_task_probability: float = 0.5
     foreground_jitter: float = 0.0
