@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import report_failed, reporter
-from nnunetv2_cdpd.cli.options import DATASET, add_output, add_processes, given
+from nnunetv2_cdpd.cli.options import DATASET_HELP, add_output, add_processes, given
 from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dataset",
         dest="dataset_json",
         metavar="DATASET",
-        help=f"of the references: {DATASET} (default: in GT_DIR or in the folder above)",
+        help=f"of the references: {DATASET_HELP} (default: in GT_DIR or in the folder above)",
     )
     parser.add_argument(
         "--protocol",

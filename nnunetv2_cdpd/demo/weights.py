@@ -3,14 +3,7 @@
 import os
 
 from nnunetv2_cdpd.planning.small_planner import SmallPlanning
-from nnunetv2_cdpd.pretrained.choices import (
-    LEARNED,
-    RANDOM,
-    TEXT_WEIGHTS,
-    VISION_WEIGHTS,
-    text_weights_choice,
-    vision_weights_choice,
-)
+from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.text import locate_text_weights
 from nnunetv2_cdpd.pretrained.vision import locate_vision_weights
 
@@ -22,7 +15,7 @@ def choose_weights() -> tuple[dict[str, str], list[str]]:
     """
     network = SmallPlanning.network_settings
     assert network.vision_model is not None, "the small network has vision tokens"
-    choices = {VISION_WEIGHTS: vision_weights_choice(), TEXT_WEIGHTS: text_weights_choice()}
+    choices = {variable: weights_choice(variable) for variable in (VISION_WEIGHTS, TEXT_WEIGHTS)}
     vision = choices[VISION_WEIGHTS] or locate_vision_weights(network.vision_model) or RANDOM
     text = choices[TEXT_WEIGHTS] or locate_text_weights(network.text_encoder) or LEARNED
     settings = {}

@@ -100,6 +100,8 @@ def test_a_record_of_another_command_is_refused_by_name(tmp_path):
         (MemoryError(), "MemoryError"),
         (OSError(28, "No space left on device", "x"), "OSError: [Errno 28] No space left on device: 'x'"),
         (KeyError("k"), "KeyError: 'k'"),
+        (RuntimeError("page\n" * 100), "RuntimeError:" + " page" * 40),
+        (UserError("page\n" * 100), " ".join(["page"] * 100)),
     ],
 )
 def test_any_error_is_one_line_with_a_reason(error, line):
