@@ -30,7 +30,7 @@ PROTOCOLS = {"cli": {"DESCRIPTION", "add_arguments", "run"}, "dataset_conversion
         ("the one batch", r"\bin_processes\(.*\)\(", set()),
         ("the one line of an error", r"type\(\w+\)\.__name__\}: \{|traceback\.format", {"errors.py"}),
         ("the one reader of dataset.json", r"json\.loads?\(.*dataset\.json", set()),
-        ("the one place of the raw folder", r"environ(\.get)?[(\[].?nnUNet_raw", {"datasets/dataset_json.py"}),
+        ("the one place of the raw folder", r"nnUNet_raw\.require|environ(\.get)?[(\[].?nnUNet_raw", {"datasets/output.py"}),
         ("the one reader of YAML", r"^import yaml|^from yaml", {"jobs/yaml_files.py"}),
         ("the one writer of tables", r"csv\.(Dict)?[Ww]riter", {"jobs/tables.py"}),
         (
