@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from nnunetv2_cdpd.network.cross_attention import WindowedCrossAttention
 from nnunetv2_cdpd.network.heads import ClassHeads
-from nnunetv2_cdpd.network.memory import feature_map_units
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.network.task_prompt import TaskPrompt
 from nnunetv2_cdpd.network.text_modulation import TEXT_CHANNELS, Affine, PromptEmbeddings, TextModulation
@@ -101,13 +100,18 @@ class CDPDNet(nn.Module):
         **unet_kwargs: Any,
     ) -> None:
         super().__init__()
+        if len(text["class_prompts"]) != num_classes:
+            raise ValueError(f"one class prompt per class: got {len(text['class_prompts'])} prompts for {num_classes} classes")
+        if vision is not None and len(windows := vision.get("intensity_windows", ())) > input_channels:
+            raise ValueError(f"one intensity window per image channel: got {len(windows)} for {input_channels} channels")
         unet_class: Any = pydoc.locate(unet_class_name)
         unet = unet_class(
             input_channels=input_channels, num_classes=num_classes, deep_supervision=deep_supervision, **unet_kwargs
         )
         self.encoder = unet.encoder
         features = self.encoder.output_channels
-        _check(num_classes, text["class_prompts"], fused_stages, len(features), vision, input_channels)
+        if list(fused_stages) != sorted(set(fused_stages) & set(range(len(features)))):
+            raise ValueError(f"fused stages must be of 0 ... {len(features) - 1}, ascending, got {list(fused_stages)}")
 
         self.slice_encoder = None
         self.adaptors, self.fusions = nn.ModuleDict(), nn.ModuleDict()
@@ -263,12 +267,6 @@ class CDPDNet(nn.Module):
                 part.apply(InitWeights_He(1e-2))
                 part.apply(init_last_bn_before_add_to_0)
 
-    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
-        """Units of nnU-Net's memory planning for one patch; see memory.py for what is counted."""
-        fused_stages = [int(stage) for stage in self.fusions]
-        slice_step = 1 if self.slice_encoder is None else self.slice_encoder.slice_step
-        return np.int64(feature_map_units(self, input_size, fused_stages, slice_step))
-
 
 def default_fused_stages(strides: Sequence[Sequence[int]], most: int = MAX_FUSED_STAGES) -> list[int]:
     """The stages above the bottleneck, at most so many, without the full-resolution one (the paper: 2, 3, 4 of 0 ... 5)."""
@@ -290,21 +288,3 @@ _BLOCK_KWARGS = (
 def _conv_kwargs(encoder: PlainConvEncoder | ResidualEncoder) -> dict[str, Any]:
     """The encoder's kind of convolution block, for StackedConvBlocks."""
     return {**{name: getattr(encoder, name) for name in _BLOCK_KWARGS}, "kernel_size": encoder.kernel_sizes[-1]}
-
-
-def _check(
-    num_classes: int,
-    class_prompts: Sequence[str],
-    fused_stages: Sequence[int],
-    num_stages: int,
-    vision: dict[str, Any] | None,
-    input_channels: int,
-) -> None:
-    if len(class_prompts) != num_classes:
-        raise ValueError(f"one class prompt per class: got {len(class_prompts)} prompts for {num_classes} classes")
-    if list(fused_stages) != sorted(set(fused_stages) & set(range(num_stages))):
-        raise ValueError(f"fused stages must be of 0 ... {num_stages - 1}, ascending, got {list(fused_stages)}")
-    if vision is not None and len(vision.get("intensity_windows", ())) > input_channels:
-        raise ValueError(
-            f"one intensity window per image channel: got {len(vision['intensity_windows'])} for {input_channels} channels"
-        )

@@ -1,7 +1,5 @@
 """ClassHeads: the last convolution of the decoder, one output channel per class, of which a caller may want a few only."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
@@ -22,7 +20,7 @@ class ClassHeads(_ConvNd):
         Args:
             convolution: nn.Conv2d or nn.Conv3d; the new one takes its parameters.
         """
-        kind = _HEADS[type(convolution)]
+        kind = ClassHeads3d if isinstance(convolution, nn.Conv3d) else ClassHeads2d
         with torch.device("meta"):  # draws no random numbers
             heads = kind(
                 convolution.in_channels,
@@ -48,6 +46,3 @@ class ClassHeads2d(ClassHeads, nn.Conv2d):
 
 class ClassHeads3d(ClassHeads, nn.Conv3d):
     """In 3D."""
-
-
-_HEADS: dict[type[_ConvNd], Callable[..., ClassHeads]] = {nn.Conv2d: ClassHeads2d, nn.Conv3d: ClassHeads3d}
