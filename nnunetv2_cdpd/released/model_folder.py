@@ -23,6 +23,7 @@ from nnunetv2_cdpd.released.preprocessing import paper_plans
 from nnunetv2_cdpd.released.preset import KW_REQUIRES_IMPORT, PAPER_NETWORK_CLASS_NAME, PAPER_VISION_MODEL, paper_arch_kwargs
 from nnunetv2_cdpd.released.sources import ANNOTATED_BY_TASK, RELEASED_CLASSES, released_annotation
 from nnunetv2_cdpd.released.state_dict import convert_released
+from nnunetv2_cdpd.released.vision_choice import vision_choice
 
 TRAINER = "nnUNetTrainerCDPD"
 CONFIGURATION = "3d_fullres"
@@ -47,8 +48,7 @@ def import_official(
     checkpoint: Path,
     folder: Path,
     *,
-    vision_model: str = PAPER_VISION_MODEL,
-    vision_weights: Path | None = None,
+    dinov2: str | Path | None = None,
     vision_kwargs: Mapping[str, Any] | None = None,
 ) -> ImportedModel:
     """Write a model folder: plans.json, dataset.json, fold_all/checkpoint_final.pth.
@@ -58,21 +58,22 @@ def import_official(
     Args:
         checkpoint: The released file.
         folder: Must not exist yet; written beside and renamed.
-        vision_model: timm name of the ViT that the network was trained with.
-        vision_weights: A file of its weights; None: timm's cache, then a download.
+        dinov2: A file of the weights of the ViT that the network was trained with, or timm's name of a ViT, whose weights are
+            looked for in timm's cache, then downloaded; None: by the name of the released one.
         vision_kwargs: Further arguments of timm's create_model.
 
     Raises:
         UserError: The folder exists, a file is none of what it should be, or weights are not to be had.
     """
+    vision_model, vision_weights = vision_choice(dinov2)
     checkpoint, folder = Path(checkpoint), Path(folder)
     if folder.exists():
         raise UserError(f"{folder}: already there; delete it or give another folder")
+    released = read_released(checkpoint)
     try:
-        converted = convert_released(read_released(checkpoint))
+        converted = convert_released(released)
     except UserError as error:
-        told = str(error)
-        raise error if told.startswith(f"{checkpoint}:") else UserError(f"{checkpoint}: {told}") from error
+        raise UserError(f"{checkpoint}: {error}") from error
     arch_kwargs = _arch_kwargs(converted.state_dict, checkpoint, vision_model, dict(vision_kwargs or {}))
     network = get_network_from_plans(
         PAPER_NETWORK_CLASS_NAME, deepcopy(arch_kwargs), KW_REQUIRES_IMPORT, 1, len(RELEASED_CLASSES), deep_supervision=False

@@ -6,7 +6,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.released.preset import PAPER_VISION_MODEL
 
 
-def vision_choice(dinov2: str | None) -> tuple[str, Path | None]:
+def vision_choice(dinov2: str | Path | None) -> tuple[str, Path | None]:
     """timm's name of a ViT, and the file of its weights; None: to be looked for.
 
     Args:
@@ -22,8 +22,9 @@ def vision_choice(dinov2: str | None) -> tuple[str, Path | None]:
     path = Path(dinov2).expanduser()
     if path.is_file():
         return PAPER_VISION_MODEL, path
-    if timm.is_model(dinov2.split(".")[0]) and timm.get_pretrained_cfg(dinov2) is not None:
-        return dinov2, None
+    name = str(dinov2)
+    if timm.is_model(name.split(".")[0]) and timm.get_pretrained_cfg(name) is not None:
+        return name, None
     raise UserError(
         f"argument dinov2 {dinov2}: no such file, and no model of timm; the released network needs {PAPER_VISION_MODEL}"
     )
