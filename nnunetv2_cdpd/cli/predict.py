@@ -127,4 +127,4 @@ def run(args: argparse.Namespace) -> int:
         progress=not args.disable_progress_bar,
     )
     print(f"written to {args.output}")
-    return report_failed(problems.items(), args.flags)
+    return report_failed(problems.failed.items(), args.flags)

@@ -1,5 +1,7 @@
 """ClassHeads: the last convolution of the decoder, one output channel per class, of which a caller may want a few only."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
@@ -20,7 +22,7 @@ class ClassHeads(_ConvNd):
         Args:
             convolution: nn.Conv2d or nn.Conv3d; the new one takes its parameters.
         """
-        kind = ClassHeads3d if isinstance(convolution, nn.Conv3d) else ClassHeads2d
+        kind: Callable[..., ClassHeads] = ClassHeads3d if isinstance(convolution, nn.Conv3d) else ClassHeads2d
         with torch.device("meta"):  # draws no random numbers
             heads = kind(
                 convolution.in_channels,
