@@ -5,6 +5,7 @@ nnU-Net's `labels` and `regions_class_order` say what the classes are; the `cdpd
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def read_annotation(dataset_json: Mapping[str, Any], where: str | Path = "datase
     Raises:
         UserError: The `cdpd` block contradicts itself or nnU-Net's labels.
     """
-    annotation = read_unchecked_annotation(dataset_json, where)
+    annotation = replace(read_unchecked_annotation(dataset_json, where), where=where)
     check_annotation(annotation, where)
     return annotation
 

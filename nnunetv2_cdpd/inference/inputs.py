@@ -190,10 +190,10 @@ def _case_of_file(file: Path, endings: Sequence[str], num_channels: int) -> Case
     if ending is None:
         raise UserError(f"{file}: not a volume ({', '.join(endings)}); of a DICOM series give the folder")
     identifier, _ = _identifier(file, ending, num_channels)
-    if num_channels == 1:
-        return Case(identifier, (file,))
-    siblings = sorted(file.parent.glob(f"{glob.escape(identifier)}_[0-9][0-9][0-9][0-9]{ending}")) or [file]
-    return _case_of_channels(identifier, {_identifier(sibling, ending, num_channels)[1]: sibling for sibling in siblings})
+    pattern = f"{glob.escape(identifier)}_[0-9][0-9][0-9][0-9]{ending}"
+    siblings = list(file.parent.glob(pattern)) if num_channels > 1 else []
+    channels = {_identifier(sibling, ending, num_channels)[1]: sibling for sibling in siblings or [file]}
+    return _case_of_channels(identifier, channels)
 
 
 def _case_of_channels(identifier: str, files: Mapping[int, Path]) -> Case:

@@ -53,8 +53,8 @@ class ClassTree:
             for other in region:
                 if region[k] & region[other] and not (region[k] <= region[other] or region[other] <= region[k]):
                     raise UserError(
-                        f"dataset.json: {annotation.classes[k]!r} and {annotation.classes[other]!r} overlap and neither holds "
-                        "the other, so one label map cannot say both; predict with nnUNetv2_predict"
+                        f"{annotation.where}: {annotation.classes[k]!r} and {annotation.classes[other]!r} overlap and neither "
+                        "holds the other, so one label map cannot say both; predict with nnUNetv2_predict"
                     )
             holding = [other for other in region if region[k] < region[other]]
             ancestors[k] = tuple(sorted(holding, key=lambda other: len(region[other])))
@@ -66,7 +66,7 @@ class ClassTree:
         level: dict[int, list[int | None]] = {k: [*(possible(k) or ancestors[k][:1] or (None,))] for k in region}
         rivals: dict[int | None, list[int]] = {None: []}
         for k, places in level.items():
-            if len(places) > 1:  # competes beside its parents too: where they all lie in one parent, there, else outside of all
+            if len(places) > 1:  # competes beside its parents too: where they all lie in one parent, there, else outside
                 outer = {parent for p in places if p is not None for parent in level[p]}
                 places = [*places, outer.pop() if len(outer) == 1 else None]
             for parent in places:

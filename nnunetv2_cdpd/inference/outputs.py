@@ -59,11 +59,6 @@ class Outputs:
         """Of the statistics of all cases."""
         return [self.folder / f"{STATISTICS}.json", self.folder / f"{STATISTICS}.csv"] if self.statistics else []
 
-    @property
-    def descriptions(self) -> list[Path]:
-        """How the predictions were made, and what their values mean."""
-        return [self.folder / name for name in (SETTINGS_FILE, "dataset.json", "plans.json")]
-
 
 def prepare_folder(
     outputs: Outputs,
@@ -99,7 +94,8 @@ def prepare_folder(
     flags: dict[str, Any] = {flag: bool((before or {}).get(flag)) for flag in outputs.flags}
     former = outputs if before is None else replace(outputs, **flags)
     of_cases = list(dict.fromkeys(file for kind in (former, outputs) for case in cases for file in kind.paths(case.identifier)))
-    _check_places([*of_cases, *outputs.tables, *outputs.descriptions], read)
+    descriptions = [outputs.folder / name for name in (SETTINGS_FILE, "dataset.json", "plans.json")]
+    _check_places([*of_cases, *outputs.tables, *descriptions], read)
     there = [file for file in of_cases if file.exists()]
     for folder in there:
         check_masks(folder, classes, outputs.file_ending)

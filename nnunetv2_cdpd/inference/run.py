@@ -16,7 +16,7 @@ from tqdm import tqdm
 from nnunetv2_cdpd.annotation import Source, dataset_json_entries
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError, check_at_least
-from nnunetv2_cdpd.inference.inputs import Case, Tell, opened
+from nnunetv2_cdpd.inference.inputs import Case, opened
 from nnunetv2_cdpd.inference.outputs import STATISTICS, Outputs, prepare_folder
 from nnunetv2_cdpd.inference.pipeline import pipeline
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
@@ -38,7 +38,6 @@ def predict_cases(
     num_exporters: int = 1,
     previous_stage: Path | None = None,
     progress: bool = True,
-    tell: Tell = tqdm.write,
 ) -> Outcome[None]:
     """Predict cases into a folder, with what was selected by `predictor.select`.
 
@@ -49,7 +48,6 @@ def predict_cases(
         num_readers: Cases read ahead; 0: none.
         num_exporters: Cases exported while the next ones are predicted; 0: none.
         previous_stage: Folder with the predictions of a cascade's lower stage.
-        tell: Hears what is particular about an input.
 
     Raises:
         UserError: An output would take the place of a file that is read, or of one of unknown origin; a resumed job has other
@@ -76,7 +74,7 @@ def predict_cases(
     write_json(outputs.folder / FILE_NAME, dataset_json)
     write_json(outputs.folder / "plans.json", predictor.plans_manager.plans)
 
-    work = _Work(predictor, outputs, lower_stage, previous_stage, tell)
+    work = _Work(predictor, outputs, lower_stage, previous_stage)
     outcome = run(
         {case.identifier: case for case in cases[part_id::num_parts]},
         pipeline(work.read, work.predict, work.export, num_readers=num_readers, num_exporters=num_exporters),
@@ -100,7 +98,6 @@ class _Work:
     outputs: Outputs
     lower_stage: str | None
     previous_stage: Path | None
-    tell: Tell
 
     def read(self, case: Case) -> PreprocessedCase:
         previous = None
@@ -108,7 +105,7 @@ class _Work:
             previous = self.previous_stage / (case.identifier + self.outputs.file_ending)
             if not previous.is_file():
                 raise UserError(f"{previous}: missing; predict {self.lower_stage} first")
-        with opened(case, self.predictor.writer, self.tell) as files:
+        with opened(case, self.predictor.writer, tqdm.write) as files:
             return self.predictor.preprocess_files(files, previous)
 
     def predict(self, case: PreprocessedCase) -> tuple[Tensor, dict[str, Any]]:

@@ -50,6 +50,7 @@ class WindowedCrossAttention(nn.Module):
 class CrossAttentionBlock(nn.Module):
     """Attention and MLP with residuals on channels-last features x and tokens y (B, X, Y(, Z), C); y is not changed."""
 
+    mask_padding = True
     position_index: Tensor
 
     def __init__(self, channels: int, dim: int, shift: int) -> None:
@@ -77,17 +78,13 @@ class CrossAttentionBlock(nn.Module):
         key, value = (self._heads(part) for part in self._to_windows(self.key_value(x)).chunk(2, -1))
         tokens = WINDOW**self.dim
         bias = self.position_bias[self.position_index.flatten()].view(tokens, tokens, -1).permute(2, 0, 1)  # (H, T, T)
-        allowed = self.visible(size, x.device)  # (W, T, T)
+        allowed = window_mask(size, self.shift, x.device, self.mask_padding)  # (W, T, T)
         mask = bias.masked_fill(~allowed[:, None], -math.inf).to(query.dtype)  # (W, H, T, T)
         # Windows and heads as one axis: torch.compile fuses attention on four axes, and takes five for them in PyTorch 2.14.
         query, key, value = (part.flatten(1, 2) for part in (query, key, value))  # (B, W * H, T, C / H)
         out = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask.flatten(0, 1))
         out = out.unflatten(1, (-1, self.num_heads))  # (B, W, H, T, C / H)
         return self.project(self._from_windows(out.transpose(2, 3).flatten(3), size))
-
-    def visible(self, size: torch.Size, device: torch.device) -> Tensor:
-        """Bool (W, T, T): which query sees which key of its window."""
-        return window_mask(size, self.shift, device)
 
     def _heads(self, windows: Tensor) -> Tensor:
         """(B, W, T, C) -> (B, W, H, T, C / H)."""

@@ -23,7 +23,6 @@ from nnunetv2_cdpd.released.preprocessing import paper_plans
 from nnunetv2_cdpd.released.preset import KW_REQUIRES_IMPORT, PAPER_NETWORK_CLASS_NAME, PAPER_VISION_MODEL, paper_arch_kwargs
 from nnunetv2_cdpd.released.sources import ANNOTATED_BY_TASK, RELEASED_CLASSES, released_annotation
 from nnunetv2_cdpd.released.state_dict import convert_released
-from nnunetv2_cdpd.released.vision_choice import vision_choice
 
 TRAINER = "nnUNetTrainerCDPD"
 CONFIGURATION = "3d_fullres"
@@ -90,6 +89,30 @@ def import_official(
     }
     _write(folder, paper_plans(_dataset_name(folder), architecture), _dataset_json(), network)
     return ImportedModel(folder, origin, converted.dropped)
+
+
+def vision_choice(dinov2: str | Path | None) -> tuple[str, Path | None]:
+    """timm's name of a ViT, and the file of its weights; None: to be looked for.
+
+    Args:
+        dinov2: A file is one of the released model's; None: by the name of the released model.
+
+    Raises:
+        UserError: Neither a file nor a ViT that timm knows.
+    """
+    import timm
+
+    if dinov2 is None:
+        return PAPER_VISION_MODEL, None
+    path = Path(dinov2).expanduser()
+    if path.is_file():
+        return PAPER_VISION_MODEL, path
+    name = str(dinov2)
+    if timm.is_model(name.split(".")[0]) and timm.get_pretrained_cfg(name) is not None:
+        return name, None
+    raise UserError(
+        f"argument dinov2 {dinov2}: no such file, and no model of timm; the released network needs {PAPER_VISION_MODEL}"
+    )
 
 
 def _arch_kwargs(weights: Mapping[str, Tensor], checkpoint: Path, vision_model: str, vision_kwargs: dict) -> dict[str, Any]:

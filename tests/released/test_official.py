@@ -19,9 +19,8 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference import models
 from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.released import model_folder
-from nnunetv2_cdpd.released.model_folder import import_official
+from nnunetv2_cdpd.released.model_folder import import_official, vision_choice
 from nnunetv2_cdpd.released.sources import ANNOTATED_BY_TASK
-from nnunetv2_cdpd.released.vision_choice import vision_choice
 
 TINY_VIT = {"vision_kwargs": VISION_KWARGS}
 
