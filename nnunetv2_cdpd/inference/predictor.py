@@ -283,8 +283,7 @@ class Predictor(host.nnUNetPredictor):
             regions_among(annotation, names),
             properties,
             geometry,
-            logits if selection.probabilities else None,
-            tuple(annotation.classes[k] for k in selection.needed),
+            {annotation.classes[k]: found for k, found in zip(selection.needed, logits)} if selection.probabilities else None,
         )
 
     def _cleaned(self, labels: np.ndarray, properties: Mapping[str, Any]) -> np.ndarray:

@@ -74,7 +74,7 @@ def predict_cases(
     write_json(outputs.folder / FILE_NAME, dataset_json)
     write_json(outputs.folder / "plans.json", predictor.plans_manager.plans)
 
-    work = _Work(predictor, outputs, lower_stage, previous_stage)
+    work = _Work(predictor, outputs, None if lower_stage is None else previous_stage)
     outcome = run(
         {case.identifier: case for case in cases[part_id::num_parts]},
         pipeline(work.read, work.predict, work.export, num_readers=num_readers, num_exporters=num_exporters),
@@ -91,20 +91,19 @@ def predict_cases(
 class _Work:
     """The steps of a case.
 
-    lower_stage, previous_stage: Name of a cascade's lower stage, and the folder of its predictions; None: no cascade.
+    previous_stage: Folder of the predictions of a cascade's lower stage; None: no cascade.
     """
 
     predictor: Predictor
     outputs: Outputs
-    lower_stage: str | None
     previous_stage: Path | None
 
     def read(self, case: Case) -> PreprocessedCase:
         previous = None
-        if self.lower_stage is not None and self.previous_stage is not None:
+        if self.previous_stage is not None:
             previous = self.previous_stage / (case.identifier + self.outputs.file_ending)
             if not previous.is_file():
-                raise UserError(f"{previous}: missing; predict {self.lower_stage} first")
+                raise UserError(f"{previous}: missing; predict {self.predictor.configuration_manager.previous_stage_name} first")
         with opened(case, self.predictor.writer, tqdm.write) as files:
             return self.predictor.preprocess_files(files, previous)
 

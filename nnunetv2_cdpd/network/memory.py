@@ -58,11 +58,8 @@ def token_values(network: CDPDNet, patch_size: Sequence[int], slice_step: int) -
     """Numbers in one token map of one sample."""
     encoder = network.slice_encoder
     assert encoder is not None, "only a network with a vision encoder has tokens"
-    if len(patch_size) == 2:
-        slices, plane = 1, list(patch_size)
-    else:
-        slices = -(-patch_size[encoder.slice_axis] // slice_step)
-        plane = [length for axis, length in enumerate(patch_size) if axis != encoder.slice_axis]
+    plane = list(patch_size)
+    slices = 1 if len(plane) == 2 else -(-plane.pop(encoder.slice_axis) // slice_step)
     grid = [length // patch for length, patch in zip(encoder.image_size(plane), encoder.vit_patch_size)]
     return int(slices * np.prod(grid) * encoder.embed_dim)
 
