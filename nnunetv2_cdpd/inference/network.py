@@ -107,11 +107,7 @@ class PredictionNetwork(nn.Module):
         task = None
         if self.network.task_prompt is not None:
             task = self.network.task_of_each_sample(None if choice.task is None else torch.tensor(choice.task), skips[-1])
-        self.network.heads.chosen = torch.tensor(sorted(choice.classes), device=skips[-1].device)
-        try:
-            return self.decode(skips, task, text)
-        finally:
-            self.network.heads.chosen = None
+        return self.decode(skips, task, text, torch.tensor(sorted(choice.classes), device=skips[-1].device))
 
 
 class SliceTokens:

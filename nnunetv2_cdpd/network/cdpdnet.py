@@ -21,9 +21,9 @@ from dynamic_network_architectures.building_blocks.residual_encoders import Resi
 from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
 from dynamic_network_architectures.initialization.weight_init import InitWeights_He, init_last_bn_before_add_to_0
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from nnunetv2_cdpd.network.cross_attention import WindowedCrossAttention
-from nnunetv2_cdpd.network.heads import ClassHeads
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.network.task_prompt import TaskPrompt
 from nnunetv2_cdpd.network.text_modulation import TEXT_CHANNELS, Affine, PromptEmbeddings, TextModulation
@@ -143,7 +143,6 @@ class CDPDNet(nn.Module):
             unet_kwargs["n_conv_per_stage_decoder"],
             deep_supervision,
         )
-        self.decoder.seg_layers[-1] = ClassHeads.of(self.decoder.seg_layers[-1])
 
     def make_modulations(self, num_prompts: int, features: Sequence[int]) -> nn.ModuleList:
         """One text modulation per encoder stage."""
@@ -197,16 +196,21 @@ class CDPDNet(nn.Module):
         """Tokens for each fused stage, finest stage first; none without vision. token_maps: See SliceEncoder."""
         return [] if self.slice_encoder is None else self.slice_encoder(x, token_maps)
 
-    def decode(self, skips: Sequence[Tensor], task: Tensor | None, text: TextTerms) -> Tensor | list[Tensor]:
-        """Logits of each sample under its task (B,); task is None for a network without tasks."""
+    def decode(
+        self, skips: Sequence[Tensor], task: Tensor | None, text: TextTerms, classes: Tensor | None = None
+    ) -> Tensor | list[Tensor]:
+        """Logits of each sample under its task (B,).
+
+        Args:
+            task: None for a network without tasks.
+            classes: Indices of classes, whose logits alone are computed, without deep supervision; None: all.
+        """
         if self.task_prompt is not None:
             skips = [*skips[:-1], self.task_prompt(skips[-1], task, text.task)]
-        return self.decoder(skips)
-
-    @property
-    def heads(self) -> ClassHeads:
-        """The heads at full resolution; `heads.chosen` says which classes they compute."""
-        return cast(ClassHeads, self.decoder.seg_layers[-1])
+        if classes is None:
+            return self.decoder(skips)
+        heads = self.decoder.seg_layers[-1].named_parameters(f"seg_layers.{len(self.decoder.seg_layers) - 1}")
+        return functional_call(self.decoder, {name: parameter[classes] for name, parameter in heads}, (skips,))
 
     def encode(self, x: Tensor, token_grids: Sequence[Tensor]) -> list[Tensor]:
         """Encoder stages, finest first; a fused stage replaces its features for the skip and for the next stage."""
