@@ -110,4 +110,4 @@ def run(args: argparse.Namespace) -> int:
     work = ("resume", "part_id", "num_parts", "num_readers", "num_exporters", "previous_stage", "progress")
     problems = predict_cases(predictor, cases, outputs, settings=settings, **given(args, *work))
     print(f"written to {args.output}")
-    return report_failed(problems.items(), args.flags)
+    return report_failed(problems.failed.items(), args.flags)
