@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from nnunetv2_cdpd.jobs import Runner
+from nnunetv2_cdpd.jobs.batch import Job, Result, Runner
 
-Job = TypeVar("Job")
 Read = TypeVar("Read")
 Predicted = TypeVar("Predicted")
-Result = TypeVar("Result")
 
 
 def pipeline(

@@ -97,7 +97,7 @@ def _comparison(path: Path, results: Results) -> dict[str, Any] | None:
             and classes.issubset(results.class_names)
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: damaged ({type(error).__name__}); run `cdpd evaluate --compare` again, or remove it") from error
+        raise UserError(f"{path}: damaged ({one_line(error)}); run `cdpd evaluate --compare` again, or remove it") from error
     if not belongs:
         raise UserError(f"{path}: not of the results beside it; run `cdpd evaluate --compare` again, or remove it")
     return comparison
