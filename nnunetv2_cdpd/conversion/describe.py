@@ -43,7 +43,7 @@ def describe(dataset: SourceDataset) -> str:
         lines.append("  background outside of the labelled slices becomes the ignore label")
     if dataset.overlaps:
         lines += _indented(f"patients also in: {'; '.join(dataset.overlaps)}", "  ")
-    lines.append(f"\ncdpd convert {dataset.name} FOLDER")
+    lines.append(f"\ncdpd convert {dataset.name} FOLDER argument dataset_id ID")
     return "\n".join(lines)
 
 
