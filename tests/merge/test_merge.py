@@ -271,7 +271,7 @@ def test_empty_source_is_named(two):
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match="source 'ORGANS' has no case") as error:
         merge(390)
-    assert "case 'b2': dataset.json: case 'b2' is missing in `cdpd: case_source`" in str(error.value)
+    assert f"case 'b2': {path}: case 'b2' is missing in `cdpd: case_source`" in str(error.value)
 
 
 def test_missing_image_of_a_dataset_entry_is_named(two):
