@@ -1,6 +1,6 @@
 """nnunetv2_cdpd: CDPDNet for nnU-Net v2, one segmentation network from many partially labelled datasets.
 
-The rooms, from the ground up; imports go down only (docs/structure.md says what flows through them):
+The rooms by what they are about; imports go down only, in the order of setup.cfg (docs/structure.md says what flows through them):
     errors, host, jobs, link         a user's mistake; what we exchange in nnU-Net; one writer, one batch; how nnU-Net finds us
     volumes, classes                 where voxels lie, NIfTI and DICOM; the class table
     annotation, datasets             which source annotates what; dataset.json, raw folders, predictions

@@ -15,7 +15,7 @@ torchrun starts several processes: they train together, on one node or on severa
 cuda (one GPU for each process of a node) or -device cpu. On two nodes of four GPUs, on each:
 
   torchrun --nnodes 2 --nproc_per_node 4 --rdzv_backend c10d --rdzv_endpoint HOST:29500 \\
-      --no-python cdpd train 400 3d_fullres 0
+      --no-python cdpd train 400 3d_fullres 0 -p nnUNetCDPDPlans
 
 The batch of the plans is shared out among all processes, so it must hold at least as many samples.
 """

@@ -18,7 +18,8 @@ class PartRecords:
 
     Args:
         name: Of the collection.
-        part_id, num_parts: Of this call.
+        part_id: Of this call, 0 ... num_parts - 1.
+        num_parts: How many calls share the cases.
 
     Raises:
         UserError: The folder holds something else.

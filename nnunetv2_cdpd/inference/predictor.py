@@ -51,7 +51,10 @@ class Predictor(host.nnUNetPredictor):
 
     Args:
         device: None: a GPU if there is one.
-        tile_step_size, use_gaussian, use_mirroring, perform_everything_on_device: As nnUNetPredictor's.
+        tile_step_size: As nnUNetPredictor's, like the next three.
+        use_gaussian: See there.
+        use_mirroring: See there.
+        perform_everything_on_device: See there.
         windows_per_batch: None: 2 on a GPU (nnU-Net plans no smaller batch for training), else 1.
         align_windows: Place windows along the slice axis at whole slice steps, so that overlapping windows share slices (see
             docs/prediction.md). Changes where windows lie by less than a step, and with that the result a little.
@@ -184,7 +187,10 @@ class Predictor(host.nnUNetPredictor):
             image: (Z, Y, X), or (C, Z, Y, X) with several channels, in the units and the axis order of the training images
                 as SimpleITK gives them; or a file, a folder of one DICOM series, or one file per channel.
             spacing_mm: Voxel size, in the order of the array's axes; of an array only.
-            classes, task, clean, probabilities: As for `select`.
+            classes: As for `select`, like the next three.
+            task: See there.
+            clean: See there.
+            probabilities: See there.
             output: File for the label map too; of an image that was read from files only, whose geometry it takes.
 
         Raises:

@@ -92,7 +92,8 @@ def interpolation_kinds(
 
     Args:
         resampling_fn: `resampling_fn_probabilities` of a configuration.
-        current_spacing, new_spacing: In mm, of logits and image, in the network's order of axes.
+        current_spacing: Of the logits in mm, in the network's order of axes.
+        new_spacing: Of the image, likewise.
 
     Returns:
         LINEAR or NEAREST per axis; None where the function does something else.

@@ -44,7 +44,8 @@ def predict_cases(
     Args:
         settings: What the predictions depend on, JSON-able; a resumed job must have the same.
         resume: Leave cases alone whose outputs are all there.
-        part_id, num_parts: Of several jobs that share the cases: only every `num_parts`-th case.
+        part_id: Of several jobs that share the cases: only every `num_parts`-th case from this one on.
+        num_parts: How many jobs share the cases.
         num_readers: Cases read ahead; 0: none.
         num_exporters: Cases exported while the next ones are predicted; 0: none.
         previous_stage: Folder with the predictions of a cascade's lower stage.

@@ -3,12 +3,12 @@
 The unit is nnU-Net's, one output value of a convolution, for one sample; nnU-Net knows how many fit into a GPU. Counting what
 autograd keeps of nnU-Net's U-Nets gives about two values per unit (the convolution's output and what follows its norm), so
 what the added parts keep is divided by that. Text modulation adds nothing that grows with the patch, and the loss keeps nothing
-but the logits and their gradient (masked_sums.py), which the decoder's count covers.
+but the logits and their gradient (training/masked_sums.py), which the decoder's count covers.
 
 The frozen encoder keeps nothing but its tokens for the backward pass. While it runs, nothing else of the step is there yet, so
 its working memory counts only where it is larger than all that is kept later.
 
-tests/test_memory.py compares the counts with what autograd keeps on a CPU;
+tests/network/test_memory.py compares the counts with what autograd keeps on a CPU;
 benchmarks/planner_memory.py measures on a GPU.
 """
 

@@ -157,9 +157,8 @@ class PaperCDPDNet(CDPDNet):
     The release has no universal task, and its decoder depends on the task. A forward pass without a task therefore reads each
     class under every task that annotates it and returns the mean of the logits; all before the task prompt runs once.
 
-    Args:
-        As CDPDNet's; `task` may hold annotated_classes, the output channels that each task annotates, which a forward pass
-            without tasks needs where there is no universal task.
+    Its arguments are CDPDNet's; `task` may hold annotated_classes, the output channels that each task annotates, which a forward
+    pass without tasks needs where there is no universal task.
 
     Raises:
         ValueError: What CDPDNet raises; a patch that is not 3D or has fewer slices than a token stands for; a bottleneck of

@@ -1,7 +1,7 @@
 """Wording of the prompts: pure functions from class names to sentences.
 
 Source: CDPDNet, arXiv 2505.18958, which writes "A computerized tomography of a NAME" and "A task of segmenting LIST in
-computerized tomography"; here with the right article and readable names. Theirs word for word: paper_prompts.py.
+computerized tomography"; here with the right article and readable names. Theirs word for word: released/prompts.py.
 """
 
 from collections.abc import Sequence
