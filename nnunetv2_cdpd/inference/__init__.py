@@ -1,13 +1,13 @@
 """Prediction: CDPDNet on images, from files to label maps, in little memory.
 
-models       model folders: found, checked, read without executing code from them
-inputs       what to predict: a file, a folder, DICOM series
-predictor    the Python API, on top of nnU-Net's predictor
-selection    which classes, task and clean-up are wanted
-sliding_window   where windows lie
-network      the network as prediction runs it: text terms once, tasks, only the heads and slices that are needed
-resampling, nesting, export   logits to label maps, tile by tile
-statistics   volume, mean intensity and place of every class
-prediction, outputs   files out, and what is there already
-pipeline, run   a job of many cases: read ahead, exported behind, resumed, not stopped by bad ones
+- models: model folders: found, checked, read without executing code from them
+- inputs: what to predict: a file, a folder, DICOM series
+- predictor: the Python API, on top of nnU-Net's predictor
+- selection: which classes, task and clean-up are wanted
+- sliding_window: where windows lie
+- network: the network as prediction runs it: text terms once, tasks, only the heads and slices that are needed
+- resampling, nesting, export: logits to label maps, tile by tile
+- statistics: volume, mean intensity and place of every class
+- prediction, outputs: files out, and what is there already
+- pipeline, run: a job of many cases: read ahead, exported behind, resumed, not stopped by bad ones
 """

@@ -1,11 +1,11 @@
 """Long work on many cases: in several processes, resumable after a kill, without half-written files.
 
-batch        `run`: what is done is not done again, no case stops the others, an `Outcome` at the end
-processes    one function over many jobs, in processes
-record       which cases are done and what they were made from
-files        `written_beside`: files that are never there by half
-yaml_files   YAML read safely
-tables       rows as lines and as CSV
+- batch: `run`: what is done is not done again, no case stops the others, an `Outcome` at the end
+- processes: one function over many jobs, in processes
+- record: which cases are done and what they were made from
+- files: `written_beside`: files that are never there by half
+- yaml_files: YAML read safely
+- tables: rows as lines and as CSV
 """
 
 from nnunetv2_cdpd.jobs.batch import Outcome, Runner, run

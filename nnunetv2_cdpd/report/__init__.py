@@ -2,10 +2,10 @@
 
 The page names cases by their identifier and shows nothing else of a patient: no path, no header of a file.
 
-    page        the page from results (`write_report`); page.html is its template
-    folder      the page of a folder of predictions (`cdpd report`)
-    tables      scores and comparisons as the rows of tables
-    charts      box plots and curves; charts.html draws them as SVG
-    training    curves from nnU-Net's training log
-    cases       pictures and volumes of cases
+- page: the page from results (`write_report`); page.html is its template
+- folder: the page of a folder of predictions (`cdpd report`)
+- tables: scores and comparisons as the rows of tables
+- charts: box plots and curves; charts.html draws them as SVG
+- training: curves from nnU-Net's training log
+- cases: pictures and volumes of cases
 """
