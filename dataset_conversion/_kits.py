@@ -11,6 +11,7 @@ COMMON: dict[str, Any] = {
     "case": r"\d{5}",
     "merged_labels": KIDNEY,
 }
+IMAGES = ("case_{case}/imaging.nii.gz", "images/case_{case}.nii.gz")  # by the repositories' own tool, and from huggingface.co
 NESTED = {"kidney_tumor": "kidney", "kidney_cyst": "kidney"}
 VALUES = {1: "kidney", 2: "kidney_tumor", 3: "kidney_cyst"}
 REFERENCE = "Heller et al., The KiTS21 Challenge, arXiv 2307.01984"

@@ -1,7 +1,7 @@
 """KiTS23: kidneys, kidney tumors and cysts of 489 patients."""
 
 from ..conversion.declaration import SourceDataset
-from ._kits import COMMON, NESTED, REFERENCE, VALUES
+from ._kits import COMMON, IMAGES, NESTED, REFERENCE, VALUES
 
 DATASET = SourceDataset(
     name="KITS23",
@@ -13,11 +13,12 @@ DATASET = SourceDataset(
     layout="""
 kits23/dataset/case_00000/imaging.nii.gz
 kits23/dataset/case_00000/segmentation.nii.gz
+    images also as images/case_00000.nii.gz, of huggingface.co/datasets/neheller/KiTS-Challenge-Imaging
 """,
-    images=("case_{case}/imaging.nii.gz",),
+    images=IMAGES,
     labels=("case_{case}/segmentation.nii.gz",),
     values=VALUES,
     nested=NESTED,
-    overlaps=("KITS19 and KITS21 (00000 to 00299 are their images)", "AbdomenCT1K", "AbdomenAtlas", "FLARE23"),
+    overlaps=("KITS19 and KITS21 (00000 to 00299 are their images)", "AbdomenCT1K", "AbdomenAtlas1_1Mini", "FLARE23"),
     **COMMON,
 )

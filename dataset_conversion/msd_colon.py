@@ -10,6 +10,6 @@ DATASET = SourceDataset(
     size="6 GB",
     num_cases=126,
     values={1: "colon_tumor"},
-    overlaps=("AbdomenAtlas",),
+    overlaps=("AbdomenAtlas1_1Mini",),
     **task(10, "Colon", r"\d{3}", "colon_001.nii.gz"),
 )

@@ -12,6 +12,6 @@ DATASET = SourceDataset(
     values={1: "pancreas", 2: "pancreas_tumor"},
     nested={"pancreas_tumor": "pancreas"},
     definitions={"pancreas_tumor": "any mass: cysts and neuroendocrine tumors too"},
-    overlaps=("AbdomenCT1K (420, with the test set)", "FLARE22 and AbdomenCT12organ (probably)", "AbdomenAtlas"),
+    overlaps=("AbdomenCT1K (420, with the test set)", "FLARE22 and AbdomenCT12organ (probably)", "AbdomenAtlas1_1Mini"),
     **task(7, "Pancreas", r"\d{3}", "pancreas_001.nii.gz"),
 )

@@ -10,6 +10,6 @@ DATASET = SourceDataset(
     size="1.6 GB",
     num_cases=41,
     values={1: "spleen"},
-    overlaps=("AbdomenCT1K (61, with the test set)", "AbdomenAtlas"),
+    overlaps=("AbdomenCT1K (61, with the test set)", "AbdomenAtlas1_1Mini"),
     **task(9, "Spleen", r"\d+", "spleen_2.nii.gz"),
 )

@@ -3,12 +3,12 @@
 from ..conversion.declaration import Erratum, FoundCase, SourceDataset
 from ..conversion.download import Download
 from ._abdomen import EIGHT_ORGANS, MULTIORGAN_REFERENCE, MULTIORGAN_VALUES
-from ._cropping import with_labelled_slices
-from .pancreas_ct import LAYOUT, PLACEMENT
+from ._cropping import TCIA, with_labelled_slices
+from .pancreas_ct import IMAGES, LAYOUT, MULTIORGAN_LABELS, PLACEMENT
 
 
 def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
-    return with_labelled_slices(dataset, download, tcia=True)
+    return with_labelled_slices(dataset, download, TCIA)
 
 
 DATASET = SourceDataset(
@@ -25,8 +25,8 @@ label_tcia_multiorgan/label0002.nii.gz
 cropping.csv
 {LAYOUT}
 """,
-    images=("PANCREAS_{case}",),
-    labels=("label_tcia_multiorgan/**/label{case}.nii.gz",),
+    images=IMAGES,
+    labels=MULTIORGAN_LABELS,
     case=r"\d{4}",
     dicom=True,
     values={value: name for value, name in MULTIORGAN_VALUES.items() if name in EIGHT_ORGANS},
@@ -35,5 +35,6 @@ cropping.csv
     ignores=True,
     placement=PLACEMENT,
     find=find,
-    overlaps=("PancreasCT (the same images)", "AbdomenCT1K", "AbdomenAtlas"),
+    overlaps=("PancreasCT (the same images)", "AbdomenCT1K", "AbdomenAtlas1_1Mini"),
+    unchecked=("whether cropping.csv counts slices as the label files store them", "the license of the labels"),
 )

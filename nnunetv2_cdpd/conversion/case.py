@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nnunetv2_cdpd.conversion.declaration import IntensityCheck
-from nnunetv2_cdpd.conversion.intensity import place_by_intensity
+from nnunetv2_cdpd.conversion.intensity import overruled_by_intensity, place_by_intensity
 from nnunetv2_cdpd.conversion.read_labels import Label, read_label, read_masks, read_slices, remap
 from nnunetv2_cdpd.conversion.sides import SidePair, split_sides
 from nnunetv2_cdpd.datasets.label_maps import distinct
@@ -21,6 +21,8 @@ from nnunetv2_cdpd.volumes.grid import Grid
 from nnunetv2_cdpd.volumes.nifti import NiftiFile, link_or_copy, write_nifti
 from nnunetv2_cdpd.volumes.placement import Placement, place_label, resample_nearest
 from nnunetv2_cdpd.volumes.value_types import smallest_exact
+
+NOTHING_HELD = "its label holds no structure, so nothing tells what it annotates"
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class ConversionJob:
     masks: Stored value and file of each, in the order in which they are painted.
     values: Source value -> stored value, of all declared ones.
     outputs: Image and label of the converted dataset.
-    ignore_value: Stored instead of background outside of `labelled_slices`.
+    ignore_value: Stored instead of background outside of `labelled_slices`, and for values that mean "not annotated here".
+    needs_content: A case whose label holds nothing but background and ignored voxels is left out.
+    hu_offset: Added to the stored values of the image.
     copy: Copy files that need no change instead of linking them.
     note: On the case, for the user.
     made_from: Digest of the files and of all that decides the outcome.
@@ -49,6 +53,8 @@ class ConversionJob:
     labelled_slices: tuple[int, int] | None = None
     ignore_value: int | None = None
     sides: tuple[SidePair, ...] = ()
+    needs_content: bool = False
+    hu_offset: float = 0
     resample_labels: bool = False
     copy: bool = False
     note: str | None = None
@@ -67,11 +73,13 @@ class ConvertedCase:
     values: Stored values in its label map.
     merged: Names of the merged labels whose sides were not told apart.
     notes: For the user.
+    left_out: Why nothing was written; None: it was.
     """
 
     values: tuple[int, ...]
     merged: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: str | None = None
 
 
 @dataclass
@@ -110,8 +118,10 @@ def convert_case(job: ConversionJob) -> ConvertedCase:
     notes = [] if job.note is None else [job.note]
     image = _read_image(job, notes)
     image_path, label_path = job.outputs
+    label = _read_label(job, image)
+    if job.needs_content and {job.values.get(int(value), -1) for value in label.present} <= {0, job.ignore_value}:
+        return ConvertedCase((), left_out=NOTHING_HELD)
     with written_beside(image_path) as image_beside, written_beside(label_path) as label_beside:
-        label = _read_label(job, image)
         label_notes = list(label.notes)
         to_image = _place(job, label, image, label_notes)
         stored = _remap(job, label, to_image)
@@ -145,9 +155,21 @@ def _read_image(job: ConversionJob, notes: list[str]) -> _Image:
         grid, note = file.mended_grid()
         notes += [note] if note else []
         image = _Image(grid, file)
+        if job.hu_offset:
+            image.voxels = _in_hu(file.read(), job)
     if image.grid.looks_lost:
         notes.append("spacing 1 x 1 x 1 mm at the origin: the header's geometry looks lost")
     return image
+
+
+def _in_hu(stored: np.ndarray, job: ConversionJob) -> np.ndarray:
+    """Stored values as HU; below 0 they would be HU already."""
+    lowest = stored.min()
+    if job.hu_offset < 0 and lowest < 0:
+        raise UserError(
+            f"{job.image[0]} holds {lowest:g}, where values of 0 and more are expected, HU + {-job.hu_offset:g}; is it in HU already?"
+        )
+    return stored.astype(np.float64) + job.hu_offset
 
 
 def _read_label(job: ConversionJob, image: _Image) -> Label:
@@ -162,7 +184,7 @@ def _read_label(job: ConversionJob, image: _Image) -> Label:
 
 
 def _place(job: ConversionJob, label: Label, image: _Image, notes: list[str]) -> _ToImage:
-    if job.placement is not None:
+    if job.placement is not None and image.file is None:  # of a series, whose label says nothing true of where it lies
         placement = place_by_intensity(label.array, image.read(), job.placement, job.label_place)
     elif label.grid is None:
         if label.array.shape != image.grid.shape:
@@ -172,7 +194,13 @@ def _place(job: ConversionJob, label: Label, image: _Image, notes: list[str]) ->
         image_grid = image.grid if image.file is None else image.file.grid
         try:
             placement = place_label(label.grid, image_grid)
+            if job.placement is not None:
+                placement = overruled_by_intensity(placement, label.array, image.read(), job.placement)
         except UserError as error:
+            if job.placement is not None and label.array.shape == image.grid.shape:
+                placement = place_by_intensity(label.array, image.read(), job.placement, job.label_place)
+                notes += [placement.note] if placement.note else []
+                return _ToImage(placement.apply, placement.exact)
             if not job.resample_labels:
                 way_out = "argument resample_labels brings it there, if that is what it needs"
                 raise UserError(f"{job.label_place}: {error}; {way_out}") from None
@@ -191,7 +219,7 @@ def _ignore_outside_labelled_slices(job: ConversionJob, stored: np.ndarray, labe
         return stored
     first, end = job.labelled_slices
     count = label.array.shape[2]
-    if not 0 <= first < end <= count:
+    if not 0 <= first <= end <= count:
         raise UserError(f"{job.label_place}: labelled slices {first} to {end} given, it has {count}")
     inside = np.zeros(count, np.uint8)
     inside[first:end] = 1
@@ -217,7 +245,7 @@ def _split_sides(job: ConversionJob, stored: np.ndarray, image: _Image, notes: l
 
 
 def _write_image(job: ConversionJob, image: _Image, path: Path, notes: list[str]) -> None:
-    if image.file is None or not image.file.ready:
+    if image.file is None or not image.file.ready or job.hu_offset:
         write_nifti(path, smallest_exact(image.read(), job.image[0]), image.grid)
         return
     if image.voxels is None:

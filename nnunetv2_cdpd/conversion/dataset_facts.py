@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source, check_annotation, dataset_json_entries
 from nnunetv2_cdpd.classes import compatible_pairs, side_of
@@ -39,11 +39,29 @@ class DatasetFacts:
 
     @cached_property
     def values(self) -> dict[int, int]:
-        """Source value -> stored value; masks are stored under their stored values at once."""
+        """Source value -> stored value, of label files."""
         if self.dataset.masks:
-            return {value: value for value in (0, *self.stored.values())}
-        own = {value: 0 if name is None else self.stored[name] for value, name in self.dataset.values.items()}
-        return {0: 0, **own}
+            return self.mask_values
+        named = {value: name for value, name in self.dataset.values.items() if isinstance(value, int)}
+        own = {value: 0 if name is None else self.stored[name] for value, name in named.items()}
+        return {0: 0, **own, **{value: cast(int, self.ignore_value) for value in self.dataset.ignore_values}}
+
+    @property
+    def mask_values(self) -> dict[int, int]:
+        """The same of masks, which are stored under their stored values at once."""
+        return {value: value for value in (0, *self.stored.values())}
+
+    def source_of(self, listed: str | None, held: Iterable[int]) -> str:
+        """Source of a case.
+
+        Args:
+            listed: As its table says.
+            held: Stored values in its label map.
+        """
+        if not self.dataset.sources_by_content:
+            return listed or self.dataset.name
+        held = set(held)
+        return self.dataset.source_by_content([name for name, value in self.stored.items() if value in held])
 
     def paint_order(self, name: str) -> tuple[int, int]:
         """Sort key of masks: by stored value, but what lies in a structure comes after it, or it would be painted over."""
@@ -54,7 +72,7 @@ class DatasetFacts:
 
     @property
     def ignore_value(self) -> int | None:
-        return max(self.stored.values()) + 1 if self.dataset.ignores else None
+        return max(self.stored.values()) + 1 if self.dataset.ignores or self.dataset.ignore_values else None
 
     @cached_property
     def pairs(self) -> dict[str, tuple[str, str]]:

@@ -37,10 +37,10 @@ class Download:
                     yield prefix + entry.name
 
     def matches(self, template: str, case: str) -> Iterator[tuple[dict[str, str], Path]]:
-        """Files that a template names, with what its {...} stand for."""
+        """Files that a template names, with what its {...} stand for; the folder's own name may stand in the template too."""
         pattern = template_pattern(template, case)
         for name in self.files:
-            if match := pattern.fullmatch(name):
+            if match := pattern.fullmatch(f"{self.folder.name}/{name}"):
                 yield match.groupdict(), self.folder / name
 
     def below(self, template: str, case: str) -> Iterator[tuple[dict[str, str], Path]]:

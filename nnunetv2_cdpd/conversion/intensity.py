@@ -29,13 +29,7 @@ def place_by_intensity(label: np.ndarray, image: np.ndarray, check: IntensityChe
     where = np.nonzero(label)
     if not len(where[0]):
         return Placement()
-    shares = []
-    for flips in check.flips:
-        mirrored = tuple(
-            size - 1 - index if axis in flips else index for axis, (index, size) in enumerate(zip(where, label.shape))
-        )
-        values = image[mirrored]
-        shares.append(float(((values >= check.window[0]) & (values <= check.window[1])).mean()))
+    shares = [_share(where, flips, image, check) for flips in check.flips]
     best = int(np.argmax(shares))
     low, high = check.window
     if shares[best] < check.least_share:
@@ -48,8 +42,35 @@ def place_by_intensity(label: np.ndarray, image: np.ndarray, check: IntensityChe
         raise UserError(
             f"{path}: its HU do not tell how the label has to be flipped ({', '.join(f'{s:.0%}' for s in shares)} fit)"
         )
-    flips = check.flips[best]
-    note = (
-        f"label flipped along {' and '.join('xyz'[axis] for axis in flips)}, where its voxels have fitting HU" if flips else None
-    )
-    return Placement(flips=flips, note=note)
+    return _flipped(check.flips[best])
+
+
+def overruled_by_intensity(placement: Placement, label: np.ndarray, image: np.ndarray, check: IntensityCheck) -> Placement:
+    """The placement that the headers say, unless the HU say against it: too few fit there, and enough in one other flip.
+
+    Args:
+        placement: Of the label on the image's grid.
+        label: Integers (x, y, z), as stored.
+        image: HU (x, y, z).
+    """
+    where = np.nonzero(placement.apply(label))
+    if not len(where[0]) or _share(where, (), image, check) >= check.least_share:
+        return placement
+    stored = np.nonzero(label)
+    sure = [
+        flips for flips in check.flips if label.shape == image.shape and _share(stored, flips, image, check) >= check.least_share
+    ]
+    return _flipped(sure[0]) if len(sure) == 1 else placement
+
+
+def _share(where: tuple[np.ndarray, ...], flips: tuple[int, ...], image: np.ndarray, check: IntensityCheck) -> float:
+    """Of these voxels, flipped along these axes, how many have HU in the window, 0 ... 1."""
+    sizes = image.shape
+    mirrored = tuple(size - 1 - index if axis in flips else index for axis, (index, size) in enumerate(zip(where, sizes)))
+    values = image[mirrored]
+    return float(((values >= check.window[0]) & (values <= check.window[1])).mean())
+
+
+def _flipped(flips: tuple[int, ...]) -> Placement:
+    along = " and ".join("xyz"[axis] for axis in flips)
+    return Placement(flips=flips, note=f"label flipped along {along}, where its voxels have fitting HU" if flips else None)

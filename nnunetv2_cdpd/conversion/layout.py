@@ -36,19 +36,17 @@ def pair_files(dataset: SourceDataset, download: Download) -> list[FoundCase]:
     Raises:
         UserError: Labels without image, images without label, two files for one case, or nothing at all.
     """
-    images = _series(dataset, download, dataset.images) if dataset.dicom else _single(dataset, download, dataset.images, "image")
-    masks = _masks(dataset, download) if dataset.masks else {}
-    if dataset.slices:
-        labels = _series(dataset, download, dataset.labels)
-    else:
-        labels = {} if dataset.masks else _single(dataset, download, dataset.labels, "label")
-    labelled = set(masks or labels)
+    images = _found(dataset, download, dataset.images, "image", folders=dataset.dicom)
+    labels = {} if dataset.masks else _found(dataset, download, dataset.labels, "label", folders=dataset.slices)
+    masks = _masks(dataset, download, dataset.labels if dataset.masks else dataset.mask_files)
+    masks = {case: files for case, files in masks.items() if case not in labels}
+    labelled = {*labels, *masks}
     skipped = {case for erratum in dataset.errata if erratum.skip for case in erratum.cases}
     if not images:
         raise layout_error(dataset, download, f"no image found ({' or '.join(dataset.images)})")
     if not labelled:
-        raise layout_error(dataset, download, f"no label found ({' or '.join(dataset.labels)})")
-    if lonely := _ordered(labelled - set(images) - skipped):
+        raise layout_error(dataset, download, f"no label found ({' or '.join((*dataset.labels, *dataset.mask_files))})")
+    if not dataset.imageless_labels and (lonely := _ordered(labelled - set(images) - skipped)):
         raise layout_error(dataset, download, f"no image for the label{_plural(lonely)} of {_listed(lonely)}")
     if not dataset.unlabelled_images and (lonely := _ordered(set(images) - labelled - skipped)):
         raise layout_error(dataset, download, f"no label for the image{_plural(lonely)} of {_listed(lonely)}")
@@ -71,35 +69,38 @@ def layout_error(dataset: SourceDataset, download: Download, problem: str) -> Us
     )
 
 
-def _single(dataset: SourceDataset, download: Download, templates: Iterable[str], what: str) -> dict[str, tuple[Path, ...]]:
-    """Case -> its one file; an earlier template wins over a later one, two files of one template are a mistake."""
-    found: dict[str, tuple[Path, ...]] = {}
-    for template in templates:
-        here: dict[str, Path] = {}
-        for said, path in download.matches(template, dataset.case):
-            other = here.setdefault(said["case"], path)
-            if other != path:
-                raise layout_error(dataset, download, f"case {said['case']} has two {what}s, {other} and {path}; remove one")
-        found = {**{case: (path,) for case, path in here.items()}, **found}
-    return found
-
-
-def _series(dataset: SourceDataset, download: Download, templates: Iterable[str]) -> dict[str, tuple[Path, ...]]:
-    """Case -> all files below its folder."""
+def _found(
+    dataset: SourceDataset, download: Download, templates: Iterable[str], what: str, folders: bool
+) -> dict[str, tuple[Path, ...]]:
+    """Case -> its files; a template asks only for the cases that no earlier one has found."""
+    foreign = {path for template in dataset.foreign for _, path in download.matches(template, dataset.case)}
     found: dict[str, tuple[Path, ...]] = {}
     for template in templates:
         here: dict[str, list[Path]] = {}
-        for said, path in download.below(template, dataset.case):
-            if path.name != "LICENSE" and path.suffix.lower() not in (".txt", ".xml", ".csv", ".json"):
+        is_folder = folders and not is_nifti(template)
+        for said, path in (download.below if is_folder else download.matches)(template, dataset.case):
+            if said["case"] not in found and path not in foreign and not (is_folder and _is_no_slice(path)):
                 here.setdefault(said["case"], []).append(path)
-        found = {**{case: tuple(files) for case, files in here.items()}, **found}
+        for case, (path, *others) in here.items():
+            if others and not is_folder:
+                raise layout_error(dataset, download, f"case {case} has two {what}s, {path} and {others[0]}; remove one")
+        found |= {case: tuple(files) for case, files in here.items()}
     return found
 
 
-def _masks(dataset: SourceDataset, download: Download) -> dict[str, dict[str | int, Path]]:
+def is_nifti(name: str | Path) -> bool:
+    return str(name).lower().endswith((".nii", ".nii.gz"))
+
+
+def _is_no_slice(path: Path) -> bool:
+    """Of what lies in the folder of a series: what its tools leave beside it."""
+    return path.name == "LICENSE" or path.suffix.lower() in (".txt", ".xml", ".csv", ".json") or is_nifti(path)
+
+
+def _masks(dataset: SourceDataset, download: Download, templates: Iterable[str]) -> dict[str, dict[str | int, Path]]:
     """Case -> structure -> its file; files of other structures are left alone."""
     found: dict[str, dict[str | int, Path]] = {}
-    for template in dataset.labels:
+    for template in templates:
         for said, path in download.matches(template, dataset.case):
             if dataset.values.get(said["structure"]) is not None:
                 found.setdefault(said["case"], {}).setdefault(said["structure"], path)

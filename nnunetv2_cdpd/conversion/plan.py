@@ -7,6 +7,7 @@ from pathlib import Path
 from nnunetv2_cdpd.conversion.case import ConversionJob
 from nnunetv2_cdpd.conversion.dataset_facts import DatasetFacts
 from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
+from nnunetv2_cdpd.conversion.layout import is_nifti
 from nnunetv2_cdpd.conversion.records import PartRecords
 from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.jobs import CaseRecord, digest, file_state
@@ -115,15 +116,17 @@ def _job(
     job = ConversionJob(
         identifier=identifier,
         image=tuple(case.image),
-        dicom=dataset.dicom,
+        dicom=dataset.dicom and not is_nifti(case.image[0]),
         label=tuple(case.label),
         masks=tuple((facts.stored[name], path) for name, path in masks),
-        values=facts.values,
+        values=facts.mask_values if case.masks else facts.values,
         outputs=outputs_of(output, identifier),
         placement=dataset.placement,
         labelled_slices=case.labelled_slices,
         ignore_value=facts.ignore_value,
         sides=facts.side_pairs,
+        needs_content=dataset.sources_by_content,
+        hu_offset=dataset.hu_offset,
         resample_labels=options.resample_labels,
         copy=options.copy,
         note=case.note,
@@ -142,4 +145,6 @@ def _made_from(job: ConversionJob, states: Mapping[Path, tuple[int, int] | None]
     masks = [[value, states[path]] for value, path in job.masks]
     slices = job.labelled_slices and ["of the label file", *job.labelled_slices]  # once they were counted in the image
     how = [slices, job.ignore_value, job.resample_labels, repr(job.placement), repr(job.sides)]
+    how += [["HU offset", job.hu_offset]] if job.hu_offset else []  # what was made before there was one is still up to date
+    how += ["left out without content"] if job.needs_content else []
     return digest(files, masks, sorted(job.values.items()), how)

@@ -12,6 +12,8 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.grid import Grid, same_place
 from nnunetv2_cdpd.volumes.nifti import NiftiFile
 
+_INTEGER = 1e-4  # from an integer; more is no rounding
+
 
 @dataclass(frozen=True)
 class Label:
@@ -148,10 +150,11 @@ def _smallest(values: Iterable[int]) -> type[np.unsignedinteger]:
 
 
 def _integers(array: np.ndarray, path: Path) -> np.ndarray:
-    """A floating point label as int32, if nothing is lost."""
+    """A floating point label as int32, if all are integers; some writers scale masks, so that 1 is 1.0000000591."""
     for part in np.moveaxis(array, -1, 0):
-        broken = part[~(np.isfinite(part) & (part == np.rint(part)))]
+        with np.errstate(invalid="ignore"):
+            broken = part[~(np.isfinite(part) & (np.abs(part - np.rint(part)) <= _INTEGER))]
         if broken.size:
             examples = ", ".join(f"{value:g}" for value in np.unique(broken)[:3])
             raise UserError(f"{path} holds values that are no integers ({examples}); was it resampled as an image?")
-    return array.astype(np.int32)
+    return np.rint(array).astype(np.int32)

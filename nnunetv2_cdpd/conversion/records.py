@@ -66,7 +66,14 @@ class PartRecords:
             self.others = []
 
     def _entry(self, name: str, job: ConversionJob) -> CaseRecord | None:
-        return next((record.cases[name] for record in (self.own, *self.others) if record.holds(name, job)), None)
+        return next((record.cases[name] for record in (self.own, *self.others) if _is_done(record, name, job)), None)
+
+
+def _is_done(record: FileRecord, name: str, job: ConversionJob) -> bool:
+    """Whether a record holds a case, or that the case was looked at and left out, which leaves no files."""
+    entry = record.cases.get(name)
+    is_left_out = entry is not None and entry.facts.get("left_out") is not None and entry.made_from == job.made_from
+    return is_left_out or record.holds(name, job)
 
 
 def _holds_only_empty_folders(output: Path) -> bool:
