@@ -26,7 +26,7 @@ OUR_NAMES = {
     "lung_right": "right_lung",
 }
 NAMES = {"1.0": "AbdomenAtlas1_0Mini", "1.1": "AbdomenAtlas1_1Mini"}
-REFERENCE = "Li et al., AbdomenAtlas, Medical Image Analysis 2024, doi:10.1016/j.media.2024.103285; Qu et al., AbdomenAtlas-8K, NeurIPS 2023"
+REFERENCE = "Li et al., AbdomenAtlas, Medical Image Analysis 2024, doi:10.1016/j.media.2024.103285"
 
 
 def values_of(names: list[str]) -> dict[int | str, str]:

@@ -1,8 +1,8 @@
 """cropping.csv of the multi-organ labels (Zenodo 1169361): where the labels of a case are complete.
 
-The file has 10 fields a row under a header of 9 names, because a comma is missing in the header. So fields are counted, not named:
-id, publisher, data set, original id, then the extent: anterior, posterior, left, right, inferior, superior.
-That the slices are counted as the label file stores them is an assumption; flipped images have others.
+The file has 10 fields a row under a header of 9 names, because a comma is missing in the header. So fields are counted, not
+named: id, publisher, data set, original id, then the extent: anterior, posterior, left, right, inferior, superior. That the
+slices are counted as the label file stores them is an assumption; flipped images have others.
 """
 
 import csv

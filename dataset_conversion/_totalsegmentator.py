@@ -165,10 +165,11 @@ def _check_release(dataset: SourceDataset, download: Download) -> None:
     fitting = [number for number, names in MASKS.items() if MARKS[number] in there and there <= set(names)]
     if not fitting:
         unknown = sorted(there - set().union(*MASKS.values())) or sorted(there & set(MARKS.values())) or sorted(there)
+        listed = ", ".join(unknown[:5]) + " ..." * (len(unknown) > 5)
         raise layout_error(
             dataset,
             download,
-            f"segmentations/ holds the masks of no release that is known ({', '.join(unknown[:5])}{' ...' * (len(unknown) > 5)}); "
+            f"segmentations/ holds the masks of no release that is known ({listed}); "
             "move masks of your own elsewhere, declare a newer release with `cdpd convert --spec`",
         )
     if NAMES[fitting[0]] != dataset.name:

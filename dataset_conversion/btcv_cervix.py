@@ -1,8 +1,8 @@
 """BTCV Cervix: bladder, uterus, rectum and small bowel in radiotherapy planning CT of women, most of them prone.
 
-"For a few scans contours of other organs are missing" (challenge page): two of 30 labels hold no small bowel. There it is taken as not
-annotated, not as absent. Re-issued files (FixedData, FixedDataV2) are taken where they are there; what was wrong with the first is not
-said, probably their headers, which are compared with those of the images as always.
+"For a few scans contours of other organs are missing" (challenge page): two of 30 labels hold no small bowel. There it is taken
+as not annotated, not as absent. Re-issued files (FixedData, FixedDataV2) are taken where they are there; what was wrong with
+the first is not said, probably their headers, which are compared with those of the images as always.
 """
 
 from ..conversion.declaration import SourceDataset

@@ -1,8 +1,8 @@
 """CTPelvic1K, the scans that come with it (datasets 6 and 7, CLINIC and CLINIC-metal): sacrum, hip bones, lumbar vertebrae.
 
 Its other labels are of scans of other collections (BTCV, CT Colonography, MSD Colon, KiTS19, BTCV Cervix) and are passed over.
-The authors' converter calls value 2 the right and 3 the left hip bone; those who looked at the files find 2 on the left of every patient
-(torch_em, SAT). So both become `hip`, which is right or left; --split-sides goes by where they lie.
+The authors' converter calls value 2 the right and 3 the left hip bone; those who looked at the files find 2 on the left of
+every patient (torch_em, SAT). So both become `hip`, which is right or left; --split-sides goes by where they lie.
 """
 
 from ..conversion.declaration import SourceDataset
@@ -12,7 +12,7 @@ DATASET = SourceDataset(
     title="CTPelvic1K, CLINIC and CLINIC-metal",
     region="pelvis",
     license="not checked; see its Zenodo record",
-    link="https://zenodo.org/records/4588403 (CTPelvic1K_dataset6_data, _dataset6_Anonymized_mask, _dataset7_data, _dataset7_mask)",
+    link="https://zenodo.org/records/4588403 (dataset6_data, dataset6_Anonymized_mask, dataset7_data, dataset7_mask)",
     reference="Liu et al., Deep learning to segment pelvic bones, IJCARS 2021, doi:10.1007/s11548-021-02363-8",
     size="size not checked",
     num_cases=117,

@@ -1,12 +1,12 @@
 """FLARE23, the 2200 partially labelled cases: up to 13 abdominal organs.
 
-No table tells which organs a case annotates. Its label does: a case that holds one of the eight structures that only fully labelled
-cases have annotates 13, one that holds liver, kidneys, spleen or pancreas only annotates these, one that holds none is left out
-(lesions only). Value 14 is a lesion of no named organ, and not all are marked: neither an organ nor its absence may be taught
-there, so it is ignored.
+No table tells which organs a case annotates. Its label does: a case that holds one of the eight structures that only fully
+labelled cases have annotates 13, one that holds liver, kidneys, spleen or pancreas only annotates these, one that holds none is
+left out (lesions only). Value 14 is a lesion of no named organ, and not all are marked: neither an organ nor its absence may be
+taught there, so it is ignored.
 
-FLARE24 is no other release of this: its first task labels lesions alone (1, one per case), the second uses the cases of FLARE22. Neither
-could be checked, so neither is here.
+FLARE24 is no other release of this: its first task labels lesions alone (1, one per case), the second uses the cases of
+FLARE22. Neither could be checked, so neither is here.
 """
 
 from ..conversion.declaration import SourceDataset

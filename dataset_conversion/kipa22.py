@@ -1,7 +1,7 @@
 """KiPA22: renal vein, kidney, renal artery and kidney tumor in crops around one kidney with a tumor.
 
-The images hold values of 0 and more without a word on their unit. Fat and soft tissue lie at about 921 and 1074 in ten of them, and
-many stop at 0, as HU + 1024 would; so 1024 is subtracted, and an image that holds values below 0 is refused.
+The images hold values of 0 and more without a word on their unit. Fat and soft tissue lie at about 921 and 1074 in ten of them,
+and many stop at 0, as HU + 1024 would; so 1024 is subtracted, and an image that holds values below 0 is refused.
 """
 
 from ..conversion.declaration import SourceDataset
@@ -13,8 +13,8 @@ DATASET = SourceDataset(
     region="kidney",
     license="CC BY-NC 4.0 (as a redistribution says; the challenge asks for registration)",
     link="https://kipa22.grand-challenge.org",
-    reference="He et al., Meta grayscale adaptive network for 3D integrated renal structures segmentation, Medical Image Analysis 2021, "
-    "doi:10.1016/j.media.2021.102055",
+    reference="He et al., Meta grayscale adaptive network for 3D integrated renal structures segmentation, "
+    "Medical Image Analysis 2021, doi:10.1016/j.media.2021.102055",
     size="size not checked",
     num_cases=70,
     layout="""

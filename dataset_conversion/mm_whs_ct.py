@@ -1,6 +1,7 @@
 """MM-WHS, CT part: the chambers of the heart, its muscle, ascending aorta and pulmonary artery, in contrast CT.
 
-Names are those of TotalSegmentator's first release, which labels the same parts. (421 in place of 420 is known of an MR label only.)
+Names are those of TotalSegmentator's first release, which labels the same parts. (421 in place of 420 is known of an MR label
+only.)
 """
 
 from ..conversion.declaration import SourceDataset

@@ -1,8 +1,8 @@
 """PanTS Mini: pancreatic lesions, the parts of the pancreas and 24 structures around it, one mask file each.
 
-The masks are read, not combined_labels, whose values differ between copies of the dataset. Masks overlap, and a label map has one
-value per voxel: what lies in the pancreas is painted over it, a lesion over all, so that a lesion is never part of head, body or tail.
-Some masks are stored scaled (1 is 1.0000000591); what is that near to an integer is taken for it.
+The masks are read, not combined_labels, whose values differ between copies of the dataset. Masks overlap, and a label map has
+one value per voxel: what lies in the pancreas is painted over it, a lesion over all, so that a lesion is never part of head,
+body or tail. Some masks are stored scaled (1 is 1.0000000591); what is that near to an integer is taken for it.
 """
 
 from ..conversion.declaration import CC_BY_NC_SA_4, SourceDataset

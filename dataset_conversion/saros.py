@@ -1,8 +1,9 @@
 """SAROS: 13 regions of the body, in every fifth slice of whole-body CT; value 255 marks the slices that nobody labelled.
 
-Images are not part of the release: its download.py (github.com/UMEssen/saros-dataset) fetches them from TCIA and brings them to slices of
-5 mm, where the labels lie. Labels that are made from DICOM SEG by it need `--set-ignore 255`. Its body parts (body-parts.nii.gz: torso,
-head, arms, legs) are not used. The regions lie across the organs of other collections, so none denies another.
+Images are not part of the release: its download.py (github.com/UMEssen/saros-dataset) fetches them from TCIA and brings them to
+slices of 5 mm, where the labels lie. Labels that are made from DICOM SEG by it need `--set-ignore 255`. Its body parts
+(body-parts.nii.gz: torso, head, arms, legs) are not used. The regions lie across the organs of other collections, so none
+denies another.
 """
 
 from ..conversion.declaration import Erratum, SourceDataset

@@ -19,7 +19,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.volumes.grid import Grid
 from nnunetv2_cdpd.volumes.nifti import NiftiFile, link_or_copy, write_nifti
-from nnunetv2_cdpd.volumes.placement import Placement, place_label, resample_nearest
+from nnunetv2_cdpd.volumes.placement import Placement, flips_between, place_label, resample_nearest
 from nnunetv2_cdpd.volumes.value_types import smallest_exact
 
 NOTHING_HELD = "its label holds no structure, so nothing tells what it annotates"
@@ -35,6 +35,7 @@ class ConversionJob:
     values: Source value -> stored value, of all declared ones.
     outputs: Image and label of the converted dataset.
     ignore_value: Stored instead of background outside of `labelled_slices`, and for values that mean "not annotated here".
+    of_series: The collection's images are DICOM series; this one may be a NIfTI copy of one.
     needs_content: A case whose label holds nothing but background and ignored voxels is left out.
     hu_offset: Added to the stored values of the image.
     copy: Copy files that need no change instead of linking them.
@@ -53,6 +54,7 @@ class ConversionJob:
     labelled_slices: tuple[int, int] | None = None
     ignore_value: int | None = None
     sides: tuple[SidePair, ...] = ()
+    of_series: bool = False
     needs_content: bool = False
     hu_offset: float = 0
     resample_labels: bool = False
@@ -167,7 +169,8 @@ def _in_hu(stored: np.ndarray, job: ConversionJob) -> np.ndarray:
     lowest = stored.min()
     if job.hu_offset < 0 and lowest < 0:
         raise UserError(
-            f"{job.image[0]} holds {lowest:g}, where values of 0 and more are expected, HU + {-job.hu_offset:g}; is it in HU already?"
+            f"{job.image[0]} holds {lowest:g}, where HU + {-job.hu_offset:g} are expected, 0 and more; is it in HU already? "
+            "Another release needs a declaration of its own, `cdpd convert --spec`"
         )
     return stored.astype(np.float64) + job.hu_offset
 
@@ -184,8 +187,8 @@ def _read_label(job: ConversionJob, image: _Image) -> Label:
 
 
 def _place(job: ConversionJob, label: Label, image: _Image, notes: list[str]) -> _ToImage:
-    if job.placement is not None and image.file is None:  # of a series, whose label says nothing true of where it lies
-        placement = place_by_intensity(label.array, image.read(), job.placement, job.label_place)
+    if job.placement is not None:
+        placement = _place_by_intensity(job, label, image, job.placement)
     elif label.grid is None:
         if label.array.shape != image.grid.shape:
             raise UserError(f"{job.label_place}: label slices of {label.array.shape[:2]}, image of {image.grid.shape[:2]}")
@@ -194,13 +197,7 @@ def _place(job: ConversionJob, label: Label, image: _Image, notes: list[str]) ->
         image_grid = image.grid if image.file is None else image.file.grid
         try:
             placement = place_label(label.grid, image_grid)
-            if job.placement is not None:
-                placement = overruled_by_intensity(placement, label.array, image.read(), job.placement)
         except UserError as error:
-            if job.placement is not None and label.array.shape == image.grid.shape:
-                placement = place_by_intensity(label.array, image.read(), job.placement, job.label_place)
-                notes += [placement.note] if placement.note else []
-                return _ToImage(placement.apply, placement.exact)
             if not job.resample_labels:
                 way_out = "argument resample_labels brings it there, if that is what it needs"
                 raise UserError(f"{job.label_place}: {error}; {way_out}") from None
@@ -208,6 +205,16 @@ def _place(job: ConversionJob, label: Label, image: _Image, notes: list[str]) ->
             return _ToImage(partial(resample_nearest, label=label.grid, image=image_grid), exact=False)
     notes += [placement.note] if placement.note else []
     return _ToImage(placement.apply, placement.exact)
+
+
+def _place_by_intensity(job: ConversionJob, label: Label, image: _Image, check: IntensityCheck) -> Placement:
+    said = None if label.grid is None or not job.of_series else flips_between(label.grid, image.grid)
+    if job.of_series and not job.dicom and label.grid is not None:  # a NIfTI copy, whose header may agree with the label's
+        try:
+            return overruled_by_intensity(place_label(label.grid, image.grid), label.array, image.read(), check)
+        except UserError:
+            pass
+    return place_by_intensity(label.array, image.read(), check, job.label_place, said)
 
 
 def _remap(job: ConversionJob, label: Label, to_image: _ToImage) -> np.ndarray:

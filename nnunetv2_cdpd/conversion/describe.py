@@ -53,7 +53,8 @@ def describe(dataset: SourceDataset) -> str:
         said_by = f" ({erratum.source})" if erratum.source else ""
         lines += _indented(f"{'skipped' if erratum.skip else 'known'}: {cases}: {erratum.reason}{said_by}", "  ")
     if dataset.sources_by_content:
-        text = "each case belongs to the smallest of these sources that annotates all that its label holds; one that holds nothing is left out"
+        text = "each case belongs to the smallest of these sources that annotates all that its label holds; "
+        text += "one whose label holds nothing is left out"
         lines += _indented(text, "  ")
     if dataset.ignore_values:
         lines.append(f"  label value {', '.join(map(str, dataset.ignore_values))} becomes the ignore label")

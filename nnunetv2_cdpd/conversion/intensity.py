@@ -11,18 +11,22 @@ from nnunetv2_cdpd.volumes.placement import Placement, times
 _LEAST_LEAD = 0.02  # of the shares of the best two flips; closer ones cannot be told apart
 
 
-def place_by_intensity(label: np.ndarray, image: np.ndarray, check: IntensityCheck, path: Path) -> Placement:
+def place_by_intensity(
+    label: np.ndarray, image: np.ndarray, check: IntensityCheck, path: Path, said: tuple[int, ...] | None = None
+) -> Placement:
     """Find the flip by which a label lies on tissue.
 
     Args:
         label: Integers (x, y, z), shape of the image.
         image: HU (x, y, z).
+        said: Flips that the directions in the headers say, taken where the HU of two fit alike; None: they say nothing.
 
     Returns:
         The flips, and a note if there are any.
 
     Raises:
-        UserError: Another shape, or in no flip enough labelled voxels have fitting HU, or two flips fit alike.
+        UserError: Another shape, or in no flip enough labelled voxels have fitting HU, or two flips fit alike
+            and no header tells them apart.
     """
     if label.shape != image.shape:
         raise UserError(f"{path} has {times(label.shape)} voxels, its image {times(image.shape)}")
@@ -37,12 +41,16 @@ def place_by_intensity(label: np.ndarray, image: np.ndarray, check: IntensityChe
             f"{path}: only {shares[best]:.0%} of the labelled voxels have {low:g} to {high:g} HU, at least "
             f"{check.least_share:.0%} are expected; label and image do not belong together, or the image is not in HU"
         )
-    rest = [share for index, share in enumerate(shares) if index != best]
-    if rest and shares[best] - max(rest) < _LEAST_LEAD:
+    alike = [flips for flips, share in zip(check.flips, shares) if shares[best] - share < _LEAST_LEAD]
+    if len(alike) == 1:
+        return _flipped(alike[0])
+    if said not in alike:
         raise UserError(
             f"{path}: its HU do not tell how the label has to be flipped ({', '.join(f'{s:.0%}' for s in shares)} fit)"
         )
-    return _flipped(check.flips[best])
+    return Placement(
+        flips=said, note=f"the HU of {len(alike)} flips of the label fit alike, that which its header says was taken"
+    )
 
 
 def overruled_by_intensity(placement: Placement, label: np.ndarray, image: np.ndarray, check: IntensityCheck) -> Placement:
@@ -56,10 +64,10 @@ def overruled_by_intensity(placement: Placement, label: np.ndarray, image: np.nd
     where = np.nonzero(placement.apply(label))
     if not len(where[0]) or _share(where, (), image, check) >= check.least_share:
         return placement
+    if label.shape != image.shape:
+        return placement
     stored = np.nonzero(label)
-    sure = [
-        flips for flips in check.flips if label.shape == image.shape and _share(stored, flips, image, check) >= check.least_share
-    ]
+    sure = [flips for flips in check.flips if _share(stored, flips, image, check) >= check.least_share]
     return _flipped(sure[0]) if len(sure) == 1 else placement
 
 

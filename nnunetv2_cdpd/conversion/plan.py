@@ -125,6 +125,7 @@ def _job(
         labelled_slices=case.labelled_slices,
         ignore_value=facts.ignore_value,
         sides=facts.side_pairs,
+        of_series=dataset.dicom,
         needs_content=dataset.sources_by_content,
         hu_offset=dataset.hu_offset,
         resample_labels=options.resample_labels,

@@ -202,5 +202,6 @@ def mm_whs_ct(folder):
 
 
 REPLICAS = (
-    abdomen_atlas_1_0_mini, abdomen_atlas_1_1_mini, pants, flare23, segthor, verse, ctpelvic1k, btcv_cervix, saros, kipa22, mm_whs_ct,
+    abdomen_atlas_1_0_mini, abdomen_atlas_1_1_mini, pants, flare23, segthor, verse, ctpelvic1k, btcv_cervix, saros, kipa22,
+    mm_whs_ct,
 )  # fmt: skip
