@@ -167,10 +167,9 @@ def saros(folder):
     nobody_saw = np.ones(SHAPE, bool)
     nobody_saw[:, :, ::5] = False
     for case, truth in replica.cases.items():
-        for name, mask in truth.masks.items():
-            truth.masks[name] = mask & ~nobody_saw
-        truth.ignored = nobody_saw
         label = np.where(nobody_saw, 255, label_of(truth, numbered(regions))).astype(np.uint8)
+        truth.masks = {name: mask & ~nobody_saw for name, mask in truth.masks.items() if (mask & ~nobody_saw).any()}
+        truth.ignored = nobody_saw
         path = folder / f"data/case_{case.partition('_')[2]}/body-regions.nii.gz"
         write_nifti(path, label)
         write_nifti(path.with_name("body-parts.nii.gz"), label)
