@@ -14,7 +14,7 @@ SIXTEEN_MORE = (
     "adrenal_gland_left adrenal_gland_right bladder celiac_trunk colon duodenum esophagus femur_left femur_right hepatic_vessel "
     "intestine lung_left lung_right portal_vein_and_splenic_vein prostate rectum"
 ).split()
-OUR_NAMES = {
+_OUR_NAMES = {
     "gall_bladder": "gallbladder",
     "kidney_left": "left_kidney",
     "kidney_right": "right_kidney",
@@ -25,29 +25,29 @@ OUR_NAMES = {
     "lung_left": "left_lung",
     "lung_right": "right_lung",
 }
-NAMES = {"1.0": "AbdomenAtlas1_0Mini", "1.1": "AbdomenAtlas1_1Mini"}
-REFERENCE = "Li et al., AbdomenAtlas, Medical Image Analysis 2024, doi:10.1016/j.media.2024.103285"
+ATLAS_NAMES = {"1.0": "AbdomenAtlas1_0Mini", "1.1": "AbdomenAtlas1_1Mini"}
+_REFERENCE = "Li et al., AbdomenAtlas, Medical Image Analysis 2024, doi:10.1016/j.media.2024.103285"
 
 
 def values_of(names: list[str]) -> dict[int | str, str]:
     """By value of combined_labels and by name of mask file."""
-    ours = [OUR_NAMES.get(name, name) for name in names]
+    ours = [_OUR_NAMES.get(name, name) for name in names]
     return {**dict(enumerate(ours, start=1)), **dict(zip(names, ours))}
 
 
 def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
     there = {said["structure"] for said, _ in download.matches(dataset.mask_files[0], dataset.case)}
     is_later = not there.isdisjoint(SIXTEEN_MORE)
-    if there and is_later != (dataset.name == NAMES["1.1"]):
-        other = NAMES["1.1" if is_later else "1.0"]
+    if there and is_later != (dataset.name == ATLAS_NAMES["1.1"]):
+        other = ATLAS_NAMES["1.1" if is_later else "1.0"]
         raise layout_error(dataset, download, f"its masks are those of another release; `cdpd convert {other}` converts it")
     return pair_files(dataset, download)
 
 
-COMMON: dict[str, Any] = {
+ATLAS: dict[str, Any] = {
     "region": "abdomen",
     "license": CC_BY_NC_SA_4,
-    "reference": REFERENCE,
+    "reference": _REFERENCE,
     "images": ("BDMAP_{case}/ct.nii.gz",),
     "labels": ("BDMAP_{case}/combined_labels.nii.gz",),
     "mask_files": ("BDMAP_{case}/segmentations/{structure}.nii.gz",),
@@ -55,7 +55,7 @@ COMMON: dict[str, Any] = {
     "imageless_labels": True,
     "find": find,
 }
-FROM = (
+ATLAS_FROM = (
     "AbdomenCT1K (1000)",
     "FLARE23 (2200)",
     "MSD tasks (945)",
@@ -69,4 +69,4 @@ FROM = (
     "PancreasCT (42)",
     "CHAOS (20)",
 )
-UNCHECKED = ("how much was revised by hand: most labels come from models trained on the collections that it is made of",)
+ATLAS_UNCHECKED = ("how much was revised by hand: most labels come from models trained on the collections that it is made of",)

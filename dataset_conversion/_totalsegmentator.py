@@ -84,8 +84,8 @@ MASKS: Mapping[int, tuple[str, ...]] = {
     3: _from_release_2("vertebrae_L6"),
 }
 MARKS = {1: "face", 2: "vertebrae_S1", 3: "vertebrae_L6"}  # of these three, a release has one
-NAMES = {1: "TotalSegmentator_v1", 2: "TotalSegmentator", 3: "TotalSegmentator_v3"}
-OUR_NAMES = {
+RELEASE_NAMES = {1: "TotalSegmentator_v1", 2: "TotalSegmentator", 3: "TotalSegmentator_v3"}
+_OUR_NAMES = {
     "kidney_right": "right_kidney",
     "kidney_left": "left_kidney",
     "adrenal_gland_right": "right_adrenal_gland",
@@ -124,13 +124,13 @@ MISLABELLED = (
 def release(number: int) -> dict[str, Any]:
     """The facts of a release that follow from its masks."""
     names = MASKS[number]
-    values = {name: OUR_NAMES.get(name, name) for name in names}
+    values = {name: _OUR_NAMES.get(name, name) for name in names}
     has_prostate = "prostate" in names
     unions = {**_UNIONS, **(_CYSTS if has_prostate else {})}
     annotated = (*values.values(), *unions)
-    men, others = NAMES[number], f"{NAMES[number]}_without_prostate"
+    men, others = RELEASE_NAMES[number], f"{RELEASE_NAMES[number]}_without_prostate"
     return {
-        "name": NAMES[number],
+        "name": RELEASE_NAMES[number],
         "region": "whole body",
         "license": CC_BY_4,
         "reference": "Wasserthal et al., TotalSegmentator, Radiology: Artificial Intelligence 2023, doi:10.1148/ryai.230024",
@@ -172,8 +172,8 @@ def _check_release(dataset: SourceDataset, download: Download) -> None:
             f"segmentations/ holds the masks of no release that is known ({listed}); "
             "move masks of your own elsewhere, declare a newer release with `cdpd convert --spec`",
         )
-    if NAMES[fitting[0]] != dataset.name:
-        other = NAMES[fitting[0]]
+    if RELEASE_NAMES[fitting[0]] != dataset.name:
+        other = RELEASE_NAMES[fitting[0]]
         raise layout_error(dataset, download, f"its masks are those of release {fitting[0]}; `cdpd convert {other}` converts it")
     if missing := [name for name in MASKS[fitting[0]] if name not in there]:
         raise layout_error(

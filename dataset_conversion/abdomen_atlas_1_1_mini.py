@@ -6,12 +6,12 @@ none of the 16 structures that came with 1.1 is taken to annotate the nine of 1.
 """
 
 from ..conversion.declaration import SourceDataset
-from ._abdomen_atlas import COMMON, FROM, NAMES, NINE, SIXTEEN_MORE, UNCHECKED, values_of
+from ._abdomen_atlas import ATLAS, ATLAS_FROM, ATLAS_NAMES, ATLAS_UNCHECKED, NINE, SIXTEEN_MORE, values_of
 
 _VALUES = values_of([*NINE, *SIXTEEN_MORE])
 
 DATASET = SourceDataset(
-    name=NAMES["1.1"],
+    name=ATLAS_NAMES["1.1"],
     title="AbdomenAtlas 1.1 Mini",
     link="https://huggingface.co/datasets/AbdomenAtlas/_AbdomenAtlas1.1Mini",
     size="about 300 GB",
@@ -22,8 +22,8 @@ BDMAP_00000001/combined_labels.nii.gz    or segmentations/aorta.nii.gz and 24 mo
 """,
     values=_VALUES,
     sources={
-        NAMES["1.1"]: tuple(dict.fromkeys(_VALUES.values())),
-        f"{NAMES['1.1']}_9": tuple(dict.fromkeys(values_of(NINE).values())),
+        ATLAS_NAMES["1.1"]: tuple(dict.fromkeys(_VALUES.values())),
+        f"{ATLAS_NAMES['1.1']}_9": tuple(dict.fromkeys(values_of(NINE).values())),
     },
     sources_by_content=True,
     definitions={
@@ -31,7 +31,7 @@ BDMAP_00000001/combined_labels.nii.gz    or segmentations/aorta.nii.gz and 24 mo
         "left_femur": "the whole femur in view",
         "right_femur": "the whole femur in view",
     },
-    overlaps=(*FROM, "AbdomenAtlas1_0Mini (the same cases)"),
-    unchecked=UNCHECKED,
-    **COMMON,
+    overlaps=(*ATLAS_FROM, "AbdomenAtlas1_0Mini (the same cases)"),
+    unchecked=ATLAS_UNCHECKED,
+    **ATLAS,
 )

@@ -5,7 +5,7 @@ from ..conversion.download import Download
 from ..conversion.layout import pair_files
 
 LAST_CT = 500  # 507 to 600 are MR
-PAOT = "09_AMOS/{}/amos_{{case}}.nii.gz"  # an assembly of eleven collections
+_PAOT = "09_AMOS/{}/amos_{{case}}.nii.gz"  # an assembly of eleven collections
 
 
 def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
@@ -26,8 +26,8 @@ DATASET = SourceDataset(
 amos22/imagesTr/amos_0001.nii.gz    and labelsTr
 amos22/imagesVa/amos_0008.nii.gz    and labelsVa
 """,
-    images=("imagesTr/amos_{case}.nii.gz", "imagesVa/amos_{case}.nii.gz", PAOT.format("img")),
-    labels=("labelsTr/amos_{case}.nii.gz", "labelsVa/amos_{case}.nii.gz", PAOT.format("label")),
+    images=("imagesTr/amos_{case}.nii.gz", "imagesVa/amos_{case}.nii.gz", _PAOT.format("img")),
+    labels=("labelsTr/amos_{case}.nii.gz", "labelsVa/amos_{case}.nii.gz", _PAOT.format("label")),
     case=r"\d{4}",
     values={
         1: "spleen",

@@ -3,7 +3,7 @@
 from ..conversion.declaration import CC_BY_3, Erratum, SourceDataset
 from ._abdomen import KIDNEY, LUNG
 
-PAOT = "12_CT-ORG/{}-{{case}}.nii.gz"  # an assembly of eleven collections
+_PAOT = "12_CT-ORG/{}-{{case}}.nii.gz"  # an assembly of eleven collections
 
 DATASET = SourceDataset(
     name="CTORG",
@@ -22,13 +22,13 @@ OrganSegmentations/labels-0.nii.gz
         "fixed_affine/volume-{case}.nii.gz",
         "OrganSegmentations/volume-{case}.nii.gz",
         "volumes/volume-{case}.nii.gz",
-        PAOT.format("img/volume"),
+        _PAOT.format("img/volume"),
     ),
     labels=(
         "fixed_affine/labels-{case}.nii.gz",
         "OrganSegmentations/labels-{case}.nii.gz",
         "labels/labels-{case}.nii.gz",
-        PAOT.format("label/labels"),
+        _PAOT.format("label/labels"),
     ),
     case=r"\d+",
     # Bones and lungs of most cases were segmented by thresholds; bones lie over structures of other datasets, so not used.

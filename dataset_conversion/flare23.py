@@ -48,6 +48,7 @@ labelsTr2200/FLARE23_0001.nii.gz
     ),
     unchecked=(
         "that a case annotates all 13 organs, or the four, where its label holds one of them",
+        "whether all lesions are marked; value 14, a lesion of no named organ, is ignored, neither organ nor background",
         "its license at the source",
     ),
 )

@@ -6,7 +6,7 @@ from ..conversion.declaration import CC_BY_3, Erratum, IntensityCheck, SourceDat
 # flip is chosen in which the labelled voxels are soft tissue.
 PLACEMENT = IntensityCheck(window=(-50, 200), least_share=0.75, flips=((), (2,), (1,), (1, 2)))
 LAYOUT = "Pancreas-CT/PANCREAS_0001/<study>/<series>/1-001.dcm    or PANCREAS_0001.nii.gz"
-IMAGES = ("PANCREAS_{case}", "PANCREAS_{case}.nii.gz")
+PANCREAS_IMAGES = ("PANCREAS_{case}", "PANCREAS_{case}.nii.gz")
 # Of PancreasCT_MultiOrgan; the second is that of the assembly PAOT.
 MULTIORGAN_LABELS = ("label_tcia_multiorgan/**/label{case}.nii.gz", "02_TCIA_Pancreas-CT/multiorgan_label/label{case}.nii.gz")
 
@@ -23,7 +23,7 @@ DATASET = SourceDataset(
 {LAYOUT}
 TCIA_pancreas_labels-02-05-2017/label0001.nii.gz
 """,
-    images=IMAGES,
+    images=PANCREAS_IMAGES,
     labels=("TCIA_pancreas_labels-02-05-2017/**/label{case}.nii.gz", "label{case}.nii.gz"),
     foreign=MULTIORGAN_LABELS,
     case=r"\d{4}",

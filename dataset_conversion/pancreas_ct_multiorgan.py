@@ -4,7 +4,7 @@ from ..conversion.declaration import Erratum, FoundCase, SourceDataset
 from ..conversion.download import Download
 from ._abdomen import EIGHT_ORGANS, MULTIORGAN_REFERENCE, MULTIORGAN_VALUES
 from ._cropping import TCIA, with_labelled_slices
-from .pancreas_ct import IMAGES, LAYOUT, MULTIORGAN_LABELS, PLACEMENT
+from .pancreas_ct import LAYOUT, MULTIORGAN_LABELS, PANCREAS_IMAGES, PLACEMENT
 
 
 def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
@@ -25,7 +25,7 @@ label_tcia_multiorgan/label0002.nii.gz
 cropping.csv
 {LAYOUT}
 """,
-    images=IMAGES,
+    images=PANCREAS_IMAGES,
     labels=MULTIORGAN_LABELS,
     case=r"\d{4}",
     dicom=True,

@@ -17,7 +17,10 @@ Totalsegmentator_dataset_v300/s0000/segmentations/spleen.nii.gz    and 116 more,
 """,
     case=r"s\d{4,5}",
     nested={"left_kidney_cyst": "left_kidney", "right_kidney_cyst": "right_kidney"},
-    errata=tuple(replace(erratum, reason=f"release 2: {erratum.reason}; mended?", skip=False) for erratum in MISLABELLED),
+    errata=tuple(
+        replace(erratum, reason=f"in release 2 {erratum.reason}; not checked whether this one mends it", skip=False)
+        for erratum in MISLABELLED
+    ),
     definitions={
         "colon": "runs to the anus; WORD labels the rectum separately",
         "prostate": "prostate only; AMOS22 labels the uterus of women with it",

@@ -32,7 +32,6 @@ dataset-verse20training/rawdata/sub-verse500/sub-verse500_dir-ax_ct.nii.gz    an
         "vertebrae_L5": "numbers follow the anatomy, with T13 and L6; TotalSegmentator counts upwards from the sacrum",
         "vertebrae_C1": "vertebrae cut off by the border of the scan may not be labelled",
     },
-    overlaps=("TotalSegmentator labels the same structures, in other patients",),
     unchecked=(
         "which scans VerSe'19 and VerSe'20 share; a scan of the same name in both is refused, give one folder at a time then",
         "whether vertebrae cut off by the border are labelled",

@@ -3,7 +3,7 @@
 from ..conversion.declaration import SourceDataset
 from ._abdomen import ADRENAL_GLAND
 
-PAOT = "07_WORD/{}/word_{{case}}.nii.gz"  # an assembly of eleven collections
+_PAOT = "07_WORD/{}/word_{{case}}.nii.gz"  # an assembly of eleven collections
 
 DATASET = SourceDataset(
     name="WORD",
@@ -19,8 +19,8 @@ WORD-V0.1.0/imagesTr/word_0002.nii.gz     and labelsTr
 WORD-V0.1.0/imagesVal/word_0001.nii.gz    and labelsVal
 WORD-V0.1.0/imagesTs/word_0014.nii.gz     and labelsTs, if wanted
 """,
-    images=("imagesTr/word_{case}.nii.gz", "imagesVal/word_{case}.nii.gz", "imagesTs/word_{case}.nii.gz", PAOT.format("img")),
-    labels=("labelsTr/word_{case}.nii.gz", "labelsVal/word_{case}.nii.gz", "labelsTs/word_{case}.nii.gz", PAOT.format("label")),
+    images=("imagesTr/word_{case}.nii.gz", "imagesVal/word_{case}.nii.gz", "imagesTs/word_{case}.nii.gz", _PAOT.format("img")),
+    labels=("labelsTr/word_{case}.nii.gz", "labelsVal/word_{case}.nii.gz", "labelsTs/word_{case}.nii.gz", _PAOT.format("label")),
     case=r"\d{4}",
     values={
         1: "liver",

@@ -37,10 +37,14 @@ class Download:
                     yield prefix + entry.name
 
     def matches(self, template: str, case: str) -> Iterator[tuple[dict[str, str], Path]]:
-        """Files that a template names, with what its {...} stand for; the folder's own name may stand in the template too."""
-        pattern = template_pattern(template, case)
+        """Files that a template names, with what its {...} stand for.
+
+        The folder's own name may stand in the template too, but for nothing that {...} stands for.
+        """
+        pattern, own = template_pattern(template, case), f"{self.folder.name}/"
         for name in self.files:
-            if match := pattern.fullmatch(f"{self.folder.name}/{name}"):
+            match = pattern.fullmatch(own + name)
+            if match and all(match.start(group) >= len(own) for group in match.groupdict()):
                 yield match.groupdict(), self.folder / name
 
     def below(self, template: str, case: str) -> Iterator[tuple[dict[str, str], Path]]:

@@ -170,6 +170,17 @@ def test_name_of_the_given_folder_may_stand_in_a_template(folder):
         assert outcome.complete and len(outcome.done) + len(outcome.before) == 3
 
 
+def test_name_of_the_given_folder_is_no_case(folder):
+    write_nifti(folder / "a/ct.nii.gz", make_truth(["liver"], 1).image)
+    write_nifti(folder / "a/seg.nii.gz", np.ones(SHAPE, np.uint8))
+    write_nifti(folder / "ct.nii.gz", make_truth(["liver"], 1).image)  # of no case, though it lies in a folder
+    base = BASE.replace("img/{case}", "'{case}/ct").replace("lab/{case}.nii.gz", "'{case}/seg.nii.gz'")
+    (folder.parent / "my.yaml").write_text(base.replace("/ct.nii.gz", "/ct.nii.gz'") + "values: {1: liver}\n")
+    dataset = read_declaration(folder.parent / "my.yaml")
+    outcome = convert(dataset, folder, 301, num_processes=1, progress=False, report=lambda line: None)
+    assert list(outcome.done) == ["CLINIC_a"]
+
+
 def test_scaled_masks_are_integers_where_they_are_that_near(folder):
     label = np.asanyarray(nibabel.load(folder / "lab/a.nii.gz").dataobj)
     write_nifti(folder / "lab/a.nii.gz", label * 1.0000000591)
