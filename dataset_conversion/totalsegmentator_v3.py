@@ -5,6 +5,8 @@ from dataclasses import replace
 from ..conversion.declaration import SourceDataset
 from ._totalsegmentator import MISLABELLED, release
 
+_IN_2 = "not checked whether this release mends it: in release 2"
+
 DATASET = SourceDataset(
     title="TotalSegmentator dataset, release 3",
     link="https://zenodo.org/records/22688904",
@@ -17,10 +19,7 @@ Totalsegmentator_dataset_v300/s0000/segmentations/spleen.nii.gz    and 116 more,
 """,
     case=r"s\d{4,5}",
     nested={"left_kidney_cyst": "left_kidney", "right_kidney_cyst": "right_kidney"},
-    errata=tuple(
-        replace(erratum, reason=f"in release 2 {erratum.reason}; not checked whether this one mends it", skip=False)
-        for erratum in MISLABELLED
-    ),
+    errata=tuple(replace(erratum, reason=f"{_IN_2} {erratum.reason}", skip=False) for erratum in MISLABELLED),
     definitions={
         "colon": "runs to the anus; WORD labels the rectum separately",
         "prostate": "prostate only; AMOS22 labels the uterus of women with it",
