@@ -61,7 +61,8 @@ class DatasetFacts:
         if not self.dataset.sources_by_content:
             return listed or self.dataset.name
         held = set(held)
-        return self.dataset.source_by_content([name for name, value in self.stored.items() if value in held])
+        merged = {side: name for name, sides in self.pairs.items() for side in sides}  # as the label called them before
+        return self.dataset.source_by_content([merged.get(name, name) for name, value in self.stored.items() if value in held])
 
     def paint_order(self, name: str) -> tuple[int, int]:
         """Sort key of masks: by stored value, but what lies in a structure comes after it, or it would be painted over."""

@@ -89,6 +89,25 @@ def test_parts_know_of_cases_that_others_left_out(folder):
     assert second.complete and annotation_of(second).case_source.keys() == {"CLINIC_a", "CLINIC_b", "CLINIC_d"}
 
 
+def test_sides_that_were_told_apart_count_as_what_the_label_calls_them(folder):
+    """Two kidneys well apart, and no liver: the smallest source that annotates kidneys."""
+    label = np.zeros((60, 24, 18), np.uint8)
+    label[5:12, 8:14, 4:12] = label[48:55, 8:14, 4:12] = 1
+    image = np.where(label, 60, 0).astype(np.int16)
+    for case in "abcd":
+        write_nifti(folder / f"img/{case}.nii.gz", image)
+        write_nifti(folder / f"lab/{case}.nii.gz", label)
+    text = """
+values: {1: kidney, 2: liver}
+merged_labels: {kidney: [right_kidney, left_kidney]}
+sources: {LIVER: [liver], KIDNEYS: [kidney], BOTH: [liver, kidney]}
+sources_by_content: true
+"""
+    outcome = converted(folder, text, split_sides=True)
+    (source,) = annotation_of(outcome).sources
+    assert source.name == "KIDNEYS" and set(source.annotated_classes) == {"left_kidney", "right_kidney"}
+
+
 def test_undeclared_value_is_no_reason_to_leave_a_case_out(folder):
     write_nifti(folder / "lab/c.nii.gz", np.full(SHAPE, 9, np.uint8))
     assert "holds 9, which is not declared" in converted(folder, BY_CONTENT).failed["CLINIC_c"]
