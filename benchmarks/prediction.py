@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from builders import model as tiny_model
 
 from nnunetv2_cdpd.annotation import Annotation, Source
-from nnunetv2_cdpd.classes import STRUCTURES
+from nnunetv2_cdpd.classes import CLASS_TABLE
 from nnunetv2_cdpd.inference.predictor import Predictor, PreprocessedCase
 
 ADDED = ("unet_class_name", "fused_stages", "vision", "patch_size", "text", "task")
@@ -42,7 +42,7 @@ ADDED = ("unet_class_name", "fused_stages", "vision", "patch_size", "text", "tas
 
 def make_model(folder: Path, patch: list[int], num_classes: int, vision: str) -> Path:
     """A model folder of a CDPDNet with six stages."""
-    names = tuple(entry.name for entry in STRUCTURES if not entry.parents)[:num_classes]
+    names = tuple(entry.name for entry in CLASS_TABLE if not entry.parents)[:num_classes]
     values = tuple(range(1, len(names) + 1))
     annotation = Annotation(names, values, tuple((value,) for value in values), (Source("s", names),))
     architecture = tiny_model.make_plans(annotation)["configurations"][tiny_model.CONFIGURATION]["architecture"]

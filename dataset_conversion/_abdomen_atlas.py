@@ -5,9 +5,9 @@ Layout and values are those of nnU-Net's own converters, Dataset224_AbdomenAtlas
 
 from typing import Any
 
-from ..conversion.declaration import CC_BY_NC_SA_4, FoundCase, SourceDataset
+from ..conversion.declaration import CC_BY_NC_SA_4, FoundCase
 from ..conversion.download import Download
-from ..conversion.layout import layout_error, pair_files
+from ..conversion.layout import pair_files
 
 NINE = "aorta gall_bladder kidney_left kidney_right liver pancreas postcava spleen stomach".split()
 SIXTEEN_MORE = (
@@ -35,13 +35,13 @@ def values_of(names: list[str]) -> dict[int | str, str]:
     return {**dict(enumerate(ours, start=1)), **dict(zip(names, ours))}
 
 
-def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
-    there = {said["structure"] for said, _ in download.matches(dataset.mask_files[0], dataset.case)}
+def find(download: Download) -> list[FoundCase]:
+    there = {said["structure"] for said, _ in download.matches(download.dataset.mask_files[0])}
     is_later = not there.isdisjoint(SIXTEEN_MORE)
-    if there and is_later != (dataset.name == ATLAS_NAMES["1.1"]):
+    if there and is_later != (download.dataset.name == ATLAS_NAMES["1.1"]):
         other = ATLAS_NAMES["1.1" if is_later else "1.0"]
-        raise layout_error(dataset, download, f"its masks are those of another release; `cdpd convert {other}` converts it")
-    return pair_files(dataset, download)
+        raise download.error(f"its masks are those of another release; `cdpd convert {other}` converts it")
+    return pair_files(download)
 
 
 ATLAS: dict[str, Any] = {

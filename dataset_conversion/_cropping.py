@@ -9,9 +9,9 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
-from ..conversion.declaration import FoundCase, SourceDataset
+from ..conversion.declaration import FoundCase
 from ..conversion.download import Download
-from ..conversion.layout import layout_error, pair_files
+from ..conversion.layout import pair_files
 
 FILE = "cropping.csv"
 LINK = "https://zenodo.org/records/1169361"
@@ -21,26 +21,24 @@ _PUBLISHER, _CASE, _FIRST_SLICE, _END_SLICE = 1, 3, 8, 9
 _NOTHING = (0, 0)
 
 
-def with_labelled_slices(dataset: SourceDataset, download: Download, publisher: str) -> list[FoundCase]:
+def with_labelled_slices(download: Download, publisher: str) -> list[FoundCase]:
     """Pair images and labels; outside of the slices that cropping.csv gives, labels may be incomplete.
 
     Assemblies of several collections leave the file out. There no background is certain, so all of it is ignored.
     """
-    cases = pair_files(dataset, download)
-    paths = [path for _, path in download.matches(FILE, dataset.case)]
-    if not paths:
-        official = {path for _, path in download.matches(dataset.labels[0], dataset.case)}
-        if any(official.intersection(case.label) for case in cases):
-            raise layout_error(dataset, download, f"{FILE} is missing, which tells where the labels are complete ({LINK})")
+    cases = pair_files(download)
+    official = {path for _, path in download.matches(download.dataset.labels[0])}
+    if official.isdisjoint(path for case in cases for path in case.label) and not any(download.matches(FILE)):
         note = f"{FILE} is missing, so all background is ignored; put that of {LINK} into the folder to use it"
         return [replace(case, labelled_slices=_NOTHING, note=note) for case in cases]
-    slices = _read(dataset, download, paths[0], publisher)
+    path = download.needed_file(FILE, f"where the labels are complete ({LINK})")
+    slices = _read(download, path, publisher)
     if unknown := [case.case for case in cases if case.case not in slices]:
-        raise layout_error(dataset, download, f"{paths[0]} has no row for case {', '.join(unknown[:5])}")
+        raise download.error(f"{path} has no row for case {', '.join(unknown[:5])}")
     return [replace(case, labelled_slices=slices[case.case]) for case in cases]
 
 
-def _read(dataset: SourceDataset, download: Download, path: Path, publisher: str) -> dict[str, tuple[int, int]]:
+def _read(download: Download, path: Path, publisher: str) -> dict[str, tuple[int, int]]:
     """Case -> (first, end) slice, of the cases of one publisher."""
     slices = {}
     try:
@@ -54,5 +52,5 @@ def _read(dataset: SourceDataset, download: Download, path: Path, publisher: str
                 first, end = (int(float(row[field - missing])) for field in (_FIRST_SLICE, _END_SLICE))
                 slices[row[_CASE - missing].strip()] = (first, end)
     except (OSError, ValueError, csv.Error) as error:
-        raise layout_error(dataset, download, f"{path} cannot be read ({error}); download it again from {LINK}") from error
+        raise download.error(f"{path} cannot be read ({error}); download it again from {LINK}") from error
     return slices

@@ -6,7 +6,7 @@ from ..conversion.declaration import CC_BY_SA_4
 
 
 def task(number: int, organ: str, case: str, example: str) -> dict[str, Any]:
-    """Where a task's files are.
+    """What a task is called, and where its files are.
 
     Args:
         case: Regular expression of the number in file names.
@@ -14,6 +14,8 @@ def task(number: int, organ: str, case: str, example: str) -> dict[str, Any]:
     """
     folder, stem = f"Task{number:02d}_{organ}", organ.lower()
     return {
+        "name": f"MSD_{organ}",
+        "title": f"Medical Segmentation Decathlon, task {number} {organ}",
         "license": CC_BY_SA_4,
         "link": f"http://medicaldecathlon.com ({folder}.tar)",
         "reference": "Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 2022, "

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..conversion.declaration import CC_BY_4, Erratum, FoundCase, SourceDataset
+from ..conversion.declaration import CC_BY_4, Erratum, FoundCase
 from ..conversion.download import Download
-from ..conversion.layout import layout_error, pair_files
+from ..conversion.layout import pair_files
+from ..errors import listed
 
 _ORGANS = """
 spleen kidney_right kidney_left gallbladder liver stomach pancreas adrenal_gland_right adrenal_gland_left
@@ -144,52 +145,44 @@ def release(number: int) -> dict[str, Any]:
     }
 
 
-def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
+def find(download: Download) -> list[FoundCase]:
     """Cases with the source that says whether the prostate is annotated: an empty mask of a woman does not deny a uterus."""
-    cases = pair_files(dataset, download)
-    _check_release(dataset, download)
-    by_gender = {"m": dataset.name} if dataset.sources else {}
-    gender = _gender(dataset, download) if dataset.sources else {}
+    dataset = download.dataset
+    cases = pair_files(download)
+    _check_release(download)
+    without_prostate = {case.case for case in cases} - _men(download) if dataset.sources else ()
     found = []
     for case in cases:
         missing = [name for name in dataset.values if name not in case.masks]
-        note = f"no file for {', '.join(missing[:3])}{' ...' * (len(missing) > 3)}, taken as not in view" if missing else None
-        others = f"{dataset.name}_without_prostate" if dataset.sources else dataset.name
-        found.append(replace(case, source=by_gender.get(gender.get(case.case, ""), others), note=note))
+        note = f"no file for {listed(missing, 3)}, taken as not in view" if missing else None
+        source = f"{dataset.name}_without_prostate" if case.case in without_prostate else dataset.name
+        found.append(replace(case, source=source, note=note))
     return found
 
 
-def _check_release(dataset: SourceDataset, download: Download) -> None:
+def _check_release(download: Download) -> None:
     """Raise UserError where the masks on disk are those of another release, or of none that is known."""
-    there = {said["structure"] for said, _ in download.matches(dataset.labels[0], dataset.case)}
+    there = {said["structure"] for said, _ in download.matches(download.dataset.labels[0])}
     fitting = [number for number, names in MASKS.items() if MARKS[number] in there and there <= set(names)]
     if not fitting:
         unknown = sorted(there - set().union(*MASKS.values())) or sorted(there & set(MARKS.values())) or sorted(there)
-        listed = ", ".join(unknown[:5]) + " ..." * (len(unknown) > 5)
-        raise layout_error(
-            dataset,
-            download,
-            f"segmentations/ holds the masks of no release that is known ({listed}); "
-            "move masks of your own elsewhere, declare a newer release with `cdpd convert --spec`",
+        raise download.error(
+            f"segmentations/ holds the masks of no release that is known ({listed(unknown, 5)}); "
+            "move masks of your own elsewhere, declare a newer release in a YAML (docs/conversion.md)"
         )
-    if RELEASE_NAMES[fitting[0]] != dataset.name:
-        other = RELEASE_NAMES[fitting[0]]
-        raise layout_error(dataset, download, f"its masks are those of release {fitting[0]}; `cdpd convert {other}` converts it")
-    if missing := [name for name in MASKS[fitting[0]] if name not in there]:
-        raise layout_error(
-            dataset,
-            download,
-            f"no case has segmentations/{missing[0]}.nii.gz{f' and {len(missing) - 1} others' * (len(missing) > 1)}, which would "
-            "be taught as never there; download the dataset again, or declare your selection with `cdpd convert --spec`",
+    if (fits := RELEASE_NAMES[fitting[0]]) != download.dataset.name:
+        raise download.error(f"its masks are those of release {fitting[0]}; `cdpd convert {fits}` converts it")
+    if missing := [f"segmentations/{name}.nii.gz" for name in MASKS[fitting[0]] if name not in there]:
+        raise download.error(
+            f"no case has {listed(missing, 1)}, which would be taught as never there; download the dataset again, or declare "
+            "your selection in a YAML (docs/conversion.md)"
         )
 
 
-def _gender(dataset: SourceDataset, download: Download) -> dict[str, str]:
-    tables = [path for _, path in download.matches("meta.csv", dataset.case)]
-    if not tables:
-        raise layout_error(dataset, download, "meta.csv is missing, which tells men from women")
-    with tables[0].open(newline="", encoding="utf-8-sig") as file:
+def _men(download: Download) -> set[str]:
+    table = download.needed_file("meta.csv", "men from women")
+    with table.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file, delimiter=";")
         if missing := {"image_id", "gender"} - set(rows.fieldnames or ()):
-            raise layout_error(dataset, download, f"{tables[0]} has no column {' and '.join(sorted(missing))}")
-        return {row["image_id"]: (row["gender"] or "").strip().lower() for row in rows}
+            raise download.error(f"{table} has no column {' and '.join(sorted(missing))}")
+        return {row["image_id"] for row in rows if (row["gender"] or "").strip().lower() == "m"}

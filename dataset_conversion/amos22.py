@@ -8,8 +8,8 @@ LAST_CT = 500  # 507 to 600 are MR
 _PAOT = "09_AMOS/{}/amos_{{case}}.nii.gz"  # an assembly of eleven collections
 
 
-def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
-    return [case for case in pair_files(dataset, download) if int(case.case) <= LAST_CT]
+def find(download: Download) -> list[FoundCase]:
+    return [case for case in pair_files(download) if int(case.case) <= LAST_CT]
 
 
 DATASET = SourceDataset(

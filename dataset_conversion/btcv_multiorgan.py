@@ -12,8 +12,8 @@ FOURTEEN, EIGHT = "BTCV_MultiOrgan_14", "BTCV_MultiOrgan_8"
 FIRST_TEST_CASE = 61
 
 
-def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
-    cases = with_labelled_slices(dataset, download, SYNAPSE)
+def find(download: Download) -> list[FoundCase]:
+    cases = with_labelled_slices(download, SYNAPSE)
     return [replace(case, source=EIGHT if int(case.case) >= FIRST_TEST_CASE else FOURTEEN) for case in cases]
 
 

@@ -2,18 +2,16 @@
 
 from ..conversion.declaration import Erratum, FoundCase, SourceDataset
 from ..conversion.download import Download
-from ..conversion.layout import layout_error, pair_files
-from ._kits import COMMON, IMAGES
+from ..conversion.layout import pair_files
+from ._kits import COMMON
 
 LAST_TRAINING_CASE = 209
 
 
-def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
-    cases = pair_files(dataset, download)
+def find(download: Download) -> list[FoundCase]:
+    cases = pair_files(download)
     if later := [case.case for case in cases if int(case.case) > LAST_TRAINING_CASE]:
-        raise layout_error(
-            dataset, download, f"case {later[0]} has a label; use KITS21 or KITS23, their labels mean other things"
-        )
+        raise download.error(f"case {later[0]} has a label; use KITS21 or KITS23, their labels mean other things")
     return cases
 
 
@@ -30,7 +28,6 @@ data/case_00000/imaging.nii.gz
 data/case_00000/segmentation.nii.gz
     or images/case_00000.nii.gz, of huggingface.co/datasets/neheller/KiTS-Challenge-Imaging
 """,
-    images=IMAGES,
     labels=("case_{case}/segmentation.nii.gz",),
     values={1: "kidney", 2: "kidney_tumor"},
     nested={"kidney_tumor": "kidney"},

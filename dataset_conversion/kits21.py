@@ -5,18 +5,17 @@ from dataclasses import replace
 from ..conversion.declaration import FoundCase, SourceDataset
 from ..conversion.download import Download
 from ..conversion.layout import pair_files
-from ._kits import COMMON, IMAGES, NESTED, REFERENCE, VALUES
+from ._kits import WITH_CYSTS
 
 
-def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
-    return [replace(case, case=case.case.zfill(5)) for case in pair_files(dataset, download)]
+def find(download: Download) -> list[FoundCase]:
+    return [replace(case, case=case.case.zfill(5)) for case in pair_files(download)]
 
 
 DATASET = SourceDataset(
     name="KITS21",
     title="Kidney and Kidney Tumor Segmentation Challenge 2021",
     link="https://github.com/neheller/kits21",
-    reference=REFERENCE,
     size="28 GB",
     num_cases=300,
     layout="""
@@ -24,13 +23,11 @@ kits21/data/case_00000/imaging.nii.gz
 kits21/data/case_00000/aggregated_MAJ_seg.nii.gz
     images also as images/case_00000.nii.gz, of huggingface.co/datasets/neheller/KiTS-Challenge-Imaging
 """,
-    images=(*IMAGES, "05_KiTS/img/img{case}.nii.gz"),  # the last: of the assembly PAOT, whose numbers have four digits
     labels=("case_{case}/aggregated_MAJ_seg.nii.gz", "05_KiTS/label/label{case}.nii.gz"),
     unlabelled_images=True,  # the images on huggingface.co are those of KITS23
     find=find,
-    values=VALUES,
-    nested=NESTED,
     overlaps=("KITS19 and KITS23 (the same images, other labels)", "AbdomenCT1K", "AbdomenAtlas1_1Mini"),
     unchecked=("that the assembly PAOT holds these labels: they have their three values",),
-    **{**COMMON, "case": r"\d{4,5}"},
+    # Its numbers have four digits.
+    **{**WITH_CYSTS, "images": (*WITH_CYSTS["images"], "05_KiTS/img/img{case}.nii.gz"), "case": r"\d{4,5}"},
 )

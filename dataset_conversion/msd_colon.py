@@ -4,12 +4,10 @@ from ..conversion.declaration import SourceDataset
 from ._msd import task
 
 DATASET = SourceDataset(
-    name="MSD_Colon",
-    title="Medical Segmentation Decathlon, task 10 Colon",
+    **task(10, "Colon", r"\d{3}", "colon_001.nii.gz"),
     region="abdomen",
     size="6 GB",
     num_cases=126,
     values={1: "colon_tumor"},
     overlaps=("AbdomenAtlas1_1Mini",),
-    **task(10, "Colon", r"\d{3}", "colon_001.nii.gz"),
 )

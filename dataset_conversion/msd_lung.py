@@ -4,11 +4,9 @@ from ..conversion.declaration import SourceDataset
 from ._msd import task
 
 DATASET = SourceDataset(
-    name="MSD_Lung",
-    title="Medical Segmentation Decathlon, task 6 Lung",
+    **task(6, "Lung", r"\d{3}", "lung_001.nii.gz"),
     region="chest",
     size="9 GB",
     num_cases=63,
     values={1: "lung_tumor"},
-    **task(6, "Lung", r"\d{3}", "lung_001.nii.gz"),
 )

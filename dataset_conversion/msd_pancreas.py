@@ -4,8 +4,7 @@ from ..conversion.declaration import SourceDataset
 from ._msd import task
 
 DATASET = SourceDataset(
-    name="MSD_Pancreas",
-    title="Medical Segmentation Decathlon, task 7 Pancreas",
+    **task(7, "Pancreas", r"\d{3}", "pancreas_001.nii.gz"),
     region="abdomen",
     size="12 GB",
     num_cases=281,
@@ -13,5 +12,4 @@ DATASET = SourceDataset(
     nested={"pancreas_tumor": "pancreas"},
     definitions={"pancreas_tumor": "any mass: cysts and neuroendocrine tumors too"},
     overlaps=("AbdomenCT1K (420, with the test set)", "FLARE22 and AbdomenCT12organ (probably)", "AbdomenAtlas1_1Mini"),
-    **task(7, "Pancreas", r"\d{3}", "pancreas_001.nii.gz"),
 )

@@ -4,12 +4,10 @@ from ..conversion.declaration import SourceDataset
 from ._msd import task
 
 DATASET = SourceDataset(
-    name="MSD_Spleen",
-    title="Medical Segmentation Decathlon, task 9 Spleen",
+    **task(9, "Spleen", r"\d+", "spleen_2.nii.gz"),
     region="abdomen",
     size="1.6 GB",
     num_cases=41,
     values={1: "spleen"},
     overlaps=("AbdomenCT1K (61, with the test set)", "AbdomenAtlas1_1Mini"),
-    **task(9, "Spleen", r"\d+", "spleen_2.nii.gz"),
 )

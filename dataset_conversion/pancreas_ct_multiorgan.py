@@ -1,15 +1,11 @@
 """Multi-organ labels for Pancreas-CT (Gibson et al.): 8 structures; a left kidney, but no right one."""
 
-from ..conversion.declaration import Erratum, FoundCase, SourceDataset
-from ..conversion.download import Download
+from functools import partial
+
+from ..conversion.declaration import Erratum, SourceDataset
 from ._abdomen import EIGHT_ORGANS, MULTIORGAN_REFERENCE, MULTIORGAN_VALUES
 from ._cropping import TCIA, with_labelled_slices
 from .pancreas_ct import LAYOUT, MULTIORGAN_LABELS, PANCREAS_IMAGES, PLACEMENT
-
-
-def find(dataset: SourceDataset, download: Download) -> list[FoundCase]:
-    return with_labelled_slices(dataset, download, TCIA)
-
 
 DATASET = SourceDataset(
     name="PancreasCT_MultiOrgan",
@@ -34,7 +30,7 @@ cropping.csv
     unlabelled_images=True,  # Pancreas-CT has more cases
     ignores=True,
     placement=PLACEMENT,
-    find=find,
+    find=partial(with_labelled_slices, publisher=TCIA),
     overlaps=("PancreasCT (the same images)", "AbdomenCT1K", "AbdomenAtlas1_1Mini"),
     unchecked=("whether cropping.csv counts slices as the label files store them", "the license of the labels"),
 )

@@ -17,15 +17,15 @@ The rooms, from the ground up; imports go down only (docs/structure.md says what
 Source: Wu, Xing, Yu, Shao, Gong: CDPDNet, arXiv 2505.18958.
 """
 
-import importlib as _importlib
-from typing import Any as _Any
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
 _LATER = {"Predictor": "nnunetv2_cdpd.inference.predictor"}  # imported when asked for: it brings torch and nnU-Net along
 
 
-def __getattr__(name: str) -> _Any:
+def __getattr__(name: str) -> Any:
     if name in _LATER:
-        return getattr(_importlib.import_module(_LATER[name]), name)
+        return getattr(importlib.import_module(_LATER[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

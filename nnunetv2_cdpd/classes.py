@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 SCOPE = "@"  # between the name of a class and the source whose definition of it is meant: "pancreas@MSD"
 KIDNEYS = ("right_kidney", "left_kidney")
@@ -30,7 +31,7 @@ class Structure:
     compatible: tuple[str, ...] = ()
 
 
-STRUCTURES = (
+CLASS_TABLE = (
     Structure("spleen"),
     Structure("right_kidney"),
     Structure("left_kidney"),
@@ -86,7 +87,7 @@ def name_key(name: str) -> str:
     return re.sub(r"[\s_\-]+", "", name).lower()
 
 
-def words(name: str) -> tuple[str, ...]:
+def name_words(name: str) -> tuple[str, ...]:
     """Split a class name into lower-case words: "RightParotid", "right_parotid" -> ("right", "parotid").
 
     A lone letter stays with its number ("vertebra_L1" -> ("vertebra", "l1")); accents are dropped.
@@ -97,14 +98,14 @@ def words(name: str) -> tuple[str, ...]:
 
 def side_of(name: str) -> str | None:
     """The side that a class name says, "left" or "right"; None where it says none."""
-    sides = {_SIDES[word] for word in words(_unscoped(name)) if word in _SIDES}
+    sides = {_SIDES[word] for word in name_words(_unscoped(name)) if word in _SIDES}
     return sides.pop() if len(sides) == 1 else None
 
 
 def without_side(name: str) -> tuple[str, ...]:
     """The words of a class name that do not tell its side: "right_kidney" -> ("kidney",); a scope stays whole."""
     scope = name[len(_unscoped(name)) :]
-    return tuple(word for word in words(_unscoped(name)) if word not in _SIDES) + ((scope,) if scope else ())
+    return tuple(word for word in name_words(_unscoped(name)) if word not in _SIDES) + ((scope,) if scope else ())
 
 
 def lateral_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
@@ -119,9 +120,8 @@ def compatible_pairs(names: Iterable[str]) -> frozenset[frozenset[str]]:
     related = {name: {name_key(other) for other in (_unscoped(name), *structure(name).compatible)} for name in names}
     return frozenset(
         frozenset((name, other))
-        for name in names
-        for other in names
-        if name != other and not related[name].isdisjoint((name_key(_unscoped(other)), ANY))
+        for name, other in permutations(names, 2)
+        if not related[name].isdisjoint((name_key(_unscoped(other)), ANY))
     )
 
 
@@ -139,4 +139,4 @@ def _unscoped(name: str) -> str:
     return name.partition(SCOPE)[0]
 
 
-_BY_KEY = {name_key(entry.name): entry for entry in (*STRUCTURES, *OTHER_STRUCTURES)}
+_BY_KEY = {name_key(entry.name): entry for entry in (*CLASS_TABLE, *OTHER_STRUCTURES)}

@@ -14,25 +14,18 @@ import sys
 import tempfile
 import textwrap
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from nnunetv2_cdpd import __version__, link
 from nnunetv2_cdpd.errors import UserError, one_line
-from nnunetv2_cdpd.pretrained.choices import (
-    LEARNED,
-    RANDOM,
-    TEXT_WEIGHTS,
-    VISION_WEIGHTS,
-    text_weights_choice,
-    vision_weights_choice,
-)
+from nnunetv2_cdpd.link import DEFAULT_PLANNER, DEFAULT_TRAINER
+from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS, weights_choice
 
 OK, NOTE, FAIL = "ok", "note", "FAIL"
 DISTRIBUTION = "nnunetv2-cdpd"
 _SHOWN_PACKAGES = ("nnunetv2", "dynamic-network-architectures", "torch", "timm", "open-clip-torch")
-_TRAINER, _PLANNER = "nnUNetTrainerCDPD", "nnUNetPlannerCDPD"
 _WIDTH, _NAME_WIDTH = 100, 33
 
 # Runs as nnU-Net's commands do: a process of its own, in a folder that is not ours. nnU-Net prints where it searches, so
@@ -44,11 +37,11 @@ from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 def trainer():
-    return recursive_find_trainer_class_by_name({_TRAINER!r})
+    return recursive_find_trainer_class_by_name({DEFAULT_TRAINER!r})
 
 def planner():
     folder = os.path.join(nnunetv2.__path__[0], "experiment_planning")
-    return recursive_find_python_class(folder, {_PLANNER!r}, current_module="nnunetv2.experiment_planning")
+    return recursive_find_python_class(folder, {DEFAULT_PLANNER!r}, current_module="nnunetv2.experiment_planning")
 
 answers = {{}}
 for look_up in (trainer, planner):
@@ -76,12 +69,7 @@ class Row:
     def __str__(self) -> str:
         head = f"{self.status:5} {self.name:{_NAME_WIDTH}}"
         return textwrap.fill(
-            self.text,
-            _WIDTH,
-            initial_indent=head,
-            subsequent_indent=" " * len(head),
-            break_long_words=False,
-            break_on_hyphens=False,
+            head + self.text, _WIDTH, subsequent_indent=" " * len(head), break_long_words=False, break_on_hyphens=False
         )
 
 
@@ -149,22 +137,21 @@ def _commands() -> Iterable[Row]:
 
 def _discovery() -> Iterable[Row]:
     """The link files, made now where they are missing, and nnU-Net's own look-ups."""
-    not_linked = None
     try:
         written = link.link()
-        yield Row(OK, "link to nnU-Net", f"{'linked just now' if written else 'linked'}: {link.find_nnunetv2()}")
+        linked = Row(OK, "link to nnU-Net", f"{'linked just now' if written else 'linked'}: {link.find_nnunetv2()}")
     except UserError as error:
-        not_linked = str(error)
-        yield Row(NOTE, "link to nnU-Net", not_linked)
+        linked = Row(NOTE, "link to nnU-Net", str(error))
+    yield linked
 
     answers = _look_up()
-    found, text = answers["trainer"]
-    yield Row(OK if found else FAIL, f"nnU-Net finds {_TRAINER}", text)
-    found, text = answers["planner"]
-    if not found and not_linked and answers["trainer"][0]:
-        yield Row(NOTE, f"nnU-Net finds {_PLANNER}", "not without the link; use: cdpd plan")
+    trainer, text = answers["trainer"]
+    yield Row(OK if trainer else FAIL, f"nnU-Net finds {DEFAULT_TRAINER}", text)
+    planner, text = answers["planner"]
+    if trainer and not planner and linked.status == NOTE:
+        yield Row(NOTE, f"nnU-Net finds {DEFAULT_PLANNER}", "not without the link; use: cdpd plan")
     else:
-        yield Row(OK if found else FAIL, f"nnU-Net finds {_PLANNER}", text)
+        yield Row(OK if planner else FAIL, f"nnU-Net finds {DEFAULT_PLANNER}", text)
 
 
 def _look_up() -> dict[str, tuple[bool, str]]:
@@ -218,35 +205,32 @@ def _device() -> Iterable[Row]:
 
 def _vision_weights() -> Iterable[Row]:
     from nnunetv2_cdpd.planning.architecture import NetworkSettings
-    from nnunetv2_cdpd.pretrained.vision import locate_vision_weights, ways_out
+    from nnunetv2_cdpd.pretrained.vision import locate_vision_weights, ways_to_vision_weights
 
-    model_name = NetworkSettings().vision_model
-    assert model_name is not None  # only an ablation has none
-    choice = vision_weights_choice()
-    located = None if choice else locate_vision_weights(model_name)
-    yield _weights_row("vision weights", VISION_WEIGHTS, choice, RANDOM, located, model_name, ways_out(model_name))
+    model = NetworkSettings().vision_model
+    assert model is not None  # only an ablation has none
+    yield _weights_row("vision weights", VISION_WEIGHTS, RANDOM, model, locate_vision_weights, ways_to_vision_weights)
 
 
 def _text_weights() -> Iterable[Row]:
     from nnunetv2_cdpd.planning.architecture import NetworkSettings
-    from nnunetv2_cdpd.pretrained.text import locate_text_weights, ways_out
+    from nnunetv2_cdpd.pretrained.text import locate_text_weights, ways_to_text_weights
 
-    encoder = NetworkSettings().text_encoder
-    choice = text_weights_choice()
-    located = None if choice else locate_text_weights(encoder)
-    yield _weights_row("text weights", TEXT_WEIGHTS, choice, LEARNED, located, encoder, ways_out(encoder))
+    model = NetworkSettings().text_encoder
+    yield _weights_row("text weights", TEXT_WEIGHTS, LEARNED, model, locate_text_weights, ways_to_text_weights)
 
 
 def _weights_row(
-    name: str, variable: str, choice: str | None, without: str, located: Path | None, model: str, ways_out: str
+    name: str, variable: str, without: str, model: str, locate: Callable[[str], Path | None], ways_out: Callable[[str], str]
 ) -> Row:
     """The row of one pretrained encoder.
 
     Args:
-        choice: Value of the user's variable; None: not set.
+        variable: In which the user may choose its weights.
         without: The choice that does without pretrained weights.
-        located: File of the weights, None where there is none yet.
+        model: Of the encoder, as `locate` and `ways_out` know it.
     """
+    choice = weights_choice(variable)
     if choice == without:
         return Row(NOTE, name, f"none, by your choice ({variable}={without})")
     if choice:
@@ -254,10 +238,10 @@ def _weights_row(
         if path.is_file() or (path.is_dir() and without == LEARNED):  # open_clip's folders, or the released tables
             return Row(OK, name, f"{choice} ({variable})")
         return Row(FAIL, name, f"{choice}: no such file; {variable} takes a file or {without!r}")
-    if located:
+    if located := locate(model):
         return Row(OK, name, f"{model}: {located}")
     from nnunetv2_cdpd.pretrained.hub import hub_reachable
 
     if hub_reachable():
         return Row(NOTE, name, f"{model}: not on this machine yet, downloaded when the first training starts")
-    return Row(NOTE, name, f"{model}: not on this machine, and there is no internet; for training, {ways_out}")
+    return Row(NOTE, name, f"{model}: not on this machine, and there is no internet; for training, {ways_out(model)}")

@@ -1,5 +1,7 @@
 """Errors: UserError, a mistake that the user can mend; `one_line`, any error as a line; a check of numbers."""
 
+_MOST_WORDS = 40  # of an error that a library raised; some run over pages
+
 
 class UserError(Exception):
     """Something is wrong with what the user gave; the message names the file or argument and the way out.
@@ -10,12 +12,12 @@ class UserError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """An error as a line: the message of a UserError as it is, of others with the kind of error before it."""
-    text = " ".join(str(error).split())
-    if isinstance(error, UserError) and text:
-        return text
+    """An error as a line: the message of a UserError as it is, of others the kind of error and the first words of its message."""
+    words = str(error).split()
+    if isinstance(error, UserError) and words:
+        return " ".join(words)
     name = type(error).__name__
-    return f"{name}: {text}" if text else name
+    return f"{name}: {' '.join(words[:_MOST_WORDS])}" if words else name
 
 
 def check_at_least(least: int, **arguments: int | None) -> None:
@@ -23,3 +25,8 @@ def check_at_least(least: int, **arguments: int | None) -> None:
     for name, value in arguments.items():
         if value is not None and value < least:
             raise UserError(f"argument {name} {value}: give {least} or more")
+
+
+def listed(names: list[str], most: int = 10) -> str:
+    """Names in a line of a message; of many, the first and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -2,7 +2,7 @@
 
 A few of nnU-Net's functions build what they use from names of their module. Exchanging the name while the host's own function
 runs keeps that function the host's; a copy of it would rot with nnU-Net's next release. Should nnU-Net rename one of them,
-entering fails at once instead of doing nothing; `pytest -m host` looks at all of them.
+entering ends in one line that says so, instead of doing nothing; `pytest -m host` looks at all of them.
 """
 
 import importlib
@@ -10,8 +10,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from types import ModuleType
 from typing import Any
+
+from nnunetv2_cdpd.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -72,30 +75,41 @@ def exchanged(which: str, replacement: Any) -> Iterator[None]:
     """Exchange a name of `EXCHANGES`, and put the original back on leaving.
 
     Raises:
-        RuntimeError: This nnU-Net has no such name.
+        UserError: This nnU-Net has no such name.
     """
-    exchange = EXCHANGES[which]
+    name = EXCHANGES[which].name
     with ExitStack() as stack:
-        for module in exchange.modules:
-            imported = importlib.import_module(module)
-            stack.callback(setattr, imported, exchange.name, original(imported, exchange.name, which))
-            setattr(imported, exchange.name, replacement)
+        for module in _modules_with(which):
+            stack.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, replacement)
         yield
 
 
-def original(module: ModuleType, name: str, which: str) -> Any:
-    """What nnU-Net has under a name.
+def original(which: str) -> Any:
+    """What nnU-Net itself has under a name of `EXCHANGES`.
 
     Raises:
-        RuntimeError: Nothing.
+        UserError: Nothing.
     """
-    try:
-        return getattr(module, name)
-    except AttributeError as error:
-        raise RuntimeError(
-            f"this release of nnU-Net has no {module.__name__}.{name} any more; `{which}` of nnunetv2_cdpd.host has to follow "
-            "it, until then use an older nnunetv2"
-        ) from error
+    return getattr(_modules_with(which)[0], EXCHANGES[which].name)
+
+
+def _modules_with(which: str) -> list[ModuleType]:
+    """The modules of an exchange, which all have its name."""
+    exchange, modules = EXCHANGES[which], []
+    for module in exchange.modules:
+        try:
+            modules.append(importlib.import_module(module))
+            getattr(modules[-1], exchange.name)
+        except (AttributeError, ModuleNotFoundError) as error:
+            if isinstance(error, ModuleNotFoundError) and not f"{module}.".startswith(f"{error.name}."):
+                raise  # what nnU-Net itself imports is not there
+            version = metadata.version("nnunetv2")
+            raise UserError(
+                f"nnunetv2 {version} has no {module}.{exchange.name}, which nnunetv2_cdpd exchanges ({which}: {exchange.why}); "
+                f"run: pip install 'nnunetv2<{version}', or take a newer nnunetv2_cdpd"
+            ) from error
+    return modules
 
 
 @contextmanager

@@ -21,14 +21,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, one_line
 from nnunetv2_cdpd.jobs.files import written_beside
 
+DEFAULT_TRAINER, DEFAULT_PLANNER = "nnUNetTrainerCDPD", "nnUNetPlannerCDPD"
 # A name belongs to us by its prefix, so that a new variant of a trainer needs no new link files.
-FOLDER_OF_PREFIX = {
-    "nnUNetTrainerCDPD": "nnunetv2_cdpd.trainers",
-    "nnUNetPlannerCDPD": "nnunetv2_cdpd.planners",
-}
+FOLDER_OF_PREFIX = {DEFAULT_TRAINER: "nnunetv2_cdpd.trainers", DEFAULT_PLANNER: "nnunetv2_cdpd.planners"}
 EXT_TRAINER_FOLDER = Path(__file__).parent / "ext_trainer"
 _LINK_FILE = EXT_TRAINER_FOLDER / "cdpd_link.py"
 _HOST_FOLDERS = ("training/nnUNetTrainer", "experiment_planning/experiment_planners")
@@ -122,16 +120,20 @@ def link() -> list[Path]:
     """
     folder = find_nnunetv2()
     paths = link_paths(folder)
-    states = {path: link_state(path) for path in paths}
-    for path, state in states.items():
-        if state == "foreign":
+    wanted = [path for path in paths if link_state(path) != "linked"]
+    for path in wanted:
+        if link_state(path) == "foreign":
             raise UserError(f"{path} was not written by cdpd link and is left as it is; move it away and link again")
-    wanted = [path for path, state in states.items() if state != "linked"]
     try:
         for path in wanted:
             _write(path, _LINK_FILE.read_bytes())
     except OSError as error:
-        raise UserError(_read_only_message(folder, error)) from error
+        others = f"{os.pathsep}$nnUNet_extTrainer" if os.environ.get("nnUNet_extTrainer") else ""
+        raise UserError(
+            f"{folder} cannot be written to ({error.strerror or one_line(error)}); instead, for the trainers: "
+            f'export nnUNet_extTrainer="$(cdpd link --path){others}", '
+            "and for the planner: cdpd plan in place of nnUNetv2_plan_experiment"
+        ) from error
     _record(folder, paths)
     return wanted
 
@@ -151,7 +153,7 @@ def unlink() -> list[Path]:
         try:
             path.unlink()
         except OSError as error:
-            raise UserError(f"{path} cannot be deleted ({error.strerror})") from error
+            raise UserError(f"{path} cannot be deleted ({error.strerror or one_line(error)})") from error
         _forget_compiled(path)
     _record(folder, [])
     return deleted
@@ -167,15 +169,6 @@ def ensure_linked() -> None:
         return
     if written:
         print(f"cdpd: linked to nnU-Net in {find_nnunetv2()} (`cdpd link --remove` undoes it)", file=sys.stderr)
-
-
-def _read_only_message(folder: Path, error: OSError) -> str:
-    others = os.pathsep + "$nnUNet_extTrainer" if os.environ.get("nnUNet_extTrainer") else ""
-    return (
-        f"{folder} cannot be written to ({error.strerror}); instead, for the trainers: "
-        f'export nnUNet_extTrainer="$(cdpd link --path){others}", '
-        "and for the planner: cdpd plan in place of nnUNetv2_plan_experiment"
-    )
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -225,10 +218,8 @@ def _record_of(folder: Path) -> Path | None:
         distribution = importlib.metadata.distribution("nnunetv2")
     except importlib.metadata.PackageNotFoundError:
         return None
-    files = distribution.files or []
-    if not any(file.as_posix() == "nnunetv2/__init__.py" for file in files):
+    files = {file.as_posix(): Path(file.locate()) for file in distribution.files or []}
+    installed = files.get("nnunetv2/__init__.py")
+    if installed is None or installed.resolve().parent != folder.resolve():
         return None
-    if Path(str(distribution.locate_file("nnunetv2"))).resolve() != folder.resolve():
-        return None
-    records = [file for file in files if file.name == "RECORD" and file.parent.suffix == ".dist-info"]
-    return Path(records[0].locate()) if records else None
+    return next((path for name, path in files.items() if name.endswith(".dist-info/RECORD")), None)

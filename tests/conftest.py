@@ -18,6 +18,12 @@ import pytest
 from builders.project import CLONE, build_wheel
 
 LOCALE = locale.setlocale(locale.LC_ALL)
+LONGEST = ("test_end_to_end.py", "test_link_installed.py", "test_compile.py", "test_trainer.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Start with the files that take longest: a worker that begins one of them last would be the only one at work."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +47,12 @@ def nnunet_folders(tmp_path, monkeypatch):
         folder.mkdir()
         monkeypatch.setenv(f"nnUNet_{name}", str(folder))
     return SimpleNamespace(**folders)
+
+
+@pytest.fixture
+def raw(nnunet_folders):
+    """An empty nnUNet_raw."""
+    return nnunet_folders.raw
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,13 @@
 
 import pytest
 
-from nnunetv2_cdpd.classes import STRUCTURES, lateral_pairs, name_key, side_of, structure, without_side, words
+from nnunetv2_cdpd.classes import CLASS_TABLE, lateral_pairs, name_key, name_words, side_of, structure, without_side
 
 
 def test_table_refers_only_to_its_own_names_and_has_no_cycle():
-    names = {entry.name for entry in STRUCTURES}
-    assert len(names) == len(STRUCTURES) == len({name_key(name) for name in names})
-    for entry in STRUCTURES:
+    names = {entry.name for entry in CLASS_TABLE}
+    assert len(names) == len(CLASS_TABLE) == len({name_key(name) for name in names})
+    for entry in CLASS_TABLE:
         # TotalSegmentator labels whole femurs, which are no class of the table
         assert {*entry.parents, *entry.compatible} - {"left_femur", "right_femur"} <= names
         assert all(not structure(parent).parents for parent in entry.parents)
@@ -42,7 +42,7 @@ def test_name_outside_the_table_is_a_plain_structure():
     ],
 )
 def test_words_and_side(name, expected, side):
-    assert words(name) == expected
+    assert name_words(name) == expected
     assert side_of(name) == side
 
 

@@ -26,7 +26,7 @@ def workspace(tmp_path_factory):
     env = {key: value for key, value in os.environ.items() if not key.startswith(("CDPD_", "nnUNet_"))}
     env.update({name: str(root / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")})
     # small machine: no pools of eight processes that import torch each; no internet
-    env.update(nnUNet_def_n_proc="1", nnUNet_n_proc_DA="0", OMP_NUM_THREADS="2", HF_HUB_OFFLINE="1")
+    env.update(nnUNet_def_n_proc="1", nnUNet_n_proc_DA="0", OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
     env["PATH"] = f"{BIN}{os.pathsep}{env['PATH']}"
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         (root / name).mkdir()

@@ -1,10 +1,13 @@
 """What we exchange in nnU-Net is there, is exchanged, and comes back; what we override is there."""
 
-import importlib
+import importlib.metadata
 import inspect
+from dataclasses import replace
 
 import pytest
 
+from nnunetv2_cdpd.cli.main import main
+from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import EXCHANGES, exchanged, lent_arguments, original
 
 pytestmark = pytest.mark.host
@@ -47,8 +50,7 @@ def test_nnunet_still_has_the_hooks_that_we_override(hosts):
 
 @pytest.mark.parametrize("which", EXCHANGES)
 def test_nnunet_still_has_the_name(which):
-    for module in EXCHANGES[which].modules:
-        original(importlib.import_module(module), EXCHANGES[which].name, which)  # its error says what to do
+    original(which)  # its error says what to do
 
 
 @pytest.mark.parametrize("which", EXCHANGES)
@@ -71,15 +73,29 @@ def test_the_original_comes_back_whatever_happens(which):
     assert [getattr(module, EXCHANGES[which].name) for module in modules] == before
 
 
-def test_a_name_that_is_gone_is_told_with_the_way_out(monkeypatch):
-    monkeypatch.delattr("nnunetv2.run.run_training.run_training")
-    with (
-        pytest.raises(
-            RuntimeError, match="no nnunetv2.run.run_training.run_training any more; `training` .* use an older nnunetv2"
-        ),
-        exchanged("training", None),
-    ):
-        pass
+def test_a_name_that_is_gone_is_one_line_with_the_version_and_the_way_out(monkeypatch, capsys):
+    monkeypatch.delattr("nnunetv2.run.run_training.recursive_find_trainer_class_by_name")
+    version = importlib.metadata.version("nnunetv2")
+    assert main(["train", "400", "3d_fullres", "0"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"cdpd: error: nnunetv2 {version} has no nnunetv2.run.run_training.recursive_find_trainer")
+    assert told.endswith(f"run: pip install 'nnunetv2<{version}', or take a newer nnunetv2_cdpd\n") and told.count("\n") == 1
+
+
+def test_a_module_that_is_gone_is_told_too_but_no_other_that_is_not_there(monkeypatch):
+    monkeypatch.setitem(EXCHANGES, "training", replace(EXCHANGES["training"], modules=("nnunetv2.run.moved",)))
+    with pytest.raises(UserError, match=r"has no nnunetv2\.run\.moved\.run_training, .* pip install"):
+        original("training")
+    monkeypatch.setattr("nnunetv2_cdpd.host.importlib.import_module", raising(ModuleNotFoundError("no torch", name="torch")))
+    with pytest.raises(ModuleNotFoundError, match="no torch"):
+        original("training")
+
+
+def raising(error):
+    def import_module(name):
+        raise error
+
+    return import_module
 
 
 def test_arguments_are_lent_with_defaults(monkeypatch):

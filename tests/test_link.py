@@ -143,6 +143,21 @@ def test_files_that_cannot_be_deleted_are_named(skeleton, monkeypatch):
         link.unlink()
 
 
+def test_an_error_of_which_the_system_says_nothing_has_its_kind_for_a_reason(skeleton, monkeypatch):
+    def failing(*arguments, **options):
+        raise OSError
+
+    monkeypatch.setattr(Path, "write_bytes", failing)
+    with pytest.raises(UserError, match=r"cannot be written to \(OSError\); instead"):
+        link.link()
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(skeleton.parent)
+    link.link()
+    monkeypatch.setattr(Path, "unlink", failing)
+    with pytest.raises(UserError, match=r"cannot be deleted \(OSError\)"):
+        link.unlink()
+
+
 def test_ensure_linked_says_so_in_one_line_and_only_once(skeleton, capsys):
     link.ensure_linked()
     assert capsys.readouterr() == ("", f"cdpd: linked to nnU-Net in {skeleton} (`cdpd link --remove` undoes it)\n")

@@ -9,8 +9,6 @@ from .nnUNetTrainerCDPD import nnUNetTrainerCDPD
 class nnUNetTrainerCDPDPaper(PaperRecipeTrainer, nnUNetTrainerCDPD):
     """See PaperRecipeTrainer."""
 
-    recipe = PaperRecipeTrainer.recipe
-
 
 class nnUNetTrainerCDPDPaper_1epoch(nnUNetTrainerCDPDPaper):
     """Two iterations, one for each of training and validation: a test that everything runs."""

@@ -4,7 +4,7 @@ nnU-Net's `labels` and `regions_class_order` say what the classes are; the `cdpd
 (docs/annotation.md shows one).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from nnunetv2_cdpd.annotation.model import Annotation, MergedLabel, Source
 from nnunetv2_cdpd.errors import UserError
 
 CDPD_VERSION = 1
+_TEXTS = ("task_prompt", "license", "reference")  # of a source, in its order
 
 
 def read_annotation(dataset_json: Mapping[str, Any], where: str | Path = "dataset.json") -> Annotation:
@@ -43,15 +44,14 @@ def read_unchecked_annotation(dataset_json: Mapping[str, Any], where: str | Path
     ignore_value = labels.pop("ignore", None)
     if not labels:
         raise UserError(f"{where}: `labels` holds no class besides background; add the classes to learn")
-    classes = tuple(labels)
-    listed = {name: tuple(label) if isinstance(label, (list, tuple)) else (label,) for name, label in labels.items()}
+    listed = {name: _values_of(label) for name, label in labels.items()}
     if any(len(label) > 1 for label in listed.values()):
         values = dataset_json.get("regions_class_order") or ()
         if not isinstance(values, (list, tuple)) or not all(_is_value(value) for value in values):
             raise UserError(f"{where}: `regions_class_order` is {values!r}, not a list of values; give one value per region")
-        if len(values) != len(classes):
+        if len(values) != len(labels):
             raise UserError(
-                f"{where}: `regions_class_order` holds {len(values)} values for {len(classes)} regions; "
+                f"{where}: `regions_class_order` holds {len(values)} values for {len(labels)} regions; "
                 "give one value per region, in the order of `labels`"
             )
     else:
@@ -59,41 +59,34 @@ def read_unchecked_annotation(dataset_json: Mapping[str, Any], where: str | Path
 
     block = dataset_json.get("cdpd")
     if block is None:
-        sources: tuple[Source, ...] = (Source(dataset_json.get("name") or "dataset", classes),)
-        merged: tuple[MergedLabel, ...] = ()
-        case_source: Mapping[str, str] | None = None
-        parents: dict[str, tuple[str, ...]] = {}
-        compatible: frozenset[frozenset[str]] = frozenset()
-    else:
-        version = block.get("version") if isinstance(block, Mapping) else None
-        if version != CDPD_VERSION:
-            raise UserError(
-                f"{where}: the `cdpd` block has version {version!r}, this release reads version "
-                f"{CDPD_VERSION}; run `cdpd merge` again"
-            )
-        try:
-            sources, merged = _read_sources(block), _read_merged_labels(block, listed, where)
-            case_source = block.get("case_source") and dict(block["case_source"])
-            parents = {name: tuple(parents) for name, parents in block.get("possible_parents", {}).items()}
-            compatible = frozenset(frozenset(pair) for pair in block.get("compatible", ()))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(
-                f"{where}: the `cdpd` block is damaged ({type(error).__name__}: {error}); run `cdpd merge` again"
-            ) from error
-    # A merged value has to be declared somewhere for nnU-Net's integrity check; it stands in the regions of its
-    # classes, but it belongs to none of them for certain.
-    merged_values = {label.value for label in merged}
-    return Annotation(
-        classes=classes,
-        values=tuple(int(value) for value in values),
-        regions=tuple(tuple(sorted({int(v) for v in listed[name]} - merged_values)) for name in classes),
-        sources=sources,
-        case_source=case_source,
-        merged_labels=merged,
-        possible_parents=parents,
-        compatible=compatible,
-        ignore_value=ignore_value,
-    )
+        source = str(dataset_json.get("name") or "dataset")
+        block = {"version": CDPD_VERSION, "sources": {source: {"annotated_classes": labels}}}
+    version = block.get("version") if isinstance(block, Mapping) else None
+    if version != CDPD_VERSION:
+        raise UserError(
+            f"{where}: the `cdpd` block has version {version!r}, this release reads version "
+            f"{CDPD_VERSION}; run `cdpd merge` again"
+        )
+    try:
+        merged_labels = _read_merged_labels(block, listed, where)
+        # A merged value has to be declared somewhere for nnU-Net's integrity check; it stands in the regions of its
+        # classes, but it belongs to none of them for certain.
+        merged_values = {label.value for label in merged_labels}
+        return Annotation(
+            classes=tuple(labels),
+            values=tuple(int(value) for value in values),
+            regions=tuple(tuple(sorted({int(value) for value in region} - merged_values)) for region in listed.values()),
+            sources=_read_sources(block),
+            case_source=block.get("case_source") and dict(block["case_source"]),
+            merged_labels=merged_labels,
+            possible_parents={name: tuple(parents) for name, parents in block.get("possible_parents", {}).items()},
+            compatible=frozenset(frozenset(pair) for pair in block.get("compatible", ())),
+            ignore_value=ignore_value,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{where}: the `cdpd` block is damaged ({type(error).__name__}: {error}); run `cdpd merge` again"
+        ) from error
 
 
 def dataset_json_entries(annotation: Annotation) -> dict[str, Any]:
@@ -111,9 +104,7 @@ def dataset_json_entries(annotation: Annotation) -> dict[str, Any]:
             source.name: {
                 "annotated_classes": list(source.annotated_classes),
                 "merged_labels": list(source.merged_labels),
-                "task_prompt": source.task_prompt,
-                "license": source.license,
-                "reference": source.reference,
+                **{key: getattr(source, key) for key in _TEXTS},
             }
             for source in annotation.sources
         },
@@ -134,23 +125,18 @@ def with_sigmoid_heads(dataset_json: Mapping[str, Any]) -> dict[str, Any]:
     A dataset with regions is returned as it is.
     """
     labels = dataset_json["labels"]
-    if any(isinstance(label, (list, tuple)) and len(label) > 1 for label in labels.values()):
+    if any(len(_values_of(label)) > 1 for label in labels.values()):
         return dict(dataset_json)
-    classes = {
-        name: list(label) if isinstance(label, (list, tuple)) else [label]
-        for name, label in labels.items()
-        if name != "ignore" and not _is_background(name, label)
-    }
-    others = {name: label for name, label in labels.items() if name not in classes}
-    ignore = {"ignore": others.pop("ignore")} if "ignore" in others else {}
+    listed = {name: _values_of(label) for name, label in labels.items() if not _is_background(name, label)}
+    classes = {name: values for name, values in listed.items() if name != "ignore"}
     return {
         **dataset_json,
-        "labels": {**others, **_as_sigmoid_regions(classes), **ignore},
+        "labels": {**labels, **_as_sigmoid_regions(classes)},
         "regions_class_order": [label[0] for label in classes.values()],
     }
 
 
-def _as_sigmoid_regions(regions: Mapping[str, list[int]]) -> dict[str, Any]:
+def _as_sigmoid_regions(regions: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """nnU-Net's notation of regions: see `with_sigmoid_heads` for why a lone value may stand twice."""
     if any(len(region) > 1 for region in regions.values()):
         return {name: list(region) if len(region) > 1 else region[0] for name, region in regions.items()}
@@ -158,7 +144,12 @@ def _as_sigmoid_regions(regions: Mapping[str, list[int]]) -> dict[str, Any]:
 
 
 def _is_background(name: str, label: Any) -> bool:
-    return name == "background" or (name != "ignore" and set(np.atleast_1d(label).tolist()) == {0})
+    return name == "background" or (name != "ignore" and set(_values_of(label)) == {0})
+
+
+def _values_of(label: Any) -> tuple[Any, ...]:
+    """The values of an entry of `labels`: of one class, or of a region."""
+    return tuple(label) if isinstance(label, (list, tuple)) else (label,)
 
 
 def _check_labels(labels: Any, where: str | Path) -> None:
@@ -166,7 +157,7 @@ def _check_labels(labels: Any, where: str | Path) -> None:
     if not isinstance(labels, Mapping):
         raise UserError(f"{where}: `labels` is missing; it maps each class name to its value")
     for name, label in labels.items():
-        listed = label if isinstance(label, (list, tuple)) and name != "ignore" else [label]
+        listed = (label,) if name == "ignore" else _values_of(label)
         if not listed or not all(_is_value(value) for value in listed):
             raise UserError(
                 f"{where}: label {name!r} is {label!r}, not a value or a list of values; "
@@ -184,9 +175,7 @@ def _read_sources(block: Mapping[str, Any]) -> tuple[Source, ...]:
             name,
             tuple(entry["annotated_classes"]),
             tuple(entry.get("merged_labels", ())),
-            entry.get("task_prompt"),
-            entry.get("license"),
-            entry.get("reference"),
+            *(entry.get(key) for key in _TEXTS),
         )
         for name, entry in block["sources"].items()
     )

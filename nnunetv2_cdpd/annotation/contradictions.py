@@ -1,5 +1,6 @@
 """Contradictions in an annotation, one line each; training refuses the first, `cdpd labels --check` lists them all."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -59,11 +60,8 @@ def never_learned(annotation: Annotation) -> Iterator[str]:
     """
     taught: set[str] = set()
     for source, table in zip(annotation.sources, annotation.tables):
-        stored = annotation.stored_values(source)
-        for column, name in enumerate(annotation.column_names):
-            if any(table[value, column] == POSITIVE for value in stored):
-                is_union = column >= len(annotation.classes)
-                taught |= annotation.unions[column - len(annotation.classes)] if is_union else {name}
+        shown = (table[annotation.stored_values(source)] == POSITIVE).any(0)
+        taught.update(*(classes for classes, is_shown in zip(annotation.columns, shown) if is_shown))
     for name, region in zip(annotation.classes, annotation.regions):
         if name not in taught:
             yield (
@@ -74,10 +72,9 @@ def never_learned(annotation: Annotation) -> Iterator[str]:
 
 def _of_values(annotation: Annotation) -> Iterator[str]:
     # Classes may share a value where regions overlap (nnU-Net paints `kidney` with the value of one of its sides).
-    used = [*set(annotation.values), *(label.value for label in annotation.merged_labels), 0]
-    used += [] if annotation.ignore_value is None else [annotation.ignore_value]
-    if len(set(used)) != len(used):
-        twice = sorted({value for value in used if used.count(value) > 1})
+    ignore = [] if annotation.ignore_value is None else [annotation.ignore_value]
+    used = Counter([*set(annotation.values), *(label.value for label in annotation.merged_labels), *ignore, 0])
+    if twice := sorted(value for value, count in used.items() if count > 1):
         yield f"stored values {twice} stand for two things; give each class its own"
     others = [value for region in annotation.regions for value in region] + [label.value for label in annotation.merged_labels]
     if annotation.ignore_value is not None and annotation.ignore_value <= max(others, default=0):
@@ -96,6 +93,5 @@ def _of_values(annotation: Annotation) -> Iterator[str]:
 
 
 def _unknown(where: str, names: Iterable[str], known: set[str]) -> Iterator[str]:
-    unknown = sorted(set(names) - known)
-    if unknown:
+    if unknown := sorted(set(names) - known):
         yield f"{where} names {', '.join(unknown)}, known are {', '.join(sorted(known)) or 'none'}"

@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from nnunetv2_cdpd.annotation.model import NEGATIVE, POSITIVE, UNSUPERVISED, Annotation, Source
@@ -62,8 +63,7 @@ def choose_sources(annotation: Annotation, names: Sequence[str] | None) -> list[
         UserError: There is no source of a name.
     """
     by_name = {source.name: source for source in annotation.sources}
-    unknown = sorted(set(names or ()) - set(by_name))
-    if unknown:
+    if unknown := sorted(set(names or ()) - set(by_name)):
         raise UserError(f"argument source: no source {', '.join(unknown)}; known are {', '.join(by_name)}")
     return [by_name[name] for name in names or by_name]
 
@@ -80,7 +80,10 @@ def tables_as_json(annotation: Annotation, sources: Sequence[Source]) -> dict[st
                 "merged_labels": list(source.merged_labels),
                 "cases": number_of_cases(annotation, source),
                 "stored_values": annotation.stored_values(source),
-                "table": _nested(explain(annotation, source)),
+                "table": {
+                    str(value): {entry.column: {"state": STATES[entry.state], "why": entry.reason} for entry in entries}
+                    for value, entries in groupby(explain(annotation, source), key=lambda entry: entry.value)
+                },
             }
             for source in sources
         },
@@ -96,16 +99,15 @@ def table_as_text(annotation: Annotation, source: Source, every_value: bool = Fa
     names, entries = value_names(annotation), explain(annotation, source)
     shown = list(names) if every_value else annotation.stored_values(source)
     columns = annotation.column_names
-    rows = [[f"{value} {names[value]}", *(SYMBOLS[entry.state] for entry in entries if entry.value == value)] for value in shown]
-    width = max(len(row[0]) for row in rows)
     numbers = [str(number) for number in range(1, len(columns) + 1)]
-    cell = max(map(len, numbers)) + 1
+    rows = [["", *numbers]]
+    rows += [[f"{value} {names[value]}", *(SYMBOLS[entry.state] for entry in entries if entry.value == value)] for value in shown]
+    width, cell = max(len(row[0]) for row in rows), len(numbers[-1]) + 1
     cases = number_of_cases(annotation, source)
     lines = [
         f"source {source.name}{'' if cases is None else f', {cases} cases'}",
         f"  annotates {', '.join([*source.annotated_classes, *source.merged_labels])}",
         "  columns: " + ", ".join(f"{number} {name}" for number, name in zip(numbers, columns)),
-        " " * (width + 2) + "".join(number.rjust(cell) for number in numbers),
     ]
     lines += ["  " + row[0].ljust(width) + "".join(symbol.rjust(cell) for symbol in row[1:]) for row in rows]
     lines.append("  + positive   - negative   . not supervised")
@@ -127,28 +129,19 @@ def number_of_cases(annotation: Annotation, source: Source) -> int | None:
     return sum(name == source.name for name in annotation.case_source.values())
 
 
-def _nested(entries: list[Entry]) -> dict[str, dict[str, dict[str, str]]]:
-    table: dict[str, dict[str, dict[str, str]]] = {}
-    for entry in entries:
-        table.setdefault(str(entry.value), {})[entry.column] = {"state": STATES[entry.state], "why": entry.reason}
-    return table
-
-
 def _reason(annotation: Annotation, source: Source, value: int, column: int) -> str:
     """Why a cell is what it is; follows the order in which Annotation builds its tables."""
     if value == annotation.ignore_value:
         return "the ignore label says nothing"
-    num_classes = len(annotation.classes)
-    state = annotation.tables[annotation.sources.index(source), value, column]
-    if column >= num_classes:
-        return _reason_of_union(annotation, source, column, state)
-    name = annotation.classes[column]
-    annotated = name in annotation.annotated_with_merged(source)
+    state, classes = annotation.tables[annotation.sources.index(source), value, column], annotation.columns[column]
+    annotated = classes <= annotation.annotated_with_merged(source)
+    if column >= len(annotation.classes):
+        return _reason_of_union(state, annotated)
     if state == POSITIVE:
         return "the value is the class or lies in it"
     if state == NEGATIVE:
         return "the source annotates the class" if annotated else "it is another structure, which excludes the class"
-    if annotation.membership(value, frozenset({name})) == UNSUPERVISED:
+    if annotation.membership(value, classes) == UNSUPERVISED:
         return "the value is one of several classes, not known which"
     return (
         "the source does not annotate the class, and background may be it"
@@ -157,12 +150,11 @@ def _reason(annotation: Annotation, source: Source, value: int, column: int) -> 
     )
 
 
-def _reason_of_union(annotation: Annotation, source: Source, column: int, state: int) -> str:
-    union = annotation.unions[column - len(annotation.classes)]
+def _reason_of_union(state: int, annotated: bool) -> str:
     if state == POSITIVE:
         return "the value is one of the union's classes"
     if state == NEGATIVE:
         return "the source annotates all classes of the union"
-    if not union <= annotation.annotated_with_merged(source):
+    if not annotated:
         return "the source does not annotate every class of the union"
     return "its classes are supervised one by one, or it is not known whether it holds the value"

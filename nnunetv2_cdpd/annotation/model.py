@@ -98,11 +98,7 @@ class Annotation:
                 f"dataset.json: case {case_identifier!r} is missing in `cdpd: case_source`; run `cdpd merge` again, "
                 "then nnUNetv2_plan_and_preprocess"
             )
-        return self._source_names.index(self.case_source[case_identifier])
-
-    @cached_property
-    def _source_names(self) -> tuple[str, ...]:
-        return tuple(source.name for source in self.sources)
+        return [source.name for source in self.sources].index(self.case_source[case_identifier])
 
     def annotated_with_merged(self, source: Source) -> frozenset[str]:
         """Classes that a source labels wherever they occur, on their own or as part of a merged label."""
@@ -128,11 +124,15 @@ class Annotation:
         return tuple(dict.fromkeys(sets))
 
     @cached_property
+    def columns(self) -> tuple[frozenset[str], ...]:
+        """What the K + U columns of the tables stand for: each class alone, then the unions."""
+        return (*(frozenset({name}) for name in self.classes), *self.unions)
+
+    @cached_property
     def column_names(self) -> tuple[str, ...]:
-        """Names of the K + U columns of the tables: classes, then unions (their merged label's name where they have one)."""
+        """Names of the columns; a union has that of its merged label where there is one."""
         merged = {frozenset(label.classes): label.name for label in self.merged_labels}
-        in_order = [[name for name in self.classes if name in union] for union in self.unions]
-        return self.classes + tuple(merged.get(union, " or ".join(names)) for union, names in zip(self.unions, in_order))
+        return tuple(merged.get(column, " or ".join(sorted(column, key=self.classes.index))) for column in self.columns)
 
     @cached_property
     def members(self) -> np.ndarray:
@@ -162,11 +162,9 @@ class Annotation:
     @cached_property
     def scored(self) -> np.ndarray:
         """Bool (S, K + U): the classes and unions that a source can be scored on, as it holds positives and negatives of them."""
-        rows = []
-        for source, table in zip(self.sources, self.tables):
-            active = (table[:, len(self.classes) :] != UNSUPERVISED).any(0)
-            rows.append([name in source.annotated_classes for name in self.classes] + list(active))
-        return np.array(rows, bool)
+        classes = np.array([[name in source.annotated_classes for name in self.classes] for source in self.sources], bool)
+        unions = (self.tables[:, :, len(self.classes) :] != UNSUPERVISED).any(1)
+        return np.concatenate([classes, unions], axis=1)
 
     def membership(self, value: int, classes: frozenset[str]) -> int:
         """Whether a voxel of this stored value is of one of these classes: POSITIVE, NEGATIVE, or UNSUPERVISED if unknown."""
@@ -177,57 +175,44 @@ class Annotation:
 
     def _table(self, source: Source) -> np.ndarray:
         annotated = self.annotated_with_merged(source)
-        table = np.full((self.num_values, len(self.classes) + len(self.unions)), UNSUPERVISED, np.uint8)
+        table = np.full((self.num_values, len(self.columns)), UNSUPERVISED, np.uint8)
         for value in range(self.num_values):
             if value == self.ignore_value:
                 continue
-            for k, name in enumerate(self.classes):
-                state = self.membership(value, frozenset({name}))
-                annotated_or_excluded = name in annotated or (value and self._excludes(value, name))
-                if state != NEGATIVE or annotated_or_excluded:
-                    table[value, k] = state
-            for u, union in enumerate(self.unions, start=len(self.classes)):
-                if union <= annotated:
-                    table[value, u] = self.membership(value, union)
-        self._drop_redundant_unions(table, source)
+            for column, classes in enumerate(self.columns):
+                state = self.membership(value, classes)
+                is_class = column < len(self.classes)
+                if classes <= annotated or (is_class and (state != NEGATIVE or self._excludes(value, self.classes[column]))):
+                    table[value, column] = state
+        # A union stays only where it says more than its classes do: at a stored value that no single class answers for.
+        positive = table[self.stored_values(source)] == POSITIVE
+        for column, members in enumerate(self.members, start=len(self.classes)):
+            if not (positive[:, column] & ~positive[:, : len(self.classes)][:, members].any(1)).any():
+                table[:, column] = UNSUPERVISED
         return table
-
-    def _drop_redundant_unions(self, table: np.ndarray, source: Source) -> None:
-        """Keep a union only where it says more than its classes do: at a value that no single class answers for."""
-        stored = self.stored_values(source)
-        for u, union in enumerate(self.unions, start=len(self.classes)):
-            in_union = np.flatnonzero([name in union for name in self.classes])
-            needed = any(table[value, u] == POSITIVE and not (table[value, in_union] == POSITIVE).any() for value in stored)
-            if not needed:
-                table[:, u] = UNSUPERVISED
 
     def alternatives(self, value: int) -> list[frozenset[str]]:
         """What a voxel of this value may be: for each possibility, the classes that it then belongs to; [] for background."""
         for label in self.merged_labels:
             if label.value == value:
-                return [closure for name in label.classes for closure in self._closures(name)]
-        certain = frozenset(name for name, region in zip(self.classes, self.regions) if value in region)
-        return self._with_possible_parents(certain) if certain else []
+                return [closure for name in label.classes for closure in self._closures(self._certain_line(name))]
+        certain = frozenset(name for name, region in self._region_of.items() if value in region)
+        return self._closures(certain) if certain else []
 
-    def _closures(self, name: str) -> list[frozenset[str]]:
-        """The class with its certain ancestors, once per choice among its (and their) possible parents."""
-        return self._with_possible_parents(self._certain_ancestors(name) | {name})
-
-    def _with_possible_parents(self, certain: frozenset[str]) -> list[frozenset[str]]:
+    def _closures(self, certain: frozenset[str]) -> list[frozenset[str]]:
+        """Classes with their ancestors, once per choice among their (and the ancestors') possible parents."""
         closures = [certain]
         for member in sorted(certain):
             parents = self.possible_parents.get(member, ())
             if parents and certain.isdisjoint(parents):  # where one of them is certain, no choice is left
-                choices = [closure for parent in parents for closure in self._closures(parent)]
+                choices = [closure for parent in parents for closure in self._closures(self._certain_line(parent))]
                 closures = [closure | choice for closure in closures for choice in choices]
         return closures
 
-    def _certain_ancestors(self, name: str) -> frozenset[str]:
-        """Classes whose region holds the whole region of this one; none for a name that is no class (a contradiction)."""
+    def _certain_line(self, name: str) -> frozenset[str]:
+        """A class and those whose region holds its whole region; a name that is no class (a contradiction) stands alone."""
         own = self._region_of.get(name)
-        if own is None:
-            return frozenset()
-        return frozenset(other for other, region in self._region_of.items() if other != name and own <= region)
+        return frozenset(other for other, region in self._region_of.items() if own is not None and own <= region) | {name}
 
     @cached_property
     def _region_of(self) -> dict[str, frozenset[int]]:
@@ -235,7 +220,7 @@ class Annotation:
 
     def possible_ancestors(self, name: str, seen: frozenset[str] = frozenset()) -> set[str]:
         """Every class that a voxel of `name` may also belong to, without `name` unless it is nested in itself."""
-        direct = {*self._certain_ancestors(name), *self.possible_parents.get(name, ())}
+        direct = {*(self._certain_line(name) - {name}), *self.possible_parents.get(name, ())}
         found = set(direct)
         for parent in direct - seen:
             found |= self.possible_ancestors(parent, seen | {name})
@@ -243,9 +228,8 @@ class Annotation:
 
     def _excludes(self, value: int, name: str) -> bool:
         """Whether a voxel of this value cannot be of an unannotated class: they are not nested and not compatible."""
-        alternatives = self.alternatives(value)
         own_line = {name} | self.possible_ancestors(name)
-        other_line = set().union(*alternatives) if alternatives else set()
+        other_line = frozenset[str]().union(*self.alternatives(value))
         if not other_line or own_line & other_line:
             return False
         return not any(frozenset((a, b)) in self.compatible for a in own_line for b in other_line)

@@ -1,11 +1,9 @@
 """audit_datasets: read nnU-Net raw datasets, check them, and find the same scan in several cases."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nnunetv2.configuration import default_num_processes
-from nnunetv2.paths import nnUNet_raw
 
 from nnunetv2_cdpd.audit.cases import AuditCase, read_cases
 from nnunetv2_cdpd.audit.checks import check_cases
@@ -14,12 +12,12 @@ from nnunetv2_cdpd.audit.result import Audit, audit_as_json, audit_summary
 from nnunetv2_cdpd.audit.statistics import geometry_statistics, volume_statistics
 from nnunetv2_cdpd.datasets.raw import read_datasets
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import write_json
-from nnunetv2_cdpd.same_scan.pairs import SAME_SCAN, Pair, find_pairs
+from nnunetv2_cdpd.jobs import Outcome, write_json
+from nnunetv2_cdpd.same_scan.alignment import Pair
+from nnunetv2_cdpd.same_scan.pairs import SAME_SCAN, find_pairs
 
 JSON_FILE = "audit.json"
 PAGE_FILE = "audit.html"
-DEFAULT_PICTURES = 12
 
 
 def audit_datasets(
@@ -27,7 +25,7 @@ def audit_datasets(
     output: str | Path,
     *,
     min_score: float = SAME_SCAN,
-    num_pictures: int = DEFAULT_PICTURES,
+    num_pictures: int = 12,
     num_processes: int = default_num_processes,
     progress: bool = True,
     report: Callable[[str], None] = print,
@@ -43,14 +41,14 @@ def audit_datasets(
     Raises:
         UserError: A dataset cannot be read, or none of its images can.
     """
-    raw_folder = Path(os.path.abspath(nnUNet_raw.require())) if nnUNet_raw.is_set() else Path.cwd()
-    inputs = read_datasets(datasets, raw_folder)
+    inputs = read_datasets(datasets)
     names = [dataset.name for dataset in inputs]
     if same := [str(dataset.folder) for dataset in inputs if names.count(dataset.name) > 1]:
         raise UserError(f"{', '.join(same)}: cases are told apart by the names of folders; rename one, or audit them one by one")
     cases = read_cases(inputs, num_processes=num_processes, progress=progress)
-    if cases and all(case.fingerprint is None and case.labels is None for case in cases):
-        raise UserError(f"none of {len(cases)} cases can be read; {cases[0].name}: {', '.join(cases[0].problems)}")
+    unread = {case.name: ", ".join(case.problems) for case in cases if case.fingerprint is None and case.labels is None}
+    if len(unread) == len(cases):
+        Outcome(failed=unread).check_any("read")
     classes = volume_statistics(cases)
     audit = Audit(
         cases,

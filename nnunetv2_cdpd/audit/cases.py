@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nnunetv2_cdpd.annotation import Annotation, Source
+from nnunetv2_cdpd.annotation import Source
 from nnunetv2_cdpd.audit.label_facts import LabelFacts, ValueFacts, label_facts
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
@@ -21,11 +21,9 @@ class AuditCase:
     fingerprint, labels: None where the file cannot be read; `problems` says why.
     """
 
-    dataset: str
+    dataset: RawDataset
     identifier: str
     source: Source
-    annotation: Annotation
-    is_ct: bool
     image: Path
     label: Path
     fingerprint: Fingerprint | None
@@ -35,15 +33,14 @@ class AuditCase:
     @property
     def name(self) -> str:
         """Unique among the audited datasets."""
-        return f"{self.dataset}/{self.identifier}"
+        return f"{self.dataset.name}/{self.identifier}"
 
     def annotated(self) -> dict[str, tuple[int, ...]]:
         """Class or merged label that the source annotates -> its stored values."""
-        regions = dict(zip(self.annotation.classes, self.annotation.regions))
-        merged = {label.name: (label.value,) for label in self.annotation.merged_labels}
-        return {name: regions[name] for name in self.source.annotated_classes} | {
-            name: merged[name] for name in self.source.merged_labels
-        }
+        annotation = self.dataset.annotation
+        values = dict(zip(annotation.classes, annotation.regions))
+        values |= {label.name: (label.value,) for label in annotation.merged_labels}
+        return {name: values[name] for name in (*self.source.annotated_classes, *self.source.merged_labels)}
 
     def found(self) -> dict[str, ValueFacts]:
         """Those of them that the label map holds."""
@@ -60,22 +57,21 @@ def read_cases(datasets: Sequence[RawDataset], *, num_processes: int, progress: 
     labels = [dataset.path(case.label) for dataset, case in listed]
     fingerprints = fingerprints_of(images, num_processes=num_processes, progress=progress)
     jobs = {str(label): label for label in labels}
-    outcome = run(jobs, in_processes(label_facts, num_processes), title="Label maps", progress=progress)
+    facts = run(jobs, in_processes(label_facts, num_processes), title="Label maps", progress=progress)
     cases = []
     for (dataset, case), image, label in zip(listed, images, labels):
         source, problems = _source(dataset, case.identifier)
-        problems += [why for why in (fingerprints.failed.get(image), outcome.failed.get(str(label))) if why is not None]
+        whys = fingerprints.failed.get(str(image)), facts.failed.get(str(label))
+        problems += [why for why in whys if why is not None]
         cases.append(
             AuditCase(
-                dataset.name,
+                dataset,
                 case.identifier,
                 source,
-                dataset.annotation,
-                dataset.dataset_json.channel_names[0].lower() == "ct",
                 image,
                 label,
-                fingerprints.taken.get(image),
-                outcome.done.get(str(label)),
+                fingerprints.done.get(str(image)),
+                facts.done.get(str(label)),
                 tuple(problems),
             )
         )

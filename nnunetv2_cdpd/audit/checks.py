@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunetv2_cdpd.audit.cases import AuditCase
-from nnunetv2_cdpd.audit.label_facts import LabelFacts, ValueFacts
+from nnunetv2_cdpd.audit.label_facts import LabelFacts
 from nnunetv2_cdpd.audit.statistics import VolumeStatistics, by_source
 from nnunetv2_cdpd.classes import lateral_pairs, side_of
 from nnunetv2_cdpd.same_scan.fingerprint import ImageFacts
@@ -63,7 +63,7 @@ def _of_case(case: AuditCase) -> Iterator[tuple[str, str, str]]:
     yield from (("file", "", problem) for problem in case.problems)
     if case.fingerprint is not None:
         yield from (("geometry", "", text) for text in _geometry(case.fingerprint.facts, case.labels))
-        if case.is_ct:
+        if case.dataset.dataset_json.channel_names[0].lower() == "ct":
             yield from (("intensities", "", text) for text in _intensities(case.fingerprint.facts))
     if case.labels is not None:
         yield from _labels(case, case.labels)
@@ -86,10 +86,8 @@ def _geometry(facts: ImageFacts, labels: LabelFacts | None) -> Iterator[str]:
         yield f"axial pixels are not square: {facts.spacing[0]:.4g} x {facts.spacing[1]:.4g} mm"
     if facts.oblique_degrees > OBLIQUE_DEGREES:
         yield f"axes are turned by {facts.oblique_degrees:.1f} degrees against those of the body"
-    if labels is not None:
-        same_size = labels.size == facts.size
-        if not same_size or not np.allclose(labels.spacing, facts.spacing, atol=SAME_MM):
-            yield "image and label do not lie on one grid"
+    if labels is not None and (labels.size != facts.size or not np.allclose(labels.spacing, facts.spacing, atol=SAME_MM)):
+        yield "image and label do not lie on one grid"
 
 
 def _intensities(facts: ImageFacts) -> Iterator[str]:
@@ -106,7 +104,7 @@ def _intensities(facts: ImageFacts) -> Iterator[str]:
 
 
 def _labels(case: AuditCase, labels: LabelFacts) -> Iterator[tuple[str, str, str]]:
-    if unknown := sorted(set(labels.values) - set(np.flatnonzero(case.annotation.declared).tolist())):
+    if unknown := sorted(set(labels.values) - set(np.flatnonzero(case.dataset.annotation.declared).tolist())):
         yield "values", "", f"the label holds {', '.join(map(str, unknown[:5]))}, which dataset.json does not declare"
     if not labels.values:
         yield "empty", "", "nothing is labelled"
@@ -125,15 +123,8 @@ def _sides(case: AuditCase) -> Iterator[tuple[str, str]]:
             yield right, f"{right} lies {-gap:.0f} mm farther to the patient's left than {left}"
     if case.fingerprint is None:
         return
-    middle = case.fingerprint.facts.body_centre[0]
-    for name in set(found) - compared:
-        distance = _towards_wrong_side(name, found[name], middle)
-        if distance > SIDE_MM:
-            other = "left" if side_of(name) == "right" else "right"
-            yield name, f"lies {distance:.0f} mm to the {other} of the middle of the patient's body"
-
-
-def _towards_wrong_side(name: str, facts: ValueFacts, middle: float) -> float:
-    side = side_of(name)
-    to_left = facts.centre[0] - middle
-    return 0.0 if side is None else to_left if side == "right" else -to_left
+    for name, facts in found.items():
+        side, to_left = side_of(name), facts.centre[0] - case.fingerprint.facts.body_centre[0]
+        wrong, distance = ("left", to_left) if side == "right" else ("right", -to_left)
+        if side is not None and name not in compared and distance > SIDE_MM:
+            yield name, f"lies {distance:.0f} mm to the {wrong} of the middle of the patient's body"

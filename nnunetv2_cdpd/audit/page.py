@@ -4,81 +4,53 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunetv2_cdpd.audit.cases import AuditCase
 from nnunetv2_cdpd.audit.checks import Finding
-from nnunetv2_cdpd.audit.pictures import PairPicture, label_pictures, pair_pictures
+from nnunetv2_cdpd.audit.pictures import label_pictures, pair_pictures
 from nnunetv2_cdpd.audit.result import Audit
 from nnunetv2_cdpd.jobs import in_processes, run
 from nnunetv2_cdpd.pages.palette import Palette
 from nnunetv2_cdpd.pages.pictures import PlanePicture
 from nnunetv2_cdpd.pages.template import write_html
-from nnunetv2_cdpd.same_scan.pairs import Pair
 
-URGENT = ("file", "empty", "values", "left and right", "intensities", "geometry", "volume")  # kinds, those with pictures first
+URGENT = ("empty", "values", "left and right", "intensities", "geometry", "volume")  # first: the kinds that a picture may explain
 
 
 @dataclass(frozen=True)
 class FlaggedCase:
     """A case with findings; planes: Empty where its files cannot be drawn."""
 
-    identifier: str
-    source: str
+    case: AuditCase
     findings: Sequence[Finding]
     planes: Sequence[PlanePicture]
 
 
-@dataclass(frozen=True)
-class NamedPair:
-    """A pair of the same scan by the names of its cases; pictures: Empty where they are not shown."""
-
-    first: str
-    second: str
-    pair: Pair
-    pictures: Sequence[PairPicture] = ()
-
-
-def write_audit_page(path: Path, audit: Audit, num_pictures: int) -> Path:
+def write_audit_page(path: Path, audit: Audit, num_pictures: int) -> None:
     """Write the page; num_pictures: of cases with findings, and of pairs."""
-    datasets = list(dict.fromkeys(case.dataset for case in audit.cases))
+    affected = {(finding.dataset, finding.case) for finding in audit.findings if finding.case}
+    annotations = {case.dataset.name: case.dataset.annotation for case in audit.cases}
     flagged = _flagged(audit, num_pictures)
+    # of pairs, pictures of the mirrored and the least sure ones tell most
+    telling = sorted(audit.pairs, key=lambda pair: (not pair.mirrored, pair.score))[:num_pictures]
     write_html(
         path,
         "audit/page.html",
         title="Dataset audit",
-        palette=_palette(audit),
+        palette=Palette.of(
+            name for each in annotations.values() for name in (*each.classes, *(label.name for label in each.merged_labels))
+        ),
         audit=audit,
-        datasets=datasets,
-        figures=_key_figures(audit, len(datasets)),
+        datasets=list(annotations),
+        figures=[
+            (len(audit.cases), f"cases of {len(annotations)} dataset{'s' * (len(annotations) > 1)}"),
+            (len(affected), "cases with findings"),
+            (len(audit.pairs), "pairs of the same scan"),
+            (len(audit.groups), "groups of them"),
+        ],
         anchors={name: f"case-{number}" for number, name in enumerate(flagged, start=1)},
         flagged=flagged,
-        pairs=[_named(audit, pair) for pair in audit.pairs],
-        shown_pairs=[_named(audit, pair, pictures=True) for pair in _telling(audit)[:num_pictures]],
+        shown_pairs=[(pair, pair_pictures(audit.cases, pair)) for pair in telling],
     )
-    return path
-
-
-def _palette(audit: Audit) -> Palette:
-    annotations = {id(case.annotation): case.annotation for case in audit.cases}.values()
-    return Palette.of(name for each in annotations for name in (*each.classes, *(label.name for label in each.merged_labels)))
-
-
-def _key_figures(audit: Audit, num_datasets: int) -> list[tuple[int, str]]:
-    affected = {(finding.dataset, finding.case) for finding in audit.findings if finding.case}
-    return [
-        (len(audit.cases), f"cases of {num_datasets} dataset{'s' * (num_datasets > 1)}"),
-        (len(affected), "cases with findings"),
-        (len(audit.pairs), "pairs of the same scan"),
-        (len(audit.groups), "groups of them"),
-    ]
-
-
-def _named(audit: Audit, pair: Pair, pictures: bool = False) -> NamedPair:
-    first, second = audit.cases[pair.first].name, audit.cases[pair.second].name
-    return NamedPair(first, second, pair, pair_pictures(audit.cases, pair) if pictures else ())
-
-
-def _telling(audit: Audit) -> list[Pair]:
-    """Pairs of which pictures tell most: the least sure ones and the mirrored ones first."""
-    return sorted(audit.pairs, key=lambda pair: (not pair.mirrored, pair.score))
 
 
 def _flagged(audit: Audit, most: int) -> dict[str, FlaggedCase]:
@@ -86,7 +58,7 @@ def _flagged(audit: Audit, most: int) -> dict[str, FlaggedCase]:
     ranked = sorted(
         (URGENT.index(finding.kind), f"{finding.dataset}/{finding.case}")
         for finding in audit.findings
-        if finding.case and finding.kind in URGENT[1:]
+        if finding.case and finding.kind in URGENT
     )
     named = {case.name: case for case in audit.cases}
     cases = {name: named[name] for name in list(dict.fromkeys(name for _, name in ranked))[:most]}
@@ -94,8 +66,7 @@ def _flagged(audit: Audit, most: int) -> dict[str, FlaggedCase]:
     drawn = run(cases, in_processes(label_pictures, 1), title="Pictures", progress=False).done
     return {
         name: FlaggedCase(
-            case.identifier,
-            case.source.name,
+            case,
             [finding for finding in audit.findings if f"{finding.dataset}/{finding.case}" == name],
             drawn.get(name, ()),
         )

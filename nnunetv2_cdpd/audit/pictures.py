@@ -9,8 +9,8 @@ from PIL import Image
 from nnunetv2_cdpd.audit.cases import AuditCase
 from nnunetv2_cdpd.pages.layers import regions_of
 from nnunetv2_cdpd.pages.pictures import PLANES, PlanePicture, case_pictures, data_uri, read_label_map, read_volume
+from nnunetv2_cdpd.same_scan.alignment import Pair, in_common
 from nnunetv2_cdpd.same_scan.fingerprint import UNITS
-from nnunetv2_cdpd.same_scan.pairs import Pair
 
 PIXELS_PER_STEP = 4
 GREY = (0.7, 1.3)  # of soft tissue above air: what is black and white in the pictures of pairs
@@ -32,19 +32,17 @@ def label_pictures(case: AuditCase) -> list[PlanePicture]:
         RuntimeError, OSError, ValueError: A file cannot be read.
     """
     image, label = read_volume(case.image), read_label_map(case.label)
-    return case_pictures(image.array, label, label.array, regions_of(case.annotation), {})
+    return case_pictures(image.array, label, label.array, regions_of(case.dataset.annotation), {})
 
 
 def pair_pictures(cases: Sequence[AuditCase], pair: Pair) -> list[PairPicture]:
     """Axial, coronal and sagittal slices of the first image of a pair, then of the second, where they lie on each other."""
     first, second = _volume(cases[pair.first]), _volume(cases[pair.second])
     first = first[tuple(slice(None, None, flip) for flip in pair.flips)]
-    ranges = [(max(0, at), min(n, at + m)) for at, n, m in zip(pair.shift, second.shape, first.shape)]
-    ours = first[tuple(slice(start - at, stop - at) for (start, stop), at in zip(ranges, pair.shift))]
-    theirs = second[tuple(slice(*limits) for limits in ranges)]
+    ours, theirs = in_common(first.shape, second.shape, pair.shift)
     return [
         PairPicture(cases[index].name, plane, _grey_slice(volume, axis))
-        for volume, index in ((ours, pair.first), (theirs, pair.second))
+        for volume, index in ((first[ours], pair.first), (second[theirs], pair.second))
         for axis, plane in enumerate(PLANES)
     ]
 

@@ -1,6 +1,7 @@
 """Audit: all that an audit found, for the terminal and for audit.json."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,7 +10,8 @@ from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.audit.cases import AuditCase
 from nnunetv2_cdpd.audit.checks import Finding
 from nnunetv2_cdpd.audit.statistics import GeometryStatistics, VolumeStatistics
-from nnunetv2_cdpd.same_scan.pairs import Pair, groups
+from nnunetv2_cdpd.same_scan.alignment import Pair
+from nnunetv2_cdpd.same_scan.pairs import groups
 
 JSON_VERSION = 1
 
@@ -36,9 +38,7 @@ class Audit:
 
 def audit_summary(audit: Audit) -> str:
     """What was found, in a few lines for the terminal."""
-    kinds: dict[str, int] = {}
-    for finding in audit.findings:
-        kinds[finding.kind] = kinds.get(finding.kind, 0) + 1
+    kinds = Counter(finding.kind for finding in audit.findings)
     lines = [f"cases: {len(audit.cases)}, findings: {len(audit.findings)}"]
     lines += [f"  {kind}: {count}" for kind, count in kinds.items()]
     lines += [f"  {problem}" for problem in audit.listing]

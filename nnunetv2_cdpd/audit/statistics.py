@@ -1,5 +1,6 @@
 """Statistics: volume of each class and geometry of the images, per source."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -51,7 +52,7 @@ def by_source(cases: Sequence[AuditCase]) -> dict[tuple[str, str], list[AuditCas
     """(dataset, source) -> its cases."""
     grouped: dict[tuple[str, str], list[AuditCase]] = {}
     for case in cases:
-        grouped.setdefault((case.dataset, case.source.name), []).append(case)
+        grouped.setdefault((case.dataset.name, case.source.name), []).append(case)
     return grouped
 
 
@@ -84,9 +85,8 @@ def geometry_statistics(cases: Sequence[AuditCase]) -> list[GeometryStatistics]:
         facts = [case.fingerprint.facts for case in its if case.fingerprint is not None]
         if facts:
             size, spacing = (_ranges([getattr(fact, name) for fact in facts]) for name in ("size", "spacing"))
-            letters = [fact.orientation for fact in facts]
-            counts = {name: letters.count(name) for name in sorted(set(letters))}
-            rows.append(GeometryStatistics(dataset, source, len(facts), size, spacing, counts))
+            orientations = dict(sorted(Counter(fact.orientation for fact in facts).items()))
+            rows.append(GeometryStatistics(dataset, source, len(facts), size, spacing, orientations))
     return rows
 
 

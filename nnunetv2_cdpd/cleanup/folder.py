@@ -1,7 +1,7 @@
 """clean_folder: clean a folder of predictions, case by case, and tell what each rule changed."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.datasets.label_maps import checked_label_map
 from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers, reader_for
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import in_processes, number_of_processes, run, write_json, written_beside
+from nnunetv2_cdpd.jobs import Outcome, in_processes, number_of_processes, run, write_json, written_beside
 from nnunetv2_cdpd.jobs.tables import aligned
 
 EFFECTS_FILE = "cleanup.json"
@@ -29,27 +29,7 @@ class CleaningJob:
     out_file: Path
     reader: BaseReaderWriter
     annotation: Annotation
-    rules: tuple[str, ...] | None
-
-
-@dataclass(frozen=True)
-class CleanedFolder:
-    """What a clean-up did: the effects on each case, and the cases that could not be cleaned with the reason."""
-
-    effects: Mapping[str, Effects]
-    problems: Mapping[str, str]
-
-    def totals(self) -> dict[tuple[str, str], dict[str, int]]:
-        """(rule, class) -> voxels removed and moved and the number of cases changed, in the order of the rules."""
-        totals: dict[tuple[str, str], dict[str, int]] = {}
-        for rule in RULES:
-            for effects in self.effects.values():
-                for name, counts in effects.get(rule, {}).items():
-                    total = totals.setdefault((rule, name), {"cases": 0, "removed": 0, "moved": 0})
-                    total["cases"] += 1
-                    total["removed"] += counts["removed"]
-                    total["moved"] += counts["moved"]
-        return totals
+    rules: Sequence[str] | None
 
 
 def clean_folder(
@@ -59,7 +39,7 @@ def clean_folder(
     rules: Sequence[str] | None = None,
     num_processes: int | None = None,
     progress: bool = True,
-) -> CleanedFolder:
+) -> Outcome[Effects]:
     """Clean every prediction of a folder.
 
     Args:
@@ -67,6 +47,9 @@ def clean_folder(
         out_dir: Gets the cleaned label maps under the same names, dataset.json and cleanup.json; another folder.
         rules: Names of rules; None: all.
         num_processes: None: nnU-Net's default, at most one per core and case.
+
+    Returns:
+        The effects on each case, and why others could not be cleaned.
 
     Raises:
         UserError: A folder or dataset.json is missing or damaged, a rule is unknown, or no case could be cleaned.
@@ -77,9 +60,8 @@ def clean_folder(
     out_dir.mkdir(parents=True, exist_ok=True)
     outcome = run(jobs, runner, title="clean", progress=progress)
     outcome.check_any("cleaned")
-    cleaned = CleanedFolder(outcome.done, outcome.failed)
-    _finish(cleaned, in_dir, out_dir)
-    return cleaned
+    _finish(outcome, in_dir, out_dir)
+    return outcome
 
 
 def _plan(in_dir: Path, out_dir: Path, rules: Sequence[str] | None) -> dict[str, CleaningJob]:
@@ -94,8 +76,8 @@ def _plan(in_dir: Path, out_dir: Path, rules: Sequence[str] | None) -> dict[str,
     if not files:
         raise UserError(f"{in_dir}: no file ends in {dataset_json.file_ending}, the `file_ending` of its dataset.json")
     reader = reader_for(dataset_json, [in_dir / file for file in files.values()])
-    annotation, chosen = dataset_json.annotation, None if rules is None else tuple(rules)
-    return {case: CleaningJob(in_dir / file, out_dir / file, reader, annotation, chosen) for case, file in files.items()}
+    annotation = dataset_json.annotation
+    return {case: CleaningJob(in_dir / file, out_dir / file, reader, annotation, rules) for case, file in files.items()}
 
 
 def clean_case(job: CleaningJob) -> Effects:
@@ -115,23 +97,36 @@ def clean_case(job: CleaningJob) -> Effects:
     return effects
 
 
-def effects_table(cleaned: CleanedFolder) -> str:
+def total_effects(cleaned: Outcome[Effects]) -> Effects:
+    """Rule -> class -> voxels removed and moved and the number of cases changed, in the order of the rules."""
+    totals: Effects = {}
+    for rule in RULES:
+        for effects in cleaned.done.values():
+            for name, counts in effects.get(rule, {}).items():
+                total = totals.setdefault(rule, {}).setdefault(name, {"cases": 0, "removed": 0, "moved": 0})
+                for what, count in {"cases": 1, **counts}.items():
+                    total[what] += count
+    return totals
+
+
+def effects_table(cleaned: Outcome[Effects]) -> str:
     """What each rule changed, over all cases."""
-    rows = [[rule, name, *map(str, total.values())] for (rule, name), total in cleaned.totals().items()]
+    rows = [
+        [rule, name, *map(str, total.values())]
+        for rule, classes in total_effects(cleaned).items()
+        for name, total in classes.items()
+    ]
     if not rows:
-        return f"{len(cleaned.effects)} cases, nothing to clean\n"
+        return f"{len(cleaned.done)} cases, nothing to clean\n"
     lines = aligned([["rule", "class", "cases", "removed", "moved"], *rows], left=2, last_is_total=False)
-    return "\n".join([f"{len(cleaned.effects)} cases; voxels removed, and moved to another class", *lines]) + "\n"
+    return "\n".join([f"{len(cleaned.done)} cases; voxels removed, and moved to another class", *lines]) + "\n"
 
 
-def _finish(cleaned: CleanedFolder, in_dir: Path, out_dir: Path) -> None:
+def _finish(cleaned: Outcome[Effects], in_dir: Path, out_dir: Path) -> None:
     """Copy what belongs to the label maps, and write what was changed in them."""
     for name in COPIED:
         if (in_dir / name).is_file():
             with written_beside(out_dir / name) as beside:
                 shutil.copyfile(in_dir / name, beside)
-    totals: dict[str, dict[str, dict[str, int]]] = {}
-    for (rule, name), total in cleaned.totals().items():
-        totals.setdefault(rule, {})[name] = total
-    content = {"version": 1, "all_cases": totals, "cases": cleaned.effects, "problems": cleaned.problems}
+    content = {"version": 1, "all_cases": total_effects(cleaned), "cases": cleaned.done, "problems": cleaned.failed}
     write_json(out_dir / EFFECTS_FILE, content)

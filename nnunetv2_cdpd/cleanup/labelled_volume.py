@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from nnunetv2_cdpd.classes import structure
 
-Box = tuple[slice, ...]
+VoxelBox = tuple[slice, ...]
 TOUCHING = np.ones((3, 3, 3), bool)  # 26 neighbours: a shared face, edge or corner
 
 
@@ -35,7 +35,7 @@ class LabelledVolume:
     def __post_init__(self) -> None:
         # Found once, because it reads the whole volume. Later a box may be too large, never too small.
         found = ndimage.find_objects(self.label_map)
-        self._boxes: dict[int, Box] = {value: box for value, box in enumerate(found, start=1) if box}
+        self._boxes: dict[int, VoxelBox] = {value: box for value, box in enumerate(found, start=1) if box}
         self._names = {value: name for name, value in self.classes.items()}
 
     @cached_property
@@ -49,17 +49,14 @@ class LabelledVolume:
         inside = [name for name, parents in self.parents.items() if not names.isdisjoint(parents)]
         return [self.classes[name] for name in names.union(inside) if name in self.classes]
 
-    def box_of(self, values: Sequence[int], margin: int = 0) -> Box | None:
+    def box_of(self, values: Sequence[int], margin: int = 0) -> VoxelBox | None:
         """A box that holds all voxels of these values, widened by a margin in voxels; None: there are none."""
         found = [self._boxes[value] for value in values if value in self._boxes]
         if not found:
             return None
-        return tuple(
-            slice(max(0, min(side.start for side in sides) - margin), min(length, max(side.stop for side in sides) + margin))
-            for sides, length in zip(zip(*found), self.label_map.shape)
-        )
+        return widened(_around(found), margin, self.label_map.shape)
 
-    def change(self, rule: str, box: Box, mask: np.ndarray, to: int) -> None:
+    def change(self, rule: str, box: VoxelBox, mask: np.ndarray, to: int) -> None:
         """Give the voxels of a mask, bool and of the shape of its box, another value (0: background), and count them."""
         part = self.label_map[box]
         for value, count in zip(*np.unique(part[mask], return_counts=True)):
@@ -68,9 +65,9 @@ class LabelledVolume:
                 counts["moved" if to else "removed"] += int(count)
         part[mask] = to
         if to and mask.any():
-            self._boxes[to] = _around(self._boxes.get(to, box), box)
+            self._boxes[to] = _around([self._boxes.get(to, box), box])
 
-    def keep_only(self, kept: Collection[int], rule: str, box: Box, numbered: np.ndarray, own: np.ndarray) -> None:
+    def keep_only(self, kept: Collection[int], rule: str, box: VoxelBox, numbered: np.ndarray, own: np.ndarray) -> None:
         """Take the voxels of all other components from their class.
 
         A component goes to the class that surrounds it most, so that a false tumor in the spleen leaves no hole; background
@@ -84,7 +81,7 @@ class LabelledVolume:
         for index, its in enumerate(ndimage.find_objects(numbered), start=1):
             if index in kept or its is None:
                 continue
-            wider = tuple(slice(max(0, side.start - 1), min(side.stop + 1, length)) for side, length in zip(its, numbered.shape))
+            wider = widened(its, 1, numbered.shape)
             component = numbered[wider] == index
             taken = component & own[wider]
             if not taken.any():
@@ -111,5 +108,11 @@ def components(mask: np.ndarray, sizes_of: np.ndarray | None = None) -> tuple[np
     return numbered, np.bincount(counted, minlength=count + 1)[1:]
 
 
-def _around(first: Box, second: Box) -> Box:
-    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second))
+def widened(box: VoxelBox, margin: int, shape: Sequence[int]) -> VoxelBox:
+    """A box with a margin in voxels, as far as an array of this shape goes."""
+    return tuple(slice(max(0, side.start - margin), min(side.stop + margin, length)) for side, length in zip(box, shape))
+
+
+def _around(boxes: Sequence[VoxelBox]) -> VoxelBox:
+    """The smallest box that holds all of these."""
+    return tuple(slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in zip(*boxes))

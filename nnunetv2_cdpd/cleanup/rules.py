@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import ndimage
 
-from nnunetv2_cdpd.classes import LUNGS, lateral_pairs, words
-from nnunetv2_cdpd.cleanup.labelled_volume import TOUCHING, Box, LabelledVolume, components
+from nnunetv2_cdpd.classes import LUNGS, lateral_pairs, name_words
+from nnunetv2_cdpd.cleanup.labelled_volume import TOUCHING, LabelledVolume, VoxelBox, components, widened
 from nnunetv2_cdpd.cleanup.table import INSIDE_ORGAN, ONE_PIECE, REACH_MM, SMALLEST_LUNG, TUMOR_WORDS
 from nnunetv2_cdpd.errors import UserError
 
@@ -34,7 +34,7 @@ def sides(volume: LabelledVolume) -> None:
         for own, other in ((0, 1), (1, 0)):
             pieces, (organs, _) = numbered[own][0], numbered[other]
             place = ndimage.find_objects(organs)[mains[other] - 1]
-            place = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in place)
+            place = widened(place, 1, organs.shape)
             near = ndimage.binary_dilation(organs[place] == mains[other], TOUCHING)
             against = set(np.unique(pieces[place][near]).tolist()) - {0, mains[own]}
             if against:
@@ -61,20 +61,19 @@ def lungs(volume: LabelledVolume) -> None:
     if len(found) == 2 and sizes[found[1] - 1] < SMALLEST_LUNG * sizes[found[0] - 1]:
         found = found[:1]
     if len(found) == 2:
-        lying = [numbered == number for number in found]
-        first_is_left = _left_first(volume, *(mask & (part == left) for mask in lying), *(mask & own for mask in lying))
-        for mask, value in zip(lying, (left, right) if first_is_left else (right, left)):
-            volume.change("lungs", box, mask & own, value)
+        both = [own & (numbered == number) for number in found]
+        for lung, value in zip(both, (left, right) if _left_first(volume, both, part == left) else (right, left)):
+            volume.change("lungs", box, lung, value)
     volume.keep_only(found, "lungs", box, numbered, own)
 
 
-def _left_first(volume: LabelledVolume, left_1: np.ndarray, left_2: np.ndarray, lung_1: np.ndarray, lung_2: np.ndarray) -> bool:
-    """Whether the first of two lungs is the left one; by position where their labels do not tell."""
-    shares = left_1.sum() / lung_1.sum(), left_2.sum() / lung_2.sum()
+def _left_first(volume: LabelledVolume, both: Sequence[np.ndarray], left: np.ndarray) -> bool:
+    """Whether the first of both lungs is the left one; by position where their labels do not tell."""
+    shares = [(lung & left).sum() / lung.sum() for lung in both]
     if shares[0] != shares[1] or volume.axes is None:
         return bool(shares[0] >= shares[1])
     axis, towards_left = _axis(volume.axes, "L", "R")
-    centres = [np.nonzero(lung.any(tuple({0, 1, 2} - {axis})))[0].mean() for lung in (lung_1, lung_2)]
+    centres = [np.nonzero(lung.any(tuple({0, 1, 2} - {axis})))[0].mean() for lung in both]
     return bool((centres[0] > centres[1]) == towards_left)
 
 
@@ -106,8 +105,8 @@ def portal_vein(volume: LabelledVolume) -> None:
     occupied = np.flatnonzero((volume.label_map == volume.classes[pancreas]).any(tuple({0, 1, 2} - {axis})))
     if not occupied.size:
         return
-    below = [slice(0, length) for length in volume.label_map.shape]
-    below[axis] = slice(0, int(occupied[0])) if towards_head else slice(int(occupied[-1]) + 1, volume.label_map.shape[axis])
+    below = [slice(None)] * 3
+    below[axis] = slice(int(occupied[0])) if towards_head else slice(int(occupied[-1]) + 1, None)
     box = tuple(below)
     volume.change("portal_vein", box, volume.label_map[box] == volume.classes[vein], 0)
 
@@ -133,7 +132,7 @@ def tumors_at_organ(volume: LabelledVolume) -> None:
     """
     inside = {volume.by_structure.get(structure) for structure in INSIDE_ORGAN}
     for name in volume.parents:
-        near = _near_organ(volume, name) if name not in inside and not TUMOR_WORDS.isdisjoint(words(name)) else None
+        near = _near_organ(volume, name) if name not in inside and not TUMOR_WORDS.isdisjoint(name_words(name)) else None
         if near is None:
             continue
         box, mask = near
@@ -142,7 +141,7 @@ def tumors_at_organ(volume: LabelledVolume) -> None:
         volume.keep_only(np.unique(numbered[mask]).tolist(), "tumors_at_organ", box, numbered, own)
 
 
-def _near_organ(volume: LabelledVolume, tumor: str) -> tuple[Box, np.ndarray] | None:
+def _near_organ(volume: LabelledVolume, tumor: str) -> tuple[VoxelBox, np.ndarray] | None:
     """A box around a tumor and its organ, and in it the organ and what lies within reach; None: nothing to compare."""
     parents = [name for name in volume.parents.get(tumor, ()) if name in volume.classes]
     own_values = [volume.classes[name] for name in parents]

@@ -2,6 +2,9 @@
 
 import argparse
 
+from nnunetv2_cdpd.host import lent_arguments
+from nnunetv2_cdpd.link import DEFAULT_TRAINER
+
 DESCRIPTION = """
 nnUNetv2_accumulate_crossval_results, with its arguments (see its -h); -tr is nnUNetTrainerCDPD unless given. Joins the validation
 predictions of all folds in one folder, and scores each case on what its source annotates (nnU-Net's own command takes
@@ -16,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from nnunetv2_cdpd.cli.nnunet_commands import accumulate
+    from nnunetv2.evaluation.find_best_configuration import accumulate_crossval_results_entry_point
 
-    accumulate(args.rest)
+    from nnunetv2_cdpd.evaluation.cross_validation import annotated_metrics
+
+    with annotated_metrics(), lent_arguments("cdpd accumulate", args.rest, tr=DEFAULT_TRAINER):
+        accumulate_crossval_results_entry_point()

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import reporter
-from nnunetv2_cdpd.cli.options import add_dataset_place, add_output, add_pictures, add_processes, given
+from nnunetv2_cdpd.cli.options import add_dataset_place, add_output, add_processes, given
 
 DESCRIPTION = """
 Read nnU-Net raw datasets, single or merged, and write audit.json and audit.html: volumes of each class per source with
@@ -17,16 +17,18 @@ pairs of cases that show the same scan, in one dataset or in two. Nothing in the
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dataset_place(parser, "ids, names or folders", dest="datasets", nargs="+")
-    add_output(parser, "folder for the results", default=Path("cdpd_audit"))
+    add_output(parser, "folder for the results (default: %(default)s)", default=Path("cdpd_audit"))
     parser.add_argument(
         "--min-score", type=float, metavar="SCORE", help="from which two images are the same scan (docs/audit.md)"
     )
-    add_pictures(parser, "cases and pairs with pictures (default: 12 each)")
+    parser.add_argument(
+        "--pictures", type=int, dest="num_pictures", metavar="N", help="cases and pairs with pictures (default: 12 each)"
+    )
     add_processes(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     from nnunetv2_cdpd.audit.audit import audit_datasets
 
-    options = given(args, "min_score", "num_pictures", "num_processes")
-    audit_datasets(args.datasets, args.output, report=reporter(args.flags), **options)
+    names = ("min_score", "num_pictures", "num_processes")
+    audit_datasets(args.datasets, args.output, report=reporter(args.flags), **given(args, *names))

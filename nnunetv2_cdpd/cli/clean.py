@@ -41,4 +41,4 @@ def run(args: argparse.Namespace) -> int:
     cleaned = clean_folder(args.in_dir, args.out_dir, rules=args.rules, num_processes=args.num_processes)
     print(effects_table(cleaned))
     print(f"written to {args.out_dir}")
-    return report_failed(cleaned.problems.items(), args.flags)
+    return report_failed(cleaned.failed.items(), args.flags)

@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import reporter, with_flags
-from nnunetv2_cdpd.cli.options import add_parts, add_processes, add_spec
+from nnunetv2_cdpd.cli.options import add_parts, add_processes, given
 
 DESCRIPTION = "Convert a public dataset (`cdpd sources` lists them), or your own by --spec, to an nnU-Net raw dataset."
 
@@ -20,7 +20,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="ID",
         help="of the new dataset (default: as before, or the first free from 300)",
     )
-    add_spec(parser, "YAML that declares your own data (docs/conversion.md)")
+    parser.add_argument("--spec", type=Path, metavar="FILE", help="YAML that declares your own data (docs/conversion.md)")
     add_processes(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="convert the first N cases only")
     add_parts(parser)
@@ -40,15 +40,8 @@ def run(args: Namespace) -> int:
     if (args.name is None) == (args.spec is None):
         raise UserError("give the name of a public dataset (`cdpd sources` lists them) or `--spec my.yaml`, and the folder")
     dataset = public_dataset(args.name) if args.spec is None else read_declaration(args.spec)
-    options = Options(
-        args.limit,
-        args.part_id,
-        args.num_parts,
-        args.copy,
-        args.resample_labels,
-        args.split_sides,
-        tuple(args.leave_out),
-    )
+    names = ("limit", "part_id", "num_parts", "copy", "resample_labels", "split_sides")
+    options = Options(**given(args, *names), leave_out=tuple(args.leave_out))
     outcome = convert(
         dataset,
         args.source_folder,

@@ -16,7 +16,7 @@ random vision weights and learned text embeddings, and says so.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_output(parser, "new folder for data, model and page", dest="out", default=Path("cdpd_demo"))
+    add_output(parser, "new folder for data, model and page (default: %(default)s)", dest="out", default=Path("cdpd_demo"))
     add_device(parser)
 
 

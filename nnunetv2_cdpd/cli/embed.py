@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nnunetv2_cdpd.cli.options import DATASET, add_dataset_place, add_output
+from nnunetv2_cdpd.cli.options import DATASET_HELP, add_dataset_place, add_output
 
 DESCRIPTION = """
 Make the text embeddings of a dataset's class and task prompts, which training otherwise makes at its start, or show the ones that
@@ -19,7 +19,7 @@ changes.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_dataset_place(parser, DATASET, nargs="?")
+    add_dataset_place(parser, DATASET_HELP, nargs="?")
     parser.add_argument("--file", type=Path, metavar="FILE", help="show this file, or folder of the released tables, instead")
     parser.add_argument(
         "--encoder", metavar="NAME", help="open_clip's MODEL/PRETRAINED or hf-hub:OWNER/NAME (default: ViT-B-32/openai)"
@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("cdpd embed takes a DATASET, or --file FILE to show one; see cdpd embed -h")
     if args.file is not None:
         embeddings = read_embeddings(args.file)
-        names, told = list(embeddings.class_prompts), f"in {args.file}"
+        numbered = [f"class {number}" for number in range(1, len(embeddings.class_embeddings) + 1)]
+        names, told = list(embeddings.class_prompts) or numbered, f"in {args.file}"
     else:
         embedded = embed_dataset(args.dataset, encoder=args.encoder, weights=args.weights, output=args.output)
         embeddings, names = embedded.embeddings, list(embedded.class_names)
@@ -55,8 +56,5 @@ def run(args: argparse.Namespace) -> None:
     print(f"\ncosine similarity of the classes in percent, {100 * mean_of_pairs(similarity):.0f} in the mean")
     print(similarity_text(names, similarity))
     if args.picture is not None:
-        try:
-            draw_similarity(names, similarity, args.picture)
-        except OSError as error:
-            raise UserError(f"{args.picture}: cannot be written ({error.strerror or error})") from error
+        draw_similarity(names, similarity, args.picture)
         print(f"\ndrawn in {args.picture}")

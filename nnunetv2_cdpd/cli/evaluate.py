@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import report_failed, reporter
-from nnunetv2_cdpd.cli.options import DATASET, add_output, add_processes, given
+from nnunetv2_cdpd.cli.options import DATASET_HELP, add_output, add_processes, given
 from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dataset",
         dest="dataset_json",
         metavar="DATASET",
-        help=f"of the references: {DATASET} (default: in GT_DIR or in the folder above)",
+        help=f"of the references: {DATASET_HELP} (default: in GT_DIR or in the folder above)",
     )
     parser.add_argument(
         "--protocol",
@@ -65,16 +65,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.evaluation.evaluate import compare_folders, evaluate_folder
+    from nnunetv2_cdpd.evaluation.scoring import EvaluationOptions
     from nnunetv2_cdpd.evaluation.tables import comparison_table, text_table
 
-    names = ("dataset_json", "output", "protocol", "tolerance_mm", "num_processes", "allow_missing", "fully_annotated")
-    options = {**given(args, *names), "report": reporter(args.flags)}
+    names = ("protocol", "tolerance_mm", "num_processes", "allow_missing", "fully_annotated")
+    options = EvaluationOptions(**given(args, *names), report=reporter(args.flags))
+    places = {"dataset_json": args.dataset_json, "output": args.output}
     if args.other_dir is None:
-        results = evaluate_folder(args.pred_dir, args.gt_dir, **options)
+        results = evaluate_folder(args.pred_dir, args.gt_dir, **places, options=options)
         print(text_table(results))
         failed = [*results.problems.items()]
     else:
-        comparison = compare_folders(args.pred_dir, args.other_dir, args.gt_dir, **options)
+        comparison = compare_folders(args.pred_dir, args.other_dir, args.gt_dir, **places, options=options)
         print(text_table(comparison.results))
         print(comparison_table(comparison, str(args.pred_dir), str(args.other_dir)))
         failed = [*comparison.results.problems.items(), *comparison.other.problems.items()]

@@ -2,6 +2,9 @@
 
 import argparse
 
+from nnunetv2_cdpd.host import lent_arguments
+from nnunetv2_cdpd.link import DEFAULT_TRAINER
+
 DESCRIPTION = """
 nnUNetv2_find_best_configuration, with its arguments (see its -h); -tr is nnUNetTrainerCDPD unless given. nnU-Net's own command
 runs on our models too, but takes what a source does not annotate for absent; here each case is scored on what its source
@@ -16,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from nnunetv2_cdpd.cli.nnunet_commands import find_best
+    from nnunetv2.evaluation.find_best_configuration import find_best_configuration_entry_point
 
-    find_best(args.rest)
+    from nnunetv2_cdpd.evaluation.cross_validation import annotated_metrics
+
+    with annotated_metrics(), lent_arguments("cdpd find-best", args.rest, tr=DEFAULT_TRAINER):
+        find_best_configuration_entry_point()

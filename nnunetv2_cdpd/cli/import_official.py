@@ -1,6 +1,7 @@
 """cdpd import-official: the released checkpoint as an nnU-Net model folder."""
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 from nnunetv2_cdpd.cli.options import add_output
@@ -36,8 +37,7 @@ def run(args: argparse.Namespace) -> None:
     model, weights = vision_choice(args.dinov2)
     imported = import_official(args.checkpoint, args.output, vision_model=model, vision_weights=weights)
     print(f"DINOv2: {imported.vision_weights}")
-    for reason in dict.fromkeys(imported.dropped.values()):
-        number = list(imported.dropped.values()).count(reason)
+    for reason, number in Counter(imported.dropped.values()).items():
         print(f"left out, {number} tensors: {reason}")
     print(f"written to {imported.folder}; predict with")
     print(f"  nnUNetv2_predict_from_modelfolder -i IMAGES -o PREDICTIONS -m {imported.folder} -f all")

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from nnunetv2_cdpd.cli.options import DATASET, add_dataset_place
+from nnunetv2_cdpd.cli.options import DATASET_HELP, add_dataset_place
 
 DESCRIPTION = """
 Show, for every source of a dataset, what a stored label value says about each class: positive, negative or not supervised,
@@ -19,7 +19,7 @@ label fills, a class nested in itself, ...): one line each and exit code 1, or o
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_dataset_place(parser, DATASET)
+    add_dataset_place(parser, DATASET_HELP)
     parser.add_argument("--source", nargs="+", metavar="SOURCE", help="only these sources (default: all)")
     parser.add_argument(
         "--all-values", action="store_true", help="also the rows of values that a source's label maps do not hold"
@@ -30,12 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nnunetv2_cdpd.annotation import (
-        cases_without_source,
-        contradictions,
-        never_learned,
-        read_unchecked_annotation,
-    )
+    from nnunetv2_cdpd.annotation import cases_without_source, contradictions, never_learned, read_unchecked_annotation
     from nnunetv2_cdpd.annotation.explain import choose_sources, table_as_text, tables_as_json
     from nnunetv2_cdpd.datasets.dataset_json import dataset_json_of
 

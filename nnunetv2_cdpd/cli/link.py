@@ -47,11 +47,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check() -> int:
-    paths = link.link_paths(link.find_nnunetv2())
-    states = [link.link_state(path) for path in paths]
-    for path, state in zip(paths, states):
+    states = {path: link.link_state(path) for path in link.link_paths(link.find_nnunetv2())}
+    for path, state in states.items():
         print(f"{state:8}  {path}")
-    if all(state == "linked" for state in states):
+    if set(states.values()) == {"linked"}:
         return 0
     print("run: cdpd link")
     return 1

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.cli.flags import flags_of, with_flags
@@ -27,47 +28,36 @@ class Command:
     takes_any_argument: The command hands what it does not know on to nnU-Net, as args.rest.
     """
 
-    module: str
     help: str
     links: bool = False
     takes_any_argument: bool = False
 
 
 COMMANDS = {
-    "link": Command("nnunetv2_cdpd.cli.link", "let nnU-Net's commands find CDPDNet's trainers and planners"),
-    # doctor links too, as one of its checks
-    "doctor": Command("nnunetv2_cdpd.cli.doctor", "show what works here and how to mend what does not"),
-    "demo": Command("nnunetv2_cdpd.cli.demo", "plan, train, predict and evaluate on data made on the spot", links=True),
-    "labels": Command("nnunetv2_cdpd.cli.labels", "show what each source's labels say about each class, and check them"),
-    "audit": Command("nnunetv2_cdpd.cli.audit", "check datasets, find the same scan in two of them"),
-    "sources": Command("nnunetv2_cdpd.cli.sources", "the public datasets that can be converted, and how to get them"),
-    "convert": Command("nnunetv2_cdpd.cli.convert", "a public dataset, or your own, as an nnU-Net raw dataset", links=True),
-    "merge": Command("nnunetv2_cdpd.cli.merge", "join partially labelled datasets into one", links=True),
-    "plan": Command(
-        "nnunetv2_cdpd.cli.plan", "nnUNetv2_plan_experiment, where nnU-Net cannot be linked", takes_any_argument=True
-    ),
-    "predict": Command("nnunetv2_cdpd.cli.predict", "predict images: all classes or some, in little memory"),
-    "train": Command(
-        "nnunetv2_cdpd.cli.train", "nnUNetv2_train, also under torchrun and on several nodes", takes_any_argument=True
-    ),
-    "accumulate": Command(
-        "nnunetv2_cdpd.cli.accumulate",
-        "nnUNetv2_accumulate_crossval_results on what each source annotates",
-        takes_any_argument=True,
-    ),
-    "find-best": Command(
-        "nnunetv2_cdpd.cli.find_best",
-        "nnUNetv2_find_best_configuration on what each source annotates",
-        takes_any_argument=True,
-    ),
-    "embed": Command("nnunetv2_cdpd.cli.embed", "make or show the text embeddings of a dataset's prompts"),
-    "evaluate": Command("nnunetv2_cdpd.cli.evaluate", "score predictions on what each source annotates"),
-    "clean": Command("nnunetv2_cdpd.cli.clean", "clean predictions by what is known of the anatomy"),
-    "import-official": Command(
-        "nnunetv2_cdpd.cli.import_official", "the released CDPDNet as an nnU-Net model folder", links=True
-    ),
-    "report": Command("nnunetv2_cdpd.cli.report", "scores, pictures and volumes as one HTML page"),
+    "link": Command("let nnU-Net's commands find CDPDNet's trainers and planners"),
+    "doctor": Command("show what works here and how to mend what does not"),  # links too, as one of its checks
+    "demo": Command("plan, train, predict and evaluate on data made on the spot", links=True),
+    "labels": Command("show what each source's labels say about each class, and check them"),
+    "audit": Command("check datasets, find the same scan in two of them"),
+    "sources": Command("the public datasets that can be converted, and how to get them"),
+    "convert": Command("a public dataset, or your own, as an nnU-Net raw dataset", links=True),
+    "merge": Command("join partially labelled datasets into one", links=True),
+    "plan": Command("nnUNetv2_plan_experiment, where nnU-Net cannot be linked", takes_any_argument=True),
+    "predict": Command("predict images: all classes or some, in little memory"),
+    "train": Command("nnUNetv2_train, also under torchrun and on several nodes", takes_any_argument=True),
+    "accumulate": Command("nnUNetv2_accumulate_crossval_results on what each source annotates", takes_any_argument=True),
+    "find-best": Command("nnUNetv2_find_best_configuration on what each source annotates", takes_any_argument=True),
+    "embed": Command("make or show the text embeddings of a dataset's prompts"),
+    "evaluate": Command("score predictions on what each source annotates"),
+    "clean": Command("clean predictions by what is known of the anatomy"),
+    "import-official": Command("the released CDPDNet as an nnU-Net model folder", links=True),
+    "report": Command("scores, pictures and volumes as one HTML page"),
 }
+
+
+def module_of(command: str) -> ModuleType:
+    """The module that a command's name says; importing it takes neither torch nor nnU-Net."""
+    return importlib.import_module(f"nnunetv2_cdpd.cli.{command.replace('-', '_')}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,7 +102,7 @@ def _run(argv: list[str], flags: dict[str, str]) -> int:
         raise UserError(f"unknown command {name!r}; {hint}")
 
     command = COMMANDS[name]
-    module = importlib.import_module(command.module)
+    module = module_of(name)
     parser = argparse.ArgumentParser(
         f"cdpd {name}",
         description=module.DESCRIPTION.strip(),

@@ -1,9 +1,10 @@
 """cdpd merge: several nnU-Net raw datasets -> one multi-source dataset."""
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import reporter
-from nnunetv2_cdpd.cli.options import add_processes, add_spec, given
+from nnunetv2_cdpd.cli.options import add_processes, given
 
 DESCRIPTION = "Merge nnU-Net raw datasets, each labelling other structures, into one dataset to train on."
 
@@ -12,7 +13,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-d", "--datasets", nargs="+", required=True, metavar="DATASET", help="ids, names or folders")
     parser.add_argument("--id", type=int, required=True, dest="dataset_id", metavar="ID", help="of the merged dataset, 1 ... 999")
     parser.add_argument("--name", required=True, metavar="NAME", help="of the merged dataset: nnUNet_raw/Dataset<ID>_<NAME>")
-    add_spec(parser, "YAML: other class names, what a source annotates, nesting (docs/merge.md)")
+    spec = "YAML: other class names, what a source annotates, nesting (docs/merge.md)"
+    parser.add_argument("--spec", type=Path, metavar="FILE", help=spec)
     parser.add_argument("--prefix", action="store_true", help="put the source's name before each case identifier")
     parser.add_argument("--update", action="store_true", help="go on in a folder that was merged from other datasets")
     parser.add_argument(

@@ -9,16 +9,12 @@ from pathlib import Path
 from typing import Any
 
 OUTPUT = ("-o", "--out", "--output")
-DATASET = "id, name or folder of a raw dataset, or a dataset.json"
-Options = argparse._ActionsContainer  # a parser, or a group of its options
-
-
-def add_input(parser: Options, what: str, *, dest: str, metavar: str, also: Sequence[str] = (), required: bool = False) -> None:
-    parser.add_argument("-i", *also, type=Path, dest=dest, metavar=metavar, required=required, help=what)
+DATASET_HELP = "id, name or folder of a raw dataset, or a dataset.json"
+OptionGroup = argparse._ActionsContainer  # a parser, or a group of its options
 
 
 def add_output(
-    parser: Options,
+    parser: OptionGroup,
     what: str,
     *,
     dest: str = "output",
@@ -27,8 +23,7 @@ def add_output(
     required: bool = False,
 ) -> None:
     """Where the results go."""
-    told = what if default is None else f"{what} (default: %(default)s)"
-    parser.add_argument(*OUTPUT, type=Path, dest=dest, metavar=metavar, default=default, required=required, help=told)
+    parser.add_argument(*OUTPUT, type=Path, dest=dest, metavar=metavar, default=default, required=required, help=what)
 
 
 def add_dataset_place(parser: argparse.ArgumentParser, what: str, *, dest: str = "dataset", nargs: str | None = None) -> None:
@@ -47,22 +42,10 @@ def add_place(
     type: Callable[[str], Any] = Path,
 ) -> None:
     """What is given by position, or by flags, the first of them nnU-Net's."""
-    default = None if nargs == "?" else argparse.SUPPRESS
-    place = parser.add_argument(
-        dest, nargs=nargs, type=type, default=default, metavar=metavar, help=f"{what}; or {flags[0]} {metavar}"
-    )
+    both: dict[str, Any] = {"type": type, "default": None if nargs == "?" else argparse.SUPPRESS, "metavar": metavar}
+    place = parser.add_argument(dest, nargs=nargs, help=f"{what}; or {flags[0]} {metavar}", **both)
     many = "+" if nargs == "+" else None
-    parser.add_argument(
-        *flags,
-        action=_InPlaceOf,
-        place=place,
-        dest=dest,
-        nargs=many,
-        type=type,
-        default=default,
-        metavar=metavar,
-        help=argparse.SUPPRESS,
-    )
+    parser.add_argument(*flags, action=_InPlaceOf, place=place, dest=dest, nargs=many, help=argparse.SUPPRESS, **both)
 
 
 class _InPlaceOf(argparse.Action):
@@ -81,28 +64,20 @@ class _InPlaceOf(argparse.Action):
         self.place.required, self.place.nargs, self.place.default = False, argparse.SUPPRESS, argparse.SUPPRESS
 
 
-def add_spec(parser: Options, what: str) -> None:
-    parser.add_argument("--spec", type=Path, metavar="FILE", help=what)
-
-
-def add_parts(parser: Options) -> None:
+def add_parts(parser: OptionGroup) -> None:
     """A share of the cases, for several jobs that work on one folder."""
     parser.add_argument("-num_parts", "--num-parts", type=int, default=1, metavar="N", help="share the cases among N calls")
     parser.add_argument("-part_id", "--part-id", type=int, default=0, metavar="I", help="this one of them, 0 ... N - 1")
 
 
-def add_processes(parser: Options, told: str = "default: nnU-Net's") -> None:
+def add_processes(parser: OptionGroup, told: str = "default: nnU-Net's") -> None:
     parser.add_argument("-np", "--np", type=int, dest="num_processes", metavar="N", help=f"number of processes ({told})")
 
 
-def add_device(parser: Options) -> None:
+def add_device(parser: OptionGroup) -> None:
     parser.add_argument(
         "-device", "--device", choices=("cuda", "cpu", "mps"), help="(default: cuda where there is a GPU, else cpu)"
     )
-
-
-def add_pictures(parser: Options, what: str) -> None:
-    parser.add_argument("--pictures", type=int, dest="num_pictures", metavar="N", help=what)
 
 
 def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:

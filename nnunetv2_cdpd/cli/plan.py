@@ -1,6 +1,12 @@
 """cdpd plan: nnUNetv2_plan_experiment with our planners, for an nnunetv2 that cannot be linked."""
 
 import argparse
+from contextlib import suppress
+from typing import Any
+
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.host import exchanged, lent_arguments, original
+from nnunetv2_cdpd.link import DEFAULT_PLANNER, FOLDER_OF_PREFIX, find_class
 
 DESCRIPTION = """
 nnUNetv2_plan_experiment that finds nnUNetPlannerCDPD and its variants without `cdpd link`, for an nnunetv2 in a read-only
@@ -18,6 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from nnunetv2_cdpd.cli.nnunet_commands import plan
+    from nnunetv2.experiment_planning.plan_and_preprocess_entrypoints import plan_experiment_entry
 
-    plan(args.rest)
+    host_look_up = original("planner_look_up")
+
+    def look_up(folder: str, class_name: str, *rest: Any, **options: Any) -> type | None:
+        with suppress(AttributeError):
+            return find_class(class_name)
+        found = host_look_up(folder, class_name, *rest, **options)  # nnU-Net's own, or a user's variant
+        if found is None and class_name.startswith(tuple(FOLDER_OF_PREFIX)):
+            raise UserError(f"-pl {class_name}: there is no such planner; README.md lists ours")
+        return found
+
+    with lent_arguments("cdpd plan", args.rest, pl=DEFAULT_PLANNER), exchanged("planner_look_up", look_up):
+        plan_experiment_entry()

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import report_failed, reporter
-from nnunetv2_cdpd.cli.options import add_device, add_input, add_output, add_parts
+from nnunetv2_cdpd.cli.options import add_device, add_output, add_parts, given
+from nnunetv2_cdpd.link import DEFAULT_TRAINER
 
 DESCRIPTION = """
 Predict images with a trained model. Flags that nnUNetv2_predict has are the same here.
@@ -20,13 +21,14 @@ Where classes overlap, the most probable one wins, and a nested class is labelle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_input(parser, "a file, a folder, or DICOM series", dest="input", metavar="IMAGES", required=True)
+    images = "a file, a folder, or DICOM series"
+    parser.add_argument("-i", type=Path, dest="input", metavar="IMAGES", required=True, help=images)
     add_output(parser, "folder for the predictions", required=True)
     model = parser.add_argument_group("model")
     which = model.add_mutually_exclusive_group(required=True)
     which.add_argument("-m", type=Path, dest="model", metavar="FOLDER", help="model folder, TRAINER__PLANS__CONFIGURATION")
     which.add_argument("-d", dest="dataset", metavar="DATASET", help="dataset name or id; its model lies in nnUNet_results")
-    model.add_argument("-tr", dest="trainer", metavar="NAME", default="nnUNetTrainerCDPD", help="with -d (default: %(default)s)")
+    model.add_argument("-tr", dest="trainer", metavar="NAME", default=DEFAULT_TRAINER, help="with -d (default: %(default)s)")
     model.add_argument("-p", dest="plans", metavar="NAME", default="nnUNetCDPDPlans", help="with -d (default: %(default)s)")
     model.add_argument("-c", dest="configuration", metavar="NAME", default="3d_fullres", help="with -d (default: %(default)s)")
     model.add_argument("-f", "--folds", nargs="+", metavar="FOLD", help="folds to average (default: all that are trained)")
@@ -77,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("-windows_per_batch", type=int, metavar="N", help="(default: 2 on a GPU, else 1)")
     how.add_argument("--align_windows", action="store_true", help="let windows share slices; changes the result a little")
     how.add_argument("--not_on_device", action="store_true", help="keep results in main memory, for a GPU with little")
-    how.add_argument("--disable_progress_bar", action="store_true", help="show none")
+    how.add_argument("--disable_progress_bar", action="store_false", dest="progress", help="show none")
     how.add_argument("--verbose", action="store_true", help="say more")
 
 
@@ -89,18 +91,9 @@ def run(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.inference.run import predict_cases
 
     folder = args.model or model_folder_of(args.dataset, args.trainer, args.plans, args.configuration)
+    names = ("checkpoint_name", "device", "tile_step_size", "use_mirroring", "windows_per_batch", "align_windows", "verbose")
     predictor = Predictor.from_folder(
-        folder,
-        args.folds,
-        checkpoint_name=args.checkpoint_name,
-        device=args.device,
-        tile_step_size=args.tile_step_size,
-        use_mirroring=args.use_mirroring,
-        perform_everything_on_device=not args.not_on_device,
-        windows_per_batch=args.windows_per_batch,
-        align_windows=args.align_windows,
-        verbose=args.verbose,
-        allow_tqdm=not args.disable_progress_bar,
+        folder, args.folds, perform_everything_on_device=not args.not_on_device, allow_tqdm=args.progress, **given(args, *names)
     )
     predictor.select(args.classes, task=args.task, clean=args.clean, probabilities=args.probabilities)
     modality = modality_of(predictor.dataset_json)
@@ -113,18 +106,8 @@ def run(args: argparse.Namespace) -> int:
         "tta": args.use_mirroring,
         "align_windows": args.align_windows,
     }
-    problems = predict_cases(
-        predictor,
-        cases,
-        Outputs(args.output, predictor.file_ending, args.one_file_per_class, args.probabilities, args.stats),
-        settings=settings,
-        resume=args.resume,
-        part_id=args.part_id,
-        num_parts=args.num_parts,
-        num_readers=args.num_readers,
-        num_exporters=args.num_exporters,
-        previous_stage=args.previous_stage,
-        progress=not args.disable_progress_bar,
-    )
+    outputs = Outputs(args.output, predictor.file_ending, args.one_file_per_class, args.probabilities, args.stats)
+    work = ("resume", "part_id", "num_parts", "num_readers", "num_exporters", "previous_stage", "progress")
+    problems = predict_cases(predictor, cases, outputs, settings=settings, **given(args, *work))
     print(f"written to {args.output}")
     return report_failed(problems.items(), args.flags)

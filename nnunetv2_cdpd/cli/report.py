@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nnunetv2_cdpd.cli.options import add_input, add_output, add_pictures, add_processes, given
+from nnunetv2_cdpd.cli.options import add_output, add_processes, given
 
 DESCRIPTION = """
 Write one HTML page of what `cdpd evaluate` found: tables that sort, box plots, the worst cases in three planes with the
@@ -17,10 +17,16 @@ of a patient nothing but the case identifier. Example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where `cdpd evaluate` wrote summary.json")
-    add_input(parser, "folder of the images (default: contours on black)", dest="images", metavar="IMAGES", also=("--images",))
+    parser.add_argument("-i", "--images", type=Path, metavar="IMAGES", help="folder of the images (default: contours on black)")
     add_output(parser, "the page (default: report.html in FOLDER)", metavar="FILE")
     parser.add_argument("--title", default="Evaluation", metavar="TEXT", help="of the page (default: %(default)s)")
-    add_pictures(parser, "cases with pictures, the worst first (default: 8; about 0.1 MB each)")
+    parser.add_argument(
+        "--pictures",
+        type=int,
+        dest="num_pictures",
+        metavar="N",
+        help="cases with pictures, the worst first (default: 8; about 0.1 MB each)",
+    )
     parser.add_argument(
         "--volumes", nargs="+", default=[], metavar="CASE", help="cases whose volume can be scrolled through (about 1 MB each)"
     )

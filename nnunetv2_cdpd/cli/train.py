@@ -1,6 +1,13 @@
 """cdpd train: nnUNetv2_train, also as one of several processes that a launcher starts, on one node or several."""
 
 import argparse
+import inspect
+from contextlib import suppress
+from typing import Any
+
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.host import exchanged, lent_arguments, original
+from nnunetv2_cdpd.link import DEFAULT_TRAINER, ensure_linked, find_class
 
 DESCRIPTION = """
 nnUNetv2_train, with its arguments (see its -h); -tr is nnUNetTrainerCDPD unless given. It differs where a launcher such as
@@ -12,8 +19,6 @@ cuda (one GPU for each process of a node) or -device cpu. On two nodes of four G
 
 The batch of the plans is shared out among all processes, so it must hold at least as many samples.
 """
-
-
 NNUNET_FLAGS = {"device": "-device"}
 
 
@@ -22,6 +27,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from nnunetv2_cdpd.cli.nnunet_commands import train
+    from nnunetv2.run.run_training import run_training_entry
 
-    train(args.rest)
+    from nnunetv2_cdpd.training.distributed import launched, process_group, rank_of_pretrained_weights
+
+    host_training, host_look_up = original("training"), original("trainer_look_up")
+
+    def training(*given: Any, **options: Any) -> None:
+        """One process of several where a launcher started it, else as nnU-Net does it."""
+        arguments = inspect.signature(host_training).bind(*given, **options).arguments
+        num_gpus, device = arguments["num_gpus"], arguments["device"]
+        if not launched():
+            _check_num_gpus(num_gpus, device.type)
+            host_training(*given, **options)
+            return
+        if num_gpus > 1:
+            raise UserError("-num_gpus: the launcher has started the processes already; leave -num_gpus out")
+        with process_group(device), exchanged("rank_of_pretrained_weights", rank_of_pretrained_weights(device)):
+            host_training(*given, **options)
+
+    def look_up(name: str) -> type:
+        """nnU-Net's, which finds ours where nnunetv2 is read-only and not linked too."""
+        with suppress(AttributeError):
+            return find_class(name)
+        try:
+            return host_look_up(name)  # nnU-Net's own, or the user's
+        except RuntimeError as error:
+            raise UserError(
+                f"-tr {name}: nnU-Net finds no such trainer; a folder of your own is named by nnUNet_extTrainer"
+            ) from error
+
+    with (
+        lent_arguments("cdpd train", args.rest, tr=DEFAULT_TRAINER),
+        exchanged("training", training),
+        exchanged("trainer_look_up", look_up),
+    ):
+        run_training_entry()
+
+
+def _check_num_gpus(num_gpus: int, device: str) -> None:
+    if num_gpus > 1 and device != "cuda":
+        raise UserError(
+            f"-num_gpus {num_gpus}: nnU-Net starts processes for GPUs only; on CPUs: "
+            f"torchrun --nproc_per_node {num_gpus} --no-python cdpd train ... -device cpu"
+        )
+    if num_gpus > 1:
+        ensure_linked()  # the processes that nnU-Net starts look the trainer up by themselves

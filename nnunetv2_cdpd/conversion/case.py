@@ -1,4 +1,4 @@
-"""One case, from its files to imagesTr and labelsTr: read -> place -> remap -> ignore -> sides -> write.
+"""One case, from its files to imagesTr and labelsTr: read -> place, remap -> ignore -> sides -> write.
 
 Image and label appear complete or not at all. Runs in spawned processes.
 """
@@ -10,77 +10,68 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunetv2_cdpd.conversion.declaration import IntensityCheck
+from nnunetv2_cdpd.conversion.declaration import FoundCase, IntensityCheck
 from nnunetv2_cdpd.conversion.intensity import overruled_by_intensity, place_by_intensity
 from nnunetv2_cdpd.conversion.read_labels import Label, read_label, read_masks, read_slices, remap
 from nnunetv2_cdpd.conversion.sides import SidePair, split_sides
-from nnunetv2_cdpd.datasets.label_maps import distinct
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import written_beside
-from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.volumes.grid import Grid, same_place
 from nnunetv2_cdpd.volumes.nifti import NiftiFile, link_or_copy, write_nifti
 from nnunetv2_cdpd.volumes.placement import Placement, flips_between, place_label, resample_nearest
 from nnunetv2_cdpd.volumes.value_types import smallest_exact
-
-NOTHING_HELD = "its label holds no structure, so nothing tells what it annotates"
 
 
 @dataclass(frozen=True)
 class ConversionJob:
     """What to do for one case.
 
-    image: One NIfTI file, or the files of a DICOM series (`dicom`).
-    label: See FoundCase.
-    masks: Stored value and file of each, in the order in which they are painted.
+    dicom: Whether the image is a series.
+    of_series: Whether the collection's images are; this one may be a NIfTI copy of one.
+    masks: Those of the case, with their stored values, in the order in which they are painted.
     values: Source value -> stored value, of all declared ones.
     outputs: Image and label of the converted dataset.
-    ignore_value: Stored instead of background outside of `labelled_slices`, and for values that mean "not annotated here".
-    of_series: The collection's images are DICOM series; this one may be a NIfTI copy of one.
+    ignore_value: Stored instead of background outside of the labelled slices, and for values that mean "not annotated here".
     needs_content: A case whose label holds nothing but background and ignored voxels is left out.
     hu_offset: Added to the stored values of the image.
     copy: Copy files that need no change instead of linking them.
-    note: On the case, for the user.
     made_from: Digest of the files and of all that decides the outcome.
     """
 
-    identifier: str
-    image: tuple[Path, ...]
+    case: FoundCase
     dicom: bool
-    label: tuple[Path, ...]
+    of_series: bool
     masks: tuple[tuple[int, Path], ...]
     values: Mapping[int, int]
     outputs: tuple[Path, Path]
-    placement: IntensityCheck | None = None
-    labelled_slices: tuple[int, int] | None = None
-    ignore_value: int | None = None
-    sides: tuple[SidePair, ...] = ()
-    of_series: bool = False
-    needs_content: bool = False
-    hu_offset: float = 0
-    resample_labels: bool = False
-    copy: bool = False
-    note: str | None = None
+    placement: IntensityCheck | None
+    ignore_value: int | None
+    sides: tuple[SidePair, ...]
+    needs_content: bool
+    hu_offset: float
+    resample_labels: bool
+    copy: bool
     made_from: str = ""
 
     @property
     def label_place(self) -> Path:
         """What messages about the label name."""
-        return self.label[0] if self.label else self.masks[0][1].parent
+        return self.case.label[0] if self.case.label else self.masks[0][1].parent
 
 
 @dataclass(frozen=True)
 class ConvertedCase:
     """What came of a case.
 
-    values: Stored values in its label map.
     merged: Names of the merged labels whose sides were not told apart.
     notes: For the user.
+    held: Stored values of the structures that its label held, before their sides were told apart.
     left_out: Why nothing was written; None: it was.
     """
 
-    values: tuple[int, ...]
     merged: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    held: tuple[int, ...] = ()
     left_out: str | None = None
 
 
@@ -100,15 +91,8 @@ class _Image:
         return self.voxels
 
 
-@dataclass(frozen=True)
-class _ToImage:
-    """What brings an array of the label's grid to that of the image.
-
-    exact: It does nothing at all.
-    """
-
-    apply: Callable[[np.ndarray], np.ndarray]
-    exact: bool
+# Brings an array from the label's grid to that of the image.
+_ToImage = Callable[[np.ndarray], np.ndarray]
 
 
 def convert_case(job: ConversionJob) -> ConvertedCase:
@@ -117,22 +101,22 @@ def convert_case(job: ConversionJob) -> ConvertedCase:
     Raises:
         UserError: One line that names the file and what is wrong with it.
     """
-    notes = [] if job.note is None else [job.note]
+    notes = [] if job.case.note is None else [job.case.note]
     image = _read_image(job, notes)
     image_path, label_path = job.outputs
     label = _read_label(job, image)
-    if job.needs_content and {job.values.get(int(value), -1) for value in label.present} <= {0, job.ignore_value}:
-        return ConvertedCase((), left_out=NOTHING_HELD)
+    held = {job.values.get(int(value), -1) for value in label.present} - {0, job.ignore_value}  # -1: undeclared, told below
+    if job.needs_content and not held:
+        return ConvertedCase(left_out="its label holds no structure, so nothing tells what it annotates")
     with written_beside(image_path) as image_beside, written_beside(label_path) as label_beside:
-        label_notes = list(label.notes)
-        to_image = _place(job, label, image, label_notes)
-        stored = _remap(job, label, to_image)
+        notes += label.notes
+        to_image = _place(job, label, image, notes)
+        stored = remap(to_image(label.array), job.values, label.present, job.label_place)
         stored = _ignore_outside_labelled_slices(job, stored, label, to_image)
-        stored, merged = _split_sides(job, stored, image, label_notes)
-        values = tuple(map(int, distinct(stored)))
-        _write_label(job, stored, label, image, to_image, label_beside)
+        stored, merged = _split_sides(job, stored, image, notes)
+        _write_label(job, stored, label, image, label_beside)
         _write_image(job, image, image_beside, notes)
-    return ConvertedCase(values, merged, tuple(dict.fromkeys([*notes, *label_notes])))
+    return ConvertedCase(merged, tuple(dict.fromkeys(notes)), tuple(sorted(held)))
 
 
 # ---- read ------------------------------------------------------------------------------------------------------------
@@ -142,7 +126,7 @@ def _read_image(job: ConversionJob, notes: list[str]) -> _Image:
     if job.dicom:
         from nnunetv2_cdpd.volumes.dicom import read_series
 
-        series = read_series(job.image)
+        series = read_series(job.case.image)
         if series.strays:  # a published series is one; label slices are matched with its files
             raise UserError(f"{series.strays[0]}; take it out of the folder")
         if series.drift.any():
@@ -153,7 +137,7 @@ def _read_image(job: ConversionJob, notes: list[str]) -> _Image:
         notes += series.notes
         image = _Image(series.grid, None, series.order, series.read())
     else:
-        file = NiftiFile(job.image[0])
+        file = NiftiFile(job.case.image[0])
         grid, note = file.mended_grid()
         notes += [note] if note else []
         image = _Image(grid, file)
@@ -169,8 +153,8 @@ def _in_hu(stored: np.ndarray, job: ConversionJob) -> np.ndarray:
     lowest = stored.min()
     if job.hu_offset < 0 and lowest < 0:
         raise UserError(
-            f"{job.image[0]} holds {lowest:g}, where HU + {-job.hu_offset:g} are expected, 0 and more; is it in HU already? "
-            "Another release needs a declaration of its own, `cdpd convert --spec`"
+            f"{job.case.image[0]} holds {lowest:g}, where HU + {-job.hu_offset:g} are expected, 0 and more; is it in HU already? "
+            "Another release needs a declaration of its own (docs/conversion.md)"
         )
     return stored.astype(np.float64) + job.hu_offset
 
@@ -178,9 +162,10 @@ def _in_hu(stored: np.ndarray, job: ConversionJob) -> np.ndarray:
 def _read_label(job: ConversionJob, image: _Image) -> Label:
     if job.masks:
         return read_masks(job.masks)
-    if len(job.label) > 1 or job.label[0].suffix.lower() == ".png":
-        return read_slices(job.label, image.order)
-    return read_label(job.label[0])
+    first, *others = job.case.label
+    if others or first.suffix.lower() == ".png":
+        return read_slices(job.case.label, image.order)
+    return read_label(first)
 
 
 # ---- label -> stored values on the image's grid ----------------------------------------------------------------------
@@ -202,9 +187,9 @@ def _place(job: ConversionJob, label: Label, image: _Image, notes: list[str]) ->
                 way_out = "argument resample_labels brings it there, if that is what it needs"
                 raise UserError(f"{job.label_place}: {error}; {way_out}") from None
             notes.append(f"label resampled to the image's grid ({error})")
-            return _ToImage(partial(resample_nearest, label=label.grid, image=image_grid), exact=False)
+            return partial(resample_nearest, label=label.grid, image=image_grid)
     notes += [placement.note] if placement.note else []
-    return _ToImage(placement.apply, placement.exact)
+    return placement.apply
 
 
 def _place_by_intensity(job: ConversionJob, label: Label, image: _Image, check: IntensityCheck) -> Placement:
@@ -217,20 +202,16 @@ def _place_by_intensity(job: ConversionJob, label: Label, image: _Image, check: 
     return place_by_intensity(label.array, image.read(), check, job.label_place, said)
 
 
-def _remap(job: ConversionJob, label: Label, to_image: _ToImage) -> np.ndarray:
-    return remap(to_image.apply(label.array), job.values, label.present, job.label_place)
-
-
 def _ignore_outside_labelled_slices(job: ConversionJob, stored: np.ndarray, label: Label, to_image: _ToImage) -> np.ndarray:
-    if job.labelled_slices is None:
+    if job.case.labelled_slices is None:
         return stored
-    first, end = job.labelled_slices
+    first, end = job.case.labelled_slices
     count = label.array.shape[2]
     if not 0 <= first <= end <= count:
         raise UserError(f"{job.label_place}: labelled slices {first} to {end} given, it has {count}")
     inside = np.zeros(count, np.uint8)
     inside[first:end] = 1
-    inside = to_image.apply(np.broadcast_to(inside, label.array.shape))  # these slices of the label go wherever it goes
+    inside = to_image(np.broadcast_to(inside, label.array.shape))  # these slices of the label go wherever it goes
     stored = np.array(stored, order="K")
     stored[(stored == 0) & (inside == 0)] = job.ignore_value
     return stored
@@ -253,7 +234,7 @@ def _split_sides(job: ConversionJob, stored: np.ndarray, image: _Image, notes: l
 
 def _write_image(job: ConversionJob, image: _Image, path: Path, notes: list[str]) -> None:
     if image.file is None or not image.file.ready or job.hu_offset:
-        write_nifti(path, smallest_exact(image.read(), job.image[0]), image.grid)
+        write_nifti(path, smallest_exact(image.read(), job.case.image[0]), image.grid)
         return
     if image.voxels is None:
         image.file.check_whole()
@@ -261,11 +242,13 @@ def _write_image(job: ConversionJob, image: _Image, path: Path, notes: list[str]
         notes.append("image copied, because the file systems allow no link")
 
 
-def _write_label(job: ConversionJob, stored: np.ndarray, label: Label, image: _Image, to_image: _ToImage, path: Path) -> None:
-    kept = all(job.values[int(value)] == int(value) for value in label.present)
-    kept = kept and job.labelled_slices is None and not job.sides and to_image.exact
-    if kept and label.file is not None and label.file.ready and label.file.stores_integers:
-        link_or_copy(label.file.path, path, job.copy)
-        return
+def _write_label(job: ConversionJob, stored: np.ndarray, label: Label, image: _Image, path: Path) -> None:
+    keeps_values = all(job.values[int(value)] == int(value) for value in label.present)
+    keeps_voxels = job.placement is None and job.case.labelled_slices is None and not job.sides
+    if keeps_values and keeps_voxels and label.file is not None and image.file is not None:
+        is_there = same_place(label.file.grid, image.file.grid, spacing_mm=0, position_mm=0) is None
+        if is_there and label.file.ready and label.file.stores_integers:
+            link_or_copy(label.file.path, path, job.copy)
+            return
     like = image.file.image.header if image.file is not None and image.file.ready else None
     write_nifti(path, stored, image.grid, like)

@@ -1,6 +1,6 @@
 """dataset.json of a converted dataset: nnU-Net's keys, and in the `cdpd` block what its sources annotate."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -33,15 +33,12 @@ class DatasetFacts:
         names = dataset.structures
         consecutive = sorted(own.values()) == list(range(1, len(names) + 1))
         stored = {name: own[name] for name in names} if consecutive else {name: i for i, name in enumerate(names, start=1)}
-        for left_right in self.pairs.values():
-            stored |= {name: value for value, name in enumerate(left_right, start=max(stored.values()) + 1)}
-        return stored
+        sides = (side for pair in self.pairs.values() for side in pair)
+        return stored | {name: value for value, name in enumerate(sides, start=len(names) + 1)}
 
     @cached_property
     def values(self) -> dict[int, int]:
         """Source value -> stored value, of label files."""
-        if self.dataset.masks:
-            return self.mask_values
         named = {value: name for value, name in self.dataset.values.items() if isinstance(value, int)}
         own = {value: 0 if name is None else self.stored[name] for value, name in named.items()}
         return {0: 0, **own, **{value: cast(int, self.ignore_value) for value in self.dataset.ignore_values}}
@@ -51,24 +48,21 @@ class DatasetFacts:
         """The same of masks, which are stored under their stored values at once."""
         return {value: value for value in (0, *self.stored.values())}
 
-    def source_of(self, listed: str | None, held: Iterable[int]) -> str:
-        """Source of a case.
+    def source_of(self, listed: str | None, held: Collection[int]) -> str:
+        """Source of a case: as its table says, or by content the smallest of those that miss fewest of the structures held.
 
         Args:
-            listed: As its table says.
-            held: Stored values in its label map.
+            held: Stored values of these structures, before their sides were told apart.
         """
         if not self.dataset.sources_by_content:
             return listed or self.dataset.name
-        held = set(held)
-        merged = {side: name for name, sides in self.pairs.items() for side in sides}  # as the label called them before
-        return self.dataset.source_by_content([merged.get(name, name) for name, value in self.stored.items() if value in held])
+        names = {name for name, value in self.stored.items() if value in held}
+        sources = self.dataset.sources
+        return min(sources, key=lambda source: (len(names.difference(sources[source])), len(sources[source])))
 
     def paint_order(self, name: str) -> tuple[int, int]:
         """Sort key of masks: by stored value, but what lies in a structure comes after it, or it would be painted over."""
-        line = [name]
-        while line[-1] in self.dataset.nested:
-            line.append(self.dataset.nested[line[-1]])
+        line = self.dataset.line(name)
         return max(self.stored[one] for one in line), len(line)
 
     @property
@@ -99,13 +93,8 @@ class DatasetFacts:
         )
 
     def _inside(self, name: str) -> list[int]:
-        children = [child for child, parent in self.dataset.nested.items() if parent == name]
-        return [value for child in children for value in (self.stored[child], *self._inside(child))]
-
-    def source_name(self, source: str, merged: Iterable[str]) -> str:
-        """Name of the source of a case, some of whose merged labels are still merged."""
-        merged = [name for name in self.pairs if name in set(merged)]
-        return "_".join([source, *(["merged", *merged] if merged else [])])
+        """Stored values of what lies in a structure."""
+        return [self.stored[inner] for inner in self.dataset.nested if name in self.dataset.line(inner)[1:]]
 
     def annotation(self, case_source: Mapping[str, tuple[str, tuple[str, ...]]]) -> Annotation:
         """The annotation of these cases.
@@ -127,16 +116,16 @@ class DatasetFacts:
         for source, merged in dict.fromkeys(case_source.values()):
             goals = [name for name in annotated_by[source] if name not in merged]
             goals = [side for name in goals for side in self.pairs.get(name, (name,))]
-            name = self.source_name(source, merged)
+            name = "_".join([source, *(["merged", *merged] if merged else [])])
             annotated = tuple(one for one in classes if one in goals)
-            sources[name] = Source(name, annotated, tuple(merged), None, dataset.license, dataset.reference)
+            sources[source, merged] = Source(name, annotated, merged, None, dataset.license, dataset.reference)
         several = len(sources) > 1
         annotation = Annotation(
             classes=tuple(classes),
             values=tuple(self.stored.get(name) or min(region[name]) for name in classes),
             regions=tuple(tuple(sorted(region[name])) for name in classes),
             sources=tuple(sources.values()),
-            case_source={case: self.source_name(*facts) for case, facts in case_source.items()} if several else None,
+            case_source={case: sources[facts].name for case, facts in case_source.items()} if several else None,
             merged_labels=tuple(MergedLabel(name, self.stored[name], pair) for name, pair in self.pairs.items()),
             possible_parents={child: self.pairs[parent] for child, parent in dataset.nested.items() if parent in self.pairs},
             compatible=compatible_pairs(classes),
@@ -151,8 +140,7 @@ class DatasetFacts:
         annotation = self.annotation(case_source)
         entries = dataset_json_entries(annotation)
         if all(len(region) == 1 for region in annotation.regions) and not annotation.merged_labels:
-            ignore = {} if self.ignore_value is None else {"ignore": self.ignore_value}
-            entries["labels"] = {"background": 0, **dict(zip(annotation.classes, annotation.values)), **ignore}
+            entries["labels"].update(zip(annotation.classes, annotation.values))
             del entries["regions_class_order"]
         kept = {name: list(meant) for name, meant in dataset.merged_labels.items() if name not in self.pairs}
         entries["cdpd"]["stands_for"] = kept

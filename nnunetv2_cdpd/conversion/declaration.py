@@ -1,12 +1,14 @@
 """SourceDataset: all that is known of a collection of cases, as data; one instance per file of dataset_conversion/."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nnunetv2_cdpd.conversion.download import Download
 from nnunetv2_cdpd.errors import UserError
+
+if TYPE_CHECKING:
+    from nnunetv2_cdpd.conversion.download import Download
 
 CC_BY_3 = "CC BY 3.0"
 CC_BY_4 = "CC BY 4.0"
@@ -93,7 +95,7 @@ class SourceDataset:
     imageless_labels: Labels without an image are expected (images that have to be fetched elsewhere).
     ignores: Some cases are labelled in a part of their slices only.
     placement: None: the header of the label says where it lies.
-    find: Lists the cases where templates do not suffice; gets the declaration and the folder.
+    find: Lists the cases where templates do not suffice.
     definitions: Structure -> how this collection draws it, where others differ.
     overlaps: Other collections that hold the same patients.
     unchecked: What of all this could not be checked, for the user.
@@ -130,7 +132,7 @@ class SourceDataset:
     imageless_labels: bool = False
     ignores: bool = False
     placement: IntensityCheck | None = None
-    find: Callable[["SourceDataset", Download], list[FoundCase]] | None = None
+    find: Callable[["Download"], list[FoundCase]] | None = None
     definitions: Mapping[str, str] = field(default_factory=dict)
     overlaps: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
@@ -168,13 +170,9 @@ class SourceDataset:
                 raise self._error(f"`merged_labels`: {name} needs at least two structures that it may be")
             if taken := sorted(set(meant) & structures):
                 raise self._error(f"`merged_labels`: {', '.join(taken)} stands in `values` too; keep it in one of the two")
-        for name in self.nested:
-            seen = {name}
-            while name in self.nested:
-                name = self.nested[name]
-                if name in seen:
-                    raise self._error(f"`nested`: {name} lies in itself")
-                seen.add(name)
+        for line in map(self.line, self.nested):
+            if len(set(line)) < len(line):
+                raise self._error(f"`nested`: {line[-1]} lies in itself")
 
     def _error(self, problem: str) -> UserError:
         return UserError(f"{self.where or self.name}: {problem}")
@@ -185,22 +183,21 @@ class SourceDataset:
         return tuple(dict.fromkeys(name for name in self.values.values() if name is not None))
 
     @property
-    def annotated(self) -> tuple[str, ...]:
-        """Structures that every source of this dataset annotates, or some do."""
-        return self.annotates if self.annotates is not None else (*self.structures, *self.unions)
-
-    @property
     def annotated_by_source(self) -> dict[str, tuple[str, ...]]:
         """Source -> structures; a dataset that is one source is named like it."""
-        return dict(self.sources) or {self.name: self.annotated}
+        everything = (*self.structures, *self.unions)
+        return dict(self.sources) or {self.name: everything if self.annotates is None else self.annotates}
 
-    def source_by_content(self, held: Collection[str]) -> str:
-        """The source of a case whose label holds these structures: that with the fewest structures that annotates all of them.
+    def known_errors(self, skip: bool) -> dict[str, str]:
+        """Case -> what is wrong with it, of those that are left out, or of those that are converted all the same."""
+        return {case: erratum.reason for erratum in self.errata if erratum.skip == skip for case in erratum.cases}
 
-        Where none annotates all of them, the first of those that annotate most of them.
-        """
-        held = set(held)
-        return min(self.sources, key=lambda source: (len(held - set(self.sources[source])), len(self.sources[source])))
+    def line(self, name: str) -> list[str]:
+        """A structure, then the one that it lies in, and so on up to the outermost, or to one that is there already."""
+        line = [name]
+        while line[-1] in self.nested and line[-1] not in line[:-1]:
+            line.append(self.nested[line[-1]])
+        return line
 
     def identifier(self, case: str) -> str:
         """Case identifier in the converted dataset: collections number their cases alike, so the name comes first."""

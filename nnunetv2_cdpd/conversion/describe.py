@@ -1,7 +1,7 @@
 """A public dataset in words: for `cdpd sources`."""
 
 from collections.abc import Iterable
-from textwrap import wrap
+from textwrap import indent, wrap
 
 from nnunetv2_cdpd.conversion.declaration import SourceDataset
 
@@ -10,39 +10,27 @@ _WIDTH = 110
 
 def overview(datasets: Iterable[SourceDataset]) -> str:
     """A paragraph per dataset: cases, classes, license, size, link."""
-    paragraphs = []
+    lines = []
     for dataset in datasets:
         names = dataset.structures if len(dataset.structures) <= 20 else (f"{len(dataset.structures)} structures",)
-        cases = f"{dataset.num_cases} cases" if dataset.num_cases else "cases"
-        paragraphs.append(
-            "\n".join(
-                [
-                    f"{dataset.name}: {cases}, {dataset.region}, {dataset.size}",
-                    *_indented(", ".join(names)),
-                    f"    license: {dataset.license}",
-                    f"    {dataset.link}",
-                ]
-            )
-        )
-    return "\n".join(
-        [*paragraphs, "\n`cdpd sources NAME` tells how its folder has to look; `cdpd convert NAME FOLDER` converts it"]
-    )
+        lines += [f"{dataset.name}: {dataset.num_cases} cases, {dataset.region}, {dataset.size}", *_indented(", ".join(names))]
+        lines += [f"    license: {dataset.license}", f"    {dataset.link}"]
+    lines.append("\n`cdpd sources NAME` tells how its folder has to look; `cdpd convert NAME FOLDER` converts it")
+    return "\n".join(lines)
 
 
 def describe(dataset: SourceDataset) -> str:
     """All that is declared."""
-    lines = [f"{dataset.name}: {dataset.title}", f"  {dataset.num_cases or '?'} cases, {dataset.region}, {dataset.size}"]
+    lines = [f"{dataset.name}: {dataset.title}", f"  {dataset.num_cases} cases, {dataset.region}, {dataset.size}"]
     lines += [f"  license:   {dataset.license}", f"  get it at: {dataset.link}", f"  reference: {dataset.reference}"]
     lines += ["  unpacked, below the folder that you give:"]
-    lines += [f"    {line}" for line in dataset.layout.strip("\n").splitlines()]
+    lines.append(indent(dataset.layout.strip("\n"), "    "))
     for source, annotated in dataset.annotated_by_source.items():
         lines += [f"  {source} annotates", *_indented(", ".join(annotated))]
     for name, meant in dataset.merged_labels.items():
-        lines.append(f"  {name} means {' or '.join(meant)}, not known which (`--split-sides` separates clear cases)")
-    for inner, outer in dataset.nested.items():
-        lines.append(f"  {inner} lies in {outer}")
-    for name, members in dataset.unions.items():
-        lines.append(f"  {name} is {', '.join(members)}")
+        lines.append(f"  {name} means {' or '.join(meant)}, not known which (argument split_sides separates clear cases)")
+    lines += [f"  {inner} lies in {outer}" for inner, outer in dataset.nested.items()]
+    lines += [f"  {name} is {', '.join(members)}" for name, members in dataset.unions.items()]
     for name, text in dataset.definitions.items():
         lines += _indented(f"{name}: {text}", "  ")
     if dataset.definitions:
@@ -66,7 +54,7 @@ def describe(dataset: SourceDataset) -> str:
         lines += _indented(f"patients also in: {'; '.join(dataset.overlaps)}", "  ")
     for text in dataset.unchecked:
         lines += _indented(f"not checked: {text}", "  ")
-    lines.append(f"\ncdpd convert {dataset.name} FOLDER -d ID")
+    lines.append(f"\ncdpd convert {dataset.name} FOLDER")
     return "\n".join(lines)
 
 

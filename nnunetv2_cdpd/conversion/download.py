@@ -1,20 +1,28 @@
-"""Download: a downloaded folder, and which of its files a template names."""
+"""Download: a downloaded folder, which of its files a template names, and an error that tells what is there instead."""
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from textwrap import indent
+
+from nnunetv2_cdpd.conversion.declaration import SourceDataset
+from nnunetv2_cdpd.errors import UserError, listed
+
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".rar", ".7z")
 
 
 @dataclass(frozen=True)
 class Download:
-    """A downloaded folder, its files listed once.
+    """The downloaded folder of a collection, its files listed once.
 
     Names that begin with `.` or `__MACOSX` are left out: archives made on a Mac bring copies that only look like images.
     """
 
+    dataset: SourceDataset
     folder: Path
 
     @cached_property
@@ -36,23 +44,45 @@ class Download:
                 elif entry.is_file():
                     yield prefix + entry.name
 
-    def matches(self, template: str, case: str) -> Iterator[tuple[dict[str, str], Path]]:
+    def matches(self, template: str) -> Iterator[tuple[dict[str, str], Path]]:
         """Files that a template names, with what its {...} stand for.
 
         The folder's own name may stand in the template too, but for nothing that {...} stands for.
         """
-        pattern, own = template_pattern(template, case), f"{self.folder.name}/"
+        pattern, own = _pattern(template, self.dataset.case), f"{self.folder.name}/"
         for name in self.files:
             match = pattern.fullmatch(own + name)
             if match and all(match.start(group) >= len(own) for group in match.groupdict()):
                 yield match.groupdict(), self.folder / name
 
-    def below(self, template: str, case: str) -> Iterator[tuple[dict[str, str], Path]]:
-        """Files below the folders that a template names."""
-        yield from self.matches(f"{template.rstrip('/')}/**/*", case)
+    def needed_file(self, name: str, tells: str) -> Path:
+        """A file of this name beside the images and labels.
+
+        Args:
+            tells: What nothing else tells, for the message.
+
+        Raises:
+            UserError: There is none.
+        """
+        for _, path in self.matches(name):
+            return path
+        raise self.error(f"{name} is missing, which tells {tells}")
+
+    def error(self, problem: str) -> UserError:
+        """What was expected and what is there, as one error."""
+        there = sorted(name for name in os.listdir(self.folder) if not name.startswith("."))
+        endings = Counter("".join(Path(name).suffixes[-2:]) for name in self.files)
+        kinds = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in endings.most_common(4)) or "no files"
+        archives = [name for name in there if name.endswith(_ARCHIVES)]
+        hint = f"\n  unpack first: {listed(archives)}" if archives else ""
+        drawing = indent(self.dataset.layout.strip("\n"), "    ")
+        return UserError(
+            f"{self.folder}: {problem}; this does not look like {self.dataset.name}\n"
+            f"  found: {listed(there) or 'nothing'} ({kinds} in all){hint}\n  expected:\n{drawing}"
+        )
 
 
-def template_pattern(template: str, case: str) -> re.Pattern[str]:
+def _pattern(template: str, case: str) -> re.Pattern[str]:
     """Regular expression of a template, for whole relative paths."""
     parts = []
     for token in re.split(r"(\*\*/|\*|\{\w+\})", template):

@@ -62,9 +62,7 @@ def overruled_by_intensity(placement: Placement, label: np.ndarray, image: np.nd
         image: HU (x, y, z).
     """
     where = np.nonzero(placement.apply(label))
-    if not len(where[0]) or _share(where, (), image, check) >= check.least_share:
-        return placement
-    if label.shape != image.shape:
+    if not len(where[0]) or label.shape != image.shape or _share(where, (), image, check) >= check.least_share:
         return placement
     stored = np.nonzero(label)
     sure = [flips for flips in check.flips if _share(stored, flips, image, check) >= check.least_share]
@@ -73,9 +71,7 @@ def overruled_by_intensity(placement: Placement, label: np.ndarray, image: np.nd
 
 def _share(where: tuple[np.ndarray, ...], flips: tuple[int, ...], image: np.ndarray, check: IntensityCheck) -> float:
     """Of these voxels, flipped along these axes, how many have HU in the window, 0 ... 1."""
-    sizes = image.shape
-    mirrored = tuple(size - 1 - index if axis in flips else index for axis, (index, size) in enumerate(zip(where, sizes)))
-    values = image[mirrored]
+    values = np.flip(image, flips)[where]
     return float(((values >= check.window[0]) & (values <= check.window[1])).mean())
 
 

@@ -40,11 +40,6 @@ class Options:
             )
         check_at_least(1, limit=self.limit)
 
-    @property
-    def is_alone(self) -> bool:
-        """Whether no other call shares the work."""
-        return self.num_parts == 1
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -52,21 +47,19 @@ class Plan:
 
     facts: What the label maps will hold.
     jobs: Case identifier -> its job, of all cases that are not left out.
-    sources: Case identifier -> its source.
     ours: The cases that this call is to see to.
     done: What any call has done of `jobs`.
-    todo: The cases that this call has to convert.
+    todo: Those of `jobs` that this call has to do.
     """
 
     output: Path
     options: Options
     facts: DatasetFacts
     jobs: Mapping[str, ConversionJob]
-    sources: Mapping[str, str]
     records: PartRecords
     ours: frozenset[str]
     done: Mapping[str, CaseRecord]
-    todo: frozenset[str]
+    todo: Mapping[str, ConversionJob]
 
 
 def make_plan(facts: DatasetFacts, cases: Sequence[FoundCase], output: Path, options: Options) -> Plan:
@@ -79,20 +72,17 @@ def make_plan(facts: DatasetFacts, cases: Sequence[FoundCase], output: Path, opt
         UserError: The output folder holds something else.
     """
     dataset = facts.dataset
-    noted = _noted(dataset, cases)
-    states = {path: file_state(path) for case in noted for path in (*case.image, *case.label, *case.masks.values())}
-    jobs = {dataset.identifier(case.case): _job(case, facts, output, options, states) for case in noted}
-    sources = {dataset.identifier(case.case): case.source or dataset.name for case in noted}
+    jobs = {dataset.identifier(case.case): _job(case, facts, output, options) for case in cases}
     records = PartRecords(output, dataset.name, options.part_id, options.num_parts)
     done = records.valid(jobs)
     ours = frozenset(list(jobs)[options.part_id :: options.num_parts])
-    todo = frozenset(name for name in list(jobs)[: options.limit] if name in ours and name not in done)
-    return Plan(output, options, facts, jobs, sources, records, ours, done, todo)
+    todo = {name: jobs[name] for name in list(jobs)[: options.limit] if name in ours and name not in done}
+    return Plan(output, options, facts, jobs, records, ours, done, todo)
 
 
 def left_out(dataset: SourceDataset, found: Sequence[FoundCase], options: Options) -> dict[str, str]:
     """Case identifier -> why, of the cases that are known to be wrong and those that the user leaves out."""
-    reasons = {case: erratum.reason for erratum in dataset.errata if erratum.skip for case in erratum.cases}
+    reasons = dataset.known_errors(skip=True)
     known = {name: case for case in found for name in (case.case, dataset.identifier(case.case))}
     if unknown := [name for name in options.leave_out if name not in known]:
         raise UserError(f"argument leave_out {' '.join(unknown)}: no such case; cases are named like {next(iter(known))}")
@@ -100,39 +90,27 @@ def left_out(dataset: SourceDataset, found: Sequence[FoundCase], options: Option
     return {dataset.identifier(case.case): reasons[case.case] for case in found if case.case in reasons}
 
 
-def _noted(dataset: SourceDataset, found: Sequence[FoundCase]) -> list[FoundCase]:
-    """The cases, with what is known of some of them."""
-    notes = {case: erratum.reason for erratum in dataset.errata if not erratum.skip for case in erratum.cases}
-    return [replace(case, note="; ".join(filter(None, (case.note, notes.get(case.case)))) or None) for case in found]
-
-
-def _job(
-    case: FoundCase, facts: DatasetFacts, output: Path, options: Options, states: Mapping[Path, tuple[int, int] | None]
-) -> ConversionJob:
+def _job(case: FoundCase, facts: DatasetFacts, output: Path, options: Options) -> ConversionJob:
     dataset = facts.dataset
-    identifier = dataset.identifier(case.case)
+    notes = case.note, dataset.known_errors(skip=False).get(case.case)
     masks = [(name, path) for key, path in case.masks.items() if (name := dataset.values[key]) is not None]
     masks.sort(key=lambda mask: facts.paint_order(mask[0]))
     job = ConversionJob(
-        identifier=identifier,
-        image=tuple(case.image),
+        case=replace(case, note="; ".join(filter(None, notes)) or None),
         dicom=dataset.dicom and not is_nifti(case.image[0]),
-        label=tuple(case.label),
+        of_series=dataset.dicom,
         masks=tuple((facts.stored[name], path) for name, path in masks),
         values=facts.mask_values if case.masks else facts.values,
-        outputs=outputs_of(output, identifier),
+        outputs=outputs_of(output, dataset.identifier(case.case)),
         placement=dataset.placement,
-        labelled_slices=case.labelled_slices,
         ignore_value=facts.ignore_value,
         sides=facts.side_pairs,
-        of_series=dataset.dicom,
         needs_content=dataset.sources_by_content,
         hu_offset=dataset.hu_offset,
         resample_labels=options.resample_labels,
         copy=options.copy,
-        note=case.note,
     )
-    return replace(job, made_from=_made_from(job, states))
+    return replace(job, made_from=_made_from(job))
 
 
 def outputs_of(output: Path, identifier: str) -> tuple[Path, Path]:
@@ -140,11 +118,12 @@ def outputs_of(output: Path, identifier: str) -> tuple[Path, Path]:
     return output / "imagesTr" / f"{identifier}_0000.nii.gz", output / "labelsTr" / f"{identifier}.nii.gz"
 
 
-def _made_from(job: ConversionJob, states: Mapping[Path, tuple[int, int] | None]) -> str:
+def _made_from(job: ConversionJob) -> str:
     """Digest of the files and of all that decides the outcome; not of where the collection lies, which may be moved."""
-    files = [[path.name, states[path]] for path in (*job.image, *job.label)]
-    masks = [[value, states[path]] for value, path in job.masks]
-    slices = job.labelled_slices and ["of the label file", *job.labelled_slices]  # once they were counted in the image
+    case = job.case
+    files = [[path.name, file_state(path)] for path in (*case.image, *case.label)]
+    masks = [[value, file_state(path)] for value, path in job.masks]
+    slices = case.labelled_slices and ["of the label file", *case.labelled_slices]  # once they were counted in the image
     how = [slices, job.ignore_value, job.resample_labels, repr(job.placement), repr(job.sides)]
     how += [["HU offset", job.hu_offset]] if job.hu_offset else []  # what was made before there was one is still up to date
     how += ["left out without content"] if job.needs_content else []

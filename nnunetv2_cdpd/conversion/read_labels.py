@@ -1,6 +1,6 @@
 """Labels: read from a file, from image slices or from one mask per structure, checked, and remapped."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,11 +43,9 @@ def read_label(path: Path) -> Label:
         UserError: It cannot be read, or holds values that are no integers.
     """
     file = NiftiFile(path)
-    array = file.read()
-    notes: tuple[str, ...] = ()
-    if not np.issubdtype(array.dtype, np.integer):
-        array = _integers(array, path)
-        notes = ("label stored as floating point numbers, all of them integers",)
+    stored = file.read()
+    array = _integers(stored, path)
+    notes = () if array is stored else ("label stored as floating point numbers, all of them integers",)
     return Label(array, file.grid, file, notes)
 
 
@@ -61,7 +59,7 @@ def read_slices(paths: Sequence[Path], order: Sequence[int]) -> Label:
     Raises:
         UserError: Their number or size does not fit, or one cannot be read.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     paths = sorted(paths)
     if len(paths) != len(order):
@@ -71,7 +69,7 @@ def read_slices(paths: Sequence[Path], order: Sequence[int]) -> Label:
         try:
             with Image.open(paths[index]) as picture:
                 slices.append(np.asarray(picture.convert("L")).T > 0)
-        except (OSError, UnidentifiedImageError) as error:
+        except OSError as error:
             raise UserError(f"{paths[index]} cannot be read as an image; download it again") from error
         if slices[-1].shape != slices[0].shape:
             raise UserError(f"{paths[index]} has another size than the first slice, {paths[order[0]]}")
@@ -87,28 +85,22 @@ def read_masks(masks: Sequence[tuple[int, Path]]) -> Label:
     Raises:
         UserError: One cannot be read, is not binary, or lies on another grid than the others.
     """
-    array: np.ndarray | None = None
-    grid: Grid | None = None
-    overlap = 0
+    grid = NiftiFile(masks[0][1]).grid
+    array = np.zeros(grid.shape, np.min_scalar_type(max(value for value, _ in masks)))
+    overlap = False
     for value, path in masks:
         file = NiftiFile(path)
-        mask = file.read()
-        if not np.issubdtype(mask.dtype, np.integer):
-            mask = _integers(mask, path)
+        mask = _integers(file.read(), path)
         low, high = int(mask.min()), int(mask.max())
         if low < 0 or (high > 1 and not np.isin(mask, (0, high)).all()):
             raise UserError(f"{path} is no binary mask (values {low} to {high})")
-        if array is None or grid is None:
-            array, grid = np.zeros(mask.shape, _smallest(value for value, _ in masks)), file.grid
-        elif same_place(file.grid, grid, spacing_mm=1e-3, position_mm=1e-3, relative=1e-5):
+        if same_place(file.grid, grid, spacing_mm=1e-3, position_mm=1e-3, relative=1e-5):
             raise UserError(f"{path} lies on another grid than the other masks of the case")
         if high == 0:
             continue
         where = mask != 0
-        before = array[where]
-        overlap += int(np.count_nonzero((before != 0) & (before != value)))
+        overlap = overlap or not np.isin(array[where], (0, value)).all()
         array[where] = value
-    assert array is not None, "a case without any mask is no case"
     notes = ("some masks overlap, the later structure was kept",) if overlap else ()
     return Label(array, grid, notes=notes)
 
@@ -127,34 +119,29 @@ def remap(array: np.ndarray, values: Mapping[int, int], present: np.ndarray, pat
     Raises:
         UserError: A value is not declared.
     """
-    unknown = [int(value) for value in present if int(value) not in values]
-    if unknown:
+    if unknown := [int(value) for value in present if int(value) not in values]:
         more = " ..." if len(unknown) > 5 else ""
         raise UserError(
             f"{path} holds {', '.join(map(str, unknown[:5]))}{more}, which is not declared (declared are "
             f"{', '.join(map(str, sorted(values)))}); is it the right dataset and release?"
         )
-    dtype = _smallest(values.values())
-    changed = [(int(value), values[int(value)]) for value in present if values[int(value)] != int(value)]
-    if not changed:
+    dtype = np.min_scalar_type(max(values.values()))
+    if all(values[int(value)] == int(value) for value in present):
         return array.astype(dtype, copy=False)
     lowest = int(present[0])
     table = np.zeros(int(present[-1]) - lowest + 1, dtype)
-    for value in present:
-        table[int(value) - lowest] = values[int(value)]
+    table[present.astype(np.int64) - lowest] = [values[int(value)] for value in present]
     return table[(array if lowest == 0 else array.astype(np.int64) - lowest)]
 
 
-def _smallest(values: Iterable[int]) -> type[np.unsignedinteger]:
-    return np.uint8 if max(values) < 256 else np.uint16
-
-
 def _integers(array: np.ndarray, path: Path) -> np.ndarray:
-    """A floating point label as int32, if all are integers; some writers scale masks, so that 1 is 1.0000000591."""
-    for part in np.moveaxis(array, -1, 0):
-        with np.errstate(invalid="ignore"):
-            broken = part[~(np.isfinite(part) & (np.abs(part - np.rint(part)) <= _INTEGER))]
-        if broken.size:
-            examples = ", ".join(f"{value:g}" for value in np.unique(broken)[:3])
-            raise UserError(f"{path} holds values that are no integers ({examples}); was it resampled as an image?")
+    """A label of integers as it is, of floating point numbers as int32; some writers scale masks, so that 1 is 1.0000000591."""
+    if np.issubdtype(array.dtype, np.integer):
+        return array
+    found = distinct(array)
+    with np.errstate(invalid="ignore"):  # of what is not finite
+        broken = found[~(np.abs(found - np.rint(found)) <= _INTEGER)]
+    if broken.size:
+        examples = ", ".join(f"{value:g}" for value in broken[:3])
+        raise UserError(f"{path} holds values that are no integers ({examples}); was it resampled as an image?")
     return np.rint(array).astype(np.int32)

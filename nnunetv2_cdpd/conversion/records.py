@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from nnunetv2_cdpd.conversion.case import ConversionJob, ConvertedCase
+from nnunetv2_cdpd.conversion.case import ConversionJob
 from nnunetv2_cdpd.datasets.output import is_empty
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import CaseRecord, FileRecord
@@ -30,16 +30,10 @@ class PartRecords:
         others = sorted(path for path in output.glob(RECORD_FILE.replace(".jsonl", "*.jsonl")) if path != own)
         self.own, *self.others = (FileRecord(path, [name], _COMMAND, asdict) for path in (own, *others))
         is_ours = own.is_file() or bool(others)
-        if not is_ours and not (is_empty(output) or _holds_only_empty_folders(output)):
+        if not is_ours and not is_empty(output):
             raise UserError(
                 f"{output}: exists and is not from `{_COMMAND}`; nothing was changed, move it or give another argument dataset_id"
             )
-
-    def holds(self, name: str, job: ConversionJob) -> bool:
-        return self._entry(name, job) is not None
-
-    def enter(self, name: str, job: ConversionJob, result: ConvertedCase) -> None:
-        self.own.enter(name, job, result)
 
     @property
     def known(self) -> set[str]:
@@ -48,8 +42,8 @@ class PartRecords:
 
     def valid(self, jobs: Mapping[str, ConversionJob]) -> dict[str, CaseRecord]:
         """What is done, with what its maker noted; a case that is out of date in one record may be done in another."""
-        entries = ((name, self._entry(name, job)) for name, job in jobs.items())
-        return {name: entry for name, entry in entries if entry is not None}
+        records = (*self.others, self.own)  # the own one counts where several do
+        return {name: record.cases[name] for name, job in jobs.items() for record in records if _is_done(record, name, job)}
 
     def take_over(self, done: Mapping[str, CaseRecord], ours: Collection[str], alone: bool) -> None:
         """Note what is done of this call's cases, and forget what is not.
@@ -65,18 +59,9 @@ class PartRecords:
                 record.path.unlink()
             self.others = []
 
-    def _entry(self, name: str, job: ConversionJob) -> CaseRecord | None:
-        return next((record.cases[name] for record in (self.own, *self.others) if _is_done(record, name, job)), None)
-
 
 def _is_done(record: FileRecord, name: str, job: ConversionJob) -> bool:
     """Whether a record holds a case, or that the case was looked at and left out, which leaves no files."""
     entry = record.cases.get(name)
     is_left_out = entry is not None and entry.facts.get("left_out") is not None and entry.made_from == job.made_from
     return is_left_out or record.holds(name, job)
-
-
-def _holds_only_empty_folders(output: Path) -> bool:
-    """As a call leaves it that was killed before its first case was done."""
-    names = {path.name for path in output.iterdir()} - {"imagesTr", "labelsTr"}
-    return not names and all(is_empty(output / name) for name in ("imagesTr", "labelsTr"))

@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 from functools import cache
 
+from nnunetv2_cdpd.classes import name_key
 from nnunetv2_cdpd.conversion.declaration import SourceDataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.link import package_of_top_folder
@@ -27,14 +28,10 @@ def public_dataset(name: str) -> SourceDataset:
     Raises:
         UserError: There is none; the closest ones are listed.
     """
-    datasets = {_key(known): dataset for known, dataset in public_datasets().items()}
-    if _key(name) in datasets:
-        return datasets[_key(name)]
-    close = [known for key, known in ((key, dataset.name) for key, dataset in datasets.items()) if key.startswith(_key(name))]
-    close = close or [datasets[key].name for key in difflib.get_close_matches(_key(name), datasets, n=3)]
-    hint = f"did you mean {' or '.join(close)}?" if close and _key(name) else "`cdpd sources` lists them"
-    raise UserError(f"{name}: no such public dataset; {hint} Your own data: `cdpd convert --spec my.yaml FOLDER`")
-
-
-def _key(name: str) -> str:
-    return name.lower().replace("-", "").replace("_", "")
+    datasets = {name_key(known): dataset for known, dataset in public_datasets().items()}
+    if (key := name_key(name)) in datasets:
+        return datasets[key]
+    close = [known for known in datasets if known.startswith(key)] or difflib.get_close_matches(key, datasets, n=3)
+    did_you_mean = f"did you mean {' or '.join(datasets[known].name for known in close)}?"
+    hint = did_you_mean if close and key else "`cdpd sources` lists them."
+    raise UserError(f"{name}: no such public dataset; {hint} For your own data give `cdpd convert` a YAML (docs/conversion.md)")

@@ -19,6 +19,8 @@ from nnunetv2_cdpd.jobs import Outcome, in_processes, read_json, run, write_json
 
 __all__ = ["Conversion", "Options", "convert"]
 
+_FOLDERS = ("imagesTr", "labelsTr")
+
 
 @dataclass
 class Conversion(Outcome[ConvertedCase]):
@@ -77,27 +79,28 @@ def convert(
     if plan.done and plan.todo:
         report(f"{plan.output.name}: {len(plan.done)} cases are done already")
     outcome = run(
-        {name: job for name, job in plan.jobs.items() if name in plan.done or name in plan.todo},
+        plan.todo,
         in_processes(convert_case, default_num_processes if num_processes is None else num_processes),
         title=f"Converting {dataset.name}",
-        record=plan.records,
+        record=plan.records.own,
         progress=progress,
     )
-    return _finish(plan, Conversion(outcome.done, outcome.before, outcome.failed, plan.output, skipped=skipped))
+    return _finish(plan, Conversion(outcome.done, list(plan.done), outcome.failed, plan.output, skipped=skipped))
 
 
 def _clear_outdated(plan: Plan) -> None:
     """Bring the output folder to where the work can go on: what is of other cases or out of date goes."""
-    output, records, alone = plan.output, plan.records, plan.options.is_alone
-    (output / "imagesTr").mkdir(parents=True, exist_ok=True)
-    (output / "labelsTr").mkdir(exist_ok=True)
+    output, records, alone = plan.output, plan.records, plan.options.num_parts == 1
+    output.mkdir(parents=True, exist_ok=True)
     if plan.todo or records.known - set(plan.jobs):
         (output / FILE_NAME).unlink(missing_ok=True)  # there only while every case agrees with it
     for name in records.known - set(plan.done):
         if alone or name in plan.ours:
             for path in outputs_of(output, name):
                 path.unlink(missing_ok=True)
-    records.take_over(plan.done, plan.jobs if alone else plan.ours, alone)
+    records.take_over(plan.done, plan.ours, alone)  # before anything else is there: it tells whose folder it is
+    for folder in _FOLDERS:
+        (output / folder).mkdir(exist_ok=True)
     if alone:
         clear_leftovers(output)
 
@@ -121,13 +124,13 @@ def _finish(plan: Plan, outcome: Conversion) -> Conversion:
     if not entries:  # all were looked at and left out
         return outcome
     expected_files = {path for name in entries for path in jobs[name].outputs}
-    for folder in ("imagesTr", "labelsTr"):  # of a case that was written when a kill came, and is left out since
+    for folder in _FOLDERS:  # of a case that was written when a kill came, and is left out since
         for path in (output / folder).glob(f"{dataset.name}_*"):
             if path not in expected_files:
                 path.unlink()
     # Sources as they are listed now, not as of when the case was done: a table of the download may have been mended since.
     case_source = {
-        name: (plan.facts.source_of(plan.sources[name], entry.facts["values"]), tuple(entry.facts["merged"]))
+        name: (plan.facts.source_of(jobs[name].case.source, entry.facts.get("held", ())), tuple(entry.facts["merged"]))
         for name, entry in entries.items()
     }
     dataset_json = plan.facts.dataset_json(output.name, case_source)

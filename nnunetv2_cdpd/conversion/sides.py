@@ -47,8 +47,9 @@ def split_sides(label: np.ndarray, image: np.ndarray, grid: Grid, pair: SidePair
     (box,) = ndimage.find_objects(where.view(np.uint8))
     parts, count = ndimage.label(where[box], ndimage.generate_binary_structure(3, 3))
     sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-    corner = np.array([part.start for part in box])
-    x_of = _positions_along_x(parts.shape, corner, grid)
+    # Position of each voxel along the patient's left-right axis, mm, growing towards the left side.
+    x_of = sum(weight * index for weight, index in zip(grid.affine[0], np.ogrid[box])) + grid.affine[0, 3]
+    x_of = x_of.astype(np.float32)
     centres = ndimage.mean(x_of, parts, np.arange(1, count + 1))
     body = _body_centre(image, grid)
     large = np.flatnonzero(sizes >= _LARGE * sizes.sum())
@@ -63,21 +64,10 @@ def split_sides(label: np.ndarray, image: np.ndarray, grid: Grid, pair: SidePair
         other = (x_of > plane) != (centres[index] > plane)
         if np.count_nonzero(other & (parts == index + 1)) > _ACROSS * sizes[index]:
             return "a large part reaches across the middle"
-    is_left = np.zeros(count + 1, bool)
-    is_left[1:] = centres > plane
     view = label[box]
     merged = view == pair.merged
-    view[merged] = np.where(is_left[parts[merged]], pair.left, pair.right)
+    view[merged] = np.where((centres > plane)[parts[merged] - 1], pair.left, pair.right)
     return None
-
-
-def _positions_along_x(shape: tuple[int, ...], corner: np.ndarray, grid: Grid) -> np.ndarray:
-    """Position of each voxel along the patient's left-right axis, mm, growing towards the left side."""
-    ranges = [np.arange(size) + start for size, start in zip(shape, corner)]
-    weights = grid.affine[0]
-    return (
-        weights[0] * ranges[0][:, None, None] + weights[1] * ranges[1][None, :, None] + weights[2] * ranges[2] + weights[3]
-    ).astype(np.float32)
 
 
 def _body_centre(image: np.ndarray, grid: Grid) -> float:

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 
 from nnunetv2_cdpd.conversion.run import Conversion
-
-_MAX_LISTED = 12
+from nnunetv2_cdpd.errors import listed
 
 
 def summary(outcome: Conversion) -> str:
@@ -14,9 +13,9 @@ def summary(outcome: Conversion) -> str:
     counts += [f"{len(outcome.skipped)} skipped", f"{len(outcome.failed)} failed"]
     lines = [f"{outcome.folder}", ", ".join(counts)]
     for title, reasons in (("skipped", outcome.skipped), ("failed", outcome.failed)):
-        lines += [f"  {title}: {_names(cases)}: {reason}" for reason, cases in _grouped(reasons.items())]
+        lines += [f"  {title}: {listed(cases)}: {reason}" for reason, cases in _grouped(reasons.items())]
     pairs = [(case, note) for case, notes in outcome.notes.items() for note in notes]
-    lines += [f"  note: {_names(cases)}: {note}" for note, cases in _grouped(pairs)]
+    lines += [f"  note: {listed(cases)}: {note}" for note, cases in _grouped(pairs)]
     if outcome.failed:
         lines.append(
             "dataset.json is not written yet: mend the failed cases or name them with argument leave_out, and call again"
@@ -31,8 +30,3 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
     for case, text in pairs:
         groups.setdefault(text, []).append(case)
     return list(groups.items())
-
-
-def _names(cases: list[str]) -> str:
-    more = len(cases) - _MAX_LISTED
-    return ", ".join(cases[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")

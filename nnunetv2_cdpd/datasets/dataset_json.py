@@ -8,7 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nnunetv2.paths import nnUNet_raw
+
 from nnunetv2_cdpd.annotation import Annotation, read_annotation
+from nnunetv2_cdpd.datasets.output import raw_folder
 from nnunetv2_cdpd.errors import UserError
 
 FILE_NAME = "dataset.json"
@@ -83,26 +86,26 @@ def channel_names(content: Mapping[str, Any], where: str | Path = FILE_NAME) -> 
         raise UserError(f'{where}: `channel_names` numbers the channels, like {{"0": "CT"}}') from error
 
 
-def find_dataset(given: str | int | Path, raw_folder: Path) -> Path:
-    """Folder of a dataset given by id, name (Dataset301_KITS) or path.
+def find_dataset(given: str | int | Path) -> Path:
+    """Folder of a dataset: a path, or an id or a name (Dataset301_KITS) in nnUNet_raw, where that is not set in this folder.
 
     Raises:
         UserError: There is none, or more than one of that id.
     """
-    text = str(given)
+    text, raw = str(given), raw_folder() if nnUNet_raw.is_set() else Path.cwd()
     if text.isdigit():
-        found = sorted(folder for folder in raw_folder.glob(f"Dataset{int(text):03d}_*") if folder.is_dir())
-        if len(found) == 1:
-            return found[0]
-        there = ", ".join(folder.name for folder in found or sorted(raw_folder.glob("Dataset*"))) or "none"
-        problem = "more than one dataset has this id" if found else "no dataset has this id"
-        raise UserError(f"{raw_folder}: {problem}, {text}; give a name or a folder of these: {there}")
-    folder = Path(text).expanduser()
-    if not (folder / FILE_NAME).is_file() and (raw_folder / text / FILE_NAME).is_file():
-        folder = raw_folder / text
-    if not (folder / FILE_NAME).is_file():
-        raise UserError(f"{folder}: no nnU-Net raw dataset here (no {FILE_NAME}); give an id, a name or a folder")
-    return Path(os.path.abspath(folder))
+        found = sorted(folder for folder in raw.glob(f"Dataset{int(text):03d}_*") if folder.is_dir())
+    else:
+        found = [folder for folder in (Path(text).expanduser(), raw / text) if (folder / FILE_NAME).is_file()][:1]
+    if len(found) == 1:
+        return Path(os.path.abspath(found[0]))
+    if not found and not nnUNet_raw.is_set():
+        raise UserError(f"{given}: no dataset here, and nnUNet_raw is not set; set it, or give a folder")
+    if not text.isdigit():
+        raise UserError(f"{given}: no nnU-Net raw dataset here (no {FILE_NAME}); give an id, a name or a folder")
+    there = ", ".join(folder.name for folder in found or sorted(raw.glob("Dataset*"))) or "none"
+    problem = "more than one dataset has this id" if found else "no dataset has this id"
+    raise UserError(f"{raw}: {problem}, {text}; give a name or a folder of these: {there}")
 
 
 def dataset_json_of(given: str | int | Path, needed: Collection[str] = ("labels",)) -> DatasetJson:
@@ -115,12 +118,4 @@ def dataset_json_of(given: str | int | Path, needed: Collection[str] = ("labels"
         UserError: There is no such dataset, or its dataset.json cannot be read.
     """
     path = Path(str(given)).expanduser()
-    if path.suffix != ".json":
-        raw_folder = os.environ.get("nnUNet_raw")
-        try:
-            path = find_dataset(given, Path(raw_folder or ".")) / FILE_NAME
-        except UserError as error:
-            if raw_folder is not None:
-                raise
-            raise UserError(f"{given}: no dataset here, and nnUNet_raw is not set; set it, or give a folder or a file") from error
-    return read_dataset_json(path, needed)
+    return read_dataset_json(path if path.suffix == ".json" else find_dataset(given) / FILE_NAME, needed)

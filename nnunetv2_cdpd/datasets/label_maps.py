@@ -17,20 +17,18 @@ def checked_label_map(read: np.ndarray, annotation: Annotation, file: str, stric
     """
     if len(read) != 1:
         raise UserError(f"{file} has {len(read)} channels, not one; a label map has one value per voxel")
-    with np.errstate(invalid="ignore"):  # of a value that is not a number
-        label_map = read[0].astype(np.int32)
-    if (label_map != read[0]).any():
-        raise UserError(f"{file} holds values that are no integers; was it resampled as an image?")
-    lowest, highest = int(label_map.min()), int(label_map.max())
-    unknown = lowest if lowest < 0 else highest if highest >= annotation.num_values else None
-    if strict and unknown is None and not (known := annotation.declared[label_map]).all():
-        unknown = int(label_map.flat[np.argmin(known)])
-    if unknown is not None:
+    found = distinct(read[0])
+    broken = found[~(np.isfinite(found) & (found == np.rint(found)))]
+    if broken.size:
+        raise UserError(f"{file} holds values that are no integers ({_first_of(broken)}); was it resampled as an image?")
+    known = np.isin(found, np.flatnonzero(annotation.declared)) if strict else (found >= 0) & (found < annotation.num_values)
+    if not known.all():
+        unknown = found[~known].astype(int)
         raise UserError(
-            f"{file} holds the value {unknown}, which `labels` of its dataset.json does not declare; is it the dataset.json of "
-            "another dataset?"
+            f"{file} holds the value{'s' * (unknown.size > 1)} {_first_of(unknown)}, which `labels` of its dataset.json does not "
+            "declare; declare it, mend the file, or is it the dataset.json of another dataset?"
         )
-    return label_map
+    return read[0].astype(np.int32)
 
 
 def distinct(array: np.ndarray) -> np.ndarray:
@@ -38,3 +36,7 @@ def distinct(array: np.ndarray) -> np.ndarray:
     rows = np.moveaxis(array, int(np.argmin(np.abs(array.strides))), -1)
     found = [np.unique(rows[..., 0]), *(np.unique(part[:, 1:][part[:, 1:] != part[:, :-1]]) for part in rows)]
     return np.unique(np.concatenate(found))
+
+
+def _first_of(values: np.ndarray) -> str:
+    return ", ".join(map(str, values[:5].tolist())) + " ..." * (values.size > 5)

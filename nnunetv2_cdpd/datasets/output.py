@@ -38,10 +38,9 @@ def dataset_folder(name: str, dataset_id: int | None) -> Path:
     if dataset_id is None:
         mine = sorted(int(path.name[7:10]) for path in raw.glob(f"Dataset[0-9][0-9][0-9]_{name}"))
         dataset_id = mine[0] if mine else next(number for number in range(_FIRST_ID, 1000) if not _others(number, name))
-        return raw / f"Dataset{dataset_id:03d}_{name}"
-    if not 0 < dataset_id < 1000:
+    elif not 0 < dataset_id < 1000:
         raise UserError(f"argument dataset_id {dataset_id}: nnU-Net's dataset ids have three digits; give one of 1 ... 999")
-    if taken := _others(dataset_id, name):
+    elif taken := _others(dataset_id, name):
         raise UserError(
             f"argument dataset_id {dataset_id}: taken by {', '.join(taken)}; nnU-Net wants one name per id, give another"
         )
@@ -58,8 +57,7 @@ def clear_leftovers(folder: Path) -> None:
     for path in filter(_is_old, folder.iterdir()):
         remove(path)
     for place in (folder, folder / "imagesTr", folder / "labelsTr"):
-        if place.is_dir():
-            remove_leftovers(place)
+        remove_leftovers(place)
 
 
 def _is_old(path: Path) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson, find_dataset, read_dataset_json
+from nnunetv2_cdpd.datasets.predictions import identifiers
 from nnunetv2_cdpd.errors import UserError
 
 
@@ -52,8 +53,7 @@ class RawDataset:
     @property
     def short_name(self) -> str:
         """ "KITS" of Dataset301_KITS."""
-        prefix, _, rest = self.name.partition("_")
-        return rest if rest and prefix.startswith("Dataset") and prefix.removeprefix("Dataset").isdigit() else self.name
+        return re.sub(r"^Dataset\d+_(?=.)", "", self.name)
 
     @property
     def annotation(self) -> Annotation:
@@ -68,26 +68,26 @@ class RawDataset:
         return Path(os.path.abspath(self.folder / os.path.expandvars(entry)))
 
 
-def read_datasets(given: Sequence[str | int | Path], raw_folder: Path) -> list[RawDataset]:
+def read_datasets(given: Sequence[str | int | Path]) -> list[RawDataset]:
     """Read several datasets; see `read_dataset`.
 
     Raises:
         UserError: As there, or one is given twice.
     """
-    datasets = [read_dataset(each, raw_folder) for each in given]
+    datasets = [read_dataset(each) for each in given]
     folders = [dataset.folder for dataset in datasets]
     if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
         raise UserError(f"{', '.join(twice)}: given twice; give each dataset once")
     return datasets
 
 
-def read_dataset(given: str | int | Path, raw_folder: Path) -> RawDataset:
+def read_dataset(given: str | int | Path) -> RawDataset:
     """Read dataset.json and list the cases.
 
     Raises:
         UserError: dataset.json is damaged, incomplete or contradicts itself.
     """
-    path = find_dataset(given, raw_folder) / FILE_NAME
+    path = find_dataset(given) / FILE_NAME
     dataset_json = read_dataset_json(path, needed=("channel_names", "labels", "file_ending"))
     _ = dataset_json.annotation, dataset_json.channel_names  # what is wrong with them is told now
     listed = dataset_json.content.get("dataset", {})
@@ -118,12 +118,12 @@ def _listed_cases(listed: Mapping[str, Any]) -> tuple[list[RawCase], list[str]]:
 
 def _cases_in_folders(folder: Path, ending: str) -> tuple[list[RawCase], list[str]]:
     """Cases of imagesTr and labelsTr."""
-    named = re.compile(rf"(.+)_\d{{4}}{re.escape(ending)}")
+    places = folder / "imagesTr", folder / "labelsTr"
+    channels, labelled = (identifiers(place, ending) if place.is_dir() else [] for place in places)
     images: dict[str, list[str]] = {}
-    for name in _files(folder / "imagesTr", ending):
-        if match := named.fullmatch(name):
-            images.setdefault(match[1], []).append(f"imagesTr/{name}")
-    labelled = [name[: -len(ending)] for name in _files(folder / "labelsTr", ending)]
+    for name in channels:
+        if match := re.fullmatch(r"(.+)_\d{4}", name):
+            images.setdefault(match[1], []).append(f"imagesTr/{name}{ending}")
     problems = [
         f"case {identifier!r}: no image imagesTr/{identifier}_0000{ending} for its label; add it or remove the label"
         for identifier in labelled
@@ -131,8 +131,3 @@ def _cases_in_folders(folder: Path, ending: str) -> tuple[list[RawCase], list[st
     ]
     cases = [RawCase(name, tuple(files), f"labelsTr/{name}{ending}") for name, files in images.items()]
     return cases, problems
-
-
-def _files(folder: Path, ending: str) -> list[str]:
-    names = os.listdir(folder) if folder.is_dir() else []
-    return sorted(name for name in names if name.endswith(ending) and not name.startswith("."))

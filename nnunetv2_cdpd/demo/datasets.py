@@ -58,32 +58,24 @@ nested:
   liver_tumor: liver
   kidney_tumor: [right_kidney, left_kidney]
 """
-TEST_SET = 0  # stands for the dataset id where patients are drawn
+PATIENTS_SEED = 0  # of all patients; beside it each has the id of its dataset and its number there
+TEST_SET = 0  # stands for the dataset id
 
 
-def write_raw_dataset(source: DemoSource, raw: Path, num_cases: int, seed: int = 0) -> None:
-    """Write one source as an nnU-Net raw dataset; what it does not label is 0 in its label maps.
-
-    The same seed gives the same volumes, another seed other patients.
-    """
+def write_raw_dataset(source: DemoSource, raw: Path, num_cases: int) -> None:
+    """Write one source as an nnU-Net raw dataset; what it does not label is 0 in its label maps."""
     folder = raw / source.folder_name
     (folder / "imagesTr").mkdir(parents=True, exist_ok=True)
     (folder / "labelsTr").mkdir(exist_ok=True)
+    values = {structure: value for value, its in enumerate(source.labels.values(), start=1) for structure in its}
     for index in range(num_cases):
-        patient = make_patient(source.scanner, seed=(seed, source.dataset_id, index), tumor_place=index)
-        label = np.zeros(patient.hu.shape, np.uint8)
-        for value, structures in enumerate(source.labels.values(), start=1):
-            for structure in structures:
-                if structure in patient.masks:
-                    label[patient.masks[structure]] = value
-        case = f"{source.name}_{index:03d}"
-        _write(patient, patient.hu, folder / "imagesTr" / f"{case}_0000.nii.gz")
-        _write(patient, label, folder / "labelsTr" / f"{case}.nii.gz")
+        patient = make_patient(source.scanner, seed=(PATIENTS_SEED, source.dataset_id, index), tumor_place=index)
+        _write_case(patient, values, f"{source.name}_{index:03d}", folder / "imagesTr", folder / "labelsTr")
     labels = {"background": 0, **{name: value for value, name in enumerate(source.labels, start=1)}}
-    _write_json(folder / "dataset.json", labels, numTraining=num_cases)
+    _write_dataset_json(folder, labels, numTraining=num_cases)
 
 
-def write_test_set(folder: Path, cases_per_scanner: int, seed: int = 0) -> None:
+def write_test_set(folder: Path, cases_per_scanner: int) -> None:
     """Write fully labelled phantoms that no source holds, in the look of every source.
 
     Its dataset.json names the source whose scanner made a case as the case's source, with every class annotated, so that
@@ -95,14 +87,10 @@ def write_test_set(folder: Path, cases_per_scanner: int, seed: int = 0) -> None:
     looks = {}
     for index in range(cases_per_scanner * len(DEMO_SOURCES)):
         source = DEMO_SOURCES[index % len(DEMO_SOURCES)]
-        patient = make_patient(source.scanner, seed=(seed, TEST_SET, index), tumor_probability=1.0, tumor_place=index)
-        label = np.zeros(patient.hu.shape, np.uint8)
-        for name, mask in patient.masks.items():
-            label[mask] = values[name]
+        patient = make_patient(source.scanner, seed=(PATIENTS_SEED, TEST_SET, index), tumor_probability=1.0, tumor_place=index)
         case = f"unseen_{index:02d}"
         looks[case] = source.name
-        _write(patient, patient.hu, folder / "images" / f"{case}_0000.nii.gz")
-        _write(patient, label, folder / "labels" / f"{case}.nii.gz")
+        _write_case(patient, values, case, folder / "images", folder / "labels")
     kidneys = ["right_kidney", "left_kidney"]
     regions = {"background": 0, **values, "liver": [values["liver"], values["liver_tumor"]]}
     block = {
@@ -111,18 +99,24 @@ def write_test_set(folder: Path, cases_per_scanner: int, seed: int = 0) -> None:
         "possible_parents": {"kidney_tumor": kidneys},
         "case_source": looks,
     }
-    _write_json(folder / "labels" / "dataset.json", regions, numTraining=0, regions_class_order=list(values.values()), cdpd=block)
+    _write_dataset_json(folder / "labels", regions, numTraining=0, regions_class_order=list(values.values()), cdpd=block)
 
 
-def _write(patient: Patient, array: np.ndarray, path: Path) -> None:
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing(patient.spacing)
-    image.SetOrigin(patient.origin)
-    image.SetDirection(patient.direction)
-    with written_beside(path) as beside:
-        sitk.WriteImage(image, str(beside))
+def _write_case(patient: Patient, values: Mapping[str, int], case: str, images: Path, labels: Path) -> None:
+    """Write image and label map; values: Structure -> stored value, of two that overlap the later one's."""
+    label = np.zeros(patient.hu.shape, np.uint8)
+    for structure, value in values.items():
+        if structure in patient.masks:
+            label[patient.masks[structure]] = value
+    for path, array in ((images / f"{case}_0000.nii.gz", patient.hu), (labels / f"{case}.nii.gz", label)):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing(patient.spacing)
+        image.SetOrigin(patient.origin)
+        image.SetDirection(patient.direction)
+        with written_beside(path) as beside:
+            sitk.WriteImage(image, str(beside))
 
 
-def _write_json(path: Path, labels: dict, **more: object) -> None:
+def _write_dataset_json(folder: Path, labels: dict, **more: object) -> None:
     document = {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz", **more}
-    write_json(path, document)
+    write_json(folder / "dataset.json", document)

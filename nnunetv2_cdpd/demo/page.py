@@ -28,7 +28,7 @@ def write_demo_page(
         predictions: Folder of nnUNetv2_predict's output, with the summary.json of `cdpd evaluate`.
         test_set: Folder of `write_test_set`.
         commands: That were run, in order.
-        pretraining: Which weights were used, in words.
+        pretraining: Which weights were used, in a sentence each.
         seconds: Of each step and of all.
     """
     results = read_results(predictions / "summary.json")
@@ -45,13 +45,5 @@ def write_demo_page(
         f"nnunetv2-cdpd {__version__}",
         *(f"Command {number}: {command}" for number, command in enumerate(commands, start=1)),
     ]
-    cases = [
-        ReportCase(
-            scores.case,
-            test_set / "images" / f"{scores.case}_0000.nii.gz",
-            test_set / "labels" / f"{scores.case}.nii.gz",
-            predictions / f"{scores.case}.nii.gz",
-        )
-        for scores in results.cases[: len(DEMO_SOURCES)]
-    ]
+    cases = [ReportCase.of(scores, test_set / "images") for scores in results.cases[: len(DEMO_SOURCES)]]
     return write_report(path, title="CDPDNet demo", intro_lines=intro, results=results, cases=cases)

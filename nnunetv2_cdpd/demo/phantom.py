@@ -48,7 +48,6 @@ ORGANS = (
     Organ("liver_tumor", (((0, 0, 0), (30, 28, 28)),), 175, inside=("liver",)),
     Organ("kidney_tumor", (((0, 0, 0), (28, 28, 29)),), 330, inside=("right_kidney", "left_kidney"), bulges=True),
 )
-STRUCTURES = tuple(organ.name for organ in ORGANS)
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def make_patient(scanner: Scanner, seed: int | Sequence[int], tumor_probability:
     """
     rng = np.random.default_rng(seed)
     spacing, origin, direction, shape = _geometry(scanner, rng)
-    body = _body_coordinates(spacing, origin, direction, shape, rng)  # (3, z, y, x) in mm
+    body = _body_coordinates(spacing, direction, shape, rng)  # (3, z, y, x) in mm
     masks = _paint(body, rng, tumor_probability, tumor_place)
     hu = _intensities(body, masks, scanner, spacing, rng)
     return Patient(hu, masks, spacing, origin, direction)
@@ -112,12 +111,11 @@ def _geometry(scanner: Scanner, rng: np.random.Generator) -> tuple[tuple, tuple,
     return spacing, tuple(origin), tuple(direction.ravel()), tuple(int(n) for n in size[::-1])
 
 
-def _body_coordinates(spacing: tuple, origin: tuple, direction: tuple, shape: tuple, rng: np.random.Generator) -> np.ndarray:
+def _body_coordinates(spacing: tuple, direction: tuple, shape: tuple, rng: np.random.Generator) -> np.ndarray:
     """Place of every voxel in the body frame of the mean patient: (3, z, y, x) in mm, order x, y, z."""
-    index = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij")[::-1]).astype(float)  # x, y, z
     steps = np.array(direction).reshape(3, 3) * np.array(spacing)
-    centre = np.array(origin) + steps @ ((np.array(shape[::-1]) - 1) / 2)
-    place = np.tensordot(steps, index, 1) + (np.array(origin) - centre)[:, None, None, None]
+    index = np.indices(shape, float)[::-1]  # x, y, z
+    place = np.tensordot(steps, index, 1) - (steps @ ((np.array(shape[::-1]) - 1) / 2))[:, None, None, None]
     place = place / rng.normal(1, 0.05, 3)[:, None, None, None] + rng.normal(0, 4, 3)[:, None, None, None]
     warped = place.copy()
     for axis in range(3):  # a smooth warp of a few waves

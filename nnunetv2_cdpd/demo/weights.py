@@ -1,38 +1,32 @@
 """Which weights the demo uses: pretrained ones at hand, else small random and learned ones, said plainly."""
 
+import os
+
 from nnunetv2_cdpd.planning.small_planner import SmallPlanning
-from nnunetv2_cdpd.pretrained.choices import (
-    LEARNED,
-    RANDOM,
-    TEXT_WEIGHTS,
-    VISION_WEIGHTS,
-    text_weights_choice,
-    vision_weights_choice,
-)
+from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.text import locate_text_weights
 from nnunetv2_cdpd.pretrained.vision import locate_vision_weights
 
 
 def choose_weights() -> tuple[dict[str, str], list[str]]:
-    """Settings to add to the environment, and the choice in words.
+    """Settings to add to the environment of commands, which may run in another folder, and the choice in a sentence each.
 
     What the user has set stays. Nothing is downloaded: the demo works the same with and without internet.
     """
-    settings = SmallPlanning.network_settings
-    assert settings.vision_model is not None, "the small network has vision tokens"
-    added, words = {}, []
-    vision = vision_weights_choice() or locate_vision_weights(settings.vision_model)
-    if vision is None:
-        added[VISION_WEIGHTS] = vision = RANDOM
+    network = SmallPlanning.network_settings
+    assert network.vision_model is not None, "the small network has vision tokens"
+    choices = {variable: weights_choice(variable) for variable in (VISION_WEIGHTS, TEXT_WEIGHTS)}
+    vision = choices[VISION_WEIGHTS] or locate_vision_weights(network.vision_model) or RANDOM
+    text = choices[TEXT_WEIGHTS] or locate_text_weights(network.text_encoder) or LEARNED
+    settings = {}
+    for (variable, choice), weights in zip(choices.items(), (vision, text)):
+        if choice is None and weights in (RANDOM, LEARNED):
+            settings[variable] = str(weights)
+        elif choice not in (None, RANDOM, LEARNED):
+            settings[variable] = os.path.abspath(os.path.expanduser(choice))
+    told = [f"Vision: pretrained {network.vision_model} from {vision}.", f"Text: {network.text_encoder} from {text}."]
     if vision == RANDOM:
-        words.append(f"Vision: no pretrained weights at hand; small random weights ({settings.vision_model}), which are frozen.")
-    else:
-        words.append(f"Vision: pretrained {settings.vision_model} from {vision}.")
-    text = text_weights_choice() or locate_text_weights(settings.text_encoder)
-    if text is None:
-        added[TEXT_WEIGHTS] = text = LEARNED
+        told[0] = f"Vision: no pretrained weights at hand; small random weights ({network.vision_model}), which are frozen."
     if text == LEARNED:
-        words.append("Text: no pretrained weights at hand; text embeddings are learned with the network, from no text.")
-    else:
-        words.append(f"Text: {settings.text_encoder} from {text}.")
-    return added, words
+        told[1] = "Text: no pretrained weights at hand; text embeddings are learned with the network, from no text."
+    return settings, told

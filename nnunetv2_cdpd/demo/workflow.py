@@ -15,14 +15,6 @@ from pathlib import Path
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES, MERGE_SPEC, MERGED_ID, MERGED_NAME, write_raw_dataset, write_test_set
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import write_text
-from nnunetv2_cdpd.pretrained.choices import (
-    LEARNED,
-    RANDOM,
-    TEXT_WEIGHTS,
-    VISION_WEIGHTS,
-    text_weights_choice,
-    vision_weights_choice,
-)
 
 PLANNER, PLANS, TRAINER = "nnUNetPlannerCDPDSmall", "nnUNetCDPDSmallPlans", "nnUNetTrainerCDPDSmall_8epochs"
 CONFIGURATION, FOLD = "3d_fullres", "0"
@@ -57,7 +49,10 @@ def run_demo(out: Path, size: DemoSize = DemoSize(), device: str | None = None) 
     out = out.resolve()
     if out.exists() and any(out.iterdir()):
         raise UserError(f"argument out: {out} is not empty; name another folder, or delete it")
-    device = device or _best_device()
+    if device is None:
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     environment, pretraining = _environment(out, device)
 
     _say(f"Making {len(DEMO_SOURCES)} partially labelled sources and a fully labelled test set in {out}")
@@ -84,9 +79,7 @@ def run_demo(out: Path, size: DemoSize = DemoSize(), device: str | None = None) 
          + [*model, "-f", FOLD, "-device", device, "-npp", "1", "-nps", "1"]),
         ("Evaluate", ["cdpd", "evaluate", "predictions", "test/labels"]),
     )  # fmt: skip
-    seconds = {}
-    for title, command in commands:
-        seconds[title] = _run(title, command, out, environment)
+    seconds = {title: _run(title, command, out, environment) for title, command in commands}
 
     from nnunetv2_cdpd.demo.page import write_demo_page
 
@@ -104,7 +97,7 @@ def run_demo(out: Path, size: DemoSize = DemoSize(), device: str | None = None) 
 
 
 def _environment(out: Path, device: str) -> tuple[dict[str, str], list[str]]:
-    """Variables for the commands, and in words which weights they will use."""
+    """Variables for the commands, and which weights they will use, in a sentence each."""
     from nnunetv2_cdpd.demo.weights import choose_weights
 
     environment = {}
@@ -114,11 +107,8 @@ def _environment(out: Path, device: str) -> tuple[dict[str, str], list[str]]:
     if device == "cpu":
         # one thread per core for torch, no worker processes beside it, and no pools of eight on a laptop
         environment |= {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "2", "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
-    choices, words = choose_weights()
-    for variable, choice in ((VISION_WEIGHTS, vision_weights_choice()), (TEXT_WEIGHTS, text_weights_choice())):
-        if choice not in (None, RANDOM, LEARNED):
-            choices[variable] = os.path.abspath(os.path.expanduser(choice))  # the commands run in another folder
-    return environment | choices, words
+    settings, pretraining = choose_weights()
+    return environment | settings, pretraining
 
 
 def _run(title: str, command: list[str], folder: Path, environment: dict[str, str]) -> float:
@@ -140,12 +130,6 @@ def _executable(name: str) -> str:
     if not found:
         raise UserError(f"{name} is not installed beside {sys.executable}; pip install nnunetv2-cdpd in this environment")
     return found
-
-
-def _best_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _say(text: str) -> None:

@@ -53,7 +53,7 @@ def score_case(job: ScoringJob) -> dict[str, dict[str, float]]:
     reference_map, its_properties = job.reader.read_seg(job.reference_file)
     prediction_map, properties = job.reader.read_seg(job.prediction_file)
     grid = Grid.of_array(reference_map.shape[1:], its_properties)
-    check_same_grid(job, grid, Grid.of_array(prediction_map.shape[1:], properties))
+    _check_same_grid(job, grid, Grid.of_array(prediction_map.shape[1:], properties))
     return case_metrics(
         checked_label_map(reference_map, job.reference, job.reference_file, job.strict),
         checked_label_map(prediction_map, job.prediction, job.prediction_file, job.strict),
@@ -66,7 +66,7 @@ def score_case(job: ScoringJob) -> dict[str, dict[str, float]]:
     )
 
 
-def check_same_grid(job: ScoringJob, reference: Grid, prediction: Grid) -> None:
+def _check_same_grid(job: ScoringJob, reference: Grid, prediction: Grid) -> None:
     """Raise UserError unless both files lie on one grid."""
     what = same_place(reference, prediction, spacing_mm=GEOMETRY_TOLERANCE, position_mm=GEOMETRY_TOLERANCE)
     if what is not None:

@@ -46,21 +46,14 @@ class Comparison:
     other: Results
     left_out: tuple[str, ...]
 
-    @property
-    def metrics(self) -> tuple[str, str, str]:
-        return ("Dice", self.results.protocol.distance, "SurfaceDice")
-
-    def classes(self, metric: str) -> tuple[ClassComparison, ...]:
-        """Every class and union in which the models can be compared."""
-        return self._classes[metric]
+    @cached_property
+    def classes(self) -> dict[str, tuple[ClassComparison, ...]]:
+        """Metric -> every class and union in which the models can be compared."""
+        return {metric: self._compared(metric) for metric in ("Dice", self.results.protocol.distance, "SurfaceDice")}
 
     def summaries(self, name: str) -> tuple[ClassSummary, ClassSummary]:
         """The summaries of a class for both models."""
         return self.results.summary(name), self.other.summary(name)
-
-    @cached_property
-    def _classes(self) -> dict[str, tuple[ClassComparison, ...]]:
-        return {metric: self._compared(metric) for metric in self.metrics}
 
     def _compared(self, metric: str) -> tuple[ClassComparison, ...]:
         found = []

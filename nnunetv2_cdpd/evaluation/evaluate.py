@@ -23,7 +23,7 @@ def evaluate_folder(
     *,
     dataset_json: str | int | Path | None = None,
     output: str | Path | None = None,
-    **options: Any,
+    options: EvaluationOptions = EvaluationOptions(),
 ) -> Results:
     """Score every case of a folder on the classes that its source annotates.
 
@@ -33,7 +33,6 @@ def evaluate_folder(
         dataset_json: Of the reference: an id, name or folder of a raw dataset, or a file; None: the one in `gt_dir` or
             in the folder above.
         output: Folder for summary.json, metrics.csv and summary.txt; None: `pred_dir`.
-        options: Fields of EvaluationOptions.
 
     Returns:
         Results; `problems` names the cases that could not be scored.
@@ -41,9 +40,8 @@ def evaluate_folder(
     Raises:
         UserError: A folder or file is missing or damaged, or no case could be scored.
     """
-    how = EvaluationOptions(**options)
-    references = LabelledFolder.of_references(Path(gt_dir), dataset_json, how.fully_annotated)
-    results = score_folder(LabelledFolder.of_predictions(Path(pred_dir), references), references, how)
+    references = LabelledFolder.of_references(Path(gt_dir), dataset_json, options.fully_annotated)
+    results = score_folder(Path(pred_dir), references, options)
     _write(results, references.dataset_json.content["labels"], Path(output or pred_dir))
     return results
 
@@ -55,7 +53,7 @@ def compare_folders(
     *,
     dataset_json: str | int | Path | None = None,
     output: str | Path | None = None,
-    **options: Any,
+    options: EvaluationOptions = EvaluationOptions(),
 ) -> Comparison:
     """`evaluate_folder` of a folder of predictions, and its comparison with another folder of predictions.
 
@@ -68,11 +66,8 @@ def compare_folders(
     """
     if Path(pred_dir).resolve() == Path(other_dir).resolve():
         raise UserError(f"argument other_dir {other_dir}: these are the predictions themselves; give those of another model")
-    how = EvaluationOptions(**options)
-    references = LabelledFolder.of_references(Path(gt_dir), dataset_json, how.fully_annotated)
-    results, others = (
-        score_folder(LabelledFolder.of_predictions(Path(folder), references), references, how) for folder in (pred_dir, other_dir)
-    )
+    references = LabelledFolder.of_references(Path(gt_dir), dataset_json, options.fully_annotated)
+    results, others = (score_folder(Path(predicted), references, options) for predicted in (pred_dir, other_dir))
     comparison = compare_results(results, others)
     folder = Path(output or pred_dir)
     _write(results, references.dataset_json.content["labels"], folder)

@@ -15,7 +15,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.case import ScoringJob, score_case
 from nnunetv2_cdpd.evaluation.metrics import OVERLAP_METRICS
 from nnunetv2_cdpd.evaluation.nnunet import Region, nnunet_keys, nnunet_summary, write_summary
-from nnunetv2_cdpd.evaluation.results import CaseScores
+from nnunetv2_cdpd.evaluation.results import CaseScores, scored_on
 from nnunetv2_cdpd.evaluation.scoring import scores_of
 from nnunetv2_cdpd.jobs import in_processes, run
 
@@ -90,7 +90,7 @@ def compute_annotated_metrics_on_folder(
 def _of_source(cases: Sequence[CaseScores], annotation: Annotation, keys: Mapping[str, Region]) -> dict[str, Any]:
     """Means of one source's cases by class name."""
     summary = nnunet_summary(cases, annotation, keys, OVERLAP_METRICS)
-    scored = {name for case in cases for name in case.metrics}
+    scored = scored_on(cases)
     return {
         "cases": len(cases),
         "classes": {name: summary["mean"][key] if name in scored else "not annotated" for name, key in keys.items()},

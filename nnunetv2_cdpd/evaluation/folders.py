@@ -52,10 +52,6 @@ class LabelledFolder:
         found = read_dataset_json(folder / FILE_NAME, NEEDED)
         return cls(folder, found, found.annotation)
 
-    @property
-    def file_ending(self) -> str:
-        return self.dataset_json.file_ending
-
     def source_index(self, case: str) -> int:
         """Index of a case's source.
 
@@ -85,7 +81,7 @@ def cases_to_score(
     Raises:
         UserError: There is no reference or no prediction, or one is missing.
     """
-    folder, ending = references.folder, references.file_ending
+    folder, ending = references.folder, references.dataset_json.file_ending
     predicted, there = identifiers(predictions, ending), identifiers(folder, ending)
     if not there:
         raise UserError(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, Annotation
+from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.classes import name_key
 
 
@@ -13,24 +13,15 @@ def prediction_states(reference: Annotation, prediction: Annotation) -> dict[str
     several possible parents is certain for their union only.
 
     Returns:
-        Column name of the reference -> uint8 (V,) of POSITIVE, NEGATIVE, or UNSUPERVISED: may be of the class. A class
+        Column name of the reference -> uint8 (V,) of POSITIVE, NEGATIVE, or UNSUPERVISED (may be of the class). A class
         that the prediction's labels do not hold is missing, and so is a union of which one class is missing.
     """
-    possibilities = [
-        [] if value == prediction.ignore_value else prediction.alternatives(value) for value in range(prediction.num_values)
-    ]
     states = {}
-    for name, members in _columns(reference).items():
+    for name, members in zip(reference.column_names, reference.columns):
         wanted = _classes_named(prediction, name, members)
         if wanted:
-            states[name] = np.array([_state(alternatives, wanted) for alternatives in possibilities], np.uint8)
+            states[name] = np.array([prediction.membership(value, wanted) for value in range(prediction.num_values)], np.uint8)
     return states
-
-
-def _columns(annotation: Annotation) -> dict[str, frozenset[str]]:
-    """Classes and unions by column name, with the classes that each is made of."""
-    members = [frozenset([name]) for name in annotation.classes] + list(annotation.unions)
-    return dict(zip(annotation.column_names, members))
 
 
 def _classes_named(prediction: Annotation, name: str, members: frozenset[str]) -> frozenset[str]:
@@ -44,10 +35,3 @@ def _classes_named(prediction: Annotation, name: str, members: frozenset[str]) -
         return frozenset([own[name_key(name)]])
     merged = {name_key(label.name): frozenset(label.classes) for label in prediction.merged_labels}
     return merged.get(name_key(name), frozenset())
-
-
-def _state(alternatives: list[frozenset[str]], wanted: frozenset[str]) -> int:
-    belongs = [not wanted.isdisjoint(alternative) for alternative in alternatives]
-    if not any(belongs):
-        return NEGATIVE
-    return POSITIVE if all(belongs) else UNSUPERVISED

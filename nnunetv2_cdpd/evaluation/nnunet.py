@@ -7,7 +7,6 @@ readers find every class in every case.
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from nnunetv2_cdpd.annotation import POSITIVE, Annotation, dataset_json_entries, read_annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
-from nnunetv2_cdpd.evaluation.results import CaseScores, Results, counted_in_mean, mean_of_finite
+from nnunetv2_cdpd.evaluation.results import CLASS_COUNTS, CaseScores, Results, counted_in_mean, mean_of_finite, scored_on
 from nnunetv2_cdpd.jobs import written_beside
 
 Region = int | tuple[int, ...]
@@ -49,15 +48,14 @@ def summary_of(results: Results, labels: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_results(path: str | os.PathLike) -> Results:
+def read_results(path: str | Path) -> Results:
     """Results from the summary.json that `cdpd evaluate` wrote.
 
     Raises:
         UserError: The file cannot be read or was written by nnU-Net, which does not say what is annotated.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            summary = json.load(file)
+        summary = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error}); run `cdpd evaluate`") from error
     if not isinstance(summary, dict) or "reference" not in summary.get("cdpd", ()):
@@ -113,17 +111,10 @@ def nnunet_summary(
         name: {metric: mean_of_finite(case.metrics.get(name, not_scored)[metric] for case in cases) for metric in metrics}
         for name in keys
     }
-    scored = {name for case in cases for name in case.metrics}
-    counted = counted_in_mean(annotation, scored)
+    counted = counted_in_mean(annotation, scored_on(cases))
     return {
         "metric_per_case": [
-            {
-                "case": case.case,
-                "source": case.source,
-                "reference_file": case.reference_file,
-                "prediction_file": case.prediction_file,
-                "metrics": {key: dict(case.metrics.get(name, not_scored)) for name, key in keys.items()},
-            }
+            {**vars(case), "metrics": {key: dict(case.metrics.get(name, not_scored)) for name, key in keys.items()}}
             for case in cases
         ],
         "mean": {key: means[name] for name, key in keys.items()},
@@ -132,15 +123,15 @@ def nnunet_summary(
 
 
 def _by_name(results: Results, source: str | None) -> dict[str, Any]:
-    classes = {}
+    classes: dict[str, Any] = {}
     for name in results.class_names:
         summary = results.summary(name, source)
-        counts = {"cases": summary.cases, "present": summary.present, "missed": summary.missed, "spurious": summary.spurious}
-        interval = {"Dice_interval": list(summary.dice_interval)}
-        classes[name] = {**counts, **summary.means, **interval} if summary.cases else "not annotated"
+        counts = {what: getattr(summary, what) for what in CLASS_COUNTS}
+        scores = {**counts, **summary.means, "Dice_interval": list(summary.dice_interval)}
+        classes[name] = scores if summary.cases else "not annotated"
+    interval = list(results.foreground_dice_interval(source))
     return {
         "cases": len(results.cases_of(source)),
         "classes": classes,
-        "foreground_mean": {metric: results.foreground_mean(metric, source) for metric in results.protocol.metrics}
-        | {"Dice_interval": list(results.foreground_dice_interval(source))},
+        "foreground_mean": {**results.foreground_means(source), "Dice_interval": interval},
     }

@@ -12,6 +12,8 @@ from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
 from nnunetv2_cdpd.evaluation.matching import prediction_states
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, Protocol
 
+CLASS_COUNTS = ("cases", "present", "missed", "spurious")  # what a ClassSummary counts
+
 
 @dataclass(frozen=True)
 class CaseScores:
@@ -67,7 +69,7 @@ class Results:
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         """Every class of the reference, then the unions that a case is scored on."""
-        scored = {name for case in self.cases for name in case.metrics}
+        scored = scored_on(self.cases)
         unions = self.reference.column_names[len(self.reference.classes) :]
         return self.reference.classes + tuple(name for name in unions if name in scored)
 
@@ -91,31 +93,37 @@ class Results:
         """A class or union over the cases of a source, or over all cases."""
         return self._summaries[source][name]
 
-    def foreground_mean(self, metric: str, source: str | None = None) -> float:
-        """Mean of a metric over the means of the classes; see `counted_in_mean`."""
-        summaries = self._summaries[source]
-        scored = {name for name, summary in summaries.items() if summary.cases}
-        return mean_of_finite(summaries[name].means[metric] for name in counted_in_mean(self.reference, scored))
+    def foreground_means(self, source: str | None = None) -> dict[str, float]:
+        """Metric -> mean over the means of the classes; see `counted_in_mean`."""
+        means = [self.summary(name, source).means for name in self._counted(source)]
+        return {metric: mean_of_finite(its[metric] for its in means) for metric in self.protocol.metrics}
 
     def foreground_dice_interval(self, source: str | None = None) -> tuple[float, float]:
-        """95 % bootstrap interval of `foreground_mean("Dice")`."""
-        summaries = self._summaries[source]
-        counted = counted_in_mean(self.reference, {name for name, summary in summaries.items() if summary.cases})
+        """95 % bootstrap interval of `foreground_means()["Dice"]`."""
+        counted = self._counted(source)
         rows = [
             [case.metrics[name]["Dice"] if name in case.metrics else math.nan for name in counted]
             for case in self.cases_of(source)
         ]
         return interval_of_mean(np.array(rows, float).reshape(-1, len(counted)))
 
+    def _counted(self, source: str | None) -> list[str]:
+        return counted_in_mean(self.reference, scored_on(self.cases_of(source)))
+
     @cached_property
     def _summaries(self) -> dict[str | None, dict[str, ClassSummary]]:
         return {
             source: {
-                name: summarize([case.metrics[name] for case in self.cases_of(source) if name in case.metrics], self.protocol)
+                name: _summarize([case.metrics[name] for case in self.cases_of(source) if name in case.metrics], self.protocol)
                 for name in self.class_names
             }
             for source in (None, *self.source_names)
         }
+
+
+def scored_on(cases: Iterable[CaseScores]) -> set[str]:
+    """Classes and unions that a case is scored on."""
+    return {name for case in cases for name in case.metrics}
 
 
 def counted_in_mean(annotation: Annotation, scored: Collection[str]) -> list[str]:
@@ -129,16 +137,23 @@ def counted_in_mean(annotation: Annotation, scored: Collection[str]) -> list[str
     return [name for name in annotation.classes if name in scored] + alone
 
 
-def summarize(scores: Sequence[Mapping[str, float]], protocol: Protocol = NNUNET) -> ClassSummary:
+def _summarize(scores: Sequence[Mapping[str, float]], protocol: Protocol) -> ClassSummary:
     """Sum up the scores of one class, one entry per case."""
+    missed, spurious = missed_and_spurious(scores)
     return ClassSummary(
         cases=len(scores),
         present=sum(score["n_ref"] > 0 for score in scores),
-        missed=sum(score["n_ref"] > 0 and score["n_pred"] == 0 for score in scores),
-        spurious=sum(score["n_ref"] == 0 and score["n_pred"] > 0 for score in scores),
+        missed=missed,
+        spurious=spurious,
         means={metric: mean_of_finite(score[metric] for score in scores) for metric in protocol.metrics},
         dice_interval=interval_of_mean(np.array([[score["Dice"]] for score in scores], float).reshape(-1, 1)),
     )
+
+
+def missed_and_spurious(scores: Collection[Mapping[str, float]]) -> tuple[int, int]:
+    """In how many scores a structure is present but not predicted at all, and predicted but not present at all."""
+    missed = sum(score["n_ref"] > 0 and score["n_pred"] == 0 for score in scores)
+    return missed, sum(score["n_ref"] == 0 and score["n_pred"] > 0 for score in scores)
 
 
 def mean_of_finite(values: Iterable[float]) -> float:

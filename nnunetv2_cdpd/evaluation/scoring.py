@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from nnunetv2_cdpd.datasets.predictions import reader_for
 from nnunetv2_cdpd.errors import UserError
@@ -43,27 +44,28 @@ class EvaluationOptions:
             raise UserError(f"argument protocol {self.protocol!r}: choose from {', '.join(PROTOCOLS)}")
 
 
-def score_folder(predictions: LabelledFolder, references: LabelledFolder, options: EvaluationOptions) -> Results:
-    """Score the cases of a folder; those that cannot be scored are `problems` of the results.
+def score_folder(folder: Path, references: LabelledFolder, options: EvaluationOptions) -> Results:
+    """Score the predictions in a folder; cases that cannot be scored are `problems` of the results.
 
     Raises:
         UserError: No case can be scored, or no class.
     """
-    cases = cases_to_score(predictions.folder, references, allow_missing=options.allow_missing, report=options.report)
-    ending = references.file_ending
+    predictions = LabelledFolder.of_predictions(folder, references)
+    cases = cases_to_score(folder, references, allow_missing=options.allow_missing, report=options.report)
+    ending, protocol = references.dataset_json.file_ending, PROTOCOLS[options.protocol]
     reader = reader_for(references.dataset_json, [references.folder / f"{case}{ending}" for case in cases])
     # The jobs need not carry the list of cases.
-    reference, prediction = (replace(folder.annotation, case_source=None) for folder in (references, predictions))
+    reference, prediction = (replace(side.annotation, case_source=None) for side in (references, predictions))
     jobs = {
         case: ScoringJob(
             os.path.abspath(references.folder / f"{case}{ending}"),  # `cdpd report` may run elsewhere
-            os.path.abspath(predictions.folder / f"{case}{ending}"),
+            os.path.abspath(folder / f"{case}{ending}"),
             reader,
             reference=reference,
             source=references.source_index(case),
             prediction=prediction,
             tolerance_mm=options.tolerance_mm,
-            protocol=PROTOCOLS[options.protocol],
+            protocol=protocol,
         )
         for case in cases
     }
@@ -75,8 +77,7 @@ def score_folder(predictions: LabelledFolder, references: LabelledFolder, option
             f"no class to score: the reference has {', '.join(reference.classes)}, the prediction "
             f"{', '.join(prediction.classes)}; classes are matched by name, give the dataset.json that belongs to each"
         )
-    scores, protocol = scores_of(jobs, outcome), PROTOCOLS[options.protocol]
-    results = Results(reference, prediction, scores, options.tolerance_mm, outcome.failed, protocol)
+    results = Results(reference, prediction, scores_of(jobs, outcome), options.tolerance_mm, outcome.failed, protocol)
     if results.unknown_classes:
         unknown = ", ".join(results.unknown_classes)
         options.report(f"note: not scored, because {predictions.dataset_json.path} does not list them: {unknown}")

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import ndimage
 
-from nnunetv2_cdpd.evaluation.protocols import NNUNET, Protocol
+from nnunetv2_cdpd.evaluation.protocols import Protocol
 
 
 def add_surface_metrics(
@@ -46,15 +46,15 @@ def add_surface_metrics(
             continue
         in_reference, in_prediction = (table.ravel() for table in tables[name])
         part = code[_around([boxes[pair] for pair in np.flatnonzero(in_reference | in_prediction) if boxes[pair]])]
-        score.update(surface_metrics(in_reference[part], in_prediction[part], spacing, tolerance_mm, protocol))
+        score.update(_surface_metrics(in_reference[part], in_prediction[part], spacing, tolerance_mm, protocol))
 
 
-def surface_metrics(
+def _surface_metrics(
     reference_mask: np.ndarray,
     prediction_mask: np.ndarray,
     spacing: Sequence[float],
     tolerance_mm: float,
-    protocol: Protocol = NNUNET,
+    protocol: Protocol,
 ) -> dict[str, float]:
     """HD95 and surface Dice of two masks, neither of them empty.
 

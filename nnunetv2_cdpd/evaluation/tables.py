@@ -1,13 +1,14 @@
 """Tables: results and comparisons as text for people and as CSV for programs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from nnunetv2_cdpd.evaluation.compare import ClassComparison, Comparison
-from nnunetv2_cdpd.evaluation.results import Results, counted_in_mean, mean_of_finite
+from nnunetv2_cdpd.evaluation.results import CLASS_COUNTS, Results, counted_in_mean, mean_of_finite
 from nnunetv2_cdpd.jobs.tables import aligned, csv_of, interval, number, p_value
 
 SIGNIFICANT = 0.05
+COMPARED = ("cases", "A", "B", "difference", "low", "high", "A_better", "A_worse", "equal", "p", "p_holm")  # of a class
 
 
 def text_table(results: Results) -> str:
@@ -41,9 +42,8 @@ def comparison_table(comparison: Comparison, name: str, other_name: str) -> str:
     parts = [f"A: {name}\nB: {other_name}\n{cases} cases in both; {test}, * below {SIGNIFICANT}"]
     if comparison.left_out:
         parts.append(f"not compared, because only one of them has it: {', '.join(comparison.left_out)}")
-    for metric in comparison.metrics:
+    for metric, entries in comparison.classes.items():
         head = ["class", "cases", "A", "B", "A - B", "95 % CI", "A better", "worse", "equal", "p", "p Holm"]
-        entries = comparison.classes(metric)
         counted = counted_in_mean(comparison.results.reference, [entry.name for entry in entries])
         counted_entries = [entry for entry in entries if entry.name in counted]
         means = [mean_of_finite(getattr(entry, of) for entry in counted_entries) for of in ("mean", "other_mean", "difference")]
@@ -63,14 +63,14 @@ def comparison_table(comparison: Comparison, name: str, other_name: str) -> str:
 
 def comparison_csv(comparison: Comparison) -> str:
     """One row per metric and class."""
-    return csv_of([["metric", *COMPARED], *([metric, *row.values()] for metric, row in _compared(comparison))])
+    rows = [
+        [metric, entry.name, *_numbers(entry).values()] for metric, entries in comparison.classes.items() for entry in entries
+    ]
+    return csv_of([["metric", "class", *COMPARED], *rows])
 
 
 def comparison_json(comparison: Comparison, name: str, other_name: str) -> dict[str, Any]:
     """The comparison for programs: metric -> class -> numbers, and the missed and spurious counts of both."""
-    metrics: dict[str, dict[str, Any]] = {}
-    for metric, row in _compared(comparison):
-        metrics.setdefault(metric, {})[row.pop("class")] = row
     results = comparison.results
     return {
         "version": 1,
@@ -81,12 +81,13 @@ def comparison_json(comparison: Comparison, name: str, other_name: str) -> dict[
         "protocol": results.protocol.name,
         "tolerance_mm": results.tolerance_mm,
         "test": "Wilcoxon signed rank, two-sided; p_holm is corrected over the classes of a metric",
-        "metrics": metrics,
+        "metrics": {
+            metric: {entry.name: _numbers(entry) for entry in entries}
+            for metric, entries in comparison.classes.items()
+            if entries
+        },
         "counts": {
-            class_name: {
-                what: [getattr(summary, what) for summary in comparison.summaries(class_name)]
-                for what in ("cases", "present", "missed", "spurious")
-            }
+            class_name: {what: [getattr(summary, what) for summary in comparison.summaries(class_name)] for what in CLASS_COUNTS}
             for class_name in results.class_names
         },
     }
@@ -104,7 +105,7 @@ def _block(results: Results, source: str | None) -> str:
             rows.append([name, str(summary.cases), str(summary.present), *scores, *counts])
         elif name not in results.unknown_classes:
             not_annotated.append(name)
-    means = {metric: results.foreground_mean(metric, source) for metric in results.protocol.metrics}
+    means = results.foreground_means(source)
     rows.append(["mean of classes", "", "", *_scores(results, means, results.foreground_dice_interval(source)), "", ""])
     title = "All cases" if source is None else f"Source {source}, {len(results.cases_of(source))} cases"
     lines = [title, *aligned([head, *rows])]
@@ -134,13 +135,7 @@ def _compared_row(entry: ClassComparison) -> list[str]:
     ]
 
 
-COMPARED = ("class", "cases", "A", "B", "difference", "low", "high", "A_better", "A_worse", "equal", "p", "p_holm")
-
-
-def _compared(comparison: Comparison) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Metric and row, a mapping of COMPARED."""
-    for metric in comparison.metrics:
-        for entry in comparison.classes(metric):
-            values = (entry.name, entry.cases, entry.mean, entry.other_mean, entry.difference, *entry.interval)
-            counts = (entry.better, entry.worse, entry.equal, entry.p, entry.p_holm)
-            yield metric, dict(zip(COMPARED, (*values, *counts)))
+def _numbers(entry: ClassComparison) -> dict[str, float]:
+    """The numbers of COMPARED."""
+    means = (entry.mean, entry.other_mean, entry.difference, *entry.interval)
+    return dict(zip(COMPARED, (entry.cases, *means, entry.better, entry.worse, entry.equal, entry.p, entry.p_holm)))

@@ -1,7 +1,6 @@
 """Model folders: finding and checking them, and reading their checkpoints without executing code from them."""
 
 import inspect
-import itertools
 import json
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, one_line
 from nnunetv2_cdpd.link import FOLDER_OF_PREFIX, find_class
 
 if TYPE_CHECKING:
@@ -94,13 +93,8 @@ def told_as_mismatch(folder: Path, checkpoint_name: str) -> Iterator[None]:
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"{folder}: dataset.json, plans.json and {checkpoint_name} are not of one training "
-            f"({type(error).__name__}: {_start_of(error)}); copy them again from where it was trained"
+            f"({one_line(error)}); copy them again from where it was trained"
         ) from error
-
-
-def _start_of(error: BaseException) -> str:
-    """An error's first words, in one line."""
-    return " ".join(itertools.islice(str(error).split(), 0, 40))
 
 
 def folds_of(folder: Path, wanted: Sequence[int | str] | None, checkpoint_name: str) -> list[int | str]:
@@ -147,7 +141,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals(allowed):
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise UserError(f"{file}: cannot be read without executing code from it, or is damaged ({_start_of(error)})") from error
+        raise UserError(f"{file}: cannot be read without executing code from it, or is damaged ({one_line(error)})") from error
     lacking = [key for key in _NEEDED_IN_CHECKPOINT if not isinstance(checkpoint, dict) or key not in checkpoint]
     if lacking:
         raise UserError(f"{file}: no checkpoint of nnU-Net (`{lacking[0]}` is missing); choose one that nnUNetv2_train wrote")

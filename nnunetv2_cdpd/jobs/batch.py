@@ -7,7 +7,7 @@
 Every command that works on cases is plan -> batch -> finish: it makes the jobs, `run`s them, and writes what sums them up.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -19,7 +19,6 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 _Job = TypeVar("_Job", contravariant=True)
 _Result = TypeVar("_Result", contravariant=True)
-_Value = TypeVar("_Value")
 
 # Runs jobs and yields each with its result, or with what went wrong, as they finish: `in_processes` (processes.py), or another.
 Runner = Callable[[Sequence[Job]], Iterator[tuple[Job, Result | Exception]]]
@@ -79,12 +78,12 @@ def run(
         unit: Of the progress bar.
         progress: Show it.
     """
-    before = [name for name, job in jobs.items() if record is not None and record.holds(name, job)]
-    names = {id(job): name for name, job in jobs.items()}
-    todo = [job for name, job in jobs.items() if name not in set(before)]
+    todo = {name: job for name, job in jobs.items() if record is None or not record.holds(name, job)}
+    names = {id(job): name for name, job in todo.items()}
     done: dict[str, Result] = {}
     failed: dict[str, str] = {}
-    for job, result in tqdm(runner(todo), title, len(todo), unit=unit, disable=not progress or not todo):
+    results = runner(list(todo.values()))
+    for job, result in tqdm(results, title, len(todo), unit=unit, disable=not progress or not todo):
         name = names[id(job)]
         if isinstance(result, Exception):
             failed[name] = one_line(result)
@@ -92,8 +91,8 @@ def run(
         if record is not None:
             record.enter(name, job, result)
         done[name] = result
-    return Outcome(_in_order(done, jobs), before, _in_order(failed, jobs))
-
-
-def _in_order(found: Mapping[str, _Value], names: Iterable[str]) -> dict[str, _Value]:
-    return {name: found[name] for name in names if name in found}
+    return Outcome(
+        {name: done[name] for name in jobs if name in done},
+        [name for name in jobs if name not in todo],
+        {name: failed[name] for name in jobs if name in failed},
+    )

@@ -93,7 +93,10 @@ def _new_folder(parent: Path) -> tuple[Path, FileLock]:
     """A folder of its own for one thing to write, and the lock that tells that its process lives."""
     _clear_once(parent)
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=BESIDE, dir=parent))
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=BESIDE, dir=parent))
+        except OSError as error:  # of the folder that the caller knows, not of a name that was never there
+            raise OSError(error.errno, error.strerror, str(parent)) from error
         lock = FileLock(folder / _LOCK)
         try:
             lock.acquire(timeout=0)

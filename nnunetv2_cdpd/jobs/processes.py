@@ -109,18 +109,12 @@ def _why(exit_codes: Sequence[int | None]) -> str:
     if code == _KILLED:
         return "its process was killed, most likely for lack of memory; fewer processes (argument num_processes) need less"
     if code is not None and code < 0:
-        return f"its process crashed ({_signal(-code)})"
+        names = {signal.value: signal.name for signal in Signals}
+        return f"its process crashed ({names.get(-code, f'signal {-code}')})"
     return (
         f'its process ended with exit code {code}: what it runs ended it, or a script without `if __name__ == "__main__":` '
         "failed when the process imported it (see the traceback above)"
     )
-
-
-def _signal(number: int) -> str:
-    try:
-        return Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _outcome(call: Callable[[], Result]) -> Result | Exception:

@@ -4,7 +4,6 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from itertools import count
 from typing import Any
 
 
@@ -16,11 +15,11 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1, last_is_total: bool = 
         last_is_total: Also a rule above the last row.
     """
     widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [
-        "  ".join(cell.rjust(width) if column >= left else cell.ljust(width) for column, cell, width in zip(count(), row, widths))
-        for row in rows
-    ]
-    lines = [line.rstrip() for line in lines]
+    lines = []
+    for row in rows:
+        words = [cell.ljust(width) for cell, width in zip(row[:left], widths)]
+        numbers = [cell.rjust(width) for cell, width in zip(row[left:], widths[left:])]
+        lines.append("  ".join([*words, *numbers]).rstrip())
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     return [lines[0], rule, *lines[1:-1], *([rule] if last_is_total else []), lines[-1]]
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnunetv2_cdpd.datasets.label_maps import distinct
+from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.datasets.label_maps import checked_label_map, distinct
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import written_beside
+from nnunetv2_cdpd.merge.collect import MergedCase
 from nnunetv2_cdpd.volumes.grid import same_place
 from nnunetv2_cdpd.volumes.headers import grid_of_file
 
@@ -26,20 +28,21 @@ SPACING_MM, RELATIVE = 1e-8, 1e-5
 class MergeJob:
     """What to do for one case.
 
+    annotation: Of its input dataset.
     values: Stored value -> merged value, for every declared value.
     """
 
-    images: tuple[str, ...]
-    label: str
-    output: str
+    case: MergedCase
+    output: Path
+    annotation: Annotation
     values: Mapping[int, int]
     reader: type[BaseReaderWriter]
     num_channels: int
-    made_from: str = ""
+    made_from: str
 
     @property
     def outputs(self) -> tuple[Path, ...]:
-        return (Path(self.output),)
+        return (self.output,)
 
 
 def rewrite_case(job: MergeJob) -> tuple[int, ...]:
@@ -51,47 +54,38 @@ def rewrite_case(job: MergeJob) -> tuple[int, ...]:
     Raises:
         UserError: What is wrong with the files.
     """
-    label_map, properties = job.reader().read_seg(job.label)
-    stored = distinct(label_map)
-    if problems := [*_geometry_problems(job), *_value_problems(job, len(label_map), stored)]:
+    read, properties = job.reader().read_seg(str(job.case.label))
+    problems = _geometry_problems(job)
+    try:
+        label_map = checked_label_map(read, job.annotation, f"label {job.case.label}")
+    except UserError as error:
+        problems.append(str(error))
+    if problems:
         raise UserError("; ".join(problems))
     table = np.zeros(max(job.values) + 1, np.uint16)
     table[list(job.values)] = list(job.values.values())
-    with written_beside(Path(job.output)) as beside:
-        job.reader().write_seg(table[label_map[0].astype(np.int32)], str(beside), properties)
-    return tuple(sorted({int(table[int(value)]) for value in stored}))
-
-
-def _value_problems(job: MergeJob, channels: int, stored: np.ndarray) -> list[str]:
-    if channels != 1:
-        return [f"label {job.label} has {channels} channels, not one; split it"]
-    broken = stored[~(np.isfinite(stored) & (stored == np.rint(stored)))]
-    if broken.size:
-        examples = ", ".join(f"{value:g}" for value in broken[:3])
-        return [f"label {job.label} holds values that are no integers ({examples}); was it resampled as an image?"]
-    unknown = [int(value) for value in stored if int(value) not in job.values]
-    if unknown:
-        return [
-            f"label {job.label} holds {', '.join(map(str, unknown[:5]))}{' ...' if len(unknown) > 5 else ''}, which `labels` "
-            "of its dataset.json does not declare; declare it or mend the label"
-        ]
-    return []
+    merged = table[label_map]
+    with written_beside(job.output) as beside:
+        job.reader().write_seg(merged, str(beside), properties)
+    return tuple(distinct(merged).tolist())
 
 
 def _geometry_problems(job: MergeJob) -> list[str]:
-    label = grid_of_file(job.label, job.reader)
+    images = job.case.images
+    label = grid_of_file(job.case.label, job.reader)
     problems = []
-    for path in job.images:
+    for path in images:
         image = grid_of_file(path, job.reader)
         if what := same_place(image, label, spacing_mm=SPACING_MM, position_mm=POSITION_MM, relative=RELATIVE):
             problems.append(
                 f"{what} of image {path} ({_short(getattr(image, what))}) and label ({_short(getattr(label, what))}) differ; the "
                 "label has to lie on the grid of the image"
             )
-    if len(job.images) != job.num_channels and not problems:
-        channels = len(job.reader().read_images(job.images)[0])  # one file may hold several channels
+    if len(images) != job.num_channels and not problems:
+        channels = len(job.reader().read_images(tuple(map(str, images)))[0])  # one file may hold several channels
         if channels != job.num_channels:
-            problems.append(f"{channels} image channel(s) ({', '.join(job.images)}), `channel_names` lists {job.num_channels}")
+            listed = ", ".join(map(str, images))
+            problems.append(f"{channels} image channel(s) ({listed}), `channel_names` lists {job.num_channels}")
     return problems
 
 

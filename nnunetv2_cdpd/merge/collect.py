@@ -30,22 +30,25 @@ class MergedCase:
     label: Path
 
 
-def check_alike(inputs: Sequence[RawDataset]) -> None:
-    """Raise UserError unless all datasets have the same channels and file ending."""
+def check_inputs(inputs: Sequence[RawDataset], output: Path) -> None:
+    """Raise UserError unless there are datasets, none of them the output, all with the same channels and file ending."""
+    if not inputs:
+        raise UserError(f"{output}: nothing to merge; give at least one dataset")
+    if output in (dataset.folder for dataset in inputs):
+        raise UserError(f"{output}: both an input and the output; give another argument dataset_id")
     first = inputs[0]
     for other in inputs[1:]:
-        channels = [dataset.dataset_json.channel_names for dataset in (first, other)]
+        wanted, found = first.dataset_json, other.dataset_json
         # nnU-Net chooses the normalization by the channel's name, whatever its case
-        if list(map(str.lower, channels[0])) != list(map(str.lower, channels[1])):
+        if list(map(str.lower, wanted.channel_names)) != list(map(str.lower, found.channel_names)):
             raise UserError(
-                f"{other.name}: channel_names are {', '.join(channels[1])}, those of {first.name} "
-                f"{', '.join(channels[0])}; one network needs the same channels in the same order"
+                f"{other.name}: channel_names are {', '.join(found.channel_names)}, those of {first.name} "
+                f"{', '.join(wanted.channel_names)}; one network needs the same channels in the same order"
             )
-        endings = [dataset.dataset_json.file_ending for dataset in (first, other)]
-        if endings[0] != endings[1]:
+        if wanted.file_ending != found.file_ending:
             raise UserError(
-                f"{other.name}: file_ending is {endings[1]}, that of {first.name} {endings[0]}; nnU-Net reads one format per "
-                "dataset, convert one of the two"
+                f"{other.name}: file_ending is {found.file_ending}, that of {first.name} {wanted.file_ending}; nnU-Net reads one "
+                "format per dataset, convert one of the two"
             )
 
 

@@ -10,7 +10,6 @@ from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
 from nnunetv2_cdpd.datasets.raw import read_dataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.collect import MergedCase
-from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint
 from nnunetv2_cdpd.same_scan.pairs import find_pairs, groups
 from nnunetv2_cdpd.same_scan.store import fingerprints_of
 
@@ -19,19 +18,19 @@ MAX_NAMED = 5
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What a search found.
+    """What a search found, for cdpd_duplicates.json.
 
-    left_out: Case identifier -> why.
+    pairs: Images of the same scan, by the names of their cases.
     groups: Case identifiers that show the same scan, of the cases that stay; each group has at least two.
-    pairs: What was found, for cdpd_duplicates.json.
+    left_out: Case identifier -> why.
     """
 
-    left_out: Mapping[str, str]
-    groups: tuple[tuple[str, ...], ...]
-    pairs: tuple[Mapping[str, Any], ...]
+    pairs: list[dict[str, Any]]
+    groups: list[list[str]]
+    left_out: dict[str, str]
 
 
-def held_back_images(given: Sequence[str | int | Path], raw_folder: Path, file_ending: str) -> dict[Path, str]:
+def held_back_images(given: Sequence[str | int | Path], file_ending: str) -> dict[Path, str]:
     """First channel of every image that must not be trained on -> a name to call it by.
 
     Args:
@@ -46,7 +45,7 @@ def held_back_images(given: Sequence[str | int | Path], raw_folder: Path, file_e
         if not str(each).isdigit() and folder.is_dir() and not (folder / FILE_NAME).is_file():
             found = _images_in(folder, file_ending)
         else:
-            dataset = read_dataset(each, raw_folder)
+            dataset = read_dataset(each)
             folder = dataset.folder
             found = [dataset.path(case.images[0]) for case in dataset.cases]
             found += _images_in(folder / "imagesTs", dataset.dataset_json.file_ending)
@@ -59,9 +58,9 @@ def held_back_images(given: Sequence[str | int | Path], raw_folder: Path, file_e
 
 
 def _images_in(folder: Path, file_ending: str) -> list[Path]:
-    names = sorted(name for name in (os.listdir(folder) if folder.is_dir() else ()) if not name.startswith("."))
-    first_channels = [name for name in names if name.endswith(f"_0000{file_ending}")]
-    return [Path(os.path.abspath(folder / name)) for name in first_channels or names if name.endswith(file_ending)]
+    """The first channels, or all files where none is numbered as such."""
+    files = sorted(Path(os.path.abspath(folder)).glob(f"[!.]*{file_ending}"))
+    return [file for file in files if file.name.endswith(f"_0000{file_ending}")] or files
 
 
 def find_duplicates(
@@ -85,14 +84,14 @@ def find_duplicates(
         cases_of.setdefault(case.images[0], []).append(case)
     images = list(dict.fromkeys([*cases_of, *held_back]))
     names = [_name(cases_of.get(image, ()), held_back.get(image)) for image in images]
-    taken = fingerprints_of(images, num_processes=num_processes, progress=progress).taken
-    fingerprints = [taken.get(image) for image in images]
-    _tell_missing(dict(zip(names, fingerprints)), report)
+    taken = fingerprints_of(images, num_processes=num_processes, progress=progress).done
+    fingerprints = [taken.get(str(image)) for image in images]
+    _tell_missing([name for name, its in zip(names, fingerprints) if its is None or its.volume is None], report)
     found = find_pairs(fingerprints, progress=progress)
     grouped = {index: tuple(group) for group in groups(len(images), found) for index in group}
     scores = {frozenset((pair.first, pair.second)): pair.score for pair in found}
     left_out: dict[str, str] = {}
-    together: list[tuple[str, ...]] = []
+    together: list[list[str]] = []
     for index, image in enumerate(images):
         group = grouped.get(index, (index,))
         held = [other for other in group if images[other] in held_back]
@@ -103,23 +102,22 @@ def find_duplicates(
             why = f"{how} {held_back[images[nearest]]}" + ("" if score is None else f" (score {score:.2f})")
             left_out.update((case.identifier, why) for case in cases_of[image])
         elif not held and index == group[0]:
-            members = tuple(case.identifier for other in group for case in cases_of[images[other]])
+            members = [case.identifier for other in group for case in cases_of[images[other]]]
             together += [members] if len(members) > 1 else []
     _check_sources(cases, left_out)
-    pairs = tuple(
+    pairs = [
         {"first": names[pair.first], "second": names[pair.second], "score": round(pair.score, 4), "mirrored": pair.mirrored}
         for pair in found
-    )
-    return Duplicates(left_out, tuple(together), pairs)
+    ]
+    return Duplicates(pairs, together, left_out)
 
 
 def _name(cases: Sequence[MergedCase], held_back: str | None) -> str:
     return ", ".join([*(case.identifier for case in cases), *([held_back] if held_back else [])])
 
 
-def _tell_missing(taken: Mapping[str, Fingerprint | None], report: Callable[[str], None]) -> None:
+def _tell_missing(missing: Sequence[str], report: Callable[[str], None]) -> None:
     """Say which images were not compared: what is not compared may be there twice."""
-    missing = [name for name, entry in taken.items() if entry is None or entry.volume is None]
     if missing:
         more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
         report(

@@ -9,6 +9,7 @@ set aside all the same, because nnU-Net would go on with it and never train the 
 import os
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ DUPLICATES_FILE = "cdpd_duplicates.json"
 NUM_FOLDS = 5  # nnU-Net's, as is the seed
 SEED = 12345
 
-Splits = list[dict[str, list[str]]]
+Splits = list[dict[str, list[str]]]  # as nnU-Net has them in the file
+Folds = list[tuple[set[str], set[str]]]  # training and validation cases of each, to be compared
 
 
 def make_folds(case_source: Mapping[str, str], groups: Sequence[Sequence[str]]) -> Splits:
@@ -69,24 +71,24 @@ def write_folds(
     """
     groups = duplicates.groups if duplicates else ()
     splits = make_folds(case_source, groups) if groups else []
-    raw = output / SPLITS_FILE
-    places = [raw]
+    places = [output / SPLITS_FILE]
     if nnUNet_preprocessed.is_set():
         places.append(Path(os.path.abspath(nnUNet_preprocessed.require())) / output.name / SPLITS_FILE)
     ours = (read_json(output / DUPLICATES_FILE) or {}).get("splits") if duplicates else None
     for place in reversed(places):  # what is there and good counts, so that trained folds stay what they are
         there = read_json(place)
-        if there is not None and splits and not _same(there, splits) and _usable(there, case_source, groups):
+        folds = _folds(there)
+        if splits and folds != _folds(splits) and _usable(folds or [], case_source, groups):
             report(f"note: {place} keeps all cases of one scan together already; its folds stay")
             splits = there
             break
     for place in places:
-        there = read_json(place)
-        if splits and there is not None and _same(there, splits):
+        folds = _folds(read_json(place))
+        if splits and folds == _folds(splits):
             continue
-        if place.is_file() and not _same(there, ours):
-            if not splits and _lists(there, case_source, new):
-                if not _usable(there, case_source, ()):
+        if place.is_file() and (folds is None or folds != _folds(ours)):
+            if not splits and folds and all(set(new) <= train | val <= set(case_source) for train, val in folds):
+                if not _usable(folds, case_source, ()):
                     report(f"note: {place} keeps some cases out of its folds and stays; delete it if they are to be trained on")
                 continue  # the user's or nnU-Net's, and nothing speaks against it
             kept = _set_aside(place)
@@ -103,12 +105,7 @@ def write_folds(
     if duplicates is None:
         return
     _tell(duplicates, splits, report)
-    found = {
-        "pairs": list(duplicates.pairs),
-        "groups": [list(group) for group in duplicates.groups],
-        "left_out": dict(duplicates.left_out),
-        "splits": splits,
-    }
+    found = {**asdict(duplicates), "splits": splits}
     if read_json(output / DUPLICATES_FILE) != found:
         write_json(output / DUPLICATES_FILE, found)
 
@@ -127,37 +124,20 @@ def _tell(duplicates: Duplicates, splits: Splits, report: Callable[[str], None])
         report(f"warning: all cases show the same scan ({listed}{more}); no folds can keep them together, so none were written")
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether two files hold the same folds, in whatever order of cases."""
+def _folds(splits: Any) -> Folds | None:
+    """What a file holds, in whatever order of cases; None if these are no folds."""
     try:
-        return [_sets(fold) for fold in one] == [_sets(fold) for fold in other]
+        return [(set(fold["train"]), set(fold["val"])) for fold in splits]
     except (TypeError, KeyError):
-        return False
+        return None
 
 
-def _usable(splits: Any, cases: Mapping[str, str], groups: Sequence[Sequence[str]]) -> bool:
-    """Whether folds hold these cases and keep every group on one side."""
-    try:
-        folds = [_sets(fold) for fold in splits]
-    except (TypeError, KeyError):
-        return False
+def _usable(folds: Folds, cases: Collection[str], groups: Sequence[Sequence[str]]) -> bool:
+    """Whether there are folds, of these cases, with every group on one side."""
     return bool(folds) and all(
         train | val == set(cases) and all(train.isdisjoint(group) or val.isdisjoint(group) for group in groups)
         for train, val in folds
     )
-
-
-def _lists(splits: Any, cases: Collection[str], needed: Collection[str]) -> bool:
-    """Whether every fold lists no cases but these, and all that are needed."""
-    try:
-        listed = [train | val for train, val in map(_sets, splits)]
-    except (TypeError, KeyError):
-        return False
-    return bool(listed) and all(set(needed) <= fold <= set(cases) for fold in listed)
-
-
-def _sets(fold: Mapping[str, Sequence[str]]) -> tuple[set[str], set[str]]:
-    return set(fold["train"]), set(fold["val"])
 
 
 def _set_aside(path: Path) -> Path:

@@ -73,17 +73,16 @@ def resolve_names(inputs: Sequence[RawDataset], specs: Sequence[DatasetSpec], sp
         same = next((other for other, group in merged.items() if set(group) == set(sides)), name)
         merged.setdefault(same, sides)
         for dataset, target in zip(inputs, targets):
-            notes += [
-                f"{dataset.name}: {label!r} becomes the merged label {same!r} ({' or '.join(sides)}, side not known); "
-                f"`merged_labels: {{{name}: null}}` in the YAML keeps it a class of its own"
-                for label, goal in target.items()
-                if goal == name
-            ]
-            target.update({label: same for label, goal in target.items() if goal == name})
+            for label in [label for label, goal in target.items() if goal == name]:
+                target[label] = same
+                notes.append(
+                    f"{dataset.name}: {label!r} becomes the merged label {same!r} ({' or '.join(sides)}, side not known); "
+                    f"`merged_labels: {{{name}: null}}` in the YAML keeps it a class of its own"
+                )
 
     used = {goal for target in targets for goal in target.values()}
-    for name in [name for name, group in declared.items() if group and name not in used]:
-        notes.append(f"merged label {name!r} of the YAML is not used by any dataset")
+    unused = [name for name, group in declared.items() if group and name not in used]
+    notes += [f"merged label {name!r} of the YAML is not used by any dataset" for name in unused]
     merged = {name: group for name, group in merged.items() if name in used}
     classes = _class_names(targets, merged)
     stands_for = {name: meant for name, meant in stands_for.items() if name in classes}

@@ -7,7 +7,7 @@ by default because a source that labels organs only would otherwise call every t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nnunetv2_cdpd.classes import lateral_pairs, name_key, side_of, structure, without_side, words
+from nnunetv2_cdpd.classes import lateral_pairs, name_key, name_words, side_of, structure, without_side
 from nnunetv2_cdpd.errors import UserError
 
 
@@ -50,7 +50,7 @@ class Nesting:
 
 def names_both_sides(name: str, sided: str) -> bool:
     """Whether a name is that of a left or right structure without its side: "kidney" or "kidneys" for "left_kidney"."""
-    own = words(name)
+    own = name_words(name)
     singular = (*own[:-1], own[-1].removesuffix("s")) if own else own
     return side_of(name) is None and side_of(sided) is not None and without_side(sided) in (own, singular)
 

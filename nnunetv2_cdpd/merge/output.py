@@ -14,23 +14,15 @@ from nnunetv2_cdpd.jobs import FileRecord
 from nnunetv2_cdpd.merge.collect import MergedCase
 from nnunetv2_cdpd.merge.plan import MergePlan
 
-RECORD_FILE = "cdpd_merge_record.jsonl"
+MERGE_RECORD_FILE = "cdpd_merge_record.jsonl"
 
 
-def check_inputs(inputs: Sequence[RawDataset], output: Path) -> None:
-    """Raise UserError if there is no input, or one is the output too."""
-    if not inputs:
-        raise UserError(f"{output}: nothing to merge; give at least one dataset")
-    if output in (dataset.folder for dataset in inputs):
-        raise UserError(f"{output}: both an input and the output; give another argument dataset_id")
-
-
-def open_record(output: Path, inputs: Sequence[RawDataset], raw_folder: Path, update: bool) -> FileRecord:
+def open_record(output: Path, inputs: Sequence[RawDataset], update: bool) -> FileRecord:
     """The record in the output folder, if the folder is ours to write to."""
     if output.exists() and not output.is_dir():
         raise UserError(f"{output}: is no folder; move it or give another argument dataset_id")
-    names = [_input_name(dataset, raw_folder) for dataset in inputs]
-    record = FileRecord(output / RECORD_FILE, names, "cdpd merge", lambda values: {"values": values})
+    names = [_input_name(dataset, output.parent) for dataset in inputs]
+    record = FileRecord(output / MERGE_RECORD_FILE, names, "cdpd merge", lambda values: {"values": values})
     if record.recorded_inputs is None:
         if not is_empty(output):
             raise UserError(

@@ -32,7 +32,7 @@ class MergePlan:
     stands_for: Mapping[str, tuple[str, ...]]
 
 
-def make_plan(inputs: Sequence[RawDataset], spec: MergeSpec) -> MergePlan:
+def plan_merge(inputs: Sequence[RawDataset], spec: MergeSpec) -> MergePlan:
     """Decide classes, stored values, nesting and sources of the merged dataset.
 
     Raises:

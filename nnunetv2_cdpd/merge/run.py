@@ -9,16 +9,16 @@ from nnunetv2.configuration import default_num_processes
 
 from nnunetv2_cdpd.annotation import POSITIVE
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson
-from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder, raw_folder
+from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder
 from nnunetv2_cdpd.datasets.predictions import reader_for
 from nnunetv2_cdpd.datasets.raw import RawDataset, read_datasets
 from nnunetv2_cdpd.jobs import FileRecord, digest, file_state, in_processes, read_json, remove, run, write_json
 from nnunetv2_cdpd.merge.cases import MergeJob, rewrite_case
-from nnunetv2_cdpd.merge.collect import MergedCase, check_alike, collect_cases, raise_problems
+from nnunetv2_cdpd.merge.collect import MergedCase, check_inputs, collect_cases, raise_problems
 from nnunetv2_cdpd.merge.duplicates import find_duplicates, held_back_images
 from nnunetv2_cdpd.merge.folds import write_folds
-from nnunetv2_cdpd.merge.output import check_inputs, make_dataset_json, open_record
-from nnunetv2_cdpd.merge.plan import MergePlan, make_plan
+from nnunetv2_cdpd.merge.output import make_dataset_json, open_record
+from nnunetv2_cdpd.merge.plan import MergePlan, plan_merge
 from nnunetv2_cdpd.merge.spec import read_merge_spec
 
 
@@ -57,32 +57,30 @@ def merge_datasets(
     Raises:
         UserError: Whatever the user can mend. dataset.json is written only when every case is fine.
     """
-    raw, output = raw_folder(), dataset_folder(name, dataset_id)
-    inputs = read_datasets(datasets, raw)
+    output = dataset_folder(name, dataset_id)
+    inputs = read_datasets(datasets)
     check_inputs(inputs, output)
-    check_alike(inputs)
-    plan = make_plan(inputs, read_merge_spec(spec))
+    plan = plan_merge(inputs, read_merge_spec(spec))
     cases = collect_cases(inputs, plan, prefix)
-    record = open_record(output, inputs, raw, update)
+    record = open_record(output, inputs, update)
     known = set(record.cases)
     for note in plan.notes:
         report(f"note: {note}")
     duplicates = None
     if search_duplicates or exclude_duplicates_of:
-        held_back = held_back_images(exclude_duplicates_of, raw, inputs[0].dataset_json.file_ending)
+        held_back = held_back_images(exclude_duplicates_of, inputs[0].dataset_json.file_ending)
         duplicates = find_duplicates(cases, held_back, num_processes=num_processes, progress=progress, report=report)
         cases = [case for case in cases if case.identifier not in duplicates.left_out]
         for identifier, why in duplicates.left_out.items():
             report(f"left out: case {identifier!r} {why}")
     dataset_json = make_dataset_json(output, inputs, plan, cases)
-    jobs = _make_jobs(output, plan, cases, dataset_json)
+    jobs = _make_jobs(output, inputs, plan, cases, dataset_json)
 
     if _begin(output, jobs, record, dataset_json, report):
         rewrite = in_processes(rewrite_case, num_processes)
         outcome = run(jobs, rewrite, title="Rewriting label maps", record=record, progress=progress)
         clear_leftovers(output)
-        dataset_of = {case.identifier: inputs[case.dataset].name for case in cases}
-        problems = [f"{dataset_of[case]}: case {case!r}: {reason}" for case, reason in outcome.failed.items()]
+        problems = [f"{inputs[jobs[case].case.dataset].name}: case {case!r}: {reason}" for case, reason in outcome.failed.items()]
         raise_problems(problems, f"{output.name} is not complete; the other cases are done, mend these and call again")
         write_json(output / FILE_NAME, dataset_json)
 
@@ -94,27 +92,19 @@ def merge_datasets(
 
 
 def _make_jobs(
-    output: Path, plan: MergePlan, cases: Sequence[MergedCase], dataset_json: Mapping[str, Any]
+    output: Path, inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[MergedCase], dataset_json: Mapping[str, Any]
 ) -> dict[str, MergeJob]:
-    firsts = {case.dataset: case.images[0] for case in reversed(cases)}  # nnU-Net tries to open one
-    reader = type(reader_for(DatasetJson(output / FILE_NAME, dataset_json), [path for _, path in sorted(firsts.items())]))
-    jobs = {
-        case.identifier: MergeJob(
-            images=tuple(map(str, case.images)),
-            label=str(case.label),
-            output=str(output / dataset_json["dataset"][case.identifier]["label"]),
-            values=plan.value_maps[case.dataset],
-            reader=reader,
-            num_channels=len(dataset_json["channel_names"]),
-        )
-        for case in cases
-    }
-    return {identifier: replace(job, made_from=_made_from(job)) for identifier, job in jobs.items()}
-
-
-def _made_from(job: MergeJob) -> str:
-    files = [[Path(path).name, file_state(path)] for path in (job.label, *job.images)]
-    return digest(files, sorted(job.values.items()), job.reader.__name__, job.num_channels)
+    reader = type(reader_for(DatasetJson(output / FILE_NAME, dataset_json), [case.images[0] for case in cases]))
+    num_channels = len(dataset_json["channel_names"])
+    annotations = [replace(dataset.annotation, case_source=None) for dataset in inputs]  # less to send to the processes
+    jobs = {}
+    for case in cases:
+        label = output / dataset_json["dataset"][case.identifier]["label"]
+        values = plan.value_maps[case.dataset]
+        files = [[path.name, file_state(path)] for path in (case.label, *case.images)]
+        made_from = digest(files, sorted(values.items()), reader.__name__, num_channels)
+        jobs[case.identifier] = MergeJob(case, label, annotations[case.dataset], values, reader, num_channels, made_from)
+    return jobs
 
 
 def _begin(
@@ -151,14 +141,13 @@ def _begin(
 def _warnings(inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[MergedCase], record: FileRecord) -> list[str]:
     """What may be a mistake of the user, yet is a valid dataset."""
     annotation = plan.annotation
-    value_of = {label.name: label.value for label in annotation.merged_labels}
     warnings = []
     for source, table in zip(annotation.sources, annotation.tables):
         facts = [record.cases[case.identifier].facts for case in cases if case.source == source.name]
         stored = {value for fact in facts for value in fact["values"]}
-        holding = {name for k, name in enumerate(annotation.classes) if any(table[value, k] == POSITIVE for value in stored)} | {
-            name for name, value in value_of.items() if value in stored
-        }
+        positive = (table[sorted(stored)] == POSITIVE).any(0)
+        holding = {name for name, there in zip(annotation.classes, positive) if there}
+        holding |= {label.name for label in annotation.merged_labels if label.value in stored}
         absent = [name for name in (*source.annotated_classes, *source.merged_labels) if name not in holding]
         if absent:
             warnings.append(f"source {source.name!r} annotates {', '.join(absent)}, but none of its cases contains it")

@@ -50,8 +50,7 @@ def resolve_sources(
             if name in sources:
                 raise UserError(f"{dataset.name}: its source {name!r} is in another dataset too; give it a `name` in the YAML")
             known = {goal for goal in target.values() if goal is not None and goal != IGNORE}
-            own = {target[label] for label in (*source.annotated_classes, *source.merged_labels)}
-            partly = {goal for goal in known if goal in own}
+            partly = known & {target[label] for label in (*source.annotated_classes, *source.merged_labels)}
             goals = {goal for goal in partly if _annotates_all(dataset.annotation, source, target, goal)}
             if said.annotates is None:
                 notes += [_note_on_part(dataset, source, target, goal, not goals) for goal in sorted(partly - goals)]

@@ -1,12 +1,14 @@
 """MergeSpec: the optional YAML of `cdpd merge`, read safely and checked key by key (docs/merge.md shows one)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs.yaml_files import known_mapping, load_yaml, mapping, text, texts
+
+_Entry = TypeVar("_Entry")
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,12 @@ class MergeSpec:
     scoped: Class -> the sources of which it is a class of their own.
     """
 
-    path: str = "merge spec"
-    datasets: Mapping[str, DatasetSpec] = field(default_factory=dict)
-    nested: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    merged_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    compatible: tuple[tuple[str, str], ...] = ()
-    scoped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    path: str
+    datasets: Mapping[str, DatasetSpec]
+    nested: Mapping[str, tuple[str, ...]]
+    merged_labels: Mapping[str, tuple[str, ...]]
+    compatible: tuple[tuple[str, ...], ...]
+    scoped: Mapping[str, tuple[str, ...]]
 
 
 def read_merge_spec(spec: str | Path | Mapping[str, Any] | None) -> MergeSpec:
@@ -66,9 +68,7 @@ def read_merge_spec(spec: str | Path | Mapping[str, Any] | None) -> MergeSpec:
     Raises:
         UserError: Not YAML, an unknown key (the known ones are listed), a key given twice, or a value of a wrong kind.
     """
-    if spec is None:
-        return MergeSpec()
-    if isinstance(spec, Mapping):
+    if spec is None or isinstance(spec, Mapping):
         return _merge_spec(spec, "merge spec")
     return _merge_spec(load_yaml(spec), str(spec))
 
@@ -79,33 +79,22 @@ def _merge_spec(content: Any, path: str) -> MergeSpec:
     if not isinstance(pairs, (list, tuple)) or any(not isinstance(p, (list, tuple)) or len(p) != 2 for p in pairs):
         raise UserError(f"{path}: `compatible` is a list of pairs, like [[duodenum, intestine]]")
 
-    def texts_of(key: str) -> dict[str, tuple[str, ...]]:
-        where = f"{path}: {key}"
-        return {name: texts(value, f"{where}: {name}") for name, value in mapping(content.get(key), where).items()}
-
     return MergeSpec(
         path=path,
-        datasets={
-            key: _dataset_spec(entry, f"{path}: datasets: {key}")
-            for key, entry in mapping(content.get("datasets"), f"{path}: datasets").items()
-        },
-        nested=texts_of("nested"),
-        merged_labels=texts_of("merged_labels"),
-        scoped=texts_of("scoped"),
-        compatible=tuple((text(a, f"{path}: compatible"), text(b, f"{path}: compatible")) for a, b in pairs),
+        datasets=_entries(content, "datasets", path, _dataset_spec),
+        nested=_entries(content, "nested", path, texts),
+        merged_labels=_entries(content, "merged_labels", path, texts),
+        scoped=_entries(content, "scoped", path, texts),
+        compatible=tuple(texts(pair, f"{path}: compatible") for pair in pairs),
     )
 
 
 def _dataset_spec(content: Any, where: str) -> DatasetSpec:
     content = known_mapping(content, ("labels", "sources", *_SOURCE_KEYS), where)
-    labels = mapping(content.get("labels"), f"{where}: labels")
     return DatasetSpec(
-        labels={name: None if target is None else text(target, f"{where}: labels: {name}") for name, target in labels.items()},
+        labels=_entries(content, "labels", where, lambda target, at: None if target is None else text(target, at)),
         source=_source_spec({key: value for key, value in content.items() if key in _SOURCE_KEYS}, where),
-        sources={
-            name: _source_spec(entry, f"{where}: sources: {name}")
-            for name, entry in mapping(content.get("sources"), f"{where}: sources").items()
-        },
+        sources=_entries(content, "sources", where, _source_spec),
     )
 
 
@@ -116,3 +105,9 @@ def _source_spec(content: Any, where: str) -> SourceSpec:
         annotates=None if annotates is None else texts(annotates, f"{where}: annotates"),
         **{key: text(value, f"{where}: {key}") for key, value in said.items()},
     )
+
+
+def _entries(content: Mapping[str, Any], key: str, where: str, read: Callable[[Any, str], _Entry]) -> dict[str, _Entry]:
+    """The mapping under a key, each of its values read by a function that is told where it stands."""
+    where = f"{where}: {key}"
+    return {name: read(entry, f"{where}: {name}") for name, entry in mapping(content.get(key), where).items()}

@@ -22,7 +22,7 @@ PLANES = ("axial", "coronal", "sagittal")  # cut across axes 0, 1, 2 of a volume
 CT_WINDOW = (-160.0, 240.0)  # HU, soft tissue
 PANEL_PIXELS = 440  # width of the widest plane
 AIR = 12  # grey value up to which the outside of the body is cut away
-JPEG_QUALITY = 82
+SLICE_QUALITY = 82  # of its JPEG
 STRAIGHT = 0.3  # pixels by which a contour may be moved to save points
 
 
@@ -77,27 +77,29 @@ def read_label_map(path: str | Path) -> Volume:
     return volume if volume.array.dtype.kind in "iu" else Volume(volume.array.astype(np.int32), volume.spacing)
 
 
-def check_grid(image: np.ndarray | None, reference: np.ndarray, prediction: np.ndarray) -> None:
-    """Raise UserError unless all lie on one grid."""
+def cut_to_body(
+    image: np.ndarray | None, reference: np.ndarray, prediction: np.ndarray, window: tuple[float, float] | None
+) -> tuple[np.ndarray | None, list[np.ndarray], tuple[slice, ...]]:
+    """What lies in the smallest box around the body and all labels; all of it where there is nothing.
+
+    Returns:
+        The image as uint8, black and white at the ends of the window; reference and prediction; the box.
+
+    Raises:
+        UserError: The three do not lie on one grid; the message names no file.
+    """
     for name, array in (("image", image), ("prediction", prediction)):
         if array is not None and array.shape != reference.shape:
             raise UserError(f"shape of reference {reference.shape} and {name} {array.shape} differ")
-
-
-def grey_values(image: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:
-    """uint8, black and white at the ends of a window; None: soft tissue for HU, else what most voxels span."""
-    low, high = window or _window(image)
-    scaled = (image.astype(np.float32) - low) / (high - low)
-    return (scaled.clip(0, 1) * 255).round().astype(np.uint8)
-
-
-def body_box(grey: np.ndarray | None, reference: np.ndarray, prediction: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box around the body and all labels; all of it where there is nothing."""
     mask = (reference > 0) | (prediction > 0)
-    if grey is not None:
+    grey = None
+    if image is not None:
+        low, high = window or _window(image)
+        grey = (((image.astype(np.float32) - low) / (high - low)).clip(0, 1) * 255).round().astype(np.uint8)
         mask |= grey > AIR
     found = [np.flatnonzero(mask.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    return tuple(slice(int(at[0]), int(at[-1]) + 1) if at.size else slice(0, None) for at in found)
+    box = tuple(slice(int(at[0]), int(at[-1]) + 1) if at.size else slice(0, None) for at in found)
+    return None if grey is None else grey[box], [reference[box], prediction[box]], box
 
 
 def case_pictures(
@@ -119,29 +121,24 @@ def case_pictures(
     Raises:
         UserError: The label maps do not lie on the grid of the image; the message names no file.
     """
-    check_grid(image, reference.array, prediction)
-    grey = None if image is None else grey_values(image, window)
-    body = body_box(grey, reference.array, prediction)
+    grey, labels, box = cut_to_body(image, reference.array, prediction, window)
     num_slices = reference.array.shape
-    labels = reference.array[body], prediction[body]
     extent = [length * mm for length, mm in zip(labels[0].shape, reference.spacing)]
     pixels_per_mm = PANEL_PIXELS / max(extent[1:])  # an axis that is a picture's width: y or x
-    drawn = [
-        sorted({value for values in regions.values() for value in values}) for regions in (reference_regions, prediction_regions)
-    ]
+    both_regions = (reference_regions, prediction_regions)
+    drawn = [sorted({value for values in regions.values() for value in values}) for regions in both_regions]
     pictures = []
     for axis, plane in enumerate(PLANES):
         if axis and num_slices[0] == 1:
             break
         index = _best_slice(labels, drawn, axis)
         height, width = (max(1, round(mm * pixels_per_mm)) for other, mm in enumerate(extent) if other != axis)
-        slices = [_upright(np.take(label_map, index, axis), axis) for label_map in labels]
         contours = [
-            _contours(slice_, regions, (height, width))
-            for slice_, regions in zip(slices, (reference_regions, prediction_regions))
+            _contours(_slice(label_map, axis, index), regions, (height, width))
+            for label_map, regions in zip(labels, both_regions)
         ]
-        background = "" if grey is None else _jpeg(_upright(np.take(grey[body], index, axis), axis), (width, height))
-        number = body[axis].start + index + 1
+        background = "" if grey is None else _jpeg(_slice(grey, axis, index), (width, height))
+        number = box[axis].start + index + 1
         pictures.append(PlanePicture(plane, number, num_slices[axis], width, height, background, *contours))
     return pictures
 
@@ -169,13 +166,14 @@ def _best_slice(labels: Sequence[np.ndarray], drawn: Sequence[Sequence[int]], ax
     return int(score.argmax()) if score.any() else len(score) // 2
 
 
-def _upright(slice_: np.ndarray, axis: int) -> np.ndarray:
-    """Rows from head to feet where they run along the body, which starts at the feet."""
-    return slice_ if axis == 0 else slice_[::-1]
+def _slice(volume: np.ndarray, axis: int, index: int) -> np.ndarray:
+    """A slice, its rows from head to feet where they run along the body, which starts at the feet."""
+    found = np.take(volume, index, axis)
+    return found if axis == 0 else found[::-1]
 
 
 def _jpeg(slice_: np.ndarray, size: tuple[int, int]) -> str:
-    return data_uri(Image.fromarray(slice_).resize(size, Image.Resampling.BICUBIC), "JPEG", quality=JPEG_QUALITY)
+    return data_uri(Image.fromarray(slice_).resize(size, Image.Resampling.BICUBIC), "JPEG", quality=SLICE_QUALITY)
 
 
 def _contours(slice_: np.ndarray, regions: Mapping[str, Sequence[int]], size: tuple[int, int]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.jobs import write_text
-from nnunetv2_cdpd.jobs.tables import number
+from nnunetv2_cdpd.jobs.tables import interval, number, p_value
 from nnunetv2_cdpd.pages.palette import Palette
 
 
@@ -35,7 +35,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": number, "sort_key": _sort_key}
+    environment.filters |= {"interval": interval, "number": number, "p_value": p_value, "sort_key": _sort_key}
     environment.tests["finite"] = math.isfinite
     return environment
 

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.pages.pictures import Volume, body_box, check_grid, data_uri, grey_values
+from nnunetv2_cdpd.pages.pictures import Volume, cut_to_body, data_uri
 
 MOST_PIXELS = 208  # along the longer side of an axial slice
 MOST_SLICES = 160
-JPEG_QUALITY = 75
+SHEET_QUALITY = 75  # of its JPEG
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,10 @@ def volume_sheets(
     Raises:
         UserError: The label maps do not lie on the grid of the image, or there are more than 255 classes; it names no file.
     """
-    check_grid(image, reference.array, prediction)
+    grey, labels, _ = cut_to_body(image, reference.array, prediction, window)
     if max((0, *reference_indices.values(), *prediction_indices.values())) > 255:
         raise UserError("more than 255 classes, which a viewer cannot show")
-    grey = None if image is None else grey_values(image, window)
-    body = body_box(grey, reference.array, prediction)
-    full = reference.array[body].shape
+    full = labels[0].shape
     extent = [length * mm for length, mm in zip(full, reference.spacing)]
     pixels_per_mm = min(MOST_PIXELS / max(extent[1:]), 1 / min(reference.spacing[1:]))
     shape = (min(full[0], MOST_SLICES), *(max(1, round(mm * pixels_per_mm)) for mm in extent[1:]))
@@ -68,8 +66,8 @@ def volume_sheets(
     nearest = [((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(shape, full)]
     columns = int(np.ceil(np.sqrt(shape[0] * shape[1] / shape[2])))  # a sheet that is about square
     sheets = []
-    for label_map, indices in ((reference.array, reference_indices), (prediction, prediction_indices)):
-        part = label_map[body][np.ix_(*nearest)]
+    for label_map, indices in zip(labels, (reference_indices, prediction_indices)):
+        part = label_map[np.ix_(*nearest)]
         table = np.zeros(int(part.max()) + 1, np.uint8)
         for value, index in indices.items():
             if value < len(table):
@@ -77,8 +75,8 @@ def volume_sheets(
         sheets.append(data_uri(_sheet(table[part], columns), "PNG"))
     slices = ""
     if grey is not None:
-        slices = data_uri(_sheet(_shrunk(grey[body][nearest[0]], shape), columns), "JPEG", quality=JPEG_QUALITY)
-    spacing = tuple(mm / length for mm, length in zip(extent, shape))
+        slices = data_uri(_sheet(_shrunk(grey[nearest[0]], shape), columns), "JPEG", quality=SHEET_QUALITY)
+    spacing = tuple(round(mm / length, 4) for mm, length in zip(extent, shape))
     return VolumeSheets(shape, spacing, columns, slices, *sheets)
 
 

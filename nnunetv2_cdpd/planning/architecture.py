@@ -18,11 +18,7 @@ from nnunetv2_cdpd.released.preset import PAPER_NETWORK_CLASS_NAME
 from nnunetv2_cdpd.text.prompts import class_prompt, task_prompt, universal_task_prompt
 
 NETWORK_CLASS_NAME = "nnunetv2_cdpd.network.CDPDNet"
-NETWORK_CLASS_NAMES = (NETWORK_CLASS_NAME, PAPER_NETWORK_CLASS_NAME)
-UNET_CLASS_NAMES = (
-    "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-    "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet",
-)
+UNETS = ("PlainConvUNet", "ResidualEncoderUNet")  # of dynamic_network_architectures
 
 
 @dataclass(frozen=True)
@@ -74,9 +70,9 @@ def cdpd_architecture(
     unet = dict(architecture["arch_kwargs"])
     added: dict[str, Any] = {}
     class_name = architecture["network_class_name"]
-    if class_name in NETWORK_CLASS_NAMES:
+    if class_name in (NETWORK_CLASS_NAME, PAPER_NETWORK_CLASS_NAME):
         added = {key: unet.pop(key) for key in ("unet_class_name", "fused_stages", "vision", "patch_size", "text", "task")}
-    elif class_name.rsplit(".", 1)[-1] in {name.rsplit(".", 1)[-1] for name in UNET_CLASS_NAMES}:
+    elif class_name.rsplit(".", 1)[-1] in UNETS:
         added["unet_class_name"], class_name = class_name, NETWORK_CLASS_NAME
         added["fused_stages"] = default_fused_stages(unet["strides"], settings.max_fused_stages)
     else:
@@ -113,7 +109,9 @@ def cdpd_architecture(
 
 def dataset_prompts(annotation: Annotation) -> tuple[list[str], list[str]]:
     """Prompts of the classes; of the tasks, one for each source and the universal one."""
-    tasks = [source.task_prompt or task_prompt(_annotated_names(annotation, source)) for source in annotation.sources]
+    tasks = [
+        source.task_prompt or task_prompt([*source.annotated_classes, *source.merged_labels]) for source in annotation.sources
+    ]
     return [class_prompt(name) for name in annotation.classes], [*tasks, universal_task_prompt(annotation.classes)]
 
 
@@ -135,11 +133,6 @@ def plans_with_recorded_network(plans: Mapping[str, Any], configuration: str, re
     architecture = PlansManager(dict(recorded)).get_configuration(configuration).configuration["architecture"]
     changed["configurations"][configuration]["architecture"] = deepcopy(architecture)
     return changed
-
-
-def _annotated_names(annotation: Annotation, source: Any) -> list[str]:
-    """Names for a task prompt: the source's classes and its merged labels."""
-    return [*source.annotated_classes, *source.merged_labels]
 
 
 def _intensity_windows(

@@ -16,7 +16,6 @@ from nnunetv2.preprocessing.resampling.resample_torch import resample_torch_forn
 
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.planning.architecture import cdpd_architecture
 from nnunetv2_cdpd.planning.planner import CDPDPlanning
 from nnunetv2_cdpd.released.preprocessing import (
     PATCH_SIZE,
@@ -92,8 +91,7 @@ class PaperPlanning(CDPDPlanning):
             "_kw_requires_import": KW_REQUIRES_IMPORT,
         }
         plan |= {"patch_size": list(PATCH_SIZE), "batch_size": BATCH_SIZE, "architecture": architecture}
-        properties = self.dataset_fingerprint["foreground_intensity_properties_per_channel"]
-        return {**plan, "architecture": cdpd_architecture(plan, self.annotation, properties, self.network_settings)}
+        return {**plan, "architecture": self._architecture(plan)}
 
     def save_plans(self, plans: dict) -> None:
         """Without the 2D configuration, which the paper does not have; the host saves it always."""

@@ -36,17 +36,12 @@ class CDPDPlanning(ExperimentPlanner):
         gpu_memory_target_in_gb: float | None = None,
         preprocessor_name: str = "DefaultPreprocessor",
         plans_name: str | None = None,
-        overwrite_target_spacing: Sequence[float] | None = None,
-        suppress_transpose: bool = False,
+        *args: Any,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(
-            dataset_name_or_id,
-            self.default_gpu_memory_gb if gpu_memory_target_in_gb is None else gpu_memory_target_in_gb,
-            preprocessor_name,
-            plans_name or self.default_plans_name,
-            overwrite_target_spacing,
-            suppress_transpose,
-        )
+        memory = self.default_gpu_memory_gb if gpu_memory_target_in_gb is None else gpu_memory_target_in_gb
+        plans_name = plans_name or self.default_plans_name
+        super().__init__(dataset_name_or_id, memory, preprocessor_name, plans_name, *args, **kwargs)
         self.annotation = read_annotation(with_sigmoid_heads(self.dataset_json))
 
     def generate_data_identifier(self, configuration_name: str) -> str:
@@ -89,26 +84,21 @@ class CDPDPlanning(ExperimentPlanner):
 
     def _units_of_weights(self, model_name: str, dim: int) -> int:
         """A ViT's weights in single precision, in units of one sample of the host's reference batch."""
-        units, batch_size = (
-            (self.UNet_reference_val_2d, self.UNet_reference_val_corresp_bs_2d)
-            if dim == 2
-            else (self.UNet_reference_val_3d, self.UNet_reference_val_corresp_bs_3d)
-        )
-        bytes_per_unit = self.UNet_reference_val_corresp_GB * 1e9 / (units * batch_size)
-        return int(4 * number_of_weights(model_name) / (bytes_per_unit * batch_size))
+        units = self.UNet_reference_val_2d if dim == 2 else self.UNet_reference_val_3d
+        return int(4 * number_of_weights(model_name) * units / (self.UNet_reference_val_corresp_GB * 1e9))
 
     def get_plans_for_configuration(self, *args: Any, **kwargs: Any) -> dict:
         plan = super().get_plans_for_configuration(*args, **kwargs)
         return {**plan, "architecture": self._complete(plan)[0]}
 
+    def _architecture(self, configuration: dict) -> dict[str, Any]:
+        """CDPDNet's, on a configuration's U-Net; the settings and the depth say which stages see vision tokens."""
+        properties = self.dataset_fingerprint["foreground_intensity_properties_per_channel"]
+        return cdpd_architecture(configuration, self.annotation, properties, self.network_settings)
+
     def _complete(self, configuration: dict) -> tuple[dict[str, Any], CDPDNet]:
         """CDPDNet's architecture on a configuration's U-Net, and that network, without weights, before stages were chosen."""
-        architecture = cdpd_architecture(
-            configuration,
-            self.annotation,
-            self.dataset_fingerprint["foreground_intensity_properties_per_channel"],
-            self.network_settings,
-        )
+        architecture = self._architecture(configuration)
         kwargs, patch_size = architecture["arch_kwargs"], configuration["patch_size"]
         network = self._without_weights(architecture, len(configuration["normalization_schemes"]))
         if kwargs["vision"] is not None and kwargs["fused_stages"]:

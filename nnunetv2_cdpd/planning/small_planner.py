@@ -1,6 +1,5 @@
 """SmallPlanning: plans for networks that learn within minutes on a laptop without GPU."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ class SmallPlanning(CDPDPlanning):
     Patches of at most 32 voxels per axis, batches of 4, at most 96 features, the smallest pretrained DINOv2, fused once.
     """
 
-    network_settings = replace(NetworkSettings(), vision_model="vit_small_patch14_dinov2.lvd142m", max_fused_stages=1)
+    network_settings = NetworkSettings(vision_model="vit_small_patch14_dinov2.lvd142m", max_fused_stages=1)
     default_plans_name = "nnUNetCDPDSmallPlans"
     UNet_blocks_per_stage_decoder: tuple[int, ...]
     max_patch_size = 32

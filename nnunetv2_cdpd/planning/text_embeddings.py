@@ -8,7 +8,7 @@ from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.datasets.dataset_json import dataset_json_of
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, dataset_prompts
-from nnunetv2_cdpd.pretrained.choices import LEARNED, text_weights_choice
+from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.text import CACHE_FILE, TextEmbeddings, load_or_embed
 
 
@@ -33,26 +33,24 @@ def embed_dataset(
         output: File in place of the one beside the preprocessed data.
 
     Raises:
-        UserError: No such dataset, no place to write to, no weights, or embeddings are to be learned.
+        UserError: No such dataset, nnUNet_preprocessed not set, no weights, or embeddings are to be learned.
+        OSError: The file cannot be written.
     """
-    choice = weights or text_weights_choice()
+    choice = weights or weights_choice(TEXT_WEIGHTS)
     if choice == LEARNED:
-        raise UserError(f"CDPD_TEXT_WEIGHTS is {LEARNED!r}: then the network learns its embeddings, and there are none to make")
+        raise UserError(f"{TEXT_WEIGHTS} is {LEARNED!r}: then the network learns its embeddings, and there are none to make")
     dataset_json = dataset_json_of(dataset)
     annotation = read_annotation(with_sigmoid_heads(dataset_json.content), where=dataset_json.path)
     class_prompts, task_prompts = dataset_prompts(annotation)
     cache = output or _beside_preprocessed(dataset_json.path.parent.name)
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        embeddings = load_or_embed(
-            cache,
-            class_prompts=class_prompts,
-            task_prompts=task_prompts,
-            encoder=encoder or NetworkSettings().text_encoder,
-            choice=choice,
-        )
-    except OSError as error:
-        raise UserError(f"{cache}: cannot be written ({error.strerror or error})") from error
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    embeddings = load_or_embed(
+        cache,
+        class_prompts=class_prompts,
+        task_prompts=task_prompts,
+        encoder=encoder or NetworkSettings().text_encoder,
+        choice=choice,
+    )
     written = cache.is_file() and TextEmbeddings.load(cache).checksum == embeddings.checksum
     return DatasetEmbeddings(embeddings, annotation.classes, cache if written else None)
 

@@ -14,16 +14,7 @@ TEXT_WEIGHTS = "CDPD_TEXT_WEIGHTS"  # file of CLIP weights or of ready embedding
 LEARNED = "learned"  # explicit choice: text embeddings are learned with the network, from no text
 
 
-def vision_weights_choice() -> str | None:
-    """The user's choice of vision weights; None: find them."""
-    return _choice(VISION_WEIGHTS)
-
-
-def text_weights_choice() -> str | None:
-    """The user's choice of text weights; None: find them."""
-    return _choice(TEXT_WEIGHTS)
-
-
-def _choice(variable: str) -> str | None:
+def weights_choice(variable: str) -> str | None:
+    """The user's choice, of VISION_WEIGHTS or TEXT_WEIGHTS; None: find them."""
     choice = os.environ.get(variable)
     return None if choice in ("", AUTO) else choice

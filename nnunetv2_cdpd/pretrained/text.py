@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, one_line
 from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.pretrained.choices import AUTO, TEXT_WEIGHTS
 from nnunetv2_cdpd.pretrained.hub import hub_reachable
@@ -33,6 +33,7 @@ _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 class TextEmbeddings:
     """Embeddings (K, E) of class prompts and (T, E) of task prompts, float32, not normalised.
 
+    class_prompts, task_prompts: Empty where tables know none.
     encoder: What made them: an open_clip name, with its file where it was given one, or a file of ready embeddings.
     """
 
@@ -49,7 +50,12 @@ class TextEmbeddings:
         return hashlib.sha256(b"".join(table.contiguous().numpy().tobytes() for table in tables)).hexdigest()
 
     def are_of(self, class_prompts: Sequence[str], task_prompts: Sequence[str]) -> bool:
-        """Whether they are of these prompts; without task prompts (a network without tasks) those of any tasks will do."""
+        """Whether they are of these prompts; without task prompts (a network without tasks) those of any tasks will do.
+
+        Tables know no prompts; of them, the number of rows is compared.
+        """
+        if not self.class_prompts:
+            return len(self.class_embeddings) == len(class_prompts) and len(task_prompts) in (0, len(self.task_embeddings))
         return self.class_prompts == tuple(class_prompts) and (not task_prompts or self.task_prompts == tuple(task_prompts))
 
     def save(self, path: Path) -> None:
@@ -95,7 +101,7 @@ def load_or_embed(
         cache_file: Beside the preprocessed data.
         task_prompts: None wanted: embeddings made with any are taken too.
         encoder: An open_clip name, see `embed_prompts`.
-        choice: The user's: ready embeddings (ours, .safetensors; or tables, see text/ready.py), a checkpoint of the encoder, a
+        choice: The user's: ready embeddings (ours, .safetensors; or tables, see text_tables.py), a checkpoint of the encoder, a
             folder that open_clip reads, or None or "auto" (open_clip's cache, then a download).
 
     Raises:
@@ -103,7 +109,12 @@ def load_or_embed(
     """
     class_prompts, task_prompts, cache_file = tuple(class_prompts), tuple(task_prompts), Path(cache_file)
     path = Path(choice).expanduser() if choice and choice != AUTO else None
-    ready = _ready(path, class_prompts, task_prompts) if path else None
+    ready = _ready(path) if path else None
+    if ready and not ready.are_of(class_prompts, task_prompts):
+        raise UserError(
+            f"{path}: these embeddings are of other prompts ({len(ready.class_embeddings)} classes, "
+            f"{len(ready.task_embeddings)} tasks; wanted {len(class_prompts)} and {len(task_prompts)}); embed this dataset's"
+        )
     if ready:
         return ready
     name = f"{encoder}{_FROM_FILE}{path}{_fingerprint(path)}" if path else encoder
@@ -120,39 +131,25 @@ def load_or_embed(
 
 
 def read_embeddings(path: Path) -> TextEmbeddings:
-    """A file of ready embeddings whatever they are of; tables without prompts get numbers for names.
+    """A file of ready embeddings whatever they are of.
 
     Raises:
         UserError: No such file, or none of embeddings.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file; give text embeddings (.safetensors of ours, or tables in a .pth)")
+    ready = _ready(path)
+    if ready is None:
+        raise UserError(f"{path}: holds no text embeddings; give ours (.safetensors), or tables in a .pth")
+    return ready
+
+
+def _ready(path: Path) -> TextEmbeddings | None:
+    """Ready embeddings; None where the path is none of ready embeddings."""
     if holds_our_embeddings(path):
         return TextEmbeddings.load(path)
     tables = read_tables(path)
-    if tables is None:
-        raise UserError(f"{path}: holds no text embeddings; give ours (.safetensors), or tables in a .pth")
-    classes, tasks = (tuple(f"{what} {i + 1}" for i in range(len(table))) for what, table in zip(("class", "task"), tables))
-    return TextEmbeddings(*tables, classes, tasks, str(path))
-
-
-def _ready(path: Path, class_prompts: tuple[str, ...], task_prompts: tuple[str, ...]) -> TextEmbeddings | None:
-    """Ready embeddings of these prompts; None where the path is none of ready embeddings."""
-    if holds_our_embeddings(path):
-        ready = TextEmbeddings.load(path)
-        same = ready.are_of(class_prompts, task_prompts)
-    else:
-        tables = read_tables(path)
-        if tables is None:
-            return None
-        ready = TextEmbeddings(*tables, class_prompts, task_prompts, str(path))
-        same = len(tables[0]) == len(class_prompts) and len(task_prompts) in (0, len(tables[1]))
-    if not same:
-        raise UserError(
-            f"{path}: these embeddings are of other prompts ({len(ready.class_embeddings)} classes, "
-            f"{len(ready.task_embeddings)} tasks; wanted {len(class_prompts)} and {len(task_prompts)}); embed this dataset's"
-        )
-    return ready
+    return TextEmbeddings(*tables, (), (), str(path)) if tables else None
 
 
 def _fingerprint(path: Path) -> str:
@@ -197,7 +194,7 @@ def embed_prompts(prompts: Sequence[str], encoder: str, weights: str | None = No
         pretrained = weights or tag
     try:
         if not weights and not hub_reachable() and locate_text_weights(encoder) is None:
-            raise FileNotFoundError("the hub cannot be reached")
+            raise UserError("the hub cannot be reached")
         # OpenAI's models were trained with another activation, which open_clip sets by the name of the weights, not for a file
         quick_gelu = (open_clip.get_pretrained_cfg(model_name, tag) or {}).get("quick_gelu", False) if tag else False
         model = open_clip.create_model(
@@ -214,8 +211,7 @@ def embed_prompts(prompts: Sequence[str], encoder: str, weights: str | None = No
             if weights
             else f"no weights of {encoder} in the cache, and no download"
         )
-        told = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{reason} ({told}); {ways_out(encoder)}") from error
+        raise UserError(f"{reason} ({one_line(error)}); {ways_to_text_weights(encoder)}") from error
     return model.eval().encode_text(tokens).float()
 
 
@@ -244,7 +240,7 @@ def _model_and_tag(encoder: str) -> tuple[str, str | None]:
     return model_name, tag
 
 
-def ways_out(encoder: str) -> str:
+def ways_to_text_weights(encoder: str) -> str:
     """What a user without text weights can do, as the end of a sentence."""
     return (
         f"set {TEXT_WEIGHTS} to a file of them or of ready embeddings, or run once where there is internet and copy the Hugging "

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, one_line
 from nnunetv2_cdpd.pretrained.choices import AUTO, RANDOM, VISION_WEIGHTS
 from nnunetv2_cdpd.pretrained.hub import hub_reachable
 from nnunetv2_cdpd.pretrained.vision_layouts import to_timm
@@ -46,21 +46,11 @@ def load_vision_weights(encoder: FrozenEncoder, choice: str | None) -> str:
     if choice == RANDOM:
         encoder.weights_set.fill_(True)
         return f"random initialisation of {encoder.model_name}, by explicit choice ({VISION_WEIGHTS}={RANDOM})"
-    path = find_vision_weights(encoder.model_name, choice)
-    _fill(encoder.vit, _read(path), path, encoder.model_name)
+    name = encoder.model_name
+    path = Path(choice).expanduser() if choice and choice != AUTO else locate_vision_weights(name) or _download(name)
+    _fill(encoder.vit, _read(path), path, name)
     encoder.weights_set.fill_(True)
     return str(path)
-
-
-def find_vision_weights(model_name: str, choice: str | None) -> Path:
-    """The file of a timm model's weights: the user's, else the cached one, else a downloaded one.
-
-    Raises:
-        UserError: None of them.
-    """
-    if choice and choice != AUTO:
-        return Path(choice).expanduser()
-    return locate_vision_weights(model_name) or _download(model_name)
 
 
 def locate_vision_weights(model_name: str) -> Path | None:
@@ -77,7 +67,7 @@ def locate_vision_weights(model_name: str) -> Path | None:
     return original if original and original.is_file() else None
 
 
-def ways_out(model_name: str) -> str:
+def ways_to_vision_weights(model_name: str) -> str:
     """What a user without weights can do, as the end of a sentence."""
     return (
         f"set {VISION_WEIGHTS} to a file of them (.safetensors, .pth), or run once where there is internet and copy the "
@@ -93,8 +83,7 @@ def _repository(model_name: str) -> str | None:
 def _pretrained_config(model_name: str, entry: str) -> str | None:
     import timm
 
-    config = timm.get_pretrained_cfg(model_name)
-    return getattr(config, entry) if config is not None else None
+    return getattr(timm.get_pretrained_cfg(model_name), entry, None)
 
 
 def _download(model_name: str) -> Path:
@@ -103,11 +92,12 @@ def _download(model_name: str) -> Path:
     repository = _repository(model_name)
     try:
         if repository is None or not hub_reachable():
-            raise FileNotFoundError("no entry on the hub" if repository is None else "the hub cannot be reached")
+            raise UserError("no entry on the hub" if repository is None else "the hub cannot be reached")
         return Path(hf_hub_download(repository, _FILE_NAMES[0]))
     except Exception as error:  # the hub's client raises its own, httpx's and OS errors
         raise UserError(
-            f"no pretrained weights of {model_name} in the cache, and no download ({_in_one_line(error)}); {ways_out(model_name)}"
+            f"no pretrained weights of {model_name} in the cache, and no download ({one_line(error)}); "
+            f"{ways_to_vision_weights(model_name)}"
         ) from error
 
 
@@ -120,14 +110,10 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         state_dict = load_state_dict(str(path), weights_only=True)
     except Exception as error:  # safetensors, pickle and zip each have their own
-        raise UserError(f"{path}: not readable as weights ({_in_one_line(error)})") from error
+        raise UserError(f"{path}: not readable as weights ({one_line(error)})") from error
     if not isinstance(state_dict, dict) or not all(isinstance(value, Tensor) for value in state_dict.values()):
         raise UserError(f"{path}: holds no plain dictionary of tensors; save the model's state_dict")
     return state_dict
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split("\n")[0].split())
 
 
 def _fill(vit: torch.nn.Module, state_dict: dict[str, Tensor], path: Path, model_name: str) -> None:
@@ -135,7 +121,7 @@ def _fill(vit: torch.nn.Module, state_dict: dict[str, Tensor], path: Path, model
     try:
         state_dict = to_timm(state_dict, vit)
     except Exception as error:  # timm meets names or shapes of another model
-        raise UserError(f"{path}: these are not the weights of {model_name} ({_in_one_line(error)})") from error
+        raise UserError(f"{path}: these are not the weights of {model_name} ({one_line(error)})") from error
     missing = sorted(set(expected) - set(state_dict))
     wrong = sorted(k for k in set(expected) & set(state_dict) if expected[k].shape != state_dict[k].shape)
     if missing or wrong:

@@ -9,10 +9,10 @@ Source: CDPDNet, arXiv 2505.18958, as released (github wujiong-hub/CDPDNet, util
 from collections.abc import Mapping
 
 from nnunetv2_cdpd.annotation import Annotation, Source
-from nnunetv2_cdpd.classes import STRUCTURES, compatible_pairs, structure
+from nnunetv2_cdpd.classes import CLASS_TABLE, compatible_pairs, structure
 from nnunetv2_cdpd.released.prompts import PAPER_TASK_PROMPT_OF
 
-RELEASED_CLASSES = tuple(entry.name for entry in STRUCTURES)
+RELEASED_CLASSES = tuple(entry.name for entry in CLASS_TABLE)
 
 # In the order of the released task indices. The Decathlon's six datasets share one task; what each annotates, together.
 ANNOTATED_BY_TASK: Mapping[str, tuple[int, ...]] = {

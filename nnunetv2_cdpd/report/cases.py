@@ -1,4 +1,4 @@
-"""Cases: read the files of a case, draw its pictures and its volume, maybe in spawned processes; what the page shows of it."""
+"""Cases: read the files of a case, draw its pictures and its volume, maybe in spawned processes; their legend."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,10 @@ import numpy as np
 from nnunetv2_cdpd.classes import name_key
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
-from nnunetv2_cdpd.jobs import Outcome
 from nnunetv2_cdpd.jobs.tables import number
 from nnunetv2_cdpd.pages.layers import Layers
 from nnunetv2_cdpd.pages.pictures import PlanePicture, Volume, case_pictures, read_label_map, read_volume
-from nnunetv2_cdpd.pages.viewer import VolumeSheets, volume_sheets
+from nnunetv2_cdpd.pages.viewer import volume_sheets
 
 
 class ReportCase(NamedTuple):
@@ -24,6 +23,13 @@ class ReportCase(NamedTuple):
     image_file: str | Path | None
     reference_file: str | Path
     prediction_file: str | Path
+
+    @classmethod
+    def of(cls, scores: CaseScores, images: str | Path | None) -> "ReportCase":
+        """A scored case; images: Folder of the images, named as nnU-Net names them."""
+        ending = Path(scores.reference_file).name.removeprefix(scores.case)
+        image = None if images is None else Path(images) / f"{scores.case}_0000{ending}"
+        return cls(scores.case, image, scores.reference_file, scores.prediction_file)
 
 
 @dataclass(frozen=True)
@@ -38,30 +44,11 @@ class DrawJob:
 
 @dataclass(frozen=True)
 class DrawnCase:
-    """seen: Name keys of the classes that occur."""
+    """volume: What script.js reads; None: no volume. seen: Name keys of the classes that occur."""
 
     planes: Sequence[PlanePicture]
-    sheets: VolumeSheets | None
+    volume: Mapping[str, Any] | None
     seen: frozenset[str]
-
-
-@dataclass(frozen=True)
-class CaseArticle:
-    """A case on the page.
-
-    source: "" where all cases are of one.
-    problem: Why there are no pictures.
-    legend: Classes that are drawn or scored, with their Dice.
-    volume: What script.js reads; None: no volume.
-    """
-
-    case: str
-    anchor: str
-    source: str
-    planes: Sequence[PlanePicture] = ()
-    problem: str = ""
-    legend: Sequence[tuple[str, str]] = ()
-    volume: Mapping[str, Any] | None = None
 
 
 def draw_case(job: DrawJob) -> DrawnCase:
@@ -73,27 +60,26 @@ def draw_case(job: DrawJob) -> DrawnCase:
     image, reference, prediction = _read(job.case)
     layers = job.layers
     planes = case_pictures(image, reference, prediction, layers.reference, layers.prediction, job.window)
-    sheets = None
+    volume = None
     if job.with_volume:
         reference_indices, prediction_indices = (
             {value: layers.palette.index(name) for value, name in names.items()}
             for names in (layers.reference_names, layers.prediction_names)
         )
         sheets = volume_sheets(image, reference, prediction, reference_indices, prediction_indices, job.window)
-    return DrawnCase(planes, sheets, layers.seen(reference.array, prediction))
+        volume = {"case": job.case.case, "classes": _indexed(layers), **vars(sheets)}
+    return DrawnCase(planes, volume, layers.seen(reference.array, prediction))
 
 
-def case_article(
-    results: Results, scores: CaseScores | None, case: str, drawn: Outcome[DrawnCase], layers: Layers, anchor: str
-) -> CaseArticle:
-    """What the page shows of a case; drawn: Of all cases."""
-    source = scores.source if scores and len(results.reference.sources) > 1 else ""
-    if case in drawn.failed:
-        return CaseArticle(case, anchor, source, problem=drawn.failed[case])
-    its = drawn.done[case]
-    legend = _legend(results, scores, its.seen, layers)
-    volume = None if its.sheets is None else _volume(case, its.sheets, layers)
-    return CaseArticle(case, anchor, source, its.planes, legend=legend, volume=volume)
+def legend(results: Results, scores: CaseScores | None, seen: frozenset[str], layers: Layers) -> list[tuple[str, str]]:
+    """Classes that are drawn or scored in a case, with their Dice; seen: As in DrawnCase."""
+    metrics = scores.metrics if scores else {}
+    entries = {}
+    for name in (*results.class_names, *layers.reference, *layers.prediction):
+        dice = metrics[name]["Dice"] if name in metrics else np.nan
+        if name_key(name) not in entries and (name_key(name) in seen or np.isfinite(dice)):
+            entries[name_key(name)] = name, number(dice, 3) if name in metrics else "not annotated"
+    return list(entries.values())
 
 
 def _read(case: ReportCase) -> tuple[np.ndarray | None, Volume, np.ndarray]:
@@ -104,26 +90,8 @@ def _read(case: ReportCase) -> tuple[np.ndarray | None, Volume, np.ndarray]:
         raise UserError("one of its files cannot be read") from error
 
 
-def _legend(results: Results, scores: CaseScores | None, seen: frozenset[str], layers: Layers) -> list[tuple[str, str]]:
-    metrics = scores.metrics if scores else {}
-    entries = {}
-    for name in (*results.class_names, *layers.reference, *layers.prediction):
-        dice = metrics[name]["Dice"] if name in metrics else np.nan
-        if name_key(name) not in entries and (name_key(name) in seen or np.isfinite(dice)):
-            entries[name_key(name)] = name, number(dice, 3) if name in metrics else "not annotated"
-    return list(entries.values())
-
-
-def _volume(case: str, sheets: VolumeSheets, layers: Layers) -> dict[str, Any]:
+def _indexed(layers: Layers) -> list[dict[str, Any]]:
+    """What script.js knows of each class that a volume may show."""
     palette = layers.palette
     names = {palette.index(name): name for name in (*layers.prediction_names.values(), *layers.reference_names.values())}
-    return {
-        "case": case,
-        "shape": sheets.shape,
-        "spacing": [round(mm, 4) for mm in sheets.spacing],
-        "columns": sheets.columns,
-        "classes": [{"index": index, "name": name, "colour": palette.colour(name)} for index, name in sorted(names.items())],
-        "image": sheets.image,
-        "reference": sheets.reference,
-        "prediction": sheets.prediction,
-    }
+    return [{"index": index, "name": name, "colour": palette.colour(name)} for index, name in sorted(names.items())]

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.cbook import boxplot_stats
 
-ROW, TOP, LABELS, PLOT, RIGHT = 24, 26, 190, 330, 16  # of a box plot, in its own units
-WHISKER = 1.5  # interquartile ranges
-CURVES = 52, 12, 300, 150  # left, top, width and height of the plot of curves
+ROW, PLOT = 24, 330  # height of a row and width of the plot in a box plot, in its own units
 
 
 class Tick(NamedTuple):
@@ -36,7 +35,7 @@ class Point(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Box:
+class Quartiles:
     """Box and whiskers of a class, along x."""
 
     low: float
@@ -50,23 +49,25 @@ class BoxRow:
     """A class in a box plot; box: None where no case has a value."""
 
     name: str
-    label: str
     y: float
-    box: Box | None
+    box: Quartiles | None
     points: Sequence[Point]
 
 
 @dataclass(frozen=True)
 class BoxPlot:
-    """left, top: Where the plot begins; the labels of the rows lie before it, the ticks above."""
+    """left, top: Where the plot begins; the names of the rows lie before it, the ticks above."""
+
+    left, top = 190, 26
+    width = left + PLOT + 16
 
     title: str
-    width: int
-    height: int
-    left: int
-    top: int
     ticks: Sequence[Tick]
     rows: Sequence[BoxRow]
+
+    @property
+    def height(self) -> int:
+        return self.top + ROW * len(self.rows) + 6
 
 
 class Curve(NamedTuple):
@@ -81,11 +82,9 @@ class Curve(NamedTuple):
 class LineChart:
     """Curves over epochs; left, top, plot_width, plot_height: of the plot, around which the ticks lie."""
 
+    left, top, plot_width, plot_height = 52, 12, 300, 150
+
     title: str
-    left: int
-    top: int
-    plot_width: int
-    plot_height: int
     value_ticks: Sequence[Tick]
     epoch_ticks: Sequence[Tick]
     curves: Sequence[Curve]
@@ -111,27 +110,21 @@ def box_plot(title: str, values: dict[str, list[tuple[str, float]]], scale: Scal
     """
 
     def x(value: float) -> float:
-        return LABELS + PLOT * scale.position(float(value))
+        return round(BoxPlot.left + PLOT * scale.position(float(value)), 1)
 
-    rows = [_box_row(name, its, TOP + ROW * (index + 0.5), x) for index, (name, its) in enumerate(values.items())]
-    ticks = [Tick(round(x(tick), 1), f"{tick:g}") for tick in scale.ticks]
-    return BoxPlot(title, LABELS + PLOT + RIGHT, TOP + ROW * len(rows) + 6, LABELS, TOP, ticks, rows)
+    rows = [_box_row(name, its, BoxPlot.top + ROW * (index + 0.5), x) for index, (name, its) in enumerate(values.items())]
+    return BoxPlot(title, [Tick(x(tick), f"{tick:g}") for tick in scale.ticks], rows)
 
 
 def _box_row(name: str, cases: Sequence[tuple[str, float]], y: float, x: Callable[[float], float]) -> BoxRow:
-    label = _cut(name, 30)
     if not cases:
-        return BoxRow(name, label, y, None, [])
-    values = np.array([value for _, value in cases])
-    low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
-    reach = WHISKER * (high - low)
-    whiskers = values[(values >= low - reach) & (values <= high + reach)]
-    first, last = x(low), x(high)
-    ends = round(x(whiskers.min()), 1), round(x(whiskers.max()), 1)
-    box = Box(round(first, 1), round(x(median), 1), round(max(0.8, last - first), 1), ends)
+        return BoxRow(name, y, None, [])
+    (stats,) = boxplot_stats([value for _, value in cases])
+    low, median, high, first, last = (x(stats[mark]) for mark in ("q1", "med", "q3", "whislo", "whishi"))
+    box = Quartiles(low, median, max(0.8, round(high - low, 1)), whiskers=(first, last))
     # spread a little, the same way each time, so that equal values stay apart
-    points = [Point(round(x(value), 1), y + index * 37 % 9 - 4, case, value) for index, (case, value) in enumerate(cases)]
-    return BoxRow(name, label, y, box, points)
+    points = [Point(x(value), y + index * 37 % 9 - 4, case, value) for index, (case, value) in enumerate(cases)]
+    return BoxRow(name, y, box, points)
 
 
 def line_chart(title: str, series: Sequence[tuple[str, str, np.ndarray]], epochs: np.ndarray) -> LineChart | None:
@@ -143,21 +136,20 @@ def line_chart(title: str, series: Sequence[tuple[str, str, np.ndarray]], epochs
     finite = np.concatenate([values[np.isfinite(values)] for _, _, values in series])
     if not finite.size:
         return None
-    left, top, width, height = CURVES
     ticks = _round_ticks(float(finite.min()), float(finite.max()))
     low, high = ticks[0], ticks[-1]
     last = max(1, int(epochs[-1]))
 
     def x(epoch: float) -> float:
-        return round(left + width * epoch / last, 1)
+        return round(LineChart.left + LineChart.plot_width * epoch / last, 1)
 
     def y(value: float) -> float:
-        return round(top + height * (high - value) / (high - low), 1)
+        return round(LineChart.top + LineChart.plot_height * (high - value) / (high - low), 1)
 
     value_ticks = [Tick(y(tick), f"{tick:g}") for tick in ticks]
     epoch_ticks = [Tick(x(epoch), str(epoch)) for epoch in sorted({0, last // 2, last})]
     curves = [Curve(name, colour, _polyline(epochs, values, x, y)) for name, colour, values in series]
-    return LineChart(title, left, top, width, height, value_ticks, epoch_ticks, curves)
+    return LineChart(title, value_ticks, epoch_ticks, curves)
 
 
 def _polyline(epochs: np.ndarray, values: np.ndarray, x: Callable[[float], float], y: Callable[[float], float]) -> str:
@@ -178,7 +170,3 @@ def _round_ticks(low: float, high: float) -> list[float]:
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
     first, last = math.floor(low / step), math.ceil(high / step)
     return [round(step * number, 12) for number in range(first, max(last, first + 1) + 1)]
-
-
-def _cut(name: str, length: int) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"

@@ -8,13 +8,11 @@ from typing import Any
 from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.evaluation.evaluate import COMPARISON_JSON, SUMMARY_FILE
 from nnunetv2_cdpd.evaluation.nnunet import read_results
-from nnunetv2_cdpd.evaluation.results import CaseScores, Results
+from nnunetv2_cdpd.evaluation.results import Results
 from nnunetv2_cdpd.report.cases import ReportCase
 from nnunetv2_cdpd.report.page import write_report
 from nnunetv2_cdpd.report.tables import worst_first
 from nnunetv2_cdpd.report.training import TrainingCurves, read_training
-
-DEFAULT_PICTURES = 8  # cases, about 0.1 MB each
 
 
 def report_folder(
@@ -24,7 +22,7 @@ def report_folder(
     images: str | Path | None = None,
     title: str = "Evaluation",
     intro_lines: Sequence[str] = (),
-    num_pictures: int = DEFAULT_PICTURES,
+    num_pictures: int = 8,
     volumes: Sequence[str] = (),
     training: Sequence[str | Path] = (),
     window: tuple[float, float] | None = None,
@@ -36,7 +34,7 @@ def report_folder(
         folder: With summary.json, and comparison.json where predictions were compared.
         output: HTML file; None: report.html in the folder.
         images: Folder of the images, named as nnU-Net names them; None: contours on black.
-        num_pictures: How many cases get pictures, the worst first.
+        num_pictures: How many cases get pictures, the worst first, about 0.1 MB each.
         volumes: Identifiers of cases whose volume can be scrolled through; they get pictures too.
         training: Training logs, fold folders or model folders.
         num_processes: That draw cases.
@@ -77,7 +75,7 @@ def report_folder(
         title=title,
         intro_lines=intro_lines,
         results=results,
-        cases=[_files(scores[case], images) for case in shown],
+        cases=[ReportCase.of(scores[case], images) for case in shown],
         volumes=volumes,
         training=curves,
         comparison=_comparison(folder / COMPARISON_JSON, results),
@@ -86,22 +84,18 @@ def report_folder(
     )
 
 
-def _files(case: CaseScores, images: str | Path | None) -> ReportCase:
-    ending = Path(case.reference_file).name.removeprefix(case.case)
-    image = None if images is None else Path(images) / f"{case.case}_0000{ending}"
-    return ReportCase(case.case, image, case.reference_file, case.prediction_file)
-
-
 def _comparison(path: Path, results: Results) -> dict[str, Any] | None:
     """A comparison.json that belongs to the results; None: there is no file."""
     if not path.is_file():
         return None
     try:
         comparison = json.loads(path.read_text(encoding="utf-8"))
-        known = {case.case for case in results.cases}, set(results.class_names), results.protocol.name
-        its = set(comparison["cases"]), {*comparison["counts"]}, comparison["protocol"]
-        belongs = its[0] <= known[0] and its[1] <= known[1] and its[2] == known[2]
-        belongs = belongs and all(name in known[1] for classes in comparison["metrics"].values() for name in classes)
+        classes = {*comparison["counts"], *(name for its in comparison["metrics"].values() for name in its)}
+        belongs = (
+            comparison["protocol"] == results.protocol.name
+            and {case.case for case in results.cases}.issuperset(comparison["cases"])
+            and classes.issubset(results.class_names)
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: damaged ({type(error).__name__}); run `cdpd evaluate --compare` again, or remove it") from error
     if not belongs:

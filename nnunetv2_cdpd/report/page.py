@@ -7,20 +7,13 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_cdpd.evaluation.results import Results
+from nnunetv2_cdpd.evaluation.tables import SIGNIFICANT
 from nnunetv2_cdpd.jobs import in_processes, run
 from nnunetv2_cdpd.pages.layers import Layers
 from nnunetv2_cdpd.pages.template import write_html
-from nnunetv2_cdpd.report.cases import CaseArticle, DrawJob, ReportCase, case_article, draw_case
+from nnunetv2_cdpd.report.cases import DrawJob, ReportCase, draw_case, legend
 from nnunetv2_cdpd.report.charts import BoxPlot, LineChart, box_plot, distance_scale, line_chart, share_scale
-from nnunetv2_cdpd.report.tables import (
-    case_rows,
-    changed_counts,
-    class_rows,
-    comparison_rows,
-    key_figures,
-    mean_scores,
-    worst_first,
-)
+from nnunetv2_cdpd.report.tables import case_rows, changed_counts, key_figures, worst_first
 from nnunetv2_cdpd.report.training import TrainingCurves
 
 CURVE_COLOURS = ("#2f6fb5", "#d1612a")
@@ -61,7 +54,8 @@ def write_report(
     if unknown:
         raise ValueError(f"volumes of cases that are not shown: {', '.join(sorted(unknown))}")
     jobs = {case.case: DrawJob(case, layers, window, case.case in volumes) for case in shown}
-    articles = _articles(results, jobs, layers, num_processes)
+    drawn = run(jobs, in_processes(draw_case, num_processes), title="Pictures", progress=False)
+    scored = {case.case: case for case in results.cases}
     path = Path(path)
     write_html(
         path,
@@ -71,19 +65,17 @@ def write_report(
         results=results,
         facts=[_fact(line) for line in intro_lines],
         figures=key_figures(results),
-        classes=class_rows(results),
-        means=mean_scores(results),
         box_plots=_box_plots(results),
-        compared=comparison_rows(comparison) if comparison else {},
-        num_compared=len(comparison["cases"]) if comparison else 0,
+        comparison=comparison,
         counts=changed_counts(comparison) if comparison else {},
+        significant=SIGNIFICANT,
         source_columns=[(source, f"{len(results.cases_of(source))} cases") for source in results.source_names],
-        source_rows=list(zip(*(class_rows(results, source) for source in results.source_names))),
-        source_means=[mean_scores(results, source) for source in results.source_names],
         cases=case_rows(results),
-        anchors={article.case: article.anchor for article in articles},
+        anchors={case: f"case-{number}" for number, case in enumerate(jobs, start=1)},
+        drawn=drawn,
+        legends={case: legend(results, scored.get(case), its.seen, layers) for case, its in drawn.done.items()},
+        case_sources={name: case.source for name, case in scored.items()} if len(results.reference.sources) > 1 else {},
         training={name: (curves, _line_charts(curves)) for name, curves in (training or {}).items()},
-        articles=articles,
     )
     return path
 
@@ -126,12 +118,3 @@ def _line_charts(curves: TrainingCurves) -> list[LineChart]:
         for title, series in charts
     ]
     return [chart for chart in drawn if chart is not None]
-
-
-def _articles(results: Results, jobs: Mapping[str, DrawJob], layers: Layers, num_processes: int) -> list[CaseArticle]:
-    drawn = run(jobs, in_processes(draw_case, num_processes), title="Pictures", progress=False)
-    scores = {case.case: case for case in results.cases}
-    return [
-        case_article(results, scores.get(case), case, drawn, layers, anchor=f"case-{number}")
-        for number, case in enumerate(jobs, start=1)
-    ]

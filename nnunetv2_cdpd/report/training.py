@@ -7,8 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.evaluation.results import mean_of_finite
 
-_LINE = re.compile(r"^\S+ \S+: +(Epoch time:|Epoch|Current learning rate:|train_loss|val_loss|Pseudo dice) *(.*)$")
+# what the log names -> field of TrainingCurves
+_FIELDS = {
+    "train_loss": "train_loss",
+    "val_loss": "val_loss",
+    "Pseudo dice": "pseudo_dice",
+    "Current learning rate:": "learning_rate",
+    "Epoch time:": "seconds",
+}
+_LINE = re.compile(rf"^\S+ \S+: +({'|'.join(_FIELDS)}|Epoch) *(.*)$")
 _NUMBER = re.compile(r"(?:np\.float\d+\()?(-?\d+\.?\d*(?:e[-+]?\d+)?|-?inf|nan)\)?", re.IGNORECASE)
 EMA_WEIGHT = 0.9  # nnU-Net's, of what was before
 
@@ -79,29 +88,12 @@ def _curves(logs: list[Path]) -> TrainingCurves:
                     epochs, goes_on = {number: epoch for number, epoch in epochs.items() if number < int(rest)}, True
                 current = epochs[int(rest)] = {}
             elif values:
-                current[what] = _mean(values) if what == "Pseudo dice" else values[0]
+                current[what] = mean_of_finite(values) if what == "Pseudo dice" else values[0]
     done = {number: epoch for number, epoch in sorted(epochs.items()) if "train_loss" in epoch}
     if not done:
         raise UserError(f"{logs[0]}: no epoch in it; is it a training log of nnU-Net?")
-    columns = {
-        name: np.array([epoch.get(name, np.nan) for epoch in done.values()])
-        for name in ("train_loss", "val_loss", "Pseudo dice", "Current learning rate:", "Epoch time:")
-    }
-    dice = columns["Pseudo dice"]
-    return TrainingCurves(
-        np.array(list(done)),
-        columns["train_loss"],
-        columns["val_loss"],
-        dice,
-        _moving_average(dice),
-        columns["Current learning rate:"],
-        columns["Epoch time:"],
-    )
-
-
-def _mean(values: list[float]) -> float:
-    finite = [value for value in values if np.isfinite(value)]
-    return float(np.mean(finite)) if finite else np.nan
+    curves = {field: np.array([epoch.get(what, np.nan) for epoch in done.values()]) for what, field in _FIELDS.items()}
+    return TrainingCurves(np.array(list(done)), ema_pseudo_dice=_moving_average(curves["pseudo_dice"]), **curves)
 
 
 def _moving_average(values: np.ndarray) -> np.ndarray:

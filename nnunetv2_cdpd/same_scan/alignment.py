@@ -5,7 +5,7 @@ Of the same scan, what tells one body from another agrees voxel by voxel; of two
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -38,35 +38,39 @@ class Body:
         turn = tuple(slice(None, None, sign) for sign in flips)
         return Body(self.shown[turn], self.mask[turn])
 
-    @cached_property
-    def num_voxels(self) -> int:
-        return int(self.mask.sum())
-
 
 @dataclass(frozen=True)
-class Agreement:
-    """How well two bodies agree where they lie on each other.
+class Pair:
+    """Two images laid on each other, by their index, and how well they then agree.
 
     score: Correlation of the anatomy in the body in common, less what chance reaches in one of that size; below 1.
     shared: Share of the smaller body that is in common.
-    shift: Where voxel 0 of the flipped first volume lies on the second one.
+    flips: Of the first image along z, y, x to lie like the second one: 1 or -1.
+    shift: Where voxel 0 of the flipped first fingerprint lies on the second one.
     """
 
+    first: int
+    second: int
     score: float
     shared: float
+    flips: tuple[int, int, int]
     shift: Shift
 
+    @property
+    def mirrored(self) -> str:
+        """Along which axes of the body one is mirrored against the other, in words; empty if along none."""
+        names = ("feet and head", "front and back", "left and right")
+        return ", ".join(name for name, flip in zip(names, self.flips) if flip < 0)
 
-def agreement(first: Body, second: Body, candidate: Candidate) -> Agreement:
+
+def agreement(first: Body, second: Body, candidate: Candidate) -> Pair:
     """Lay the first body, flipped, on the second one, near where the candidate says."""
     moved = first.flipped(candidate.flips)
     place = _start(moved, second, candidate.offset)
-    tried: dict[Shift, float] = {}
 
+    @cache
     def value(at: Shift) -> float:
-        if at not in tried:
-            tried[at] = _correlation(moved, second, at)[0]
-        return tried[at]
+        return _correlation(moved, second, at)[0]
 
     around = product(*(range(-steps, steps + 1) for steps in SEARCH))
     place = max((_moved(place, step) for step in around), key=value)
@@ -81,8 +85,9 @@ def agreement(first: Body, second: Body, candidate: Candidate) -> Agreement:
     part = [_vertex(*(value(_moved(place, sign * axis)) for sign in (-1, 0, 1))) for axis in axes]
     between = Body(shifted(moved.shown, part, order=3), moved.mask)
     score = max(score, _correlation(between, second, place)[0])
-    shared = voxels / max(1, min(first.num_voxels, second.num_voxels))
-    return Agreement(score - CHANCE / max(voxels, 1) ** 0.5, shared, place)
+    shared = voxels / max(1, int(min(first.mask.sum(), second.mask.sum())))
+    score -= CHANCE / max(voxels, 1) ** 0.5
+    return Pair(candidate.first, candidate.second, score, shared, candidate.flips, place)
 
 
 def _moved(place: Shift, step: Sequence[int] | np.ndarray) -> Shift:
@@ -92,35 +97,33 @@ def _moved(place: Shift, step: Sequence[int] | np.ndarray) -> Shift:
 
 def _start(first: Body, second: Body, offset: int) -> Shift:
     """Shift that lays the centres of both bodies on each other in the slices that they share."""
-    stop = min(offset + len(first.mask), len(second.mask))
-    ours = first.mask[max(0, -offset) : stop - offset]
-    theirs = second.mask[max(0, offset) : stop]
+    ours, theirs = in_common(first.mask.shape[:1], second.mask.shape[:1], [offset])
     shifts = []
     for axis in (1, 2):
-        places = [np.average(np.arange(mask.shape[axis]), weights=_along(mask, axis)) for mask in (ours, theirs)]
+        areas = [mask.sum((0, 3 - axis)) + 1e-6 for mask in (first.mask[ours], second.mask[theirs])]
+        places = [np.average(np.arange(len(area)), weights=area) for area in areas]
         shifts.append(round(float(places[1] - places[0])))
     return offset, shifts[0], shifts[1]
 
 
-def _along(mask: np.ndarray, axis: int) -> np.ndarray:
-    return mask.sum(tuple({0, 1, 2} - {axis})) + 1e-6
+def in_common(first: Sequence[int], second: Sequence[int], shift: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where two volumes of these shapes lie on each other, the first moved by a shift: the part of the first, of the second."""
+    ours, theirs = [], []
+    for length, other, at in zip(first, second, shift):
+        start, stop = max(0, at), max(0, at, min(other, at + length))
+        ours.append(slice(start - at, stop - at))
+        theirs.append(slice(start, stop))
+    return tuple(ours), tuple(theirs)
 
 
 def _correlation(first: Body, second: Body, at: Sequence[int]) -> tuple[float, int]:
     """Pearson correlation over the body in common, and its number of voxels; -1 where that is too small."""
-    ours, theirs = [], []
-    for steps, length, other in zip(at, first.mask.shape, second.mask.shape):
-        start, stop = max(0, steps), min(other, steps + length)
-        if stop <= start:
-            return -1.0, 0
-        theirs.append(slice(start, stop))
-        ours.append(slice(start - steps, stop - steps))
-    on_first, on_second = tuple(ours), tuple(theirs)
-    body = first.mask[on_first] & second.mask[on_second]
+    ours, theirs = in_common(first.mask.shape, second.mask.shape, at)
+    body = first.mask[ours] & second.mask[theirs]
     voxels = int(body.sum())
     if voxels < MIN_VOXELS:
         return -1.0, voxels
-    a, b = first.shown[on_first][body], second.shown[on_second][body]
+    a, b = first.shown[ours][body], second.shown[theirs][body]
     a, b = a - a.mean(), b - b.mean()
     return float(a @ b / max(np.sqrt((a @ a) * (b @ b)), 1e-9)), voxels
 

@@ -15,7 +15,7 @@ from scipy import fft
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
-from nnunetv2_cdpd.same_scan.fingerprint import BODY, UNITS
+from nnunetv2_cdpd.same_scan.fingerprint import BODY, UNITS, overlaps
 
 TISSUE = (0.8, 1.3)  # about -200 and 300 HU: fat, organs, bone; the skin is in everybody
 BAND = (0.7, 2.5)  # steps: finer is noise and grid, coarser is in everybody
@@ -147,6 +147,4 @@ def _weights(lengths: np.ndarray, others: np.ndarray, size: int) -> np.ndarray:
 def _cells(centres: np.ndarray, length: int) -> np.ndarray:
     """float32 (Z, CELLS, length): the share of each voxel of a line in each pixel of the pictures around these centres."""
     edges = centres[:, None] + CELL * (np.arange(CELLS + 1) - CELLS / 2)
-    voxels = np.arange(length + 1)
-    overlap = np.minimum(edges[:, 1:, None], voxels[1:]) - np.maximum(edges[:, :-1, None], voxels[:-1])
-    return (overlap.clip(0) / CELL).astype(np.float32)
+    return (overlaps(edges, np.arange(length + 1)) / CELL).astype(np.float32)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
 from nnunetv2_cdpd.errors import UserError
@@ -105,7 +106,7 @@ def fingerprint(path: str | Path) -> Fingerprint:
     centre = _body_centre(volume, grid)
     volume = volume.transpose([2 - axis for axis in reversed(axes)])  # the array runs z, y, x of the file
     volume = np.flip(volume, tuple(2 - k for k, axis in enumerate(axes) if letters[axis] in "RAI"))
-    samples = array[tuple(slice(None, None, step) for step in _strides(array.shape))]
+    step = max(1, round((array.size / MAX_SAMPLES) ** (1 / 3)))
     facts = ImageFacts(
         size=(grid.shape[axes[0]], grid.shape[axes[1]], grid.shape[axes[2]]),
         spacing=(float(grid.spacing[axes[0]]), float(grid.spacing[axes[1]]), float(grid.spacing[axes[2]])),
@@ -113,7 +114,7 @@ def fingerprint(path: str | Path) -> Fingerprint:
         oblique_degrees=float(np.degrees(np.arccos(np.clip(np.abs(grid.direction).max(0), 0, 1)).max())),
         minimum=minimum,
         maximum=maximum,
-        percentiles=tuple(np.percentile(samples, PERCENTILES).tolist()),
+        percentiles=tuple(np.percentile(array[::step, ::step, ::step], PERCENTILES).tolist()),
         air=air,
         tissue=tissue,
         body_centre=centre,
@@ -132,11 +133,13 @@ def _coarse(array: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
 def _weights(length: int, spacing: float) -> np.ndarray:
     """float32 (steps, length): the share of each voxel in each step; what does not fill a step is cut off at both ends."""
     steps, start = _steps(length, spacing)
-    edges = start + STEP_MM * np.arange(steps + 1)
-    voxels = spacing * np.arange(length + 1)
-    overlap = np.minimum(edges[1:, None], voxels[None, 1:]) - np.maximum(edges[:-1, None], voxels[None, :-1])
-    overlap = overlap.clip(0)
+    overlap = overlaps(start + STEP_MM * np.arange(steps + 1), spacing * np.arange(length + 1))
     return (overlap / overlap.sum(1, keepdims=True)).astype(np.float32)
+
+
+def overlaps(bins: np.ndarray, voxels: np.ndarray) -> np.ndarray:
+    """(..., bins, voxels): the length that each bin and each voxel of a line have in common; both by their edges."""
+    return (np.minimum(bins[..., 1:, None], voxels[1:]) - np.maximum(bins[..., :-1, None], voxels[:-1])).clip(0)
 
 
 def _steps(length: int, spacing: float) -> tuple[int, float]:
@@ -174,11 +177,10 @@ def _cut_to_body(volume: np.ndarray) -> np.ndarray | None:
     """The smallest box around the body; None where that is too small."""
     body = volume > BODY
     body &= (body.sum((1, 2)) >= MIN_AREA)[:, None, None]
-    if not body.any():
+    boxes = ndimage.find_objects(body.view(np.uint8))
+    if not boxes or min(volume[boxes[0]].shape) < MIN_STEPS:
         return None
-    found = [np.flatnonzero(body.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    cut = volume[tuple(slice(at[0], at[-1] + 1) for at in found)]
-    return np.ascontiguousarray(cut) if min(cut.shape) >= MIN_STEPS else None
+    return np.ascontiguousarray(volume[boxes[0]])
 
 
 def _otsu(coarse: np.ndarray) -> float:
@@ -188,11 +190,6 @@ def _otsu(coarse: np.ndarray) -> float:
     otsu.SetNumberOfHistogramBins(256)
     otsu.Execute(sitk.GetImageFromArray(np.ascontiguousarray(coarse)))
     return otsu.GetThreshold()
-
-
-def _strides(shape: tuple[int, ...]) -> list[int]:
-    step = max(1, round((np.prod(shape, dtype=float) / MAX_SAMPLES) ** (1 / 3)))
-    return [min(step, length) for length in shape]
 
 
 def _plain(value: np.ndarray) -> Any:

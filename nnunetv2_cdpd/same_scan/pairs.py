@@ -1,16 +1,14 @@
 """Pairs: two images that show the same scan, and the groups that such pairs form."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
 
-import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.cluster.hierarchy import DisjointSet
 from threadpoolctl import threadpool_limits
 
-from nnunetv2_cdpd.same_scan.alignment import Agreement, Body, agreement
-from nnunetv2_cdpd.same_scan.descriptors import Candidate, candidates
+from nnunetv2_cdpd.same_scan.alignment import Body, Pair, agreement
+from nnunetv2_cdpd.same_scan.descriptors import candidates
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint
 
 # Chosen by benchmarks/duplicates.py between the scores of altered copies and those of other patients (docs/audit.md).
@@ -20,35 +18,11 @@ MIN_SHARED = 0.25  # of the smaller body
 BODIES_IN_MEMORY = 512
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two images of the same scan, by their index.
-
-    score, shared: As in `Agreement`.
-    flips: Of the first image along z, y, x to lie like the second one: 1 or -1.
-    shift: Where voxel 0 of the flipped first fingerprint lies on the second one.
-    """
-
-    first: int
-    second: int
-    score: float
-    shared: float
-    flips: tuple[int, int, int]
-    shift: tuple[int, int, int]
-
-    @property
-    def mirrored(self) -> str:
-        """Along which axes of the body one is mirrored against the other, in words; empty if along none."""
-        names = ("feet and head", "front and back", "left and right")
-        return ", ".join(name for name, flip in zip(names, self.flips) if flip < 0)
-
-
 @threadpool_limits.wrap(limits=1)  # for small products, threads wait for each other longer than they compute
 def find_pairs(fingerprints: Sequence[Fingerprint | None], *, min_score: float = SAME_SCAN, progress: bool = False) -> list[Pair]:
     """All pairs of images that show the same scan, the surest first; those without a fingerprint or volume are left out."""
-    volume_of = {index: entry.volume for index, entry in enumerate(fingerprints) if entry is not None}
-    known = [index for index, volume in volume_of.items() if volume is not None]
-    volumes = [volume for volume in volume_of.values() if volume is not None]
+    volume_of = {k: entry.volume for k, entry in enumerate(fingerprints) if entry is not None and entry.volume is not None}
+    indices, volumes = list(volume_of), list(volume_of.values())
     if len(volumes) < 2:
         return []
 
@@ -60,21 +34,13 @@ def find_pairs(fingerprints: Sequence[Fingerprint | None], *, min_score: float =
     for candidate in candidates(volumes, MIN_SIMILARITY, progress=progress):
         found = agreement(body(candidate.first), body(candidate.second), candidate)
         if found.score >= min_score and found.shared >= MIN_SHARED:
-            pairs.append(_pair(candidate, found, known))
+            pairs.append(replace(found, first=indices[found.first], second=indices[found.second]))
     return sorted(pairs, key=lambda pair: (-pair.score, pair.first, pair.second))
 
 
 def groups(num_images: int, pairs: Iterable[Pair]) -> list[list[int]]:
     """Images that show the same scan, directly or over others; only groups of at least two, in the order of the images."""
-    edges = np.array([(pair.first, pair.second) for pair in pairs], int).reshape(-1, 2)
-    graph = coo_array((np.ones(len(edges)), edges.T), shape=(num_images, num_images))
-    _, group = connected_components(graph, directed=False)
-    members: dict[int, list[int]] = {}
-    for image, number in enumerate(group.tolist()):
-        members.setdefault(number, []).append(image)
-    return [images for images in members.values() if len(images) > 1]
-
-
-def _pair(candidate: Candidate, found: Agreement, known: Sequence[int]) -> Pair:
-    first, second = known[candidate.first], known[candidate.second]
-    return Pair(first, second, found.score, found.shared, candidate.flips, found.shift)
+    same = DisjointSet(range(num_images))
+    for pair in pairs:
+        same.merge(pair.first, pair.second)
+    return [sorted(images) for images in same.subsets() if len(images) > 1]

@@ -6,7 +6,7 @@ computerized tomography"; here with the right article and readable names. Theirs
 
 from collections.abc import Sequence
 
-from nnunetv2_cdpd.classes import words
+from nnunetv2_cdpd.classes import name_words
 
 _PLURALS = frozenset(
     "adrenals arteries bones clavicles femora femurs glands hips humeri kidneys lesions lobes lungs metastases muscles nodes "
@@ -17,7 +17,7 @@ _SPOKEN_WITH_Y = ("uni", "ure", "uri", "ute")  # "a ureter", though it begins wi
 
 def readable(name: str) -> str:
     """A class name as words: "right_kidney", "RightKidney" -> "right kidney"; as it is where it has none of our letters."""
-    return " ".join(words(name)) or name
+    return " ".join(name_words(name)) or name
 
 
 def class_prompt(name: str) -> str:

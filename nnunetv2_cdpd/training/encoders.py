@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
-from nnunetv2_cdpd.pretrained.choices import text_weights_choice, vision_weights_choice
+from nnunetv2_cdpd.pretrained.choices import TEXT_WEIGHTS, VISION_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.text import load_or_embed
 from nnunetv2_cdpd.pretrained.vision import load_vision_weights
 
@@ -21,7 +21,7 @@ def fill_frozen_encoders(network: CDPDNet, arch_kwargs: Mapping[str, Any], embed
     """
     encoder: Any = network.slice_encoder  # ours or the released network's
     if encoder is not None and not encoder.weights_set:
-        origin = load_vision_weights(encoder, vision_weights_choice())
+        origin = load_vision_weights(encoder, weights_choice(VISION_WEIGHTS))
         yield f"Vision encoder weights: {origin}"
     if network.text_embeddings_set:
         yield "Text embeddings: learned, or those that came with the network's weights"
@@ -31,7 +31,7 @@ def fill_frozen_encoders(network: CDPDNet, arch_kwargs: Mapping[str, Any], embed
         class_prompts=arch_kwargs["text"]["class_prompts"],
         task_prompts=arch_kwargs["task"]["prompts"] if arch_kwargs["task"] else [],
         encoder=arch_kwargs["text"]["encoder"],
-        choice=text_weights_choice(),
+        choice=weights_choice(TEXT_WEIGHTS),
     )
     network.set_text_embeddings(embeddings.class_embeddings, embeddings.task_embeddings)
     yield f"Text embeddings: {embeddings.encoder}"

@@ -5,6 +5,7 @@ for 32 classes takes most of the loader's time. The same labels follow from the 
 sample point alone: where they agree nothing is left to compute, elsewhere their interpolation weights are the votes.
 """
 
+from functools import reduce
 from itertools import product
 from typing import Any
 
@@ -56,13 +57,12 @@ def resample_label_map(label_map: Tensor, grid: Tensor, padding_value: int) -> T
         (C, X', Y'(, Z')), of the label map's type.
     """
     dim = grid.shape[-1]
-    size = torch.tensor(label_map.shape[1:])
     padded = pad(label_map, (1, 1) * dim, value=padding_value)
     strides = [int(stride) for stride in padded.stride()[1:]]
 
     first, fractions = torch.zeros(grid.shape[:-1], dtype=torch.int32), []
     for axis in range(dim):  # grid_sample's coordinates run over the axes in reverse
-        length = int(size[axis])
+        length = label_map.shape[1 + axis]
         position = ((grid[..., dim - 1 - axis] + 1) * length + 1) / 2  # in voxels of the padded map
         position.clamp_(0, length + 1)  # beyond, everything is padding
         lower = position.floor().clamp_(max=length)
@@ -79,21 +79,11 @@ def resample_label_map(label_map: Tensor, grid: Tensor, padding_value: int) -> T
         result = labels[0].clone()
         undecided = (labels[1:] != labels[0]).any(0).nonzero().squeeze(1)
         if len(undecided):
-            weights = _weights(corners, [fraction[undecided] for fraction in fractions])
-            result[undecided] = _vote(labels[:, undecided], weights)
+            shares = [(1 - fraction[undecided], fraction[undecided]) for fraction in fractions]
+            weights = [reduce(torch.mul, (share[step] for share, step in zip(shares, corner))) for corner in corners]
+            result[undecided] = _vote(labels[:, undecided], torch.stack(weights))
         channels.append(result.view(grid.shape[:-1]))
     return torch.stack(channels)
-
-
-def _weights(corners: list[tuple[int, ...]], fractions: list[Tensor]) -> Tensor:
-    """Linear interpolation weight of each corner, (2^dim, N)."""
-    weights = []
-    for corner in corners:
-        weight = torch.ones_like(fractions[0])
-        for step, fraction in zip(corner, fractions):
-            weight = weight * (fraction if step else 1 - fraction)
-        weights.append(weight)
-    return torch.stack(weights)
 
 
 def _vote(labels: Tensor, weights: Tensor) -> Tensor:

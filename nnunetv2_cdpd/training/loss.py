@@ -23,6 +23,8 @@ from torch import Tensor, distributed, nn
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.training.masked_sums import masked_sums
 
+_SMOOTH = 1e-5  # added to numerator and denominator of Dice, as in nnU-Net
+
 
 class PartialLabelLoss(nn.Module):
     """BCE + soft Dice of one batch, restricted to what the sources of its samples annotate.
@@ -32,7 +34,6 @@ class PartialLabelLoss(nn.Module):
         weights: Weight of each deep-supervision output, finest first; (1.0,) without deep supervision.
         batch_dice: Compute Dice over the whole batch per class instead of per sample.
         ddp: Gather over processes, so that the gradients (which DDP averages) are those of the joint batch.
-        smooth: Added to numerator and denominator of Dice, as in nnU-Net.
     """
 
     tables: Tensor
@@ -45,13 +46,11 @@ class PartialLabelLoss(nn.Module):
         weights: Sequence[float] = (1.0,),
         batch_dice: bool = False,
         ddp: bool = False,
-        smooth: float = 1e-5,
     ) -> None:
         super().__init__()
         self.weights = tuple(float(weight) for weight in weights)
         self.batch_dice = batch_dice
         self.ddp = ddp
-        self.smooth = smooth
         self.register_buffer("tables", torch.from_numpy(annotation.tables).transpose(1, 2).contiguous())  # (S, K + U, V)
         self.register_buffer("scored", torch.from_numpy(annotation.scored))  # (S, K + U)
         self.unions = tuple(tuple(int(k) for k in row.nonzero()[0]) for row in annotation.members)  # class indices
@@ -84,7 +83,7 @@ class PartialLabelLoss(nn.Module):
     def _dice(self, intersection: Tensor, predicted: Tensor, reference: Tensor, scored: Tensor) -> Tensor:
         """Mean soft Dice of the scored (sample, class) pairs, or classes with batch Dice; all arguments (B, K + U)."""
         if not self.batch_dice:
-            dice = (2 * intersection + self.smooth) / (reference + predicted + self.smooth)
+            dice = (2 * intersection + _SMOOTH) / (reference + predicted + _SMOOTH)
             return self._mean_over_processes((dice * scored).sum(), scored.sum())
         columns = [(values * scored).sum(0) for values in (intersection, predicted, reference)]
         counts = scored.sum(0).to(predicted.dtype)
@@ -93,7 +92,7 @@ class PartialLabelLoss(nn.Module):
             distributed.all_reduce(counts)
         intersection, predicted, reference = columns
         present = counts > 0
-        dice = (2 * intersection + self.smooth) / (reference + predicted + self.smooth)
+        dice = (2 * intersection + _SMOOTH) / (reference + predicted + _SMOOTH)
         return (dice * present).sum() / present.sum().clamp(min=1)
 
     def _mean_over_processes(self, total: Tensor, count: Tensor) -> Tensor:

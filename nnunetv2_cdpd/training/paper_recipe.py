@@ -14,7 +14,6 @@ task where the network has one. The network is the plans'.
 Source: Wu et al., CDPDNet, arXiv 2505.18958, as released (github wujiong-hub/CDPDNet).
 """
 
-from collections.abc import Sequence
 from itertools import dropwhile
 from typing import Any
 
@@ -74,7 +73,9 @@ class PaperRecipeTrainer(PartialLabelTrainer):
         axes = self._axial_axes()
         turns = (1, 2, 3) if len({patch_size[axis] for axis in axes}) == 1 else (2,)  # a patch keeps its shape
         rotation = Rot90Transform(1, turns, allowed_axes=set(axes))
-        shift = ShiftIntensity(self._intensity_windows(), most=0.1)
+        vision = self.configuration_manager.network_arch_init_kwargs["vision"]
+        windows = vision["intensity_windows"] if vision else [(-1.0, 1.0)] * self.num_input_channels
+        shift = ShiftIntensity(windows, most=0.1)
         return ComposeTransforms([zoom, RandomTransform(rotation, 0.1), RandomTransform(shift, 0.2), *others])
 
     def _axial_axes(self) -> tuple[int, ...]:
@@ -82,7 +83,3 @@ class PaperRecipeTrainer(PartialLabelTrainer):
         if len(self.configuration_manager.patch_size) == 2:
             return 0, 1
         return tuple(axis for axis, read in enumerate(self.plans_manager.transpose_forward) if read != 0)
-
-    def _intensity_windows(self) -> Sequence[Sequence[float]]:
-        vision = self.configuration_manager.network_arch_init_kwargs["vision"]
-        return vision["intensity_windows"] if vision else [(-1.0, 1.0)] * self.num_input_channels

@@ -10,9 +10,7 @@ from nnunetv2.training.logging.nnunet_logger import LocalLogger
 
 from nnunetv2_cdpd.jobs import written_beside
 
-_KEY = "pseudo_dice_of_source/"
 _NAMES_PER_ROW = 5  # of the legend
-_COLORS, _LINE_STYLES = 10, ("-", "--", ":", "-.")  # matplotlib's default cycle of colors; the next ones differ in style
 
 
 class SourceLogger(LocalLogger):
@@ -53,7 +51,7 @@ class SourceLogger(LocalLogger):
 
 def source_key(name: str) -> str:
     """Under which the pseudo Dice of a source is logged."""
-    return _KEY + name
+    return f"pseudo_dice_of_source/{name}"
 
 
 def dice_by_source(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -71,8 +69,10 @@ def dice_by_source(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _append_panel(path: Path, curves: dict[str, list[float]], output: Path) -> None:
     """Draw the curves below the picture, as wide as it."""
+    from matplotlib import rcParams
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.rcsetup import cycler
     from PIL import Image
 
     with Image.open(path) as picture:
@@ -80,10 +80,9 @@ def _append_panel(path: Path, curves: dict[str, list[float]], output: Path) -> N
     dpi = 100
     figure = Figure(figsize=(progress.shape[1] / dpi, 18), dpi=dpi)
     axes = figure.add_subplot()
-    for index, (name, values) in enumerate(curves.items()):
-        style = _LINE_STYLES[index // _COLORS % len(_LINE_STYLES)]
-        marker = "o" if len(values) == 1 else None
-        axes.plot(range(len(values)), values, linewidth=4, linestyle=style, marker=marker, label=name)
+    axes.set_prop_cycle(cycler(linestyle=("-", "--", ":", "-.")) * rcParams["axes.prop_cycle"])  # first all colors, then a style
+    for name, values in curves.items():
+        axes.plot(range(len(values)), values, linewidth=4, marker="o" if len(values) == 1 else None, label=name)
     axes.set(xlabel="epoch", ylabel="pseudo dice by source", ylim=(0, 1))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=min(_NAMES_PER_ROW, max(1, len(curves))))
     figure.tight_layout()

@@ -20,13 +20,15 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from nnunetv2_cdpd.annotation import Annotation
 
-Region = int | tuple[int, ...]  # as nnU-Net declares one: a stored value or several
+LocationKey = int | tuple[int, ...]  # of nnU-Net's `class_locations`: a stored value or several
 
 
 class AnnotatedCases:
     """nnU-Net's dataset of preprocessed cases, joined with what each case's source annotates.
 
     Loads cases like the dataset it wraps, except that `class_locations` keeps only what the source annotates.
+
+    centre_weights: Stored values of a region -> how often a patch is centred on it, relative to the others of its case.
     """
 
     def __init__(self, dataset: nnUNetBaseDataset, annotation: Annotation) -> None:
@@ -36,7 +38,7 @@ class AnnotatedCases:
         self.sources = {case: annotation.source_index(case) for case in self.identifiers}
         self._centres = [self._centre_regions(index) for index in range(len(annotation.sources))]
         annotating = Counter(region for index in self.sources.values() for region in self._centres[index])
-        self._centre_weights = {region: 1 / np.sqrt(count) for region, count in annotating.items()}
+        self.centre_weights = {region: 1 / np.sqrt(count) for region, count in annotating.items()}
 
     def load_case(self, identifier: str) -> tuple[Any, Any, Any, dict]:
         """nnU-Net's (data, segmentation, segmentation of the previous stage, properties) of a case."""
@@ -56,10 +58,6 @@ class AnnotatedCases:
         source_weights = np.where(counts > 0, counts**exponent, 0)
         per_case = source_weights[indices] / counts[indices]
         return per_case / per_case.sum()
-
-    def centre_weight(self, key: Region) -> float:
-        """How often a patch is centred on a region of `class_locations`, relative to the others of its case."""
-        return self._centre_weights[_values(key)]
 
     def _centre_regions(self, source_index: int) -> set[frozenset[int]]:
         """The stored values of each annotated class and merged label of a source, as nnU-Net declares them."""
@@ -107,8 +105,8 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         self,
         data_shape: np.ndarray,
         force_fg: bool,
-        class_locations: dict[Region, np.ndarray],
-        overwrite_class: Region | None = None,
+        class_locations: dict[LocationKey, np.ndarray],
+        overwrite_class: LocationKey | None = None,
         verbose: bool = False,
     ) -> tuple[list[int], list[int]]:
         """nnU-Net's bounding box of a patch; foreground patches prefer rarely annotated classes."""
@@ -118,11 +116,11 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
             class_locations = {overwrite_class: self._draw_centre(class_locations[overwrite_class], data_shape)}
         return super().get_bbox(data_shape, force_fg, class_locations, overwrite_class, verbose)
 
-    def _draw_class(self, class_locations: Mapping[Region, np.ndarray]) -> Region | None:
+    def _draw_class(self, class_locations: Mapping[LocationKey, np.ndarray]) -> LocationKey | None:
         present = [key for key, voxels in class_locations.items() if len(voxels) and -1 not in _values(key)]
         if not present:
             return None
-        weights = np.array([self._data.centre_weight(key) for key in present])
+        weights = np.array([self._data.centre_weights[_values(key)] for key in present])
         return present[np.random.choice(len(present), p=weights / weights.sum())]
 
     def _draw_centre(self, voxels: np.ndarray, data_shape: np.ndarray) -> np.ndarray:
@@ -142,6 +140,6 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         return batch
 
 
-def _values(key: Region) -> frozenset[int]:
+def _values(key: LocationKey) -> frozenset[int]:
     """Stored values of a key of nnU-Net's `class_locations`: a label or a tuple of labels."""
     return frozenset(int(value) for value in np.atleast_1d(key))

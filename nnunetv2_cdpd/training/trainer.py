@@ -36,7 +36,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import exchanged
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.planning.architecture import plans_with_cdpd, plans_with_recorded_network
-from nnunetv2_cdpd.pretrained.choices import LEARNED, text_weights_choice
+from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.text import CACHE_FILE
 from nnunetv2_cdpd.training.distributed import data_parallel, process_device
 from nnunetv2_cdpd.training.encoders import fill_frozen_encoders
@@ -91,7 +91,7 @@ class PartialLabelTrainer(nnUNetTrainer):
         if recorded and isfile(recorded):
             return plans_with_recorded_network(self.plans_manager.plans, self.configuration_name, load_json(recorded))
         settings = self.recipe.network
-        if text_weights_choice() == LEARNED:
+        if weights_choice(TEXT_WEIGHTS) == LEARNED:
             settings = replace(settings, text_encoder=LEARNED)
         return plans_with_cdpd(self.plans_manager.plans, self.configuration_name, self.annotation, settings)
 

@@ -6,16 +6,15 @@ nnU-Net read have them the other way round, z first.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
-# Towards which sides the axes of the body run: sideways, front to back, along it.
-SIDEWAYS, FRONT_BACK, ALONG = "LR", "PA", "SI"
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_ONE_PER_AXIS = str.maketrans("RAI", "LPS")  # the two sides that an axis of the body leads to, as one letter
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +33,11 @@ class Grid:
     direction: np.ndarray
 
     @classmethod
-    def of_affine(cls, shape: Sequence[int], affine: np.ndarray) -> "Grid":
-        """From (4, 4), voxel index -> mm (LPS)."""
+    def of_nifti(cls, shape: Sequence[int], affine: np.ndarray) -> "Grid":
+        """From a NIfTI file's affine, (4, 4), voxel index -> mm (RAS)."""
+        affine = _RAS_TO_LPS @ affine
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         return cls(tuple(map(int, shape)), spacing, affine[:3, 3], affine[:3, :3] / spacing)
-
-    @classmethod
-    def of_nifti(cls, shape: Sequence[int], affine: np.ndarray) -> "Grid":
-        """From a NIfTI file's affine, which is of RAS."""
-        return cls.of_affine(shape, _RAS_TO_LPS @ affine)
 
     @classmethod
     def of_image(cls, image: sitk.Image | sitk.ImageFileReader) -> "Grid":
@@ -116,12 +111,14 @@ class Grid:
 
     @property
     def body_axes(self) -> tuple[int, int, int]:
-        """Which of the axes x, y, z (0, 1, 2) runs sideways, which from front to back, which along the body."""
-        letters = self.axes or ""
-        sideways, front_back, along = (
-            next(axis for axis, letter in enumerate(letters) if letter in pair) for pair in (SIDEWAYS, FRONT_BACK, ALONG)
-        )
-        return sideways, front_back, along
+        """Which of the axes x, y, z (0, 1, 2) of a 3D grid runs sideways, which from front to back, which along the body."""
+        of_letter = {letter: axis for axis, letter in enumerate((self.axes or "").translate(_ONE_PER_AXIS))}
+        return of_letter["L"], of_letter["P"], of_letter["S"]
+
+    def orthonormal(self) -> tuple["Grid", float]:
+        """The nearest grid with perpendicular axes and the same spacing, and how far this one is from it (cosines)."""
+        u, _, v = np.linalg.svd(self.direction)
+        return replace(self, direction=u @ v), float(np.abs(self.direction - u @ v).max())
 
 
 def same_place(one: Grid, other: Grid, *, spacing_mm: float, position_mm: float, relative: float = 0.0) -> str | None:
@@ -138,13 +135,3 @@ def same_place(one: Grid, other: Grid, *, spacing_mm: float, position_mm: float,
         if a.shape != b.shape or not np.allclose(a, b, rtol=relative, atol=tolerance):
             return what
     return None
-
-
-def orthonormal(affine: np.ndarray) -> tuple[np.ndarray, float]:
-    """The nearest affine with perpendicular axes and the same spacing, and how far the given one is from it (cosines)."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    direction = affine[:3, :3] / spacing
-    u, _, v = np.linalg.svd(direction)
-    mended = affine.copy()
-    mended[:3, :3] = (u @ v) * spacing
-    return mended, float(np.abs(direction - u @ v).max())

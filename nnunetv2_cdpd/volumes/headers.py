@@ -1,5 +1,6 @@
 """Headers: where the voxels of a file lie, read without its voxels where the format allows it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,7 @@ def grid_of_file(path: str | Path, reader: type[BaseReaderWriter]) -> Grid:
         return Grid.of_image(header)
     if issubclass(reader, (NibabelIO, NibabelIOWithReorient)):
         image = load_nifti(path)
-        grid = Grid.of_nifti(image.shape[:3], np.asarray(image.affine, np.float64))
         zooms = np.asarray(image.header.get_zooms()[:3], np.float64)  # what nnU-Net compares
-        return Grid(grid.shape, zooms, grid.origin, grid.direction)
+        return replace(Grid.of_nifti(image.shape[:3], np.asarray(image.affine, np.float64)), spacing=zooms)
     shape = reader().read_images((str(path),))[0].shape[:0:-1]
     return Grid(shape, np.ones(len(shape)), np.zeros(len(shape)), np.eye(len(shape)))

@@ -4,6 +4,7 @@ import gzip
 import os
 import shutil
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -13,7 +14,7 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.volumes.grid import Grid, orthonormal
+from nnunetv2_cdpd.volumes.grid import Grid
 
 # benchmarks/conversion.py: on CT, level 1 takes a quarter of the time of level 6 for 5 % more bytes.
 COMPRESSION_LEVEL = 1
@@ -85,7 +86,7 @@ class NiftiFile:
     @property
     def ready(self) -> bool:
         """Whether the file is what nnU-Net wants as it is."""
-        _, off = orthonormal(self.grid.affine)
+        _, off = self.grid.orthonormal()
         return self.path.name.endswith(".nii.gz") and len(self.image.shape) == 3 and off <= _AXES_EXACT
 
     @property
@@ -100,12 +101,12 @@ class NiftiFile:
         Raises:
             UserError: The grid is sheared.
         """
-        mended, off = orthonormal(self.grid.affine)
+        mended, off = self.grid.orthonormal()
         if off > _AXES_ROUNDED:
             raise UserError(f"{self.path} has a sheared grid (a tilted gantry?), which nnU-Net cannot use; resample it first")
         if off <= _AXES_EXACT:
             return self.grid, None
-        return Grid.of_affine(self.grid.shape, mended), "axes in the header were not quite perpendicular, made so"
+        return mended, "axes in the header were not quite perpendicular, made so"
 
 
 def link_or_copy(path: Path, output: Path, copy: bool) -> bool:
@@ -115,11 +116,9 @@ def link_or_copy(path: Path, output: Path, copy: bool) -> bool:
         Whether it is a link; the other file system may not allow one.
     """
     if not copy:
-        try:
+        with suppress(OSError):  # another file system: the caller tells that it was copied
             os.link(os.path.realpath(path), output)
             return True
-        except OSError:
-            pass  # another file system: the caller tells that it was copied
     shutil.copyfile(path, output)
     return False
 
@@ -130,9 +129,7 @@ def write_nifti(path: Path, array: np.ndarray, grid: Grid, like: nibabel.Nifti1H
     Args:
         like: Header whose geometry is taken to the last bit, where there is one of the same grid.
     """
-    header = nibabel.Nifti1Header()
-    header.set_data_dtype(array.dtype)
-    image = nibabel.Nifti1Image(array, grid.nifti_affine, header)
+    image = nibabel.Nifti1Image(array, grid.nifti_affine, dtype=array.dtype)
     if like is None:
         image.set_qform(grid.nifti_affine, 1)
         image.set_sform(grid.nifti_affine, 1)

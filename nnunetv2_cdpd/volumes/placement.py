@@ -21,13 +21,11 @@ class Placement:
 
     axes: Label axis of each image axis.
     flips: Image axes to flip after that.
-    exact: Whether label and image headers say the same to the last bit.
     note: For the user; None if there was nothing to do.
     """
 
     axes: tuple[int, ...] = (0, 1, 2)
     flips: tuple[int, ...] = ()
-    exact: bool = False
     note: str | None = None
 
     def apply(self, array: np.ndarray) -> np.ndarray:
@@ -41,30 +39,24 @@ def place_label(label: Grid, image: Grid) -> Placement:
     Raises:
         UserError: It does not: another shape, or shifted, scaled or turned by more than rounding.
     """
-    if label.shape == image.shape and np.array_equal(label.affine, image.affine):
-        return Placement(exact=True)
     to_image = np.linalg.inv(image.affine) @ label.affine  # label index -> image index
     turn = np.rint(to_image[:3, :3]).astype(int)
     is_reorder = (np.abs(turn).sum(0) == 1).all() and (np.abs(turn).sum(1) == 1).all()
-    off_mm_per_mm = image.spacing[:, None] * (to_image[:3, :3] - turn) / label.spacing
-    if not is_reorder or np.abs(off_mm_per_mm).max() > DIRECTION_TOLERANCE:
-        raise UserError(_difference(label, image))
+    off_mm_per_mm = np.abs(image.spacing[:, None] * (to_image[:3, :3] - turn) / label.spacing).max()
     axes = tuple(int(axis) for axis in np.abs(turn).argmax(1))
-    flips = tuple(axis for axis in range(3) if turn[axis, axes[axis]] < 0)
     shape = tuple(label.shape[axis] for axis in axes)
-    if shape != image.shape:
+    if not is_reorder or off_mm_per_mm > DIRECTION_TOLERANCE or shape != image.shape:
         raise UserError(_difference(label, image))
-    expected = np.array([shape[axis] - 1 if axis in flips else 0 for axis in range(3)])
+    flips = tuple(axis for axis in range(3) if turn[axis, axes[axis]] < 0)
+    first = np.array([shape[axis] - 1 if axis in flips else 0 for axis in range(3)])  # where the label's first voxel comes
     corners = np.array(list(product(*((0, size - 1) for size in label.shape))))
-    first = corners[[0]] if not flips else corners
-    off = np.abs((first @ to_image[:3, :3].T + to_image[:3, 3]) - (first @ turn.T + expected)).max()
-    if off > OFFSET_TOLERANCE_VOXELS:
+    off = np.abs(corners @ (to_image[:3, :3] - turn).T + to_image[:3, 3] - first).max(1)
+    if (off.max() if flips else off[0]) > OFFSET_TOLERANCE_VOXELS:
         raise UserError(_difference(label, image))
     if axes != (0, 1, 2) or flips:
         return Placement(axes, flips, note="label stored in another axis order, reordered to that of the image")
-    off = np.abs((corners @ to_image[:3, :3].T + to_image[:3, 3]) - corners).max()
     rounding = "the label's header differs from the image's by rounding, the image's is used"
-    return Placement(note=None if off < _EXACT_VOXELS else rounding)
+    return Placement(note=None if off.max() < _EXACT_VOXELS else rounding)
 
 
 def flips_between(label: Grid, image: Grid) -> tuple[int, ...] | None:
@@ -90,14 +82,12 @@ def _difference(label: Grid, image: Grid) -> str:
     what = []
     if not np.allclose(label.spacing, image.spacing, rtol=DIRECTION_TOLERANCE):
         what.append(f"spacing {_numbers(label.spacing)} mm, image {_numbers(image.spacing)} mm")
-    turned = np.abs(label.affine[:3, :3] / label.spacing - image.affine[:3, :3] / image.spacing).max()
-    if turned > DIRECTION_TOLERANCE:
+    if np.abs(label.direction - image.direction).max() > DIRECTION_TOLERANCE:
         what.append("another direction")
     if not what and label.shape != image.shape:
         what.append(f"{times(label.shape)} voxels, image {times(image.shape)}")
     if not what:
-        shift = np.linalg.norm((label.affine - image.affine)[:3, 3])
-        what.append(f"shifted by {shift:.3g} mm")
+        what.append(f"shifted by {np.linalg.norm(label.origin - image.origin):.3g} mm")
     return f"label lies on another grid than its image: {'; '.join(what)}"
 
 

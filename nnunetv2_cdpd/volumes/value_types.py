@@ -15,16 +15,11 @@ def smallest_exact(array: np.ndarray, path: Path) -> np.ndarray:
     """
     if array.dtype == np.int16:
         return array
-    low, high = _range(array, path)
+    low, high = float(array.min()), float(array.max())  # nan if there is any
+    if not np.isfinite((low, high)).all():
+        raise UserError(f"{path} holds values that are no numbers (nan or infinite); mend it or leave the case out")
     if np.issubdtype(array.dtype, np.floating) and not all((part == np.rint(part)).all() for part in np.moveaxis(array, -1, 0)):
         return array.astype(np.float32)
     if low >= -(2**15) and high < 2**15:
         return array.astype(np.int16)
     return array.astype(np.int32 if low >= -(2**31) and high < 2**31 else np.float32)
-
-
-def _range(array: np.ndarray, path: Path) -> tuple[float, float]:
-    low, high = float(array.min()), float(array.max())  # nan if there is any
-    if not np.isfinite(low) or not np.isfinite(high):
-        raise UserError(f"{path} holds values that are no numbers (nan or infinite); mend it or leave the case out")
-    return low, high

@@ -15,11 +15,6 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge import merge_datasets
 
 
-@pytest.fixture
-def raw(nnunet_folders):
-    return nnunet_folders.raw
-
-
 def audit(raw, *datasets, **options):
     messages = []
     found = audit_datasets(datasets, raw.parent / "out", num_processes=1, progress=False, report=messages.append, **options)
@@ -101,6 +96,14 @@ def test_structures_on_the_wrong_side_are_named_by_the_geometry_of_the_image(raw
         and "to the patient's left than left_kidney" in texts["header", "right_kidney"]
     )
     assert "to the left of the middle of the patient's body" in texts["alone", "right_kidney"]
+
+
+def test_findings_of_a_case_are_in_the_order_of_its_classes(raw):
+    masks = {"right_kidney": 1, "left_kidney": 2, "liver": 3, "spleen": 4}
+    names = {"left_zone": 1, "right_part": 2, "left_bit": 3, "right_area": 4}  # each on the other side
+    write_dataset(raw / "Dataset501_A", {"c": (image_of(1), label_of(1, **masks))}, names)
+    found = audit(raw, 501)[0].findings
+    assert [finding.name for finding in found if finding.kind == "left and right"] == list(names)
 
 
 def test_empty_and_undeclared_labels_are_named(raw):
@@ -228,7 +231,7 @@ def test_datasets_that_cannot_be_audited_are_named(raw):
         audit(raw, 777)
     for path in (folder / "imagesTr/p1_0000.nii.gz", folder / "labelsTr/p1.nii.gz"):
         path.write_bytes(b"nothing")
-    with pytest.raises(UserError, match="none of 1 cases can be read; Dataset501_A/p1: image cannot be read"):
+    with pytest.raises(UserError, match="none of 1 cases could be read; case 'Dataset501_A/p1': image cannot be read"):
         audit(raw, 501)
 
 

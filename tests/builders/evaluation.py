@@ -6,6 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_cdpd.evaluation.evaluate import evaluate_folder
+from nnunetv2_cdpd.evaluation.scoring import EvaluationOptions
 
 SHAPE = (4, 7, 9)  # z, y, x
 SPACING = (0.8, 1.25, 3.0)  # x, y, z
@@ -55,8 +56,9 @@ def write_plain(path, shape=(7, 9), spacing=(3, 1.25, 0.8)):
     sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
 
 
-def evaluate(predicted, truth, **kwargs):
-    return evaluate_folder(predicted, truth, num_processes=1, progress=False, report=kwargs.pop("report", print), **kwargs)
+def evaluate(predicted, truth, dataset_json=None, **options):
+    how = EvaluationOptions(**{"num_processes": 1, "progress": False, **options})
+    return evaluate_folder(predicted, truth, dataset_json=dataset_json, options=how)
 
 
 def write_json(path, content):

@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_cdpd.merge import merge_datasets
-from nnunetv2_cdpd.merge.output import RECORD_FILE
+from nnunetv2_cdpd.merge.output import MERGE_RECORD_FILE
 
 SHAPE = (5, 7, 6)  # z, y, x
 SPACING = (0.8, 1.25, 3.0)
@@ -73,7 +73,7 @@ def contents(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != RECORD_FILE
+        if path.is_file() and path.name != MERGE_RECORD_FILE
     }
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nnunetv2_cdpd.datasets.dataset_json import DatasetJson
 from nnunetv2_cdpd.datasets.raw import RawCase, RawDataset
-from nnunetv2_cdpd.merge.plan import make_plan
+from nnunetv2_cdpd.merge.plan import plan_merge
 from nnunetv2_cdpd.merge.spec import read_merge_spec
 
 
@@ -17,7 +17,7 @@ def dataset(name, labels, order=None, **extra):
 
 
 def plan_of(*inputs, **spec):
-    return make_plan(inputs, read_merge_spec(spec))
+    return plan_merge(inputs, read_merge_spec(spec))
 
 
 def state(plan, source, value, name):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nnunetv2_cdpd.annotation import read_annotation
-from nnunetv2_cdpd.classes import STRUCTURES
+from nnunetv2_cdpd.classes import CLASS_TABLE
 from nnunetv2_cdpd.cleanup import clean_label_map
 from nnunetv2_cdpd.cleanup.clean import nesting_in_table, nesting_of
 from nnunetv2_cdpd.cleanup.rules import RULES, description_of
@@ -241,7 +241,7 @@ def test_nesting_may_name_tumors_that_the_label_map_lacks():
 
 
 def test_the_tables_speak_of_structures_of_the_class_table_and_every_rule_of_itself():
-    known = {structure.name for structure in STRUCTURES}
+    known = {structure.name for structure in CLASS_TABLE}
     assert known.issuperset(ONE_PIECE) and known.issuperset(INSIDE_ORGAN) and len(ONE_PIECE) == len(set(ONE_PIECE)) == 22
     assert all(description_of(rule).endswith(".") for rule in RULES)
 

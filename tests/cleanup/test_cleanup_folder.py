@@ -9,7 +9,7 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReori
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunetv2_cdpd.cleanup.clean import array_axes
-from nnunetv2_cdpd.cleanup.folder import clean_folder
+from nnunetv2_cdpd.cleanup.folder import clean_folder, total_effects
 from nnunetv2_cdpd.cleanup.rules import RULES
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
@@ -79,7 +79,8 @@ def test_the_command_cleans_a_folder_and_evaluate_shows_its_effect(predictions, 
 
 def test_rules_are_chosen_by_name(predictions, tmp_path):
     cleaned = clean_folder(predictions, tmp_path / "cleaned", rules=["largest"], num_processes=1, progress=False)
-    assert set(cleaned.totals()) == {("largest", "Liver")} and list(cleaned.effects["case_1"]) == ["largest"]
+    assert list(cleaned.done["case_1"]) == ["largest"]
+    assert total_effects(cleaned) == {"largest": {"Liver": {"cases": 1, "removed": 8, "moved": 0}}}
 
 
 def test_the_list_of_rules_explains_each(capsys):
@@ -98,7 +99,7 @@ def test_the_file_tells_where_the_feet_are(tmp_path, upwards, cut):
     cleaned = clean_folder(folder, tmp_path / "cleaned", num_processes=1, progress=False)
     array = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "cleaned" / "case.nii.gz")))
     assert not (array[cut] == 4).any() and (array == 4).sum() == 4 * (SHAPE[0] - len(range(*cut.indices(SHAPE[0]))))
-    assert cleaned.effects["case"]["portal_vein"]["portal_vein_and_splenic_vein"]["removed"] > 0
+    assert cleaned.done["case"]["portal_vein"]["portal_vein_and_splenic_vein"]["removed"] > 0
 
 
 @pytest.mark.parametrize("reader, axes", [(SimpleITKIO, "IRP"), (NibabelIO, "IRP"), (NibabelIOWithReorient, "SAR")])

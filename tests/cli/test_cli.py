@@ -19,8 +19,8 @@ def command(monkeypatch):
 
     def register(run, **flags):
         module = SimpleNamespace(DESCRIPTION="A test.", add_arguments=lambda parser: parser.add_argument("--x"), run=run)
-        monkeypatch.setitem(sys.modules, "cdpd_test_command", module)
-        monkeypatch.setitem(cli.COMMANDS, "test", cli.Command("cdpd_test_command", "a test", **flags))
+        monkeypatch.setitem(sys.modules, "nnunetv2_cdpd.cli.test", module)
+        monkeypatch.setitem(cli.COMMANDS, "test", cli.Command("a test", **flags))
 
     return register
 

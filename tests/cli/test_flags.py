@@ -60,8 +60,8 @@ def failing(monkeypatch):
             parser.add_argument("-d", dest="dataset_id")
 
         module = SimpleNamespace(DESCRIPTION="A test.", add_arguments=add_arguments, run=run, NNUNET_FLAGS={"device": "-device"})
-        monkeypatch.setitem(sys.modules, "cdpd_test_command", module)
-        monkeypatch.setitem(cli.COMMANDS, "test", cli.Command("cdpd_test_command", "a test", **flags))
+        monkeypatch.setitem(sys.modules, "nnunetv2_cdpd.cli.test", module)
+        monkeypatch.setitem(cli.COMMANDS, "test", cli.Command("a test", **flags))
 
     return register
 

@@ -1,16 +1,15 @@
 """Places that are given by position or by nnU-Net's flag, and that what could be typed before can be typed still."""
 
 import argparse
-import importlib
 
 import pytest
 
-from nnunetv2_cdpd.cli.main import COMMANDS
+from nnunetv2_cdpd.cli.main import COMMANDS, module_of
 
 
 def parsed(command, *argv):
     parser = argparse.ArgumentParser(command)
-    importlib.import_module(COMMANDS[command].module).add_arguments(parser)
+    module_of(command).add_arguments(parser)
     return vars(parser.parse_args(argv))
 
 
@@ -54,6 +53,6 @@ def test_spellings_that_mean_the_same(command, one, other):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_explained(command):
     parser = argparse.ArgumentParser(command)
-    importlib.import_module(COMMANDS[command].module).add_arguments(parser)
+    module_of(command).add_arguments(parser)
     assert [action.dest for action in parser._actions if not action.help] == []
     assert all(action.metavar or action.choices or action.nargs == 0 for action in parser._actions)

@@ -23,6 +23,7 @@ from nnunetv2_cdpd.conversion.registry import public_dataset
 from nnunetv2_cdpd.conversion.run import Options, convert
 from nnunetv2_cdpd.conversion.summary import summary
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import remove
 
 
 @pytest.fixture
@@ -98,8 +99,8 @@ def test_case_that_is_gone_is_removed(folder):
 
 def test_source_of_a_finished_case_is_that_of_the_present_listing(folder):
     def declared(men, **source_of):
-        def find(dataset, download):
-            return [replace(case, source=source_of.get(case.case, men)) for case in pair_files(dataset, download)]
+        def find(download):
+            return [replace(case, source=source_of.get(case.case, men)) for case in pair_files(download)]
 
         return declare(sources={men: ("liver", "spleen"), "OTHERS": ("liver",)}, find=find)
 
@@ -189,6 +190,15 @@ def test_written_but_unrecorded_case_that_is_left_out_since_is_removed(folder):
     (outcome.folder / RECORD_FILE).write_text("".join(lines[:-1]))  # the kill came between file and record
     again = run(folder, leave_out=("MINE_c5",))
     assert again.complete and len(files(again)) == 8
+
+
+@pytest.mark.parametrize("left", [(), (RECORD_FILE,), (RECORD_FILE, "imagesTr")])
+def test_a_call_that_was_killed_before_its_first_case_has_made_the_folder_its_own(folder, left):
+    outcome = run(folder, leave_out=names(2, 3, 4, 5))
+    for path in outcome.folder.iterdir():
+        if path.name not in left:
+            remove(path)
+    assert run(folder).complete
 
 
 # ---- parts ------------------------------------------------------------------------------------------------------------
@@ -313,7 +323,7 @@ def test_archives_that_are_not_unpacked_are_named(tmp_path, nnunet_folders):
 
 def test_cases_left_out_by_the_finder_are_a_layout_mistake_too(folder):
     with pytest.raises(UserError, match="no case found"):
-        run(folder, declare(find=lambda dataset, download: []))
+        run(folder, declare(find=lambda download: []))
 
 
 def test_incomplete_download_is_told(tmp_path, nnunet_folders):

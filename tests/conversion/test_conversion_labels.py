@@ -247,8 +247,8 @@ def test_label_of_another_shape_is_refused_where_only_hu_tell(case):
     ],
 )
 def test_labelled_slices_are_those_of_the_label_file_wherever_they_lie_in_the_image(write, inside, facts, options, case):
-    def find(dataset, download):
-        return [replace(case, labelled_slices=(10, 18)) for case in pair_files(dataset, download)]
+    def find(download):
+        return [replace(case, labelled_slices=(10, 18)) for case in pair_files(download)]
 
     folder, _, label = case
     write(folder / "lab/c1.nii.gz", label)

@@ -146,7 +146,7 @@ def test_convert_wants_either_a_name_or_a_yaml(argv, capsys, quiet_link):
     [("kits", "KITS19 or KITS21 or KITS23"), ("LiST", "LiTS"), ("flare", "FLARE22"), ("xyz", "`cdpd sources` lists them")],
 )
 def test_unknown_dataset_is_answered_with_close_ones(name, hint):
-    with pytest.raises(UserError, match=hint):
+    with pytest.raises(UserError, match=f"{hint}.* For your own data .*docs/conversion.md"):
         public_dataset(name)
 
 
@@ -160,3 +160,4 @@ def test_sources_lists_all_and_describes_one(capsys):
         out = capsys.readouterr().out
         assert dataset.title in out and dataset.layout.strip().splitlines()[0] in out
         assert all(erratum.reason.split()[0] in out for erratum in dataset.errata)
+        assert ("--split-sides" in out) == bool(dataset.merged_labels) and "argument" not in out

@@ -67,7 +67,7 @@ def test_declaration_is_complete(name):
     for fact in ("title", "region", "license", "link", "reference", "size", "layout"):
         assert getattr(dataset, fact).strip(), fact
     assert dataset.num_cases > 0
-    assert set(dataset.annotated) <= {*dataset.structures, *dataset.unions}
+    assert all({*names} <= {*dataset.structures, *dataset.unions} for names in dataset.annotated_by_source.values())
 
 
 def test_the_two_label_sets_of_gibson_are_sources_of_14_and_8_structures():

@@ -22,12 +22,14 @@ def test_a_dataset_is_found_by_id_name_folder_and_file(dataset):
         assert dataset_json_of(given).path == dataset / "dataset.json"
 
 
-def test_without_nnunet_raw_a_folder_or_file_is_enough(dataset, monkeypatch, tmp_path):
+def test_without_nnunet_raw_a_folder_or_file_is_enough_and_ids_are_those_of_this_folder(dataset, monkeypatch, tmp_path):
     monkeypatch.delenv("nnUNet_raw")
     monkeypatch.chdir(tmp_path)
     assert dataset_json_of(dataset).annotation.classes == dataset_json_of(dataset / "dataset.json").annotation.classes
     with pytest.raises(UserError, match="400: .* nnUNet_raw is not set; set it, or give"):
         dataset_json_of(400)
+    monkeypatch.chdir(dataset.parent)
+    assert dataset_json_of(400).path == dataset / "dataset.json"
 
 
 def test_what_is_missing_is_named_with_the_file(dataset):
@@ -35,3 +37,6 @@ def test_what_is_missing_is_named_with_the_file(dataset):
         dataset_json_of(400, ("labels", "file_ending"))
     with pytest.raises(UserError, match="no dataset has this id, 401; .*Dataset400_X"):
         dataset_json_of(401)
+    (dataset.parent / "Dataset400_Y").mkdir()
+    with pytest.raises(UserError, match="more than one dataset has this id, 400; .*Dataset400_X, Dataset400_Y"):
+        dataset_json_of(400)

@@ -13,7 +13,9 @@ CONTENT = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}
 
 
 @pytest.fixture
-def write(tmp_path):
+def write(tmp_path, monkeypatch):
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+
     def written(name="Dataset301_KITS", files=(), **extra):
         folder = tmp_path / name
         folder.mkdir()
@@ -41,7 +43,7 @@ def test_the_only_source_of_a_plain_dataset_has_the_short_name_of_the_dataset(na
 def test_cases_of_the_folders_are_found_and_labels_without_image_named(write, tmp_path):
     files = ["imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz", "imagesTr/.b_0000.nii.gz", "imagesTr/note.txt"]
     write(files=[*files, "labelsTr/a.nii.gz", "labelsTr/c.nii.gz"])
-    found = read_dataset(301, tmp_path)
+    found = read_dataset(301)
     (case,) = found.cases
     assert case.images == ("imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz") and case.label == "labelsTr/a.nii.gz"
     (problem,) = found.problems
@@ -51,7 +53,7 @@ def test_cases_of_the_folders_are_found_and_labels_without_image_named(write, tm
 
 def test_listed_cases_count_alone(write, tmp_path):
     listed = {"x": {"images": ["../y.nii.gz"], "label": "labelsTr/x.nii.gz"}, "no/name": {"images": ["a"], "label": "b"}}
-    found = read_dataset(write(dataset=listed, files=["imagesTr/a_0000.nii.gz"]), tmp_path)
+    found = read_dataset(write(dataset=listed, files=["imagesTr/a_0000.nii.gz"]))
     assert [case.identifier for case in found.cases] == ["x", "no/name"] and "no/name" in found.problems[0]
     assert found.path(found.cases[0].images[0]) == tmp_path / "y.nii.gz"
 
@@ -62,11 +64,11 @@ def test_listed_cases_count_alone(write, tmp_path):
 def test_what_is_wrong_is_told_with_the_name_of_the_file_when_it_is_read(write, extra):
     folder = write(**extra)
     with pytest.raises(UserError, match=str(folder / "dataset.json")):
-        read_dataset(folder, folder)
+        read_dataset(folder)
 
 
-def test_datasets_are_given_once(write, tmp_path):
+def test_datasets_are_given_once(write):
     folder = write()
-    assert [dataset.given for dataset in read_datasets([301], tmp_path)] == ["301"]
+    assert [dataset.given for dataset in read_datasets([301])] == ["301"]
     with pytest.raises(UserError, match="Dataset301_KITS: given twice"):
-        read_datasets([301, folder], tmp_path)
+        read_datasets([301, folder])

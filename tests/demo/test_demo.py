@@ -12,10 +12,11 @@ import SimpleITK as sitk
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.demo import weights, workflow
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES, write_raw_dataset, write_test_set
-from nnunetv2_cdpd.demo.phantom import ORGANS, STRUCTURES, make_patient
+from nnunetv2_cdpd.demo.phantom import ORGANS, make_patient
 from nnunetv2_cdpd.demo.workflow import DemoSize, run_demo
 from nnunetv2_cdpd.errors import UserError
 
+STRUCTURES = tuple(organ.name for organ in ORGANS)
 PATIENTS = [make_patient(source.scanner, seed=seed, tumor_probability=1.0) for source in DEMO_SOURCES for seed in (1, 2)]
 
 
@@ -149,6 +150,7 @@ class Page(HTMLParser):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1260)
 def test_demo_runs_every_step_and_leaves_a_page(tmp_path):
     """As `cdpd demo` does it, with a few cases and two training iterations."""
     size = "DemoSize(training_cases_per_source=4, test_cases_per_scanner=1, trainer='nnUNetTrainerCDPDSmall_1epoch')"

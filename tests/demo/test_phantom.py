@@ -7,10 +7,11 @@ import pytest
 from scipy.ndimage import binary_dilation, distance_transform_edt
 
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES
-from nnunetv2_cdpd.demo.phantom import ORGANS, STRUCTURES, make_patient
+from nnunetv2_cdpd.demo.phantom import ORGANS, make_patient
 
 SCANNER = DEMO_SOURCES[0].scanner
 PATIENTS = [make_patient(source.scanner, seed, tumor_probability=1.0) for source in DEMO_SOURCES for seed in (11, 12, 14)]
+STRUCTURES = [organ.name for organ in ORGANS]
 TUMORS = [organ.name for organ in ORGANS if organ.inside]
 
 

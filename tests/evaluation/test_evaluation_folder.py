@@ -14,6 +14,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.evaluate import evaluate_folder
 from nnunetv2_cdpd.evaluation.nnunet import read_results
 from nnunetv2_cdpd.evaluation.protocols import NNUNET
+from nnunetv2_cdpd.evaluation.scoring import EvaluationOptions
 from nnunetv2_cdpd.evaluation.tables import text_table
 
 
@@ -63,7 +64,8 @@ def test_the_command_writes_json_csv_and_a_table(folders, capsys):
 def test_several_processes_give_the_same(folders, tmp_path):
     predicted, truth = folders
     for number in (1, 2):
-        evaluate_folder(predicted, truth, num_processes=number, output=tmp_path / str(number), progress=False)
+        options = EvaluationOptions(num_processes=number, progress=False)
+        evaluate_folder(predicted, truth, output=tmp_path / str(number), options=options)
     for name in ("summary.json", "metrics.csv", "summary.txt"):
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 

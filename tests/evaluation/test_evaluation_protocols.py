@@ -20,6 +20,7 @@ from nnunetv2_cdpd.evaluation.metrics import case_metrics, resampled_label_map
 from nnunetv2_cdpd.evaluation.nnunet import read_results
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PAPER
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
+from nnunetv2_cdpd.evaluation.scoring import EvaluationOptions
 from nnunetv2_cdpd.evaluation.surfaces import pooled_hd95_voxels
 from nnunetv2_cdpd.evaluation.tables import comparison_table, text_table
 
@@ -149,7 +150,7 @@ def test_wilcoxon_differences_and_counts_of_a_class():
     own = [0.9, 0.8, 0.7, 0.6, 0.95, 0.5, 0.85, 0.3]
     other = [0.8, 0.75, 0.72, 0.5, 0.9, 0.5, 0.6, 0.0]
     comparison = compare_results(results_of(own), results_of(other))
-    (liver,) = comparison.classes("Dice")
+    (liver,) = comparison.classes["Dice"]
     differences = np.subtract(own, other)
     assert (liver.cases, liver.better, liver.worse, liver.equal) == (8, 6, 1, 1)
     assert liver.difference == pytest.approx(differences.mean()) == pytest.approx(liver.mean - liver.other_mean)
@@ -160,9 +161,9 @@ def test_wilcoxon_differences_and_counts_of_a_class():
 
 def test_a_smaller_hd95_is_better_and_infinite_ones_are_left_out():
     comparison = compare_results(results_of([0.5] * 3, [1, 5, math.inf]), results_of([0.5] * 3, [2, 4, 3]))
-    (distance,) = comparison.classes("HD95_mm")
+    (distance,) = comparison.classes["HD95_mm"]
     assert (distance.cases, distance.better, distance.worse) == (2, 1, 1) and distance.difference == 0
-    (dice,) = comparison.classes("Dice")
+    (dice,) = comparison.classes["Dice"]
     assert (dice.p, dice.equal, dice.interval) == (1.0, 3, (0, 0))
 
 
@@ -173,14 +174,14 @@ def test_holm_s_correction_by_hand():
 
 def test_classes_are_corrected_together():
     own, other = np.random.default_rng(1).random((2, 12, 2))
-    entries = compare_results(results_of(own), results_of(other - [1, 0])).classes("Dice")
+    entries = compare_results(results_of(own), results_of(other - [1, 0])).classes["Dice"]
     assert [entry.p_holm for entry in entries] == pytest.approx(holm([entry.p for entry in entries]))
     assert entries[0].p_holm == pytest.approx(2 * entries[0].p)
 
 
 def test_only_common_cases_are_compared_and_only_like_with_like():
     comparison = compare_results(results_of([0.5, 0.6, 0.7]), results_of([0.5, 0.6]))
-    assert comparison.left_out == ("case_2",) and comparison.classes("Dice")[0].cases == 2
+    assert comparison.left_out == ("case_2",) and comparison.classes["Dice"][0].cases == 2
     assert "only one of them has it: case_2" in comparison_table(comparison, "x", "y")
     with pytest.raises(UserError, match="cannot be compared; evaluate both alike"):
         compare_results(results_of([0.5]), results_of([0.5], protocol=PAPER))
@@ -209,7 +210,7 @@ def test_the_command_compares_two_folders(folders, tmp_path, capsys):
     assert not (predicted / "summary.json").exists() and not list((tmp_path / "out").glob("*.tmp"))
 
     # results without a comparison do not keep that of others beside them
-    evaluate_folder(better, truth, num_processes=1, output=tmp_path / "out", progress=False)
+    evaluate_folder(better, truth, output=tmp_path / "out", options=EvaluationOptions(num_processes=1, progress=False))
     assert not (tmp_path / "out" / "comparison.json").exists()
     with pytest.raises(UserError, match="these are the predictions themselves"):
         compare_folders(better, better, truth)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nnunetv2_cdpd.errors import UserError, one_line
+from nnunetv2_cdpd.errors import UserError, listed, one_line
 from nnunetv2_cdpd.jobs import FileRecord, Outcome, in_processes, run
 
 
@@ -100,7 +100,14 @@ def test_a_record_of_another_command_is_refused_by_name(tmp_path):
         (MemoryError(), "MemoryError"),
         (OSError(28, "No space left on device", "x"), "OSError: [Errno 28] No space left on device: 'x'"),
         (KeyError("k"), "KeyError: 'k'"),
+        (RuntimeError("page\n" * 100), "RuntimeError:" + " page" * 40),
+        (UserError("page\n" * 100), " ".join(["page"] * 100)),
     ],
 )
 def test_any_error_is_one_line_with_a_reason(error, line):
     assert one_line(error) == line
+
+
+def test_of_many_names_the_first_are_listed_and_the_others_counted():
+    assert listed(["a", "b"]) == "a, b" and listed([]) == ""
+    assert listed([*"abcdefghijklm"]) == "a, b, c, d, e, f, g, h, i, j and 3 more"

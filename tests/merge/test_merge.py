@@ -7,24 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from builders.merge import make_dataset, make_two, merge, read, spoil_values, states, write_volume
+from builders.merge import make_dataset, merge, read, spoil_values, states, write_volume
 from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge import merge_datasets
-
-
-@pytest.fixture
-def raw(nnunet_folders):
-    return nnunet_folders.raw
-
-
-@pytest.fixture
-def two(raw):
-    return make_two(raw)
-
 
 # ---- the result ------------------------------------------------------------------------------------------------------
 
@@ -207,7 +196,7 @@ def spoil_file(path):
         (spoil_spacing, r"case 'a2': spacing of image"),
         (spoil_origin, r"case 'a2': origin of image"),
         (spoil_direction, r"case 'a2': direction of image"),
-        (spoil_values, r"case 'a2': label \S+a2.nii.gz holds 7, which `labels` of its dataset.json does not declare"),
+        (spoil_values, r"case 'a2': label \S+a2.nii.gz holds the value 7, which `labels` of its dataset.json does not declare"),
         (spoil_integers, r"case 'a2': label \S+ holds values that are no integers \(0.5\)"),
         (spoil_file, r"case 'a2': .*a2.nii.gz"),
     ],

@@ -7,24 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders.merge import contents, make_two, merge, read, spoil_values, states, write_volume
+from builders.merge import contents, merge, read, spoil_values, states, write_volume
 
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.merge import merge_datasets, run
-from nnunetv2_cdpd.merge.output import RECORD_FILE
-
-
-@pytest.fixture
-def raw(nnunet_folders):
-    return nnunet_folders.raw
-
-
-@pytest.fixture
-def two(raw):
-    return make_two(raw)
-
+from nnunetv2_cdpd.merge.output import MERGE_RECORD_FILE
 
 # ---- the output folder -----------------------------------------------------------------------------------------------
 
@@ -75,7 +64,7 @@ def test_other_inputs_need_update(two):
 
 def test_record_of_another_kind_is_named(two):
     folder, _ = merge(301)
-    (folder / RECORD_FILE).write_text("{}\n")
+    (folder / MERGE_RECORD_FILE).write_text("{}\n")
     with pytest.raises(UserError, match="not a record of this release"):
         merge(301)
 
@@ -109,7 +98,7 @@ def test_killed_run_resumes_to_what_an_uninterrupted_one_gives(two, monkeypatch)
         merge(301, 302)
     folder = two / "Dataset400_M"
     assert not (folder / "dataset.json").exists() and len(os.listdir(folder / "labelsTr")) == 2
-    with (folder / RECORD_FILE).open("a") as record:
+    with (folder / MERGE_RECORD_FILE).open("a") as record:
         record.write('{"case": "a3", "made_fr')  # the line that a kill tore
     monkeypatch.setattr(run, "rewrite_case", original)
     done = states(folder / "labelsTr")
@@ -151,7 +140,7 @@ def test_changed_input_is_noticed(two, changed):
     write_volume(path, np.flip(read(path), 0))
     _, messages = merge(301, 302)
     after = states(folder)
-    assert {name for name in before if before[name] != after[name]} == {"labelsTr/a2.nii.gz", "dataset.json", RECORD_FILE}
+    assert {name for name in before if before[name] != after[name]} == {"labelsTr/a2.nii.gz", "dataset.json", MERGE_RECORD_FILE}
     assert any("changed since the last merge" in message for message in messages)
     np.testing.assert_array_equal(read(folder / "labelsTr/a2.nii.gz"), read(two / "Dataset301_LITS/labelsTr/a2.nii.gz"))
 
@@ -171,7 +160,7 @@ def test_changed_yaml_rewrites_only_what_it_concerns(two):
     merge(301, 302, spec={"datasets": {"302": {"labels": {"spleen": None}}}})
     after = states(folder)
     assert {name for name in before if before[name] != after[name]} == {
-        "labelsTr/b1.nii.gz", "labelsTr/b2.nii.gz", "dataset.json", RECORD_FILE,
+        "labelsTr/b1.nii.gz", "labelsTr/b2.nii.gz", "dataset.json", MERGE_RECORD_FILE,
     }  # fmt: skip
     merge(301, 302, spec={"datasets": {"302": {"labels": {"spleen": None}, "task_prompt": "Organs"}}})
     assert states(folder)["labelsTr/b1.nii.gz"] == after["labelsTr/b1.nii.gz"]

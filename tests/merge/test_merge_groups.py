@@ -19,11 +19,6 @@ from nnunetv2_cdpd.merge.folds import make_folds
 
 
 @pytest.fixture
-def raw(nnunet_folders):
-    return nnunet_folders.raw
-
-
-@pytest.fixture
 def two(raw):
     """Phantoms 1 to 4 and 5 to 7, with copies of 2 and 3 in the second dataset: cropped, and mirrored with an offset."""
     write_dataset(raw / "Dataset501_A", phantoms(1, 2, 3, 4))

@@ -1,4 +1,4 @@
-"""make_plan and read_merge_spec: names, nesting, stored values and sources of a merged dataset, without any file."""
+"""plan_merge and read_merge_spec: names, nesting, stored values and sources of a merged dataset, without any file."""
 
 import re
 from pathlib import Path

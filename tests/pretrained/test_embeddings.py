@@ -119,7 +119,7 @@ def test_two_tables_in_a_pth_are_taken(tmp_path, calls):
     torch.save({"class_embeddings": torch.ones(2, 5).half(), "task_embeddings": torch.zeros(3, 5)}, tmp_path / "tables.pth")
     ready = load(tmp_path, str(tmp_path / "tables.pth"))
     assert ready.class_embeddings.dtype == torch.float32 and torch.equal(ready.class_embeddings, torch.ones(2, 5))
-    assert ready.class_prompts == CLASSES and not calls
+    assert ready.class_prompts == () and ready.are_of(CLASSES, TASKS) and not calls
 
 
 def test_folder_of_the_released_tables_is_taken(tmp_path, calls):

@@ -132,6 +132,22 @@ def test_the_worst_case_comes_first(page):
     assert html.index("case &lt;2&gt;", pictures) < html.index("case_1", pictures) < html.index("case_3", pictures)
 
 
+def test_a_difference_that_counts_is_shown_as_good_or_bad(tmp_path):
+    row = {"cases": 9, "A": 0.9, "B": 0.8, "difference": 0.1, "low": 0.05, "high": 0.15, "equal": 0, "p": 0.0004}
+    classes = {
+        "liver": {**row, "A_better": 8, "A_worse": 1, "p_holm": 0.0008},
+        "liver_tumor": {**row, "A_better": 1, "A_worse": 8, "p_holm": 0.049},
+        "kidney": {**row, "A_better": 8, "A_worse": 1, "p_holm": 0.051},
+    }
+    counts = {"liver": {"missed": [0, 2], "spurious": [0, 0]}, "kidney": {"missed": [0, 0], "spurious": [0, 0]}}
+    comparison = {"cases": ["case_1"], "metrics": {"Dice": classes}, "counts": counts}
+    html = write_report(tmp_path / "r.html", title="T", results=make_results(), comparison=comparison).read_text()
+    cell = '<td data-value="0.1" class="{}">+0.100<small>0.050..0.150</small></td>'
+    assert html.index(cell.format("good")) < html.index(cell.format("bad")) < html.index(cell.format(""))
+    assert '<td data-value="0.0008"><0.001</td>'.replace("<0", "&lt;0") in html and '<td data-value="0.049">0.049</td>' in html
+    assert re.findall(r"<tr>.*?</span>(\w+)</th>", html.partition("<h3>Structures missed and spurious")[2])[0] == "liver"
+
+
 def test_a_page_without_cases_volumes_or_training_is_a_page_too(tmp_path):
     parsed = Page(write_report(tmp_path / "r.html", title="T", results=make_results()).read_text())
     text = " ".join(parsed.text)

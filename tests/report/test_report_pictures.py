@@ -167,7 +167,7 @@ def test_more_than_255_classes_are_no_volume():
 def test_a_box_shows_quartiles_whiskers_and_every_case():
     values = [("a", 0.1), *((f"c{index}", value) for index, value in enumerate(np.linspace(0.6, 1.0, 9)))]
     full, empty = box_plot("Dice", {"liver <1>": values, "none": []}, share_scale()).rows
-    assert (full.label, empty.label) == ("liver <1>", "none") and empty.box is None
+    assert (full.name, empty.name) == ("liver <1>", "none") and empty.box is None
     assert len(full.points) == 10 and full.points[0][2:] == ("a", 0.1)
     low, median, high = np.quantile([value for _, value in values], (0.25, 0.5, 0.75))
     assert full.box.width / 330 == pytest.approx(high - low, abs=1e-3)

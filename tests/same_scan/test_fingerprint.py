@@ -123,39 +123,41 @@ def test_kept_fingerprints_are_not_taken_again_until_the_image_changes(tmp_path,
     calls = []
     original = store.fingerprint
     monkeypatch.setattr(store, "fingerprint", lambda image: calls.append(image) or original(image))
-    first = store.fingerprints_of([path, path]).taken[path]
-    again = store.fingerprints_of([path]).taken[path]
+    first = store.fingerprints_of([path, path]).done[str(path)]
+    again = store.fingerprints_of([path]).done[str(path)]
     np.testing.assert_array_equal(first.volume, again.volume)
-    assert calls == [path] and not list((nnunet_folders.preprocessed / store.FOLDER).glob(f"{BESIDE}*"))
-    (kept,) = (nnunet_folders.preprocessed / store.FOLDER).glob("*.npz")
+    assert calls == [path] and not list((nnunet_folders.preprocessed / store.FINGERPRINTS_FOLDER).glob(f"{BESIDE}*"))
+    (kept,) = (nnunet_folders.preprocessed / store.FINGERPRINTS_FOLDER).glob("*.npz")
     kept.write_bytes(b"half")
     store.fingerprints_of([path])
     assert len(calls) == 2
     sitk.WriteImage(mirrored(image_of(1), 0), str(path))
     os.utime(path, ns=(time.time_ns(), time.time_ns() + 10**9))
-    changed_one = store.fingerprints_of([path]).taken[path]
+    changed_one = store.fingerprints_of([path]).done[str(path)]
     assert len(calls) == 3 and not np.array_equal(changed_one.volume, first.volume)
 
 
 def test_without_nnunet_preprocessed_nothing_is_kept(tmp_path, monkeypatch):
     monkeypatch.delenv("nnUNet_preprocessed", raising=False)
-    assert store.store_folder() is None
-    sitk.WriteImage(image_of(1), str(tmp_path / "image.nii.gz"))
-    assert store.fingerprints_of([tmp_path / "image.nii.gz"]).taken[tmp_path / "image.nii.gz"].volume is not None
+    path = tmp_path / "image.nii.gz"
+    sitk.WriteImage(image_of(1), str(path))
+    assert store.fingerprints_of([path]).done[str(path)].volume is not None
+    assert list(tmp_path.rglob("*")) == [path]
 
 
 def test_a_store_that_cannot_be_written_to_stops_nothing(tmp_path, nnunet_folders):
-    (nnunet_folders.preprocessed / store.FOLDER).write_text("a file where the folder would be")
-    sitk.WriteImage(image_of(1), str(tmp_path / "image.nii.gz"))
-    assert store.fingerprints_of([tmp_path / "image.nii.gz"]).taken[tmp_path / "image.nii.gz"].volume is not None
+    (nnunet_folders.preprocessed / store.FINGERPRINTS_FOLDER).write_text("a file where the folder would be")
+    path = tmp_path / "image.nii.gz"
+    sitk.WriteImage(image_of(1), str(path))
+    assert store.fingerprints_of([path]).done[str(path)].volume is not None
 
 
 def test_an_image_that_cannot_be_read_stops_no_other(tmp_path, nnunet_folders):
     (tmp_path / "bad.nii.gz").write_bytes(b"no image")
     sitk.WriteImage(image_of(1), str(tmp_path / "good.nii.gz"))
     found = store.fingerprints_of([tmp_path / "bad.nii.gz", tmp_path / "good.nii.gz", tmp_path / "none.nii.gz"])
-    assert list(found.taken) == [tmp_path / "good.nii.gz"]
+    assert list(found.done) == [str(tmp_path / "good.nii.gz")]
     assert found.failed == {
-        tmp_path / "bad.nii.gz": "image cannot be read",
-        tmp_path / "none.nii.gz": "image is missing",
+        str(tmp_path / "bad.nii.gz"): "image cannot be read",
+        str(tmp_path / "none.nii.gz"): "image is missing",
     }

@@ -8,8 +8,9 @@ import pytest
 import SimpleITK as sitk
 from builders.audit import changed, image_of, mirrored
 
+from nnunetv2_cdpd.same_scan.alignment import Pair
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint, fingerprint
-from nnunetv2_cdpd.same_scan.pairs import SAME_SCAN, Pair, find_pairs, groups
+from nnunetv2_cdpd.same_scan.pairs import SAME_SCAN, find_pairs, groups
 
 OTHERS = (1, 2, 3, 4)  # phantoms that the copies of phantom 5 are compared with
 REAL = Path(__file__).parents[3] / "shared" / "data" / "openkbp" / "images"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnunetv2_cdpd.classes import STRUCTURES
+from nnunetv2_cdpd.classes import CLASS_TABLE
 from nnunetv2_cdpd.released.prompts import PAPER_CLASS_PROMPTS, PAPER_TASK_PROMPTS
 from nnunetv2_cdpd.text.prompts import class_prompt, readable, task_prompt, universal_task_prompt
 
@@ -43,7 +43,7 @@ def test_any_class_name_gives_a_prompt(name):
 
 
 def test_known_structures_have_different_prompts():
-    prompts = [class_prompt(structure.name) for structure in STRUCTURES]
+    prompts = [class_prompt(structure.name) for structure in CLASS_TABLE]
     assert len(set(prompts)) == len(prompts)
 
 
@@ -73,6 +73,6 @@ def test_paper_prompts_carry_the_released_misspellings():
 
 def test_paper_classes_are_those_of_the_class_table_in_order():
     """But for spelling: each released name shares a word with the structure at its place."""
-    for prompt, structure in zip(PAPER_CLASS_PROMPTS, STRUCTURES, strict=True):
+    for prompt, structure in zip(PAPER_CLASS_PROMPTS, CLASS_TABLE, strict=True):
         words = prompt.removeprefix("A computerized tomography of a ").lower().split()
         assert set(words) & set(structure.name.split("_")) or words in (["gall", "bladder"], ["arota"])

@@ -15,8 +15,7 @@ from builders.training import MERGED, PLANS, environment, make_trainer, training
 from builders.two_processes import SPLITS, make_batch, make_loss, make_network, outputs_and_targets, training_steps
 from torch import distributed, nn
 
-from nnunetv2_cdpd.cli import nnunet_commands
-from nnunetv2_cdpd.cli.nnunet_commands import train
+from nnunetv2_cdpd.cli import train
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.training.distributed import (
     data_parallel,
@@ -25,6 +24,10 @@ from nnunetv2_cdpd.training.distributed import (
     process_group,
     rank_of_pretrained_weights,
 )
+
+
+def run_train(arguments):
+    train.run(SimpleNamespace(rest=arguments))
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +88,12 @@ def test_num_gpus_under_a_launcher_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(UserError, match="the launcher has started the processes already"):
-        train(["820", "3d_fullres", "0", "-num_gpus", "2", "-device", "cpu"])
+        run_train(["820", "3d_fullres", "0", "-num_gpus", "2", "-device", "cpu"])
 
 
 def test_num_gpus_on_a_cpu_names_the_launcher():
     with pytest.raises(UserError, match="torchrun --nproc_per_node 2 --no-python cdpd train"):
-        train(["820", "3d_fullres", "0", "-num_gpus", "2", "-device", "cpu"])
+        run_train(["820", "3d_fullres", "0", "-num_gpus", "2", "-device", "cpu"])
 
 
 def test_one_process_gets_all_arguments_and_our_trainer_without_a_link(monkeypatch):
@@ -109,8 +112,8 @@ def test_one_process_gets_all_arguments_and_our_trainer_without_a_link(monkeypat
 
     monkeypatch.setattr(run_training, "run_training", training)
     arguments = list(sys.argv)
-    train(["820", "3d_fullres", "0", "--c", "-device", "cpu"])
-    train(["820", "3d_fullres", "0", "-tr", "nnUNetTrainer_1epoch", "-device", "cpu"])
+    run_train(["820", "3d_fullres", "0", "--c", "-device", "cpu"])
+    run_train(["820", "3d_fullres", "0", "-tr", "nnUNetTrainer_1epoch", "-device", "cpu"])
     (name, found, resumed, device, seen), (other, stock, _, _, _) = calls
     assert (name, found, resumed, device) == ("nnUNetTrainerCDPD", nnUNetTrainerCDPD, True, torch.device("cpu"))
     assert (other, stock.__name__) == ("nnUNetTrainer_1epoch", "nnUNetTrainer_1epoch")
@@ -132,17 +135,17 @@ def test_a_users_own_variant_of_our_trainer_is_found(monkeypatch, tmp_path):
         found.append(run_training.recursive_find_trainer_class_by_name(trainer_class_name))
 
     monkeypatch.setattr(run_training, "run_training", training)
-    train(["820", "3d_fullres", "0", "-tr", "nnUNetTrainerCDPD_mine", "-device", "cpu"])
+    run_train(["820", "3d_fullres", "0", "-tr", "nnUNetTrainerCDPD_mine", "-device", "cpu"])
     assert found[0].__name__ == "nnUNetTrainerCDPD_mine"
     with pytest.raises(UserError, match="-tr nnUNetTrainerCDPD_yours: nnU-Net finds no such trainer"):
-        train(["820", "3d_fullres", "0", "-tr", "nnUNetTrainerCDPD_yours", "-device", "cpu"])
+        run_train(["820", "3d_fullres", "0", "-tr", "nnUNetTrainerCDPD_yours", "-device", "cpu"])
 
 
 def test_processes_that_nnunet_starts_find_the_trainer_through_the_link(monkeypatch):
     linked = []
-    monkeypatch.setattr(nnunet_commands, "ensure_linked", lambda: linked.append(True))
-    nnunet_commands._check_num_gpus(2, "cuda")
-    nnunet_commands._check_num_gpus(1, "cpu")
+    monkeypatch.setattr(train, "ensure_linked", lambda: linked.append(True))
+    train._check_num_gpus(2, "cuda")
+    train._check_num_gpus(1, "cpu")
     assert linked == [True]
 
 

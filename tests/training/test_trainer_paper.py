@@ -69,7 +69,7 @@ def test_network_is_that_of_the_papers_plans(trainer):
     kwargs = paper.configuration_manager.network_arch_init_kwargs
     assert kwargs["strides"] == paper_arch_kwargs()["strides"]
     assert len(kwargs["text"]["class_prompts"]) == len(trainer.annotation.classes)
-    assert paper._intensity_windows() == [[0.0, 1.0]]
+    assert kwargs["vision"]["intensity_windows"] == [[0.0, 1.0]]
 
 
 def test_recipe_is_the_papers():

@@ -1,7 +1,7 @@
 """The series of a folder: which of its files are slices of a volume, and what is passed over."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -72,8 +72,6 @@ def find_series(files: Iterable[Path], modality: str | None = None) -> Contents:
         header = read_header(path)
         if header is None:
             others.append(path)
-        elif header.is_localizer:
-            passed_over["localizer"] += 1
         elif not header.is_slice:
             passed_over[header.kind] += 1
         elif header.modality not in wanted:
@@ -101,7 +99,3 @@ def find_series(files: Iterable[Path], modality: str | None = None) -> Contents:
 def _may_lack_ending(path: Path) -> bool:
     """Whether a file is named as many archives name slices: IM0001, or the identifier of the slice, 1.2.840.113."""
     return (not path.suffix or path.suffix[1:].isdigit()) and path.name.lower() not in _WITHOUT_ENDING
-
-
-def listed(found: Sequence[SeriesFiles]) -> str:
-    return ", ".join(map(str, found[:6])) + (", ..." if len(found) > 6 else "")

@@ -51,7 +51,7 @@ class Slice:
 class Header:
     """A file.
 
-    kind: What DICOM calls such files, as "CT Image" or "RT Structure Set".
+    kind: What DICOM calls such files, as "CT Image" or "RT Structure Set", or "localizer".
     series: Its unique identifier.
     number, description: The series' own, None and "" where not given.
     is_slice: Whether it is an image of a volume, and no localizer, screenshot, report or the like.
@@ -65,7 +65,6 @@ class Header:
     series: str
     number: int | None
     description: str
-    is_localizer: bool
     is_slice: bool
     slices: tuple[Slice, ...] = ()
     problem: str | None = None
@@ -92,7 +91,8 @@ def read_header(path: Path) -> Header | None:
             slices = _slices(path, data)
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             problem = f"has no usable geometry or scale of values in its header ({error})"
-    is_localizer = "LOCALIZER" in (_get(data, "ImageType") or ())
+    if is_localizer := "LOCALIZER" in (_get(data, "ImageType") or ()):
+        kind = "localizer"
     # Screenshots and dose reports are "captured" images of the scan's modality; some archives store slices so, too.
     is_screenshot = sop_class.startswith(_SECONDARY_CAPTURE) and problem is not None
     return Header(
@@ -102,7 +102,6 @@ def read_header(path: Path) -> Header | None:
         str(_get(data, "SeriesInstanceUID") or ""),
         _get(data, "SeriesNumber"),
         " ".join(str(_get(data, "SeriesDescription") or "").split()),
-        is_localizer,
         is_image and not is_localizer and not is_screenshot,
         slices,
         problem,

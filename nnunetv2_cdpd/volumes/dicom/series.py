@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.volumes.dicom.folder import find_series, listed
+from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.volumes.dicom.folder import find_series
 from nnunetv2_cdpd.volumes.dicom.header import Slice
 from nnunetv2_cdpd.volumes.grid import Grid
 from nnunetv2_cdpd.volumes.value_types import smallest_exact
@@ -60,13 +60,12 @@ class Series:
             UserError: A file's pixels cannot be read.
         """
         volume = np.empty(self.grid.shape, np.int16, order="F")
-        places = {_key(entry): index for index, entry in enumerate(self.slices)}
-        for entry, values in _read_slices(self.slices):
-            exact = smallest_exact(values, entry.path)
+        for index, values in _read_slices(self.slices):
+            exact = smallest_exact(values, self.slices[index].path)
             kind = np.result_type(volume, exact)
             if kind != volume.dtype:  # rare: fractions of HU, or slices that differ in what they store
                 volume = volume.astype(np.float32 if kind == np.float64 else kind, order="F")
-            volume[..., places[_key(entry)]] = exact.T
+            volume[..., index] = exact.T
         return volume
 
     def image(self) -> sitk.Image:
@@ -117,15 +116,16 @@ def read_series(files: Sequence[Path], modality: str | None = "CT") -> Series:
         raise UserError(f"{where}: no {what} slices; there are {', '.join(passed_over[:8]) or 'no files'}")
     if len(found) > 1:
         first, second = (entry.files[0] for entry in found[:2])
-        raise UserError(f"{first} and {second} are of two series mixed in one folder, {listed(found)}; keep one of them")
+        all_of_them = listed([str(entry) for entry in found])
+        raise UserError(f"{first} and {second} are of two series mixed in one folder, {all_of_them}; keep one of them")
     headers = found[0].headers
     for header in headers:
         if header.problem:
             raise UserError(f"{header.path} {header.problem}")
     slices = [entry for header in headers for entry in header.slices]
     _check_alike(slices, headers[0].modality)
-    direction = _direction(slices)
-    normal = direction[:, 2]
+    row, column = slices[0].orientation
+    normal = np.cross(row, column)
     slices.sort(key=lambda entry: (float(entry.position @ normal), _key(entry)))
     slices, copies = _without_copies(slices)
     if len(slices) < 2:
@@ -136,7 +136,7 @@ def read_series(files: Sequence[Path], modality: str | None = "CT") -> Series:
     if headers[0].modality == "CT" and not any(entry.rescale for entry in slices):
         notes.append("no RescaleIntercept in the DICOM headers, stored values taken as HU")
     spacing = np.array([*slices[0].spacing, step])
-    grid = Grid((*slices[0].size, len(slices)), spacing, slices[0].position, direction)
+    grid = Grid((*slices[0].size, len(slices)), spacing, slices[0].position, np.stack([row, column, normal], axis=1))
     return Series(tuple(slices), grid, drift, tuple(notes), (*copies, *strays))
 
 
@@ -150,11 +150,6 @@ def _check_alike(slices: Sequence[Slice], modality: str) -> None:
             raise UserError(f"{pair} orientation (a localizer?); keep the files of one volume")
         if modality == "CT" and entry.rescale_type not in _UNITS:
             raise UserError(f"{entry.path}: its values are {entry.rescale_type}, not HU; take another series of the scan")
-
-
-def _direction(slices: Sequence[Slice]) -> np.ndarray:
-    row, column = slices[0].orientation
-    return np.stack([row, column, np.cross(row, column)], axis=1)
 
 
 def _without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:
@@ -210,22 +205,22 @@ def _check_positions(slices: Sequence[Slice], normal: np.ndarray) -> tuple[float
     return float(step), sideways[-1] if tilted else np.zeros(3)
 
 
-def _read_slices(slices: Sequence[Slice]) -> Iterator[tuple[Slice, np.ndarray]]:
-    """Rescaled values (y, x) of each slice, file by file; to be copied before the next one is asked for."""
-    by_file: dict[Path, list[Slice]] = {}
-    for entry in slices:
-        by_file.setdefault(entry.path, []).append(entry)
+def _read_slices(slices: Sequence[Slice]) -> Iterator[tuple[int, np.ndarray]]:
+    """Index and rescaled values (y, x) of each slice, file by file; to be copied before the next one is asked for."""
+    by_file: dict[Path, list[tuple[int, Slice]]] = {}
+    for index, entry in enumerate(slices):
+        by_file.setdefault(entry.path, []).append((index, entry))
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     for path, entries in by_file.items():
         reader.SetFileName(str(path))
         try:
             image = reader.Execute()
-            frames = sitk.GetArrayViewFromImage(image).reshape(-1, *entries[0].size[::-1])
-            for entry in entries:
-                yield entry, _rescaled(frames[entry.frame], entry)
+            frames = sitk.GetArrayViewFromImage(image).reshape(-1, *slices[0].size[::-1])
+            for index, entry in entries:
+                yield index, _rescaled(frames[entry.frame], entry)
         except (RuntimeError, ValueError, IndexError) as error:
-            how = entries[0].stored_as
+            how = entries[0][1].stored_as
             raise UserError(f"{path}: its pixels ({how}) cannot be read; copy it again, or store it uncompressed") from error
 
 
