@@ -89,7 +89,7 @@ def run(method: str, logits_file: Path, new_shape: tuple[int, int, int], output:
     start = time.perf_counter()
     if method == "ours":
         logits, geometry = place_logits(logits, plans, manager, properties)
-        found = label_map(logits, range(NUM_CLASSES), geometry, tree, num_threads=num_threads)
+        found = label_map(logits, range(NUM_CLASSES), geometry, tree)
     elif method == "exact":
         found = exact(logits, new_shape)
     else:

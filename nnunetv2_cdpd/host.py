@@ -89,7 +89,7 @@ def original(which: str) -> Any:
     """What nnU-Net itself has under a name of `EXCHANGES`.
 
     Raises:
-        UserError: Nothing.
+        UserError: This nnU-Net has no such name.
     """
     return getattr(_modules_with(which)[0], EXCHANGES[which].name)
 

@@ -28,9 +28,13 @@ PROTOCOLS = {"cli": {"DESCRIPTION", "add_arguments", "run"}, "dataset_conversion
         ("the one writer", r"\bos\.(replace|rename)\b|shutil\.move|NamedTemporaryFile|mkstemp", {"jobs/files.py"}),
         ("the one pool of processes", r"ProcessPoolExecutor|multiprocessing\.Pool", {"jobs/processes.py"}),
         ("the one batch", r"\bin_processes\(.*\)\(", set()),
-        ("the one line of an error", r"type\(\w+\)\.__name__\}: \{|traceback\.format", {"errors.py"}),
+        (
+            "the one line of an error; and that of the other Python which the doctor asks",
+            r"type\(error\)\.__name__|traceback\.format",
+            {"errors.py", "doctor.py"},
+        ),
         ("the one reader of dataset.json", r"json\.loads?\(.*dataset\.json", set()),
-        ("the one place of the raw folder", r"environ(\.get)?[(\[].?nnUNet_raw", {"datasets/dataset_json.py"}),
+        ("the one place of the raw folder", r"nnUNet_raw\.require|environ(\.get)?[(\[].?nnUNet_raw", {"datasets/output.py"}),
         ("the one reader of YAML", r"^import yaml|^from yaml", {"jobs/yaml_files.py"}),
         ("the one writer of tables", r"csv\.(Dict)?[Ww]riter", {"jobs/tables.py"}),
         (

@@ -12,7 +12,7 @@ import numpy as np
 
 from nnunetv2_cdpd.annotation.contradictions import check_annotation
 from nnunetv2_cdpd.annotation.model import Annotation, MergedLabel, Source
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, one_line
 
 CDPD_VERSION = 1
 _TEXTS = ("task_prompt", "license", "reference")  # of a source, in its order
@@ -82,11 +82,10 @@ def read_unchecked_annotation(dataset_json: Mapping[str, Any], where: str | Path
             possible_parents={name: tuple(parents) for name, parents in block.get("possible_parents", {}).items()},
             compatible=frozenset(frozenset(pair) for pair in block.get("compatible", ())),
             ignore_value=ignore_value,
+            where=where,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{where}: the `cdpd` block is damaged ({type(error).__name__}: {error}); run `cdpd merge` again"
-        ) from error
+        raise UserError(f"{where}: the `cdpd` block is damaged ({one_line(error)}); run `cdpd merge` again") from error
 
 
 def dataset_json_entries(annotation: Annotation) -> dict[str, Any]:

@@ -17,6 +17,7 @@ Source: CDPDNet, arXiv 2505.18958, partial labels; unlike its code, nothing is e
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -66,6 +67,7 @@ class Annotation:
     compatible: Pairs of classes whose borders are drawn differently by different sources.
     case_source: Case identifier -> name of its source; None: the dataset has one source, of every case.
     ignore_value: nnU-Net's ignore label, None if there is none.
+    where: The file that it was read from, for messages.
     """
 
     classes: tuple[str, ...]
@@ -77,6 +79,7 @@ class Annotation:
     possible_parents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     compatible: frozenset[frozenset[str]] = frozenset()
     ignore_value: int | None = None
+    where: str | Path = field(default="dataset.json", compare=False, repr=False)
 
     # ---- sources and cases ---------------------------------------------------------------------------------------
 
@@ -89,13 +92,13 @@ class Annotation:
         if self.case_source is None:
             if len(self.sources) > 1:
                 raise UserError(
-                    f"dataset.json: `cdpd: case_source` is missing, so that nothing tells which of {len(self.sources)} sources "
+                    f"{self.where}: `cdpd: case_source` is missing, so that nothing tells which of {len(self.sources)} sources "
                     f"case {case_identifier!r} is of; run `cdpd merge` again, then nnUNetv2_plan_and_preprocess"
                 )
             return 0
         if case_identifier not in self.case_source:
             raise UserError(
-                f"dataset.json: case {case_identifier!r} is missing in `cdpd: case_source`; run `cdpd merge` again, "
+                f"{self.where}: case {case_identifier!r} is missing in `cdpd: case_source`; run `cdpd merge` again, "
                 "then nnUNetv2_plan_and_preprocess"
             )
         return [source.name for source in self.sources].index(self.case_source[case_identifier])

@@ -32,10 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from nnunetv2_cdpd.released.model_folder import import_official
-    from nnunetv2_cdpd.released.vision_choice import vision_choice
 
-    model, weights = vision_choice(args.dinov2)
-    imported = import_official(args.checkpoint, args.output, vision_model=model, vision_weights=weights)
+    imported = import_official(args.checkpoint, args.output, dinov2=args.dinov2)
     print(f"DINOv2: {imported.vision_weights}")
     for reason, number in Counter(imported.dropped.values()).items():
         print(f"left out, {number} tensors: {reason}")

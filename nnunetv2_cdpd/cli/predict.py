@@ -108,6 +108,6 @@ def run(args: argparse.Namespace) -> int:
     }
     outputs = Outputs(args.output, predictor.file_ending, args.one_file_per_class, args.probabilities, args.stats)
     work = ("resume", "part_id", "num_parts", "num_readers", "num_exporters", "previous_stage", "progress")
-    problems = predict_cases(predictor, cases, outputs, settings=settings, **given(args, *work))
+    outcome = predict_cases(predictor, cases, outputs, settings=settings, **given(args, *work))
     print(f"written to {args.output}")
-    return report_failed(problems.items(), args.flags)
+    return report_failed(outcome.failed.items(), args.flags)

@@ -6,9 +6,8 @@ made from, so a class without a positive logit around a tile is nowhere in it, a
 positive everywhere is that class. Both are exact.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +78,6 @@ def label_map(
     geometry: Geometry,
     tree: ClassTree,
     wanted: Collection[int] | None = None,
-    num_threads: int | None = None,
 ) -> np.ndarray:
     """The label map of an image.
 
@@ -87,7 +85,6 @@ def label_map(
         logits: (n, x, y, z), on the CPU, of any floating type.
         classes: The n classes that they belong to, ascending; all that decide about the wanted ones (`needed_for`).
         wanted: Classes to write; None: all of the tree.
-        num_threads: None: as many as torch uses.
 
     Returns:
         (Z, Y, X), or what the order of the image's axes is: stored values, uint8 where they fit, else uint16.
@@ -121,8 +118,7 @@ def label_map(
                 box = resampled(part, (matrices[0][tile_x], matrices[1][tile_y], matrices[2][tile_z]))
                 target[...] = values[tree.winners(box.numpy(), winners)]
 
-    with torch.inference_mode(), _many_small_jobs(num_threads) as run:
-        run(do_slab, tiles[0])
+    _in_threads(do_slab, tiles[0])
     return full.transpose(geometry.transpose_backward)
 
 
@@ -150,9 +146,8 @@ def probability_slabs(logits: Tensor, geometry: Geometry, slices: int = 16) -> I
             inputs = tuple(slice(*axis.inputs_of(outputs)) for axis, outputs in zip(geometry.axes, ranges))
             target = list(geometry.crop)
             target[first] = slice(inside[0] - start, inside[1] - start)
-            with torch.inference_mode():
-                matrices = [axis.matrix(outputs) for axis, outputs in zip(geometry.axes, ranges)]
-                slab[tuple(target)] = torch.sigmoid(resampled(logits[inputs][None].float(), matrices)[0]).numpy()
+            matrices = [axis.matrix(outputs) for axis, outputs in zip(geometry.axes, ranges)]
+            slab[tuple(target)] = torch.sigmoid(resampled(logits[inputs][None].float(), matrices)[0]).numpy()
         yield slab.transpose(geometry.transpose_backward)
 
 
@@ -171,14 +166,12 @@ def _bounds(slab: Tensor, axes: Sequence[AxisResampling], tiles: Sequence[Sequen
     return found[0], found[1]
 
 
-@contextmanager
-def _many_small_jobs(num_threads: int | None) -> Iterator[Any]:
-    """A `run(function, jobs)` on several threads, while torch itself uses one: its operations here are too small to share."""
-    before = torch.get_num_threads()
-    count = num_threads or before
+def _in_threads(function: Callable[[Range], None], jobs: Iterable[Range]) -> None:
+    """Run jobs in as many threads as torch has, each of which it uses alone: its operations here are too small to share."""
+    count = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield lambda function, jobs: list(pool.map(function, jobs))
+            list(pool.map(function, jobs))
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(count)

@@ -1,7 +1,7 @@
 """Inputs of a prediction: a file, a folder of files, or DICOM series, as cases that nnU-Net's reader of the model opens."""
 
+import glob
 import re
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -79,7 +79,8 @@ def find_image_cases(
         for folder in (path, *sorted(folder for folder in path.rglob("*") if folder.is_dir())):
             cases += _dicom_cases(folder, "_".join(folder.relative_to(path).parts) or path.resolve().name, modality, tell)
     if not cases:
-        raise UserError(f"{path}: no image in it ({file_ending}, {', '.join(VOLUME_ENDINGS)}, or DICOM{_of(modality)})")
+        dicom = f"DICOM of {modality}" if modality else "DICOM"
+        raise UserError(f"{path}: no image in it ({file_ending}, {', '.join(VOLUME_ENDINGS)}, or {dicom})")
     named: dict[str, Case] = {}
     for case in cases:
         if (other := named.setdefault(case.identifier, case)) is not case:
@@ -132,16 +133,13 @@ def opened(case: Case, reader: BaseReaderWriter, tell: Tell = warnings.warn) -> 
     target = next((ending for ending in (".nrrd", ".nii") if ending in readable), None)
     if target is None:
         raise UserError(f"{case.files[0]}: this model reads {', '.join(readable)}, into which the file cannot be converted")
-    folder = Path(tempfile.mkdtemp(prefix="cdpd_predict_"))
-    try:
+    with tempfile.TemporaryDirectory(prefix="cdpd_predict_", ignore_cleanup_errors=True) as folder:
         converted = []
         images: Iterable[sitk.Image] = [_read_series(case, tell)] if case.is_dicom else map(_read_volume, case.files)
         for number, image in enumerate(images):
-            converted.append(folder / f"{number}{target}")
+            converted.append(Path(folder, f"{number}{target}"))
             sitk.WriteImage(image, str(converted[-1]))
         yield converted
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read_volume(file: Path) -> sitk.Image:
@@ -192,24 +190,15 @@ def _case_of_file(file: Path, endings: Sequence[str], num_channels: int) -> Case
     if ending is None:
         raise UserError(f"{file}: not a volume ({', '.join(endings)}); of a DICOM series give the folder")
     identifier, _ = _identifier(file, ending, num_channels)
-    if num_channels == 1:
-        return Case(identifier, (file,))
-    siblings = sorted(file.parent.glob(f"{glob_escape(identifier)}_[0-9][0-9][0-9][0-9]{ending}")) or [file]
-    return _case_of_channels(identifier, {_identifier(sibling, ending, num_channels)[1]: sibling for sibling in siblings})
+    pattern = f"{glob.escape(identifier)}_[0-9][0-9][0-9][0-9]{ending}"
+    siblings = list(file.parent.glob(pattern)) if num_channels > 1 else []
+    channels = {_identifier(sibling, ending, num_channels)[1]: sibling for sibling in siblings or [file]}
+    return _case_of_channels(identifier, channels)
 
 
 def _case_of_channels(identifier: str, files: Mapping[int, Path]) -> Case:
     channels = tuple(sorted(files))
     return Case(identifier, tuple(files[i] for i in channels), channels=channels)
-
-
-def _of(modality: str | None) -> str:
-    return f" of {modality}" if modality else ""
-
-
-def glob_escape(text: str) -> str:
-    """A name in which no character stands for others."""
-    return re.sub(r"([*?[])", r"[\1]", text)
 
 
 def _ending(file: Path, endings: Sequence[str]) -> str | None:

@@ -1,13 +1,11 @@
 """Model folders: finding and checking them, and reading their checkpoints without executing code from them."""
 
 import inspect
-import json
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from torch import nn
 
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.errors import UserError, one_line
+from nnunetv2_cdpd.jobs import read_json
 from nnunetv2_cdpd.link import FOLDER_OF_PREFIX, find_class
 
 if TYPE_CHECKING:
@@ -64,14 +63,11 @@ def read_descriptions(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a model folder, as nnUNetv2_train writes it")
     path = folder / "plans.json"
-    try:
-        plans = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(plans, dict):
-            raise ValueError("it holds no object")
-    except FileNotFoundError as error:
-        raise UserError(f"{folder}: no plans.json; give a model folder, TRAINER__PLANS__CONFIGURATION") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error})") from error
+    if not path.is_file():
+        raise UserError(f"{folder}: no plans.json; give a model folder, TRAINER__PLANS__CONFIGURATION")
+    plans = read_json(path)
+    if not isinstance(plans, dict):
+        raise UserError(f"{path}: cannot be read as JSON of plans; copy it again from where it was trained")
     _check_kinds(path, plans, _NEEDED_IN_PLANS)
     dataset_json = dict(read_dataset_json(folder / FILE_NAME, needed=()).content)
     channels = dataset_json.get("channel_names") or dataset_json.get("modality")  # nnU-Net knows both
@@ -83,18 +79,6 @@ def _check_kinds(path: Path, content: Mapping[str, Any], needed: Mapping[str, ty
     lacking = [key for key, kind in needed.items() if not content.get(key) or not isinstance(content[key], kind)]
     if lacking:
         raise UserError(f"{path}: `{lacking[0]}` is missing or malformed; copy it again from where it was trained")
-
-
-@contextmanager
-def told_as_mismatch(folder: Path, checkpoint_name: str) -> Iterator[None]:
-    """What goes wrong while a network is built and filled as a UserError: the files of its folder do not belong together."""
-    try:
-        yield
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{folder}: dataset.json, plans.json and {checkpoint_name} are not of one training "
-            f"({one_line(error)}); copy them again from where it was trained"
-        ) from error
 
 
 def folds_of(folder: Path, wanted: Sequence[int | str] | None, checkpoint_name: str) -> list[int | str]:
@@ -148,16 +132,15 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     return checkpoint
 
 
-@dataclass(frozen=True)
-class TrainedModel:
-    """What nnU-Net's predictor needs of a model folder; weights: of each fold, on the CPU."""
+class TrainedModel(NamedTuple):
+    """What nnU-Net's `manual_initialization` takes of a model folder, in its order; weights: of each fold, on the CPU."""
 
+    network: nn.Module
     plans_manager: PlansManager
     configuration_manager: ConfigurationManager
+    weights: list[dict[str, Any]]
     dataset_json: dict[str, Any]
     trainer_name: str
-    network: nn.Module
-    weights: list[dict[str, Any]]
     mirroring_axes: tuple[int, ...] | None
 
 
@@ -175,7 +158,7 @@ def load_model(folder: Path, folds: Sequence[int | str] | None, checkpoint_name:
         read_checkpoint(folder / f"fold_{fold}" / checkpoint_name) for fold in folds_of(folder, folds, checkpoint_name)
     ]
     first, weights = checkpoints[0], [checkpoint["network_weights"] for checkpoint in checkpoints]
-    with told_as_mismatch(folder, checkpoint_name):
+    try:
         trainer = find_trainer(first["trainer_name"])
         plans_manager = PlansManager(plans)
         configuration_manager = plans_manager.get_configuration(first["init_args"]["configuration"])
@@ -187,8 +170,13 @@ def load_model(folder: Path, folds: Sequence[int | str] | None, checkpoint_name:
             plans_manager.get_label_manager(dataset_json).num_segmentation_heads,
         )
         network.load_state_dict(weights[0])
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder}: dataset.json, plans.json and {checkpoint_name} are not of one training ({one_line(error)}); "
+            "copy them again from where it was trained"
+        ) from error
     axes = first.get("inference_allowed_mirroring_axes")
-    return TrainedModel(plans_manager, configuration_manager, dataset_json, first["trainer_name"], network, weights, axes)
+    return TrainedModel(network, plans_manager, configuration_manager, weights, dataset_json, first["trainer_name"], axes)
 
 
 def _build_network(

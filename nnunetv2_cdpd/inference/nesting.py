@@ -14,6 +14,7 @@ overlap by a voxel, the one listed last wins.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import TopologicalSorter
 
 import numpy as np
 
@@ -28,13 +29,11 @@ class ClassTree:
     rivals: Parent (None: no parent) -> the classes that compete where it has won, in the order of the dataset.json. Where
         two are equally probable, the first one wins.
     ancestors: Class -> the classes that certainly hold all of its voxels, inner ones first.
-    several_parents: Classes with several possible parents.
     """
 
     annotation: Annotation
     rivals: dict[int | None, tuple[int, ...]]
     ancestors: dict[int, tuple[int, ...]]
-    several_parents: frozenset[int]
 
     @classmethod
     def of(cls, annotation: Annotation, classes: Collection[str] | None = None) -> "ClassTree":
@@ -54,8 +53,8 @@ class ClassTree:
             for other in region:
                 if region[k] & region[other] and not (region[k] <= region[other] or region[other] <= region[k]):
                     raise UserError(
-                        f"dataset.json: {annotation.classes[k]!r} and {annotation.classes[other]!r} overlap and neither holds "
-                        "the other, so one label map cannot say both; predict with nnUNetv2_predict"
+                        f"{annotation.where}: {annotation.classes[k]!r} and {annotation.classes[other]!r} overlap and neither "
+                        "holds the other, so one label map cannot say both; predict with nnUNetv2_predict"
                     )
             holding = [other for other in region if region[k] < region[other]]
             ancestors[k] = tuple(sorted(holding, key=lambda other: len(region[other])))
@@ -66,14 +65,13 @@ class ClassTree:
 
         level: dict[int, list[int | None]] = {k: [*(possible(k) or ancestors[k][:1] or (None,))] for k in region}
         rivals: dict[int | None, list[int]] = {None: []}
-        several = frozenset(k for k in region if len(level[k]) > 1)
-        for k in region:
-            outer = {parent for p in level[k] if p is not None for parent in level[p]} if k in several else set()
-            # competes beside its parents too: where they all lie in one parent, there, else outside of everything
-            beside = [outer.pop() if len(outer) == 1 else None] if k in several else []
-            for parent in [*level[k], *beside]:
+        for k, places in level.items():
+            if len(places) > 1:  # competes beside its parents too: where they all lie in one parent, there, else outside
+                outer = {parent for p in places if p is not None for parent in level[p]}
+                places = [*places, outer.pop() if len(outer) == 1 else None]
+            for parent in places:
                 rivals.setdefault(parent, []).append(k)
-        return cls(annotation, {parent: tuple(found) for parent, found in rivals.items()}, ancestors, several)
+        return cls(annotation, {parent: tuple(found) for parent, found in rivals.items()}, ancestors)
 
     @cached_property
     def classes(self) -> tuple[int, ...]:
@@ -88,13 +86,8 @@ class ClassTree:
     @cached_property
     def outer_to_inner(self) -> tuple[int, ...]:
         """Classes that hold others, each after all of its parents."""
-        ordered: list[int] = []
-        waiting = [k for k in self.rivals if k is not None]
-        while waiting:
-            first = next(k for k in waiting if set(self.parents[k]).isdisjoint(waiting))
-            ordered.append(first)
-            waiting.remove(first)
-        return tuple(ordered)
+        ordered = TopologicalSorter({k: [p for p in parents if p is not None] for k, parents in self.parents.items()})
+        return tuple(k for k in ordered.static_order() if k in self.rivals)
 
     def indices(self, names: Collection[str]) -> tuple[int, ...]:
         """Indices of class names.
@@ -118,7 +111,7 @@ class ClassTree:
         waiting: list[int | None] = []
         for k in wanted:
             waiting += self.parents[k]
-            if self.several_parents.intersection(self.rivals.get(k, ())):
+            if any(len(self.parents[rival]) > 1 for rival in self.rivals.get(k, ())):
                 waiting.append(k)
         while waiting:
             parent = waiting.pop()

@@ -104,17 +104,10 @@ class PredictionNetwork(nn.Module):
         return total / count.view(1, -1, *[1] * (x.ndim - 2))
 
     def _logits(self, skips: Sequence[Tensor], choice: TaskClasses, text: TextTerms) -> Tensor:
-        device = skips[-1].device
-        tasks = None
+        task = None
         if self.network.task_prompt is not None:
-            task = self.network.universal_task if choice.task is None else choice.task
-            assert task is not None, "a selection names tasks where there is no universal one"
-            tasks = torch.full(skips[-1].shape[:1], task, device=device)
-        self.network.heads.chosen = torch.tensor(sorted(choice.classes), device=device)
-        try:
-            return self.decode(skips, tasks, text)
-        finally:
-            self.network.heads.chosen = None
+            task = self.network.task_of_each_sample(None if choice.task is None else torch.tensor(choice.task), skips[-1])
+        return self.decode(skips, task, text, torch.tensor(sorted(choice.classes), device=skips[-1].device))
 
 
 class SliceTokens:

@@ -13,7 +13,7 @@ from typing import Any
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.inputs import Case
 from nnunetv2_cdpd.inference.prediction import check_masks
-from nnunetv2_cdpd.jobs import remove, write_json
+from nnunetv2_cdpd.jobs import read_json, remove, write_json
 
 SETTINGS_FILE = "cdpd_predict.json"
 STATISTICS = "statistics"  # folder with a file per case, and the tables of all of them
@@ -21,7 +21,7 @@ STATISTICS = "statistics"  # folder with a file per case, and the tables of all 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is written for a case.
+    """What is written for a case; as the record of a batch, they tell that a case is done, since they appear whole.
 
     folder: For everything.
     one_file_per_class: CASE/CLASS.nii.gz in place of the label map CASE.nii.gz.
@@ -48,15 +48,16 @@ class Outputs:
         paths += [self.folder / f"{case}.npz", self.folder / f"{case}.pkl"] if self.probabilities else []
         return paths + ([self.folder / STATISTICS / f"{case}.json"] if self.statistics else [])
 
+    def holds(self, name: str, job: Case) -> bool:
+        return all(path.exists() for path in self.paths(name))
+
+    def enter(self, name: str, job: Case, result: None) -> None:
+        """The files say it."""
+
     @property
     def tables(self) -> list[Path]:
         """Of the statistics of all cases."""
         return [self.folder / f"{STATISTICS}.json", self.folder / f"{STATISTICS}.csv"] if self.statistics else []
-
-    @property
-    def descriptions(self) -> list[Path]:
-        """How the predictions were made, and what their values mean."""
-        return [self.folder / name for name in (SETTINGS_FILE, "dataset.json", "plans.json")]
 
 
 def prepare_folder(
@@ -85,16 +86,21 @@ def prepare_folder(
     """
     path = outputs.folder / SETTINGS_FILE
     written = json.loads(json.dumps({**settings, **outputs.flags}))
-    before = _settings_in(path)
+    before = read_json(path)
+    if path.exists() and not isinstance(before, dict):
+        raise UserError(
+            f"{path}: cannot be read as JSON of settings; delete it together with the predictions there, or use another folder"
+        )
     flags: dict[str, Any] = {flag: bool((before or {}).get(flag)) for flag in outputs.flags}
     former = outputs if before is None else replace(outputs, **flags)
     of_cases = list(dict.fromkeys(file for kind in (former, outputs) for case in cases for file in kind.paths(case.identifier)))
-    _check_places([*of_cases, *outputs.tables, *outputs.descriptions], read)
+    descriptions = [outputs.folder / name for name in (SETTINGS_FILE, "dataset.json", "plans.json")]
+    _check_places([*of_cases, *outputs.tables, *descriptions], read)
     there = [file for file in of_cases if file.exists()]
     for folder in there:
         check_masks(folder, classes, outputs.file_ending)
     described = outputs.folder / "dataset.json"
-    if before is None and described.is_file() and not _holds(described, dataset_json):
+    if before is None and described.is_file() and read_json(described) != json.loads(json.dumps(dataset_json)):
         raise UserError(f"{described}: describes something else than these predictions; use another folder")
     if there and before is None:
         raise UserError(f"{there[0]}: nothing tells how it was made (no {SETTINGS_FILE}); move it away, or use another folder")
@@ -111,29 +117,6 @@ def prepare_folder(
     if outputs.statistics:
         (outputs.folder / STATISTICS).mkdir(exist_ok=True)
     write_json(path, written)
-
-
-def _settings_in(path: Path) -> dict[str, Any] | None:
-    """The settings of the predictions in a folder, None if it does not tell."""
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(settings, dict):
-            raise ValueError("it holds no object")
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise UserError(
-            f"{path}: cannot be read as JSON ({error}); delete it together with the predictions there, or use another folder"
-        ) from error
-    return settings
-
-
-def _holds(path: Path, content: Mapping[str, Any]) -> bool:
-    """Whether a file holds just this as JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(content))
-    except ValueError:
-        return False
 
 
 def _check_places(written: Iterable[Path], read: Iterable[Path]) -> None:

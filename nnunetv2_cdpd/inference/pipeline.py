@@ -7,15 +7,12 @@ Reading and exporting run in threads of this process, so that no volume of logit
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-from nnunetv2_cdpd.jobs import Runner
+from nnunetv2_cdpd.jobs.batch import Job, Result, Runner
 
-Job = TypeVar("Job")
 Read = TypeVar("Read")
 Predicted = TypeVar("Predicted")
-Result = TypeVar("Result")
 
 
 def pipeline(
@@ -37,48 +34,32 @@ def pipeline(
     """
 
     def run(jobs: Sequence[Job]) -> Iterator[tuple[Job, Result | Exception]]:
-        with ExitStack() as stack:
-            reading: _Threads[Job] = _Threads(stack, num_readers)
-            exporting: _Threads[Job] = _Threads(stack, num_exporters)
-            waiting = deque(jobs)
-            while waiting or reading.running:
-                while waiting and len(reading.running) < max(1, num_readers):
-                    job = waiting.popleft()
-                    reading.start(job, read, job)
-                job, future = reading.running.popleft()
-                if waiting and num_readers:
-                    following = waiting.popleft()
-                    reading.start(following, read, following)
+        waiting, reading, exporting = deque(jobs), deque[Future[Read]](), deque[tuple[Job, Future[Result]]]()
+        readers, exporters = ThreadPoolExecutor(max(1, num_readers)), ThreadPoolExecutor(max(1, num_exporters))
+        try:
+            for job in jobs:
+                while waiting and len(reading) <= num_readers:  # this job and those ahead
+                    reading.append(readers.submit(read, waiting.popleft()))
                 try:
-                    predicted = predict(future.result())
+                    predicted = predict(reading.popleft().result())
                 except Exception as error:
                     yield job, error
                     continue
-                exporting.start(job, export, job, predicted)
-                del predicted, future
-                while len(exporting.running) > num_exporters:
-                    yield exporting.next_outcome()
-            while exporting.running:
-                yield exporting.next_outcome()
+                exporting.append((job, exporters.submit(export, job, predicted)))
+                del predicted
+                while len(exporting) > num_exporters:
+                    yield _outcome(*exporting.popleft())
+            while exporting:
+                yield _outcome(*exporting.popleft())
+        finally:
+            for pool in (readers, exporters):
+                pool.shutdown(cancel_futures=True)
 
     return run
 
 
-class _Threads(Generic[Job]):
-    """Threads for one kind of work, and what runs there, in the order of starting."""
-
-    def __init__(self, stack: ExitStack, num_threads: int) -> None:
-        self.running: deque[tuple[Job, Future[Any]]] = deque()
-        self.pool = ThreadPoolExecutor(max(1, num_threads))
-        stack.callback(self.pool.shutdown, cancel_futures=True)
-
-    def start(self, job: Job, function: Callable[..., Any], *args: Any) -> None:
-        self.running.append((job, self.pool.submit(function, *args)))
-
-    def next_outcome(self) -> tuple[Job, Any]:
-        """The job that was started first, and its result or what went wrong."""
-        job, future = self.running.popleft()
-        try:
-            return job, future.result()
-        except Exception as error:
-            return job, error
+def _outcome(job: Job, future: Future[Any]) -> tuple[Job, Any]:
+    try:
+        return job, future.result()
+    except Exception as error:
+        return job, error

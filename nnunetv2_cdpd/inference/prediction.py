@@ -25,7 +25,7 @@ class Prediction:
     values: Wanted class -> stored value.
     regions: Wanted class -> stored values that belong to it: its own and those of wanted classes that lie in it.
     properties: nnU-Net's, of the image.
-    logits: (n, x, y, z) at the network's spacing, of `logit_names`; None unless probabilities were asked for.
+    logits: Class -> (x, y, z) at the network's spacing; None unless probabilities were asked for.
     """
 
     label_map: np.ndarray
@@ -33,8 +33,7 @@ class Prediction:
     regions: Mapping[str, tuple[int, ...]]
     properties: Mapping[str, Any] = field(repr=False)
     geometry: Geometry = field(repr=False)
-    logits: Tensor | None = field(repr=False, default=None)
-    logit_names: tuple[str, ...] = ()
+    logits: Mapping[str, Tensor] | None = field(repr=False, default=None)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = np.asarray(self.label_map, dtype=dtype)
@@ -60,7 +59,7 @@ class Prediction:
     def _slabs(self, name: str) -> Iterator[np.ndarray]:
         if self.logits is None:
             raise ValueError("no probabilities were kept; predict with probabilities=True")
-        return probability_slabs(self.logits[self.logit_names.index(name)], self.geometry)
+        return probability_slabs(self.logits[name], self.geometry)
 
     # ---- files -----------------------------------------------------------------------------------------------------
 

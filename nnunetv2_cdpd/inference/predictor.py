@@ -32,7 +32,7 @@ from nnunetv2_cdpd.inference.models import load_model
 from nnunetv2_cdpd.inference.network import PredictionNetwork
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
 from nnunetv2_cdpd.inference.selection import Selection
-from nnunetv2_cdpd.inference.sliding_window import weighted_mean_over_windows
+from nnunetv2_cdpd.inference.sliding_window import at_whole_steps, weighted_mean_over_windows
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 
 PathLike = str | Path
@@ -127,15 +127,7 @@ class Predictor(host.nnUNetPredictor):
             raise UserError(f"{folder}: a model of {model.trainer_name}, no CDPDNet; use nnUNetv2_predict_from_modelfolder")
         self.annotation = read_annotation(model.dataset_json, where=folder / FILE_NAME)
         network = PredictionNetwork(model.network)
-        self.manual_initialization(
-            network,
-            model.plans_manager,
-            model.configuration_manager,
-            model.weights,
-            model.dataset_json,
-            model.trainer_name,
-            model.mirroring_axes,
-        )
+        self.manual_initialization(*model._replace(network=network))
         if isinstance(self.network, OptimizedModule):  # nnUNet_compile
             network.compile()
         self.network = network
@@ -150,7 +142,7 @@ class Predictor(host.nnUNetPredictor):
         task: str | None = None,
         clean: bool = False,
         probabilities: bool = False,
-    ) -> Selection:
+    ) -> None:
         """Choose what the next predictions hold.
 
         Args:
@@ -167,7 +159,6 @@ class Predictor(host.nnUNetPredictor):
             self.network.network, self.annotation, classes, task=task, clean=clean, probabilities=probabilities
         )
         self.network.choose(self.selection.choices)
-        return self.selection
 
     @cached_property
     def writer(self) -> BaseReaderWriter:
@@ -206,19 +197,17 @@ class Predictor(host.nnUNetPredictor):
         if isinstance(image, np.ndarray):
             if spacing_mm is None or output is not None:
                 raise ValueError("an array needs its spacing_mm, and cannot be written: it has no place in space")
-            prediction = self._predict_preprocessed(self.preprocess_array(image, spacing_mm))
+            preprocessed = self.preprocess_array(image, spacing_mm)
         else:
             if spacing_mm is not None:
                 raise ValueError("an image file has its spacing in it; leave spacing_mm out")
             case = as_case(image, self.file_ending, self.num_channels, modality_of(self.dataset_json))
             with opened(case, self.writer) as files:
-                prediction = self._predict_preprocessed(self.preprocess_files(files))
+                preprocessed = self.preprocess_files(files)
+        prediction = self.export(self.predict_logits_from_preprocessed_data(preprocessed.data), preprocessed.properties)
         if output is not None:
             prediction.write_label_map(Path(output), self.writer)
         return prediction
-
-    def _predict_preprocessed(self, case: PreprocessedCase) -> Prediction:
-        return self.export(self.predict_logits_from_preprocessed_data(case.data), case.properties)
 
     @property
     def file_ending(self) -> str:
@@ -273,12 +262,12 @@ class Predictor(host.nnUNetPredictor):
             raise UserError("the image holds values that are no numbers (nan or inf)")
         return PreprocessedCase(data, item["data_properties"])
 
-    def export(self, logits: Tensor, properties: dict[str, Any], num_threads: int | None = None) -> Prediction:
+    def export(self, logits: Tensor, properties: dict[str, Any]) -> Prediction:
         """Label map of logits (n, x, y, z) of the needed classes, as the sliding window gives them."""
         selection, annotation = self.selection, self.annotation
         logits, geometry = place_logits(logits.cpu(), self.plans_manager, self.configuration_manager, properties)
         written = selection.tree.classes if selection.clean else selection.wanted
-        labels = label_map(logits, selection.needed, geometry, selection.tree, written, num_threads)
+        labels = label_map(logits, selection.needed, geometry, selection.tree, written)
         names = [annotation.classes[k] for k in selection.wanted]
         if selection.clean:
             labels = self._cleaned(labels, properties)
@@ -294,8 +283,7 @@ class Predictor(host.nnUNetPredictor):
             regions_among(annotation, names),
             properties,
             geometry,
-            logits if selection.probabilities else None,
-            tuple(annotation.classes[k] for k in selection.needed),
+            {annotation.classes[k]: found for k, found in zip(selection.needed, logits)} if selection.probabilities else None,
         )
 
     def _cleaned(self, labels: np.ndarray, properties: Mapping[str, Any]) -> np.ndarray:
@@ -318,7 +306,7 @@ class Predictor(host.nnUNetPredictor):
         along = 1 + encoder.slice_axis
         if self.align_windows:
             size = self.configuration_manager.patch_size[encoder.slice_axis]
-            moved = _at_whole_steps({slicer[along].start for slicer in slicers}, encoder.slice_step, size)
+            moved = at_whole_steps({slicer[along].start for slicer in slicers}, encoder.slice_step, size)
             windows = {start: slice(moved_to, moved_to + size) for start, moved_to in moved.items()}
             slicers = [(*slicer[:along], windows[slicer[along].start], *slicer[along + 1 :]) for slicer in slicers]
         # Windows that hold the same slices one after the other, so that few tokens need to be remembered.
@@ -338,16 +326,3 @@ class Predictor(host.nnUNetPredictor):
             device=self.device,
             progress=self.allow_tqdm,
         )
-
-
-def _at_whole_steps(starts: Collection[int], step: int, size: int) -> dict[int, int]:
-    """Starts of windows -> the same moved down to whole slice steps.
-
-    The last window reaches the end of the image and stays, as does one that would leave a gap to the next one.
-    """
-    moved: dict[int, int] = {}
-    following = last = max(starts)
-    for start in sorted(starts, reverse=True):
-        down = start - start % step
-        moved[start] = following = start if start == last or down + size < following else down
-    return moved

@@ -5,15 +5,14 @@ a matrix with at most two entries per row. Any box of the result is computed fro
 nothing else is ever held.
 """
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.configuration import ANISO_THRESHOLD
 from nnunetv2.preprocessing.resampling.default_resampling import determine_do_sep_z_and_axis
 from torch import Tensor
 
@@ -98,25 +97,19 @@ def interpolation_kinds(
     Returns:
         LINEAR or NEAREST per axis; None where the function does something else.
     """
-    kwargs: Mapping[str, Any] = resampling_fn.keywords
-    name = resampling_fn.func.__name__
-    if kwargs.get("is_seg", False):
+    given = {name: parameter.default for name, parameter in inspect.signature(resampling_fn).parameters.items()}
+    within = across = None  # the axes of a slice, and the one across slices where it is treated separately
+    if resampling_fn.func.__name__ == "resample_data_or_seg_to_shape":
+        orders = {0: NEAREST, 1: LINEAR}
+        within, across = orders.get(given["order"]), orders.get(given["order_z"])
+    elif resampling_fn.func.__name__ == "resample_torch_fornnunet":
+        modes = {"nearest-exact": NEAREST, "linear": LINEAR}
+        within, across = modes.get(given["mode"]), modes.get(given["aniso_axis_mode"])
+    if within != LINEAR or across is None or given["is_seg"]:
         return None
-    if name == "resample_data_or_seg_to_shape":
-        if kwargs.get("order", 3) != 1 or kwargs.get("order_z", 0) not in (0, 1):
-            return None
-        across = LINEAR if kwargs.get("order_z", 0) == 1 else NEAREST
-        separate = kwargs.get("force_separate_z", False)
-    elif name == "resample_torch_fornnunet":
-        modes = {"linear": LINEAR, "nearest-exact": NEAREST}
-        if kwargs.get("mode", "linear") != "linear" or kwargs.get("aniso_axis_mode", "nearest-exact") not in modes:
-            return None
-        across = modes[kwargs.get("aniso_axis_mode", "nearest-exact")]
-        separate = kwargs.get("force_separate_z")
-    else:
-        return None
-    threshold = kwargs.get("separate_z_anisotropy_threshold", ANISO_THRESHOLD)
-    do_separate, axis = determine_do_sep_z_and_axis(separate, current_spacing, new_spacing, threshold)
+    do_separate, axis = determine_do_sep_z_and_axis(
+        given["force_separate_z"], current_spacing, new_spacing, given["separate_z_anisotropy_threshold"]
+    )
     kinds = [LINEAR] * 3
     if do_separate:
         kinds[axis] = across

@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm
@@ -16,13 +16,13 @@ from tqdm import tqdm
 from nnunetv2_cdpd.annotation import Source, dataset_json_entries
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError, check_at_least
-from nnunetv2_cdpd.inference.inputs import Case, Tell, opened
+from nnunetv2_cdpd.inference.inputs import Case, opened
 from nnunetv2_cdpd.inference.outputs import STATISTICS, Outputs, prepare_folder
 from nnunetv2_cdpd.inference.pipeline import pipeline
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
 from nnunetv2_cdpd.inference.predictor import Predictor, PreprocessedCase
 from nnunetv2_cdpd.inference.statistics import prediction_statistics, write_table
-from nnunetv2_cdpd.jobs import run, write_json, written_beside
+from nnunetv2_cdpd.jobs import Outcome, run, write_json, written_beside
 
 
 def predict_cases(
@@ -38,8 +38,7 @@ def predict_cases(
     num_exporters: int = 1,
     previous_stage: Path | None = None,
     progress: bool = True,
-    tell: Tell = tqdm.write,
-) -> dict[str, str]:
+) -> Outcome[None]:
     """Predict cases into a folder, with what was selected by `predictor.select`.
 
     Args:
@@ -49,10 +48,6 @@ def predict_cases(
         num_readers: Cases read ahead; 0: none.
         num_exporters: Cases exported while the next ones are predicted; 0: none.
         previous_stage: Folder with the predictions of a cascade's lower stage.
-        tell: Hears what is particular about an input.
-
-    Returns:
-        Case -> what was wrong with it.
 
     Raises:
         UserError: An output would take the place of a file that is read, or of one of unknown origin; a resumed job has other
@@ -65,82 +60,62 @@ def predict_cases(
     if lower_stage is not None and previous_stage is None:
         raise UserError(f"this model is a cascade; give the predictions of {lower_stage} as argument previous_stage")
     read_files = [*(file for case in cases for file in case.files), *(previous_stage.glob("*") if previous_stage else ())]
+    dataset_json = predictions_dataset_json(predictor)
     prepare_folder(
         outputs,
         cases,
         settings,
         classes=predictor.annotation.classes,
-        dataset_json=dataset_json_of(predictor),
+        dataset_json=dataset_json,
         read=read_files,
         resume=resume,
         alone=num_parts == 1,
     )
-    write_json(outputs.folder / FILE_NAME, dataset_json_of(predictor))
+    write_json(outputs.folder / FILE_NAME, dataset_json)
     write_json(outputs.folder / "plans.json", predictor.plans_manager.plans)
 
-    work = _Work(predictor, outputs, lower_stage, previous_stage, tell)
+    work = _Work(predictor, outputs, None if lower_stage is None else previous_stage)
     outcome = run(
         {case.identifier: case for case in cases[part_id::num_parts]},
         pipeline(work.read, work.predict, work.export, num_readers=num_readers, num_exporters=num_exporters),
         title="cases",
-        record=_OutputsThere(outputs) if resume else None,
+        record=outputs if resume else None,
         progress=progress,
     )
     if outputs.statistics:
         _collect_statistics(outputs)
-    return outcome.failed
-
-
-@dataclass(frozen=True)
-class _OutputsThere:
-    """The output folder as the record of a batch: a case is done when its files are there, since they appear whole."""
-
-    outputs: Outputs
-
-    def holds(self, name: str, job: Case) -> bool:
-        return all(path.exists() for path in self.outputs.paths(name))
-
-    def enter(self, name: str, job: Case, result: None) -> None:
-        """Its files say it."""
-
-
-class PredictedCase(NamedTuple):
-    """logits: As the sliding window gives them. properties: nnU-Net's."""
-
-    logits: Tensor
-    properties: dict[str, Any]
+    return outcome
 
 
 @dataclass(frozen=True)
 class _Work:
     """The steps of a case.
 
-    lower_stage, previous_stage: Name of a cascade's lower stage, and the folder of its predictions; None: no cascade.
+    previous_stage: Folder of the predictions of a cascade's lower stage; None: no cascade.
     """
 
     predictor: Predictor
     outputs: Outputs
-    lower_stage: str | None
     previous_stage: Path | None
-    tell: Tell
 
     def read(self, case: Case) -> PreprocessedCase:
         previous = None
-        if self.lower_stage is not None and self.previous_stage is not None:
+        if self.previous_stage is not None:
             previous = self.previous_stage / (case.identifier + self.outputs.file_ending)
             if not previous.is_file():
-                raise UserError(f"{previous}: missing; predict {self.lower_stage} first")
-        with opened(case, self.predictor.writer, self.tell) as files:
+                raise UserError(f"{previous}: missing; predict {self.predictor.configuration_manager.previous_stage_name} first")
+        with opened(case, self.predictor.writer, tqdm.write) as files:
             return self.predictor.preprocess_files(files, previous)
 
-    def predict(self, case: PreprocessedCase) -> PredictedCase:
-        return PredictedCase(self.predictor.predict_logits_from_preprocessed_data(case.data), case.properties)
+    def predict(self, case: PreprocessedCase) -> tuple[Tensor, dict[str, Any]]:
+        """Logits, and nnU-Net's properties of the case."""
+        return self.predictor.predict_logits_from_preprocessed_data(case.data), case.properties
 
-    def export(self, case: Case, predicted: PredictedCase) -> None:
-        _write(self.predictor, self.predictor.export(predicted.logits, predicted.properties), case, self.outputs)
+    def export(self, case: Case, predicted: tuple[Tensor, dict[str, Any]]) -> None:
+        _write(self.predictor, self.predictor.export(*predicted), case, self.outputs)
 
 
-def dataset_json_of(predictor: Predictor) -> dict[str, Any]:
+def predictions_dataset_json(predictor: Predictor) -> dict[str, Any]:
     """What the values of the predictions mean: the model's dataset.json, without classes that were not asked for."""
     annotation, wanted = predictor.annotation, predictor.selection.wanted
     if len(wanted) == len(annotation.classes):

@@ -48,8 +48,8 @@ class Selection:
         num_sources = 0 if network.task_prompt is None else network.num_tasks - (network.universal_task is not None)
         if num_sources and num_sources != len(annotation.sources):
             raise UserError(
-                f"the model has {num_sources} task prompts, its dataset.json {len(annotation.sources)} sources; is the "
-                "dataset.json that of another training?"
+                f"{annotation.where}: {len(annotation.sources)} sources, and the model has {num_sources} task prompts; is it the "
+                "dataset.json of another training?"
             )
         annotated = [annotation.annotated_with_merged(source) for source in annotation.sources]
         index = None if task is None else _index_of_task(task, annotation, num_sources)
@@ -79,5 +79,5 @@ def _all_tasks(annotation: Annotation, annotated: Sequence[frozenset[str]], need
     choices = [TaskClasses(t, tuple(k for k in needed if annotation.classes[k] in names)) for t, names in enumerate(annotated)]
     never = [annotation.classes[k] for k in needed if not any(k in choice.classes for choice in choices)]
     if never:
-        raise UserError(f"dataset.json: no source annotates {', '.join(never)}, so no task of this model tells about it")
+        raise UserError(f"{annotation.where}: no source annotates {', '.join(never)}, so no task of this model tells about it")
     return tuple(choice for choice in choices if choice.classes)

@@ -4,7 +4,7 @@ A window in which every channel is constant (air beyond the body, clipped by the
 wherever it lies, so it is run once per volume and value. That changes nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian
@@ -47,7 +47,8 @@ def weighted_mean_over_windows(
     total = torch.zeros(data.shape[1:], dtype=torch.half, device=data.device)
     constant: dict[tuple[float, ...], Tensor] = {}
     with tqdm(total=len(slicers), desc="windows", leave=False, disable=not progress) as bar:
-        for batch in _batches(slicers, windows_per_batch):
+        for start in range(0, len(slicers), windows_per_batch):
+            batch = slicers[start : start + windows_per_batch]
             values = [_constant_values(data[slicer]) for slicer in batch]
             run = [i for i, value in enumerate(values) if value is None or value not in constant]
             if run:
@@ -65,8 +66,17 @@ def weighted_mean_over_windows(
     return logits
 
 
-def _batches(slicers: Sequence[Slicer], size: int) -> Iterator[Sequence[Slicer]]:
-    return (slicers[start : start + size] for start in range(0, len(slicers), size))
+def at_whole_steps(starts: Collection[int], step: int, size: int) -> dict[int, int]:
+    """Starts of windows -> the same moved down to whole slice steps.
+
+    The last window reaches the end of the image and stays, as does one that would leave a gap to the next one.
+    """
+    moved: dict[int, int] = {}
+    following = last = max(starts)
+    for start in sorted(starts, reverse=True):
+        down = start - start % step
+        moved[start] = following = start if start == last or down + size < following else down
+    return moved
 
 
 def _constant_values(window: Tensor) -> tuple[float, ...] | None:

@@ -55,14 +55,14 @@ def prediction_statistics(prediction: Prediction, image: np.ndarray | None, chan
 def write_table(path: Path, statistics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
     """Write case -> class -> statistics as CSV, a row per case and class."""
     names = list(dict.fromkeys(key for classes in statistics.values() for found in classes.values() for key in found))
-    columns = {key: [f"{key}_{axis}" for axis in "zyx"] if key == "centroid_voxel" else [key] for key in names}
-    columns |= {key: [f"{key}_{axis}" for axis in ("left", "back", "head")] for key in names if key == "centroid_mm"}
+    axes = {"centroid_voxel": ("z", "y", "x"), "centroid_mm": ("left", "back", "head")}
+    columns = {key: [f"{key}_{axis}" for axis in axes[key]] if key in axes else [key] for key in names}
     rows: list[list[Any]] = [["case", "class", *(column for key in names for column in columns[key])]]
     for case, classes in statistics.items():
         for name, found in classes.items():
             row: list[Any] = []
             for key in names:
-                entry = found.get(key)
-                row += ["" if entry is None else entry] if len(columns[key]) == 1 else (entry or ["", "", ""])
+                entry = found.get(key)  # what is not there leaves its cells empty
+                row += entry if isinstance(entry, list) else [entry] * len(columns[key])
             rows.append([case, name, *row])
     write_text(path, csv_of(rows))

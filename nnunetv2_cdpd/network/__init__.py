@@ -7,11 +7,9 @@ from nnunetv2_cdpd.network.cdpdnet import CDPDNet, default_fused_stages, default
 
 __all__ = ["CDPDNet", "default_fused_stages", "default_slice_step"]
 
-_NAMED_IN_PLANS = {"PaperCDPDNet": "nnunetv2_cdpd.released.network"}  # the name under which saved plans know it
-
 
 def __getattr__(name: str) -> Any:
     """The released network by the name that plans have for it; it stands on this package, so it is no part of it."""
-    if name in _NAMED_IN_PLANS:
-        return getattr(importlib.import_module(_NAMED_IN_PLANS[name]), name)
+    if name == "PaperCDPDNet":
+        return importlib.import_module("nnunetv2_cdpd.released.network").PaperCDPDNet
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,10 +21,9 @@ from dynamic_network_architectures.building_blocks.residual_encoders import Resi
 from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
 from dynamic_network_architectures.initialization.weight_init import InitWeights_He, init_last_bn_before_add_to_0
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from nnunetv2_cdpd.network.cross_attention import WindowedCrossAttention
-from nnunetv2_cdpd.network.heads import ClassHeads
-from nnunetv2_cdpd.network.memory import feature_map_units
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.network.task_prompt import TaskPrompt
 from nnunetv2_cdpd.network.text_modulation import TEXT_CHANNELS, Affine, PromptEmbeddings, TextModulation
@@ -101,13 +100,18 @@ class CDPDNet(nn.Module):
         **unet_kwargs: Any,
     ) -> None:
         super().__init__()
+        if len(text["class_prompts"]) != num_classes:
+            raise ValueError(f"one class prompt per class: got {len(text['class_prompts'])} prompts for {num_classes} classes")
+        if vision is not None and len(windows := vision.get("intensity_windows", ())) > input_channels:
+            raise ValueError(f"one intensity window per image channel: got {len(windows)} for {input_channels} channels")
         unet_class: Any = pydoc.locate(unet_class_name)
         unet = unet_class(
             input_channels=input_channels, num_classes=num_classes, deep_supervision=deep_supervision, **unet_kwargs
         )
         self.encoder = unet.encoder
         features = self.encoder.output_channels
-        _check(num_classes, text["class_prompts"], fused_stages, len(features), vision, input_channels)
+        if list(fused_stages) != sorted(set(fused_stages) & set(range(len(features)))):
+            raise ValueError(f"fused stages must be of 0 ... {len(features) - 1}, ascending, got {list(fused_stages)}")
 
         self.slice_encoder = None
         self.adaptors, self.fusions = nn.ModuleDict(), nn.ModuleDict()
@@ -139,7 +143,6 @@ class CDPDNet(nn.Module):
             unet_kwargs["n_conv_per_stage_decoder"],
             deep_supervision,
         )
-        self.decoder.seg_layers[-1] = ClassHeads.of(self.decoder.seg_layers[-1])
 
     def make_modulations(self, num_prompts: int, features: Sequence[int]) -> nn.ModuleList:
         """One text modulation per encoder stage."""
@@ -193,16 +196,21 @@ class CDPDNet(nn.Module):
         """Tokens for each fused stage, finest stage first; none without vision. token_maps: See SliceEncoder."""
         return [] if self.slice_encoder is None else self.slice_encoder(x, token_maps)
 
-    def decode(self, skips: Sequence[Tensor], task: Tensor | None, text: TextTerms) -> Tensor | list[Tensor]:
-        """Logits of each sample under its task (B,); task is None for a network without tasks."""
+    def decode(
+        self, skips: Sequence[Tensor], task: Tensor | None, text: TextTerms, classes: Tensor | None = None
+    ) -> Tensor | list[Tensor]:
+        """Logits of each sample under its task (B,).
+
+        Args:
+            task: None for a network without tasks.
+            classes: Indices of classes, whose logits alone are computed, without deep supervision; None: all.
+        """
         if self.task_prompt is not None:
             skips = [*skips[:-1], self.task_prompt(skips[-1], task, text.task)]
-        return self.decoder(skips)
-
-    @property
-    def heads(self) -> ClassHeads:
-        """The heads at full resolution; `heads.chosen` says which classes they compute."""
-        return cast(ClassHeads, self.decoder.seg_layers[-1])
+        if classes is None:
+            return self.decoder(skips)
+        heads = self.decoder.seg_layers[-1].named_parameters(f"seg_layers.{len(self.decoder.seg_layers) - 1}")
+        return functional_call(self.decoder, {name: parameter[classes] for name, parameter in heads}, (skips,))
 
     def encode(self, x: Tensor, token_grids: Sequence[Tensor]) -> list[Tensor]:
         """Encoder stages, finest first; a fused stage replaces its features for the skip and for the next stage."""
@@ -263,12 +271,6 @@ class CDPDNet(nn.Module):
                 part.apply(InitWeights_He(1e-2))
                 part.apply(init_last_bn_before_add_to_0)
 
-    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
-        """Units of nnU-Net's memory planning for one patch; see memory.py for what is counted."""
-        fused_stages = [int(stage) for stage in self.fusions]
-        slice_step = 1 if self.slice_encoder is None else self.slice_encoder.slice_step
-        return np.int64(feature_map_units(self, input_size, fused_stages, slice_step))
-
 
 def default_fused_stages(strides: Sequence[Sequence[int]], most: int = MAX_FUSED_STAGES) -> list[int]:
     """The stages above the bottleneck, at most so many, without the full-resolution one (the paper: 2, 3, 4 of 0 ... 5)."""
@@ -290,21 +292,3 @@ _BLOCK_KWARGS = (
 def _conv_kwargs(encoder: PlainConvEncoder | ResidualEncoder) -> dict[str, Any]:
     """The encoder's kind of convolution block, for StackedConvBlocks."""
     return {**{name: getattr(encoder, name) for name in _BLOCK_KWARGS}, "kernel_size": encoder.kernel_sizes[-1]}
-
-
-def _check(
-    num_classes: int,
-    class_prompts: Sequence[str],
-    fused_stages: Sequence[int],
-    num_stages: int,
-    vision: dict[str, Any] | None,
-    input_channels: int,
-) -> None:
-    if len(class_prompts) != num_classes:
-        raise ValueError(f"one class prompt per class: got {len(class_prompts)} prompts for {num_classes} classes")
-    if list(fused_stages) != sorted(set(fused_stages) & set(range(num_stages))):
-        raise ValueError(f"fused stages must be of 0 ... {num_stages - 1}, ascending, got {list(fused_stages)}")
-    if vision is not None and len(vision.get("intensity_windows", ())) > input_channels:
-        raise ValueError(
-            f"one intensity window per image channel: got {len(vision['intensity_windows'])} for {input_channels} channels"
-        )

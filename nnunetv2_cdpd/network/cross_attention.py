@@ -26,12 +26,11 @@ class WindowedCrossAttention(nn.Module):
     Args:
         channels: C.
         dim: 2 or 3 spatial axes.
-        depth: Number of blocks; every second one is shifted.
     """
 
-    def __init__(self, channels: int, dim: int, depth: int = 2) -> None:
+    def __init__(self, channels: int, dim: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(self.make_block(channels, dim, index) for index in range(depth))
+        self.blocks = nn.ModuleList(self.make_block(channels, dim, index) for index in range(2))
         self.norm = nn.LayerNorm(channels)
 
     def make_block(self, channels: int, dim: int, index: int) -> nn.Module:
@@ -51,6 +50,7 @@ class WindowedCrossAttention(nn.Module):
 class CrossAttentionBlock(nn.Module):
     """Attention and MLP with residuals on channels-last features x and tokens y (B, X, Y(, Z), C); y is not changed."""
 
+    mask_padding = True
     position_index: Tensor
 
     def __init__(self, channels: int, dim: int, shift: int) -> None:
@@ -78,17 +78,13 @@ class CrossAttentionBlock(nn.Module):
         key, value = (self._heads(part) for part in self._to_windows(self.key_value(x)).chunk(2, -1))
         tokens = WINDOW**self.dim
         bias = self.position_bias[self.position_index.flatten()].view(tokens, tokens, -1).permute(2, 0, 1)  # (H, T, T)
-        allowed = self.visible(size, x.device)  # (W, T, T)
+        allowed = window_mask(size, self.shift, x.device, self.mask_padding)  # (W, T, T)
         mask = bias.masked_fill(~allowed[:, None], -math.inf).to(query.dtype)  # (W, H, T, T)
         # Windows and heads as one axis: torch.compile fuses attention on four axes, and takes five for them in PyTorch 2.14.
         query, key, value = (part.flatten(1, 2) for part in (query, key, value))  # (B, W * H, T, C / H)
         out = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask.flatten(0, 1))
         out = out.unflatten(1, (-1, self.num_heads))  # (B, W, H, T, C / H)
         return self.project(self._from_windows(out.transpose(2, 3).flatten(3), size))
-
-    def visible(self, size: torch.Size, device: torch.device) -> Tensor:
-        """Bool (W, T, T): which query sees which key of its window."""
-        return window_mask(size, self.shift, device)
 
     def _heads(self, windows: Tensor) -> Tensor:
         """(B, W, T, C) -> (B, W, H, T, C / H)."""
@@ -97,12 +93,7 @@ class CrossAttentionBlock(nn.Module):
     def _to_windows(self, x: Tensor) -> Tensor:
         """(B, X, Y, Z, C) -> (B, W, T, C), padded to whole windows and shifted."""
         x = functional.pad(x, [0, 0] + [p for n in reversed(x.shape[1:-1]) for p in (0, -n % WINDOW)])
-        axes = range(1, self.dim + 1)
-        x = torch.roll(x, [-self.shift] * self.dim, list(axes)) if self.shift else x
-        for axis in axes:  # every axis splits into (windows, voxels), so the next one lies one further
-            x = x.unflatten(2 * axis - 1, (-1, WINDOW))
-        windows, voxels = [2 * axis - 1 for axis in axes], [2 * axis for axis in axes]
-        return x.permute(0, *windows, *voxels, -1).flatten(self.dim + 1, -2).flatten(1, self.dim)
+        return windows_of(torch.roll(x, [-self.shift] * self.dim, list(range(1, self.dim + 1))) if self.shift else x)
 
     def _from_windows(self, windows: Tensor, size: torch.Size) -> Tensor:
         """Inverse of `_to_windows`: (B, W, T, C) -> (B, X, Y, Z, C)."""
@@ -120,6 +111,14 @@ class CrossAttentionBlock(nn.Module):
         for axis in axes:
             x = x.flatten(axis, axis + 1)
         return x
+
+
+def windows_of(x: Tensor) -> Tensor:
+    """(B, X, Y, Z, C) of whole windows -> (B, W, T, C)."""
+    dim = x.ndim - 2
+    for axis in range(dim):  # every axis splits into (windows, voxels), so the next one lies one further
+        x = x.unflatten(2 * axis + 1, (-1, WINDOW))
+    return x.permute(0, *range(1, 2 * dim, 2), *range(2, 2 * dim + 1, 2), -1).flatten(dim + 1, -2).flatten(1, dim)
 
 
 def relative_position_index(dim: int) -> Tensor:
@@ -151,17 +150,9 @@ def window_mask(size: torch.Size, shift: int, device: torch.device, mask_padding
         shape = [-1 if other == axis else 1 for other in range(len(size))]
         labels = labels * 2 + wrapped.long().view(shape)
         valid = valid & (original < length).view(shape)
-    labels, valid = (_mask_to_windows(part.expand(labels.shape)) for part in (labels, valid))  # (W, T)
+    labels, valid = (windows_of(part.expand(labels.shape)[None, ..., None])[0, ..., 0] for part in (labels, valid))  # (W, T)
     allowed = labels[:, :, None] == labels[:, None]
     if not mask_padding:
         return allowed
     allowed = allowed & valid[:, None]
     return allowed | torch.eye(allowed.shape[-1], dtype=torch.bool, device=device)
-
-
-def _mask_to_windows(x: Tensor) -> Tensor:
-    """(X, Y, Z) of whole windows -> (W, T)."""
-    dim = x.ndim
-    for axis in range(dim):
-        x = x.unflatten(2 * axis, (-1, WINDOW))
-    return x.permute(*range(0, 2 * dim, 2), *range(1, 2 * dim, 2)).flatten(dim).flatten(0, dim - 1)

@@ -8,19 +8,16 @@ but the logits and their gradient (masked_sums.py), which the decoder's count co
 The frozen encoder keeps nothing but its tokens for the backward pass. While it runs, nothing else of the step is there yet, so
 its working memory counts only where it is larger than all that is kept later.
 
-Networks here are CDPDNets. tests/test_memory.py compares the counts with what autograd keeps on a CPU;
+tests/test_memory.py compares the counts with what autograd keeps on a CPU;
 benchmarks/planner_memory.py measures on a GPU.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.network.cross_attention import WINDOW
-
-if TYPE_CHECKING:
-    from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 
 KEPT_PER_UNIT = 1.93  # values that autograd keeps of a plain U-Net, per unit
 # Values that autograd keeps of a fused stage: fitted to cross-attentions of many sizes and widths, within 1 %.
@@ -32,7 +29,7 @@ VIT_WORKING = 10
 MAX_FUSION_SHARE = 1 / 3  # of the U-Net's units
 
 
-def feature_map_units(network: "CDPDNet", patch_size: Sequence[int], fused_stages: Sequence[int], slice_step: int) -> int:
+def feature_map_units(network: CDPDNet, patch_size: Sequence[int], fused_stages: Sequence[int], slice_step: int) -> int:
     """Units of one sample if these stages are fused, with one slice per `slice_step` voxels; whatever the network itself has."""
     kept = unet_units(network, patch_size) + fusion_units(network, patch_size, fused_stages)
     if not fused_stages:
@@ -41,37 +38,33 @@ def feature_map_units(network: "CDPDNet", patch_size: Sequence[int], fused_stage
     return int(max(kept, VIT_WORKING * tokens / KEPT_PER_UNIT) + len(fused_stages) * tokens / KEPT_PER_UNIT)
 
 
-def unet_units(network: "CDPDNet", patch_size: Sequence[int]) -> int:
+def unet_units(network: CDPDNet, patch_size: Sequence[int]) -> int:
     """nnU-Net's own count, with one output per class."""
-    parts = (network.encoder, network.decoder)
-    return int(sum(part.compute_conv_feature_map_size(patch_size) for part in parts))
+    return int(sum(part.compute_conv_feature_map_size(patch_size) for part in (network.encoder, network.decoder)))
 
 
-def fusion_units(network: "CDPDNet", patch_size: Sequence[int], fused_stages: Sequence[int]) -> float:
+def fusion_units(network: CDPDNet, patch_size: Sequence[int], fused_stages: Sequence[int]) -> float:
     """Adaptors and cross-attention."""
-    values = 0.0
-    for stage, size in _fused(network, patch_size, fused_stages):
-        channels, voxels = network.encoder.output_channels[stage], np.prod(size)
-        padded = np.prod(-(-size // WINDOW) * WINDOW)
+    values, sizes = 0.0, stage_sizes(network, patch_size)
+    for stage in fused_stages:
+        channels, voxels = network.encoder.output_channels[stage], np.prod(sizes[stage])
+        padded = np.prod(-(-sizes[stage] // WINDOW) * WINDOW)
         values += (KEPT_PER_CHANNEL * voxels + KEPT_PER_PADDED_CHANNEL * padded) * channels
         values += KEPT_PER_PAIR * padded * WINDOW ** len(patch_size)
     return float(values) / KEPT_PER_UNIT
 
 
-def token_values(network: "CDPDNet", patch_size: Sequence[int], slice_step: int) -> int:
+def token_values(network: CDPDNet, patch_size: Sequence[int], slice_step: int) -> int:
     """Numbers in one token map of one sample."""
     encoder = network.slice_encoder
     assert encoder is not None, "only a network with a vision encoder has tokens"
-    if len(patch_size) == 2:
-        slices, plane = 1, list(patch_size)
-    else:
-        slices = -(-patch_size[encoder.slice_axis] // slice_step)
-        plane = [length for axis, length in enumerate(patch_size) if axis != encoder.slice_axis]
+    plane = list(patch_size)
+    slices = 1 if len(plane) == 2 else -(-plane.pop(encoder.slice_axis) // slice_step)
     grid = [length // patch for length, patch in zip(encoder.image_size(plane), encoder.vit_patch_size)]
     return int(slices * np.prod(grid) * encoder.embed_dim)
 
 
-def choose_fused_stages(network: "CDPDNet", patch_size: Sequence[int], candidates: Sequence[int]) -> list[int]:
+def choose_fused_stages(network: CDPDNet, patch_size: Sequence[int], candidates: Sequence[int]) -> list[int]:
     """As many of the deepest candidates as stay within a third of the U-Net's memory, at least one.
 
     A stage with less than one window of voxels is left out: there is nothing to attend to.
@@ -79,14 +72,15 @@ def choose_fused_stages(network: "CDPDNet", patch_size: Sequence[int], candidate
     Args:
         candidates: Stages, finest first.
     """
-    large = [stage for stage, size in _fused(network, patch_size, candidates) if np.prod(size) >= WINDOW ** len(patch_size)]
+    voxels = stage_sizes(network, patch_size).prod(1)
+    large = [stage for stage in candidates if voxels[stage] >= WINDOW ** len(patch_size)]
     most = MAX_FUSION_SHARE * unet_units(network, patch_size)
     while len(large) > 1 and fusion_units(network, patch_size, large) > most:
         large = large[1:]
     return large
 
 
-def choose_slice_step(network: "CDPDNet", patch_size: Sequence[int], fused_stages: Sequence[int], step: int) -> int:
+def choose_slice_step(network: CDPDNet, patch_size: Sequence[int], fused_stages: Sequence[int], step: int) -> int:
     """The step that the finest fused stage asks for, doubled while the encoder at work would need more than all that is kept."""
     kept = unet_units(network, patch_size) + fusion_units(network, patch_size, fused_stages)
     encoder = network.slice_encoder
@@ -96,10 +90,6 @@ def choose_slice_step(network: "CDPDNet", patch_size: Sequence[int], fused_stage
     return step
 
 
-def _fused(network: "CDPDNet", patch_size: Sequence[int], stages: Sequence[int]) -> list[tuple[int, np.ndarray]]:
-    """Stages with their size in voxels."""
-    sizes, size = [], np.array(patch_size)
-    for stride in network.encoder.strides:
-        size = size // np.array(stride)
-        sizes.append(size)
-    return [(stage, sizes[stage]) for stage in stages]
+def stage_sizes(network: CDPDNet, patch_size: Sequence[int]) -> np.ndarray:
+    """Voxels of every encoder stage along every axis (stages, axes)."""
+    return np.array(patch_size) // np.cumprod(network.encoder.strides, axis=0)

@@ -115,7 +115,9 @@ class SliceEncoder(nn.Module):
         x = (x[:, :channels] - self.window_low.view(shape)) / self.window_width.view(shape)
         x = x.clamp(0, 1)
         if x.ndim == 5:
-            x = _averaged(x.movedim(2 + self.slice_axis, 2), self.slice_step)
+            x = x.movedim(2 + self.slice_axis, 2)  # (B, C, X, H, W)
+            if self.slice_step > 1:  # where the step does not divide the slices, means of groups of even size
+                x = functional.adaptive_avg_pool3d(x, (math.ceil(x.shape[2] / self.slice_step), None, None))
             x = x.transpose(1, 2).flatten(0, 1)  # (B * S, C, H, W)
         x = x if channels in (1, 3) else x.mean(1, keepdim=True)
         x = functional.interpolate(x, size=self.image_size(x.shape[2:]), mode="bilinear", align_corners=False)
@@ -134,10 +136,3 @@ class SliceEncoder(nn.Module):
         return self.vit.forward_intermediates(
             images, indices=self.num_maps, norm=True, output_fmt="NCHW", intermediates_only=True
         )
-
-
-def _averaged(x: Tensor, step: int) -> Tensor:
-    """Mean of every `step` slices: (B, C, X, H, W) -> (B, C, S, H, W); where the last ones are fewer, of groups of even size."""
-    if step == 1:
-        return x
-    return functional.adaptive_avg_pool3d(x, (math.ceil(x.shape[2] / step), None, None))

@@ -25,9 +25,7 @@ class TaskPrompt(nn.Module):
         modulation: How the task text (T, F) modulates the T channels; made by the network, as its other modulations.
     """
 
-    def __init__(
-        self, channels: int, num_tasks: int, conv_kwargs: dict[str, Any], modulation: TextModulation | None = None
-    ) -> None:
+    def __init__(self, channels: int, num_tasks: int, conv_kwargs: dict[str, Any], modulation: TextModulation) -> None:
         super().__init__()
         hidden = max(1, (channels + num_tasks) // 4)
 
@@ -41,7 +39,7 @@ class TaskPrompt(nn.Module):
             )
 
         self.reduce = blocks(channels, num_tasks, num_tasks)
-        self.modulate = modulation or TextModulation(num_tasks, num_tasks)
+        self.modulate = modulation
         self.fuse = blocks(channels + num_tasks, hidden, hidden, num_tasks)
 
     def forward(self, x: Tensor, task: Tensor, affine: Affine) -> Tensor:

@@ -84,9 +84,7 @@ class TextEmbeddings:
                 )
                 checksum = metadata["checksum"]
         except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-            raise UserError(
-                f"{path}: holds no text embeddings of ours ({type(error).__name__}); delete it or give another"
-            ) from error
+            raise UserError(f"{path}: holds no text embeddings of ours ({one_line(error)}); delete it or give another") from error
         if embeddings.checksum != checksum:
             raise UserError(f"{path}: these text embeddings are damaged (checksum differs); delete it or give another")
         return embeddings

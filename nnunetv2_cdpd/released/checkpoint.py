@@ -32,10 +32,8 @@ def read_released(path: Path) -> dict[str, Tensor]:
         ) from error
     state_dict = content.get(_NETWORK, content) if isinstance(content, dict) else content
     if not isinstance(state_dict, dict) or not state_dict or not all(isinstance(value, Tensor) for value in state_dict.values()):
-        found = (
-            f"found {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else f"found {type(content).__name__}"
-        )
-        raise UserError(f"{path}: no network weights under {_NETWORK!r}; {_FORM}, {found}")
+        found = ", ".join(map(str, list(content)[:5])) if isinstance(content, dict) else type(content).__name__
+        raise UserError(f"{path}: no network weights under {_NETWORK!r}; {_FORM}, found {found}")
     broken = [key for key, value in state_dict.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:
         raise UserError(f"{path}: {len(broken)} weights hold nan or inf (first: {broken[0]}); fetch the file again")

@@ -47,8 +47,7 @@ def import_official(
     checkpoint: Path,
     folder: Path,
     *,
-    vision_model: str = PAPER_VISION_MODEL,
-    vision_weights: Path | None = None,
+    dinov2: str | Path | None = None,
     vision_kwargs: Mapping[str, Any] | None = None,
 ) -> ImportedModel:
     """Write a model folder: plans.json, dataset.json, fold_all/checkpoint_final.pth.
@@ -58,21 +57,22 @@ def import_official(
     Args:
         checkpoint: The released file.
         folder: Must not exist yet; written beside and renamed.
-        vision_model: timm name of the ViT that the network was trained with.
-        vision_weights: A file of its weights; None: timm's cache, then a download.
+        dinov2: A file of the weights of the ViT that the network was trained with, or timm's name of a ViT, whose weights are
+            looked for in timm's cache, then downloaded; None: by the name of the released one.
         vision_kwargs: Further arguments of timm's create_model.
 
     Raises:
         UserError: The folder exists, a file is none of what it should be, or weights are not to be had.
     """
+    vision_model, vision_weights = vision_choice(dinov2)
     checkpoint, folder = Path(checkpoint), Path(folder)
     if folder.exists():
         raise UserError(f"{folder}: already there; delete it or give another folder")
+    released = read_released(checkpoint)
     try:
-        converted = convert_released(read_released(checkpoint))
+        converted = convert_released(released)
     except UserError as error:
-        told = str(error)
-        raise error if told.startswith(f"{checkpoint}:") else UserError(f"{checkpoint}: {told}") from error
+        raise UserError(f"{checkpoint}: {error}") from error
     arch_kwargs = _arch_kwargs(converted.state_dict, checkpoint, vision_model, dict(vision_kwargs or {}))
     network = get_network_from_plans(
         PAPER_NETWORK_CLASS_NAME, deepcopy(arch_kwargs), KW_REQUIRES_IMPORT, 1, len(RELEASED_CLASSES), deep_supervision=False
@@ -89,6 +89,30 @@ def import_official(
     }
     _write(folder, paper_plans(_dataset_name(folder), architecture), _dataset_json(), network)
     return ImportedModel(folder, origin, converted.dropped)
+
+
+def vision_choice(dinov2: str | Path | None) -> tuple[str, Path | None]:
+    """timm's name of a ViT, and the file of its weights; None: to be looked for.
+
+    Args:
+        dinov2: A file is one of the released model's; None: by the name of the released model.
+
+    Raises:
+        UserError: Neither a file nor a ViT that timm knows.
+    """
+    import timm
+
+    if dinov2 is None:
+        return PAPER_VISION_MODEL, None
+    path = Path(dinov2).expanduser()
+    if path.is_file():
+        return PAPER_VISION_MODEL, path
+    name = str(dinov2)
+    if timm.is_model(name.split(".")[0]) and timm.get_pretrained_cfg(name) is not None:
+        return name, None
+    raise UserError(
+        f"argument dinov2 {dinov2}: no such file, and no model of timm; the released network needs {PAPER_VISION_MODEL}"
+    )
 
 
 def _arch_kwargs(weights: Mapping[str, Tensor], checkpoint: Path, vision_model: str, vision_kwargs: dict) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
-from nnunetv2_cdpd.network.cross_attention import WINDOW, CrossAttentionBlock, WindowedCrossAttention, window_mask
+from nnunetv2_cdpd.network.cross_attention import WINDOW, CrossAttentionBlock, WindowedCrossAttention
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.network.text_modulation import Affine, TextModulation, summed_over_prompts
 
@@ -95,12 +95,11 @@ class PaperCrossAttentionBlock(CrossAttentionBlock):
     them over the stage. The weights were trained with that, so it belongs to the network.
     """
 
+    mask_padding = False
+
     def __init__(self, channels: int, dim: int, shift: int, drop_path: float) -> None:
         super().__init__(channels, dim, shift)
         self.drop_path = drop_path
-
-    def visible(self, size: torch.Size, device: torch.device) -> Tensor:
-        return window_mask(size, self.shift, device, mask_padding=False)
 
     def merged(self, windows: Tensor) -> Tensor:
         batch, channels = windows.shape[0], windows.shape[-1]

@@ -1,26 +1,20 @@
 """Arguments with which PaperCDPDNet is the released network: 96^3 patches of 1.5 mm, 32 classes, 11 tasks."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from nnunetv2_cdpd.released.prompts import PAPER_CLASS_PROMPTS, PAPER_TASK_PROMPTS
-from nnunetv2_cdpd.released.sources import annotated_channels
+from nnunetv2_cdpd.released.sources import ANNOTATED_BY_TASK
 
 PAPER_NETWORK_CLASS_NAME = "nnunetv2_cdpd.network.PaperCDPDNet"
 PAPER_VISION_MODEL = "vit_base_patch14_dinov2.lvd142m"
-PAPER_CLASSES, PAPER_TASKS = len(PAPER_CLASS_PROMPTS), len(PAPER_TASK_PROMPTS)
 KW_REQUIRES_IMPORT = ("conv_op", "norm_op", "dropout_op", "nonlin")  # what nnU-Net resolves from a dotted name
 _FEATURES = (32, 64, 128, 256, 320, 320)
 
 
-def paper_arch_kwargs(intensity_window: Sequence[float] = (0.0, 1.0)) -> dict[str, Any]:
-    """arch_kwargs of the released network for plans, JSON-able.
-
-    Args:
-        intensity_window: What the release's HU -175 and 250 are in nnU-Net-normalised units; (0, 1) where the preprocessing
-            maps them to 0 and 1 as the release's does.
-    """
+def paper_arch_kwargs() -> dict[str, Any]:
+    """arch_kwargs of the released network for plans, JSON-able."""
     stages = len(_FEATURES)
+    channels_of_tasks = [[number - 1 for number in numbers] for numbers in ANNOTATED_BY_TASK.values()]
     return {
         "unet_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
         "n_stages": stages,
@@ -44,8 +38,8 @@ def paper_arch_kwargs(intensity_window: Sequence[float] = (0.0, 1.0)) -> dict[st
             "model_kwargs": {},
             "slice_axis": 0,
             "slice_step": 1,
-            "intensity_windows": [list(intensity_window)],
+            "intensity_windows": [[0.0, 1.0]],  # to which the preprocessing maps HU -175 and 250
         },
         "text": {"encoder": "ViT-B-32/openai", "embed_dim": 512, "class_prompts": list(PAPER_CLASS_PROMPTS), "modulate": True},
-        "task": {"prompts": list(PAPER_TASK_PROMPTS), "universal": False, "annotated_classes": annotated_channels()},
+        "task": {"prompts": list(PAPER_TASK_PROMPTS), "universal": False, "annotated_classes": channels_of_tasks},
     }

@@ -30,11 +30,6 @@ ANNOTATED_BY_TASK: Mapping[str, tuple[int, ...]] = {
 }
 
 
-def annotated_channels() -> list[list[int]]:
-    """For each released task, the output channels that it annotates."""
-    return [[number - 1 for number in numbers] for numbers in ANNOTATED_BY_TASK.values()]
-
-
 def released_annotation() -> Annotation:
     """Classes, nesting and sources of the released network, as our dataset.json holds them; the sources have no cases."""
     number = {name: k for k, name in enumerate(RELEASED_CLASSES, start=1)}

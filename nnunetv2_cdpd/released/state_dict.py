@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from nnunetv2_cdpd.errors import UserError
 
 _STAGES = 6
 _FUSIONS = (1, 2, 3)  # the released index; the encoder stage is one more
-_DATA_PARALLEL = "module."
 _FOREIGN = "these are not the weights of the released CDPDNet"
 
 UNUSED = (  # pattern of released keys, why they are not needed
@@ -51,7 +51,8 @@ def convert_released(released: Mapping[str, Tensor]) -> ConvertedWeights:
     Raises:
         UserError: Weights are missing, or there are others than the released network's.
     """
-    released = _without_data_parallel_prefix(released)
+    released = dict(released)
+    consume_prefix_in_state_dict_if_present(released, "module.")
     names = dict(_renamed())
     dropped = {key: reason for key in released for pattern, reason in UNUSED if re.match(pattern, key)}
     missing = [key for key in (*names, *_reshaped()) if key not in released]
@@ -64,11 +65,6 @@ def convert_released(released: Mapping[str, Tensor]) -> ConvertedWeights:
     ours |= dict(_zero_biases_and_unused_heads(released))
     ours |= {f"{part}.embeddings_set": torch.tensor(True) for part in ("class_text", "task_text")}
     return ConvertedWeights({**ours, **_second_names_of_convolution_blocks(ours)}, dropped)
-
-
-def _without_data_parallel_prefix(released: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    prefixed = all(key.startswith(_DATA_PARALLEL) for key in released)
-    return {key.removeprefix(_DATA_PARALLEL) if prefixed else key: value for key, value in released.items()}
 
 
 def _renamed() -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_cdpd.errors import UserError, check_at_least
+from nnunetv2_cdpd.errors import UserError, check_at_least, one_line
 from nnunetv2_cdpd.evaluation.evaluate import COMPARISON_JSON, SUMMARY_FILE
 from nnunetv2_cdpd.evaluation.nnunet import read_results
 from nnunetv2_cdpd.evaluation.results import Results
@@ -97,7 +97,7 @@ def _comparison(path: Path, results: Results) -> dict[str, Any] | None:
             and classes.issubset(results.class_names)
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: damaged ({type(error).__name__}); run `cdpd evaluate --compare` again, or remove it") from error
+        raise UserError(f"{path}: damaged ({one_line(error)}); run `cdpd evaluate --compare` again, or remove it") from error
     if not belongs:
         raise UserError(f"{path}: not of the results beside it; run `cdpd evaluate --compare` again, or remove it")
     return comparison

@@ -77,7 +77,7 @@ class PartialLabelTrainer(nnUNetTrainer):
             self.device = process_device(device)
             if self.device.type != "cuda":
                 self.grad_scaler = None
-        self.annotation = read_annotation(self.dataset_json)
+        self.annotation = read_annotation(self.dataset_json, join(self.preprocessed_dataset_folder_base or "", "dataset.json"))
         self.logger.local_logger = SourceLogger([source.name for source in self.annotation.sources])
         self._set_plans(self._plans_with_network(resume))
         self.__dict__.update(self.recipe.trainer_attributes)

@@ -234,6 +234,13 @@ def test_case_of_no_source_is_named():
         ANNOTATION.source_index("z")
 
 
+def test_the_file_of_a_dataset_is_named():
+    annotation = read_annotation(dataset_json_entries(ANNOTATION), where="raw/Dataset001_A/dataset.json")
+    assert annotation == ANNOTATION
+    with pytest.raises(UserError, match="^raw/Dataset001_A/dataset.json: case 'z' is missing"):
+        annotation.source_index("z")
+
+
 def test_several_sources_need_to_be_told_of_each_case():
     with pytest.raises(UserError, match="`cdpd: case_source` is missing, .* which of 4 sources case 'a' is of"):
         replace(ANNOTATION, case_source=None).source_index("a")

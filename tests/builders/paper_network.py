@@ -7,12 +7,12 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 from nnunetv2_cdpd.released.preset import (
     KW_REQUIRES_IMPORT,
-    PAPER_CLASSES,
     PAPER_NETWORK_CLASS_NAME,
     paper_arch_kwargs,
 )
 
 TINY_VIT = {"model_name": "vit_tiny_patch16_224", "model_kwargs": {"embed_dim": 24, "depth": 4, "num_heads": 2}}
+NUM_CLASSES, NUM_TASKS = 32, 11
 PATCH = (28, 32, 64)
 
 
@@ -25,5 +25,5 @@ def make_network(**changes):
     kwargs["patch_size"] = list(PATCH)
     torch.manual_seed(0)
     return get_network_from_plans(
-        PAPER_NETWORK_CLASS_NAME, {**kwargs, **changes}, KW_REQUIRES_IMPORT, 1, PAPER_CLASSES, deep_supervision=False
+        PAPER_NETWORK_CLASS_NAME, {**kwargs, **changes}, KW_REQUIRES_IMPORT, 1, NUM_CLASSES, deep_supervision=False
     )

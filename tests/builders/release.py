@@ -7,11 +7,10 @@ import timm
 import torch
 
 from nnunetv2_cdpd.network import PaperCDPDNet
-from nnunetv2_cdpd.released.preset import KW_REQUIRES_IMPORT, paper_arch_kwargs
+from nnunetv2_cdpd.released.preset import KW_REQUIRES_IMPORT, PAPER_VISION_MODEL, paper_arch_kwargs
 from nnunetv2_cdpd.released.state_dict import _attention_matrices, _modulations, _renamed
 
 FEATURES = (4, 4, 8, 8, 12, 12)
-VISION_MODEL = "vit_tiny_patch16_224"
 VISION_KWARGS = {"embed_dim": 24, "depth": 4, "num_heads": 2}
 
 
@@ -20,7 +19,7 @@ def tiny_network(seed: int = 0, **changes) -> PaperCDPDNet:
     kwargs = {**paper_arch_kwargs(), "features_per_stage": list(FEATURES)}
     for name in KW_REQUIRES_IMPORT:
         kwargs[name] = kwargs[name] and getattr(torch.nn, kwargs[name].rsplit(".", 1)[1])
-    kwargs["vision"] = {**kwargs["vision"], "model_name": VISION_MODEL, "model_kwargs": VISION_KWARGS}
+    kwargs["vision"] = {**kwargs["vision"], "model_kwargs": VISION_KWARGS}
     kwargs["text"] = {**kwargs["text"], "embed_dim": 16}
     kwargs.update(changes)
     torch.manual_seed(seed)
@@ -57,5 +56,5 @@ def write_checkpoint(path: Path, network: PaperCDPDNet, prefix: str = "module.")
 def write_vision_weights(path: Path) -> Path:
     """Weights of the ViT, as timm saves them."""
     torch.manual_seed(7)
-    torch.save(timm.create_model(VISION_MODEL, num_classes=0, dynamic_img_size=True, **VISION_KWARGS).state_dict(), path)
+    torch.save(timm.create_model(PAPER_VISION_MODEL, num_classes=0, dynamic_img_size=True, **VISION_KWARGS).state_dict(), path)
     return path

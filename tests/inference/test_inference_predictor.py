@@ -204,7 +204,7 @@ def test_task_prompts_must_be_the_sources(model, tmp_path):
     dataset_json = json.loads((other / "dataset.json").read_text())
     del dataset_json["cdpd"]["sources"]["Organs"]
     (other / "dataset.json").write_text(json.dumps(dataset_json))
-    with pytest.raises(UserError, match="the model has 3 task prompts, its dataset.json 2 sources"):
+    with pytest.raises(UserError, match="dataset.json: 2 sources, and the model has 3 task prompts"):
         Predictor.from_folder(other, device="cpu")
 
 

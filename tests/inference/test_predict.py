@@ -156,7 +156,7 @@ def test_some_of_the_possible_parents_of_a_class_are_not_said_to_hold_it(model):
         ("right_kidney", "left_kidney"): {},
     }.items():
         predictor.select(classes)
-        assert job.dataset_json_of(predictor)["cdpd"]["possible_parents"] == parents
+        assert job.predictions_dataset_json(predictor)["cdpd"]["possible_parents"] == parents
 
 
 def test_some_classes_are_those_of_the_full_run_and_say_what_their_values_mean(images, predicted, model, tmp_path):

@@ -5,7 +5,7 @@ import torch
 from builders.network import make_network
 from torch.autograd.graph import saved_tensors_hooks
 
-from nnunetv2_cdpd.network.memory import KEPT_PER_UNIT, VIT_WORKING, feature_map_units, token_values
+from nnunetv2_cdpd.network.memory import KEPT_PER_UNIT, VIT_WORKING, feature_map_units, token_values, unet_units
 
 PATCH = (16, 32, 48)
 STRIDES = [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2], [1, 2, 2]]
@@ -49,15 +49,23 @@ def x():
 
 def test_a_unit_is_what_a_plain_unet_keeps(x):
     network = network_of(vision=None, task=None)
-    assert kept_values(network, x) / network.compute_conv_feature_map_size(PATCH) == pytest.approx(KEPT_PER_UNIT, rel=0.15)
+    assert kept_values(network, x) / unet_units(network, PATCH) == pytest.approx(KEPT_PER_UNIT, rel=0.15)
+
+
+def test_classes_and_vision_count():
+    small, large = (make_network(num_classes=n) for n in (5, 50))
+    patch = (16, 24, 32)
+    # one unit per class and voxel: logits and their gradient
+    assert unet_units(large, patch) - unet_units(small, patch) == 45 * 16 * 24 * 32
+    assert feature_map_units(small, patch, [], 1) == unet_units(small, patch) < feature_map_units(small, patch, [1, 2], 1)
 
 
 @pytest.mark.parametrize("fused", [[1], [3], [1, 2, 3]])
 def test_fusion_keeps_what_is_counted(x, fused):
-    without, fused = network_of(vision=None), network_of(fused_stages=fused)
-    kept = kept_values(fused, x) - kept_values(without, x)
-    counted = KEPT_PER_UNIT * float(fused.compute_conv_feature_map_size(PATCH) - without.compute_conv_feature_map_size(PATCH))
-    assert kept / counted == pytest.approx(1, rel=0.1)
+    without, network = network_of(vision=None), network_of(fused_stages=fused)
+    kept = kept_values(network, x) - kept_values(without, x)
+    units = feature_map_units(network, PATCH, fused, network.slice_encoder.slice_step) - unet_units(without, PATCH)
+    assert kept / (KEPT_PER_UNIT * units) == pytest.approx(1, rel=0.1)
 
 
 def test_frozen_encoder_keeps_nothing_but_its_tokens(x):

@@ -6,12 +6,12 @@ from jinja2 import UndefinedError
 from nnunetv2_cdpd.pages.palette import Palette
 from nnunetv2_cdpd.pages.template import write_html
 
-PLAIN = {"figures": [("<1>", "a & b")], "datasets": ["<i>"], "anchors": {}, "flagged": {}, "pairs": [], "shown_pairs": []}
+PLAIN = {"figures": [("<1>", "a & b")], "datasets": ["<i>"], "anchors": {}, "flagged": {}, "shown_pairs": []}
 
 
 class Nothing:
     listing = ("</p><script>",)
-    findings = classes = geometry = ()
+    findings = classes = geometry = pairs = ()
 
 
 def test_text_is_escaped_wherever_it_stands(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from builders.project import CLONE
-from builders.release import VISION_KWARGS, VISION_MODEL, tiny_network, write_checkpoint, write_vision_weights
+from builders.release import VISION_KWARGS, tiny_network, write_checkpoint, write_vision_weights
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunetv2_cdpd import link
@@ -19,11 +19,10 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference import models
 from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.released import model_folder
-from nnunetv2_cdpd.released.model_folder import import_official
+from nnunetv2_cdpd.released.model_folder import import_official, vision_choice
 from nnunetv2_cdpd.released.sources import ANNOTATED_BY_TASK
-from nnunetv2_cdpd.released.vision_choice import vision_choice
 
-TINY_VIT = {"vision_model": VISION_MODEL, "vision_kwargs": VISION_KWARGS}
+TINY_VIT = {"vision_kwargs": VISION_KWARGS}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(files):
-    import_official(files / "cdpdnet.pth", files / "model", vision_weights=files / "vit.pth", **TINY_VIT)
+    import_official(files / "cdpdnet.pth", files / "model", dinov2=files / "vit.pth", **TINY_VIT)
     return files / "model"
 
 
@@ -159,10 +158,9 @@ def test_nnunetv2_predict_from_modelfolder_predicts(model, files, tmp_path):
 
 def test_command_line_imports_and_tells_what_was_left_out(files, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("nnunetv2_cdpd.cli.main.ensure_linked", lambda: None)
-    monkeypatch.setattr("nnunetv2_cdpd.released.vision_choice.vision_choice", lambda choice: (VISION_MODEL, files / choice))
     folder = tmp_path / "Dataset400_CDPDNet" / "nnUNetTrainerCDPD__nnUNetCDPDPaperPlans__3d_fullres"
     monkeypatch.setattr(model_folder, "import_official", _with_tiny_vit(import_official))
-    assert main(["import-official", str(files / "cdpdnet.pth"), "--dinov2", "vit.pth", "-o", str(folder)]) == 0
+    assert main(["import-official", str(files / "cdpdnet.pth"), "--dinov2", str(files / "vit.pth"), "-o", str(folder)]) == 0
     out = capsys.readouterr().out
     assert f"DINOv2: {files / 'vit.pth'}" in out and "left out, 1 tensors: a fusion that is built and never run" in out
     assert f"-m {folder} -f all" in out
@@ -178,7 +176,7 @@ def _with_tiny_vit(function):
 
 def refused(files, tmp_path, checkpoint, match, **changes):
     """The import fails with one line that tells it, and leaves nothing behind."""
-    arguments = {"vision_weights": files / "vit.pth", **TINY_VIT, **changes}
+    arguments = {"dinov2": files / "vit.pth", **TINY_VIT, **changes}
     before = sorted(tmp_path.iterdir())
     with pytest.raises(UserError, match=match) as error:
         import_official(checkpoint, tmp_path / "model", **arguments)
@@ -264,7 +262,7 @@ def test_vit_of_another_width_is_refused(files, tmp_path):
 def test_no_weights_of_dinov2_tells_the_way_out(files, tmp_path, monkeypatch):
     monkeypatch.setattr(model_folder, "hub_reachable", lambda: False)
     monkeypatch.setattr(model_folder, "locate_vision_weights", lambda name: None)
-    refused(files, tmp_path, files / "cdpdnet.pth", "give a file of them as argument dinov2", vision_weights=None)
+    refused(files, tmp_path, files / "cdpdnet.pth", "give a file of them as argument dinov2", dinov2=None)
 
 
 def test_folder_that_is_there_is_left_alone(files, model):
@@ -275,7 +273,7 @@ def test_folder_that_is_there_is_left_alone(files, model):
 def test_folder_that_cannot_be_written_is_named(files, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file/model: cannot be written"):
-        import_official(files / "cdpdnet.pth", tmp_path / "file" / "model", vision_weights=files / "vit.pth", **TINY_VIT)
+        import_official(files / "cdpdnet.pth", tmp_path / "file" / "model", dinov2=files / "vit.pth", **TINY_VIT)
 
 
 def test_dinov2_is_a_file_or_a_name_of_timm(files):

@@ -4,12 +4,10 @@ import pydoc
 
 import pytest
 import torch
-from builders.paper_network import PATCH, make_network
+from builders.paper_network import NUM_CLASSES, NUM_TASKS, PATCH, make_network
 
 from nnunetv2_cdpd.released.network import PaperCDPDNet
 from nnunetv2_cdpd.released.preset import (
-    PAPER_CLASSES,
-    PAPER_TASKS,
     paper_arch_kwargs,
 )
 
@@ -22,9 +20,9 @@ def test_the_name_in_saved_plans_leads_to_the_released_network():
 def test_preset_is_built_from_plans_and_gives_every_sample_its_task():
     # in double precision: instance norm over the few voxels of the bottleneck enlarges rounding
     network, x = make_network().double().eval(), torch.rand(2, 1, *PATCH, dtype=torch.double)
-    tasks = torch.tensor([0, PAPER_TASKS - 1])
+    tasks = torch.tensor([0, NUM_TASKS - 1])
     together = network(x, tasks)
-    assert together.shape == (2, PAPER_CLASSES, *PATCH)
+    assert together.shape == (2, NUM_CLASSES, *PATCH)
     alone = torch.cat([network(x[i : i + 1], tasks[i : i + 1]) for i in range(2)])
     torch.testing.assert_close(together, alone)
     assert not torch.allclose(together, network(x, tasks.flip(0)))
@@ -35,8 +33,8 @@ def test_without_a_task_every_class_is_the_mean_over_the_tasks_that_annotate_it(
     annotated = paper_arch_kwargs()["task"]["annotated_classes"]
     with torch.no_grad():
         together = network(x)[0]
-        by_task = network(x.expand(PAPER_TASKS, -1, -1, -1, -1), torch.arange(PAPER_TASKS))
-    for k in range(PAPER_CLASSES):
+        by_task = network(x.expand(NUM_TASKS, -1, -1, -1, -1), torch.arange(NUM_TASKS))
+    for k in range(NUM_CLASSES):
         readers = [task for task, classes in enumerate(annotated) if k in classes]
         torch.testing.assert_close(together[k], by_task[readers, k].mean(0))
     assert not torch.allclose(together[5], by_task[0, 5])  # the liver, which nine tasks annotate
@@ -50,14 +48,14 @@ def test_without_a_task_what_comes_before_the_tasks_runs_once(monkeypatch):
     network.task_prompt.register_forward_hook(lambda *_: calls.append("task"))
     with torch.no_grad():
         network(torch.rand(1, 1, *PATCH))
-    assert calls == ["slices", "encoder"] + ["task"] * PAPER_TASKS
+    assert calls == ["slices", "encoder"] + ["task"] * NUM_TASKS
 
 
 def test_without_a_task_deep_supervision_gives_a_list_too():
     network = make_network().eval()
     network.decoder.deep_supervision = True
     with torch.no_grad():
-        assert [logits.shape[1] for logits in network(torch.rand(1, 1, *PATCH))] == [PAPER_CLASSES] * 5
+        assert [logits.shape[1] for logits in network(torch.rand(1, 1, *PATCH))] == [NUM_CLASSES] * 5
 
 
 def test_universal_task_is_used_where_there_is_one():

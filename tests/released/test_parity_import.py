@@ -29,7 +29,7 @@ def network(recipe, golden, tmp_path_factory):
     )
     weights = {key: torch.from_numpy(recipe.tensor(key, entry["shape"])) for key, entry in golden["dino_hf"]["keys"].items()}
     torch.save(weights, folder / "pytorch_model.bin")
-    imported = import_official(folder / "cdpdnet.pth", folder / "model", vision_weights=folder / "pytorch_model.bin")
+    imported = import_official(folder / "cdpdnet.pth", folder / "model", dinov2=folder / "pytorch_model.bin")
     # 64 tensors that are never used, and 8 indices that are computed anew, of which 2 belong to the unused fusion
     assert set(imported.dropped) >= set(golden["unused"])
     with pytest.MonkeyPatch.context() as patch:
