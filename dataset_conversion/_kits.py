@@ -8,7 +8,8 @@ from ._abdomen import KIDNEY
 COMMON: dict[str, Any] = {
     "region": "abdomen",
     "license": CC_BY_NC_SA_4,
-    "images": ("case_{case}/imaging.nii.gz",),
+    # As the repositories' own tool fetches them, and as on huggingface.co.
+    "images": ("case_{case}/imaging.nii.gz", "images/case_{case}.nii.gz"),
     "case": r"\d{5}",
     "merged_labels": KIDNEY,
 }

@@ -19,7 +19,13 @@ AbdomenCT-1K-ImagePart1/Case_00001_0000.nii.gz    and ImagePart2, ImagePart3
 Mask/Case_00001.nii.gz
 """,
     images=("Case_{case}_0000.nii.gz",),
-    labels=("Mask/Case_{case}.nii.gz", "Masks/Case_{case}.nii.gz", "labels/Case_{case}.nii.gz", "labelsTr/Case_{case}.nii.gz"),
+    labels=(
+        "Mask/Case_{case}.nii.gz",
+        "Masks/Case_{case}.nii.gz",
+        "labels/Case_{case}.nii.gz",
+        "labelsTr/Case_{case}.nii.gz",
+        "08_AbdomenCT-1K/label/Case_{case}.nii.gz",  # of the assembly PAOT
+    ),
     case=r"\d{5}",
     values={1: "liver", 2: "kidney", 3: "spleen", 4: "pancreas"},
     merged_labels=KIDNEY,

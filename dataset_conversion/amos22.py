@@ -5,6 +5,7 @@ from ..conversion.download import Download
 from ..conversion.layout import pair_files
 
 LAST_CT = 500  # 507 to 600 are MR
+_PAOT = "09_AMOS/{}/amos_{{case}}.nii.gz"  # an assembly of eleven collections
 
 
 def find(download: Download) -> list[FoundCase]:
@@ -15,7 +16,8 @@ DATASET = SourceDataset(
     name="AMOS22",
     title="Multi-Modality Abdominal Multi-Organ Segmentation Challenge 2022, CT of the training and validation set",
     region="abdomen and pelvis",
-    license="CC BY 4.0 or CC BY-NC-SA (sources differ; see `licence` in its dataset.json)",
+    license="unsettled: CC BY 4.0 (catalogue of amid) or CC BY-NC-SA (AbdomenAtlas' paper); ask the organisers before other use "
+    "than research",
     link="https://zenodo.org/records/7262581 (amos22.zip)",
     reference="Ji et al., AMOS, NeurIPS 2022, arXiv 2206.08023",
     size="24 GB",
@@ -24,8 +26,8 @@ DATASET = SourceDataset(
 amos22/imagesTr/amos_0001.nii.gz    and labelsTr
 amos22/imagesVa/amos_0008.nii.gz    and labelsVa
 """,
-    images=("imagesTr/amos_{case}.nii.gz", "imagesVa/amos_{case}.nii.gz"),
-    labels=("labelsTr/amos_{case}.nii.gz", "labelsVa/amos_{case}.nii.gz"),
+    images=("imagesTr/amos_{case}.nii.gz", "imagesVa/amos_{case}.nii.gz", _PAOT.format("img")),
+    labels=("labelsTr/amos_{case}.nii.gz", "labelsVa/amos_{case}.nii.gz", _PAOT.format("label")),
     case=r"\d{4}",
     values={
         1: "spleen",
@@ -46,5 +48,6 @@ amos22/imagesVa/amos_0008.nii.gz    and labelsVa
     },
     find=find,
     definitions={"prostate": "prostate of men, uterus of women"},
-    overlaps=("AbdomenAtlas (200)",),
+    unchecked=("its license: two catalogues differ; `licence` in its dataset.json is a third place to look",),
+    overlaps=("AbdomenAtlas1_1Mini (200)",),
 )

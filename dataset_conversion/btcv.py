@@ -3,6 +3,10 @@
 from ..conversion.declaration import CC_BY_4, SourceDataset
 from ._abdomen import BTCV_VALUES
 
+# The assembly of eleven collections that many call PAOT (dataset_list/PAOT.txt of ljwztc/CLIP-Driven-Universal-Model).
+PAOT_IMAGES = "01_Multi-Atlas_Labeling/img/img{case}.nii.gz"
+PAOT_LABELS = "01_Multi-Atlas_Labeling/label/label{case}.nii.gz"
+
 DATASET = SourceDataset(
     name="BTCV",
     title="Multi-Atlas Labeling Beyond the Cranial Vault, abdomen (training set)",
@@ -15,10 +19,11 @@ DATASET = SourceDataset(
     layout="""
 RawData/Training/img/img0001.nii.gz
 RawData/Training/label/label0001.nii.gz
+    or imagesTr/img0001.nii.gz and labelsTr/label0001.nii.gz
 """,
-    images=("Training/img/img{case}.nii.gz",),
-    labels=("Training/label/label{case}.nii.gz",),
+    images=("Training/img/img{case}.nii.gz", "imagesTr/img{case}.nii.gz", PAOT_IMAGES),
+    labels=("Training/label/label{case}.nii.gz", "labelsTr/label{case}.nii.gz", PAOT_LABELS),
     case=r"\d{4}",
     values=BTCV_VALUES,
-    overlaps=("BTCV_MultiOrgan (the same images)", "AbdomenAtlas"),
+    overlaps=("BTCV_MultiOrgan (the same images)", "AbdomenAtlas1_1Mini"),
 )

@@ -3,6 +3,8 @@
 from ..conversion.declaration import CC_BY_3, Erratum, SourceDataset
 from ._abdomen import KIDNEY, LUNG
 
+_PAOT = "12_CT-ORG/{}-{{case}}.nii.gz"  # an assembly of eleven collections
+
 DATASET = SourceDataset(
     name="CTORG",
     title="CT-ORG: CT volumes with multiple organ segmentations",
@@ -16,13 +18,30 @@ DATASET = SourceDataset(
 OrganSegmentations/volume-0.nii.gz
 OrganSegmentations/labels-0.nii.gz
 """,
-    images=("fixed_affine/volume-{case}.nii.gz", "OrganSegmentations/volume-{case}.nii.gz", "volumes/volume-{case}.nii.gz"),
-    labels=("fixed_affine/labels-{case}.nii.gz", "OrganSegmentations/labels-{case}.nii.gz", "labels/labels-{case}.nii.gz"),
+    images=(
+        "fixed_affine/volume-{case}.nii.gz",
+        "OrganSegmentations/volume-{case}.nii.gz",
+        "volumes/volume-{case}.nii.gz",
+        _PAOT.format("img/volume"),
+    ),
+    labels=(
+        "fixed_affine/labels-{case}.nii.gz",
+        "OrganSegmentations/labels-{case}.nii.gz",
+        "labels/labels-{case}.nii.gz",
+        _PAOT.format("label/labels"),
+    ),
     case=r"\d+",
     # Bones and lungs of most cases were segmented by thresholds; bones lie over structures of other datasets, so not used.
     values={1: "liver", 2: "bladder", 3: "lung", 4: "kidney", 5: None, 6: None},
     merged_labels={**KIDNEY, **LUNG},
-    errata=(Erratum(("19", "70", "74", "76"), "left out by others as faulty (VISTA3D)", skip=True),),
+    errata=(
+        Erratum(
+            ("19", "70", "74", "76"),
+            "left out by others as faulty",
+            skip=True,
+            source="data lists of VISTA3D, Project-MONAI/VISTA",
+        ),
+    ),
     definitions={"liver": "lesions belong to it", "lung": "by thresholds and morphology in cases 21 to 139"},
-    overlaps=("LiTS (131)", "AbdomenAtlas"),
+    overlaps=("LiTS (131)", "AbdomenAtlas1_1Mini"),
 )

@@ -26,6 +26,7 @@ DATASET = SourceDataset(
     layout="""
 data/case_00000/imaging.nii.gz
 data/case_00000/segmentation.nii.gz
+    or images/case_00000.nii.gz, of huggingface.co/datasets/neheller/KiTS-Challenge-Imaging
 """,
     labels=("case_{case}/segmentation.nii.gz",),
     values={1: "kidney", 2: "kidney_tumor"},
@@ -33,9 +34,13 @@ data/case_00000/segmentation.nii.gz
     unlabelled_images=True,  # 210 to 299
     find=find,
     errata=(
-        Erratum(("00015", "00037"), "its label changed after the first release; check that the download is of 2020 or later"),
+        Erratum(
+            ("00015", "00023", "00037", "00125"),
+            "its label changed in December 2019; check that the download is of 2020 or later",
+            source="changelog of https://github.com/neheller/kits19",
+        ),
     ),
     definitions={"kidney": "cysts belong to it, KITS21 and KITS23 label them separately"},
-    overlaps=("KITS21 and KITS23 (the same images, other labels)", "AbdomenCT1K", "AbdomenAtlas"),
+    overlaps=("KITS21 and KITS23 (the same images, other labels)", "AbdomenCT1K", "AbdomenAtlas1_1Mini"),
     **COMMON,
 )

@@ -12,8 +12,9 @@ DATASET = SourceDataset(
     layout="""
 kits23/dataset/case_00000/imaging.nii.gz
 kits23/dataset/case_00000/segmentation.nii.gz
+    images also as images/case_00000.nii.gz, of huggingface.co/datasets/neheller/KiTS-Challenge-Imaging
 """,
     labels=("case_{case}/segmentation.nii.gz",),
-    overlaps=("KITS19 and KITS21 (00000 to 00299 are their images)", "AbdomenCT1K", "AbdomenAtlas", "FLARE23"),
+    overlaps=("KITS19 and KITS21 (00000 to 00299 are their images)", "AbdomenCT1K", "AbdomenAtlas1_1Mini", "FLARE23"),
     **WITH_CYSTS,
 )

@@ -9,5 +9,5 @@ DATASET = SourceDataset(
     size="6 GB",
     num_cases=126,
     values={1: "colon_tumor"},
-    overlaps=("AbdomenAtlas",),
+    overlaps=("AbdomenAtlas1_1Mini",),
 )

@@ -10,5 +10,5 @@ DATASET = SourceDataset(
     num_cases=303,
     values={1: "hepatic_vessel", 2: "hepatic_vessel_tumor"},
     definitions={"hepatic_vessel_tumor": "a liver tumor; not called liver_tumor, because the liver itself is not labelled"},
-    overlaps=("AbdomenAtlas",),
+    overlaps=("AbdomenAtlas1_1Mini",),
 )

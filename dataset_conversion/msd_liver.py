@@ -10,5 +10,5 @@ DATASET = SourceDataset(
     num_cases=131,
     values={1: "liver", 2: "liver_tumor"},
     nested={"liver_tumor": "liver"},
-    overlaps=("LiTS (the same 131 cases; use one of the two)", "CTORG", "AbdomenCT1K", "AbdomenAtlas"),
+    overlaps=("LiTS (the same 131 cases; use one of the two)", "CTORG", "AbdomenCT1K", "AbdomenAtlas1_1Mini"),
 )

@@ -11,5 +11,5 @@ DATASET = SourceDataset(
     values={1: "pancreas", 2: "pancreas_tumor"},
     nested={"pancreas_tumor": "pancreas"},
     definitions={"pancreas_tumor": "any mass: cysts and neuroendocrine tumors too"},
-    overlaps=("AbdomenCT1K (420, with the test set)", "FLARE22 and AbdomenCT12organ (probably)", "AbdomenAtlas"),
+    overlaps=("AbdomenCT1K (420, with the test set)", "FLARE22 and AbdomenCT12organ (probably)", "AbdomenAtlas1_1Mini"),
 )

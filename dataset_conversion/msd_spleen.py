@@ -9,5 +9,5 @@ DATASET = SourceDataset(
     size="1.6 GB",
     num_cases=41,
     values={1: "spleen"},
-    overlaps=("AbdomenCT1K (61, with the test set)", "AbdomenAtlas"),
+    overlaps=("AbdomenCT1K (61, with the test set)", "AbdomenAtlas1_1Mini"),
 )

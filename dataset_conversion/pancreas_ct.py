@@ -5,7 +5,10 @@ from ..conversion.declaration import CC_BY_3, Erratum, IntensityCheck, SourceDat
 # The headers of labels and images disagree, and conversions of them differ in flips. So arrays are compared, and the
 # flip is chosen in which the labelled voxels are soft tissue.
 PLACEMENT = IntensityCheck(window=(-50, 200), least_share=0.75, flips=((), (2,), (1,), (1, 2)))
-LAYOUT = "Pancreas-CT/PANCREAS_0001/<study>/<series>/1-001.dcm"
+LAYOUT = "Pancreas-CT/PANCREAS_0001/<study>/<series>/1-001.dcm    or PANCREAS_0001.nii.gz"
+PANCREAS_IMAGES = ("PANCREAS_{case}", "PANCREAS_{case}.nii.gz")
+# Of PancreasCT_MultiOrgan; the second is that of the assembly PAOT.
+MULTIORGAN_LABELS = ("label_tcia_multiorgan/**/label{case}.nii.gz", "02_TCIA_Pancreas-CT/multiorgan_label/label{case}.nii.gz")
 
 DATASET = SourceDataset(
     name="PancreasCT",
@@ -20,12 +23,14 @@ DATASET = SourceDataset(
 {LAYOUT}
 TCIA_pancreas_labels-02-05-2017/label0001.nii.gz
 """,
-    images=("PANCREAS_{case}",),
+    images=PANCREAS_IMAGES,
     labels=("TCIA_pancreas_labels-02-05-2017/**/label{case}.nii.gz", "label{case}.nii.gz"),
+    foreign=MULTIORGAN_LABELS,
     case=r"\d{4}",
     dicom=True,
     values={1: "pancreas"},
     errata=(Erratum(("0025", "0070"), "is a crop of case 0002, withdrawn in version 2", skip=True),),
     placement=PLACEMENT,
-    overlaps=("PancreasCT_MultiOrgan (the same images)", "AbdomenCT1K", "AbdomenAtlas", "FLARE23"),
+    overlaps=("PancreasCT_MultiOrgan (the same images)", "AbdomenCT1K", "AbdomenAtlas1_1Mini", "PanTS", "FLARE23"),
+    unchecked=("how NIfTI copies of the images are flipped; where the headers agree but the HU speak against it, the HU decide",),
 )

@@ -4,8 +4,8 @@ from functools import partial
 
 from ..conversion.declaration import Erratum, SourceDataset
 from ._abdomen import EIGHT_ORGANS, MULTIORGAN_REFERENCE, MULTIORGAN_VALUES
-from ._cropping import with_labelled_slices
-from .pancreas_ct import LAYOUT, PLACEMENT
+from ._cropping import TCIA, with_labelled_slices
+from .pancreas_ct import LAYOUT, MULTIORGAN_LABELS, PANCREAS_IMAGES, PLACEMENT
 
 DATASET = SourceDataset(
     name="PancreasCT_MultiOrgan",
@@ -21,8 +21,8 @@ label_tcia_multiorgan/label0002.nii.gz
 cropping.csv
 {LAYOUT}
 """,
-    images=("PANCREAS_{case}",),
-    labels=("label_tcia_multiorgan/**/label{case}.nii.gz",),
+    images=PANCREAS_IMAGES,
+    labels=MULTIORGAN_LABELS,
     case=r"\d{4}",
     dicom=True,
     values={value: name for value, name in MULTIORGAN_VALUES.items() if name in EIGHT_ORGANS},
@@ -30,6 +30,7 @@ cropping.csv
     unlabelled_images=True,  # Pancreas-CT has more cases
     ignores=True,
     placement=PLACEMENT,
-    find=partial(with_labelled_slices, tcia=True),
-    overlaps=("PancreasCT (the same images)", "AbdomenCT1K", "AbdomenAtlas"),
+    find=partial(with_labelled_slices, publisher=TCIA),
+    overlaps=("PancreasCT (the same images)", "AbdomenCT1K", "AbdomenAtlas1_1Mini"),
+    unchecked=("whether cropping.csv counts slices as the label files store them", "the license of the labels"),
 )

@@ -3,6 +3,8 @@
 from ..conversion.declaration import SourceDataset
 from ._abdomen import ADRENAL_GLAND
 
+_PAOT = "07_WORD/{}/word_{{case}}.nii.gz"  # an assembly of eleven collections
+
 DATASET = SourceDataset(
     name="WORD",
     title="Whole abdominal ORgan Dataset (training, validation and test set)",
@@ -17,8 +19,8 @@ WORD-V0.1.0/imagesTr/word_0002.nii.gz     and labelsTr
 WORD-V0.1.0/imagesVal/word_0001.nii.gz    and labelsVal
 WORD-V0.1.0/imagesTs/word_0014.nii.gz     and labelsTs, if wanted
 """,
-    images=("imagesTr/word_{case}.nii.gz", "imagesVal/word_{case}.nii.gz", "imagesTs/word_{case}.nii.gz"),
-    labels=("labelsTr/word_{case}.nii.gz", "labelsVal/word_{case}.nii.gz", "labelsTs/word_{case}.nii.gz"),
+    images=("imagesTr/word_{case}.nii.gz", "imagesVal/word_{case}.nii.gz", "imagesTs/word_{case}.nii.gz", _PAOT.format("img")),
+    labels=("labelsTr/word_{case}.nii.gz", "labelsVal/word_{case}.nii.gz", "labelsTs/word_{case}.nii.gz", _PAOT.format("label")),
     case=r"\d{4}",
     values={
         1: "liver",
@@ -45,5 +47,5 @@ WORD-V0.1.0/imagesTs/word_0014.nii.gz     and labelsTs, if wanted
         "left_head_of_femur": "the upper 85 mm of the femur (median)",
         "right_head_of_femur": "the upper 85 mm of the femur (median)",
     },
-    overlaps=("AbdomenAtlas (120)",),
+    overlaps=("AbdomenAtlas1_1Mini (120)",),
 )

@@ -13,6 +13,7 @@ from itertools import permutations
 SCOPE = "@"  # between the name of a class and the source whose definition of it is meant: "pancreas@MSD"
 KIDNEYS = ("right_kidney", "left_kidney")
 LUNGS = ("right_lung", "left_lung")
+ANY = "*"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Structure:
     parents: structures that it may lie in, in the table or not. One parent: its voxels belong to that parent too. Several:
         each voxel belongs to one of them, and the label does not say which.
     compatible: unrelated structures whose border is drawn differently from dataset to dataset, so that the label of
-        one does not exclude the other.
+        one does not exclude the other. ANY: a region of the body, drawn across structures of every kind.
     """
 
     name: str
@@ -63,6 +64,18 @@ CLASS_TABLE = (
     Structure("lung_tumor", parents=LUNGS),
     Structure("colon_tumor", parents=("colon",)),
     Structure("kidney_cyst", parents=KIDNEYS),
+)
+HEART_PARTS = ("myocardium", "atrium_left", "ventricle_left", "atrium_right", "ventricle_right")
+BODY_REGIONS = "subcutaneous_tissue muscle abdominal_cavity thoracic_cavity bone pericardium mediastinum".split()
+OTHER_STRUCTURES = (  # beyond it, those of which more is to say than a name
+    Structure("uterus", compatible=("prostate",)),  # AMOS22 labels it as prostate
+    Structure("veins", compatible=("portal_vein_and_splenic_vein", "hepatic_vessel", "postcava")),
+    Structure("heart", compatible=("pulmonary_artery", "ascending_aorta")),
+    *(Structure(f"heart_{part}", parents=("heart",)) for part in HEART_PARTS),
+    Structure("ascending_aorta", parents=("aorta",)),
+    *(Structure(f"vertebrae_L{number}", parents=("lumbar_vertebrae",)) for number in range(1, 7)),
+    Structure("vertebrae_S1", parents=("sacrum",)),
+    *(Structure(region, compatible=(ANY,)) for region in BODY_REGIONS),
 )
 
 _WORD = re.compile(r"(?<![A-Za-z])[A-Za-z]\d+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -106,7 +119,9 @@ def compatible_pairs(names: Iterable[str]) -> frozenset[frozenset[str]]:
     names = tuple(names)
     related = {name: {name_key(other) for other in (_unscoped(name), *structure(name).compatible)} for name in names}
     return frozenset(
-        frozenset((name, other)) for name, other in permutations(names, 2) if name_key(_unscoped(other)) in related[name]
+        frozenset((name, other))
+        for name, other in permutations(names, 2)
+        if not related[name].isdisjoint((name_key(_unscoped(other)), ANY))
     )
 
 
@@ -124,4 +139,4 @@ def _unscoped(name: str) -> str:
     return name.partition(SCOPE)[0]
 
 
-_BY_KEY = {name_key(entry.name): entry for entry in CLASS_TABLE}
+_BY_KEY = {name_key(entry.name): entry for entry in (*CLASS_TABLE, *OTHER_STRUCTURES)}

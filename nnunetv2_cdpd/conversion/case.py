@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from nnunetv2_cdpd.conversion.declaration import FoundCase, IntensityCheck
-from nnunetv2_cdpd.conversion.intensity import place_by_intensity
+from nnunetv2_cdpd.conversion.intensity import overruled_by_intensity, place_by_intensity
 from nnunetv2_cdpd.conversion.read_labels import Label, read_label, read_masks, read_slices, remap
 from nnunetv2_cdpd.conversion.sides import SidePair, split_sides
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.volumes.grid import Grid, same_place
 from nnunetv2_cdpd.volumes.nifti import NiftiFile, link_or_copy, write_nifti
-from nnunetv2_cdpd.volumes.placement import Placement, place_label, resample_nearest
+from nnunetv2_cdpd.volumes.placement import Placement, flips_between, place_label, resample_nearest
 from nnunetv2_cdpd.volumes.value_types import smallest_exact
 
 
@@ -27,22 +27,28 @@ class ConversionJob:
     """What to do for one case.
 
     dicom: Whether the image is a series.
+    of_series: Whether the collection's images are; this one may be a NIfTI copy of one.
     masks: Those of the case, with their stored values, in the order in which they are painted.
     values: Source value -> stored value, of all declared ones.
     outputs: Image and label of the converted dataset.
-    ignore_value: Stored instead of background outside of the labelled slices.
+    ignore_value: Stored instead of background outside of the labelled slices, and for values that mean "not annotated here".
+    needs_content: A case whose label holds nothing but background and ignored voxels is left out.
+    hu_offset: Added to the stored values of the image.
     copy: Copy files that need no change instead of linking them.
     made_from: Digest of the files and of all that decides the outcome.
     """
 
     case: FoundCase
     dicom: bool
+    of_series: bool
     masks: tuple[tuple[int, Path], ...]
     values: Mapping[int, int]
     outputs: tuple[Path, Path]
     placement: IntensityCheck | None
     ignore_value: int | None
     sides: tuple[SidePair, ...]
+    needs_content: bool
+    hu_offset: float
     resample_labels: bool
     copy: bool
     made_from: str = ""
@@ -59,10 +65,14 @@ class ConvertedCase:
 
     merged: Names of the merged labels whose sides were not told apart.
     notes: For the user.
+    held: Stored values of the structures that its label held, before their sides were told apart.
+    left_out: Why nothing was written; None: it was.
     """
 
-    merged: tuple[str, ...]
-    notes: tuple[str, ...]
+    merged: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    held: tuple[int, ...] = ()
+    left_out: str | None = None
 
 
 @dataclass
@@ -94,8 +104,11 @@ def convert_case(job: ConversionJob) -> ConvertedCase:
     notes = [] if job.case.note is None else [job.case.note]
     image = _read_image(job, notes)
     image_path, label_path = job.outputs
+    label = _read_label(job, image)
+    held = {job.values.get(int(value), -1) for value in label.present} - {0, job.ignore_value}  # -1: undeclared, told below
+    if job.needs_content and not held:
+        return ConvertedCase(left_out="its label holds no structure, so nothing tells what it annotates")
     with written_beside(image_path) as image_beside, written_beside(label_path) as label_beside:
-        label = _read_label(job, image)
         notes += label.notes
         to_image = _place(job, label, image, notes)
         stored = remap(to_image(label.array), job.values, label.present, job.label_place)
@@ -103,7 +116,7 @@ def convert_case(job: ConversionJob) -> ConvertedCase:
         stored, merged = _split_sides(job, stored, image, notes)
         _write_label(job, stored, label, image, label_beside)
         _write_image(job, image, image_beside, notes)
-    return ConvertedCase(merged, tuple(dict.fromkeys(notes)))
+    return ConvertedCase(merged, tuple(dict.fromkeys(notes)), tuple(sorted(held)))
 
 
 # ---- read ------------------------------------------------------------------------------------------------------------
@@ -128,9 +141,22 @@ def _read_image(job: ConversionJob, notes: list[str]) -> _Image:
         grid, note = file.mended_grid()
         notes += [note] if note else []
         image = _Image(grid, file)
+        if job.hu_offset:
+            image.voxels = _in_hu(file.read(), job)
     if image.grid.looks_lost:
         notes.append("spacing 1 x 1 x 1 mm at the origin: the header's geometry looks lost")
     return image
+
+
+def _in_hu(stored: np.ndarray, job: ConversionJob) -> np.ndarray:
+    """Stored values as HU; below 0 they would be HU already."""
+    lowest = stored.min()
+    if job.hu_offset < 0 and lowest < 0:
+        raise UserError(
+            f"{job.case.image[0]} holds {lowest:g}, where HU + {-job.hu_offset:g} are expected, 0 and more; is it in HU already? "
+            "Another release needs a declaration of its own (docs/conversion.md)"
+        )
+    return stored.astype(np.float64) + job.hu_offset
 
 
 def _read_label(job: ConversionJob, image: _Image) -> Label:
@@ -147,7 +173,7 @@ def _read_label(job: ConversionJob, image: _Image) -> Label:
 
 def _place(job: ConversionJob, label: Label, image: _Image, notes: list[str]) -> _ToImage:
     if job.placement is not None:
-        placement = place_by_intensity(label.array, image.read(), job.placement, job.label_place)
+        placement = _place_by_intensity(job, label, image, job.placement)
     elif label.grid is None:
         if label.array.shape != image.grid.shape:
             raise UserError(f"{job.label_place}: label slices of {label.array.shape[:2]}, image of {image.grid.shape[:2]}")
@@ -166,12 +192,22 @@ def _place(job: ConversionJob, label: Label, image: _Image, notes: list[str]) ->
     return placement.apply
 
 
+def _place_by_intensity(job: ConversionJob, label: Label, image: _Image, check: IntensityCheck) -> Placement:
+    said = None if label.grid is None or not job.of_series else flips_between(label.grid, image.grid)
+    if job.of_series and not job.dicom and label.grid is not None:  # a NIfTI copy, whose header may agree with the label's
+        try:
+            return overruled_by_intensity(place_label(label.grid, image.grid), label.array, image.read(), check)
+        except UserError:
+            pass
+    return place_by_intensity(label.array, image.read(), check, job.label_place, said)
+
+
 def _ignore_outside_labelled_slices(job: ConversionJob, stored: np.ndarray, label: Label, to_image: _ToImage) -> np.ndarray:
     if job.case.labelled_slices is None:
         return stored
     first, end = job.case.labelled_slices
     count = label.array.shape[2]
-    if not 0 <= first < end <= count:
+    if not 0 <= first <= end <= count:
         raise UserError(f"{job.label_place}: labelled slices {first} to {end} given, it has {count}")
     inside = np.zeros(count, np.uint8)
     inside[first:end] = 1
@@ -197,7 +233,7 @@ def _split_sides(job: ConversionJob, stored: np.ndarray, image: _Image, notes: l
 
 
 def _write_image(job: ConversionJob, image: _Image, path: Path, notes: list[str]) -> None:
-    if image.file is None or not image.file.ready:
+    if image.file is None or not image.file.ready or job.hu_offset:
         write_nifti(path, smallest_exact(image.read(), job.case.image[0]), image.grid)
         return
     if image.voxels is None:

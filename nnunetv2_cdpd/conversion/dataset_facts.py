@@ -1,9 +1,9 @@
 """dataset.json of a converted dataset: nnU-Net's keys, and in the `cdpd` block what its sources annotate."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source, check_annotation, dataset_json_entries
 from nnunetv2_cdpd.classes import compatible_pairs, side_of
@@ -38,11 +38,27 @@ class DatasetFacts:
 
     @cached_property
     def values(self) -> dict[int, int]:
-        """Source value -> stored value; masks are stored under their stored values at once."""
-        if self.dataset.masks:
-            return {value: value for value in (0, *self.stored.values())}
-        own = {value: 0 if name is None else self.stored[name] for value, name in self.dataset.values.items()}
-        return {0: 0, **own}
+        """Source value -> stored value, of label files."""
+        named = {value: name for value, name in self.dataset.values.items() if isinstance(value, int)}
+        own = {value: 0 if name is None else self.stored[name] for value, name in named.items()}
+        return {0: 0, **own, **{value: cast(int, self.ignore_value) for value in self.dataset.ignore_values}}
+
+    @property
+    def mask_values(self) -> dict[int, int]:
+        """The same of masks, which are stored under their stored values at once."""
+        return {value: value for value in (0, *self.stored.values())}
+
+    def source_of(self, listed: str | None, held: Collection[int]) -> str:
+        """Source of a case: as its table says, or by content the smallest of those that miss fewest of the structures held.
+
+        Args:
+            held: Stored values of these structures, before their sides were told apart.
+        """
+        if not self.dataset.sources_by_content:
+            return listed or self.dataset.name
+        names = {name for name, value in self.stored.items() if value in held}
+        sources = self.dataset.sources
+        return min(sources, key=lambda source: (len(names.difference(sources[source])), len(sources[source])))
 
     def paint_order(self, name: str) -> tuple[int, int]:
         """Sort key of masks: by stored value, but what lies in a structure comes after it, or it would be painted over."""
@@ -51,7 +67,7 @@ class DatasetFacts:
 
     @property
     def ignore_value(self) -> int | None:
-        return max(self.stored.values()) + 1 if self.dataset.ignores else None
+        return max(self.stored.values()) + 1 if self.dataset.ignores or self.dataset.ignore_values else None
 
     @cached_property
     def pairs(self) -> dict[str, tuple[str, str]]:

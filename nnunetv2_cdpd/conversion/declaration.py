@@ -22,11 +22,13 @@ class Erratum:
 
     cases: As in {case} of the templates, without the dataset's prefix.
     skip: Leave the cases out; otherwise they are converted and the reason is told.
+    source: Who says so: a link, or a name that finds it.
     """
 
     cases: tuple[str, ...]
     reason: str
     skip: bool = False
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,21 +76,29 @@ class SourceDataset:
     images, labels: Templates of file names below the folder: {case} stands for the case, * for anything within a name,
         ** for any folders; matched from the end of the path. Alternatives in order of preference.
     case: Regular expression of {case}.
-    dicom: `images` are folders; every file below one belongs to its series.
-    slices: `labels` are folders of image slices, named in the order of the DICOM slices.
+    dicom: `images` are folders, every file below one belongs to its series; templates that end in .nii or .nii.gz are files.
+    slices: `labels` are folders of image slices, named in the order of the DICOM slices; .nii and .nii.gz are files here too.
     masks: `labels` hold {structure} too: binary files, `values` is keyed by their names; one structure may have several.
+    mask_files: Templates of such files for cases without a label file; `values` is keyed by label values and by their names.
+    foreign: Templates of files that another collection puts beside; they are left alone.
     values: Source value, or name of a mask -> structure; None: becomes background.
+    ignore_values: Source values that mean "not annotated here"; they become the ignore label.
+    hu_offset: Added to the stored values of the images (not of DICOM series), whose header does not say that they are no HU.
     nested: Structure -> the structure that its voxels belong to as well.
     unions: Structure made of others, beside them (right_lung of its lobes).
     merged_labels: Structure -> the structures that it may be, not known which (kidney -> right and left).
     annotates: Structures labelled wherever they occur; None: all of `values` and `unions`.
     sources: Where not all cases are annotated alike: source -> what it annotates.
+    sources_by_content: No table tells the source of a case: it is the one with the fewest structures that annotates all that
+        the label holds. A case whose label holds nothing is left out.
     unlabelled_images: Images without a label are expected (a test set beside the training set).
+    imageless_labels: Labels without an image are expected (images that have to be fetched elsewhere).
     ignores: Some cases are labelled in a part of their slices only.
     placement: None: the header of the label says where it lies.
     find: Lists the cases where templates do not suffice.
     definitions: Structure -> how this collection draws it, where others differ.
     overlaps: Other collections that hold the same patients.
+    unchecked: What of all this could not be checked, for the user.
     """
 
     name: str
@@ -107,18 +117,25 @@ class SourceDataset:
     dicom: bool = False
     slices: bool = False
     masks: bool = False
+    mask_files: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    ignore_values: tuple[int, ...] = ()
+    hu_offset: float = 0
     nested: Mapping[str, str] = field(default_factory=dict)
     unions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     merged_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     annotates: tuple[str, ...] | None = None
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sources_by_content: bool = False
     errata: tuple[Erratum, ...] = ()
     unlabelled_images: bool = False
+    imageless_labels: bool = False
     ignores: bool = False
     placement: IntensityCheck | None = None
     find: Callable[["Download"], list[FoundCase]] | None = None
     definitions: Mapping[str, str] = field(default_factory=dict)
     overlaps: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
     where: str = ""  # the file that declares it, for messages
 
     def __post_init__(self) -> None:
@@ -138,6 +155,14 @@ class SourceDataset:
                 raise self._error(f"`{key}` names {', '.join(unknown)}, `values` gives {', '.join(self.structures)}")
         if self.slices and not self.dicom:
             raise self._error("`slices` are matched with the files of a DICOM series; add `dicom: true`, or give NIfTI labels")
+        if self.masks and self.mask_files:
+            raise self._error("`masks` says that `labels` are mask files already; give `mask_files` beside label files only")
+        if both := sorted(value for value in self.ignore_values if value == 0 or value in self.values):
+            raise self._error(
+                f"`ignore_values`: {both[0]} is {self.values.get(both[0]) or 'background'}; keep it in one of the two"
+            )
+        if self.sources_by_content and not self.sources:
+            raise self._error("`sources_by_content` needs `sources`: what each source annotates")
         if empty := [name for name, members in self.unions.items() if not members]:
             raise self._error(f"`unions`: {empty[0]} is made of no structure; name at least one")
         for name, meant in self.merged_labels.items():

@@ -10,9 +10,9 @@ from nnunetv2_cdpd.jobs.yaml_files import flag, known_mapping, load_yaml, mappin
 
 _NEEDED = ("name", "images", "labels", "values")
 _TEXTS = ("name", "title", "region", "license", "link", "reference", "size", "case", "layout")
-_FLAGS = ("dicom", "slices", "masks", "unlabelled_images")
-_MAPPINGS = ("values", "nested", "unions", "merged_labels")
-_OTHERS = ("images", "labels", "annotates", "leave_out")
+_FLAGS = ("dicom", "slices", "masks", "sources_by_content", "unlabelled_images", "imageless_labels")
+_MAPPINGS = ("values", "nested", "unions", "merged_labels", "sources")
+_OTHERS = ("images", "labels", "mask_files", "foreign", "annotates", "leave_out", "ignore_values", "hu_offset")
 
 
 def read_declaration(path: str | Path) -> SourceDataset:
@@ -29,19 +29,28 @@ def read_declaration(path: str | Path) -> SourceDataset:
     if not said["name"].replace("_", "").isalnum() or not said["name"].isascii():
         raise UserError(f"{path}: name: {said['name']!r} becomes part of file names; give letters, digits and _ only")
     said |= {key: flag(content[key], f"{path}: {key}") for key in _FLAGS if key in content}
-    for key in ("images", "labels"):
+    for key in (key for key in ("images", "labels", "mask_files", "foreign") if content.get(key) is not None):
         said[key] = texts(content[key], f"{path}: {key}")
-        if without := [template for template in said[key] if "{case}" not in template]:
+        if key != "foreign" and (without := [template for template in said[key] if "{case}" not in template]):
             raise UserError(f"{path}: {key}: {without[0]!r} has no {{case}}, which stands for the case in file names")
     masks = said.get("masks", False)
-    if masks and any("{structure}" not in template for template in said["labels"]):
-        raise UserError(f"{path}: labels: masks need {{structure}}, the name of the structure, in the file name")
-    said["values"] = _values(content["values"], f"{path}: values", masks)
+    for key in [key for key, has_masks in (("labels", masks), ("mask_files", "mask_files" in said)) if has_masks]:
+        if any("{structure}" not in template for template in said[key]):
+            raise UserError(f"{path}: {key}: masks need {{structure}}, the name of the structure, in the file name")
+    said["values"] = _values(content["values"], f"{path}: values", masks, "mask_files" in said)
+    said["ignore_values"] = _ignore_values(content.get("ignore_values"), f"{path}: ignore_values")
+    if isinstance(offset := content.get("hu_offset", 0), bool) or not isinstance(offset, (int, float)):
+        raise UserError(f"{path}: hu_offset: expected a number, got {offset!r}")
+    said["hu_offset"] = offset
     nested, left_out = (mapping(content.get(key), f"{path}: {key}") for key in ("nested", "leave_out"))
     said["nested"] = {name: text(outer, f"{path}: nested: {name}") for name, outer in nested.items()}
-    for key in ("unions", "merged_labels"):
+    for key in ("unions", "merged_labels", "sources"):
         members = mapping(content.get(key), f"{path}: {key}")
         said[key] = {name: texts(entry, f"{path}: {key}: {name}") for name, entry in members.items()}
+    if said["sources"] and not said.get("sources_by_content"):
+        raise UserError(
+            f"{path}: sources: nothing tells which case is of which; add `sources_by_content: true`, or make two datasets"
+        )
     if content.get("annotates") is not None:
         said["annotates"] = texts(content["annotates"], f"{path}: annotates")
     reasons = {case: text(why, f"{path}: leave_out: {case}") for case, why in left_out.items()}
@@ -50,11 +59,21 @@ def read_declaration(path: str | Path) -> SourceDataset:
     return SourceDataset(num_cases=None, where=str(path), **said)
 
 
-def _values(content: Any, where: str, masks: bool) -> dict[int | str, str | None]:
+def _ignore_values(content: Any, where: str) -> tuple[int, ...]:
+    values = content if isinstance(content, list) else [] if content is None else [content]
+    if wrong := [value for value in values if isinstance(value, bool) or not isinstance(value, int) or value < 1]:
+        raise UserError(f"{where}: {wrong[0]!r} is no label value; write `[255]`")
+    return tuple(values)
+
+
+def _values(content: Any, where: str, masks: bool, both: bool) -> dict[int | str, str | None]:
     if not isinstance(content, Mapping):  # whose keys are numbers, unless they name masks
         raise UserError(f"{where}: expected `value: structure` lines, got {content!r}")
     values: dict[int | str, str | None] = {}
     for key, name in content.items():
+        if both and isinstance(key, str):  # the name of a mask, beside label values
+            values[key] = None if name in (None, "background") else text(name, f"{where}: {key}")
+            continue
         if not masks and (isinstance(key, bool) or not isinstance(key, int) or key < 0):
             raise UserError(f"{where}: {key!r} is no label value; write `1: liver`")
         if key == 0 and not masks and name not in (None, "background"):

@@ -38,11 +38,22 @@ def describe(dataset: SourceDataset) -> str:
         lines.append(f"  (`labels: {{{name}: {name}@{dataset.name}}}` in the YAML of `cdpd merge` keeps such a class apart)")
     for erratum in dataset.errata:
         cases = ", ".join(erratum.cases[:6]) + (" ..." if len(erratum.cases) > 6 else "")
-        lines += _indented(f"{'skipped' if erratum.skip else 'known'}: {cases}: {erratum.reason}", "  ")
+        said_by = f" ({erratum.source})" if erratum.source else ""
+        lines += _indented(f"{'skipped' if erratum.skip else 'known'}: {cases}: {erratum.reason}{said_by}", "  ")
+    if dataset.sources_by_content:
+        text = "each case belongs to the smallest of these sources that annotates all that its label holds; "
+        text += "one whose label holds nothing is left out"
+        lines += _indented(text, "  ")
+    if dataset.ignore_values:
+        lines.append(f"  label value {', '.join(map(str, dataset.ignore_values))} becomes the ignore label")
+    if dataset.hu_offset:
+        lines.append(f"  {dataset.hu_offset:+g} is added to the stored values of the images, which are no HU")
     if dataset.ignores:
         lines.append("  background outside of the labelled slices becomes the ignore label")
     if dataset.overlaps:
         lines += _indented(f"patients also in: {'; '.join(dataset.overlaps)}", "  ")
+    for text in dataset.unchecked:
+        lines += _indented(f"not checked: {text}", "  ")
     lines.append(f"\ncdpd convert {dataset.name} FOLDER argument dataset_id ID")
     return "\n".join(lines)
 

@@ -45,10 +45,14 @@ class Download:
                     yield prefix + entry.name
 
     def matches(self, template: str) -> Iterator[tuple[dict[str, str], Path]]:
-        """Files that a template names, with what its {...} stand for."""
-        pattern = _pattern(template, self.dataset.case)
+        """Files that a template names, with what its {...} stand for.
+
+        The folder's own name may stand in the template too, but for nothing that {...} stands for.
+        """
+        pattern, own = _pattern(template, self.dataset.case), f"{self.folder.name}/"
         for name in self.files:
-            if match := pattern.fullmatch(name):
+            match = pattern.fullmatch(own + name)
+            if match and all(match.start(group) >= len(own) for group in match.groupdict()):
                 yield match.groupdict(), self.folder / name
 
     def needed_file(self, name: str, tells: str) -> Path:

@@ -34,15 +34,16 @@ def pair_files(download: Download) -> list[FoundCase]:
     """
     dataset = download.dataset
     images = _files(download, dataset.images, "image", folders=dataset.dicom)
-    masks = _masks(download) if dataset.masks else {}
     labels = {} if dataset.masks else _files(download, dataset.labels, "label", folders=dataset.slices)
-    labelled = set(masks or labels)
+    masks = _masks(download, dataset.labels if dataset.masks else dataset.mask_files)
+    masks = {case: files for case, files in masks.items() if case not in labels}
+    labelled = {*labels, *masks}
     skipped = set(dataset.known_errors(skip=True))
     if not images:
         raise download.error(f"no image found ({' or '.join(dataset.images)})")
     if not labelled:
-        raise download.error(f"no label found ({' or '.join(dataset.labels)})")
-    if lonely := sorted(labelled - set(images) - skipped, key=_natural):
+        raise download.error(f"no label found ({' or '.join((*dataset.labels, *dataset.mask_files))})")
+    if not dataset.imageless_labels and (lonely := sorted(labelled - set(images) - skipped, key=_natural)):
         raise download.error(f"no image for the label{'s' * (len(lonely) > 1)} of {listed(lonely)}")
     if not dataset.unlabelled_images and (lonely := sorted(set(images) - labelled - skipped, key=_natural)):
         raise download.error(f"no label for the image{'s' * (len(lonely) > 1)} of {listed(lonely)}")
@@ -51,25 +52,39 @@ def pair_files(download: Download) -> list[FoundCase]:
     ]
 
 
+def is_nifti(name: str | Path) -> bool:
+    return str(name).lower().endswith((".nii", ".nii.gz"))
+
+
 def _files(download: Download, templates: Iterable[str], what: str, folders: bool) -> dict[str, tuple[Path, ...]]:
-    """Case -> its one file, or where templates name folders all files below; an earlier template wins over a later one."""
+    """Case -> its one file, or where a template names folders all files below.
+
+    A template asks only for the cases that no earlier one has found; a NIfTI file is never that of a folder.
+    """
+    foreign = {path for template in download.dataset.foreign for _, path in download.matches(template)}
     found: dict[str, tuple[Path, ...]] = {}
     for template in templates:
         here: dict[str, list[Path]] = {}
-        for said, path in download.matches(f"{template.rstrip('/')}/**/*" if folders else template):
-            if not folders or (path.name != "LICENSE" and path.suffix.lower() not in (".txt", ".xml", ".csv", ".json")):
+        is_folder = folders and not is_nifti(template)
+        for said, path in download.matches(f"{template.rstrip('/')}/**/*" if is_folder else template):
+            if said["case"] not in found and path not in foreign and not (is_folder and _is_no_slice(path)):
                 here.setdefault(said["case"], []).append(path)
         for case, (path, *others) in here.items():
-            if others and not folders:
+            if others and not is_folder:
                 raise download.error(f"case {case} has two {what}s, {path} and {others[0]}; remove one")
-        found = {case: tuple(files) for case, files in here.items()} | found
+        found |= {case: tuple(files) for case, files in here.items()}
     return found
 
 
-def _masks(download: Download) -> dict[str, dict[str | int, Path]]:
+def _is_no_slice(path: Path) -> bool:
+    """Of what lies in the folder of a series: what tools leave beside it."""
+    return path.name == "LICENSE" or path.suffix.lower() in (".txt", ".xml", ".csv", ".json") or is_nifti(path)
+
+
+def _masks(download: Download, templates: Iterable[str]) -> dict[str, dict[str | int, Path]]:
     """Case -> structure -> its file; files of other structures are left alone."""
     found: dict[str, dict[str | int, Path]] = {}
-    for template in download.dataset.labels:
+    for template in templates:
         for said, path in download.matches(template):
             if download.dataset.values.get(said["structure"]) is not None:
                 found.setdefault(said["case"], {}).setdefault(said["structure"], path)

@@ -7,6 +7,7 @@ from pathlib import Path
 from nnunetv2_cdpd.conversion.case import ConversionJob
 from nnunetv2_cdpd.conversion.dataset_facts import DatasetFacts
 from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
+from nnunetv2_cdpd.conversion.layout import is_nifti
 from nnunetv2_cdpd.conversion.records import PartRecords
 from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.jobs import CaseRecord, digest, file_state
@@ -96,13 +97,16 @@ def _job(case: FoundCase, facts: DatasetFacts, output: Path, options: Options) -
     masks.sort(key=lambda mask: facts.paint_order(mask[0]))
     job = ConversionJob(
         case=replace(case, note="; ".join(filter(None, notes)) or None),
-        dicom=dataset.dicom,
+        dicom=dataset.dicom and not is_nifti(case.image[0]),
+        of_series=dataset.dicom,
         masks=tuple((facts.stored[name], path) for name, path in masks),
-        values=facts.values,
+        values=facts.mask_values if case.masks else facts.values,
         outputs=outputs_of(output, dataset.identifier(case.case)),
         placement=dataset.placement,
         ignore_value=facts.ignore_value,
         sides=facts.side_pairs,
+        needs_content=dataset.sources_by_content,
+        hu_offset=dataset.hu_offset,
         resample_labels=options.resample_labels,
         copy=options.copy,
     )
@@ -121,4 +125,6 @@ def _made_from(job: ConversionJob) -> str:
     masks = [[value, file_state(path)] for value, path in job.masks]
     slices = case.labelled_slices and ["of the label file", *case.labelled_slices]  # once they were counted in the image
     how = [slices, job.ignore_value, job.resample_labels, repr(job.placement), repr(job.sides)]
+    how += [["HU offset", job.hu_offset]] if job.hu_offset else []  # what was made before there was one is still up to date
+    how += ["left out without content"] if job.needs_content else []
     return digest(files, masks, sorted(job.values.items()), how)

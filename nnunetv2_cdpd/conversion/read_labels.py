@@ -12,6 +12,8 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.grid import Grid, same_place
 from nnunetv2_cdpd.volumes.nifti import NiftiFile
 
+_INTEGER = 1e-4  # from an integer; more is no rounding
+
 
 @dataclass(frozen=True)
 class Label:
@@ -133,11 +135,13 @@ def remap(array: np.ndarray, values: Mapping[int, int], present: np.ndarray, pat
 
 
 def _integers(array: np.ndarray, path: Path) -> np.ndarray:
-    """A label of integers as it is, of floating point numbers as int32, if nothing is lost."""
+    """A label of integers as it is, of floating point numbers as int32; some writers scale masks, so that 1 is 1.0000000591."""
     if np.issubdtype(array.dtype, np.integer):
         return array
     found = distinct(array)
-    if (broken := found[~(np.isfinite(found) & (found == np.rint(found)))]).size:
+    with np.errstate(invalid="ignore"):  # of what is not finite
+        broken = found[~(np.abs(found - np.rint(found)) <= _INTEGER)]
+    if broken.size:
         examples = ", ".join(f"{value:g}" for value in broken[:3])
         raise UserError(f"{path} holds values that are no integers ({examples}); was it resampled as an image?")
-    return array.astype(np.int32)
+    return np.rint(array).astype(np.int32)

@@ -44,7 +44,7 @@ class PartRecords:
     def valid(self, jobs: Mapping[str, ConversionJob]) -> dict[str, CaseRecord]:
         """What is done, with what its maker noted; a case that is out of date in one record may be done in another."""
         records = (*self.others, self.own)  # the own one counts where several do
-        return {name: record.cases[name] for name, job in jobs.items() for record in records if record.holds(name, job)}
+        return {name: record.cases[name] for name, job in jobs.items() for record in records if _is_done(record, name, job)}
 
     def take_over(self, done: Mapping[str, CaseRecord], ours: Collection[str], alone: bool) -> None:
         """Note what is done of this call's cases, and forget what is not.
@@ -59,3 +59,10 @@ class PartRecords:
             for record in self.others:
                 record.path.unlink()
             self.others = []
+
+
+def _is_done(record: FileRecord, name: str, job: ConversionJob) -> bool:
+    """Whether a record holds a case, or that the case was looked at and left out, which leaves no files."""
+    entry = record.cases.get(name)
+    is_left_out = entry is not None and entry.facts.get("left_out") is not None and entry.made_from == job.made_from
+    return is_left_out or record.holds(name, job)

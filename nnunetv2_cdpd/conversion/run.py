@@ -110,13 +110,19 @@ def _finish(plan: Plan, outcome: Conversion) -> Conversion:
     output, jobs, options, dataset = plan.output, plan.jobs, plan.options, plan.facts.dataset
     # Other parts may have finished meanwhile.
     entries = PartRecords(output, dataset.name, options.part_id, options.num_parts).valid(jobs)
-    outcome.notes = {name: tuple(entry.facts["notes"]) for name, entry in entries.items() if entry.facts["notes"]}
     expected = list(jobs)[: options.limit]
     outcome.remaining = len([name for name in expected if name not in entries and name not in outcome.failed])
+    for name in [name for name, entry in entries.items() if entry.facts.get("left_out")]:
+        outcome.skipped[name] = entries.pop(name).facts["left_out"]
+        outcome.done.pop(name, None)
+        outcome.before = [other for other in outcome.before if other != name]
+    outcome.notes = {name: tuple(entry.facts["notes"]) for name, entry in entries.items() if entry.facts["notes"]}
     if outcome.failed or outcome.remaining:
         (output / FILE_NAME).unlink(missing_ok=True)
         return outcome
     clear_leftovers(output)
+    if not entries:  # all were looked at and left out
+        return outcome
     expected_files = {path for name in entries for path in jobs[name].outputs}
     for folder in _FOLDERS:  # of a case that was written when a kill came, and is left out since
         for path in (output / folder).glob(f"{dataset.name}_*"):
@@ -124,7 +130,8 @@ def _finish(plan: Plan, outcome: Conversion) -> Conversion:
                 path.unlink()
     # Sources as they are listed now, not as of when the case was done: a table of the download may have been mended since.
     case_source = {
-        name: (jobs[name].case.source or dataset.name, tuple(entry.facts["merged"])) for name, entry in entries.items()
+        name: (plan.facts.source_of(jobs[name].case.source, entry.facts.get("held", ())), tuple(entry.facts["merged"]))
+        for name, entry in entries.items()
     }
     dataset_json = plan.facts.dataset_json(output.name, case_source)
     if read_json(output / FILE_NAME) != dataset_json:

@@ -59,6 +59,12 @@ def place_label(label: Grid, image: Grid) -> Placement:
     return Placement(note=None if off.max() < _EXACT_VOXELS else rounding)
 
 
+def flips_between(label: Grid, image: Grid) -> tuple[int, ...] | None:
+    """Axes along which a label runs against its image, as the directions in their headers say; None if it is turned."""
+    cosines = np.diag(image.direction.T @ label.direction)
+    return tuple(int(axis) for axis in np.flatnonzero(cosines < 0)) if (np.abs(cosines) > 0.9).all() else None
+
+
 def resample_nearest(array: np.ndarray, label: Grid, image: Grid) -> np.ndarray:
     """The label value at the centre of every image voxel; background outside of the label."""
     from scipy.ndimage import affine_transform

@@ -3,13 +3,13 @@
 Values are written down here once more, from the datasets' own descriptions, so that a slip in a declaration shows.
 """
 
-from dataclasses import dataclass, field
-from pathlib import Path
-
 import nibabel
 import numpy as np
 
-from builders.replica_files import SHAPE, Truth, label_of, make_truth, write_dicom, write_nifti
+from builders import recent_replicas
+from builders.replica import Replica, files, numbered
+from builders.replica_files import SHAPE, label_of, make_truth, write_dicom, write_nifti
+from builders.totalsegmentator_replicas import totalsegmentator, totalsegmentator_v1, totalsegmentator_v3
 
 BTCV = (
     "spleen right_kidney left_kidney gallbladder esophagus liver stomach aorta postcava portal_vein_and_splenic_vein pancreas "
@@ -35,60 +35,23 @@ KIDNEY_PARTS = ["kidney", "kidney_tumor", "kidney_cyst"]
 EIGHT = "spleen left_kidney gallbladder esophagus liver stomach pancreas duodenum".split()
 
 
-@dataclass
-class Replica:
-    """A written dataset.
-
-    nested, unions: Of the masks, whose structures are disjoint: what else their voxels belong to.
-    """
-
-    name: str
-    folder: Path
-    cases: dict[str, Truth] = field(default_factory=dict)
-    skipped: set[str] = field(default_factory=set)
-    nested: dict[str, str] = field(default_factory=dict)
-    unions: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def region(self, case: str, name: str) -> np.ndarray:
-        masks = self.cases[case].masks
-        own = masks.get(name, np.zeros(SHAPE, bool))
-        for inner in [child for child, parent in self.nested.items() if parent == name] + list(self.unions.get(name, ())):
-            own = own | self.region(case, inner)
-        return own
-
-
-def _numbered(structures) -> dict[int, str]:
-    return dict(enumerate(structures, start=1))
-
-
-def _files(name, folder, cases, structures, image, label, *, nested=None, axes="RAS", dtype=np.uint8, forms="both", offset=0):
-    """A dataset of one image and one label file per case; `image` and `label` are formatted with the case."""
-    replica = Replica(name, folder, nested=nested or {})
-    names = _numbered(structures)
-    for index, case in enumerate(cases):
-        truth = make_truth(structures, seed=offset + index)
-        replica.cases[f"{name}_{case}"] = truth
-        write_nifti(folder / image.format(case), truth.image, axes, forms)
-        write_nifti(folder / label.format(case), label_of(truth, names, dtype), axes, forms)
-    return replica
-
-
 def btcv(folder):
-    replica = _files(
+    replica = files(
         "BTCV", folder, ["0001", "0021"], BTCV, "RawData/Training/img/img{}.nii.gz", "RawData/Training/label/label{}.nii.gz"
     )
     write_nifti(folder / "RawData/Testing/img/img0061.nii.gz", make_truth(BTCV, 9).image)
     return replica
 
 
-def _cropping(folder, tcia, btcv_cases):
-    """cropping.csv with the columns that matter; rows of TCIA first."""
-    header = "ordinal,original dataset,original id,x0,x1,y0,y1,z0,z1\n"
-    rows = [("tcia", case, z) for case, z in tcia.items()]
-    rows += [("tcia", f"{900 + index:04d}", (0, 9)) for index in range(43 - len(tcia))]
-    rows += [("btcv", case, z) for case, z in btcv_cases.items()]
-    lines = [f"{i},{where},{case},0,9,0,9,{z[0]},{z[1]}\n" for i, (where, case, z) in enumerate(rows)]
-    (folder / "cropping.csv").write_text(header + "".join(lines))
+def cropping(folder, tcia, btcv_cases, columns=slice(None)):
+    """cropping.csv as it is: 10 fields a row under a header of 9 names; rows of TCIA first, whose numbers BTCV uses too."""
+    header = "id,publisher,data set,original_id,extent_ant,extent_post,extent_left,extent_rightextent_inf,extent_sup"
+    rows = [("TCIA", "Pancreas-CT", case, z) for case, z in tcia.items()]
+    rows += [("TCIA", "Pancreas-CT", f"{900 + index:04d}", (0, 9)) for index in range(43 - len(tcia))]
+    rows += [("Synapse", "BeyondTheCranialVault", case, z) for case, z in btcv_cases.items()]
+    lines = [[str(i), *names, "80", "359", "84", "462", str(z[0]), str(z[1])] for i, (*names, z) in enumerate(rows, start=1)]
+    text = [",".join(line[columns]) for line in (header.split(","), *lines)]
+    (folder / "cropping.csv").write_text("\n".join(text) + "\n")
 
 
 def btcv_multiorgan(folder):
@@ -96,12 +59,12 @@ def btcv_multiorgan(folder):
     slices = {"0001": (2, 15), "0061": (0, SHAPE[2])}
     for case, (subset, structures) in {"0001": ("Training", [*BTCV, "duodenum"]), "0061": ("Testing", EIGHT)}.items():
         truth = make_truth(structures, int(case), f"BTCV_MultiOrgan_{14 if subset == 'Training' else 8}")
-        names = {value: name for value, name in _numbered([*BTCV, "duodenum"]).items() if name in structures}
+        names = {value: name for value, name in numbered([*BTCV, "duodenum"]).items() if name in structures}
         write_nifti(folder / f"RawData/{subset}/img/img{case}.nii.gz", truth.image)
         write_nifti(folder / f"label_btcv_multiorgan/label{case}.nii.gz", label_of(truth, names))
         _ignore(truth, *slices[case])
         replica.cases[f"BTCV_MultiOrgan_{case}"] = truth
-    _cropping(folder, {}, slices)
+    cropping(folder, {}, slices)
     return replica
 
 
@@ -134,7 +97,7 @@ def pancreas_ct(folder):
 def pancreas_ct_multiorgan(folder):
     replica = Replica("PancreasCT_MultiOrgan", folder)
     (folder / "label_tcia_multiorgan").mkdir(parents=True)
-    names = {value: name for value, name in _numbered([*BTCV, "duodenum"]).items() if name in EIGHT}
+    names = {value: name for value, name in numbered([*BTCV, "duodenum"]).items() if name in EIGHT}
     slices = {"0002": (1, 13), "0016": (0, SHAPE[2])}
     for case, z in slices.items():
         truth = make_truth(EIGHT, 500 + int(case))
@@ -144,7 +107,7 @@ def pancreas_ct_multiorgan(folder):
         _ignore(truth, *((SHAPE[2] - z[1], SHAPE[2] - z[0]) if flips else z))
         replica.cases[f"PancreasCT_MultiOrgan_{case}"] = truth
     write_dicom(folder / "Pancreas-CT/PANCREAS_0082/1/2", make_truth(EIGHT, 582).image)  # not labelled
-    _cropping(folder, slices, {"0001": (0, 9)})
+    cropping(folder, slices, {"0001": (0, 9)})
     return replica
 
 
@@ -171,9 +134,9 @@ def chaos(folder):
 
 
 def lits(folder):
-    replica = _files("LiTS", folder, ["0"], ["liver", "liver_tumor"], "Training Batch 1/volume-{}.nii",
+    replica = files("LiTS", folder, ["0"], ["liver", "liver_tumor"], "Training Batch 1/volume-{}.nii",
                      "Training Batch 1/segmentation-{}.nii", nested={"liver_tumor": "liver"}, axes="LPS")  # fmt: skip
-    more = _files("LiTS", folder, ["100", "130"], ["liver", "liver_tumor"], "Training Batch 2/volume-{}.nii",
+    more = files("LiTS", folder, ["100", "130"], ["liver", "liver_tumor"], "Training Batch 2/volume-{}.nii",
                   "Training Batch 2/segmentation-{}.nii", dtype=np.float64, offset=50)  # fmt: skip
     replica.cases |= more.cases
     write_nifti(folder / "LITS-Challenge-Test-Data/test-volume-0.nii", make_truth(["liver"], 9).image)
@@ -183,7 +146,7 @@ def lits(folder):
 def kits19(folder):
     image, label = "data/case_{}/imaging.nii.gz", "data/case_{}/segmentation.nii.gz"
     nested = {"kidney_tumor": "kidney"}
-    replica = _files(
+    replica = files(
         "KITS19", folder, ["00000", "00209"], KIDNEY_PARTS[:2], image, label, nested=nested, axes="IPL", forms="sform"
     )
     # Nine labels have their geometry in the qform only, whose directions are a little off
@@ -212,7 +175,7 @@ IN_KIDNEY = {"kidney_tumor": "kidney", "kidney_cyst": "kidney"}
 
 
 def kits21(folder):
-    replica = _files("KITS21", folder, ["00003", "00299"], KIDNEY_PARTS, "kits21/data/case_{}/imaging.nii.gz",
+    replica = files("KITS21", folder, ["00003", "00299"], KIDNEY_PARTS, "kits21/data/case_{}/imaging.nii.gz",
                      "kits21/data/case_{}/aggregated_MAJ_seg.nii.gz", nested=IN_KIDNEY, axes="IPL", forms="sform")  # fmt: skip
     other = np.zeros(SHAPE, np.uint8)
     write_nifti(folder / "kits21/data/case_00003/aggregated_OR_seg.nii.gz", other)
@@ -221,16 +184,16 @@ def kits21(folder):
 
 
 def kits23(folder):
-    return _files("KITS23", folder, ["00001", "00588"], KIDNEY_PARTS, "kits23/dataset/case_{}/imaging.nii.gz",
+    return files("KITS23", folder, ["00001", "00588"], KIDNEY_PARTS, "kits23/dataset/case_{}/imaging.nii.gz",
                   "kits23/dataset/case_{}/segmentation.nii.gz", nested=IN_KIDNEY, axes="IPL", forms="sform")  # fmt: skip
 
 
 def word(folder):
     root = "WORD-V0.1.0/"
-    replica = _files("WORD", folder, ["0002"], WORD, root + "imagesTr/word_{}.nii.gz", root + "labelsTr/word_{}.nii.gz",
+    replica = files("WORD", folder, ["0002"], WORD, root + "imagesTr/word_{}.nii.gz", root + "labelsTr/word_{}.nii.gz",
                      axes="LPS", forms="qform")  # fmt: skip
     for subset, case in (("Val", "0001"), ("Ts", "0074")):
-        more = _files("WORD", folder, [case], WORD, f"{root}images{subset}/word_{{}}.nii.gz",
+        more = files("WORD", folder, [case], WORD, f"{root}images{subset}/word_{{}}.nii.gz",
                       f"{root}labels{subset}/word_{{}}.nii.gz", axes="LPS", dtype=np.uint16, offset=int(case))  # fmt: skip
         replica.cases |= more.cases
     write_nifti(folder / root / "imagesTs/word_0014.nii.gz", make_truth(WORD, 14).image)  # labelsTs come separately
@@ -238,18 +201,18 @@ def word(folder):
 
 
 def abdomen_ct_1k(folder):
-    replica = _files("AbdomenCT1K", folder, ["00001", "01062"], ["liver", "kidney", "spleen", "pancreas"],
+    replica = files("AbdomenCT1K", folder, ["00001", "01062"], ["liver", "kidney", "spleen", "pancreas"],
                      "AbdomenCT-1K-ImagePart1/Case_{}_0000.nii.gz", "Mask/Case_{}.nii.gz", axes="RPS")  # fmt: skip
     write_nifti(folder / "AbdomenCT-1K-ImagePart1/Case_00010_0000.nii.gz", make_truth(["liver"], 9).image)  # no public mask
     return replica
 
 
 def amos22(folder):
-    replica = _files("AMOS22", folder, ["0001"], AMOS, "amos22/imagesTr/amos_{}.nii.gz", "amos22/labelsTr/amos_{}.nii.gz")
-    more = _files("AMOS22", folder, ["0008"], AMOS, "amos22/imagesVa/amos_{}.nii.gz", "amos22/labelsVa/amos_{}.nii.gz",
+    replica = files("AMOS22", folder, ["0001"], AMOS, "amos22/imagesTr/amos_{}.nii.gz", "amos22/labelsTr/amos_{}.nii.gz")
+    more = files("AMOS22", folder, ["0008"], AMOS, "amos22/imagesVa/amos_{}.nii.gz", "amos22/labelsVa/amos_{}.nii.gz",
                   axes="LAS", offset=8)  # fmt: skip
     replica.cases |= more.cases
-    _files("AMOS22", folder, ["0507"], AMOS, "amos22/imagesTr/amos_{}.nii.gz", "amos22/labelsTr/amos_{}.nii.gz")  # MR
+    files("AMOS22", folder, ["0507"], AMOS, "amos22/imagesTr/amos_{}.nii.gz", "amos22/labelsTr/amos_{}.nii.gz")  # MR
     (folder / "__MACOSX/amos22/imagesTr").mkdir(parents=True)
     (folder / "__MACOSX/amos22/imagesTr/._amos_0001.nii.gz").write_bytes(b"\0\5\x16\7")
     return replica
@@ -257,7 +220,7 @@ def amos22(folder):
 
 def _msd(name, task, stem, cases, structures, folder, nested=None):
     image, label = (f"{task}/{subset}/{stem}_{{}}.nii.gz" for subset in ("imagesTr", "labelsTr"))
-    replica = _files(name, folder, cases, structures, image, label, nested=nested, axes="LAS")
+    replica = files(name, folder, cases, structures, image, label, nested=nested, axes="LAS")
     for subset in ("imagesTr", "labelsTr"):
         (folder / f"{task}/{subset}/._{stem}_{cases[0]}.nii.gz").write_bytes(b"\0\5\x16\7")
     write_nifti(folder / f"{task}/imagesTs/{stem}_{cases[0]}9.nii.gz", make_truth(structures, 9).image)
@@ -292,7 +255,7 @@ def msd_colon(folder):
 
 def ct_org(folder):
     structures = ["liver", "bladder", "lung", "kidney", "bone", "brain"]
-    replica = _files("CTORG", folder, ["0", "19", "139"], structures, "OrganSegmentations/volume-{}.nii.gz",
+    replica = files("CTORG", folder, ["0", "19", "139"], structures, "OrganSegmentations/volume-{}.nii.gz",
                      "OrganSegmentations/labels-{}.nii.gz")  # fmt: skip
     del replica.cases["CTORG_19"]
     replica.skipped = {"CTORG_19"}
@@ -303,7 +266,7 @@ def ct_org(folder):
 
 def flare22(folder):
     root = "Training/FLARE22_LabeledCase50/"
-    return _files(
+    return files(
         "FLARE22",
         folder,
         ["0001", "0050"],
@@ -315,7 +278,7 @@ def flare22(folder):
 
 def abdomen_ct_12organ(folder):
     root = "13_AbdomenCT-12organ/"
-    return _files(
+    return files(
         "AbdomenCT12organ",
         folder,
         ["0001", "0050"],
@@ -325,48 +288,8 @@ def abdomen_ct_12organ(folder):
     )
 
 
-def totalsegmentator(folder):
-    """Every structure in the first case; in the others some masks are empty or missing."""
-    from nnunetv2_cdpd.dataset_conversion.totalsegmentator import MASKS
-
-    renamed = {
-        "kidney_right": "right_kidney", "kidney_left": "left_kidney", "adrenal_gland_right": "right_adrenal_gland",
-        "adrenal_gland_left": "left_adrenal_gland", "small_bowel": "intestine", "urinary_bladder": "bladder",
-        "kidney_cyst_left": "left_kidney_cyst", "kidney_cyst_right": "right_kidney_cyst", "inferior_vena_cava": "postcava",
-        "femur_left": "left_femur", "femur_right": "right_femur",
-    }  # fmt: skip
-    replica = Replica(
-        "TotalSegmentator",
-        folder,
-        skipped={"TotalSegmentator_s0092"},
-        nested={"left_kidney_cyst": "left_kidney", "right_kidney_cyst": "right_kidney"},
-        unions={
-            "right_lung": ("lung_upper_lobe_right", "lung_middle_lobe_right", "lung_lower_lobe_right"),
-            "left_lung": ("lung_upper_lobe_left", "lung_lower_lobe_left"),
-            "kidney_cyst": ("left_kidney_cyst", "right_kidney_cyst"),
-        },
-    )
-    root = folder / "Totalsegmentator_dataset_v201"
-    for case, without in {"s0000": [], "s0011": ["prostate", "heart"], "s0092": []}.items():
-        truth = make_truth([renamed.get(name, name) for name in MASKS], int(case[1:]))
-        write_nifti(root / case / "ct.nii.gz", truth.image)
-        for name in MASKS:
-            if name in without:
-                del truth.masks[renamed.get(name, name)]
-            if name not in without:
-                write_nifti(root / case / f"segmentations/{name}.nii.gz", truth.masks[renamed.get(name, name)].astype(np.uint8))
-            elif name == "prostate":
-                write_nifti(root / case / f"segmentations/{name}.nii.gz", np.zeros(SHAPE, np.uint8))
-        truth.source = "TotalSegmentator" if case != "s0011" else "TotalSegmentator_without_prostate"
-        if case != "s0092":
-            replica.cases[f"TotalSegmentator_{case}"] = truth
-    rows = ["image_id;age;gender;institute;study_type;split", "s0000;62;m;A;ct abdomen;train", "s0011;40;f;B;ct neck;val"]
-    (root / "meta.csv").write_text("\n".join(rows) + "\n", encoding="utf-8-sig")
-    return replica
-
-
 REPLICAS = (
     btcv, btcv_multiorgan, pancreas_ct, pancreas_ct_multiorgan, chaos, lits, kits19, kits21, kits23, word, abdomen_ct_1k, amos22,
     msd_liver, msd_lung, msd_pancreas, msd_hepatic_vessel, msd_spleen, msd_colon, ct_org, flare22, abdomen_ct_12organ,
-    totalsegmentator,
+    totalsegmentator, totalsegmentator_v1, totalsegmentator_v3, *recent_replicas.REPLICAS,
 )  # fmt: skip

@@ -339,7 +339,10 @@ def test_known_fault_of_a_case_is_told(tmp_path, nnunet_folders):
         write_nifti(tmp_path / f"volume-{number}.nii", truth.image)
         write_nifti(tmp_path / f"segmentation-{number}.nii", truth.masks["liver"].astype(np.uint8))
     outcome = run(tmp_path, public_dataset("LiTS"))
-    assert list(outcome.notes) == ["LiTS_28"] and "true spacing is not known" in outcome.notes["LiTS_28"][0]
+    assert (
+        list(outcome.notes) == ["LiTS_28"]
+        and "MSD_Liver has the same scans with their true spacing" in outcome.notes["LiTS_28"][0]
+    )
     assert "note: LiTS_28: LiTS 28 to 47" in summary(outcome)
 
 

@@ -77,8 +77,9 @@ def test_the_two_label_sets_of_gibson_are_sources_of_14_and_8_structures():
     assert "right_kidney" not in public_dataset("PancreasCT_MultiOrgan").structures
 
 
-def test_totalsegmentator_has_117_structures():
-    assert len(public_dataset("totalsegmentator").values) == len(public_dataset("totalsegmentator").structures) == 117
+@pytest.mark.parametrize("name, count", [("TotalSegmentator_v1", 104), ("totalsegmentator", 117), ("totalsegmentator-v3", 117)])
+def test_every_release_of_totalsegmentator_has_its_structures(name, count):
+    assert len(public_dataset(name).values) == len(public_dataset(name).structures) == count
 
 
 # ---- layouts that look alike ------------------------------------------------------------------------------------------
@@ -119,8 +120,12 @@ def test_another_collection_is_recognised(build, name, words, tmp_path, nnunet_f
     "spoil, words",
     [
         (lambda f: (f / "cropping.csv").unlink(), "cropping.csv is missing"),
-        (lambda f: (f / "cropping.csv").write_text("a,b\n" + "1,2\n" * 50), "cannot be read (list index out of range)"),
-        (lambda f: dataset_replicas._cropping(f, {}, {"0001": (0, 9)}), "has no row for case 0061"),
+        (lambda f: (f / "cropping.csv").write_text("a,b\n" + "1,2\n" * 50), "line 2 has 2 fields, 10 are expected"),
+        (
+            lambda f: dataset_replicas.cropping(f, {}, {"0001": ("x", 9)}),
+            "cannot be read (could not convert string to float: 'x')",
+        ),
+        (lambda f: dataset_replicas.cropping(f, {}, {"0001": (0, 9)}), "has no row for case 0061"),
     ],
 )
 def test_cropping_table_has_to_be_whole(spoil, words, tmp_path, nnunet_folders):
@@ -129,18 +134,43 @@ def test_cropping_table_has_to_be_whole(spoil, words, tmp_path, nnunet_folders):
 
 def test_cropping_beyond_the_image_fails_the_case(tmp_path, nnunet_folders):
     replica = dataset_replicas.btcv_multiorgan(tmp_path / "download")
-    dataset_replicas._cropping(replica.folder, {}, {"0001": (2, 99), "0061": (0, 18)})
+    dataset_replicas.cropping(replica.folder, {}, {"0001": (2, 99), "0061": (0, 18)})
     assert "labelled slices 2 to 99 given, it has 18" in converted(replica).failed["BTCV_MultiOrgan_0001"]
+
+
+def add_mask(name):
+    def add(folder):
+        (path,) = folder.rglob("s0000/segmentations/liver.nii.gz")
+        path.with_name(f"{name}.nii.gz").write_bytes(path.read_bytes())
+
+    return add
+
+
+@pytest.mark.parametrize(
+    "build, name, words",
+    [
+        (dataset_replicas.totalsegmentator_v1, "TotalSegmentator", "those of release 1; `cdpd convert TotalSegmentator_v1`"),
+        (dataset_replicas.totalsegmentator_v3, "TotalSegmentator", "those of release 3; `cdpd convert TotalSegmentator_v3`"),
+        (dataset_replicas.totalsegmentator, "TotalSegmentator_v1", "those of release 2; `cdpd convert TotalSegmentator`"),
+        (dataset_replicas.totalsegmentator, "TotalSegmentator_v3", "those of release 2; `cdpd convert TotalSegmentator`"),
+    ],
+)
+def test_release_of_totalsegmentator_is_recognised(build, name, words, tmp_path, nnunet_folders):
+    assert words in refused(build, nothing, tmp_path, name)
 
 
 @pytest.mark.parametrize(
     "spoil, words",
     [
-        (lambda f: [path.unlink() for path in f.rglob("prostate.nii.gz")], "this is release 1, version 2 is needed"),
+        (add_mask("rectum"), "the masks of no release that is known (rectum)"),
+        (add_mask("vertebrae_L6"), "the masks of no release that is known (vertebrae_L6, vertebrae_S1)"),
+        (lambda f: [path.unlink() for path in f.rglob("vertebrae_S1.nii.gz")], "the masks of no release that is known"),
+        (lambda f: [path.unlink() for path in f.rglob("prostate.nii.gz")], "no case has segmentations/prostate.nii.gz, which"),
         (lambda f: next(f.rglob("meta.csv")).unlink(), "meta.csv is missing"),
+        (lambda f: next(f.rglob("meta.csv")).write_text("image_id,gender\n"), "has no column gender and image_id"),
     ],
 )
-def test_other_releases_of_totalsegmentator_are_recognised(spoil, words, tmp_path, nnunet_folders):
+def test_masks_of_no_release_of_totalsegmentator_are_refused(spoil, words, tmp_path, nnunet_folders):
     assert words in refused(dataset_replicas.totalsegmentator, spoil, tmp_path)
 
 

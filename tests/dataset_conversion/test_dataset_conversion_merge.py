@@ -66,12 +66,14 @@ def test_merged_labels_are_those_of_pairs(annotation):
         "kidney": {"right_kidney", "left_kidney"},
         "lung": {"right_lung", "left_lung"},
         "adrenal_gland": {"right_adrenal_gland", "left_adrenal_gland"},
+        "hip": {"hip_right", "hip_left"},
     }
 
 
 def test_facts_of_the_sources_arrive(annotation):
     sources = {source.name: source for source in annotation.sources}
-    assert len(sources) == len(REPLICAS) + 2  # two label sets of BTCV_MultiOrgan, men and others of TotalSegmentator
+    # Two label sets of BTCV_MultiOrgan, men and others of two releases of TotalSegmentator, and three that annotate in part
+    assert len(sources) == len(REPLICAS) + 6
     assert set(sources["KITS23"].annotated_classes) == {"kidney_tumor", "kidney_cyst"}
     assert sources["KITS23"].merged_labels == ("kidney",) and sources["KITS23"].license == "CC BY-NC-SA 4.0"
     assert "prostate" in sources["TotalSegmentator"].annotated_classes
@@ -99,6 +101,40 @@ def test_what_differs_between_datasets_is_not_denied(annotation):
     assert state("TotalSegmentator", "left_kidney_cyst", "left_kidney") == POSITIVE
     assert state("PancreasCT_MultiOrgan", "background", "right_kidney") == UNSUPERVISED
     assert state("TotalSegmentator", "colon", "rectum") == UNSUPERVISED
+    assert state("AMOS22", "prostate", "uterus") == UNSUPERVISED
+    assert state("TotalSegmentator", "vertebrae_S1", "sacrum") == POSITIVE
+    assert state("TotalSegmentator_v3", "background", "vertebrae_S1") == UNSUPERVISED
+    assert state("TotalSegmentator", "background", "vertebrae_L6") == UNSUPERVISED
+    assert state("VerSe", "vertebrae_L3", "lumbar_vertebrae") == POSITIVE
+    assert state("CTPelvic1K", "lumbar_vertebrae", "vertebrae_L3") == UNSUPERVISED
+    assert state("MMWHS_CT", "ascending_aorta", "aorta") == POSITIVE
+    assert state("MMWHS_CT", "background", "aorta") == UNSUPERVISED
+    assert state("TotalSegmentator_v1", "heart_myocardium", "heart") == POSITIVE
+
+
+def test_regions_of_the_body_and_organs_do_not_deny_each_other(annotation):
+    names = [source.name for source in annotation.sources]
+    value_of = dict(zip(annotation.classes, annotation.values))
+
+    def state(source, inside, name):
+        return annotation.tables[names.index(source)][value_of[inside], annotation.column_names.index(name)]
+
+    assert state("LiTS", "liver", "abdominal_cavity") == UNSUPERVISED
+    assert state("SAROS", "abdominal_cavity", "liver") == UNSUPERVISED
+    assert state("SAROS", "abdominal_cavity", "thoracic_cavity") == NEGATIVE
+
+
+def test_what_a_case_annotates_in_part_is_taught_in_part(annotation):
+    names = [source.name for source in annotation.sources]
+
+    def background(source, name):
+        return annotation.tables[names.index(source)][0, annotation.column_names.index(name)]
+
+    assert background("FLARE23", "aorta") == background("FLARE23_4_organs", "liver") == NEGATIVE
+    assert background("FLARE23_4_organs", "aorta") == UNSUPERVISED
+    assert background("BTCV_Cervix_3", "rectum") == NEGATIVE
+    assert background("BTCV_Cervix_3", "intestine") == UNSUPERVISED
+    assert background("AbdomenAtlas1_1Mini_9", "colon") == UNSUPERVISED
 
 
 def test_all_orientations_become_one_in_nnunet(merged):
