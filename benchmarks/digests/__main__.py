@@ -8,13 +8,9 @@ Takes a few minutes of one core. Both runs must be made on one machine in one en
 the last bit. Run it from a folder that is no clone, or Python may import that one. Nothing of nnunetv2_cdpd is imported here;
 the commands run in processes of their own with the flags of their help texts. The work folder is emptied first and kept.
 
-A training is seeded, on one thread, with deterministic algorithms; on a busy machine it was still seen, once in six runs, to
-differ from itself in the last bits, and with it all that is made with the model. If trainings differ and nothing before them
-does, run it again.
-
-Digested is content: voxels with their geometry, arrays, tensors, parsed JSON, text; not times, sizes of compressed files, paths
-of the work folder, or the modules in which our classes lie. A page of HTML has separate entries for its texts, tags, pictures,
-script and style, so that whoever makes it in another way sees in what it differs.
+A training is seeded, on one thread, with deterministic algorithms. On a busy machine it was still seen to end in one of two ways,
+which differ in the last bits of the second epoch, and with it all that is made with the model; one version does both. If trainings
+differ and nothing before them does, run it again.
 """
 
 import argparse
