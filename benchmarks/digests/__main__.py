@@ -9,8 +9,8 @@ the last bit. Run it from a folder that is no clone, or Python may import that o
 the commands run in processes of their own with the flags of their help texts. The work folder is emptied first and kept.
 
 A training is seeded, on one thread, with deterministic algorithms. On a busy machine it was still seen to end in one of two ways,
-which differ in the last bits of the second epoch, and with it all that is made with the model; one version does both. If trainings
-differ and nothing before them does, run it again.
+which differ in the last bits of the second epoch, and with it all that is made with the model; one version does both. If
+trainings differ and nothing before them does, run it again.
 """
 
 import argparse
