@@ -1,4 +1,4 @@
-"""Errors: UserError, a mistake that the user can mend; `one_line`, any error as a line; a check of numbers."""
+"""Errors: UserError, a mistake that the user can mend; `one_line` and `reason`, any error as a line; a check of numbers."""
 
 _MOST_WORDS = 40  # of an error that a library raised; some run over pages
 
@@ -12,12 +12,16 @@ class UserError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """An error as a line: the message of a UserError as it is, of others the kind of error and the first words of its message."""
+    """An error as a line: the message of a UserError as it is, of others the kind of error and its reason."""
     words = str(error).split()
     if isinstance(error, UserError) and words:
         return " ".join(words)
-    name = type(error).__name__
-    return f"{name}: {' '.join(words[:_MOST_WORDS])}" if words else name
+    return f"{type(error).__name__}: {reason(error)}" if words else reason(error)
+
+
+def reason(error: BaseException) -> str:
+    """The first words of an error, for a message that says what failed; its kind where it has none."""
+    return " ".join(str(error).split()[:_MOST_WORDS]) or type(error).__name__
 
 
 def check_at_least(least: int, **arguments: int | None) -> None:

@@ -79,7 +79,7 @@ def read_unchecked_annotation(dataset_json: Mapping[str, Any], where: str | Path
             sources=_read_sources(block),
             case_source=block.get("case_source") and dict(block["case_source"]),
             merged_labels=merged_labels,
-            possible_parents={name: tuple(parents) for name, parents in block.get("possible_parents", {}).items()},
+            possible_parents={name: _names(parents) for name, parents in block.get("possible_parents", {}).items()},
             compatible=frozenset(frozenset(pair) for pair in block.get("compatible", ())),
             ignore_value=ignore_value,
             where=where,
@@ -144,6 +144,12 @@ def _as_sigmoid_regions(regions: Mapping[str, Sequence[int]]) -> dict[str, Any]:
 
 def _is_background(name: str, label: Any) -> bool:
     return name == "background" or (name != "ignore" and set(_values_of(label)) == {0})
+
+
+def _names(listed: Any) -> tuple[str, ...]:
+    if isinstance(listed, str) or not all(isinstance(name, str) for name in listed):
+        raise TypeError(f"{listed!r} is no list of names")
+    return tuple(listed)
 
 
 def _values_of(label: Any) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
-from nnunetv2_cdpd.errors import UserError, one_line
+from nnunetv2_cdpd.errors import UserError, one_line, reason
 from nnunetv2_cdpd.jobs import read_json
 from nnunetv2_cdpd.link import FOLDER_OF_PREFIX, find_class
 
@@ -39,9 +39,8 @@ def model_folder_of(dataset: str, trainer: str, plans: str, configuration: str) 
     try:
         folder = Path(get_output_folder(dataset, trainer, plans, configuration))
     except (RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"dataset {dataset!r} is not found ({reason}); set nnUNet_results, or give a folder as argument model"
+            f"dataset {dataset!r} is not found ({reason(error)}); set nnUNet_results, or give a folder as argument model"
         ) from error
     if not folder.is_dir():
         others = sorted(path.name for path in folder.parent.glob("*__*__*")) if folder.parent.is_dir() else []
@@ -125,7 +124,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals(allowed):
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise UserError(f"{file}: cannot be read without executing code from it, or is damaged ({one_line(error)})") from error
+        raise UserError(f"{file}: cannot be read without executing code from it, or is damaged ({reason(error)})") from error
     lacking = [key for key in _NEEDED_IN_CHECKPOINT if not isinstance(checkpoint, dict) or key not in checkpoint]
     if lacking:
         raise UserError(f"{file}: no checkpoint of nnU-Net (`{lacking[0]}` is missing); choose one that nnUNetv2_train wrote")

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nnunetv2_cdpd.errors import UserError, one_line
+from nnunetv2_cdpd.errors import UserError, one_line, reason
 from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.pretrained.choices import AUTO, TEXT_WEIGHTS
 from nnunetv2_cdpd.pretrained.hub import hub_reachable
@@ -204,12 +204,12 @@ def embed_prompts(prompts: Sequence[str], encoder: str, weights: str | None = No
         )
         tokens = open_clip.get_tokenizer(model_name)(list(prompts))
     except Exception as error:  # open_clip's, the hub's, the network's and torch's own
-        reason = (
+        what = (
             f"{weights}: not readable as weights of {model_name}"
             if weights
             else f"no weights of {encoder} in the cache, and no download"
         )
-        raise UserError(f"{reason} ({one_line(error)}); {ways_to_text_weights(encoder)}") from error
+        raise UserError(f"{what} ({reason(error)}); {ways_to_text_weights(encoder)}") from error
     return model.eval().encode_text(tokens).float()
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from nnunetv2_cdpd.errors import UserError, one_line
+from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.pretrained.choices import AUTO, RANDOM, VISION_WEIGHTS
 from nnunetv2_cdpd.pretrained.hub import hub_reachable
 from nnunetv2_cdpd.pretrained.vision_layouts import to_timm
@@ -96,7 +96,7 @@ def _download(model_name: str) -> Path:
         return Path(hf_hub_download(repository, _FILE_NAMES[0]))
     except Exception as error:  # the hub's client raises its own, httpx's and OS errors
         raise UserError(
-            f"no pretrained weights of {model_name} in the cache, and no download ({one_line(error)}); "
+            f"no pretrained weights of {model_name} in the cache, and no download ({reason(error)}); "
             f"{ways_to_vision_weights(model_name)}"
         ) from error
 
@@ -110,7 +110,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         state_dict = load_state_dict(str(path), weights_only=True)
     except Exception as error:  # safetensors, pickle and zip each have their own
-        raise UserError(f"{path}: not readable as weights ({one_line(error)})") from error
+        raise UserError(f"{path}: not readable as weights ({reason(error)})") from error
     if not isinstance(state_dict, dict) or not all(isinstance(value, Tensor) for value in state_dict.values()):
         raise UserError(f"{path}: holds no plain dictionary of tensors; save the model's state_dict")
     return state_dict
@@ -121,7 +121,7 @@ def _fill(vit: torch.nn.Module, state_dict: dict[str, Tensor], path: Path, model
     try:
         state_dict = to_timm(state_dict, vit)
     except Exception as error:  # timm meets names or shapes of another model
-        raise UserError(f"{path}: these are not the weights of {model_name} ({one_line(error)})") from error
+        raise UserError(f"{path}: these are not the weights of {model_name} ({reason(error)})") from error
     missing = sorted(set(expected) - set(state_dict))
     wrong = sorted(k for k in set(expected) & set(state_dict) if expected[k].shape != state_dict[k].shape)
     if missing or wrong:

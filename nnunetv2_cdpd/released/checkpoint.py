@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nnunetv2_cdpd.errors import UserError, one_line
+from nnunetv2_cdpd.errors import UserError, reason
 
 _NETWORK = "net"
 _FORM = "the released checkpoint is a dictionary of net, optimizer, scheduler and epoch"
@@ -28,7 +28,7 @@ def read_released(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise UserError(
-            f"{path}: truncated, or no checkpoint of PyTorch that can be read without executing code ({one_line(error)})"
+            f"{path}: truncated, or no checkpoint of PyTorch that can be read without executing code ({reason(error)})"
         ) from error
     state_dict = content.get(_NETWORK, content) if isinstance(content, dict) else content
     if not isinstance(state_dict, dict) or not state_dict or not all(isinstance(value, Tensor) for value in state_dict.values()):
