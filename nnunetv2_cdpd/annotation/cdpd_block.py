@@ -15,6 +15,7 @@ from nnunetv2_cdpd.annotation.model import Annotation, MergedLabel, Source
 from nnunetv2_cdpd.errors import UserError, one_line
 
 CDPD_VERSION = 1
+_LARGEST_VALUE = np.iinfo(np.uint16).max  # label maps are stored in 16 bits at the most
 _TEXTS = ("task_prompt", "license", "reference")  # of a source, in its order
 
 
@@ -165,13 +166,13 @@ def _check_labels(labels: Any, where: str | Path) -> None:
         listed = (label,) if name == "ignore" else _values_of(label)
         if not listed or not all(_is_value(value) for value in listed):
             raise UserError(
-                f"{where}: label {name!r} is {label!r}, not a value or a list of values; "
+                f"{where}: label {name!r} is {label!r}, not a value or a list of values from 0 to {_LARGEST_VALUE}; "
                 "nnU-Net v2 writes `name: value`, the first nnU-Net wrote them the other way round"
             )
 
 
 def _is_value(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 0
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 0 <= int(value) <= _LARGEST_VALUE
 
 
 def _read_sources(block: Mapping[str, Any]) -> tuple[Source, ...]:

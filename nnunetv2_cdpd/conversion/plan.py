@@ -34,6 +34,7 @@ class Options:
     leave_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_at_least(1, num_parts=self.num_parts)
         if not 0 <= self.part_id < self.num_parts:
             raise UserError(
                 f"argument part_id {self.part_id} of {self.num_parts}: parts are numbered from 0 to {self.num_parts - 1}"

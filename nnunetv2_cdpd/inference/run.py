@@ -54,6 +54,7 @@ def predict_cases(
         UserError: An output would take the place of a file that is read, or of one of unknown origin; a resumed job has other
             settings; a cascade lacks the previous stage; or an impossible number.
     """
+    check_at_least(1, num_parts=num_parts)
     if not 0 <= part_id < num_parts:
         raise UserError(f"argument part_id {part_id} of {num_parts}: parts are counted from 0 to {num_parts - 1}")
     check_at_least(0, num_readers=num_readers, num_exporters=num_exporters)

@@ -1,13 +1,15 @@
 """Files that are there as a whole or not at all: written beside, flushed to the disk, then renamed.
 
 Every file and folder that we leave behind is written by `written_beside`. What a killed process left is told by a lock
-that died with it, and is cleared away by the next one that writes in the same folder.
+that died with it, and is cleared away by the next one that writes in the same folder: the lock is there before and after all
+that it stands for.
 """
 
+import errno
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -16,8 +18,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-BESIDE = ".cdpd_tmp_"  # begins the name of every folder in which something is being written
-_LOCK = "lock"
+BESIDE = ".cdpd_tmp_"  # begins the name of every folder in which something is being written, and of its lock
+_LOCK = ".lock"
 
 
 @contextmanager
@@ -41,13 +43,15 @@ def written_beside(path: Path) -> Iterator[Path]:
             _flush(file)
         for number, file in enumerate(written):
             target = path.with_name(file.name)
+            if target.is_dir() and not file.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
             if file.is_dir() and target.exists():
                 os.replace(target, folder / f"replaced_{number}")
             os.replace(file, target)
         _flush_entry(path.absolute().parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        lock.release()
+        _give_up(lock)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -78,33 +82,46 @@ def remove(path: Path) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Clear away what processes that are gone were writing in a folder; what is being written stays."""
-    for left in folder.glob(f"{BESIDE}*"):
-        lock = FileLock(left / _LOCK)
-        if not (left / _LOCK).exists():
-            continue  # made this very moment
+    for held in folder.glob(f"{BESIDE}*{_LOCK}"):
+        lock = FileLock(held)
         try:
-            with lock.acquire(timeout=0):
-                shutil.rmtree(left, ignore_errors=True)
+            lock.acquire(timeout=0)
         except (Timeout, OSError, NotImplementedError):
             continue  # somebody is writing there, or it is not ours to remove
+        shutil.rmtree(held.with_suffix(""), ignore_errors=True)
+        _give_up(lock)
 
 
 def _new_folder(parent: Path) -> tuple[Path, FileLock]:
     """A folder of its own for one thing to write, and the lock that tells that its process lives."""
+    if not parent.is_dir():  # the lock would make it
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(parent))
     _clear_once(parent)
     while True:
-        try:
-            folder = Path(tempfile.mkdtemp(prefix=BESIDE, dir=parent))
-        except OSError as error:  # of the folder that the caller knows, not of a name that was never there
-            raise OSError(error.errno, error.strerror, str(parent)) from error
-        lock = FileLock(folder / _LOCK)
+        folder = parent / f"{BESIDE}{secrets.token_hex(6)}"
+        lock = FileLock(f"{folder}{_LOCK}")
         try:
             lock.acquire(timeout=0)
-        except Timeout:  # another process took it for a leftover between these two lines
+            if os.path.exists(lock.lock_file):  # else another process took it for a leftover between making and locking it
+                folder.mkdir()
+                return folder, lock
+        except Timeout:
             continue
         except NotImplementedError:  # a file system without locks: nobody clears away there
-            (folder / _LOCK).unlink(missing_ok=True)
-        return folder, lock
+            Path(lock.lock_file).unlink(missing_ok=True)
+            folder.mkdir()
+            return folder, lock
+        except OSError as error:  # of the folder that the caller knows, not of a name that was never there
+            _give_up(lock)
+            raise OSError(error.errno, error.strerror, str(parent)) from error
+        lock.release()
+
+
+def _give_up(lock: FileLock) -> None:
+    """Remove the file of a lock while it is held, where the system allows that, and release it."""
+    for step in (lambda: os.unlink(lock.lock_file), lock.release, lambda: os.unlink(lock.lock_file)):
+        with suppress(OSError):
+            step()
 
 
 @lru_cache(maxsize=1024)

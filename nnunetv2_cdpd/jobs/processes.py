@@ -59,7 +59,7 @@ def _run(function: Callable[[Job], Result], jobs: Sequence[Job], num_processes: 
     for job in left:
         undone, exit_codes = yield from _round(function, [job], 1)
         if undone:
-            yield job, RuntimeError(_why(exit_codes))
+            yield job, UserError(_why(exit_codes))
 
 
 def _round(

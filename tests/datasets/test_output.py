@@ -32,9 +32,8 @@ def test_leftovers_of_a_killed_process_make_no_folder_foreign(nnunet_folders):
     folder = nnunet_folders.raw / "Dataset300_MINE"
     assert is_empty(folder)
     (folder / ".partial/c1").mkdir(parents=True)
-    left = folder / f"{BESIDE}x"
-    left.mkdir()
-    (left / "lock").write_text("")
+    (folder / f"{BESIDE}x").mkdir()
+    (folder / f"{BESIDE}x.lock").touch()
     assert is_empty(folder)
     clear_leftovers(folder)
     assert not list(folder.iterdir())

@@ -90,8 +90,8 @@ def test_what_a_killed_process_left_is_cleared_away_by_the_next_one(tmp_path):
     process = writer(tmp_path / "a.txt", 60)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    (left,) = names(tmp_path)
-    assert left.startswith(BESIDE)
+    left, lock = names(tmp_path)
+    assert left.startswith(BESIDE) and lock.startswith(left)
     subprocess.run(
         [sys.executable, "-c", WRITER, str(tmp_path / "b.txt"), "0"],
         check=True,
@@ -101,11 +101,28 @@ def test_what_a_killed_process_left_is_cleared_away_by_the_next_one(tmp_path):
     assert names(tmp_path) == ["b.txt"]
 
 
+@pytest.mark.parametrize("left", [("x.lock",), ("x.lock", "x/made/half")])
+def test_a_process_killed_at_any_moment_leaves_nothing_for_good(tmp_path, left):
+    for name in left:
+        path = tmp_path / f"{BESIDE}{name}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(IsADirectoryError) as error:
+        write_text(tmp_path / "a.txt", "text")
+    assert error.value.filename == str(tmp_path / "a.txt") and names(tmp_path) == ["a.txt"]
+
+
 def test_what_is_being_written_is_not_taken_for_a_leftover(tmp_path):
     process = writer(tmp_path / "a.txt", 2)
     remove_leftovers(tmp_path)
     write_text(tmp_path / "b.txt", "text")
-    assert len(names(tmp_path)) == 2
+    assert len(names(tmp_path)) == 3  # with the lock
     assert process.wait(timeout=30) == 0 and names(tmp_path) == ["a.txt", "b.txt"]
 
 
