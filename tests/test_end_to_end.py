@@ -155,6 +155,7 @@ def test_continued_training_needs_no_weights_and_no_choices(workspace, trained):
     assert plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["text"]["encoder"] == "learned"
 
 
+@pytest.mark.slow
 def test_stock_plans_train_too(workspace, trained):
     """nnUNetPlans of nnU-Net's own planner, verbatim from the README, with a 2D configuration to be quick."""
     root, _ = workspace

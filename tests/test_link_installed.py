@@ -280,7 +280,13 @@ def assert_everything_is_found(environment, **variables):
 
 
 @pytest.mark.parametrize(
-    "way", [in_place, editable, editable_compat, from_wheel, pytest.param(from_source_archive, marks=pytest.mark.slow)]
+    "way",
+    [
+        in_place,
+        editable,
+        from_wheel,
+        *(pytest.param(way, marks=pytest.mark.slow) for way in (editable_compat, from_source_archive)),
+    ],
 )
 def test_every_way_to_have_the_package(environment, nnunet_wheel, clone, tmp_path, way):
     environment.pip("install", nnunet_wheel)
@@ -288,6 +294,7 @@ def test_every_way_to_have_the_package(environment, nnunet_wheel, clone, tmp_pat
     assert_everything_is_found(environment, **way(environment, clone, tmp_path / "built"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [editable, from_wheel])
 def test_a_clone_without_symbolic_links_can_be_installed(environment, nnunet_wheel, clone_without_links, tmp_path, way):
     environment.pip("install", nnunet_wheel)
