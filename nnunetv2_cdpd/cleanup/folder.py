@@ -1,7 +1,7 @@
 """clean_folder: clean a folder of predictions, case by case, and tell what each rule changed."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +12,16 @@ from nnunetv2_cdpd.cleanup.clean import Effects, array_axes, clean_label_map, ne
 from nnunetv2_cdpd.cleanup.rules import RULES, check_rules
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.datasets.label_maps import checked_label_map
+from nnunetv2_cdpd.datasets.output import check_may_write
 from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers, reader_for
+from nnunetv2_cdpd.datasets.roles import NNUNET_SETTINGS_FILE
+from nnunetv2_cdpd.datasets.volume_files import of_another_ending
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import Outcome, in_processes, number_of_processes, run, write_json, written_beside
+from nnunetv2_cdpd.jobs import Outcome, in_processes, number_of_processes, read_json, run, write_json, written_beside
 from nnunetv2_cdpd.jobs.tables import aligned
 
 EFFECTS_FILE = "cleanup.json"
-COPIED = (FILE_NAME, "plans.json", "predict_from_raw_data_args.json")  # what nnUNetv2_predict puts beside predictions
+COPIED = (FILE_NAME, "plans.json", NNUNET_SETTINGS_FILE)  # what nnUNetv2_predict puts beside predictions
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ def clean_folder(
     rules: Sequence[str] | None = None,
     num_processes: int | None = None,
     progress: bool = True,
+    report: Callable[[str], None] = print,
 ) -> Outcome[Effects]:
     """Clean every prediction of a folder.
 
@@ -47,24 +51,32 @@ def clean_folder(
         out_dir: Gets the cleaned label maps under the same names, dataset.json and cleanup.json; another folder.
         rules: Names of rules; None: all.
         num_processes: None: nnU-Net's default, at most one per core and case.
+        report: Called with a line on files that are not taken.
 
     Returns:
         The effects on each case, and why others could not be cleaned.
 
     Raises:
-        UserError: A folder or dataset.json is missing or damaged, a rule is unknown, or no case could be cleaned.
+        UserError: A folder or dataset.json is missing or damaged, a rule is unknown, files that are not from here would be
+            replaced, or no case could be cleaned.
     """
     in_dir, out_dir = Path(in_dir), Path(out_dir)
-    jobs = _plan(in_dir, out_dir, rules)
+    jobs = _plan(in_dir, out_dir, rules, report)
     runner = in_processes(clean_case, number_of_processes(num_processes, len(jobs)))
     out_dir.mkdir(parents=True, exist_ok=True)
+    is_first = not _was_cleaned_into(out_dir)
+    _write_effects(out_dir, Outcome())  # before anything else: it tells whose folder it is
     outcome = run(jobs, runner, title="clean", progress=progress)
+    if is_first and not outcome.done:
+        (out_dir / EFFECTS_FILE).unlink()
     outcome.check_any("cleaned")
     _finish(outcome, in_dir, out_dir)
     return outcome
 
 
-def _plan(in_dir: Path, out_dir: Path, rules: Sequence[str] | None) -> dict[str, CleaningJob]:
+def _plan(
+    in_dir: Path, out_dir: Path, rules: Sequence[str] | None, report: Callable[[str], None]
+) -> dict[str, CleaningJob]:
     """Case -> what to do; nothing is written."""
     if out_dir.resolve() == in_dir.resolve():
         raise UserError(f"{out_dir}: the cleaned predictions need a folder of their own, to be compared with the others")
@@ -75,6 +87,11 @@ def _plan(in_dir: Path, out_dir: Path, rules: Sequence[str] | None) -> dict[str,
     files = {case: case + dataset_json.file_ending for case in identifiers(in_dir, dataset_json.file_ending)}
     if not files:
         raise UserError(f"{in_dir}: no file ends in {dataset_json.file_ending}, the `file_ending` of its dataset.json")
+    written = [out_dir / name for name in (*files.values(), *COPIED, EFFECTS_FILE)]
+    made_here = _was_cleaned_into(out_dir)
+    check_may_write(written, made_here=made_here, way_out="give another folder", label_maps=True, where=out_dir)
+    for line in of_another_ending(in_dir, dataset_json.file_ending):
+        report(f"note: {line}")
     reader = reader_for(dataset_json, [in_dir / file for file in files.values()])
     annotation = dataset_json.annotation
     return {case: CleaningJob(in_dir / file, out_dir / file, reader, annotation, rules) for case, file in files.items()}
@@ -128,5 +145,14 @@ def _finish(cleaned: Outcome[Effects], in_dir: Path, out_dir: Path) -> None:
         if (in_dir / name).is_file():
             with written_beside(out_dir / name) as beside:
                 shutil.copyfile(in_dir / name, beside)
+    _write_effects(out_dir, cleaned)
+
+
+def _write_effects(out_dir: Path, cleaned: Outcome[Effects]) -> None:
     content = {"version": 1, "all_cases": total_effects(cleaned), "cases": cleaned.done, "problems": cleaned.failed}
     write_json(out_dir / EFFECTS_FILE, content)
+
+
+def _was_cleaned_into(out_dir: Path) -> bool:
+    effects = read_json(out_dir / EFFECTS_FILE)
+    return isinstance(effects, dict) and {"version", "all_cases"} <= set(effects)

@@ -2,6 +2,7 @@
 
 import argparse
 
+from nnunetv2_cdpd.cli.options import add_output
 from nnunetv2_cdpd.host import lent_arguments
 from nnunetv2_cdpd.link import DEFAULT_TRAINER
 
@@ -16,12 +17,18 @@ the rest for absent).
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "cdpd accumulate DATASET -c CONFIGURATION [any argument of nnUNetv2_accumulate_crossval_results]"
+    add_output(parser, "folder for all predictions, empty or not there yet (default: in the model folder)")
 
 
 def run(args: argparse.Namespace) -> None:
     from nnunetv2.evaluation.find_best_configuration import accumulate_crossval_results_entry_point
 
+    from nnunetv2_cdpd.datasets.output import check_own_folder
     from nnunetv2_cdpd.evaluation.cross_validation import annotated_metrics
 
-    with annotated_metrics(), lent_arguments("cdpd accumulate", args.rest, tr=DEFAULT_TRAINER):
+    place: list[str] = []
+    if args.output is not None:  # nnU-Net empties a folder
+        check_own_folder(args.output, made_here=False, command="cdpd accumulate", way_out="give another argument output")
+        place = ["-o", str(args.output)]
+    with annotated_metrics(), lent_arguments("cdpd accumulate", [*args.rest, *place], tr=DEFAULT_TRAINER):
         accumulate_crossval_results_entry_point()

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunetv2_cdpd.datasets.output import check_own_folder
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES, MERGE_SPEC, MERGED_ID, MERGED_NAME, write_raw_dataset, write_test_set
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import write_text
@@ -47,8 +48,7 @@ def run_demo(out: Path, size: DemoSize = DemoSize(), device: str | None = None) 
     """
     started = time.time()
     out = out.resolve()
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"argument out: {out} is not empty; name another folder, or delete it")
+    check_own_folder(out, made_here=False, command="cdpd demo", way_out="give another argument out")
     if device is None:
         import torch
 

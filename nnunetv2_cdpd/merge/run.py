@@ -60,6 +60,9 @@ def merge_datasets(
     output = dataset_folder(name, dataset_id)
     inputs = read_datasets(datasets)
     check_inputs(inputs, output)
+    for dataset in inputs:
+        for stray in dataset.strays:
+            report(f"note: {stray}")
     plan = plan_merge(inputs, read_merge_spec(spec))
     cases = collect_cases(inputs, plan, prefix)
     record = open_record(output, inputs, update)

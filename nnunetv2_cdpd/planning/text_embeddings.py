@@ -6,10 +6,12 @@ from pathlib import Path
 
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.datasets.dataset_json import dataset_json_of
+from nnunetv2_cdpd.datasets.output import check_may_write
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, dataset_prompts
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.text import CACHE_FILE, TextEmbeddings, load_or_embed
+from nnunetv2_cdpd.pretrained.text_tables import holds_our_embeddings
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ def embed_dataset(
         output: File in place of the one beside the preprocessed data.
 
     Raises:
-        UserError: No such dataset, nnUNet_preprocessed not set, no weights, or embeddings are to be learned.
+        UserError: No such dataset, nnUNet_preprocessed not set, no weights, embeddings are to be learned, or `output` is a file
+            of something else.
         OSError: The file cannot be written.
     """
     choice = weights or weights_choice(TEXT_WEIGHTS)
@@ -42,6 +45,8 @@ def embed_dataset(
     dataset_json = dataset_json_of(dataset)
     annotation = read_annotation(with_sigmoid_heads(dataset_json.content), where=dataset_json.path)
     class_prompts, task_prompts = dataset_prompts(annotation)
+    if output is not None:
+        check_may_write([output], made_here=holds_our_embeddings(output), way_out="give another file")
     cache = output or _beside_preprocessed(dataset_json.path.parent.name)
     cache.parent.mkdir(parents=True, exist_ok=True)
     embeddings = load_or_embed(

@@ -9,6 +9,7 @@ from nnunetv2_cdpd.errors import UserError, check_at_least, one_line
 from nnunetv2_cdpd.evaluation.evaluate import COMPARISON_JSON, SUMMARY_FILE
 from nnunetv2_cdpd.evaluation.nnunet import read_results
 from nnunetv2_cdpd.evaluation.results import Results
+from nnunetv2_cdpd.pages.template import check_page
 from nnunetv2_cdpd.report.cases import ReportCase
 from nnunetv2_cdpd.report.page import write_report
 from nnunetv2_cdpd.report.tables import worst_first
@@ -40,7 +41,7 @@ def report_folder(
         num_processes: That draw cases.
 
     Raises:
-        UserError: No results there, an unknown case, or no log in a training folder.
+        UserError: No results there, an unknown case, no log in a training folder, or a file of others is there.
     """
     folder = Path(folder)
     results = read_results(folder / SUMMARY_FILE)
@@ -70,6 +71,7 @@ def report_folder(
     output = folder / "report.html" if output is None else Path(output)
     if not output.parent.is_dir():
         raise UserError(f"{output}: no folder {output.parent}; make it or give another file")
+    check_page(output)
     return write_report(
         output,
         title=title,

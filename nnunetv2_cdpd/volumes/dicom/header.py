@@ -11,6 +11,7 @@ from pydicom.uid import UID, ImplicitVRLittleEndian, MediaStorageDirectoryStorag
 from nnunetv2_cdpd.errors import UserError
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_MARK = b"DICM"
 _UNMARKED = (b"\x02\0", b"\x08\0")  # old files lack the mark and begin with an element of one of the first groups
 _PERPENDICULAR = 1e-2  # cosine that rounding may leave between rows and columns
 _TAGS = (
@@ -108,13 +109,22 @@ def read_header(path: Path) -> Header | None:
     )
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether a file bears DICOM's mark; nothing else of it is read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == _MARK
+    except OSError:
+        return False
+
+
 def _dataset(path: Path) -> pydicom.Dataset | None:
     """The elements that matter; None if the file is not DICOM."""
     try:
         with path.open("rb") as file:
             start = file.read(132)
             file.seek(0)
-            is_marked = start[128:] == b"DICM"
+            is_marked = start[128:] == _MARK
             if not is_marked and start[:2] not in _UNMARKED:
                 return None
             data = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
