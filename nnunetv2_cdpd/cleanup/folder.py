@@ -74,9 +74,7 @@ def clean_folder(
     return outcome
 
 
-def _plan(
-    in_dir: Path, out_dir: Path, rules: Sequence[str] | None, report: Callable[[str], None]
-) -> dict[str, CleaningJob]:
+def _plan(in_dir: Path, out_dir: Path, rules: Sequence[str] | None, report: Callable[[str], None]) -> dict[str, CleaningJob]:
     """Case -> what to do; nothing is written."""
     if out_dir.resolve() == in_dir.resolve():
         raise UserError(f"{out_dir}: the cleaned predictions need a folder of their own, to be compared with the others")

@@ -4,7 +4,7 @@ Image and label appear complete or not at all. Runs in spawned processes.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from nnunetv2_cdpd.conversion.declaration import FoundCase, IntensityCheck
 from nnunetv2_cdpd.conversion.intensity import overruled_by_intensity, place_by_intensity
 from nnunetv2_cdpd.conversion.read_labels import Label, read_label, read_masks, read_slices, remap
 from nnunetv2_cdpd.conversion.sides import SidePair, split_sides
+from nnunetv2_cdpd.conversion.slices import pair_slices
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import written_beside
+from nnunetv2_cdpd.volumes.dicom import Series, read_series
 from nnunetv2_cdpd.volumes.grid import Grid, same_place
 from nnunetv2_cdpd.volumes.nifti import NiftiFile, link_or_copy, write_nifti
 from nnunetv2_cdpd.volumes.placement import Placement, flips_between, place_label, resample_nearest
@@ -77,11 +79,14 @@ class ConvertedCase:
 
 @dataclass
 class _Image:
-    """The image of a case, its voxels read when they are asked for."""
+    """The image of a case, its voxels read when they are asked for.
+
+    file, series: What it was read from, one of the two.
+    """
 
     grid: Grid
     file: NiftiFile | None
-    order: list[int] = field(default_factory=list)
+    series: Series | None = None
     voxels: np.ndarray | None = None
 
     def read(self) -> np.ndarray:
@@ -124,8 +129,6 @@ def convert_case(job: ConversionJob) -> ConvertedCase:
 
 def _read_image(job: ConversionJob, notes: list[str]) -> _Image:
     if job.dicom:
-        from nnunetv2_cdpd.volumes.dicom import read_series
-
         series = read_series(job.case.image)
         if series.strays:  # a published series is one; label slices are matched with its files
             raise UserError(f"{series.strays[0]}; take it out of the folder")
@@ -135,7 +138,7 @@ def _read_image(job: ConversionJob, notes: list[str]) -> _Image:
                 "first, a grid has no shear"
             )
         notes += series.notes
-        image = _Image(series.grid, None, series.order, series.read())
+        image = _Image(series.grid, None, series, series.read())
     else:
         file = NiftiFile(job.case.image[0])
         grid, note = file.mended_grid()
@@ -164,7 +167,9 @@ def _read_label(job: ConversionJob, image: _Image) -> Label:
         return read_masks(job.masks)
     first, *others = job.case.label
     if others or first.suffix.lower() == ".png":
-        return read_slices(job.case.label, image.order)
+        if image.series is None:
+            raise UserError(f"{job.label_place}: label slices, and the image is no DICOM series whose files they could belong to")
+        return read_slices(pair_slices(job.case.label, image.series))
     return read_label(first)
 
 

@@ -1,12 +1,12 @@
 """Layout: which files of a downloaded folder are which case's, and what is wrong with the folder, before any work."""
 
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
 from nnunetv2_cdpd.conversion.download import Download
+from nnunetv2_cdpd.conversion.slices import natural_key
 from nnunetv2_cdpd.errors import UserError, listed
 
 
@@ -23,7 +23,7 @@ def find_downloaded_cases(dataset: SourceDataset, folder: Path) -> list[FoundCas
     cases = dataset.find(download) if dataset.find else pair_files(download)
     if not cases:
         raise download.error("no case found")
-    return sorted(cases, key=lambda case: _natural(case.case))
+    return sorted(cases, key=lambda case: natural_key(case.case))
 
 
 def pair_files(download: Download) -> list[FoundCase]:
@@ -43,9 +43,9 @@ def pair_files(download: Download) -> list[FoundCase]:
         raise download.error(f"no image found ({' or '.join(dataset.images)})")
     if not labelled:
         raise download.error(f"no label found ({' or '.join((*dataset.labels, *dataset.mask_files))})")
-    if not dataset.imageless_labels and (lonely := sorted(labelled - set(images) - skipped, key=_natural)):
+    if not dataset.imageless_labels and (lonely := sorted(labelled - set(images) - skipped, key=natural_key)):
         raise download.error(f"no image for the label{'s' * (len(lonely) > 1)} of {listed(lonely)}")
-    if not dataset.unlabelled_images and (lonely := sorted(set(images) - labelled - skipped, key=_natural)):
+    if not dataset.unlabelled_images and (lonely := sorted(set(images) - labelled - skipped, key=natural_key)):
         raise download.error(f"no label for the image{'s' * (len(lonely) > 1)} of {listed(lonely)}")
     return [
         FoundCase(case, files, labels.get(case, ()), masks.get(case, {})) for case, files in images.items() if case in labelled
@@ -89,8 +89,3 @@ def _masks(download: Download, templates: Iterable[str]) -> dict[str, dict[str |
             if download.dataset.values.get(said["structure"]) is not None:
                 found.setdefault(said["case"], {}).setdefault(said["structure"], path)
     return found
-
-
-def _natural(text: str) -> list[tuple[int, str]]:
-    """Sort key by which case 2 comes before case 10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]

@@ -49,30 +49,26 @@ def read_label(path: Path) -> Label:
     return Label(array, file.grid, file, notes)
 
 
-def read_slices(paths: Sequence[Path], order: Sequence[int]) -> Label:
+def read_slices(paths: Sequence[Path]) -> Label:
     """Read a binary label from image slices (PNG): anything above 0 is 1.
 
     Args:
-        paths: Slices; sorted by name, the n-th belongs to the n-th image file sorted by name.
-        order: Indices into them, in the order of the image's slices.
+        paths: In the order of the image's slices.
 
     Raises:
-        UserError: Their number or size does not fit, or one cannot be read.
+        UserError: One cannot be read, or has another size than the others.
     """
     from PIL import Image
 
-    paths = sorted(paths)
-    if len(paths) != len(order):
-        raise UserError(f"{paths[0].parent} holds {len(paths)} label slices, its image has {len(order)}; download it again")
-    slices = []
-    for index in order:
+    slices: list[np.ndarray] = []
+    for path in paths:
         try:
-            with Image.open(paths[index]) as picture:
+            with Image.open(path) as picture:
                 slices.append(np.asarray(picture.convert("L")).T > 0)
-        except OSError as error:
-            raise UserError(f"{paths[index]} cannot be read as an image; download it again") from error
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise UserError(f"{path} cannot be read as an image; download it again") from error
         if slices[-1].shape != slices[0].shape:
-            raise UserError(f"{paths[index]} has another size than the first slice, {paths[order[0]]}")
+            raise UserError(f"{path} has another size than the first slice, {paths[0]}")
     return Label(np.stack(slices, axis=-1).astype(np.uint8), None)
 
 

@@ -39,10 +39,8 @@ def check_may_write(
             raise UserError(f"{folder}: holds {role.value}, among which nothing is written; {way_out}")
         paths += [folder / name for name in image_files(folder)] if label_maps else []
     if there := [path for path in dict.fromkeys(paths) if os.path.lexists(path)]:
-        others = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise UserError(
-            f"{there[0]}{others}: nothing says that this command made {'them' if others else 'it'}; nothing was changed, {way_out}"
-        )
+        it = "it" if len(there) == 1 else f"it and {len(there) - 1} more"
+        raise UserError(f"{there[0]}: nothing says that this command made {it}; nothing was changed, {way_out}")
 
 
 def check_own_folder(folder: Path, *, made_here: bool, command: str, way_out: str) -> None:

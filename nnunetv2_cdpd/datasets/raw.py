@@ -6,7 +6,7 @@ any file for a case; ours names what does not fit.
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -147,10 +147,14 @@ def _cases_in_folders(folder: Path, ending: str, num_channels: int) -> tuple[lis
     ]
     most = min(max(map(len, numbers.values()), default=0), num_channels)  # one file may hold several channels
     problems += [
-        f"case {identifier!r}: imagesTr has its channel{'s' * (len(its) > 1)} {', '.join(f'{number:04d}' for number in its)}, not "
-        f"{', '.join(f'{number:04d}' for number in range(most))}; add, rename or remove files"
+        f"case {identifier!r}: imagesTr has its channel{'s' * (len(its) > 1)} {_numbered(its)}, not {_numbered(range(most))}; "
+        "add, rename or remove files"
         for identifier, its in numbers.items()
         if its != list(range(most))
     ]
     cases = [RawCase(name, tuple(files), f"labelsTr/{name}{ending}") for name, files in images.items()]
     return cases, problems
+
+
+def _numbered(channels: Iterable[int]) -> str:
+    return ", ".join(f"{number:04d}" for number in channels)

@@ -17,7 +17,9 @@ def is_image_file(name: str) -> bool:
 
 def image_files(folder: Path) -> list[str]:
     """Names of the files of images and label maps in a folder; none where there is no folder."""
-    return sorted(path.name for path in folder.iterdir() if is_image_file(path.name) and path.is_file()) if folder.is_dir() else []
+    return (
+        sorted(path.name for path in folder.iterdir() if is_image_file(path.name) and path.is_file()) if folder.is_dir() else []
+    )
 
 
 def not_taken(folder: Path, names: Iterable[str], why: str) -> list[str]:

@@ -84,8 +84,8 @@ def check_roles(predictions: Path, references: Path) -> None:
     if predicted is not there and (predicted is Role.REFERENCES or there is Role.PREDICTIONS):
         known = " and ".join(f"{folder} holds {role.value}" for folder, role in given.values() if role is not None)
         raise UserError(
-            f"{known}: are the two folders exchanged? Predictions come first here: argument pred_dir {references} argument gt_dir "
-            f"{predictions}; to compare such label maps all the same, copy them alone into a folder"
+            f"{known}: are the two folders exchanged? Predictions come first here: argument pred_dir {references} "
+            f"argument gt_dir {predictions}; to compare such label maps all the same, copy them alone into a folder"
         )
 
 

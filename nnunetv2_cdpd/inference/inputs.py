@@ -210,8 +210,8 @@ def _check_numbers(path: Path, stems: Iterable[str]) -> None:
         if lacks_first or ("0000" in its and len(its) > 1):
             what = f"channel {its[0]} without 0000" if lacks_first else f"channels {listed(its)}"
             raise UserError(
-                f"{path}: {identifier} has {what} by the names of its files, and the model takes one channel, 0000; rename or move "
-                f"them (a case that is called {identifier}_{its[-1]} is {identifier}_{its[-1]}_0000)"
+                f"{path}: {identifier} has {what} by the names of its files, and the model takes one channel, 0000; rename or "
+                f"move them (a case that is called {identifier}_{its[-1]} is {identifier}_{its[-1]}_0000)"
             )
 
 

@@ -49,7 +49,7 @@ def may_write(*paths, **options):
 def test_files_are_replaced_only_where_a_record_says_that_they_are_ours(tmp_path):
     put(tmp_path / "a.json", tmp_path / "b.json")
     may_write(tmp_path / "c.json", tmp_path / "nowhere" / "a.json")
-    with pytest.raises(UserError, match="a.json and 1 more: nothing says that this command made them; nothing was changed, give"):
+    with pytest.raises(UserError, match="a.json: nothing says that this command made it and 1 more; nothing was changed, give"):
         may_write(tmp_path / "a.json", tmp_path / "b.json", tmp_path / "c.json")
     may_write(tmp_path / "a.json", made_here=True)
 
