@@ -4,7 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from textwrap import indent
@@ -12,6 +12,7 @@ from textwrap import indent
 from nnunetv2_cdpd.conversion.declaration import SourceDataset
 from nnunetv2_cdpd.errors import UserError, listed
 
+_ENDING = re.compile(r"(.*?)((?:\.nii)?\.\w+)", re.DOTALL)  # of files, in whose letters capitals count for nothing
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".rar", ".7z")
 
 
@@ -20,10 +21,13 @@ class Download:
     """The downloaded folder of a collection, its files listed once.
 
     Names that begin with `.` or `__MACOSX` are left out: archives made on a Mac bring copies that only look like images.
+
+    asked_for: Files that a template has named so far.
     """
 
     dataset: SourceDataset
     folder: Path
+    asked_for: set[Path] = field(default_factory=set)
 
     @cached_property
     def files(self) -> tuple[str, ...]:
@@ -53,6 +57,7 @@ class Download:
         for name in self.files:
             match = pattern.fullmatch(own + name)
             if match and all(match.start(group) >= len(own) for group in match.groupdict()):
+                self.asked_for.add(self.folder / name)
                 yield match.groupdict(), self.folder / name
 
     def needed_file(self, name: str, tells: str) -> Path:
@@ -95,5 +100,6 @@ def _pattern(template: str, case: str) -> re.Pattern[str]:
             seen = f"(?P<{name}>" in "".join(parts)
             parts.append(f"(?P={name})" if seen else f"(?P<{name}>{case if name == 'case' else '[^/]+?'})")
         else:
-            parts.append(re.escape(token))
+            stem, ending = _ENDING.fullmatch(token).groups() if _ENDING.fullmatch(token) else (token, "")
+            parts.append(f"{re.escape(stem)}(?i:{re.escape(ending)})")
     return re.compile(r"(?:.*/)?" + "".join(parts))
