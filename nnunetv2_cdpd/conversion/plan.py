@@ -127,6 +127,7 @@ def _made_from(job: ConversionJob) -> str:
     slices = case.labelled_slices and ["of the label file", *case.labelled_slices]  # once they were counted in the image
     how = [slices, job.ignore_value, job.resample_labels, repr(job.placement), repr(job.sides)]
     how += [["HU offset", job.hu_offset]] if job.hu_offset else []  # what was made before there was one is still up to date
+    how += ["resampled up to the faces"] if job.resample_labels else []
     how += ["slices paired by number"] if len(case.label) > 1 else []
     how += ["left out without content"] if job.needs_content else []
     return digest(files, masks, sorted(job.values.items()), how)
