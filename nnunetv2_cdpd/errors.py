@@ -31,6 +31,13 @@ def check_at_least(least: int, **arguments: int | None) -> None:
             raise UserError(f"argument {name} {value}: give {least} or more")
 
 
+def check_part(part_id: int, num_parts: int) -> None:
+    """Raise UserError unless a part is one of several that share the work."""
+    check_at_least(1, num_parts=num_parts)
+    if not 0 <= part_id < num_parts:
+        raise UserError(f"argument part_id {part_id} of {num_parts}: parts are counted from 0 to {num_parts - 1}")
+
+
 def listed(names: list[str], most: int = 10) -> str:
     """Names in a line of a message; of many, the first and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

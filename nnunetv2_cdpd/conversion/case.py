@@ -3,6 +3,7 @@
 Image and label appear complete or not at all. Runs in spawned processes.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -96,6 +97,7 @@ class _Image:
         return self.voxels
 
 
+_MOST_BYTES = 255  # of a file's name
 # Brings an array from the label's grid to that of the image.
 _ToImage = Callable[[np.ndarray], np.ndarray]
 
@@ -106,6 +108,8 @@ def convert_case(job: ConversionJob) -> ConvertedCase:
     Raises:
         UserError: One line that names the file and what is wrong with it.
     """
+    if any(len(os.fsencode(path.name)) > _MOST_BYTES for path in job.outputs):
+        raise UserError(f"{job.case.image[0]}: no file can have so long a name ({job.outputs[0].name}); shorten the case's")
     notes = [] if job.case.note is None else [job.case.note]
     image = _read_image(job, notes)
     image_path, label_path = job.outputs

@@ -53,7 +53,7 @@ class Download:
 
         The folder's own name may stand in the template too, but for nothing that {...} stands for.
         """
-        pattern, own = _pattern(template, self.dataset.case), f"{self.folder.name}/"
+        pattern, own = template_pattern(template, self.dataset.case), f"{self.folder.name}/"
         for name in self.files:
             match = pattern.fullmatch(own + name)
             if match and all(match.start(group) >= len(own) for group in match.groupdict()):
@@ -87,8 +87,12 @@ class Download:
         )
 
 
-def _pattern(template: str, case: str) -> re.Pattern[str]:
-    """Regular expression of a template, for whole relative paths."""
+def template_pattern(template: str, case: str) -> re.Pattern[str]:
+    """Regular expression of a template, for whole relative paths.
+
+    Raises:
+        ValueError: What stands for the case is no regular expression, or a placeholder is no word.
+    """
     parts = []
     for token in re.split(r"(\*\*/|\*|\{\w+\})", template):
         if token == "**/":
@@ -102,4 +106,7 @@ def _pattern(template: str, case: str) -> re.Pattern[str]:
         else:
             stem, ending = _ENDING.fullmatch(token).groups() if _ENDING.fullmatch(token) else (token, "")
             parts.append(f"{re.escape(stem)}(?i:{re.escape(ending)})")
-    return re.compile(r"(?:.*/)?" + "".join(parts))
+    try:
+        return re.compile(r"(?:.*/)?" + "".join(parts))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(str(error)) from error

@@ -9,7 +9,7 @@ from nnunetv2_cdpd.conversion.dataset_facts import DatasetFacts
 from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
 from nnunetv2_cdpd.conversion.layout import is_nifti
 from nnunetv2_cdpd.conversion.records import PartRecords
-from nnunetv2_cdpd.errors import UserError, check_at_least
+from nnunetv2_cdpd.errors import UserError, check_at_least, check_part
 from nnunetv2_cdpd.jobs import CaseRecord, digest, file_state
 
 
@@ -34,11 +34,7 @@ class Options:
     leave_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_at_least(1, num_parts=self.num_parts)
-        if not 0 <= self.part_id < self.num_parts:
-            raise UserError(
-                f"argument part_id {self.part_id} of {self.num_parts}: parts are numbered from 0 to {self.num_parts - 1}"
-            )
+        check_part(self.part_id, self.num_parts)
         check_at_least(1, limit=self.limit)
 
 

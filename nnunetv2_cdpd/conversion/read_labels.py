@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunetv2_cdpd.datasets.label_maps import distinct
+from nnunetv2_cdpd.datasets.label_maps import distinct, integers, label_values
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.grid import Grid, same_place
 from nnunetv2_cdpd.volumes.nifti import NiftiFile
-
-_INTEGER = 1e-4  # from an integer; more is no rounding
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,8 @@ def remap(array: np.ndarray, values: Mapping[int, int], present: np.ndarray, pat
         more = " ..." if len(unknown) > 5 else ""
         raise UserError(
             f"{path} holds {', '.join(map(str, unknown[:5]))}{more}, which is not declared (declared are "
-            f"{', '.join(map(str, sorted(values)))}); is it the right dataset and release?"
+            f"{', '.join(map(str, sorted(values)))}); is it the right dataset and release? In a YAML of your own, `values` takes "
+            f"`{unknown[0]}: NAME` or `{unknown[0]}: background`"
         )
     dtype = np.min_scalar_type(max(values.values()))
     if all(values[int(value)] == int(value) for value in present):
@@ -131,13 +130,7 @@ def remap(array: np.ndarray, values: Mapping[int, int], present: np.ndarray, pat
 
 
 def _integers(array: np.ndarray, path: Path) -> np.ndarray:
-    """A label of integers as it is, of floating point numbers as int32; some writers scale masks, so that 1 is 1.0000000591."""
-    if np.issubdtype(array.dtype, np.integer):
-        return array
-    found = distinct(array)
-    with np.errstate(invalid="ignore"):  # of what is not finite
-        broken = found[~(np.abs(found - np.rint(found)) <= _INTEGER)]
-    if broken.size:
-        examples = ", ".join(f"{value:g}" for value in broken[:3])
-        raise UserError(f"{path} holds values that are no integers ({examples}); was it resampled as an image?")
-    return np.rint(array).astype(np.int32)
+    """A label of integers as it is, of floating point numbers as int32."""
+    if not np.issubdtype(array.dtype, np.integer):
+        label_values(array, path)
+    return integers(array)

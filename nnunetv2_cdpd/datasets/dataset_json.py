@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nnunetv2.paths import nnUNet_raw
+
 from nnunetv2_cdpd.annotation import Annotation, read_annotation
-from nnunetv2_cdpd.datasets.output import raw_folder, raw_is_set
+from nnunetv2_cdpd.datasets.output import folder_of_nnunet, raw_folder
 from nnunetv2_cdpd.errors import UserError
 
 FILE_NAME = "dataset.json"
@@ -90,14 +92,14 @@ def find_dataset(given: str | int | Path) -> Path:
     Raises:
         UserError: There is none, or more than one of that id.
     """
-    text, raw = str(given), raw_folder() if raw_is_set() else Path.cwd()
+    text, raw = str(given), raw_folder() if folder_of_nnunet(nnUNet_raw) else Path.cwd()
     if text.isdigit():
         found = sorted(folder for folder in raw.glob(f"Dataset{int(text):03d}_*") if folder.is_dir())
     else:
         found = [folder for folder in (Path(text).expanduser(), raw / text) if (folder / FILE_NAME).is_file()][:1]
     if len(found) == 1:
         return Path(os.path.abspath(found[0]))
-    if not found and not raw_is_set():
+    if not found and not folder_of_nnunet(nnUNet_raw):
         raise UserError(f"{given}: no dataset here, and nnUNet_raw is not set; set it, or give a folder")
     if not text.isdigit():
         raise UserError(f"{given}: no nnU-Net raw dataset here (no {FILE_NAME}); give an id, a name or a folder")

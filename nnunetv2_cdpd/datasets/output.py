@@ -13,6 +13,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs.files import BESIDE, remove, remove_leftovers
 
 _FIRST_ID = 300
+_MOST_BYTES = 200  # of a name; file systems take 255 for "Dataset300_" and it
 
 
 def check_may_write(
@@ -56,9 +57,16 @@ def check_own_folder(folder: Path, *, made_here: bool, command: str, way_out: st
         raise UserError(f"{folder}: exists and is not from `{command}`; nothing was changed, move it or {way_out}")
 
 
-def raw_is_set() -> bool:
-    """Whether nnUNet_raw says where raw datasets lie; a shell sets it to nothing where a variable of its own is missing."""
-    return nnUNet_raw.is_set() and bool(nnUNet_raw.require().strip())
+def folder_of_nnunet(variable: os.PathLike[str]) -> Path | None:
+    """Where one of nnU-Net's variables leads, as an absolute path; None if it is not set.
+
+    A shell sets it to nothing where a variable of its own is missing; nnU-Net would take the working folder then.
+    """
+    try:
+        value = os.fspath(variable)
+    except RuntimeError:
+        return None
+    return Path(os.path.abspath(value)) if value.strip() else None
 
 
 def raw_folder() -> Path:
@@ -67,10 +75,10 @@ def raw_folder() -> Path:
     Raises:
         UserError: It is not set, or to nothing, or to what is no folder.
     """
-    if not raw_is_set():
+    folder = folder_of_nnunet(nnUNet_raw)
+    if folder is None:
         how = "set to nothing" if nnUNet_raw.is_set() else "not set"
         raise UserError(f"nnUNet_raw is {how}; `export nnUNet_raw=/path/to/raw_datasets` and call again")
-    folder = Path(os.path.abspath(nnUNet_raw.require()))
     if folder.exists() and not folder.is_dir():
         raise UserError(f"nnUNet_raw is {folder}, which is no folder; set it to the folder of the raw datasets")
     return folder
@@ -88,6 +96,8 @@ def dataset_folder(name: str, dataset_id: int | None) -> Path:
     raw = raw_folder()
     if not name or name != Path(name).name or name.startswith(".") or any(character.isspace() for character in name):
         raise UserError(f"argument name {name!r}: becomes part of a folder name; give letters, digits, _ and - only")
+    if len(name.encode()) > _MOST_BYTES:
+        raise UserError(f"argument name: {len(name)} letters; it becomes part of file names, give at most {_MOST_BYTES}")
     if dataset_id is None:
         mine = sorted(int(path.name[7:10]) for path in raw.glob(f"Dataset[0-9][0-9][0-9]_{name}"))
         dataset_id = mine[0] if mine else next(number for number in range(_FIRST_ID, 1000) if not _others(number, name))

@@ -15,12 +15,12 @@ from pathlib import Path
 from nnunetv2_cdpd.datasets.output import check_own_folder
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES, MERGE_SPEC, MERGED_ID, MERGED_NAME, write_raw_dataset, write_test_set
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.host import NNUNET_FOLDERS
 from nnunetv2_cdpd.jobs import write_text
 
 PLANNER, PLANS, TRAINER = "nnUNetPlannerCDPDSmall", "nnUNetCDPDSmallPlans", "nnUNetTrainerCDPDSmall_8epochs"
 CONFIGURATION, FOLD = "3d_fullres", "0"
 TARGET_SPACING_MM = "6"
-NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Inputs of a prediction: a file, a folder of files, or DICOM series, as cases that nnU-Net's reader of the model opens."""
 
 import glob
-import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,11 +14,10 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_cdpd.datasets.dataset_json import channel_names
 from nnunetv2_cdpd.datasets.volume_files import VOLUME_ENDINGS, is_image_file, not_taken
-from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.file_names import CHANNEL, beside_volumes, check_channel_numbers, files_of
 
-_MOST_CHANNELS = 10  # that images have; a higher number at the end of a name is that of a case
 _NO_SERIES = "because folders below are read for DICOM series only; predict the folder by itself"
-_CHANNEL = re.compile(r"(.+)_(\d{4})")
 Tell = Callable[[str], Any]  # takes what the user should know of an input, in one line
 
 
@@ -67,7 +65,7 @@ def find_image_cases(
         return [_case_of_file(path, endings, num_channels)]
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder; give an image, a folder of images or a DICOM series")
-    files = _files_of(path)
+    files = files_of(path)
     found: dict[str, dict[int, Path]] = {}
     for file in files:
         ending = _ending(file, endings)
@@ -77,11 +75,11 @@ def find_image_cases(
             if first != file:
                 raise UserError(f"{path}: {first.name} and {file.name} are both case {identifier!r}; rename or move one of them")
     if num_channels == 1:
-        _check_numbers(path, [file.name[: -len(ending)] for file in files if (ending := _ending(file, endings))])
+        check_channel_numbers(path, [file.name[: -len(ending)] for file in files if (ending := _ending(file, endings))])
     cases = [_case_of_channels(identifier, channels) for identifier, channels in sorted(found.items())]
     below = sorted(folder for folder in path.rglob("*") if folder.is_dir() and not folder.name.startswith("."))
     if cases:
-        for line in _beside_volumes(path, [file for file in files if _ending(file, endings) is None], below):
+        for line in beside_volumes(path, [file for file in files if _ending(file, endings) is None], below):
             tell(line)
     else:
         for folder in (path, *below):
@@ -176,7 +174,7 @@ def _dicom_cases(folder: Path, identifier: str, modality: str | None, tell: Tell
     """A case for each series of a folder that can be a volume, and for a folder with a damaged file, told when it is read."""
     from nnunetv2_cdpd.volumes.dicom import find_series
 
-    files = tuple(_files_of(folder))
+    files = tuple(files_of(folder))
     try:
         found, passed_over, _ = find_series(files, modality)
     except UserError:
@@ -194,43 +192,6 @@ def _dicom_cases(folder: Path, identifier: str, modality: str | None, tell: Tell
     for number, entry in zip(numbers, found):
         tell(f"{folder}: {entry} is case {identifier}_{number}")
     return [Case(f"{identifier}_{number}", entry.files, True, modality) for number, entry in zip(numbers, found)]
-
-
-def _check_numbers(path: Path, stems: Iterable[str]) -> None:
-    """Raise UserError if the numbers at the ends of names may be those of channels, of which the model takes one.
-
-    Cases may be named by numbers too, scan_0007 and scan_0012; but not one of them alone as a second channel would be, nor
-    beside a first channel.
-    """
-    numbers: dict[str, list[str]] = {}
-    for match in filter(None, map(_CHANNEL.fullmatch, stems)):
-        numbers.setdefault(match[1], []).append(match[2])
-    for identifier, its in numbers.items():
-        lacks_first = len(its) == 1 and 0 < int(its[0]) < _MOST_CHANNELS
-        if lacks_first or ("0000" in its and len(its) > 1):
-            what = f"channel {its[0]} without 0000" if lacks_first else f"channels {listed(its)}"
-            raise UserError(
-                f"{path}: {identifier} has {what} by the names of its files, and the model takes one channel, 0000; rename or "
-                f"move them (a case that is called {identifier}_{its[-1]} is {identifier}_{its[-1]}_0000)"
-            )
-
-
-def _beside_volumes(path: Path, others: Iterable[Path], below: Iterable[Path]) -> Iterator[str]:
-    """Lines on what is no case because a folder holds volumes: pictures and slices among them, and folders of images below."""
-    yield from not_taken(path, [file.name for file in others if _is_image(file)], "among volumes, being none")
-    folders = [str(folder.relative_to(path)) for folder in below if any(map(_is_image, _files_of(folder)))]
-    yield from not_taken(path, folders, "because it holds volumes itself, folders of images below; predict them by themselves")
-
-
-def _files_of(folder: Path) -> list[Path]:
-    return [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
-
-
-def _is_image(file: Path) -> bool:
-    """Whether a file is an image by its name, or a slice in DICOM by what it says of itself."""
-    from nnunetv2_cdpd.volumes.dicom import is_dicom
-
-    return is_image_file(file.name) or is_dicom(file)
 
 
 def _case_of_file(file: Path, endings: Sequence[str], num_channels: int) -> Case:
@@ -256,7 +217,7 @@ def _ending(file: Path, endings: Sequence[str]) -> str | None:
 def _identifier(file: Path, ending: str, num_channels: int) -> tuple[str, int]:
     """Case identifier and channel number of a file name."""
     stem = file.name[: -len(ending)]
-    match = _CHANNEL.fullmatch(stem)
+    match = CHANNEL.fullmatch(stem)
     if match and (num_channels > 1 or match[2] == "0000"):
         return match[1], int(match[2])
     return stem, 0

@@ -20,9 +20,9 @@ def prediction_statistics(prediction: Prediction, image: np.ndarray | None, chan
         channel_name: Of that channel: a mean of "CT" is in HU.
 
     Returns:
-        volume_ml, None of a 2D image; voxels; `mean_HU` of a CT, else `mean_intensity`; centroid_voxel (z, y, x) in
-        the written label map, as SimpleITK reads it; centroid_mm in DICOM's patient coordinates (towards left, back, head), None where the format has none. Of a
-        class that is not there: 0 ml (None of a 2D image), 0 voxels, and None for the rest.
+        volume_ml, None of a 2D image; voxels; `mean_HU` of a CT, else `mean_intensity`; centroid_voxel (z, y, x) in the written
+        label map, as SimpleITK reads it; centroid_mm in DICOM's patient coordinates (towards left, back, head), None where the
+        format has none. Of a class that is not there: 0 ml (None of a 2D image), 0 voxels, and None for the rest.
     """
     labels, spacing = prediction.label_map, prediction.properties["spacing"]
     grid = Grid.of_properties(labels.shape, prediction.properties)

@@ -1,12 +1,13 @@
 """The text embeddings of a dataset: its prompts, and the file beside its preprocessed data that training reads."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunetv2.paths import nnUNet_preprocessed
+
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.datasets.dataset_json import dataset_json_of
-from nnunetv2_cdpd.datasets.output import check_may_write
+from nnunetv2_cdpd.datasets.output import check_may_write, folder_of_nnunet
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, dataset_prompts
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, weights_choice
@@ -61,9 +62,9 @@ def embed_dataset(
 
 
 def _beside_preprocessed(dataset_name: str) -> Path:
-    folder = os.environ.get("nnUNet_preprocessed")
-    if not folder:
+    folder = folder_of_nnunet(nnUNet_preprocessed)
+    if folder is None:
         raise UserError(
             "nnUNet_preprocessed is not set, so there is no place for the embeddings; set it, or give argument output"
         )
-    return Path(folder) / dataset_name / CACHE_FILE
+    return folder / dataset_name / CACHE_FILE
