@@ -26,9 +26,9 @@ def checked_label_map(read: np.ndarray, annotation: Annotation, file: str, stric
     found = label_values(read[0], file)
     known = np.isin(found, np.flatnonzero(annotation.declared)) if strict else (found >= 0) & (found < annotation.num_values)
     if not known.all():
-        unknown = found[~known]
+        unknown = found[~known].tolist()
         raise UserError(
-            f"{file} holds the value{'s' * (unknown.size > 1)} {_first_of(unknown)}, which `labels` of its dataset.json does not "
+            f"{file} holds the value{'s' * (len(unknown) > 1)} {_first_of(unknown)}, which `labels` of its dataset.json does not "
             f'declare; declare it ("NAME": {unknown[0]}), mend the file, or is it the dataset.json of another dataset?'
         )
     return integers(read[0])
@@ -62,5 +62,6 @@ def distinct(array: np.ndarray) -> np.ndarray:
     return np.unique(np.concatenate(found))
 
 
-def _first_of(values: Sequence[float] | np.ndarray) -> str:
-    return ", ".join(f"{value:.7g}" for value in values[:5]) + " ..." * (len(values) > 5)
+def _first_of(values: Sequence[float]) -> str:
+    first = (f"{value:.7g}" if isinstance(value, float) else str(value) for value in values[:5])
+    return ", ".join(first) + " ..." * (len(values) > 5)

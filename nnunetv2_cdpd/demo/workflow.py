@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunetv2_cdpd.datasets.output import check_own_folder
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES, MERGE_SPEC, MERGED_ID, MERGED_NAME, write_raw_dataset, write_test_set
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import NNUNET_FOLDERS
@@ -48,7 +47,8 @@ def run_demo(out: Path, size: DemoSize = DemoSize(), device: str | None = None) 
     """
     started = time.time()
     out = out.resolve()
-    check_own_folder(out, made_here=False, command="cdpd demo", way_out="give another argument out")
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"argument out: {out} is not empty; name another folder, or delete it")
     if device is None:
         import torch
 
