@@ -8,16 +8,32 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from textwrap import indent
+from typing import Generic, Protocol, TypeVar
 
-from nnunetv2_cdpd.conversion.declaration import SourceDataset
 from nnunetv2_cdpd.errors import UserError, listed
 
-_ENDING = re.compile(r"(.*?)((?:\.nii)?\.\w+)", re.DOTALL)  # of files, in whose letters capitals count for nothing
+_ENDING = re.compile(r"(\.nii)?\.\w+$")  # of files, in whose letters capitals count for nothing
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".rar", ".7z")
 
 
+class _Declared(Protocol):
+    """What is asked here of a declaration; all that there is to know is a SourceDataset (declaration.py)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def case(self) -> str: ...
+
+    @property
+    def layout(self) -> str: ...
+
+
+Declared = TypeVar("Declared", bound=_Declared)
+
+
 @dataclass(frozen=True)
-class Download:
+class Download(Generic[Declared]):
     """The downloaded folder of a collection, its files listed once.
 
     Names that begin with `.` or `__MACOSX` are left out: archives made on a Mac bring copies that only look like images.
@@ -25,7 +41,7 @@ class Download:
     asked_for: Files that a template has named so far.
     """
 
-    dataset: SourceDataset
+    dataset: Declared
     folder: Path
     asked_for: set[Path] = field(default_factory=set)
 
@@ -104,8 +120,8 @@ def template_pattern(template: str, case: str) -> re.Pattern[str]:
             seen = f"(?P<{name}>" in "".join(parts)
             parts.append(f"(?P={name})" if seen else f"(?P<{name}>{case if name == 'case' else '[^/]+?'})")
         else:
-            stem, ending = _ENDING.fullmatch(token).groups() if _ENDING.fullmatch(token) else (token, "")
-            parts.append(f"{re.escape(stem)}(?i:{re.escape(ending)})")
+            ending = "" if (found := _ENDING.search(token)) is None else found[0]
+            parts.append(f"{re.escape(token[: len(token) - len(ending)])}(?i:{re.escape(ending)})")
     try:
         return re.compile(r"(?:.*/)?" + "".join(parts))
     except (re.error, OverflowError, RecursionError) as error:

@@ -36,7 +36,7 @@ def find_downloaded_cases(
     return sorted(cases, key=lambda case: natural_key(case.case))
 
 
-def pair_files(download: Download) -> list[FoundCase]:
+def pair_files(download: Download[SourceDataset]) -> list[FoundCase]:
     """Images and labels by the templates of the declaration.
 
     Raises:
@@ -62,7 +62,7 @@ def pair_files(download: Download) -> list[FoundCase]:
     ]
 
 
-def _not_taken(download: Download, cases: Iterable[FoundCase]) -> list[str]:
+def _not_taken(download: Download[SourceDataset], cases: Iterable[FoundCase]) -> list[str]:
     """A line on the images, label maps and masks that are of no case, though they look like it."""
     dataset, asked_for = download.dataset, set(download.asked_for)
     paths = [download.folder / name for name in download.files]
@@ -88,7 +88,7 @@ def is_nifti(name: str | Path) -> bool:
     return str(name).lower().endswith((".nii", ".nii.gz"))
 
 
-def _files(download: Download, templates: Iterable[str], what: str, folders: bool) -> dict[str, tuple[Path, ...]]:
+def _files(download: Download[SourceDataset], templates: Iterable[str], what: str, folders: bool) -> dict[str, tuple[Path, ...]]:
     """Case -> its one file, or where a template names folders all files below.
 
     A template asks only for the cases that no earlier one has found; a NIfTI file is never that of a folder.
@@ -113,7 +113,7 @@ def _is_no_slice(path: Path) -> bool:
     return path.name == "LICENSE" or path.suffix.lower() in (".txt", ".xml", ".csv", ".json") or is_nifti(path)
 
 
-def _masks(download: Download, templates: Iterable[str]) -> dict[str, dict[str | int, Path]]:
+def _masks(download: Download[SourceDataset], templates: Iterable[str]) -> dict[str, dict[str | int, Path]]:
     """Case -> structure -> its file; files of other structures are left alone."""
     found: dict[str, dict[str | int, Path]] = {}
     for template in templates:

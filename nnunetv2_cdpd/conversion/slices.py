@@ -33,9 +33,9 @@ def pair_slices(labels: Sequence[Path], series: Series) -> list[Path]:
         return [of_stem[stem] for stem in stems]
 
     labels = sorted(labels, key=lambda path: natural_key(str(path)))
-    for one, other in pairwise(labels):
-        if natural_key(str(one)) == natural_key(str(other)):
-            raise UserError(f"{one} and {other} have one number; which is first? Rename them")
+    for path, following in pairwise(labels):
+        if natural_key(str(path)) == natural_key(str(following)):
+            raise UserError(f"{path} and {following} have one number; which is first? Rename them")
     entries = series.slices
     by_name = sorted(range(len(entries)), key=lambda index: (natural_key(str(entries[index].path)), entries[index].frame))
     upwards = by_name[-1] > by_name[0]

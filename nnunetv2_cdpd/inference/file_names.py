@@ -34,7 +34,7 @@ def beside_volumes(path: Path, others: Iterable[Path], below: Iterable[Path]) ->
     """Lines on what is no case because a folder holds volumes: pictures and slices among them, and folders of images below."""
     yield from not_taken(path, [file.name for file in others if _is_image(file)], "among volumes, being none")
     folders = [str(folder.relative_to(path)) for folder in below if any(map(_is_image, files_of(folder)))]
-    yield from not_taken(path, folders, "because it holds volumes itself, folders of images below; predict them by themselves")
+    yield from not_taken(path, folders, "being folders of images below one that holds volumes (predict each by itself)")
 
 
 def files_of(folder: Path) -> list[Path]:

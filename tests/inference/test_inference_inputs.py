@@ -305,7 +305,9 @@ def test_folders_below_volumes_are_named(tmp_path, volume):
     touch(tmp_path, "old.nii.gz", "dataset.json")
     identifiers, (line,) = told_of(tmp_path)
     assert identifiers == ["old"]
-    assert line.startswith(f"{tmp_path}: not taken, because it holds volumes itself") and line.endswith(": pat1, pat2")
+    assert line.startswith(f"{tmp_path}: not taken, being folders of images below one that holds volumes") and line.endswith(
+        ": pat1, pat2"
+    )
 
 
 def test_pictures_and_slices_among_volumes_are_named(tmp_path, volume):
