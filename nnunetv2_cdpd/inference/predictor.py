@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.inference import predict_from_raw_data as host
 from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
@@ -34,6 +33,7 @@ from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
 from nnunetv2_cdpd.inference.selection import Selection
 from nnunetv2_cdpd.inference.sliding_window import at_whole_steps, weighted_mean_over_windows
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+from nnunetv2_cdpd.volumes.reading import CheckedReader
 
 PathLike = str | Path
 
@@ -164,9 +164,9 @@ class Predictor(host.nnUNetPredictor):
         self.network.choose(self.selection.choices)
 
     @cached_property
-    def writer(self) -> BaseReaderWriter:
+    def writer(self) -> CheckedReader:
         """nnU-Net's reader and writer of the model's plans."""
-        return self.plans_manager.image_reader_writer_class()
+        return CheckedReader(self.plans_manager.image_reader_writer_class())
 
     # ---- one image -------------------------------------------------------------------------------------------------
 
@@ -234,7 +234,7 @@ class Predictor(host.nnUNetPredictor):
         Raises:
             UserError: Not the model's number of channels, or values that are no numbers.
         """
-        image, properties = self.writer.read_images([str(file) for file in files])
+        image, properties = self.writer.read_images(files)
         if len(image) != self.num_channels:  # counted here, because a colour image holds several
             raise UserError(
                 f"{len(image)} of the model's {self.num_channels} channels; each is a file, CASE_0000, CASE_0001, ..., or one "
