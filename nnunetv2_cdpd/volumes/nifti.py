@@ -40,8 +40,9 @@ def load_nifti(path: str | Path) -> nibabel.Nifti1Image:
     return cast(nibabel.Nifti1Image, nibabel.load(path))
 
 
-def is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith((".nii", ".nii.gz"))
+def is_nifti(path: str | Path) -> bool:
+    """Whether a file is called one."""
+    return str(path).lower().endswith((".nii", ".nii.gz"))
 
 
 class NiftiFile:

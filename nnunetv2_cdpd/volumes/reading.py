@@ -68,7 +68,7 @@ class CheckedReader(BaseReaderWriter):
                 why = reason(error) if str(error) else " ".join(said.getvalue().split())
                 raise UserError(f"{names}: {self.name} cannot read it ({why})") from error
         print(said.getvalue(), end="")
-        if not all(map(is_nifti, map(Path, files))):  # that was checked
+        if not all(map(is_nifti, files)):  # that was checked
             check_finite(array, names)
         return array, properties
 
@@ -85,7 +85,7 @@ class CheckedReader(BaseReaderWriter):
                 written = self.read_seg(beside)[0][0]
             except (UserError, OSError, RuntimeError) as error:  # SimpleITK's is a RuntimeError
                 raise UserError(f"{path}: cannot be written whole; is the disk full?") from error
-            if not np.array_equal(written, seg):
+            if not all(map(np.array_equal, written, seg)):  # slice by slice, in little memory
                 raise UserError(
                     f"{path}: {self.name} does not keep values up to {seg.max()} in {path.suffix}; use another format"
                 )

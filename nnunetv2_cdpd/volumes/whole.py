@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import SimpleITK as sitk
 
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, reason
 
 try:  # about three times as fast; not built for every machine
     from isal.igzip import open as _open_gzip
@@ -62,7 +62,7 @@ def told_as_damaged(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise UserError(f"{path}: may not be read; change its permissions") from error
     except _BROKEN as error:
-        raise damaged(path, " ".join(str(error).split()) or type(error).__name__) from error
+        raise damaged(path, reason(error)) from error
 
 
 def check_whole(path: Path) -> None:
@@ -71,7 +71,7 @@ def check_whole(path: Path) -> None:
     Raises:
         UserError: It ends early, or its checksum is wrong.
     """
-    header = read_header(path)
+    header = _image_header(path)
     pixel = sitk.Image([1] * header.GetDimension(), header.GetPixelID(), max(1, header.GetNumberOfComponents()))
     size = pixel.GetSizeOfPixelComponent() * pixel.GetNumberOfComponentsPerPixel()
     for length in header.GetSize():
@@ -91,7 +91,7 @@ def check_whole(path: Path) -> None:
         raise damaged(file, f"{size - found} bytes are missing")
 
 
-def read_header(path: Path) -> sitk.ImageFileReader:
+def _image_header(path: Path) -> sitk.ImageFileReader:
     """A file's header as SimpleITK reads it.
 
     Raises:

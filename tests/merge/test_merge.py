@@ -221,7 +221,7 @@ def test_nan_in_a_label_is_named(raw):
     make_dataset(raw / "Dataset301_A", {"spleen": 1}, ["a1"], ending=".mha")
     path = raw / "Dataset301_A/labelsTr/a1.mha"
     write_volume(path, np.where(read(path) == 0, np.nan, 1).astype(np.float32))
-    with pytest.raises(UserError, match=r"case 'a1': \S+/a1.nii.gz holds values that are no numbers \(nan or infinite\)"):
+    with pytest.raises(UserError, match=r"case 'a1': \S+/a1.mha holds values that are no numbers \(nan or infinite\)"):
         merge(301)
 
 
