@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from nnunetv2_cdpd.datasets.dataset_json import channel_names
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.volumes.reading import CheckedReader, read_sitk, told_notes
+from nnunetv2_cdpd.volumes.reading import CheckedReader, read_sitk, told_notes, write_sitk
 
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl")  # that SimpleITK reads
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
@@ -140,7 +140,7 @@ def opened(case: Case, reader: CheckedReader, tell: Tell = warnings.warn) -> Ite
         images: Iterable[sitk.Image] = [_read_series(case, tell)] if case.is_dicom else map(read_sitk, case.files)
         for number, image in enumerate(images):
             converted.append(Path(folder, f"{number}{target}"))
-            sitk.WriteImage(image, str(converted[-1]))
+            write_sitk(image, converted[-1])
         yield converted
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from nnunetv2.inference import predict_from_raw_data as host
 from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy
+from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor
 from torch._dynamo import OptimizedModule
@@ -261,6 +262,15 @@ class Predictor(host.nnUNetPredictor):
 
     def _preprocess(self, image: np.ndarray, properties: dict[str, Any], previous: np.ndarray | None = None) -> PreprocessedCase:
         managers = self.plans_manager, self.dataset_json, self.configuration_manager
+        axes = self.plans_manager.transpose_forward
+        target = list(self.configuration_manager.spacing)
+        spacing = [properties["spacing"][axis] for axis in axes][-len(target) :]
+        shape = [image.shape[1 + axis] for axis in axes][-len(target) :]
+        if 0 in compute_new_shape(shape, spacing, target):
+            raise UserError(
+                f"an image of {' x '.join(map(str, shape))} voxels has none at the model's spacing, "
+                f"{' x '.join(f'{mm:.3g}' for mm in target)} mm; is it the right file?"
+            )
         adapter = PreprocessAdapterFromNpy([image], [previous], [properties], None, *managers, verbose=self.verbose_preprocessing)
         item = next(adapter)
         data = item["data"].to(dtype=torch.float32, memory_format=torch.contiguous_format)

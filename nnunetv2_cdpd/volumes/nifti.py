@@ -21,7 +21,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.volumes.grid import Grid, same_place
 from nnunetv2_cdpd.volumes.value_types import check_finite
 from nnunetv2_cdpd.volumes.whole import chunks, damaged, told_as_damaged
@@ -67,7 +67,9 @@ class NiftiFile:
             with told_as_damaged(path):
                 self.image = load_nifti(path)
         except (ImageFileError, HeaderDataError) as error:
-            raise UserError(f"{path} cannot be read as NIfTI ({' '.join(str(error).split())}); download it again") from error
+            for _ in chunks(path):  # raises where the file is torn, which says more
+                pass
+            raise UserError(f"{path} cannot be read as NIfTI ({reason(error)}); get it again from where it came from") from error
         shape, dtype = tuple(self.image.shape), self.image.get_data_dtype()
         self.num_volumes = shape[3] if several and len(shape) > 3 else 1
         if len(shape) < 3 or any(size != 1 for size in shape[3 + several :]) or (not several and shape[3:4] not in ((), (1,))):

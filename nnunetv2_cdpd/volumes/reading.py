@@ -107,6 +107,22 @@ def read_sitk(path: Path) -> sitk.Image:
     return image
 
 
+def write_sitk(image: sitk.Image, path: Path) -> None:
+    """Write a volume and check that all of it is there.
+
+    Raises:
+        UserError: It is not.
+    """
+    try:
+        sitk.WriteImage(image, str(path))
+        if is_nifti(path):
+            NiftiFile(path, several=True).check()
+        else:
+            check_whole(path)
+    except (UserError, RuntimeError) as error:
+        raise UserError(f"{path}: cannot be written whole; is the disk full?") from error
+
+
 def header_notes(path: Path) -> tuple[str, ...]:
     """What the header of a NIfTI file says that nnU-Net's readers take otherwise than it is meant; () for other formats.
 

@@ -16,7 +16,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import files as written
 from nnunetv2_cdpd.volumes import whole
 from nnunetv2_cdpd.volumes.grid import Grid
-from nnunetv2_cdpd.volumes.reading import CheckedReader, header_notes, read_sitk, told_notes
+from nnunetv2_cdpd.volumes.reading import CheckedReader, header_notes, read_sitk, told_notes, write_sitk
 
 READERS = [SimpleITKIO, SimpleITKIOWithReorient, NibabelIO, NibabelIOWithReorient]
 SPACING = (0.8, 1.1, 5.0)  # x, y, z
@@ -248,6 +248,17 @@ def test_what_was_not_written_whole_gets_no_name(tmp_path, voxels, reader, monke
         reader.write_seg(np.ones(SHAPE[::-1], int), tmp_path / "a.nii.gz", properties)
     assert (tmp_path / "a.nii.gz").read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["a.nii.gz"] and written.BESIDE not in str(list(tmp_path.iterdir()))
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.nrrd"])
+def test_simpleitks_writer_is_checked(tmp_path, voxels, monkeypatch, name):
+    image = sitk.GetImageFromArray(voxels)
+    write_sitk(image, tmp_path / name)
+    assert np.array_equal(sitk.GetArrayFromImage(read_sitk(tmp_path / name)), voxels)
+    host = sitk.WriteImage
+    monkeypatch.setattr(sitk, "WriteImage", lambda image, path: (host(image, path), cut(tmp_path / name, 0.5)))
+    with pytest.raises(UserError, match=f"{name}: cannot be written whole; is the disk full"):
+        write_sitk(image, tmp_path / name)
 
 
 def test_values_that_a_format_does_not_keep_are_refused(tmp_path):
