@@ -11,6 +11,7 @@ from nnunetv2_cdpd.conversion.slices import natural_key
 from nnunetv2_cdpd.datasets.volume_files import is_image_file, not_taken
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.volumes.dicom import is_dicom
+from nnunetv2_cdpd.volumes.nifti import is_nifti
 
 
 def find_downloaded_cases(
@@ -82,10 +83,6 @@ def _grouped(names: Sequence[Path], most: int = 10) -> list[str]:
         return [name.as_posix() for name in names]
     files, folders = Counter(name.name for name in names), Counter(name.parent.as_posix() for name in names)
     return [f"{key} ({count})" for key, count in min(files, folders, key=len).items()]
-
-
-def is_nifti(name: str | Path) -> bool:
-    return str(name).lower().endswith((".nii", ".nii.gz"))
 
 
 def _files(download: Download[SourceDataset], templates: Iterable[str], what: str, folders: bool) -> dict[str, tuple[Path, ...]]:

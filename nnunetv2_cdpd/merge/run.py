@@ -97,7 +97,7 @@ def merge_datasets(
 def _make_jobs(
     output: Path, inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[MergedCase], dataset_json: Mapping[str, Any]
 ) -> dict[str, MergeJob]:
-    reader = type(reader_for(DatasetJson(output / FILE_NAME, dataset_json), [case.images[0] for case in cases]))
+    reader = reader_for(DatasetJson(output / FILE_NAME, dataset_json), [case.images[0] for case in cases])
     num_channels = len(dataset_json["channel_names"])
     annotations = [replace(dataset.annotation, case_source=None) for dataset in inputs]  # less to send to the processes
     jobs = {}
@@ -105,7 +105,7 @@ def _make_jobs(
         label = output / dataset_json["dataset"][case.identifier]["label"]
         values = plan.value_maps[case.dataset]
         files = [[path.name, file_state(path)] for path in (case.label, *case.images)]
-        made_from = digest(files, sorted(values.items()), reader.__name__, num_channels)
+        made_from = digest(files, sorted(values.items()), reader.name, num_channels)
         jobs[case.identifier] = MergeJob(case, label, annotations[case.dataset], values, reader, num_channels, made_from)
     return jobs
 
