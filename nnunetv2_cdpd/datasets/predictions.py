@@ -36,6 +36,17 @@ def identifiers(folder: Path, ending: str) -> list[str]:
     Raises:
         UserError: There is no such folder.
     """
+    return sorted(
+        name[: -len(ending)] for name in os.listdir(existing_folder(folder)) if name.endswith(ending) and not name.startswith(".")
+    )
+
+
+def existing_folder(folder: Path) -> Path:
+    """A folder that is to be read.
+
+    Raises:
+        UserError: There is none.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give another one")
-    return sorted(name[: -len(ending)] for name in os.listdir(folder) if name.endswith(ending) and not name.startswith("."))
+    return folder
