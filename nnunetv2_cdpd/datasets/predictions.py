@@ -10,7 +10,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
 from nnunetv2_cdpd.datasets.dataset_json import DatasetJson
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, is_text
 
 NEEDED = ("labels", "file_ending")  # of a dataset.json beside label maps
 
@@ -21,7 +21,7 @@ def reader_for(dataset_json: DatasetJson, files: Sequence[Path]) -> BaseReaderWr
     Raises:
         UserError: None opens any.
     """
-    for example in files:
+    for example in (file for file in files if is_text(str(file))):  # a name that is no text ends the process in SimpleITK
         with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(RuntimeError):
             return determine_reader_writer_from_dataset_json(dict(dataset_json.content), str(example), verbose=False)()
     others = f" nor {len(files) - 1} others" if len(files) > 1 else ""

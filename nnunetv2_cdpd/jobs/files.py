@@ -17,10 +17,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 BESIDE = ".cdpd_tmp_"  # begins the name of every folder in which something is being written, and of its lock
 _LOCK = ".lock"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)  # of network file systems; ENOSYS is filelock's
 
 
 @contextmanager
@@ -95,12 +96,12 @@ def held_locks(folder: Path, of: str = "") -> list[Path]:
     return sorted(folder.glob(f"{BESIDE}{glob.escape(of)}*{_LOCK}"))
 
 
-def new_lock(folder: Path, name: str = "") -> FileLock:
+def new_lock(folder: Path, name: str = "") -> BaseFileLock:
     """A lock of its own in a folder, which tells that its process lives, for as long as it is held.
 
     The system's own lock ends with its process, on one machine and, where the network file system passes locks on, on all of
     them; so nothing that a killed process left is ever in the way. Where a file system has no locks, `filelock` keeps the
-    process and its machine in the file instead, and takes the lock of a process that is gone on the same machine.
+    process and its machine in the file instead, and takes the lock of a process that is gone from the same machine.
 
     Raises:
         OSError: It cannot be made there; it names the folder.
@@ -108,19 +109,17 @@ def new_lock(folder: Path, name: str = "") -> FileLock:
     if not folder.is_dir():  # the lock would make it
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
     while True:
-        lock = FileLock(folder / f"{BESIDE}{name}{secrets.token_hex(6)}{_LOCK}")
+        path = folder / f"{BESIDE}{name}{secrets.token_hex(6)}{_LOCK}"
         try:
-            lock.acquire(timeout=0)
-            if os.path.exists(lock.lock_file):  # else another process took it for a leftover between making and locking it
-                return lock
+            lock = _acquired(path, is_new=True)
         except Timeout:
             continue
-        except NotImplementedError:  # an old `filelock` on a file system without locks: nobody clears away there
-            Path(lock.lock_file).unlink(missing_ok=True)
-            return lock
         except OSError as error:  # of the folder that the caller knows, not of a name that was never there
-            give_up(lock)
+            with suppress(OSError):
+                path.unlink()
             raise OSError(error.errno, error.strerror, str(folder)) from error
+        if path.exists():  # else another process took it for a leftover between making and locking it
+            return lock
         lock.release()
 
 
@@ -134,17 +133,30 @@ def is_held(path: Path) -> bool:
     return lock is None
 
 
-def _if_left(path: Path) -> FileLock | None:
+def _if_left(path: Path) -> BaseFileLock | None:
     """The lock of a process that is gone, now held; None: it lives, or it is not ours to take."""
-    lock = FileLock(path)
+    try:
+        return _acquired(path)
+    except (Timeout, OSError):
+        return None
+
+
+def _acquired(path: Path, is_new: bool = False) -> BaseFileLock:
+    """A lock, held; raises Timeout if another process holds it."""
+    lock: BaseFileLock = FileLock(path)
     try:
         lock.acquire(timeout=0)
-    except (Timeout, OSError, NotImplementedError):
-        return None
+    except OSError as error:
+        if isinstance(error, Timeout) or error.errno not in _NO_LOCKS:
+            raise
+        if is_new:
+            path.unlink(missing_ok=True)  # made by the attempt
+        lock = SoftFileLock(path)
+        lock.acquire(timeout=0)
     return lock
 
 
-def _new_folder(parent: Path) -> tuple[Path, FileLock]:
+def _new_folder(parent: Path) -> tuple[Path, BaseFileLock]:
     """A folder of its own for one thing to write, and the lock that tells that its process lives."""
     if parent.is_dir():
         _clear_once(parent)
@@ -158,7 +170,7 @@ def _new_folder(parent: Path) -> tuple[Path, FileLock]:
     return folder, lock
 
 
-def give_up(lock: FileLock) -> None:
+def give_up(lock: BaseFileLock) -> None:
     """Remove the file of a lock while it is held, where the system allows that, and release it."""
     for step in (lambda: os.unlink(lock.lock_file), lock.release, lambda: os.unlink(lock.lock_file)):
         with suppress(OSError):

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import BaseFileLock
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs.files import BESIDE, give_up, held_locks, is_held, new_lock, remove_leftovers
@@ -66,7 +66,7 @@ def output_folder(folder: Path, part_id: int = 0, num_parts: int = 1) -> Iterato
                 path.rmdir()
 
 
-def _claim(folder: Path, part_id: int, num_parts: int) -> FileLock:
+def _claim(folder: Path, part_id: int, num_parts: int) -> BaseFileLock:
     host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())
     name = f"{_JOB}{host}~{os.getpid()}~{part_id}of{num_parts}~"
     for tried in itertools.count(1):

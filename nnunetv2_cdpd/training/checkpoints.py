@@ -1,9 +1,9 @@
 """What a training leaves, untorn by kills and full disks; and the last whole checkpoint where one was torn all the same."""
 
-import os
 import struct
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.host import exchanged
-from nnunetv2_cdpd.jobs import remove_leftovers, written_beside
+from nnunetv2_cdpd.jobs import output_folder, written_beside
 
 FINAL, LATEST, BEST = "checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth"
 ORDER = (FINAL, LATEST, BEST)  # in which nnU-Net looks for one to continue from
@@ -26,6 +26,7 @@ class UntornTrainer(nnUNetTrainer):
     """
 
     resumed = False
+    save_every: int
     _unsaved = False  # whether the disk did not take the last checkpoint
 
     def whole_checkpoint(self, filename: str) -> str:
@@ -60,9 +61,16 @@ class UntornTrainer(nnUNetTrainer):
                 "the next epoch; make room"
             )
 
+    def run_training(self) -> None:
+        """The host's, for one training at a time of a fold.
+
+        Raises:
+            UserError: Another one is at work in its folder.
+        """
+        with output_folder(Path(self.output_folder)) if self.local_rank == 0 else nullcontext():
+            super().run_training()
+
     def on_train_start(self) -> None:
-        if self.local_rank == 0 and os.path.isdir(self.output_folder):
-            remove_leftovers(Path(self.output_folder))
         with exchanged("json_files", _write_json):
             super().on_train_start()
 

@@ -1,7 +1,9 @@
 """output_folder: one job at a time for a folder, parts share it, and what killed jobs left goes."""
 
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -9,7 +11,7 @@ import threading
 import pytest
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import output_folder
+from nnunetv2_cdpd.jobs import output_folder, write_text
 from nnunetv2_cdpd.jobs.files import BESIDE
 
 HOLDER = """
@@ -101,6 +103,30 @@ def test_of_two_that_begin_at_once_one_works(tmp_path):
     for thread in threads:
         thread.join()
     assert len(working) == 1 and f"process {os.getpid()} on " in told[0] and left(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks otherwise")
+@pytest.mark.filterwarnings("ignore:flock not supported")
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP])
+def test_without_locks_of_the_file_system_the_process_stands_in_the_file(code, tmp_path, monkeypatch):
+    def no_flock(*args):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", no_flock)
+    with output_folder(tmp_path / "out"):
+        (lock,) = left(tmp_path / "out")
+        assert (tmp_path / "out" / lock).read_text().split()[:1] == [str(os.getpid())]
+        with pytest.raises(UserError, match=f"process {os.getpid()} on .* is writing there"), output_folder(tmp_path / "out"):
+            pass
+        write_text(tmp_path / "out" / "a", "whole")
+    assert left(tmp_path) == ["out", "out/a"]
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    lines = f"{gone.pid}\n{socket.gethostname()}\n"
+    (tmp_path / "out" / f"{BESIDE}job~host~{gone.pid}~0of1~abc.lock").write_text(lines)
+    with output_folder(tmp_path / "out"):
+        pass
+    assert left(tmp_path) == ["out", "out/a"]
 
 
 def test_folders_that_stay_empty_are_taken_away_again(tmp_path):

@@ -283,6 +283,13 @@ def test_a_torn_checkpoint_does_not_block_a_continued_training(folders, capsys):
         path.unlink()
 
 
+def test_two_trainings_of_one_fold_do_not_mix_their_checkpoints(folders):
+    first, second = make_trainer(folders, fold=2), make_trainer(folders, fold=2)
+    first.on_train_start = second.run_training
+    with pytest.raises(UserError, match=f"fold_2: process {os.getpid()} on .* is writing there; wait until it has ended"):
+        first.run_training()
+
+
 def test_plain_dataset_is_one_source_with_sigmoid_heads(folders):
     trainer = make_trainer(folders, PLAIN)
     assert [source.annotated_classes for source in trainer.annotation.sources] == [("right_kidney", "left_kidney", "spleen")]
