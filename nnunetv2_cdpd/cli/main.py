@@ -90,6 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except MemoryError as error:
+        if os.environ.get("CDPD_DEBUG"):
+            raise
+        print(f"cdpd: error: {one_line(error)}", file=sys.stderr)
+        return 1
     except OSError as error:  # read-only, full, gone, or no folder at all: where it happens is up to the machine
         if error.errno is None or os.environ.get("CDPD_DEBUG"):
             raise
@@ -133,9 +138,7 @@ def _check_environment(arguments: Sequence[str]) -> None:
     for variable, least in _PROCESSES.items():
         value = os.environ.get(variable)
         if value is not None and not (value.strip().isascii() and value.strip().isdigit() and int(value) >= least):
-            raise UserError(
-                f"{variable}={value}: nnU-Net's number of processes; give a whole number from {least} on, or unset it"
-            )
+            raise UserError(f"{variable}={value}: a number of nnU-Net's processes; give {least} or more, or unset it")
     folders = {f"{name}={value}": value for name, value in os.environ.items() if name.startswith("nnUNet_")}
     for shown, value in {**dict(zip(arguments, arguments)), **folders}.items():
         if not is_text(value):

@@ -90,7 +90,7 @@ def _results_folder(output: str | Path | None, pred_dir: str | Path) -> Iterator
 
 
 def _write(results: Results, labels: Mapping[str, Any], folder: Path) -> None:
-    for name in (COMPARISON_JSON, COMPARISON_CSV, COMPARISON_TEXT):  # of other results
+    for name in (COMPARISON_JSON, COMPARISON_CSV, COMPARISON_TEXT, CSV_FILE, TEXT_FILE):  # of other results
         (folder / name).unlink(missing_ok=True)
     write_summary(summary_of(results, labels), folder / SUMMARY_FILE)
     write_text(folder / CSV_FILE, csv_text(results))

@@ -7,7 +7,6 @@ import json
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,7 @@ def predict_cases(
         )
         write_json(outputs.folder / FILE_NAME, dataset_json)
         write_json(outputs.folder / "plans.json", predictor.plans_manager.plans)
-        for name, file in work.mask_names.items() if outputs.one_file_per_class else ():
+        for name, file in mask_names(predictor.annotation.classes).items() if outputs.one_file_per_class else ():
             if file != file_name(name):
                 tqdm.write(f"note: the masks of {name!r} are the files {file}{outputs.file_ending}; another class has its name")
         outcome = run(
@@ -118,12 +117,7 @@ class _Work:
         return self.predictor.predict_logits_from_preprocessed_data(case.data), case.properties
 
     def export(self, case: Case, predicted: tuple[Tensor, dict[str, Any]]) -> None:
-        _write(self.predictor, self.predictor.export(*predicted), case, self.outputs, self.mask_names)
-
-    @cached_property
-    def mask_names(self) -> dict[str, str]:
-        """Class -> name of its mask's file, the same whichever classes are wanted."""
-        return mask_names(self.predictor.annotation.classes)
+        _write(self.predictor, self.predictor.export(*predicted), case, self.outputs)
 
 
 def predictions_dataset_json(predictor: Predictor) -> dict[str, Any]:
@@ -150,7 +144,7 @@ def predictions_dataset_json(predictor: Predictor) -> dict[str, Any]:
     return {**predictor.dataset_json, **dataset_json_entries(kept)}
 
 
-def _write(predictor: Predictor, prediction: Prediction, case: Case, outputs: Outputs, file_names: Mapping[str, str]) -> None:
+def _write(predictor: Predictor, prediction: Prediction, case: Case, outputs: Outputs) -> None:
     """Everything about a case; the segmentation last, because it is what people look for."""
     path = outputs.segmentation(case.identifier)
     if outputs.statistics:
@@ -163,7 +157,7 @@ def _write(predictor: Predictor, prediction: Prediction, case: Case, outputs: Ou
         with written_beside(outputs.folder / f"{case.identifier}.pkl") as beside:
             beside.write_bytes(pickle.dumps(dict(prediction.properties)))
     if outputs.one_file_per_class:
-        prediction.write_masks(path, outputs.file_ending, predictor.writer, file_names)
+        prediction.write_masks(path, outputs.file_ending, predictor.writer, mask_names(predictor.annotation.classes))
     else:
         prediction.write_label_map(path, predictor.writer)
 
