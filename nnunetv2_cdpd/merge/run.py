@@ -12,7 +12,7 @@ from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson
 from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder
 from nnunetv2_cdpd.datasets.predictions import reader_for
 from nnunetv2_cdpd.datasets.raw import RawDataset, read_datasets
-from nnunetv2_cdpd.jobs import FileRecord, digest, file_state, in_processes, read_json, remove, run, write_json
+from nnunetv2_cdpd.jobs import FileRecord, digest, file_state, in_processes, output_folder, read_json, remove, run, write_json
 from nnunetv2_cdpd.merge.cases import MergeJob, rewrite_case
 from nnunetv2_cdpd.merge.collect import MergedCase, check_inputs, collect_cases, raise_problems
 from nnunetv2_cdpd.merge.duplicates import find_duplicates, held_back_images
@@ -65,7 +65,27 @@ def merge_datasets(
             report(f"note: {stray}")
     plan = plan_merge(inputs, read_merge_spec(spec))
     cases = collect_cases(inputs, plan, prefix)
-    record = open_record(output, inputs, update)
+    with output_folder(output):
+        record = open_record(output, inputs, update)
+        _merge(output, inputs, plan, cases, record, search_duplicates, exclude_duplicates_of, num_processes, progress, report)
+    return output
+
+
+def _merge(
+    output: Path,
+    inputs: Sequence[RawDataset],
+    plan: MergePlan,
+    cases: Sequence[MergedCase],
+    record: FileRecord,
+    search_duplicates: bool,
+    exclude_duplicates_of: Sequence[str | int | Path],
+    num_processes: int,
+    progress: bool,
+    report: Callable[[str], None],
+) -> None:
+    """Write what was planned; nobody else is at work in the folder."""
+    if record.damage is not None:
+        report(f"note: {record.damage}")
     known = set(record.cases)
     for note in plan.notes:
         report(f"note: {note}")
@@ -91,7 +111,6 @@ def merge_datasets(
         report(f"warning: {warning}")
     case_source = {case.identifier: case.source for case in cases}
     write_folds(output, case_source, duplicates, report, new=case_source.keys() - known)
-    return output
 
 
 def _make_jobs(

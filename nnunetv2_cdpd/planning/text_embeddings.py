@@ -9,6 +9,7 @@ from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.datasets.dataset_json import dataset_json_of
 from nnunetv2_cdpd.datasets.output import check_may_write, folder_of_nnunet
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import remove_leftovers
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, dataset_prompts
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.text import CACHE_FILE, TextEmbeddings, load_or_embed
@@ -50,6 +51,7 @@ def embed_dataset(
         check_may_write([output], made_here=holds_our_embeddings(output), way_out="give another file")
     cache = output or _beside_preprocessed(dataset_json.path.parent.name)
     cache.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(cache.parent)
     embeddings = load_or_embed(
         cache,
         class_prompts=class_prompts,

@@ -9,7 +9,7 @@ from pathlib import Path
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet
-from nnunetv2_cdpd.jobs import Outcome, file_state, in_processes, run, written_beside
+from nnunetv2_cdpd.jobs import Outcome, file_state, in_processes, remove_leftovers, run, written_beside
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint, fingerprint
 
 FINGERPRINTS_FOLDER = "cdpd_fingerprints"
@@ -28,6 +28,8 @@ def fingerprints_of(images: Sequence[Path], *, num_processes: int = 1, progress:
     """Path of each image, as text -> its fingerprint, taken now unless it is kept, or why it has none."""
     folder = folder_of_nnunet(nnUNet_preprocessed)
     jobs = {str(image): FingerprintJob(image, folder and folder / FINGERPRINTS_FOLDER / _file_name(image)) for image in images}
+    if folder is not None:
+        remove_leftovers(folder / FINGERPRINTS_FOLDER)
     kept = {name: entry for name, job in jobs.items() if (entry := _kept(job.kept)) is not None}
     to_take = {name: job for name, job in jobs.items() if name not in kept}
     outcome = run(to_take, in_processes(take, num_processes), title="Fingerprints", unit="image", progress=progress)

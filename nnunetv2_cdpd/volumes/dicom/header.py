@@ -16,7 +16,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, is_text
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _MARK = b"DICM"
@@ -88,10 +88,8 @@ def read_header(path: Path) -> Header | None:
     Raises:
         UserError: It is damaged.
     """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:  # GDCM ends the process
-        raise UserError(f"{str(path)!a}: the name holds bytes that are no UTF-8; rename it") from error
+    if not is_text(str(path)):  # GDCM ends the process
+        raise UserError(f"{str(path)!a}: the name holds bytes that are no UTF-8; rename it")
     data, num_bytes = _dataset(path)
     if data is None:
         return None
