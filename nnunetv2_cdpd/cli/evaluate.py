@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, "folder for the results (default: PRED_DIR)")
     add_processes(parser, "default: nnU-Net's, at most one per core")
     parser.add_argument(
-        "--allow-missing", action="store_true", help="score the cases that have a prediction, leave the others out"
+        "--allow-missing", action="store_true", help="score the cases with prediction and reference, leave others out"
     )
     parser.add_argument(
         "--fully-annotated",

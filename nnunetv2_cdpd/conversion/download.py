@@ -61,7 +61,7 @@ class Download(Generic[Declared]):
                     continue
                 if entry.is_dir():
                     yield from self._walk(Path(entry.path), f"{prefix}{entry.name}/", seen)
-                elif entry.is_file():
+                elif entry.is_file() or not os.path.exists(entry.path):  # of a link that leads nowhere its case tells
                     yield prefix + entry.name
 
     def matches(self, template: str) -> Iterator[tuple[dict[str, str], Path]]:

@@ -95,11 +95,11 @@ def cases_to_score(
     """Identifiers of the cases with a reference and a prediction.
 
     Args:
-        allow_missing: Go on though references without a prediction remain.
+        allow_missing: Go on though references without a prediction remain, or predictions without a reference.
         report: Called with each note.
 
     Raises:
-        UserError: There is no reference or no prediction, or one is missing.
+        UserError: There is no reference or no prediction, or a case has one of the two only.
     """
     folder, ending = references.folder, references.dataset_json.file_ending
     predicted, there = identifiers(predictions, ending), identifiers(folder, ending)
@@ -115,14 +115,19 @@ def cases_to_score(
     if not common:
         raise UserError(f"{predictions}: no prediction {there[0]}{ending} or of another case of {folder}; give another folder")
     missing = [case for case in there if case not in set(predicted)]
+    extra = [case for case in predicted if case not in set(there)]
     if missing and not allow_missing:
         raise UserError(
             f"{predictions}: {len(missing)} of {len(there)} cases have no prediction: {listed(missing)}; predict them, or give "
             "argument allow_missing to score the others"
         )
+    if extra and not allow_missing:
+        raise UserError(
+            f"{folder}: {len(extra)} of {len(predicted)} predictions have no reference: {listed(extra)}; add these, or give "
+            "argument allow_missing to score the others"
+        )
     if missing:
         report(f"note: {len(missing)} of {len(there)} cases have no prediction and are not scored: {listed(missing)}")
-    extra = [case for case in predicted if case not in set(there)]
     if extra:
         report(f"note: {len(extra)} predictions have no reference and are not scored: {listed(extra)}")
     return common

@@ -38,7 +38,9 @@ def beside_volumes(path: Path, others: Iterable[Path], below: Iterable[Path]) ->
 
 
 def files_of(folder: Path) -> list[Path]:
-    return [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    """The files of a folder, also links that lead nowhere, which are told when they are read."""
+    paths = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    return [path for path in paths if path.is_file() or (path.is_symlink() and not path.exists())]
 
 
 def _is_image(file: Path) -> bool:

@@ -107,7 +107,7 @@ def test_files_of_another_ending_are_named(folders):
     predicted, truth = folders
     (truth / "case_3.nii.gz").rename(truth / "case_3.NII.GZ")
     notes = []
-    assert len(evaluate(predicted, truth, report=notes.append).cases) == 2
+    assert len(evaluate(predicted, truth, report=notes.append, allow_missing=True).cases) == 2
     assert f"note: {truth}: not taken, because nnU-Net takes what ends in .nii.gz, letter by letter: case_3.NII.GZ" in notes
 
 
@@ -180,6 +180,14 @@ def test_missing_predictions_are_an_error_unless_allowed(folders, capsys):
     assert main(["evaluate", str(predicted), str(truth), "-np", "1", "--allow-missing"]) == 0
     out = capsys.readouterr().out
     assert "note: 1 of 3 cases" in out and "note: 1 predictions have no reference and are not scored: other" in out
+
+
+def test_missing_references_are_an_error_unless_allowed(folders):
+    predicted, truth = folders
+    (truth / "case_2.nii.gz").unlink()
+    with pytest.raises(UserError, match="labelsTr: 1 of 3 predictions have no reference: case_2; .*argument allow_missing"):
+        evaluate(predicted, truth)
+    assert [case.case for case in evaluate(predicted, truth, allow_missing=True).cases] == ["case_1", "case_3"]
 
 
 def test_a_bad_case_is_named_and_the_others_are_scored(folders, capsys):

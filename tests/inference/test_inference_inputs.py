@@ -15,6 +15,7 @@ from pydicom.uid import MediaStorageDirectoryStorage
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.inputs import Case, as_case, find_image_cases, modality_of, opened
 from nnunetv2_cdpd.volumes.dicom import read_series
+from nnunetv2_cdpd.volumes.reading import CheckedReader
 
 
 def touch(folder, *names):
@@ -345,3 +346,12 @@ def test_a_number_that_may_be_a_channel_is_not_taken_for_a_case(names, words, tm
 def test_cases_may_be_named_by_numbers(names, tmp_path):
     touch(tmp_path, *(f"{name}.nii.gz" for name in names))
     assert told_of(tmp_path) == ([name.removesuffix("_0000") for name in names], [])
+
+
+def test_a_link_that_leads_nowhere_is_a_case_that_fails(tmp_path):
+    touch(tmp_path, "a_0000.nii.gz")
+    (tmp_path / "b_0000.nii.gz").symlink_to(tmp_path / "nowhere.nii.gz")
+    first, case = find_image_cases(tmp_path, ".nii.gz", 1)
+    assert (first.identifier, case.identifier) == ("a", "b")
+    with pytest.raises(UserError, match="b_0000.nii.gz"), opened(case, SimpleITKIO()) as files:
+        CheckedReader(SimpleITKIO()).read_images(files)
