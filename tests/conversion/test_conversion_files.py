@@ -63,3 +63,19 @@ def test_a_case_whose_name_is_too_long_stops_no_other(tmp_path, nnunet_folders):
     outcome = run(tmp_path)
     assert list(outcome.done) == ["MINE_a"]
     assert f"img/{'n' * 240}.nii.gz: no file can have so long a name" in outcome.failed[f"MINE_{'n' * 240}"]
+
+
+def test_a_file_that_the_user_put_into_the_dataset_stays(tmp_path, nnunet_folders):
+    write_case(tmp_path, "a")
+    own = run(tmp_path).folder / "labelsTr" / "MINE_own.nii.gz"
+    own.write_bytes(b"precious")
+    write_case(tmp_path, "b")
+    assert run(tmp_path).complete and own.read_bytes() == b"precious"
+
+
+def test_values_with_a_way_to_declare_them(tmp_path, nnunet_folders):
+    write_case(tmp_path, "a")
+    write_nifti(tmp_path / "lab/c1.nii.gz", LABEL * 7)
+    write_nifti(tmp_path / "img/c1.nii.gz", TRUTH.image)
+    failed = run(tmp_path).failed["MINE_c1"]
+    assert "holds 7, which is not declared (declared are 0, 1, 2)" in failed and "`values` takes `7: NAME` or" in failed

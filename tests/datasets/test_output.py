@@ -34,10 +34,12 @@ def test_leftovers_of_a_killed_process_make_no_folder_foreign(nnunet_folders):
     (folder / ".partial/c1").mkdir(parents=True)
     (folder / f"{BESIDE}x").mkdir()
     (folder / f"{BESIDE}x.lock").touch()
+    (folder / "dataset.tmp").touch()
     assert is_empty(folder)
     clear_leftovers(folder)
     assert not list(folder.iterdir())
-    (folder / "precious").write_text("")
+    (folder / "precious.tmp").write_text("")
+    clear_leftovers(folder)
     assert not is_empty(folder)
 
 
