@@ -13,7 +13,6 @@ from nnunetv2_cdpd.jobs import remove_leftovers
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, dataset_prompts
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.text import CACHE_FILE, TextEmbeddings, load_or_embed
-from nnunetv2_cdpd.pretrained.text_tables import holds_our_embeddings
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def embed_dataset(
     annotation = read_annotation(with_sigmoid_heads(dataset_json.content), where=dataset_json.path)
     class_prompts, task_prompts = dataset_prompts(annotation)
     if output is not None:
-        check_may_write([output], made_here=holds_our_embeddings(output), way_out="give another file")
+        check_may_write([output], made_here=_is_ours(output), way_out="give another file")
     cache = output or _beside_preprocessed(dataset_json.path.parent.name)
     cache.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(cache.parent)
@@ -61,6 +60,14 @@ def embed_dataset(
     )
     written = cache.is_file() and TextEmbeddings.load(cache).checksum == embeddings.checksum
     return DatasetEmbeddings(embeddings, annotation.classes, cache if written else None)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        TextEmbeddings.load(path)
+    except UserError:
+        return False
+    return True
 
 
 def _beside_preprocessed(dataset_name: str) -> Path:
