@@ -58,6 +58,12 @@ class MergeSpec:
     compatible: tuple[tuple[str, ...], ...]
     scoped: Mapping[str, tuple[str, ...]]
 
+    @property
+    def where(self) -> str:
+        """What a message on the merged dataset begins with: the YAML too, where it may be the cause."""
+        said = self.datasets or self.nested or self.merged_labels or self.compatible or self.scoped
+        return f"{self.path}: the merged dataset" if said else "the merged dataset"
+
 
 def read_merge_spec(spec: str | Path | Mapping[str, Any] | None) -> MergeSpec:
     """Read a merge specification.
