@@ -3,7 +3,7 @@
 Two names mean the same class where their `class_key` is the same. A name that no table knows has a key too, its own.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from itertools import permutations
@@ -21,7 +21,7 @@ from nnunetv2_cdpd.classes.synonyms import (
     TUMOR_WORDS,
 )
 from nnunetv2_cdpd.classes.table import ANY, CLASS_TABLE, OTHER_STRUCTURES, Structure
-from nnunetv2_cdpd.classes.words import SCOPE, name_key, side_of, split_side, unscoped, words_and_signs
+from nnunetv2_cdpd.classes.words import SCOPE, name_key, split_side, unscoped, words_and_signs
 
 _ENDS_OF_SINGULARS = ("ss", "us", "is", "as", "os")
 _SIDES = ("left", "right")
@@ -84,9 +84,7 @@ def compatible_pairs(names: Iterable[str]) -> frozenset[frozenset[str]]:
     related = {name: {plain[name], *map(class_key, structure(name).compatible)} for name in names}
     borderless = {name for name in names if ANY in structure(name).compatible}
     return frozenset(
-        frozenset((name, other))
-        for name, other in permutations(names, 2)
-        if name in borderless or plain[other] in related[name]
+        frozenset((name, other)) for name, other in permutations(names, 2) if name in borderless or plain[other] in related[name]
     )
 
 

@@ -45,6 +45,11 @@ class MergeJob:
         return (self.output,)
 
 
+def check_case(job: MergeJob) -> tuple[int, ...]:
+    """What `rewrite_case` does, without writing."""
+    return tuple(distinct(_merged(job)[0]).tolist())
+
+
 def rewrite_case(job: MergeJob) -> tuple[int, ...]:
     """Check a case and write its label map.
 
@@ -54,6 +59,14 @@ def rewrite_case(job: MergeJob) -> tuple[int, ...]:
     Raises:
         UserError: What is wrong with the files.
     """
+    merged, properties = _merged(job)
+    with written_beside(job.output) as beside:
+        job.reader().write_seg(merged, str(beside), properties)
+    return tuple(distinct(merged).tolist())
+
+
+def _merged(job: MergeJob) -> tuple[np.ndarray, dict]:
+    """The label map of a case with merged values, checked, and what its reader needs to write it."""
     read, properties = job.reader().read_seg(str(job.case.label))
     problems = _geometry_problems(job)
     try:
@@ -64,10 +77,7 @@ def rewrite_case(job: MergeJob) -> tuple[int, ...]:
         raise UserError("; ".join(problems))
     table = np.zeros(max(job.values) + 1, np.uint16)
     table[list(job.values)] = list(job.values.values())
-    merged = table[label_map]
-    with written_beside(job.output) as beside:
-        job.reader().write_seg(merged, str(beside), properties)
-    return tuple(distinct(merged).tolist())
+    return table[label_map], properties
 
 
 def _geometry_problems(job: MergeJob) -> list[str]:

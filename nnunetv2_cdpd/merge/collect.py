@@ -42,16 +42,17 @@ def check_inputs(inputs: Sequence[RawDataset], output: Path) -> None:
     first = inputs[0]
     for other in inputs[1:]:
         wanted, found = first.dataset_json, other.dataset_json
+        either = f"{found.path} or {wanted.path}"
         # nnU-Net chooses the normalization by the channel's name, whatever its case
         if list(map(str.lower, wanted.channel_names)) != list(map(str.lower, found.channel_names)):
             raise UserError(
-                f"{found.path}: channel_names are {', '.join(found.channel_names)}, those of {wanted.path} "
-                f"{', '.join(wanted.channel_names)}; one network needs the same channels in the same order, mend one of the two"
+                f"{other.name}: channel_names are {', '.join(found.channel_names)}, those of {first.name} "
+                f"{', '.join(wanted.channel_names)}; one network needs the same channels in the same order, mend {either}"
             )
         if wanted.file_ending != found.file_ending:
             raise UserError(
-                f"{found.path}: file_ending is {found.file_ending!r}, that of {wanted.path} {wanted.file_ending!r}; nnU-Net reads "
-                "one format per dataset, convert one of the two"
+                f"{other.name}: file_ending is {found.file_ending}, that of {first.name} {wanted.file_ending}; nnU-Net reads one "
+                f"format per dataset, convert one of the two ({either})"
             )
 
 
@@ -83,9 +84,12 @@ def collect_cases(inputs: Sequence[RawDataset], plan: MergePlan, prefix: bool) -
             name = source_names[source]
             images, label = tuple(map(dataset.path, given.images)), dataset.path(given.label)
             kind = dict.fromkeys(images, "image") | {label: "label"}
-            problems += [f"{where}: {kind[path]} {path} is missing" for path in kind if not path.is_file()]
+            problems += [f"{where}: {kind[path]} {path} is missing" for path in kind if not os.path.isfile(path)]
             identifier = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}_{given.identifier}" if prefix else given.identifier
-            if len(os.fsencode(identifier)) + len(max(dataset.dataset_json.file_ending, _NNUNETS_SUFFIX, key=len)) > _LONGEST_NAME:
+            if (
+                len(os.fsencode(identifier)) + len(max(dataset.dataset_json.file_ending, _NNUNETS_SUFFIX, key=len))
+                > _LONGEST_NAME
+            ):
                 problems.append(f"{where}: its name is too long for that of a file; shorten it")
                 continue
             case = MergedCase(identifier, name, index, given.images, images, label)

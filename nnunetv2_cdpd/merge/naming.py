@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nnunetv2_cdpd.classes import ClassKey, canonical_name, class_key, name_key, structure
+from nnunetv2_cdpd.classes import ClassKey, canonical_name, class_key, name_key, normal_words, side_of, structure
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs.yaml_files import mapping, texts, yaml_line
@@ -129,8 +129,9 @@ def wanted_names(dataset: RawDataset, spec: DatasetSpec, path: str) -> dict[str,
             if spelled_alike or (other not in said and class_key(other) == class_key(label)):
                 both = " and ".join(map(repr, sorted((label, other), key=labels.index)))
                 name = canonical_name(label) or other
+                why = "differ only in case, `_`, `-` or spaces, which do not count" if spelled_alike else "are names of one class"
                 raise UserError(
-                    f"{dataset.name}: labels {both} are two spellings of one class; rename one in the YAML, "
+                    f"{dataset.name}: labels {both} {why}; rename one in the YAML, "
                     f"`{label_line(dataset, label, 'another_name')}`, or map both to {name} there"
                 )
     return wanted
@@ -149,13 +150,15 @@ def label_line(dataset: RawDataset, label: str, target: str | None) -> str:
 def kept_names(specs: Iterable[DatasetSpec]) -> tuple[str, ...]:
     """Names that the YAML maps to themselves although the tables know another: they are no other name of anything here."""
     same = (label for entry in specs for label, target in entry.labels.items() if target == label)
-    return tuple(name for name in same if (known := canonical_name(name)) and name_key(known) != name_key(name))
+    return tuple(name for name in same if name_key(_own_spelling(name)) != name_key(name))
 
 
 def _own_spelling(name: str) -> str:
-    table = structure(name).name
-    known = canonical_name(name)
-    return table if table != name or known is None or name_key(known) == name_key(name) else known
+    table, known = structure(name).name, canonical_name(name)
+    if table != name or known is None or name_key(known) == name_key(name):
+        return table
+    only_rules = side_of(name) is None and normal_words(known) == normal_words(name)  # "Lungs"
+    return name if only_rules else known
 
 
 def _targets(dataset: RawDataset, spec: DatasetSpec, path: str, spelling: Spelling) -> dict[str, str | None]:

@@ -45,7 +45,9 @@ class Nesting:
         while waiting:
             first = next((name for name in waiting if self.parents(name).isdisjoint(waiting)), None)
             if first is None:
-                raise UserError(f"{where}: {', '.join(waiting)} lie in each other; say in the YAML under `nested` which is outside")
+                raise UserError(
+                    f"{where}: {', '.join(waiting)} lie in each other; say in the YAML under `nested` which is outside"
+                )
             ordered.append(first)
             waiting.remove(first)
         return tuple(ordered)

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.annotation import Annotation, dataset_json_entries
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
 from nnunetv2_cdpd.datasets.output import is_empty
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import FileRecord
+from nnunetv2_cdpd.jobs import FileRecord, read_json
 from nnunetv2_cdpd.merge.collect import MergedCase
 from nnunetv2_cdpd.merge.plan import MergePlan
+from nnunetv2_cdpd.merge.telling import lines_that_keep, renamed_classes
 
 MERGE_RECORD_FILE = "cdpd_merge_record.jsonl"
 
@@ -36,6 +38,23 @@ def open_record(output: Path, inputs: Sequence[RawDataset], update: bool) -> Fil
     return record
 
 
+def check_renamed(output: Path, inputs: Sequence[RawDataset], plan: MergePlan, update: bool) -> list[str]:
+    """Notes on classes of the dataset in the output folder that would get another name, which models trained on it do not know.
+
+    Raises:
+        UserError: There are some, and `update` does not say that they may.
+    """
+    renamed = renamed_classes(read_json(output / FILE_NAME), plan.naming, plan.spelling)
+    told = ", ".join(f"{old} -> {new}" for old, new in renamed.items())
+    if renamed and not update:
+        keep = "; ".join(lines_that_keep(renamed, inputs, plan.naming))
+        raise UserError(
+            f"{output}: was merged with other names of the same classes ({told}), which models trained on it know; nothing was "
+            f"changed, {f'`{keep}` in the YAML keeps them, ' if keep else ''}argument update gives the new names"
+        )
+    return [f"classes get other names: {told}; models trained on {output.name} know the old ones"] if renamed else []
+
+
 def make_dataset_json(output: Path, inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[MergedCase]) -> dict[str, Any]:
     """dataset.json of the merged dataset, nnU-Net's keys and the `cdpd` block."""
     first = inputs[0].dataset_json.content
@@ -51,8 +70,8 @@ def make_dataset_json(output: Path, inputs: Sequence[RawDataset], plan: MergePla
         "numTraining": len(cases),
         "file_ending": first["file_ending"],
     }
-    if plan.stands_for:
-        dataset_json["cdpd"]["stands_for"] = {name: list(meant) for name, meant in plan.stands_for.items()}
+    if stands_for := plan.naming.stands_for:
+        dataset_json["cdpd"]["stands_for"] = {name: list(meant) for name, meant in stands_for.items()}
     if len(readers) == 1 and None not in readers:
         dataset_json["overwrite_image_reader_writer"] = readers.pop()
     dataset_json["dataset"] = {
