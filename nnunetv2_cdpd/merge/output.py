@@ -14,7 +14,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import FileRecord, read_json
 from nnunetv2_cdpd.merge.collect import MergedCase
 from nnunetv2_cdpd.merge.plan import MergePlan
-from nnunetv2_cdpd.merge.telling import lines_that_keep, renamed_classes
+from nnunetv2_cdpd.merge.telling import line_that_keeps, renamed_classes
 
 MERGE_RECORD_FILE = "cdpd_merge_record.jsonl"
 
@@ -47,7 +47,7 @@ def check_renamed(output: Path, inputs: Sequence[RawDataset], plan: MergePlan, u
     renamed = renamed_classes(read_json(output / FILE_NAME), plan.naming, plan.spelling)
     told = ", ".join(f"{old} -> {new}" for old, new in renamed.items())
     if renamed and not update:
-        keep = "; ".join(lines_that_keep(renamed, inputs, plan.naming))
+        keep = line_that_keeps(renamed, inputs, plan.naming)
         raise UserError(
             f"{output}: was merged with other names of the same classes ({told}), which models trained on it know; nothing was "
             f"changed, {f'`{keep}` in the YAML keeps them, ' if keep else ''}argument update gives the new names"

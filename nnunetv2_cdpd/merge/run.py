@@ -108,9 +108,10 @@ def merge_datasets(
     for warning in _warnings(inputs, plan, cases, stored):
         report(f"warning: {warning}")
     if dry_run:
+        wrote = "" if write_spec is None else f" but {write_spec}"
         if duplicates and duplicates.groups:
             report(f"would keep {len(duplicates.groups)} scan(s) that are in several cases in one fold each")
-        report(f"\n{merge_summary(replace(plan.annotation, case_source=case_source))}\n\nNothing was written.")
+        report(f"\n{merge_summary(replace(plan.annotation, case_source=case_source))}\n\nNothing was written{wrote}.")
         return output
     write_folds(output, case_source, duplicates, report, new=case_source.keys() - known)
     return output

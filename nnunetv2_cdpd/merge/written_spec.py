@@ -68,14 +68,13 @@ def _source(source: Source) -> dict[str, Any]:
 def _nested(plan: MergePlan) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for name in plan.annotation.classes:
-        parents = _direct(name, plan.nesting)
-        possible = plan.nesting.possible.get(name, ())
-        if name in plan.nested:
-            nested[name] = list(plan.nested[name]) or None
-        elif possible and not parents:
+        certain, possible = _direct(name, plan.nesting), plan.nesting.possible.get(name, ())
+        if name in plan.nested and not plan.nested[name]:
+            nested[name] = None
+        elif possible and not certain:
             nested[name] = list(possible)
-        elif len(parents) == 1 and not possible:
-            nested[name] = parents[0]
+        elif len(certain) == 1 and not possible:
+            nested[name] = certain[0]
     return nested
 
 
