@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher
+from functools import lru_cache
 
 from nnunetv2_cdpd.classes.lookup import class_key, known_names, normal_words
 from nnunetv2_cdpd.classes.words import unscoped
@@ -37,6 +38,7 @@ def _likeness(words: tuple[str, ...], others: tuple[str, ...]) -> float:
     return 0.0 if set(words) <= set(others) or set(others) <= set(words) else _ratio("".join(words), "".join(others))
 
 
+@lru_cache(maxsize=4096)
 def _numbers(words: tuple[str, ...]) -> list[str]:
     return [word for word in words if any(letter.isdigit() for letter in word)]
 

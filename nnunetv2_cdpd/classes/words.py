@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 SCOPE = "@"  # between the name of a class and the source whose definition of it is meant: "pancreas@MSD"
 
@@ -19,6 +20,7 @@ def name_key(name: str) -> str:
     return re.sub(r"[\s_\-]+", "", name).lower()
 
 
+@lru_cache(maxsize=4096)
 def name_words(name: str) -> tuple[str, ...]:
     """Split a class name into lower-case words: "RightParotid", "right_parotid" -> ("right", "parotid").
 

@@ -59,7 +59,7 @@ def make_dataset_json(output: Path, inputs: Sequence[RawDataset], plan: MergePla
     """dataset.json of the merged dataset, nnU-Net's keys and the `cdpd` block."""
     first = inputs[0].dataset_json.content
     annotation = replace(plan.annotation, case_source={case.identifier: case.source for case in cases})
-    readers = {dataset.dataset_json.content.get("overwrite_image_reader_writer") for dataset in inputs}
+    readers = [dataset.dataset_json.content.get("overwrite_image_reader_writer") for dataset in inputs]
     joined = {"licence": _joined(annotation, "license"), "reference": _joined(annotation, "reference")}
     dataset_json = {
         "name": output.name.partition("_")[2],
@@ -72,8 +72,8 @@ def make_dataset_json(output: Path, inputs: Sequence[RawDataset], plan: MergePla
     }
     if stands_for := plan.naming.stands_for:
         dataset_json["cdpd"]["stands_for"] = {name: list(meant) for name, meant in stands_for.items()}
-    if len(readers) == 1 and None not in readers:
-        dataset_json["overwrite_image_reader_writer"] = readers.pop()
+    if readers[0] is not None and all(reader == readers[0] for reader in readers):
+        dataset_json["overwrite_image_reader_writer"] = readers[0]
     dataset_json["dataset"] = {
         case.identifier: {
             "images": [_image_entry(inputs[case.dataset], entry, output) for entry in case.entries],
