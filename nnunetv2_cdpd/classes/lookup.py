@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from nnunetv2_cdpd.classes.synonyms import (
     AMERICAN,
+    BETWEEN_SIDES,
+    BOTH_SIDES,
     NO_PLURALS,
     ORGAN_OF_ADJECTIVE,
     SAME_AS_TUMOR,
@@ -21,7 +23,7 @@ from nnunetv2_cdpd.classes.synonyms import (
     TUMOR_WORDS,
 )
 from nnunetv2_cdpd.classes.table import ANY, CLASS_TABLE, OTHER_STRUCTURES, Structure
-from nnunetv2_cdpd.classes.words import SCOPE, name_key, split_side, unscoped, words_and_signs
+from nnunetv2_cdpd.classes.words import SCOPE, SIDE_WORDS, name_key, split_side, unscoped, words_and_signs
 
 _ENDS_OF_SINGULARS = ("ss", "us", "is", "as", "os")
 _SIDES = ("left", "right")
@@ -102,13 +104,21 @@ def organ_of(name: str) -> str | None:
 @lru_cache(maxsize=4096)
 def normal_words(name: str) -> tuple[str, ...]:
     """The words of a name without its side: American, singular, a tumor's organ as a noun."""
-    words, _ = split_side(words_and_signs(name))
+    words = _without_both(split_side(words_and_signs(name))[0])
     if words in [(word,) for word in NO_PLURALS]:
-        return tuple(words)
+        return words
     words = tuple(_singular(AMERICAN.get(word, word)) for word in words)
     if len(words) > 1 and not TUMOR_WORDS.isdisjoint(words):
         words = tuple("tumor" if word in SAME_AS_TUMOR else ORGAN_OF_ADJECTIVE.get(word, word) for word in words)
     return words
+
+
+def _without_both(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Words that say both sides say none: "left and right lung", "both lungs" are the lung."""
+    sides = {word for word in words if word in SIDE_WORDS}
+    sides = sides if len({SIDE_WORDS[word] for word in sides}) == len(_SIDES) else set()
+    extra = BOTH_SIDES | sides | (BETWEEN_SIDES if sides else set())
+    return tuple(word for word in words if word not in extra) or words
 
 
 def _singular(word: str) -> str:

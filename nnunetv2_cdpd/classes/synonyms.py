@@ -4,8 +4,9 @@ Only what no rule can know: case, separators, a side before, after or abbreviate
 A name means one structure or none: what is a part of something (abdominal aorta), more of it (bowel, vena cava) or may be
 two things (LV, cancer) is not here and stays a class of its own.
 
-Sources: class maps of TotalSegmentator (map_to_binary.py, v1 to v3), dataset.json of AMOS22 (its "arota"), FLARE22, WORD, BTCV,
-CHAOS, MSD, MM-WHS, masks of AbdomenAtlas and PanTS, and AAPM TG-263 (Mayo et al., Int J Radiat Oncol Biol Phys 2018).
+Sources: class maps of TotalSegmentator (map_to_binary.py, v1 to v3); dataset.json of AMOS22 (its "arota"), FLARE22, WORD, BTCV
+(MONAI's "rkid"; its "lad" is a coronary artery too), CHAOS, MSD and MM-WHS; masks of AbdomenAtlas and PanTS; AAPM TG-263 (Mayo et
+al., Int J Radiat Oncol Biol Phys 2018).
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,11 @@ SIDE = "SIDE"  # stands for left and right, each a class of its own
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     # abdomen and pelvis
     "SIDE_kidney": (),
+    "left_kidney": ("lkid",),
+    "right_kidney": ("rkid",),
+    "gallbladder": ("gall",),
+    "esophagus": ("eso",),
+    "stomach": ("sto",),
     "SIDE_adrenal_gland": ("adrenal", "suprarenal", "suprarenal gland", "Glnd_Adrenal"),
     "left_adrenal_gland": ("LAG",),
     "right_adrenal_gland": ("RAG",),
@@ -158,6 +164,8 @@ SINGULARS: Mapping[str, str] = {
     "ganglia": "ganglion",
     "cochleae": "cochlea",
 }
+BOTH_SIDES = frozenset(("both", "bilateral"))  # as if no side were said
+BETWEEN_SIDES = frozenset(("and", "or", "&", "+", "/"))
 NO_PLURALS = frozenset(("veins",))  # a class of the table, of several vessels; a `vein` is one of them
 
 # Words that make a class something in or at an organ: a tumor, or what is taken for one

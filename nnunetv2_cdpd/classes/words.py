@@ -11,7 +11,7 @@ SCOPE = "@"  # between the name of a class and the source whose definition of it
 _WORD = re.compile(r"(?:(?<![A-Za-z])[A-Za-z]|(?<=[a-z])[A-Z])\d+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _WORD_OR_SIGN = re.compile(rf"{_WORD.pattern}|[^\s_\-,;()\[\]]")
 _DOT = re.compile(r"(?<!\d)\.|\.(?!\d)")  # of an abbreviation
-_SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
+SIDE_WORDS = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
 _LUMBAR = frozenset(("spine", "vertebra", "vertebrae"))  # of these, `l` is the lumbar part
 
 
@@ -40,7 +40,7 @@ def words_and_signs(name: str) -> tuple[str, ...]:
 def split_side(words: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
     """The words that do not tell a side, and the side; all words and None where they tell none, or both."""
     letters_count = _LUMBAR.isdisjoint(words)
-    sided = {word: _SIDES[word] for word in words if word in _SIDES and (letters_count or len(word) > 2)}
+    sided = {word: SIDE_WORDS[word] for word in words if word in SIDE_WORDS and (letters_count or len(word) > 2)}
     others = tuple(word for word in words if word not in sided)
     if len(set(sided.values())) == 1:
         return others, next(iter(sided.values()))

@@ -126,7 +126,7 @@ def wanted_names(dataset: RawDataset, spec: DatasetSpec, path: str) -> dict[str,
         for other in (other for other in labels if other != label):
             goal = wanted[other]
             spelled_alike = other in same_key[name_key(label)] and goal is not None and name_key(goal) == name_key(label)
-            if spelled_alike or (other not in said and class_key(other) == class_key(label)):
+            if spelled_alike or (spec.synonyms and other not in said and class_key(other) == class_key(label)):
                 both = " and ".join(map(repr, sorted((label, other), key=labels.index)))
                 name = canonical_name(label) or other
                 why = "differ only in case, `_`, `-` or spaces, which do not count" if spelled_alike else "are names of one class"
@@ -147,10 +147,16 @@ def label_line(dataset: RawDataset, label: str, target: str | None) -> str:
     return yaml_line({"datasets": {dataset.name: {"labels": {label: target}}}})
 
 
-def kept_names(specs: Iterable[DatasetSpec]) -> tuple[str, ...]:
-    """Names that the YAML maps to themselves although the tables know another: they are no other name of anything here."""
-    same = (label for entry in specs for label, target in entry.labels.items() if target == label)
-    return tuple(name for name in same if name_key(_own_spelling(name)) != name_key(name))
+def kept_names(inputs: Sequence[RawDataset], specs: Sequence[DatasetSpec]) -> tuple[str, ...]:
+    """Names that stay though the tables know another: those that the YAML maps to themselves, and those of datasets for which it
+    says `synonyms: false`.
+    """
+    kept = []
+    for dataset, entry in zip(inputs, specs):
+        kept += [label for label, target in entry.labels.items() if target == label]
+        if not entry.synonyms:
+            kept += [*labels_of(dataset), *(target for target in entry.labels.values() if target is not None)]
+    return tuple(name for name in kept if name_key(_own_spelling(name)) != name_key(name))
 
 
 def _own_spelling(name: str) -> str:

@@ -47,10 +47,10 @@ def check_renamed(output: Path, inputs: Sequence[RawDataset], plan: MergePlan, u
     renamed = renamed_classes(read_json(output / FILE_NAME), plan.naming, plan.spelling)
     told = ", ".join(f"{old} -> {new}" for old, new in renamed.items())
     if renamed and not update:
-        keep = line_that_keeps(renamed, inputs, plan.naming)
+        keep = f"`{line_that_keeps(renamed, inputs, plan.naming) or 'synonyms: false'}`"
         raise UserError(
             f"{output}: was merged with other names of the same classes ({told}), which models trained on it know; nothing was "
-            f"changed, {f'`{keep}` in the YAML keeps them, ' if keep else ''}argument update gives the new names"
+            f"changed, {keep} in the YAML keeps them, argument update gives the new names"
         )
     return [f"classes get other names: {told}; models trained on {output.name} know the old ones"] if renamed else []
 

@@ -11,7 +11,7 @@ from nnunetv2_cdpd.merge.naming import IGNORE, Naming, Spelling, kept_names, res
 from nnunetv2_cdpd.merge.nesting import Nesting, resolve_nesting
 from nnunetv2_cdpd.merge.scoped import with_scopes
 from nnunetv2_cdpd.merge.sources import resolve_sources, specs_of
-from nnunetv2_cdpd.merge.spec import MergeSpec
+from nnunetv2_cdpd.merge.spec import DatasetSpec, MergeSpec
 from nnunetv2_cdpd.merge.telling import near_misses, tumors_without_organ
 
 
@@ -29,7 +29,7 @@ class MergePlan:
     nesting: What lies in what.
     nested: What the YAML says of that, in merged names.
     compatible: Pairs that the class table alone does not give.
-    spec: The YAML.
+    spec: The YAML, and its entry of each input dataset.
     """
 
     annotation: Annotation
@@ -42,6 +42,7 @@ class MergePlan:
     nested: Mapping[str, tuple[str, ...]]
     compatible: frozenset[frozenset[str]]
     spec: MergeSpec = field(compare=False)
+    said: tuple[DatasetSpec, ...] = field(compare=False)
 
 
 def plan_merge(inputs: Sequence[RawDataset], spec: MergeSpec) -> MergePlan:
@@ -52,7 +53,7 @@ def plan_merge(inputs: Sequence[RawDataset], spec: MergeSpec) -> MergePlan:
     """
     said = specs_of(inputs, spec)
     specs = with_scopes(inputs, said, spec)
-    spelling = Spelling(kept_names(said))
+    spelling = Spelling(kept_names(inputs, said))
     naming = resolve_names(inputs, specs, spec, spelling)
     nested = {spelling(name): spelling.all(parents) for name, parents in spec.nested.items()}
     pairs = [spelling.all(pair) for pair in spec.compatible]
@@ -88,7 +89,9 @@ def plan_merge(inputs: Sequence[RawDataset], spec: MergeSpec) -> MergePlan:
     value_maps = tuple({value: values[meaning] for value, meaning in meaning_of.items()} for meaning_of in meanings)
     to_look_at = [*near_misses(inputs, said, naming), *tumors_without_organ(inputs, naming, nesting, nested)]
     notes = [*naming.notes, *notes, *of_sources, *to_look_at]
-    return MergePlan(annotation, source_names, value_maps, tuple(notes), naming, spelling, nesting, nested, compatible, spec)
+    return MergePlan(
+        annotation, source_names, value_maps, tuple(notes), naming, spelling, nesting, nested, compatible, spec, tuple(said)
+    )
 
 
 # ---- stored values ---------------------------------------------------------------------------------------------------

@@ -41,11 +41,11 @@ def inferred_spec(inputs: Sequence[RawDataset], plan: MergePlan) -> dict[str, An
     names = [dataset.name for dataset in inputs]
     sources = {source.name: source for source in plan.annotation.sources}
     datasets = {}
-    for dataset, target, source_names in zip(inputs, plan.naming.targets, plan.source_names):
+    for dataset, target, source_names, entry in zip(inputs, plan.naming.targets, plan.source_names, plan.said):
         entries = {old: _source(sources[new]) for old, new in source_names.items()}
         said = next(iter(entries.values())) if len(entries) == 1 else {"sources": entries}
         key = dataset.name if names.count(dataset.name) == 1 else str(dataset.folder)
-        datasets[key] = {"labels": dict(target), **said}
+        datasets[key] = {"labels": dict(target), **said, **({} if entry.synonyms else {"synonyms": False})}
     content = {
         "datasets": datasets,
         "nested": _nested(plan),

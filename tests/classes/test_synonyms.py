@@ -43,6 +43,8 @@ SAME = {  # our name: what others call it
     "right_adrenal_gland": "adrenal_gland_right RAG Glnd_Adrenal_R suprarenal_gland_right",
     "left_adrenal_gland": "LAG left_adrenal",
     "adrenal_gland": "adrenal",  # WORD
+    "lung": "Lungs both_lungs Lung_Both left_and_right_lung Lung_L+R",
+    "right_kidney": "rkid",
     "intestine": "small_bowel Bowel_Small small_intestine intestines",
     "bladder": "urinary_bladder Bladder",
     "left_head_of_femur": "Head_of_femur_L Femur_Head_L femoral_head_left",

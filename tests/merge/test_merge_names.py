@@ -70,6 +70,21 @@ def test_a_name_that_the_yaml_maps_to_itself_stays():
     assert plan_of(OTHER, datasets={"303": {"labels": {"Left Kidney": "Left Kidney"}}}).annotation.classes[0] == "left_kidney"
 
 
+def test_a_dataset_can_be_left_out_of_the_synonyms():
+    said = {"datasets": {"302": {"synonyms": False, "labels": {"kidney_right": "Kidney R"}}}}
+    plan = plan_of(SIDES, OTHER, **said)
+    assert plan.annotation.classes == (
+        "kidney_left",
+        "Kidney R",
+        "left_kidney",
+        "my gland",
+    )  # of OTHER, Kidney_R is that name too
+    twins = dataset("Dataset1_T", {"IVC": 1, "postcava": 2})
+    assert plan_of(twins, datasets={"1": {"synonyms": False}}).annotation.classes == ("IVC", "postcava")
+    with pytest.raises(UserError, match="datasets: 1: synonyms: expected true or false, got 'no'"):
+        plan_of(twins, datasets={"1": {"synonyms": "no"}})
+
+
 def test_names_of_the_yaml_are_mapped_too():
     said = {
         "datasets": {"303": {"labels": {"my gland": "liver tumours"}, "annotates": ["Kidney L", "right kidney", "liver_tumour"]}}
@@ -179,6 +194,7 @@ def merged_before():
         ((merged_before(),), {"datasets": {"390": {"labels": {"left_kidney": "kidney", "right_kidney": "kidney"}}}}),
         ((LITS, SIDES), {"nested": {"liver_tumor": None}, "scoped": {"left_kidney": "SIDES"}}),
         ((SIDES, OTHER), {"datasets": {"302": {"labels": {"kidney_left": "kidney_left"}}}}),
+        ((SIDES, OTHER), {"datasets": {"302": {"synonyms": False, "labels": {"kidney_right": "Kidney R"}}}}),
         (
             (LITS, OTHER),
             {"datasets": {"301": {"labels": {"liver tumour": None}, "name": "X"}, "303": {"labels": {"my gland": "ignore"}}}},
