@@ -16,7 +16,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     spec = "YAML: other class names, what a source annotates, nesting (docs/merge.md)"
     parser.add_argument("--spec", type=Path, metavar="FILE", help=spec)
     parser.add_argument("--prefix", action="store_true", help="put the source's name before each case identifier")
-    parser.add_argument("--update", action="store_true", help="go on in a folder that was merged from other datasets")
+    parser.add_argument(
+        "--update",
+        action="store_true",
+        help="go on in a folder that was merged from other datasets or with other names of the classes",
+    )
     parser.add_argument(
         "--exclude-duplicates-of",
         nargs="+",

@@ -50,7 +50,7 @@ def merge_datasets(
         spec: YAML file, or what it would hold as a dict.
         num_processes: With 1 everything runs in this process.
         prefix: Put the source's name before each case identifier.
-        update: Go on in a folder that was merged from other datasets.
+        update: Go on in a folder that was merged from other datasets, or with other names of the same classes.
         search_duplicates: Read all images to find those of the same scan, and keep these in one fold.
         exclude_duplicates_of: Datasets, or folders of images, whose scans are left out.
         progress: Show a progress bar.
