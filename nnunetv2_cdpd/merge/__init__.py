@@ -12,6 +12,8 @@
 - output: whose the folder is, and its dataset.json
 - scoped: classes that stay apart from those of other sources: `pancreas@MSD`
 - run: all of it, in processes, resumable
+- telling: the table of names, and what a person should look at
+- written_spec: the YAML that was inferred
 - summary: the table at the end
 """
 
