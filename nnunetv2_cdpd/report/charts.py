@@ -205,8 +205,8 @@ def _polyline(epochs: np.ndarray, values: np.ndarray, x: Callable[[float], float
 
 
 def _round_ticks(low: float, high: float) -> list[float]:
-    """About five round numbers from below the lowest to above the highest value."""
-    rough = (high - low or abs(high) or 1.0) / 4
+    """About six round numbers from below the lowest to above the highest value."""
+    rough = (high - low or abs(high) or 1.0) / 5
     power = 10 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
     # a value that is a tick, but for rounding, needs no further one

@@ -81,10 +81,10 @@ def changed_counts(comparison: Mapping[str, Any]) -> dict[str, Sequence[int]]:
 
 
 def short_names(first: str, second: str) -> tuple[str, str]:
-    """The ends of two folders' paths that tell them apart; the page names no more of a path."""
+    """The folders of two paths, from their ends, that tell them apart; the page names no more of a path."""
     ends = [path_parts(first), path_parts(second)]
     length = next((n for n in range(1, max(map(len, ends)) + 1) if ends[0][-n:] != ends[1][-n:]), 1)
-    own, its = ("/".join(parts[-length:]) for parts in ends)
+    own, its = (parts[-length] if min(map(len, ends)) >= length else "/".join(parts[-length:]) for parts in ends)
     return own, its
 
 

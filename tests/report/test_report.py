@@ -16,6 +16,7 @@ from nnunetv2_cdpd.evaluation.compare import compare_results
 from nnunetv2_cdpd.evaluation.nnunet import summary_of, write_summary
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.evaluation.tables import comparison_json
+from nnunetv2_cdpd.report.comparison import comparison_tables
 from nnunetv2_cdpd.report.folder import report_folder
 from nnunetv2_cdpd.report.page import write_report
 from nnunetv2_cdpd.report.tables import worst_first
@@ -74,7 +75,7 @@ def page(tmp_path):
         cases=cases,
         volumes=["case <2>"],
         training=read_training(tmp_path),
-        comparison=comparison_json(compare_results(results, worse), "/secret/a", "/secret/b"),
+        comparison=comparison_tables(comparison_json(compare_results(results, worse), "/secret/ours", "/secret/theirs")),
     )
 
 
@@ -87,10 +88,10 @@ def test_the_page_holds_every_class_source_case_and_fact(page):
                      "random, small", "Nothing here was trained for long.", "not annotated", "0.900", "2.50", "0.875",
                      "fold_0", "5 epochs", "+0.800", "Comparison"):  # fmt: skip
         assert expected in text, expected
-    assert "No pictures: one of its files cannot be read." in text
+    assert "No pictures: its image is not where it is looked for; give `cdpd report` the folder of the images." in text
     labels = [attrs["aria-label"] for tag, attrs in parsed.tags if tag == "svg"]
     assert sum(" slice " in label for label in labels) == 2 * 3 * 3
-    assert {"Dice", "HD95 in mm", "Loss", "Pseudo Dice", "Learning rate"} <= set(labels)
+    assert {"Dice", "HD95 (mm)", "Loss", "Pseudo Dice", "Learning rate"} <= set(labels)
 
 
 def test_the_page_needs_and_tells_nothing_else(page):
@@ -127,7 +128,7 @@ def test_a_class_keeps_its_colour_through_the_page(page):
 def test_the_worst_case_comes_first(page):
     assert [case.case for case in worst_first(make_results())] == ["case <2>", "case_1"]
     html = page.read_text()
-    table, pictures = html.index('class="sortable cases"'), html.index("<h2>Pictures")
+    table, pictures = html.index('class="sortable cases"'), html.index('<h2 id="pictures-worst-cases-first">')
     assert html.index("case &lt;2&gt;", table) < html.index("case_1", table)
     assert html.index("case &lt;2&gt;", pictures) < html.index("case_1", pictures) < html.index("case_3", pictures)
 
@@ -140,8 +141,9 @@ def test_a_difference_that_counts_is_shown_as_good_or_bad(tmp_path):
         "kidney": {**row, "A_better": 8, "A_worse": 1, "p_holm": 0.051},
     }
     counts = {"liver": {"missed": [0, 2], "spurious": [0, 0]}, "kidney": {"missed": [0, 0], "spurious": [0, 0]}}
-    comparison = {"cases": ["case_1"], "metrics": {"Dice": classes}, "counts": counts}
-    html = write_report(tmp_path / "r.html", title="T", results=make_results(), comparison=comparison).read_text()
+    comparison = {"A": "/x/new", "B": "/x/old", "cases": ["case_1"], "metrics": {"Dice": classes}, "counts": counts}
+    tables = comparison_tables(comparison)
+    html = write_report(tmp_path / "r.html", title="T", results=make_results(), comparison=tables).read_text()
     cell = '<td data-value="0.1" class="{}">+0.100<small>0.050..0.150</small></td>'
     assert html.index(cell.format("good")) < html.index(cell.format("bad")) < html.index(cell.format(""))
     assert '<td data-value="0.0008"><0.001</td>'.replace("<0", "&lt;0") in html and '<td data-value="0.049">0.049</td>' in html
@@ -243,46 +245,3 @@ def test_mistakes_end_in_one_line(scored, prepare, options, message):
 def test_a_window_has_a_lower_end(scored, capsys):
     assert main(["report", str(scored[0]), "--window", "5", "5"]) == 1
     assert "the first must be below the second" in capsys.readouterr().err
-
-
-# ---- training ------------------------------------------------------------------------------------------------------------
-
-
-def test_curves_of_a_log(tmp_path):
-    make_training_log(tmp_path / "fold_0" / "training_log_2025_1_1_10_00_00.txt")
-    ((name, curves),) = read_training(tmp_path / "fold_0").items()
-    assert name == "fold_0" and curves.epochs.tolist() == [0, 1, 2, 3, 4]
-    assert np.allclose(curves.train_loss, [0, -0.1, -0.2, -0.3, -0.4]) and np.allclose(curves.val_loss, curves.train_loss / 2)
-    assert np.allclose(curves.pseudo_dice, [0, 0.15, 0.3, 0.45, 0.6])  # the mean, in the first epoch without nan
-    assert np.allclose(curves.ema_pseudo_dice[:3], [0, 0.015, 0.9 * 0.015 + 0.03])
-    assert np.allclose(curves.learning_rate, [0.01, 0.009, 0.008, 0.007, 0.006]) and (curves.seconds == 61.5).all()
-
-
-def test_a_training_that_was_started_anew_shows_nothing_of_the_former_one(tmp_path):
-    make_training_log(tmp_path / "training_log_2025_1_1_10_00_00.txt", range(5))
-    make_training_log(tmp_path / "training_log_2025_1_2_10_00_00.txt", range(2))
-    (curves,) = read_training(tmp_path).values()
-    assert curves.epochs.tolist() == [0, 1]
-
-
-def test_a_continued_training_is_one_curve_in_the_order_of_its_dates(tmp_path):
-    make_training_log(tmp_path / "training_log_2025_9_1_10_00_00.txt", range(4))
-    make_training_log(tmp_path / "training_log_2025_10_1_10_00_00.txt", range(3, 6))
-    later = tmp_path / "training_log_2025_10_1_10_00_00.txt"
-    later.write_text(later.read_text().replace("train_loss -0.3000", "train_loss -0.9000"))
-    (curves,) = read_training(tmp_path).values()
-    assert curves.epochs.tolist() == [0, 1, 2, 3, 4, 5] and curves.train_loss[3] == -0.9
-
-
-def test_all_folds_of_a_model_and_single_logs(tmp_path):
-    log = "training_log_2025_1_1_10_00_00.txt"
-    for fold in (0, 1):
-        make_training_log(tmp_path / f"fold_{fold}" / log, 2 + fold)
-    assert [len(curves.epochs) for curves in read_training(tmp_path).values()] == [2, 3]
-    assert list(read_training(tmp_path / "fold_1" / log)) == [log]
-
-
-def test_a_file_that_is_no_log_is_refused(tmp_path):
-    (tmp_path / "notes.txt").write_text("nothing trained")
-    with pytest.raises(UserError, match="no epoch in it; is it a training log"):
-        read_training(tmp_path / "notes.txt")
