@@ -28,9 +28,13 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1, last_is_total: bool = 
 
 def csv_of(rows: Iterable[Sequence[Any]]) -> str:
     """Rows as the text of a CSV file; a text that a spreadsheet would run begins with an apostrophe, numbers stay as they are."""
+    return "".join(f"{_csv_line([_guarded(cell) for cell in row])}\n" for row in rows)
+
+
+def _csv_line(row: Sequence[Any]) -> str:
     file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows([_guarded(cell) for cell in row] for row in rows)
-    return file.getvalue()
+    csv.writer(file, lineterminator="\r\n").writerow(row)  # so that it quotes both characters in a text
+    return file.getvalue().removesuffix("\r\n")
 
 
 def _guarded(cell: Any) -> Any:

@@ -123,7 +123,7 @@ def _comparison(path: Path, results: Results, name: str, other_name: str) -> Com
             and classes.issubset(results.class_names)
         )
         tables = comparison_tables(comparison, name, other_name) if belongs else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path}: damaged ({one_line(error)}); run `cdpd evaluate --compare` again, or remove it") from error
     if not belongs:
         raise UserError(f"{path}: not of the results beside it; run `cdpd evaluate --compare` again, or remove it")

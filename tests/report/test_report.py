@@ -18,6 +18,7 @@ from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.evaluation.tables import comparison_json
 from nnunetv2_cdpd.report.comparison import comparison_tables
 from nnunetv2_cdpd.report.folder import report_folder
+from nnunetv2_cdpd.report.origin import dataset_of, model_of
 from nnunetv2_cdpd.report.page import write_report
 from nnunetv2_cdpd.report.tables import worst_first
 from nnunetv2_cdpd.report.training import read_training
@@ -220,6 +221,12 @@ def test_the_same_fold_of_two_models_makes_two_curves(scored, tmp_path, capsys):
     assert "there is a modelA/fold_0 already" in capsys.readouterr().err
 
 
+def spoiled(**changes):
+    """Writes a comparison.json that belongs to the results, but for the changes."""
+    content = {"A": "a", "B": "b", "cases": [], "counts": {}, "protocol": "nnunet", "metrics": {}, **changes}
+    return lambda folder: (folder / "comparison.json").write_text(json.dumps(content))
+
+
 @pytest.mark.parametrize(
     "prepare, options, message",
     [
@@ -229,6 +236,14 @@ def test_the_same_fold_of_two_models_makes_two_curves(scored, tmp_path, capsys):
         (lambda folder: None, {"num_processes": 0}, "argument num_processes 0: give 1 or more"),
         (lambda folder: None, {"training": ["/nowhere"]}, "no training_log_.* here or in fold_"),
         (lambda folder: None, {"output": "/nowhere/x.html"}, "no folder /nowhere; make it"),
+        (lambda folder: None, {"output": "/nowhere/x"}, "argument output /nowhere/x: give a file that ends in .html"),
+        (lambda folder: None, {"references": "/nowhere"}, "/nowhere: no such folder; give the folder of the references"),
+        (lambda folder: None, {"predictions": "/nowhere"}, "/nowhere: no such folder; give the folder of the predictions"),
+        (spoiled(metrics={"Dice": {"liver": {"cases": "x"}}}), {}, "comparison.json: damaged .ValueError"),
+        (spoiled(metrics={"Dice": {"liver": {"cases": 10**400}}}), {}, "comparison.json: damaged"),
+        (lambda folder: (folder / "comparison.json").write_text("[" * 100_000), {}, "comparison.json: damaged .RecursionError"),
+        (spoiled(A=1), {}, "comparison.json: damaged .TypeError"),
+        (spoiled(counts={"liver": {"missed": 1}}), {}, "comparison.json: damaged .TypeError"),
         (lambda folder: (folder / "comparison.json").write_text("{}"), {}, "comparison.json: damaged .KeyError.*; run"),
         (lambda folder: (folder / "comparison.json").write_text(json.dumps(
             {"cases": ["other"], "counts": {}, "protocol": "nnunet", "metrics": {}})), {}, "not of the results beside it"),
@@ -245,3 +260,100 @@ def test_mistakes_end_in_one_line(scored, prepare, options, message):
 def test_a_window_has_a_lower_end(scored, capsys):
     assert main(["report", str(scored[0]), "--window", "5", "5"]) == 1
     assert "the first must be below the second" in capsys.readouterr().err
+
+
+def test_a_folder_as_output_holds_the_page(scored, tmp_path, capsys):
+    folder, _ = scored
+    there = tmp_path / "pages"
+    there.mkdir()
+    assert main(["report", str(folder), "--pictures", "0", "-o", str(there)]) == 0
+    assert capsys.readouterr().out.strip() == f"written to {there / 'report.html'}" and (there / "report.html").is_file()
+    assert not (folder / "report.html").exists()
+    assert main(["report", str(folder), "-o", str(tmp_path / "page")]) == 1
+    assert "-o" in (told := capsys.readouterr().err) and told.count("\n") == 1 and "ends in .html" in told
+    (there / "in_the_way.html").mkdir()
+    assert main(["report", str(folder), "--pictures", "0", "-o", str(there / "in_the_way.html")]) == 0
+    assert (there / "in_the_way.html" / "report.html").is_file()
+
+
+# ---- where the cases lie, and of which model they are --------------------------------------------------------------------
+
+
+def articles(page):
+    """Case -> whether its pictures are there."""
+    found = re.findall(r'<article class="case" id="[^"]*">\n<h3>(\w+)(.*?)</article>', page.read_text(), re.DOTALL)
+    return {case: 'class="pictures"' in text for case, text in found}
+
+
+def test_a_moved_tree_keeps_its_pictures(scored, tmp_path, capsys):
+    folder, images = scored
+    for case in ("good", "bad"):  # predictions beside the results, as `cdpd predict` and `cdpd evaluate` leave them
+        (tmp_path / f"{case}_prediction.nii.gz").rename(folder / f"{case}.nii.gz")
+    summary = folder / "summary.json"
+    text = summary.read_text()
+    for case in ("good", "bad"):
+        text = text.replace(str(tmp_path / f"{case}_prediction.nii.gz"), str(folder / f"{case}.nii.gz"))
+    summary.write_text(text)
+    new = tmp_path.with_name(f"{tmp_path.name}_moved")
+    tmp_path.rename(new)
+    page = report_folder(new / folder.name, images=new / images.name)
+    assert articles(page) == {"bad": True, "good": True} and capsys.readouterr().out == ""
+
+    # without the references there is nothing to draw, and it is said on the page and by the command
+    (new / "labels").mkdir()
+    for case in ("good", "bad"):
+        (new / f"{case}.nii.gz").rename(new / "labels" / f"{case}.nii.gz")
+    told = "its reference is not where it is looked for; give `cdpd report` the folder of the references"
+    page = report_folder(new / folder.name, images=new / images.name)
+    assert articles(page) == {"bad": False, "good": False} and page.read_text().count(f"No pictures: {told}.") == 2
+    assert capsys.readouterr().out == f"note: no pictures of bad, good: {told}\n"
+    assert articles(report_folder(new / folder.name, references=new / "labels")) == {"bad": True, "good": True}
+    new.rename(tmp_path)
+
+
+def test_the_head_of_the_page_tells_model_and_dataset(tmp_path):
+    reference, prediction = "/me/Dataset777_X/labelsTs/a.nii.gz", "/me/pred/a.nii.gz"
+    case = CaseScores("a", "C", reference, prediction, {})
+    assert dataset_of([case]) == "Dataset777_X, labelsTs" and model_of(tmp_path, [case]) == "pred"
+    (tmp_path / "plans.json").write_text(json.dumps({"plans_name": "nnUNetPlans", "dataset_name": "Dataset400_M"}))
+    assert model_of(tmp_path, [case]) == "pred, by nnUNetPlans of Dataset400_M"
+    model = "/me/Dataset400_M/nnUNetTrainerCDPD__nnUNetCDPDPlans__3d_fullres"
+    named = "nnUNetTrainerCDPD__nnUNetCDPDPlans__3d_fullres"
+    (tmp_path / "cdpd_predict.json").write_text(json.dumps({"model": model, "folds": [0, "all"]}))
+    assert model_of(tmp_path, [case]) == f"{named}, folds 0 all, trained on Dataset400_M"
+    (tmp_path / "cdpd_predict.json").write_text("[]")
+    validated = CaseScores("a", "C", reference, f"{model}/fold_3/validation/a.nii.gz", {})
+    assert model_of(tmp_path, [validated]) == f"{named}, fold_3, trained on Dataset400_M"
+    assert dataset_of([]) == "" and dataset_of([CaseScores("a", "C", r"C:\me\gt\a.nii.gz", "", {})]) == "gt"
+
+
+def test_names_that_the_user_gives_stand_on_the_page(scored, capsys):
+    folder, _ = scored
+    assert main(["report", str(folder), "--pictures", "0", "--name", "Ours <1>"]) == 0
+    assert '<div class="name">Model</div><div>Ours &lt;1&gt;</div>' in (folder / "report.html").read_text()
+
+
+# ---- contents, and names that are no text --------------------------------------------------------------------------------
+
+
+def test_the_contents_list_every_heading(page):
+    html = page.read_text()
+    contents = re.findall(r'<a href="#([\w-]+)">([^<]*)</a>', re.search(r'<nav class="contents".*?</nav>', html, re.DOTALL)[0])
+    assert contents == re.findall(r'<h2 id="([\w-]+)">([^<]*)</h2>', html) and len(contents) >= 8
+    assert html.index("<nav") < html.index("<h2") and len(dict(contents)) == len(contents)
+
+
+def test_a_name_that_is_no_text_makes_a_page_all_the_same(tmp_path):
+    results = make_results()
+    odd = CaseScores("case_\udcff", "C", "", "", {"kidney": scores(0.5)})
+    results = Results(ANNOTATION, ANNOTATION, (*results.cases, odd), tolerance_mm=2.0)
+    html = write_report(tmp_path / "r.html", title="T", results=results).read_text(encoding="utf-8")
+    assert "case_\\udcff" in html
+
+
+def test_no_name_leaves_its_place_in_the_script(tmp_path):
+    _, *files = make_files(tmp_path, "x")
+    name = "</script><script>alert(1)//<!--"
+    results = Results(ANNOTATION, ANNOTATION, (CaseScores(name, "A & B", "", "", {"liver": scores(0.5)}),), tolerance_mm=2.0)
+    html = write_report(tmp_path / "r.html", title=name, results=results, cases=[(name, *files)], volumes=[name]).read_text()
+    assert html.count("<script") == html.count("</script>") == 2 and "alert(1)" in html and "<!--" not in html
