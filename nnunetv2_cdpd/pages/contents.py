@@ -5,7 +5,7 @@ import re
 from markupsafe import Markup
 
 
-class Contents:
+class PageContents:
     """What a template calls for each of its headings; base.html lists them.
 
     entries: (anchor, text) of the headings so far.

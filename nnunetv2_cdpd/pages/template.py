@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.jobs import write_text
 from nnunetv2_cdpd.jobs.tables import interval, number, p_value
-from nnunetv2_cdpd.pages.contents import Contents
+from nnunetv2_cdpd.pages.contents import PageContents
 from nnunetv2_cdpd.pages.palette import Palette
 
 
@@ -25,7 +25,7 @@ def write_html(path: Path, template: str, *, title: str, palette: Palette, **dat
     """
     page = _environment().get_template(template)
     today = date.today().isoformat()
-    html = page.render(title=title, palette=palette, contents=Contents(), version=__version__, date=today, **data)
+    html = page.render(title=title, palette=palette, contents=PageContents(), version=__version__, date=today, **data)
     write_text(path, html.encode("utf-8", "backslashreplace").decode())  # names of files need not be text
 
 

@@ -19,8 +19,8 @@ from nnunetv2_cdpd.report.tables import (
     case_rows,
     class_scores,
     key_figures,
-    left_out,
     metric_titles,
+    without_distance,
     worst_first,
 )
 from nnunetv2_cdpd.report.training import TrainingCurves
@@ -81,7 +81,7 @@ def write_report(
         box_plots=_box_plots(results),
         comparison=comparison,
         titles=metric_titles(results),
-        left_out={source: left_out(results, source) for source in (None, *results.source_names)},
+        left_out={source: without_distance(results, source) for source in (None, *results.source_names)},
         fewest=FEWEST_CASES,
         significant=SIGNIFICANT,
         source_columns=[(source, f"{len(results.cases_of(source))} cases") for source in results.source_names],

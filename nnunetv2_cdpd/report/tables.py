@@ -46,7 +46,7 @@ def metric_titles(results: Results) -> dict[str, str]:
 
 def class_scores(results: Results, metric: str) -> dict[str, ClassScores]:
     """One metric of each class that is scored."""
-    missing = left_out(results) if metric == results.protocol.distance else {}
+    missing = without_distance(results) if metric == results.protocol.distance else {}
     found = {}
     for name in results.class_names:
         summary = results.summary(name)
@@ -60,7 +60,7 @@ def class_scores(results: Results, metric: str) -> dict[str, ClassScores]:
     return found
 
 
-def left_out(results: Results, source: str | None = None) -> dict[str, int]:
+def without_distance(results: Results, source: str | None = None) -> dict[str, int]:
     """Class -> in how many cases it has a Dice and no HD95, because it is missed or spurious."""
     return {
         name: sum(_has_no_distance(results, case.metrics[name]) for case in results.cases_of(source) if name in case.metrics)
@@ -77,7 +77,7 @@ def key_figures(results: Results) -> list[tuple[str, str]]:
     """Numbers, each with what it is."""
     scored = sum(results.summary(name).cases > 0 for name in results.reference.classes)
     means = results.foreground_means()
-    missing = sum(left_out(results).values())
+    missing = sum(without_distance(results).values())
     told = f", {missing} structures left out ‡" if missing else ""
     return [
         (str(len(results.cases)), "cases"),

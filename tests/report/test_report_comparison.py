@@ -11,7 +11,7 @@ from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.evaluation.tables import comparison_json, comparison_table
 from nnunetv2_cdpd.report.comparison import comparison_tables, short_names
 from nnunetv2_cdpd.report.page import write_report
-from nnunetv2_cdpd.report.tables import FEWEST_CASES, left_out
+from nnunetv2_cdpd.report.tables import FEWEST_CASES, without_distance
 
 
 def missed():
@@ -91,7 +91,7 @@ def test_missed_structures_are_told_where_hd95_leaves_them_out(tmp_path):
     comparison, tables = compared(8, missed_cases=(1, 4))
     assert rows_of(tables, "HD95_mm")["liver"].left_out == 2 and rows_of(tables, "HD95_mm")["liver"].numbers["cases"] == 6
     assert rows_of(tables, "Dice")["liver"].left_out == 0
-    assert left_out(comparison.results)["liver"] == 2 and left_out(comparison.other)["liver"] == 0
+    assert without_distance(comparison.results)["liver"] == 2 and without_distance(comparison.other)["liver"] == 0
     html = write_report(tmp_path / "r.html", title="T", results=comparison.results, comparison=tables).read_text()
     assert "mean HD95 (mm), 2 structures left out ‡" in html
     assert len(re.findall(r">2\.50<small>2 left out ‡</small>", html)) == 2  # the class, and the mean of classes
