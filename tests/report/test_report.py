@@ -257,6 +257,51 @@ def test_mistakes_end_in_one_line(scored, prepare, options, message):
     assert "\n" not in str(raised.value) and not (scored[0] / "report.html").exists()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda summary: summary.update(metric_per_case=None),
+        lambda summary: summary["metric_per_case"][0].update(case=3),
+        lambda summary: summary["metric_per_case"][0].update(reference_file=None),
+        lambda summary: summary["metric_per_case"][0].update(
+            metrics=dict.fromkeys(summary["metric_per_case"][0]["metrics"], "x")
+        ),
+        lambda summary: [scores.update(n_ref="x") for scores in summary["metric_per_case"][0]["metrics"].values()],
+        lambda summary: [scores.update(n_ref=1, Dice="x") for scores in summary["metric_per_case"][0]["metrics"].values()],
+        lambda summary: [scores.update(n_ref=1, Dice=None) for scores in summary["metric_per_case"][0]["metrics"].values()],
+        lambda summary: [scores.pop("HD95_mm") for scores in summary["metric_per_case"][0]["metrics"].values()],
+        lambda summary: summary["cdpd"].pop("classes"),
+        lambda summary: summary["cdpd"].update(classes=dict.fromkeys(summary["cdpd"]["classes"], "somebody")),
+        lambda summary: summary["cdpd"].update(classes=dict.fromkeys(summary["cdpd"]["classes"], 5)),
+        lambda summary: summary["cdpd"].update(reference=5),
+        lambda summary: summary["cdpd"].update(reference="{"),
+        lambda summary: summary["cdpd"].update(reference="[" * 100_000),
+        lambda summary: summary["cdpd"].update(prediction="{}"),
+        lambda summary: summary["cdpd"].update(tolerance_mm="wide"),
+        lambda summary: summary["cdpd"].update(tolerance_mm=10**400),
+        lambda summary: summary["cdpd"].update(protocol="x"),
+        lambda summary: summary["cdpd"].update(protocol=["x"]),
+        lambda summary: summary["cdpd"].update(problems=[1]),
+    ],
+)
+def test_damaged_results_are_told_in_one_line(scored, capsys, damage):
+    path = scored[0] / "summary.json"
+    summary = json.loads(path.read_text())
+    damage(summary)
+    path.write_text(json.dumps(summary))
+    assert main(["report", str(scored[0])]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"cdpd: error: {path}: damaged (") and told.endswith("; run `cdpd evaluate` again\n")
+    assert told.count("\n") == 1 and not (scored[0] / "report.html").exists()
+
+
+def test_results_that_are_none_are_told(scored, capsys):
+    for text, told in (("[" * 100_000, "cannot be read as JSON"), ('{"cdpd": 5}', "not written by"), ("[1]", "not written by")):
+        (scored[0] / "summary.json").write_text(text)
+        assert main(["report", str(scored[0])]) == 1
+        assert told in (error := capsys.readouterr().err) and error.count("\n") == 1
+
+
 def test_a_window_has_a_lower_end(scored, capsys):
     assert main(["report", str(scored[0]), "--window", "5", "5"]) == 1
     assert "the first must be below the second" in capsys.readouterr().err
