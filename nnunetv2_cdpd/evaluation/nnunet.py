@@ -74,9 +74,9 @@ def _results(summary: Mapping[str, Any]) -> Results:
     reference, prediction = (read_annotation(json.loads(ours[side])) for side in ("reference", "prediction"))
     cases = []
     for case in summary["metric_per_case"]:
-        names = [case[key] for key in ("case", "source", "reference_file", "prediction_file")]
-        if not all(isinstance(name, str) for name in names):
-            raise ValueError(f"case {names} is not of names")
+        names = {key: case[key] for key in ("case", "source", "reference_file", "prediction_file")}
+        if not all(isinstance(name, str) for name in names.values()):
+            raise ValueError(f"a case is {names}")
         metrics = {
             ours["classes"][key]: {metric: float(scores[metric]) for metric in protocol.metrics}
             for key, scores in case["metrics"].items()
@@ -84,7 +84,9 @@ def _results(summary: Mapping[str, Any]) -> Results:
         }
         if unknown := set(metrics).difference(reference.column_names):
             raise ValueError(f"{unknown} are not among the classes")
-        cases.append(CaseScores(*names, metrics))
+        cases.append(CaseScores(**names, metrics=metrics))
+    if not any(case.metrics for case in cases):
+        raise ValueError("no case with a score")
     problems = {str(case): str(reason) for case, reason in ours["problems"].items()}
     return Results(reference, prediction, tuple(cases), float(ours["tolerance_mm"]), problems, protocol)
 

@@ -25,6 +25,7 @@ from nnunetv2_cdpd.report.tables import (
 )
 from nnunetv2_cdpd.report.training import TrainingCurves
 
+MOST_BYTES = 100e6  # of a page that a browser opens well; all pictures and volumes are in it, so that it can be moved
 MOST_NAME = 30  # characters before ": " that are the name of a fact
 
 
@@ -52,7 +53,7 @@ def write_report(
         comparison: Of these results with others, as `comparison_tables` makes it of a comparison.json.
         window: Intensities shown as black and white; None: soft tissue for HU, else what most voxels span.
         num_processes: That draw cases; each needs memory for three volumes.
-        tell: Called with a note on cases whose pictures cannot be made.
+        tell: Called with notes: on cases whose pictures cannot be made, and on a page that is large.
 
     Raises:
         ValueError: A volume of a case that is not among the cases.
@@ -92,6 +93,8 @@ def write_report(
         case_sources={name: case.source for name, case in scored.items()} if len(results.reference.sources) > 1 else {},
         training={name: (curves, _line_charts(curves)) for name, curves in (training or {}).items()},
     )
+    if path.stat().st_size > MOST_BYTES:
+        tell(f"note: the page has {path.stat().st_size / 1e6:.0f} MB, slow to open; show fewer cases and volumes")
     return path
 
 

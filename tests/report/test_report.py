@@ -157,6 +157,12 @@ def test_a_page_without_cases_volumes_or_training_is_a_page_too(tmp_path):
     assert "Pictures" not in text and "Training" not in text and "Comparison" not in text and "Scores per class" in text
 
 
+def test_a_page_that_is_slow_to_open_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("nnunetv2_cdpd.report.page.MOST_BYTES", 5e3)
+    write_report(tmp_path / "r.html", title="T", results=make_results())
+    assert re.fullmatch(r"note: the page has \d+ MB, slow to open; show fewer cases and volumes\n", capsys.readouterr().out)
+
+
 def test_a_case_on_two_grids_is_named_with_the_reason(tmp_path):
     case, image, reference, _ = make_files(tmp_path, "case_1")
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 3, 4), np.uint8)), str(tmp_path / "other.nii.gz"))
@@ -261,6 +267,8 @@ def test_mistakes_end_in_one_line(scored, prepare, options, message):
     "damage",
     [
         lambda summary: summary.update(metric_per_case=None),
+        lambda summary: summary.update(metric_per_case=[]),
+        lambda summary: [case.update(metrics={}) for case in summary["metric_per_case"]],
         lambda summary: summary["metric_per_case"][0].update(case=3),
         lambda summary: summary["metric_per_case"][0].update(reference_file=None),
         lambda summary: summary["metric_per_case"][0].update(
