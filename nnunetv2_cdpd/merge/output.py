@@ -14,6 +14,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import FileRecord, read_json
 from nnunetv2_cdpd.merge.collect import MergedCase
 from nnunetv2_cdpd.merge.plan import MergePlan
+from nnunetv2_cdpd.merge.readers import READER_KEY, reader_asked_for
 from nnunetv2_cdpd.merge.telling import line_that_keeps, renamed_classes
 
 MERGE_RECORD_FILE = "cdpd_merge_record.jsonl"
@@ -59,7 +60,6 @@ def make_dataset_json(output: Path, inputs: Sequence[RawDataset], plan: MergePla
     """dataset.json of the merged dataset, nnU-Net's keys and the `cdpd` block."""
     first = inputs[0].dataset_json.content
     annotation = replace(plan.annotation, case_source={case.identifier: case.source for case in cases})
-    readers = [dataset.dataset_json.content.get("overwrite_image_reader_writer") for dataset in inputs]
     joined = {"licence": _joined(annotation, "license"), "reference": _joined(annotation, "reference")}
     dataset_json = {
         "name": output.name.partition("_")[2],
@@ -72,8 +72,8 @@ def make_dataset_json(output: Path, inputs: Sequence[RawDataset], plan: MergePla
     }
     if stands_for := plan.naming.stands_for:
         dataset_json["cdpd"]["stands_for"] = {name: list(meant) for name, meant in stands_for.items()}
-    if readers[0] is not None and all(reader == readers[0] for reader in readers):
-        dataset_json["overwrite_image_reader_writer"] = readers[0]
+    if reader := reader_asked_for(inputs):
+        dataset_json[READER_KEY] = reader
     dataset_json["dataset"] = {
         case.identifier: {
             "images": [_image_entry(inputs[case.dataset], entry, output) for entry in case.entries],

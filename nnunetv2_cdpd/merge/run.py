@@ -19,6 +19,7 @@ from nnunetv2_cdpd.merge.duplicates import find_duplicates, held_back_images
 from nnunetv2_cdpd.merge.folds import write_folds
 from nnunetv2_cdpd.merge.output import check_renamed, make_dataset_json, open_record
 from nnunetv2_cdpd.merge.plan import MergePlan, plan_merge
+from nnunetv2_cdpd.merge.readers import reader_asked_for, warnings_on_readers
 from nnunetv2_cdpd.merge.spec import read_merge_spec
 from nnunetv2_cdpd.merge.summary import merge_summary
 from nnunetv2_cdpd.merge.telling import names_table
@@ -69,6 +70,7 @@ def merge_datasets(
         check_new(Path(write_spec))
     inputs = read_datasets(datasets)
     check_inputs(inputs, output)
+    reader_asked_for(inputs)  # before anything is searched: some cannot be read alike
     plan = plan_merge(inputs, read_merge_spec(spec))
     cases = collect_cases(inputs, plan, prefix)
     record = open_record(output, inputs, update)
@@ -208,7 +210,4 @@ def _warnings(
         for label in annotation.merged_labels
         if (never := [name for name in label.classes if name not in alone])
     ]
-    readers = {str(dataset.dataset_json.content.get("overwrite_image_reader_writer")) for dataset in inputs}
-    if len(readers) > 1:
-        warnings.append(f"the datasets ask for different readers ({', '.join(sorted(readers))}); nnU-Net chooses by file ending")
-    return warnings
+    return warnings + warnings_on_readers(inputs)

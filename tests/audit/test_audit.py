@@ -37,7 +37,7 @@ def test_good_datasets_have_no_findings_and_no_pairs(raw):
     assert found.findings == [] and found.pairs == [] and content["findings"] == []
     assert "cases: 3, findings: 0" in text and "pairs of the same scan: 0, groups of them: 0" in text
     page = (raw.parent / "out/audit.html").read_text()
-    assert "<h2>Findings</h2>\n<p>None.</p>" in page and "No pair was found." in page
+    assert '<h2 id="findings">Findings</h2>\n<p>None.</p>' in page and "No pair was found." in page
 
 
 def test_volumes_and_geometry_are_those_of_the_cases(raw):
