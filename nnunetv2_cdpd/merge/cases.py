@@ -43,6 +43,11 @@ class MergeJob:
         return (self.output,)
 
 
+def check_case(job: MergeJob) -> tuple[int, ...]:
+    """What `rewrite_case` does, without writing."""
+    return tuple(distinct(_merged(job)[0]).tolist())
+
+
 def rewrite_case(job: MergeJob) -> tuple[int, ...]:
     """Check a case and write its label map.
 
@@ -52,6 +57,13 @@ def rewrite_case(job: MergeJob) -> tuple[int, ...]:
     Raises:
         UserError: What is wrong with the files.
     """
+    merged, properties = _merged(job)
+    job.reader.write_seg(merged, job.output, properties)
+    return tuple(distinct(merged).tolist())
+
+
+def _merged(job: MergeJob) -> tuple[np.ndarray, dict]:
+    """The label map of a case with merged values, checked, and what its reader needs to write it."""
     read, properties = job.reader.read_seg(job.case.label)
     problems = _image_problems(job, Grid.of_array(read.shape[1:], properties))
     try:
@@ -62,9 +74,7 @@ def rewrite_case(job: MergeJob) -> tuple[int, ...]:
         raise UserError("; ".join(problems))
     table = np.zeros(max(job.values) + 1, np.uint16)
     table[list(job.values)] = list(job.values.values())
-    merged = table[label_map]
-    job.reader.write_seg(merged, job.output, properties)
-    return tuple(distinct(merged).tolist())
+    return table[label_map], properties
 
 
 def _image_problems(job: MergeJob, label: Grid) -> list[str]:

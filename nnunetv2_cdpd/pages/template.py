@@ -1,6 +1,7 @@
 """Template: a page from data and its template, which lies beside the code that makes the data; all text is escaped."""
 
 import math
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.datasets.output import check_may_write
 from nnunetv2_cdpd.jobs import write_text
 from nnunetv2_cdpd.jobs.tables import interval, number, p_value
+from nnunetv2_cdpd.pages.contents import PageContents
 from nnunetv2_cdpd.pages.palette import Palette
 
 _MADE_BY = b"<footer>Made by nnunetv2-cdpd"  # of pages/base.html
@@ -42,7 +44,9 @@ def write_html(path: Path, template: str, *, title: str, palette: Palette, **dat
     """
     check_page(path)
     page = _environment().get_template(template)
-    write_text(path, page.render(title=title, palette=palette, version=__version__, **data))
+    today = date.today().isoformat()
+    html = page.render(title=title, palette=palette, contents=PageContents(), version=__version__, date=today, **data)
+    write_text(path, html.encode("utf-8", "backslashreplace").decode())  # names of files need not be text
 
 
 @cache
