@@ -125,8 +125,7 @@ def clear_leftovers(folder: Path) -> None:
 
 def _is_old(path: Path) -> bool:
     """Whether version 0.1.0 was writing there when it was killed."""
-    is_written = path.suffix == ".tmp" and (path.stem == "dataset" or path.stem.startswith("cdpd_"))
-    return path.name == ".partial" or is_written
+    return path.name == ".partial" or (path.suffix == ".tmp" and path.name.startswith(("dataset.", "cdpd_")))
 
 
 def _others(number: int, name: str) -> list[str]:

@@ -145,12 +145,11 @@ def _cases_in_folders(folder: Path, ending: str, num_channels: int) -> tuple[lis
         for identifier in labelled
         if identifier not in images
     ]
-    most = min(max(map(len, numbers.values()), default=0), num_channels)  # one file may hold several channels
     problems += [
-        f"case {identifier!r}: imagesTr has its channel{'s' * (len(its) > 1)} {_numbered(its)}, not {_numbered(range(most))}; "
-        "add, rename or remove files"
-        for identifier, its in numbers.items()
-        if its != list(range(most))
+        f"case {identifier!r}: imagesTr has its channel{'s' * (len(its) > 1)} {_numbered(its)}; they are counted from 0000 without "
+        f"a gap, and `channel_names` lists {num_channels}"
+        for identifier, its in numbers.items()  # fewer files may hold several channels each, which tells when they are read
+        if its != list(range(len(its))) or len(its) > num_channels
     ]
     cases = [RawCase(name, tuple(files), f"labelsTr/{name}{ending}") for name, files in images.items()]
     return cases, problems
