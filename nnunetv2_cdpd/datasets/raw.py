@@ -146,8 +146,8 @@ def _cases_in_folders(folder: Path, ending: str, num_channels: int) -> tuple[lis
         if identifier not in images
     ]
     problems += [
-        f"case {identifier!r}: imagesTr has its channel{'s' * (len(its) > 1)} {_numbered(its)}; they are counted from 0000 without "
-        f"a gap, and `channel_names` lists {num_channels}"
+        f"case {identifier!r}: imagesTr has its channel{'s' * (len(its) > 1)} {_numbered(its)}; they are counted from 0000 "
+        f"without a gap, and `channel_names` lists {num_channels}"
         for identifier, its in numbers.items()  # fewer files may hold several channels each, which tells when they are read
         if its != list(range(len(its))) or len(its) > num_channels
     ]
