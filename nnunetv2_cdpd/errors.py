@@ -1,4 +1,4 @@
-"""Errors: UserError, a mistake that the user can mend; `one_line` and `reason`, any error as a line; a check of numbers."""
+"""Errors: UserError, a mistake that the user can mend; `one_line` and `reason`, any error as a line; checks of numbers, names."""
 
 _MOST_WORDS = 40  # of an error that a library raised; some run over pages
 
@@ -16,6 +16,8 @@ def one_line(error: BaseException) -> str:
     words = str(error).split()
     if isinstance(error, UserError) and words:
         return " ".join(words)
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is" + (f" ({reason(error)})" if words else "")
     return f"{type(error).__name__}: {reason(error)}" if words else reason(error)
 
 
@@ -34,3 +36,8 @@ def check_at_least(least: int, **arguments: int | None) -> None:
 def listed(names: list[str], most: int = 10) -> str:
     """Names in a line of a message; of many, the first and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def is_text(name: str) -> bool:
+    """Whether a name of the file system is valid text; Python keeps bytes of others as lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)

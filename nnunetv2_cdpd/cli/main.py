@@ -8,6 +8,7 @@ nnU-Net may have NNUNET_FLAGS, those that messages of ours mean. The module is i
 import argparse
 import difflib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from types import ModuleType
 
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.cli.flags import flags_of, with_flags
-from nnunetv2_cdpd.errors import UserError, one_line
+from nnunetv2_cdpd.errors import UserError, is_text, one_line
 from nnunetv2_cdpd.link import ensure_linked
 
 
@@ -55,6 +56,9 @@ COMMANDS = {
 }
 
 
+_PROCESSES = {"nnUNet_def_n_proc": 1, "nnUNet_n_proc_DA": 0}  # nnU-Net's variables that hold a number, and the least of each
+
+
 def module_of(command: str) -> ModuleType:
     """The module that a command's name says; importing it takes neither torch nor nnU-Net."""
     return importlib.import_module(f"nnunetv2_cdpd.cli.{command.replace('-', '_')}")
@@ -70,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: From argparse: after -h and --version (0), for arguments that a command does not know (2).
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file name that the terminal has no letters for
     flags: dict[str, str] = {}  # of the command, once it is known
     try:
         return _run(argv, flags)
@@ -84,6 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except MemoryError as error:
+        if os.environ.get("CDPD_DEBUG"):
+            raise
+        print(f"cdpd: error: {one_line(error)}", file=sys.stderr)
+        return 1
     except OSError as error:  # read-only, full, gone, or no folder at all: where it happens is up to the machine
         if error.errno is None or os.environ.get("CDPD_DEBUG"):
             raise
@@ -101,6 +112,7 @@ def _run(argv: list[str], flags: dict[str, str]) -> int:
         hint = f"did you mean `cdpd {close[0]}`?" if close else f"choose from {', '.join(COMMANDS)}"
         raise UserError(f"unknown command {name!r}; {hint}")
 
+    _check_environment(rest)
     command = COMMANDS[name]
     module = module_of(name)
     parser = argparse.ArgumentParser(
@@ -119,6 +131,18 @@ def _run(argv: list[str], flags: dict[str, str]) -> int:
     if command.links:
         ensure_linked()
     return module.run(args) or 0
+
+
+def _check_environment(arguments: Sequence[str]) -> None:
+    """Raise UserError for what would end a process before any of our code can say why."""
+    for variable, least in _PROCESSES.items():
+        value = os.environ.get(variable)
+        if value is not None and not (value.strip().isascii() and value.strip().isdigit() and int(value) >= least):
+            raise UserError(f"{variable}={value}: a number of nnU-Net's processes; give {least} or more, or unset it")
+    folders = {f"{name}={value}": value for name, value in os.environ.items() if name.startswith("nnUNet_")}
+    for shown, value in {**dict(zip(arguments, arguments)), **folders}.items():
+        if not is_text(value):
+            raise UserError(f"{shown!a}: holds bytes that are no UTF-8, which the readers of images cannot take; rename it")
 
 
 def _overview() -> argparse.ArgumentParser:

@@ -1,7 +1,7 @@
 """The folder of a merged dataset: whose it is, and its dataset.json."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,9 @@ MERGE_RECORD_FILE = "cdpd_merge_record.jsonl"
 
 def open_record(output: Path, inputs: Sequence[RawDataset], update: bool) -> FileRecord:
     """The record in the output folder, if the folder is ours to write to."""
-    if output.exists() and not output.is_dir():
-        raise UserError(f"{output}: is no folder; move it or give another argument dataset_id")
     names = [_input_name(dataset, output.parent) for dataset in inputs]
-    record = FileRecord(output / MERGE_RECORD_FILE, names, "cdpd merge", lambda values: {"values": values})
+    path = output / MERGE_RECORD_FILE
+    record = FileRecord(path, names, "cdpd merge", lambda values: {"values": values}, _are_facts)
     if record.recorded_inputs is None:
         if not is_empty(output):
             raise UserError(
@@ -101,3 +100,8 @@ def _input_name(dataset: RawDataset, raw_folder: Path) -> str:
     """What tells an input dataset from others: its path, relative where it lies in nnUNet_raw."""
     folder = dataset.folder
     return os.path.relpath(folder, raw_folder) if folder.is_relative_to(raw_folder) else str(folder)
+
+
+def _are_facts(facts: Mapping[str, Any]) -> bool:
+    values = facts.get("values")
+    return isinstance(values, list) and all(type(value) is int for value in values)

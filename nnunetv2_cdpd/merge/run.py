@@ -1,6 +1,7 @@
 """merge_datasets: from several nnU-Net raw datasets to one; images are referenced, label maps rewritten."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,18 @@ from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson
 from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder
 from nnunetv2_cdpd.datasets.predictions import reader_for
 from nnunetv2_cdpd.datasets.raw import RawDataset, read_datasets
-from nnunetv2_cdpd.jobs import FileRecord, Outcome, digest, file_state, in_processes, read_json, remove, run, write_json
+from nnunetv2_cdpd.jobs import (
+    FileRecord,
+    Outcome,
+    digest,
+    file_state,
+    in_processes,
+    output_folder,
+    read_json,
+    remove,
+    run,
+    write_json,
+)
 from nnunetv2_cdpd.merge.cases import MergeJob, check_case, rewrite_case
 from nnunetv2_cdpd.merge.collect import MergedCase, check_inputs, collect_cases, raise_problems
 from nnunetv2_cdpd.merge.duplicates import find_duplicates, held_back_images
@@ -73,49 +85,53 @@ def merge_datasets(
     reader_asked_for(inputs)  # before anything is searched: some cannot be read alike
     plan = plan_merge(inputs, read_merge_spec(spec))
     cases = collect_cases(inputs, plan, prefix)
-    record = open_record(output, inputs, update)
-    known = set(record.cases)
-    report(names_table(inputs, plan.naming))
-    for note in (*plan.notes, *check_renamed(output, inputs, plan, update)):
-        report(f"note: {note}")
-    if write_spec is not None:
-        write_inferred_spec(Path(write_spec), inputs, plan)
-        report(f"{write_spec}: holds what was inferred, for argument spec")
-    duplicates = None
-    if search_duplicates or exclude_duplicates_of:
-        held_back = held_back_images(exclude_duplicates_of, inputs[0].dataset_json.file_ending)
-        duplicates = find_duplicates(
-            cases, held_back, num_processes=num_processes, progress=progress, report=report, keep=not dry_run
-        )
-        cases = [case for case in cases if case.identifier not in duplicates.left_out]
-        for identifier, why in duplicates.left_out.items():
-            report(f"left out: case {identifier!r} {why}")
-    dataset_json = make_dataset_json(output, inputs, plan, cases)
-    jobs = _make_jobs(output, inputs, plan, cases, dataset_json)
-    case_source = {case.identifier: case.source for case in cases}
+    with nullcontext() if dry_run else output_folder(output):
+        record = open_record(output, inputs, update)
+        if record.damage is not None:
+            report(f"note: {record.damage}")
+        known = set(record.cases)
+        report(names_table(inputs, plan.naming))
+        for note in (*plan.notes, *check_renamed(output, inputs, plan, update)):
+            report(f"note: {note}")
+        if write_spec is not None:
+            write_inferred_spec(Path(write_spec), inputs, plan)
+            report(f"{write_spec}: holds what was inferred, for argument spec")
+        duplicates = None
+        if search_duplicates or exclude_duplicates_of:
+            held_back = held_back_images(exclude_duplicates_of, inputs[0].dataset_json.file_ending)
+            duplicates = find_duplicates(
+                cases, held_back, num_processes=num_processes, progress=progress, report=report, keep=not dry_run
+            )
+            cases = [case for case in cases if case.identifier not in duplicates.left_out]
+            for identifier, why in duplicates.left_out.items():
+                report(f"left out: case {identifier!r} {why}")
+        dataset_json = make_dataset_json(output, inputs, plan, cases)
+        jobs = _make_jobs(output, inputs, plan, cases, dataset_json)
+        case_source = {case.identifier: case.source for case in cases}
 
-    if dry_run:
-        stored = _check(output, inputs, jobs, record, num_processes=num_processes, progress=progress, report=report)
-    elif _begin(output, jobs, record, dataset_json, report):
-        rewrite = in_processes(rewrite_case, num_processes)
-        outcome = run(jobs, rewrite, title="Rewriting label maps", record=record, progress=progress)
-        clear_leftovers(output)
-        raise_problems(
-            _failed(outcome, inputs, jobs), f"{output.name} is not complete; the other cases are done, mend these and call again"
-        )
-        write_json(output / FILE_NAME, dataset_json)
-    if not dry_run:
-        stored = {case.identifier: record.cases[case.identifier].facts["values"] for case in cases}
+        if dry_run:
+            stored = _check(output, inputs, jobs, record, num_processes=num_processes, progress=progress, report=report)
+        elif _begin(output, jobs, record, dataset_json, report):
+            rewrite = in_processes(rewrite_case, num_processes)
+            outcome = run(jobs, rewrite, title="Rewriting label maps", record=record, progress=progress)
+            clear_leftovers(output)
+            raise_problems(
+                _failed(outcome, inputs, jobs),
+                f"{output.name} is not complete; the other cases are done, mend these and call again",
+            )
+            write_json(output / FILE_NAME, dataset_json)
+        if not dry_run:
+            stored = {case.identifier: record.cases[case.identifier].facts["values"] for case in cases}
 
-    for warning in _warnings(inputs, plan, cases, stored):
-        report(f"warning: {warning}")
-    if dry_run:
-        wrote = "" if write_spec is None else f" but {write_spec}"
-        if duplicates and duplicates.groups:
-            report(f"would keep {len(duplicates.groups)} scan(s) that are in several cases in one fold each")
-        report(f"\n{merge_summary(replace(plan.annotation, case_source=case_source))}\n\nNothing was written{wrote}.")
-        return output
-    write_folds(output, case_source, duplicates, report, new=case_source.keys() - known)
+        for warning in _warnings(inputs, plan, cases, stored):
+            report(f"warning: {warning}")
+        if dry_run:
+            wrote = "" if write_spec is None else f" but {write_spec}"
+            if duplicates and duplicates.groups:
+                report(f"would keep {len(duplicates.groups)} scan(s) that are in several cases in one fold each")
+            report(f"\n{merge_summary(replace(plan.annotation, case_source=case_source))}\n\nNothing was written{wrote}.")
+            return output
+        write_folds(output, case_source, duplicates, report, new=case_source.keys() - known)
     return output
 
 

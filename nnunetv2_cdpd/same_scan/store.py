@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nnunetv2.paths import nnUNet_preprocessed
 
-from nnunetv2_cdpd.jobs import Outcome, file_state, in_processes, run, written_beside
+from nnunetv2_cdpd.jobs import Outcome, file_state, in_processes, remove_leftovers, run, written_beside
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint, fingerprint
 
 FINGERPRINTS_FOLDER = "cdpd_fingerprints"
@@ -34,6 +34,8 @@ def fingerprints_of(
     """
     folder = Path(os.path.abspath(nnUNet_preprocessed.require())) if nnUNet_preprocessed.is_set() else None
     jobs = {str(image): FingerprintJob(image, folder and folder / FINGERPRINTS_FOLDER / _file_name(image)) for image in images}
+    if folder is not None:
+        remove_leftovers(folder / FINGERPRINTS_FOLDER)
     kept = {name: entry for name, job in jobs.items() if (entry := _kept(job.kept)) is not None}
     to_take = {name: job for name, job in jobs.items() if name not in kept}
     to_take = to_take if keep else {name: FingerprintJob(job.image, None) for name, job in to_take.items()}

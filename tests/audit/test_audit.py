@@ -247,9 +247,7 @@ def test_datasets_that_cannot_be_audited_are_named(raw):
         audit(raw, 777)
     for path in (folder / "imagesTr/p1_0000.nii.gz", folder / "labelsTr/p1.nii.gz"):
         path.write_bytes(b"nothing")
-    with pytest.raises(
-        UserError, match="none of 1 cases could be read; case 'Dataset501_A/p1': .*p1_0000.nii.gz is damaged"
-    ):
+    with pytest.raises(UserError, match="none of 1 cases could be read; case 'Dataset501_A/p1': .*p1_0000.nii.gz is damaged"):
         audit(raw, 501)
 
 

@@ -107,6 +107,44 @@ def test_an_error_of_input_and_output_that_no_system_gave_is_not_hidden(command)
         cli.main(["test"])
 
 
+@pytest.mark.parametrize("value", ["x", "", "0", "-1", "1.5", "\u0663"])
+def test_a_number_of_processes_that_is_none_is_told_by_its_variable(command, monkeypatch, capsys, value):
+    command(lambda args: 0)
+    monkeypatch.setenv("nnUNet_def_n_proc", value)
+    assert cli.main(["test"]) == 1
+    told = capsys.readouterr().err
+    assert told == f"cdpd: error: nnUNet_def_n_proc={value}: a number of nnU-Net's processes; give 1 or more, or unset it\n"
+    monkeypatch.setenv("nnUNet_def_n_proc", "2")
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")  # in this process
+    assert cli.main(["test"]) == 0
+
+
+def test_a_path_that_is_no_text_is_refused_before_a_reader_crashes(command, monkeypatch, capsys):
+    command(lambda args: 0)
+    assert cli.main(["test", "--x", os.fsdecode(b"scans\xff")]) == 1
+    monkeypatch.setenv("nnUNet_raw", os.fsdecode(b"/data\xff"))
+    assert cli.main(["test", "--x", "scans\u00fc"]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(": holds bytes that are no UTF-8")[0] for line in told] == [
+        "cdpd: error: 'scans\\udcff'", "cdpd: error: 'nnUNet_raw=/data\\udcff'"
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text on Windows")
+def test_a_name_that_the_terminal_has_no_letters_for_is_printed_all_the_same():
+    script = "import sys; from nnunetv2_cdpd.cli import main as cli, labels; "
+    script += "labels.run = lambda args: print(chr(0x2603), chr(0xdcff)); sys.exit(cli.main(['labels', 'x']))"
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, b"\\u2603 \\udcff"), done.stderr
+
+
+def test_too_little_memory_is_one_line(command, capsys):
+    command(raising(MemoryError("Unable to allocate 67.5 TiB")))
+    assert cli.main(["test"]) == 1
+    assert capsys.readouterr().err == "cdpd: error: needs more memory than there is (Unable to allocate 67.5 TiB)\n"
+
+
 def test_interruption_is_one_line_and_exit_code_130(command, capsys):
     command(raising(KeyboardInterrupt()))
     assert cli.main(["test"]) == 130

@@ -141,6 +141,19 @@ def test_moved_source_folder_changes_nothing(folder):
     assert list(run(moved).done) == []
 
 
+@pytest.mark.parametrize("facts", [None, {}, {"merged": 5, "notes": []}, {"merged": [], "notes": [], "held": None}])
+def test_damaged_line_of_the_record_is_told_and_its_case_done_again(folder, facts):
+    outcome = run(folder)
+    path = outcome.folder / RECORD_FILE
+    header, first, *others = path.read_text().splitlines()
+    damaged = {**json.loads(first), "facts": facts}
+    path.write_text("\n".join([header, json.dumps(damaged), *others]) + "\n")
+    told = []
+    again = convert(declare(), folder, num_processes=1, progress=False, report=told.append)
+    assert list(again.done) == [damaged["case"]] and len(again.before) == len(others) and again.complete
+    assert told[0] == f"note: {path}: 1 damaged line; the cases that are told there are done again"
+
+
 def test_torn_last_line_of_the_record_is_ignored(folder):
     outcome = run(folder, limit=3)
     with (outcome.folder / RECORD_FILE).open("a") as record:
