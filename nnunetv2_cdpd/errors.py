@@ -1,4 +1,7 @@
-"""Errors: UserError, a mistake that the user can mend; `one_line` and `reason`, any error as a line; a check of numbers."""
+"""Errors: UserError, a mistake that the user can mend; any error as a line; many of them in few lines; a check of numbers."""
+
+import re
+from collections.abc import Iterable
 
 _MOST_WORDS = 40  # of an error that a library raised; some run over pages
 
@@ -34,3 +37,14 @@ def check_at_least(least: int, **arguments: int | None) -> None:
 def listed(names: list[str], most: int = 10) -> str:
     """Names in a line of a message; of many, the first and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def by_reason(told: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """Each reason of (case, reason) with its cases, in the order of the first of them.
+
+    Reasons are equal too where they differ in a path by the case's name only; `<case>` then stands for it.
+    """
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for case, reason in told:
+        groups.setdefault(re.sub(rf"(?<=[/\\]){re.escape(case)}(?![^\W_])", "<case>", reason), []).append((case, reason))
+    return [(same if len(pairs) > 1 else pairs[0][1], [case for case, _ in pairs]) for same, pairs in groups.items()]
