@@ -9,7 +9,8 @@ DESCRIPTION = """
 Clean predicted label maps as the released CDPDNet code does: organs keep their largest component, the lungs are
 separated, tumors lie in or at their organ. Needs the dataset.json that nnUNetv2_predict puts beside the predictions.
 
-Writes the cleaned label maps and cleanup.json, which tells what each rule changed in each case; `cdpd evaluate --compare` shows the effect.
+Writes the cleaned label maps and cleanup.json, which tells what each rule changed in each case; `cdpd evaluate --compare`
+shows the effect.
 """
 EXAMPLES = (
     """cdpd clean -i predictions -o cleaned
