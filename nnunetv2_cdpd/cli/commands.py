@@ -79,7 +79,7 @@ def complete_parser(parser: ArgumentParser, name: str) -> None:
     parser.epilog = "\n  ".join(["example:" if len(module.EXAMPLES) == 1 else "examples:", *lines])
 
 
-def overview() -> ArgumentParser:
+def overview_parser() -> ArgumentParser:
     """The parser of `cdpd` alone."""
     width = max(map(len, COMMANDS))
     lines: list[str] = []

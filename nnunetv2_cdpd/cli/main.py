@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from nnunetv2_cdpd.cli.commands import COMMANDS, module_of, overview, parser_of
+from nnunetv2_cdpd.cli.commands import COMMANDS, module_of, overview_parser, parser_of
 from nnunetv2_cdpd.cli.flags import flags_of, with_flags
 from nnunetv2_cdpd.cli.terminal import quiet, without_library_warnings
 from nnunetv2_cdpd.errors import UserError, one_line
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: list[str], flags: dict[str, str]) -> int:
     if not argv or argv[0].startswith("-"):
-        overview().parse_args(argv or ["--help"])  # exits: help, version or a complaint
+        overview_parser().parse_args(argv or ["--help"])  # exits: help, version or a complaint
     name, rest = argv[0], argv[1:]
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)

@@ -23,8 +23,11 @@ class EpochBar:
         """
         self.close()  # that of an epoch that was interrupted
         disable = None if shown else True  # None: tqdm looks whether stderr is a terminal
-        width = get_terminal_size().columns - 1  # not tqdm's own way, which shows nothing on a terminal that knows no width
-        self._bar = tqdm(desc=title, total=num_iterations, unit="batch", leave=False, disable=disable, ncols=width)
+        # Not tqdm's own look at the size, with which it shows nothing on a terminal that knows no size of its own.
+        columns, lines = get_terminal_size()
+        self._bar = tqdm(
+            desc=title, total=num_iterations, unit="batch", leave=False, disable=disable, ncols=columns - 1, nrows=lines
+        )
 
     def step(self) -> None:
         """An iteration is done; outside of an epoch nothing happens."""
