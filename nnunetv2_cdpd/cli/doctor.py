@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import asdict
+from typing import Any
 
 from nnunetv2_cdpd.cli.terminal import print_json
 from nnunetv2_cdpd.doctor import Row, broken, examine
@@ -24,8 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     rows: list[Row] = []
+
+    def examined() -> dict[str, Any]:
+        rows.extend(examine())
+        return {"rows": [asdict(row) for row in rows], "broken": broken(rows)}
+
     if args.json:
-        print_json(lambda: rows.extend(examine()) or {"rows": [asdict(row) for row in rows], "broken": broken(rows)})
+        print_json(examined)
     else:
         for row in examine():
             print(row, flush=True)

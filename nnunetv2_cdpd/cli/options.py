@@ -67,8 +67,8 @@ class _InPlaceOf(argparse.Action):
 class ListInstead(argparse.Action):
     """A flag with which a command only tells something, and needs nothing that it works on."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, nargs=0, default=False, **kwargs)
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=False, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: Any) -> None:
         setattr(namespace, self.dest, True)
