@@ -42,9 +42,14 @@ def listed(names: list[str], most: int = 10) -> str:
 def by_reason(told: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
     """Each reason of (case, reason) with its cases, in the order of the first of them.
 
-    Reasons are equal too where they differ in a path by the case's name only; `<case>` then stands for it.
+    Reasons are equal too where they differ in a path by the case's name only; the first case's then stands for them.
     """
-    groups: dict[str, list[tuple[str, str]]] = {}
+    groups: dict[str, dict[str, str]] = {}
     for case, reason in told:
-        groups.setdefault(re.sub(rf"(?<=[/\\]){re.escape(case)}(?![^\W_])", "<case>", reason), []).append((case, reason))
-    return [(same if len(pairs) > 1 else pairs[0][1], [case for case, _ in pairs]) for same, pairs in groups.items()]
+        key = re.sub(rf"(?<=[/\\]){re.escape(case)}(?![^\W_])", "<case>", reason)
+        groups.setdefault(key, {})[case] = reason
+    return [
+        (first + (" (likewise the others)" if others - {first} else ""), list(reasons))
+        for reasons in groups.values()
+        for first, others in [(next(iter(reasons.values())), set(reasons.values()))]
+    ]

@@ -58,9 +58,12 @@ def test_failed_cases_are_a_line_each_and_exit_code_1(flags, capsys):
         # a path that differs by the case's name only
         (
             [("a", "/data/a_0000.nii.gz: torn; copy it again"), ("b", "/data/b_0000.nii.gz: torn; copy it again")],
-            ["case a, b: /data/<case>_0000.nii.gz: torn; copy it again"],
+            ["case a, b: /data/a_0000.nii.gz: torn; copy it again (likewise the others)"],
         ),
-        ([("a", "/data/a/image.nii: x"), ("ab", "/data/ab/image.nii: x")], ["case a, ab: /data/<case>/image.nii: x"]),
+        (
+            [("a", "/data/a/image.nii: x"), ("ab", "/data/ab/image.nii: x")],
+            ["case a, ab: /data/a/image.nii: x (likewise the others)"],
+        ),
         ([("1", "1 voxel"), ("2", "2 voxels")], ["case '1': 1 voxel", "case '2': 2 voxels"]),
         ([("1", "/x/12.nii: no"), ("2", "/x/22.nii: no")], ["case '1': /x/12.nii: no", "case '2': /x/22.nii: no"]),
     ],
