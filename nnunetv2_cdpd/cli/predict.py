@@ -127,9 +127,10 @@ def run(args: argparse.Namespace) -> int:
     predictor.select(args.classes, task=args.task, clean=args.clean, probabilities=args.probabilities)
     if is_label_map(args.output, predictor.file_ending):
         _check_one_file(args)
-        predict_file(predictor, args.input, args.output, tell=reporter(args.flags))
-        print(f"written to {args.output}")
-        return 0
+        alone = predict_file(predictor, args.input, args.output, tell=reporter(args.flags))
+        if alone.done:
+            print(f"written to {args.output}")
+        return report_failed(alone.failed.items(), args.flags)
     modality = modality_of(predictor.dataset_json)
     cases = find_image_cases(args.input, predictor.file_ending, predictor.num_channels, modality, tell=reporter(args.flags))
     settings = {

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.inference.inputs import VOLUME_ENDINGS, Tell, as_case, modality_of, opened
+from nnunetv2_cdpd.inference.inputs import VOLUME_ENDINGS, Case, Tell, as_case, modality_of, opened
 from nnunetv2_cdpd.inference.predictor import Predictor
+from nnunetv2_cdpd.jobs import Outcome, in_processes, run
 
 
 def is_label_map(path: Path, file_ending: str) -> bool:
@@ -16,7 +17,7 @@ def is_label_map(path: Path, file_ending: str) -> bool:
     return path.name.lower().endswith((file_ending.lower(), *VOLUME_ENDINGS)) and not path.is_dir()
 
 
-def predict_file(predictor: Predictor, image: Path, output: Path, *, tell: Tell) -> None:
+def predict_file(predictor: Predictor, image: Path, output: Path, *, tell: Tell) -> Outcome[None]:
     """Predict what `Predictor.select` was told, of one image, into one file that is not there yet.
 
     Args:
@@ -24,9 +25,11 @@ def predict_file(predictor: Predictor, image: Path, output: Path, *, tell: Tell)
         output: In a format that the model's writer writes.
         tell: Hears what is particular about a DICOM series.
 
+    Returns:
+        Of one case, which may have failed: the image cannot be read or does not suit the model.
+
     Raises:
-        UserError: There is not exactly one image, it cannot be read or does not suit the model, the model is a cascade, or the
-            output cannot be written or is there already.
+        UserError: There is not exactly one image, the model is a cascade, or the output cannot be written or is there already.
     """
     endings = predictor.writer.supported_file_endings
     if not output.name.lower().endswith(tuple(endings)):
@@ -38,7 +41,11 @@ def predict_file(predictor: Predictor, image: Path, output: Path, *, tell: Tell)
     if (lower_stage := predictor.configuration_manager.previous_stage_name) is not None:
         raise UserError(f"{output}: this model is a cascade, which needs the predictions of {lower_stage}; predict into folders")
     case = as_case(image, predictor.file_ending, predictor.num_channels, modality_of(predictor.dataset_json), tell)
-    with opened(case, predictor.writer, tell) as files:
-        preprocessed = predictor.preprocess_files(files)
-    logits = predictor.predict_logits_from_preprocessed_data(preprocessed.data)
-    predictor.export(logits, preprocessed.properties).write_label_map(output, predictor.writer)
+
+    def work(case: Case) -> None:
+        with opened(case, predictor.writer, tell) as files:
+            preprocessed = predictor.preprocess_files(files)
+        logits = predictor.predict_logits_from_preprocessed_data(preprocessed.data)
+        predictor.export(logits, preprocessed.properties).write_label_map(output, predictor.writer)
+
+    return run({case.identifier: case}, in_processes(work, num_processes=1), title="cases", progress=False)

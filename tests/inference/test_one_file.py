@@ -59,6 +59,15 @@ def test_what_one_file_cannot_take_is_refused(image, output, more, told, model, 
     assert told in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
+def test_an_image_that_cannot_be_read_is_one_line_and_leaves_nothing(model, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/torn_0000.nii.gz").write_bytes(b"torn")
+    predict(tmp_path / "in/torn_0000.nii.gz", tmp_path / "y.nii.gz", model, *FAST, expect=1)
+    out, err = capsys.readouterr()
+    assert err.startswith("cdpd: error: case 'torn': ") and "written" not in out and "Traceback" not in err
+    assert [file.name for file in tmp_path.iterdir()] == ["in"]
+
+
 def test_channels_are_found_beside_the_one_that_is_named(images, tmp_path):
     model = tiny_model.write_model(tmp_path / "model", channels=2)
     (tmp_path / "in").mkdir()
