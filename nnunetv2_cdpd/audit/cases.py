@@ -11,6 +11,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import in_processes, run
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint
 from nnunetv2_cdpd.same_scan.store import fingerprints_of
+from nnunetv2_cdpd.volumes.reading import header_notes
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def read_cases(datasets: Sequence[RawDataset], *, num_processes: int, progress: 
     for (dataset, case), image, label in zip(listed, images, labels):
         source, problems = _source(dataset, case.identifier)
         whys = fingerprints.failed.get(str(image)), facts.failed.get(str(label))
-        problems += [why for why in whys if why is not None]
+        problems += [why for why in whys if why is not None] or _header_problems(image, label)
         cases.append(
             AuditCase(
                 dataset,
@@ -76,6 +77,11 @@ def read_cases(datasets: Sequence[RawDataset], *, num_processes: int, progress: 
             )
         )
     return cases
+
+
+def _header_problems(*files: Path) -> list[str]:
+    """What nnU-Net reads otherwise than it is meant."""
+    return [f"{file}: {note}; `cdpd convert` writes it anew" for file in files for note in header_notes(file)]
 
 
 def _source(dataset: RawDataset, identifier: str) -> tuple[Source, list[str]]:

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
-
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.cleanup.clean import Effects, array_axes, clean_label_map, nesting_of
 from nnunetv2_cdpd.cleanup.rules import RULES, check_rules
@@ -16,6 +14,7 @@ from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers, reader_for
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import Outcome, in_processes, number_of_processes, run, write_json, written_beside
 from nnunetv2_cdpd.jobs.tables import aligned
+from nnunetv2_cdpd.volumes.reading import CheckedReader
 
 EFFECTS_FILE = "cleanup.json"
 COPIED = (FILE_NAME, "plans.json", "predict_from_raw_data_args.json")  # what nnUNetv2_predict puts beside predictions
@@ -27,7 +26,7 @@ class CleaningJob:
 
     in_file: Path
     out_file: Path
-    reader: BaseReaderWriter
+    reader: CheckedReader
     annotation: Annotation
     rules: Sequence[str] | None
 
@@ -92,8 +91,7 @@ def clean_case(job: CleaningJob) -> Effects:
         parents=nesting_of(job.annotation),
         axes=array_axes(label_map.shape, properties),
     )
-    with written_beside(job.out_file) as beside:
-        job.reader.write_seg(cleaned, str(beside), properties)
+    job.reader.write_seg(cleaned, job.out_file, properties)
     return effects
 
 

@@ -21,7 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=f"{folder}; or -i FOLDER")
     parser.add_argument("-i", type=Path, dest="input", metavar="FOLDER", help=argparse.SUPPRESS)
     parser.add_argument("--images", type=Path, metavar="IMAGES", help="folder of the images (default: contours on black)")
-    add_output(parser, "the page (default: report.html in FOLDER)", metavar="FILE")
+    parser.add_argument(
+        "--references",
+        type=Path,
+        metavar="FOLDER",
+        help="of the references (default: where they were scored, or moved with FOLDER)",
+    )
+    parser.add_argument("--predictions", type=Path, metavar="FOLDER", help="of the predictions (default: likewise)")
+    add_output(parser, "the page, NAME.html, or a folder for report.html (default: FOLDER)", metavar="FILE")
+    parser.add_argument("--name", metavar="TEXT", help="of these predictions on the page (default: what the files tell)")
+    parser.add_argument("--other-name", metavar="TEXT", help="of those they are compared with (default: their folder)")
     parser.add_argument("--title", default="Evaluation", metavar="TEXT", help="of the page (default: %(default)s)")
     parser.add_argument(
         "--pictures",
@@ -58,6 +67,19 @@ def run(args: argparse.Namespace) -> None:
     if args.window and not args.window[0] < args.window[1]:
         raise UserError(f"--window {args.window[0]:g} {args.window[1]:g}: the first must be below the second")
     args.window = args.window and tuple(args.window)
-    names = ("output", "images", "title", "num_pictures", "volumes", "training", "window", "num_processes")
+    names = (
+        "output",
+        "images",
+        "references",
+        "predictions",
+        "name",
+        "other_name",
+        "title",
+        "num_pictures",
+        "volumes",
+        "training",
+        "window",
+        "num_processes",
+    )
     path = report_folder(args.folder, **given(args, *names))
     print(f"written to {path}")

@@ -6,16 +6,17 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
 from nnunetv2_cdpd.datasets.dataset_json import DatasetJson
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.volumes.reading import CheckedReader
 
 NEEDED = ("labels", "file_ending")  # of a dataset.json beside label maps
+SETTINGS_FILE = "cdpd_predict.json"  # beside predictions of `cdpd predict`: how they were made
 
 
-def reader_for(dataset_json: DatasetJson, files: Sequence[Path]) -> BaseReaderWriter:
+def reader_for(dataset_json: DatasetJson, files: Sequence[Path]) -> CheckedReader:
     """nnU-Net's reader for the files: the one that opens the first file which any of them opens.
 
     Raises:
@@ -23,7 +24,8 @@ def reader_for(dataset_json: DatasetJson, files: Sequence[Path]) -> BaseReaderWr
     """
     for example in files:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(RuntimeError):
-            return determine_reader_writer_from_dataset_json(dict(dataset_json.content), str(example), verbose=False)()
+            reader = determine_reader_writer_from_dataset_json(dict(dataset_json.content), str(example), verbose=False)
+            return CheckedReader(reader())
     others = f" nor {len(files) - 1} others" if len(files) > 1 else ""
     raise UserError(
         f"{files[0]}: nnU-Net has no reader for {dataset_json.file_ending} that opens it{others}; is the file damaged?"

@@ -2,7 +2,8 @@
 
 import inspect
 import pickle
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,18 +15,28 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
-from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
-from nnunetv2_cdpd.errors import UserError, one_line, reason
-from nnunetv2_cdpd.jobs import read_json
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names, read_dataset_json
+from nnunetv2_cdpd.errors import UserError, reason
+from nnunetv2_cdpd.inference.plans import check_configuration, read_plans
 from nnunetv2_cdpd.link import FOLDER_OF_PREFIX, find_class
 
 if TYPE_CHECKING:
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+_COPY_AGAIN = "copy it again from where it was trained"
 # What a prediction reads from the files of a model folder, and what it must be.
-_NEEDED_IN_PLANS = {"configurations": dict, "image_reader_writer": str, "transpose_forward": list, "transpose_backward": list}
 _NEEDED_IN_DATASET_JSON = {"labels": dict, "channel_names": dict, "file_ending": str}
-_NEEDED_IN_CHECKPOINT = ("trainer_name", "init_args", "network_weights")
+_OF_CHECKPOINT: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "trainer_name": (lambda value: isinstance(value, str), "a name"),
+    "init_args": (
+        lambda value: isinstance(value, dict) and isinstance(value.get("configuration"), str),
+        "the arguments of a training",
+    ),
+    "network_weights": (
+        lambda value: isinstance(value, dict) and all(isinstance(each, torch.Tensor) for each in value.values()),
+        "tensors by name",
+    ),
+}
 
 
 def model_folder_of(dataset: str, trainer: str, plans: str, configuration: str) -> Path:
@@ -64,10 +75,7 @@ def read_descriptions(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     path = folder / "plans.json"
     if not path.is_file():
         raise UserError(f"{folder}: no plans.json; give a model folder, TRAINER__PLANS__CONFIGURATION")
-    plans = read_json(path)
-    if not isinstance(plans, dict):
-        raise UserError(f"{path}: cannot be read as JSON of plans; copy it again from where it was trained")
-    _check_kinds(path, plans, _NEEDED_IN_PLANS)
+    plans = read_plans(path)
     dataset_json = dict(read_dataset_json(folder / FILE_NAME, needed=()).content)
     channels = dataset_json.get("channel_names") or dataset_json.get("modality")  # nnU-Net knows both
     _check_kinds(folder / FILE_NAME, {**dataset_json, "channel_names": channels}, _NEEDED_IN_DATASET_JSON)
@@ -77,14 +85,15 @@ def read_descriptions(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _check_kinds(path: Path, content: Mapping[str, Any], needed: Mapping[str, type]) -> None:
     lacking = [key for key, kind in needed.items() if not content.get(key) or not isinstance(content[key], kind)]
     if lacking:
-        raise UserError(f"{path}: `{lacking[0]}` is missing or malformed; copy it again from where it was trained")
+        raise UserError(f"{path}: `{lacking[0]}` is missing or malformed; {_COPY_AGAIN}")
 
 
 def folds_of(folder: Path, wanted: Sequence[int | str] | None, checkpoint_name: str) -> list[int | str]:
     """The folds to use; raises UserError where one has no checkpoint."""
     found = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{checkpoint_name}"))
     if not found:
-        raise UserError(f"{folder}: no fold_X/{checkpoint_name}; train first, or choose another checkpoint")
+        folds = sorted(path.name for path in folder.glob("fold_*")) or ["fold_X"]
+        raise UserError(f"{folder}: no {folds[0]}/{checkpoint_name}; train first, or choose another checkpoint")
     if wanted is None:
         return [int(fold) for fold in found if fold.isdigit()] or ["all"]
     missing = [str(fold) for fold in wanted if str(fold) not in found]
@@ -123,11 +132,23 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(allowed):
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise UserError(f"{file}: cannot be read without executing code from it, or is damaged ({reason(error)})") from error
-    lacking = [key for key in _NEEDED_IN_CHECKPOINT if not isinstance(checkpoint, dict) or key not in checkpoint]
-    if lacking:
-        raise UserError(f"{file}: no checkpoint of nnU-Net (`{lacking[0]}` is missing); choose one that nnUNetv2_train wrote")
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: no such file") from error
+    except Exception as error:  # a damaged file makes it raise whatever its bytes lead to
+        if isinstance(error, pickle.UnpicklingError) and re.search(r"GLOBAL|allowlisted", str(error)):
+            raise UserError(
+                f"{file}: holds more than tensors and numbers, and is not read, because that would run code from it; get it from "
+                "whom you trust, and export it again with nnU-Net"
+            ) from error
+        raise UserError(f"{file}: damaged, or no checkpoint; copy it again from where it was trained") from error
+    for key, (is_right, wanted) in _OF_CHECKPOINT.items():
+        if not isinstance(checkpoint, dict) or key not in checkpoint:
+            raise UserError(f"{file}: no checkpoint of nnU-Net (`{key}` is missing); choose one that nnUNetv2_train wrote")
+        if not is_right(checkpoint[key]):
+            raise UserError(f"{file}: no checkpoint of nnU-Net (`{key}` is not {wanted}); choose one that nnUNetv2_train wrote")
+    axes = checkpoint.get("inference_allowed_mirroring_axes")
+    if axes is not None and not (isinstance(axes, (list, tuple)) and set(axes) <= {0, 1, 2}):
+        raise UserError(f"{file}: no checkpoint of nnU-Net (`inference_allowed_mirroring_axes` are no axes)")
     return checkpoint
 
 
@@ -153,14 +174,30 @@ def load_model(folder: Path, folds: Sequence[int | str] | None, checkpoint_name:
         UserError: A file is missing or damaged, or the files are not of one training.
     """
     plans, dataset_json = read_descriptions(folder)
-    checkpoints = [
-        read_checkpoint(folder / f"fold_{fold}" / checkpoint_name) for fold in folds_of(folder, folds, checkpoint_name)
-    ]
+    files = [folder / f"fold_{fold}" / checkpoint_name for fold in folds_of(folder, folds, checkpoint_name)]
+    checkpoints = [read_checkpoint(file) for file in files]
     first, weights = checkpoints[0], [checkpoint["network_weights"] for checkpoint in checkpoints]
     try:
         trainer = find_trainer(first["trainer_name"])
-        plans_manager = PlansManager(plans)
-        configuration_manager = plans_manager.get_configuration(first["init_args"]["configuration"])
+    except UserError as error:
+        raise UserError(f"{files[0]}: {error}") from error
+    name, path = first["init_args"]["configuration"], folder / "plans.json"
+    if name not in plans["configurations"]:
+        raise UserError(f"{path}: has no configuration {name!r}, of which {files[0]} is; {_COPY_AGAIN}")
+    plans_manager = PlansManager(plans)
+    try:
+        configuration_manager = plans_manager.get_configuration(name)
+    except (KeyError, RuntimeError, TypeError, RecursionError) as error:  # RuntimeError: configurations that inherit in a circle
+        raise UserError(f"{path}: configuration {name!r} is damaged ({reason(error)}); {_COPY_AGAIN}") from error
+    check_configuration(path, name, configuration_manager.configuration)
+    num_channels = len(channel_names(dataset_json))
+    for key in ("normalization_schemes", "use_mask_for_norm"):
+        if (count := len(configuration_manager.configuration[key])) != num_channels:
+            raise UserError(
+                f"{path}: `{key}` of configuration {name!r} are {count}, {FILE_NAME} has {num_channels} channels; {_COPY_AGAIN}"
+            )
+    descriptions = f"{path} and {folder / FILE_NAME}"
+    try:
         network = _build_network(
             trainer,
             plans_manager,
@@ -168,12 +205,16 @@ def load_model(folder: Path, folds: Sequence[int | str] | None, checkpoint_name:
             determine_num_input_channels(plans_manager, configuration_manager, dataset_json),
             plans_manager.get_label_manager(dataset_json).num_segmentation_heads,
         )
-        network.load_state_dict(weights[0])
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{folder}: dataset.json, plans.json and {checkpoint_name} are not of one training ({one_line(error)}); "
-            "copy them again from where it was trained"
-        ) from error
+    except Exception as error:  # a network raises whatever wrong arguments lead to
+        raise UserError(f"{descriptions} do not make a network ({reason(error)}); {_COPY_AGAIN}") from error
+    for file, of_fold in zip(files, weights):
+        try:
+            network.load_state_dict(of_fold)
+        except RuntimeError as error:
+            raise UserError(
+                f"{file}: not of the training that {descriptions} describe ({reason(error)}); {_COPY_AGAIN}"
+            ) from error
+    network.load_state_dict(weights[0])
     axes = first.get("inference_allowed_mirroring_axes")
     return TrainedModel(network, plans_manager, configuration_manager, weights, dataset_json, first["trainer_name"], axes)
 

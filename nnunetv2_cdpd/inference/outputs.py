@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_cdpd.datasets.predictions import SETTINGS_FILE
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.inputs import Case
 from nnunetv2_cdpd.inference.prediction import check_masks
 from nnunetv2_cdpd.jobs import read_json, remove, write_json
 
-SETTINGS_FILE = "cdpd_predict.json"
 STATISTICS = "statistics"  # folder with a file per case, and the tables of all of them
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from torch import Tensor
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.export import Geometry, probability_slabs
 from nnunetv2_cdpd.jobs import written_beside
+from nnunetv2_cdpd.volumes.reading import CheckedReader
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,11 @@ class Prediction:
 
     # ---- files -----------------------------------------------------------------------------------------------------
 
-    def write_label_map(self, path: Path, writer: BaseReaderWriter) -> None:
+    def write_label_map(self, path: Path, writer: CheckedReader) -> None:
         """Write the label map, in the geometry of the image."""
-        with written_beside(path) as beside:
-            writer.write_seg(self.label_map, str(beside), dict(self.properties))
+        writer.write_seg(self.label_map, path, dict(self.properties))
 
-    def write_masks(self, folder: Path, ending: str, writer: BaseReaderWriter) -> None:
+    def write_masks(self, folder: Path, ending: str, writer: CheckedReader) -> None:
         """Write a file per class, 1 where the class is; the folder appears when all are there.
 
         Raises:
@@ -79,7 +78,7 @@ class Prediction:
             beside.mkdir()
             for name in self.values:
                 file = beside / f"{file_name(name)}{ending}"
-                writer.write_seg(self.mask(name).astype(np.uint8), str(file), dict(self.properties))
+                writer.write_seg(self.mask(name).astype(np.uint8), file, dict(self.properties))
 
     def write_probabilities(self, path: Path) -> None:
         """Write nnU-Net's npz, `probabilities` (n, Z, Y, X) float32, without ever holding more than a few slices of one class."""

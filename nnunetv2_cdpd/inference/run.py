@@ -146,7 +146,7 @@ def _write(predictor: Predictor, prediction: Prediction, case: Case, outputs: Ou
     path = outputs.segmentation(case.identifier)
     if outputs.statistics:
         with opened(case, predictor.writer, tell=lambda note: None) as files:  # told when it was read
-            image = predictor.writer.read_images([str(files[0])])[0][0]
+            image = predictor.writer.read_images(files[:1])[0][0]
         found = prediction_statistics(prediction, image, channel_names(predictor.dataset_json)[0])
         write_json(outputs.folder / STATISTICS / f"{case.identifier}.json", found)
     if outputs.probabilities:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.annotation import Annotation, dataset_json_entries
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
 from nnunetv2_cdpd.datasets.output import is_empty
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import FileRecord
+from nnunetv2_cdpd.jobs import FileRecord, read_json
 from nnunetv2_cdpd.merge.collect import MergedCase
 from nnunetv2_cdpd.merge.plan import MergePlan
+from nnunetv2_cdpd.merge.readers import READER_KEY, reader_asked_for
+from nnunetv2_cdpd.merge.telling import line_that_keeps, renamed_classes
 
 MERGE_RECORD_FILE = "cdpd_merge_record.jsonl"
 
@@ -36,11 +39,27 @@ def open_record(output: Path, inputs: Sequence[RawDataset], update: bool) -> Fil
     return record
 
 
+def check_renamed(output: Path, inputs: Sequence[RawDataset], plan: MergePlan, update: bool) -> list[str]:
+    """Notes on classes of the dataset in the output folder that would get another name, which models trained on it do not know.
+
+    Raises:
+        UserError: There are some, and `update` does not say that they may.
+    """
+    renamed = renamed_classes(read_json(output / FILE_NAME), plan.naming, plan.spelling)
+    told = ", ".join(f"{old} -> {new}" for old, new in renamed.items())
+    if renamed and not update:
+        keep = f"`{line_that_keeps(renamed, inputs, plan.naming) or 'synonyms: false'}`"
+        raise UserError(
+            f"{output}: was merged with other names of the same classes ({told}), which models trained on it know; nothing was "
+            f"changed, {keep} in the YAML keeps them, argument update gives the new names"
+        )
+    return [f"classes get other names: {told}; models trained on {output.name} know the old ones"] if renamed else []
+
+
 def make_dataset_json(output: Path, inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[MergedCase]) -> dict[str, Any]:
     """dataset.json of the merged dataset, nnU-Net's keys and the `cdpd` block."""
     first = inputs[0].dataset_json.content
     annotation = replace(plan.annotation, case_source={case.identifier: case.source for case in cases})
-    readers = {dataset.dataset_json.content.get("overwrite_image_reader_writer") for dataset in inputs}
     joined = {"licence": _joined(annotation, "license"), "reference": _joined(annotation, "reference")}
     dataset_json = {
         "name": output.name.partition("_")[2],
@@ -51,10 +70,10 @@ def make_dataset_json(output: Path, inputs: Sequence[RawDataset], plan: MergePla
         "numTraining": len(cases),
         "file_ending": first["file_ending"],
     }
-    if plan.stands_for:
-        dataset_json["cdpd"]["stands_for"] = {name: list(meant) for name, meant in plan.stands_for.items()}
-    if len(readers) == 1 and None not in readers:
-        dataset_json["overwrite_image_reader_writer"] = readers.pop()
+    if stands_for := plan.naming.stands_for:
+        dataset_json["cdpd"]["stands_for"] = {name: list(meant) for name, meant in stands_for.items()}
+    if reader := reader_asked_for(inputs):
+        dataset_json[READER_KEY] = reader
     dataset_json["dataset"] = {
         case.identifier: {
             "images": [_image_entry(inputs[case.dataset], entry, output) for entry in case.entries],

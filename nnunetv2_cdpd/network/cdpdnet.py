@@ -9,7 +9,6 @@
 Source: Wu et al., CDPDNet, arXiv 2505.18958. What differs from the released network is told in each part's file.
 """
 
-import pydoc
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from nnunetv2_cdpd.network.cross_attention import WindowedCrossAttention
+from nnunetv2_cdpd.network.known_classes import known_class
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.network.task_prompt import TaskPrompt
 from nnunetv2_cdpd.network.text_modulation import TEXT_CHANNELS, Affine, PromptEmbeddings, TextModulation
@@ -104,7 +104,7 @@ class CDPDNet(nn.Module):
             raise ValueError(f"one class prompt per class: got {len(text['class_prompts'])} prompts for {num_classes} classes")
         if vision is not None and len(windows := vision.get("intensity_windows", ())) > input_channels:
             raise ValueError(f"one intensity window per image channel: got {len(windows)} for {input_channels} channels")
-        unet_class: Any = pydoc.locate(unet_class_name)
+        unet_class: Any = known_class(unet_class_name)
         unet = unet_class(
             input_channels=input_channels, num_classes=num_classes, deep_supervision=deep_supervision, **unet_kwargs
         )

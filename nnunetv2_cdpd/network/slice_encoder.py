@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nnunetv2_cdpd.network.known_classes import check_vit_arguments
+
 
 class SliceEncoder(nn.Module):
     """(B, C, X, Y, Z) patch -> `num_maps` token grids (B, E, S, h, w), of the ViT's last blocks, shallow to deep.
@@ -65,6 +67,7 @@ class SliceEncoder(nn.Module):
         self.num_maps = num_maps
         self.slice_axis = slice_axis
         self.slice_step = slice_step
+        check_vit_arguments(model_name, model_kwargs or {})
         self.vit = timm.create_model(model_name, pretrained=False, num_classes=0, dynamic_img_size=True, **(model_kwargs or {}))
         if num_maps > len(self.vit.blocks):
             raise ValueError(f"{num_maps} token maps need as many ViT blocks, and {model_name} has {len(self.vit.blocks)}")

@@ -2,6 +2,7 @@
 
 import json
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -36,7 +37,7 @@ def test_good_datasets_have_no_findings_and_no_pairs(raw):
     assert found.findings == [] and found.pairs == [] and content["findings"] == []
     assert "cases: 3, findings: 0" in text and "pairs of the same scan: 0, groups of them: 0" in text
     page = (raw.parent / "out/audit.html").read_text()
-    assert "<h2>Findings</h2>\n<p>None.</p>" in page and "No pair was found." in page
+    assert '<h2 id="findings">Findings</h2>\n<p>None.</p>' in page and "No pair was found." in page
 
 
 def test_volumes_and_geometry_are_those_of_the_cases(raw):
@@ -192,18 +193,31 @@ def test_files_that_cannot_be_read_stop_no_other_case(raw):
     (folder / "labelsTr/p2.nii.gz").unlink()
     sitk.WriteImage(sitk.Cast(label_of(3), sitk.sitkFloat32) / 2, str(folder / "labelsTr/p3.nii.gz"))
     found, content, _ = audit(raw, 501)
-    assert findings(found, "file") == {
-        ("p1", ""): "image cannot be read",
-        ("p2", ""): "label is missing",
-        ("p3", ""): "its label holds values that are no integers",
-    }
+    texts = findings(found, "file")
+    assert list(texts) == [("p1", ""), ("p2", ""), ("p3", "")]
+    assert "p1_0000.nii.gz is damaged" in texts["p1", ""]
+    assert texts["p2", ""] == f"{folder}/labelsTr/p2.nii.gz: no such file"
+    assert "labelsTr/p3.nii.gz holds values that are no integers" in texts["p3", ""]
     assert content["cases"]["Dataset501_A/p1"]["image"] is None
     assert "No pictures" not in (raw.parent / "out/audit.html").read_text()  # such cases are listed, not shown
 
 
+def test_torn_files_and_headers_that_nnunet_reads_otherwise_are_found(raw):
+    folder = write_dataset(raw / "Dataset501_A", phantoms(1, 2, 3))
+    for path in (folder / "imagesTr/p1_0000.nii.gz", folder / "labelsTr/p2.nii.gz"):
+        path.write_bytes(path.read_bytes()[:-50])
+    image = nibabel.load(folder / "labelsTr/p3.nii.gz")
+    image.header.set_xyzt_units("meter")
+    nibabel.save(image, folder / "labelsTr/p3.nii.gz")
+    texts = findings(audit(raw, 501)[0], "file")
+    assert list(texts) == [("p1", ""), ("p2", ""), ("p3", "")]
+    assert "p1_0000.nii.gz is damaged" in texts["p1", ""] and "labelsTr/p2.nii.gz is damaged" in texts["p2", ""]
+    assert "labelsTr/p3.nii.gz: its header counts in meters" in texts["p3", ""]
+
+
 def test_label_of_several_channels_is_refused(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5, 6, 2), np.uint8), isVector=True), str(tmp_path / "l.nii.gz"))
-    with pytest.raises(UserError, match="is not one map"):
+    with pytest.raises(UserError, match="l.nii.gz holds 6 x 5 x 4 x 1 x 2 values, not one volume"):
         label_facts(tmp_path / "l.nii.gz")
 
 
@@ -231,7 +245,7 @@ def test_datasets_that_cannot_be_audited_are_named(raw):
         audit(raw, 777)
     for path in (folder / "imagesTr/p1_0000.nii.gz", folder / "labelsTr/p1.nii.gz"):
         path.write_bytes(b"nothing")
-    with pytest.raises(UserError, match="none of 1 cases could be read; case 'Dataset501_A/p1': image cannot be read"):
+    with pytest.raises(UserError, match="none of 1 cases could be read; case 'Dataset501_A/p1': .*p1_0000.nii.gz is damaged"):
         audit(raw, 501)
 
 

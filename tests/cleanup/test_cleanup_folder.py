@@ -49,6 +49,14 @@ def predictions(tmp_path):
     return folder
 
 
+def test_a_torn_prediction_is_named_and_stops_no_other(predictions, tmp_path, capsys):
+    path = predictions / "case_1.nii.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert main(["clean", str(predictions), str(tmp_path / "cleaned"), "-np", "1"]) == 1
+    assert f"{path} is damaged" in capsys.readouterr().err
+    assert [file.name for file in (tmp_path / "cleaned").glob("*.nii.gz")] == ["case_2.nii.gz"]
+
+
 def test_the_command_cleans_a_folder_and_evaluate_shows_its_effect(predictions, tmp_path, capsys):
     cleaned, labels = tmp_path / "cleaned", tmp_path / "labels"
     assert main(["clean", str(predictions), str(cleaned), "-np", "1"]) == 0
