@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nnunetv2_cdpd.cli.flags import reporter
+from nnunetv2_cdpd.cli.flags import report_failed, reporter
 from nnunetv2_cdpd.cli.options import add_dataset_place, add_output, add_processes, given
 
 DESCRIPTION = """
@@ -29,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_processes(parser)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.audit.audit import audit_datasets
 
     names = ("min_score", "num_pictures", "num_processes")
-    audit_datasets(args.datasets, args.output, report=reporter(args.flags), **given(args, *names))
+    audit = audit_datasets(args.datasets, args.output, report=reporter(args.flags), **given(args, *names))
+    return report_failed(audit.unread.items(), args.flags)

@@ -209,7 +209,9 @@ def test_torn_files_and_headers_that_nnunet_reads_otherwise_are_found(raw):
     image = nibabel.load(folder / "labelsTr/p3.nii.gz")
     image.header.set_xyzt_units("meter")
     nibabel.save(image, folder / "labelsTr/p3.nii.gz")
-    texts = findings(audit(raw, 501)[0], "file")
+    found = audit(raw, 501)[0]
+    texts = findings(found, "file")
+    assert list(found.unread) == ["Dataset501_A/p1", "Dataset501_A/p2"]
     assert list(texts) == [("p1", ""), ("p2", ""), ("p3", "")]
     assert "p1_0000.nii.gz is damaged" in texts["p1", ""] and "labelsTr/p2.nii.gz is damaged" in texts["p2", ""]
     assert "labelsTr/p3.nii.gz: its header counts in meters" in texts["p3", ""]
@@ -254,3 +256,13 @@ def test_command_writes_both_files_where_it_is_told(raw, tmp_path, capsys):
     assert main(["audit", str(folder), "-o", str(tmp_path / "there"), "-np", "1", "--min-score", "0.7"]) == 0
     assert json.loads((tmp_path / "there/audit.json").read_text())["duplicates"]["min_score"] == 0.7
     assert (tmp_path / "there/audit.html").is_file() and "cases: 2, findings: 0" in capsys.readouterr().out
+
+
+def test_a_torn_further_channel_is_found_and_ends_the_command_with_1(raw, tmp_path, capsys):
+    folder = write_dataset(raw / "Dataset501_A", phantoms(1, 2), channel_names={"0": "CT", "1": "PET"})
+    for case in ("p1", "p2"):
+        (folder / f"imagesTr/{case}_0001.nii.gz").write_bytes((folder / f"imagesTr/{case}_0000.nii.gz").read_bytes())
+    torn = folder / "imagesTr/p2_0001.nii.gz"
+    torn.write_bytes(torn.read_bytes()[:-50])
+    assert main(["audit", "501", "-o", str(tmp_path / "out"), "-np", "1"]) == 1
+    assert f"case 'Dataset501_A/p2': {torn} is damaged" in capsys.readouterr().err
