@@ -1,4 +1,7 @@
-"""Errors: UserError, a mistake that the user can mend; `one_line` and `reason`, any error as a line; checks of numbers, names."""
+"""Errors: UserError, a mistake that the user can mend; any error as a line, many in few lines; checks of numbers and names."""
+
+import re
+from collections.abc import Iterable
 
 _MOST_WORDS = 40  # of an error that a library raised; some run over pages
 
@@ -48,3 +51,19 @@ def listed(names: list[str], most: int = 10) -> str:
 def is_text(name: str) -> bool:
     """Whether a name of the file system is valid text; Python keeps bytes of others as lone surrogates."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def by_reason(told: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """Each reason of (case, reason) with its cases, in the order of the first of them.
+
+    Reasons are equal too where they differ in a path by the case's name only; the first case's then stands for them.
+    """
+    groups: dict[str, dict[str, str]] = {}
+    for case, reason in told:
+        key = re.sub(rf"(?<=[/\\]){re.escape(case)}(?![^\W_])", "<case>", reason)
+        groups.setdefault(key, {})[case] = reason
+    return [
+        (first + (" (likewise the others)" if others - {first} else ""), list(reasons))
+        for reasons in groups.values()
+        for first, others in [(next(iter(reasons.values())), set(reasons.values()))]
+    ]

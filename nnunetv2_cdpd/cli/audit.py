@@ -9,10 +9,12 @@ from nnunetv2_cdpd.cli.options import add_dataset_place, add_output, add_process
 DESCRIPTION = """
 Read nnU-Net raw datasets, single or merged, and write audit.json and audit.html: volumes of each class per source with
 outliers, intensities that are no HU, sizes and spacings, structures on the wrong side of the body, empty labels, and
-pairs of cases that show the same scan, in one dataset or in two. Nothing in the datasets is changed. Example:
-
-    cdpd audit 301 302 /data/Dataset310_ORGANS -o audit
+pairs of cases that show the same scan, in one dataset or in two. Nothing in the datasets is changed.
 """
+EXAMPLES = (
+    "cdpd audit 301 302 /data/Dataset310_ORGANS -o audit",
+    "cdpd audit -d Dataset400_MultiCT --pictures 30 -np 8",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

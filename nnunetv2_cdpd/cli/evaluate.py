@@ -12,13 +12,15 @@ DESCRIPTION = """
 Score predictions against references, in each case only on the classes that its source annotates.
 
 Writes summary.json (nnU-Net's format and more), metrics.csv and summary.txt, and prints the table. Classes of the
-prediction and of the reference are matched by name. Examples (nnU-Net's own commands take the references first):
-
-    cdpd evaluate predictions nnUNet_raw/Dataset400_MultiCT/labelsTr
-    cdpd evaluate -pred predictions -ref nnUNet_raw/Dataset400_MultiCT/labelsTr
+prediction and of the reference are matched by name. Predictions come first; nnU-Net's own commands take the references first.
 
 With --compare, the same for another folder of predictions, and a paired test for each class: comparison.json, .csv, .txt.
 """
+EXAMPLES = (
+    "cdpd evaluate predictions nnUNet_raw/Dataset400_MultiCT/labelsTs",
+    "cdpd evaluate -ref nnUNet_raw/Dataset400_MultiCT/labelsTs -pred predictions",
+    "cdpd evaluate predictions labelsTs -d 400 --compare predictions_of_another_model -o comparison",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,11 @@ from nnunetv2_cdpd.cli.flags import reporter
 from nnunetv2_cdpd.cli.options import add_processes, given
 
 DESCRIPTION = "Merge nnU-Net raw datasets, each labelling other structures, into one dataset to train on."
+EXAMPLES = (
+    "cdpd merge -d 301 302 310 --id 400 --name MultiCT --dry-run --write-spec merge.yaml",
+    "cdpd merge -d 301 302 310 --id 400 --name MultiCT",
+    "cdpd merge -d 301 302 310 --id 400 --name MultiCT --spec merge.yaml --exclude-duplicates-of /data/test/images",
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:

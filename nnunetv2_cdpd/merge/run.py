@@ -1,7 +1,7 @@
 """merge_datasets: from several nnU-Net raw datasets to one; images are referenced, label maps rewritten."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,9 +88,7 @@ def merge_datasets(
     reader_asked_for(inputs)  # before anything is searched: some cannot be read alike
     plan = plan_merge(inputs, read_merge_spec(spec))
     cases = collect_cases(inputs, plan, prefix)
-    with ExitStack() as held:
-        if not dry_run:
-            held.enter_context(output_folder(output))
+    with nullcontext() if dry_run else output_folder(output):
         record = open_record(output, inputs, update)
         if record.damage is not None:
             report(f"note: {record.damage}")

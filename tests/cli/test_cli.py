@@ -10,6 +10,7 @@ import pytest
 
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.cli import main as cli
+from nnunetv2_cdpd.cli.commands import COMMANDS, Command
 from nnunetv2_cdpd.errors import UserError
 
 
@@ -18,9 +19,11 @@ def command(monkeypatch):
     """A function that makes `cdpd test` run another function."""
 
     def register(run, **flags):
-        module = SimpleNamespace(DESCRIPTION="A test.", add_arguments=lambda parser: parser.add_argument("--x"), run=run)
+        module = SimpleNamespace(
+            DESCRIPTION="A test.", EXAMPLES=(), add_arguments=lambda parser: parser.add_argument("--x"), run=run
+        )
         monkeypatch.setitem(sys.modules, "nnunetv2_cdpd.cli.test", module)
-        monkeypatch.setitem(cli.COMMANDS, "test", cli.Command("a test", **flags))
+        monkeypatch.setitem(COMMANDS, "test", Command("a test", **flags))
 
     return register
 
@@ -42,15 +45,17 @@ def test_help_lists_every_command_and_imports_neither_torch_nor_nnunet():
     )
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert output.splitlines()[-1] == "[]"
-    for name, command in cli.COMMANDS.items():
+    for name, command in COMMANDS.items():
         assert f"  {name} " in output and command.help in output
+    places = [output.index(f"\n  {name} ") for name in ("doctor", "convert", "merge", "train", "predict", "evaluate", "report")]
+    assert places == sorted(places)  # of the work
 
 
 def test_no_arguments_print_the_help(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([])
     assert stop.value.code == 0
-    assert "commands:" in capsys.readouterr().out
+    assert "commands, in the order of the work:" in capsys.readouterr().out
 
 
 def test_version(capsys):
@@ -159,7 +164,7 @@ def test_output_into_a_closed_pipe_ends_quietly():
     assert process.wait() == 0
 
 
-@pytest.mark.parametrize(("name", "hint"), [("evalute", "did you mean `cdpd evaluate`"), ("xyz", "choose from link, doctor")])
+@pytest.mark.parametrize(("name", "hint"), [("evalute", "did you mean `cdpd evaluate`"), ("xyz", "choose from doctor, link")])
 def test_unknown_command_names_the_valid_ones(name, hint, capsys):
     assert cli.main([name]) == 1
     assert f"unknown command {name!r}; {hint}" in capsys.readouterr().err
@@ -189,7 +194,7 @@ def test_commands_that_lead_on_to_nnunet_link_first(command, monkeypatch):
     command(lambda args: calls.append("run"))
     cli.main(["test"])
     assert calls == ["link", "run", "run"]
-    assert {name for name, row in cli.COMMANDS.items() if row.links and name != "test"} == {
+    assert {name for name, row in COMMANDS.items() if row.links and name != "test"} == {
         "convert",
         "demo",
         "import-official",
