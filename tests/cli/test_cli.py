@@ -240,3 +240,19 @@ def test_plan_names_a_planner_of_ours_that_there_is_not(planned, capsys):
 def test_plan_still_finds_the_planners_of_nnunet(planned):
     cli.main(["plan", "-d", "400", "-pl", "ResEncUNetPlanner"])
     assert planned[0][1:3] == ("ResEncUNetPlanner", "ResEncUNetPlanner")
+
+
+def test_accumulate_leaves_a_folder_of_others_alone(tmp_path, nnunet_folders, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious").touch()
+    assert main(["accumulate", "400", "-c", "3d_fullres", "-o", str(tmp_path / "mine")]) == 1
+    error = capsys.readouterr().err
+    assert "mine: exists and is not from `cdpd accumulate`; nothing was changed, move it or give another -o" in error
+    assert (tmp_path / "mine" / "precious").exists()
+
+
+@pytest.mark.parametrize("variable", ["nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"])
+def test_nnunets_folders_that_are_set_to_nothing_are_told(variable, nnunet_folders, monkeypatch, capsys):
+    monkeypatch.setenv(variable, "")
+    assert main(["find-best", "400"]) == 1
+    assert f"{variable} is set to nothing; `export {variable}=/path/to/folder`" in capsys.readouterr().err
