@@ -32,7 +32,7 @@ from nnunetv2_cdpd.jobs import (
     written_beside,
 )
 from nnunetv2_cdpd.jobs.tables import aligned
-from nnunetv2_cdpd.volumes.reading import CheckedReader
+from nnunetv2_cdpd.volumes.reading import CheckedReader, told_notes
 
 EFFECTS_FILE = "cleanup.json"
 _RECORD_FILE = "cdpd_clean_record.jsonl"
@@ -86,6 +86,8 @@ def clean_folder(
     """
     in_dir, out_dir = Path(in_dir), Path(out_dir)
     jobs = _plan(in_dir, out_dir, rules, report)
+    for note in told_notes(job.in_file for job in jobs.values()):
+        report(f"note: {note}")
     runner = in_processes(clean_case, number_of_processes(num_processes, len(jobs)))
     with output_folder(out_dir):
         record = FileRecord(
@@ -139,7 +141,7 @@ def _plan(in_dir: Path, out_dir: Path, rules: Sequence[str] | None, report: Call
         report(f"note: {line}")
     reader = reader_for(dataset_json, [in_dir / file for file in files.values()])
     annotation = dataset_json.annotation
-    how = [_rules_text(rules), dataset_json.content, type(reader).__name__]
+    how = [_rules_text(rules), dataset_json.content, reader.name]
     jobs = {}
     for case, file in files.items():
         made_from = digest(file_state(in_dir / file), how)

@@ -2,6 +2,7 @@
 
 import json
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -56,6 +57,15 @@ def test_a_torn_prediction_is_named_and_stops_no_other(predictions, tmp_path, ca
     assert main(["clean", str(predictions), str(tmp_path / "cleaned"), "-np", "1"]) == 1
     assert f"{path} is damaged" in capsys.readouterr().err
     assert [file.name for file in (tmp_path / "cleaned").glob("*.nii.gz")] == ["case_2.nii.gz"]
+
+
+def test_what_is_put_right_in_a_header_is_told(predictions, tmp_path):
+    path, told = predictions / "case_1.nii.gz", []
+    image = nibabel.load(path)
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, path)
+    clean_folder(predictions, tmp_path / "cleaned", num_processes=1, progress=False, report=told.append)
+    assert told == [f"note: {path}: its header counts in microns, turned into mm"]
 
 
 def test_the_command_cleans_a_folder_and_evaluate_shows_its_effect(predictions, tmp_path, capsys):

@@ -245,7 +245,7 @@ def test_plan_still_finds_the_planners_of_nnunet(planned):
 def test_accumulate_leaves_a_folder_of_others_alone(tmp_path, nnunet_folders, capsys):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious").touch()
-    assert main(["accumulate", "400", "-c", "3d_fullres", "-o", str(tmp_path / "mine")]) == 1
+    assert cli.main(["accumulate", "400", "-c", "3d_fullres", "-o", str(tmp_path / "mine")]) == 1
     error = capsys.readouterr().err
     assert "mine: exists and is not from `cdpd accumulate`; nothing was changed, move it or give another -o" in error
     assert (tmp_path / "mine" / "precious").exists()
@@ -254,5 +254,5 @@ def test_accumulate_leaves_a_folder_of_others_alone(tmp_path, nnunet_folders, ca
 @pytest.mark.parametrize("variable", ["nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"])
 def test_nnunets_folders_that_are_set_to_nothing_are_told(variable, nnunet_folders, monkeypatch, capsys):
     monkeypatch.setenv(variable, "")
-    assert main(["find-best", "400"]) == 1
+    assert cli.main(["find-best", "400"]) == 1
     assert f"{variable} is set to nothing; `export {variable}=/path/to/folder`" in capsys.readouterr().err
