@@ -19,6 +19,9 @@ def one_line(error: BaseException) -> str:
     words = str(error).split()
     if isinstance(error, UserError) and words:
         return " ".join(words)
+    if isinstance(error, OSError) and error.strerror:
+        place = error.filename2 or error.filename
+        return f"{place}: {error.strerror}" if place else error.strerror
     if isinstance(error, MemoryError):
         return "needs more memory than there is" + (f" ({reason(error)})" if words else "")
     return f"{type(error).__name__}: {reason(error)}" if words else reason(error)
