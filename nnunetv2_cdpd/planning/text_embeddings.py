@@ -40,7 +40,7 @@ def embed_dataset(
     if choice == LEARNED:
         raise UserError(f"{TEXT_WEIGHTS} is {LEARNED!r}: then the network learns its embeddings, and there are none to make")
     dataset_json = dataset_json_of(dataset)
-    annotation = read_annotation(with_sigmoid_heads(dataset_json.content), where=dataset_json.path)
+    annotation = read_annotation(with_sigmoid_heads(dataset_json.content, dataset_json.path), dataset_json.path)
     class_prompts, task_prompts = dataset_prompts(annotation)
     cache = output or _beside_preprocessed(dataset_json.path.parent.name)
     cache.parent.mkdir(parents=True, exist_ok=True)
