@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from nnunetv2.evaluation.find_best_configuration import accumulate_crossval_results_entry_point
 
+    from nnunetv2_cdpd.cli.host_checks import check_trained
     from nnunetv2_cdpd.evaluation.cross_validation import annotated_metrics
 
+    check_trained(args.rest, DEFAULT_TRAINER, ())  # nnU-Net asks for -c
     with annotated_metrics(), lent_arguments("cdpd accumulate", args.rest, tr=DEFAULT_TRAINER):
         accumulate_crossval_results_entry_point()

@@ -1,6 +1,7 @@
 """cdpd doctor: a table of what works here."""
 
 import argparse
+import sys
 
 from nnunetv2_cdpd.doctor import FAIL, examine
 
@@ -22,5 +23,8 @@ def run(args: argparse.Namespace) -> int:
         print(row, flush=True)
         if row.status == FAIL:
             failed.append(row.name)
-    print(f"\nbroken: {', '.join(failed)}" if failed else "\nEverything needed works.")
-    return 1 if failed else 0
+    if failed:
+        print(f"\ncdpd: error: broken: {', '.join(failed)}; the rows above say how to mend each", file=sys.stderr)
+        return 1
+    print("\nEverything needed works.")
+    return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson, dataset_json_of, read_dataset_json
 from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, listed
 
 FULLY_ANNOTATED = "fully annotated"  # source of the cases that no source of the dataset.json knows
 
@@ -94,19 +94,15 @@ def cases_to_score(
     missing = [case for case in there if case not in set(predicted)]
     if missing and not allow_missing:
         raise UserError(
-            f"{predictions}: {len(missing)} of {len(there)} cases have no prediction: {_listed(missing)}; predict them, or give "
+            f"{predictions}: {len(missing)} of {len(there)} cases have no prediction: {listed(missing)}; predict them, or give "
             "argument allow_missing to score the others"
         )
     if missing:
-        report(f"note: {len(missing)} of {len(there)} cases have no prediction and are not scored: {_listed(missing)}")
+        report(f"note: {len(missing)} of {len(there)} cases have no prediction and are not scored: {listed(missing)}")
     extra = [case for case in predicted if case not in set(there)]
     if extra:
-        report(f"note: {len(extra)} predictions have no reference and are not scored: {_listed(extra)}")
+        report(f"note: {len(extra)} predictions have no reference and are not scored: {listed(extra)}")
     return common
-
-
-def _listed(cases: list[str]) -> str:
-    return ", ".join(cases[:10]) + (f" and {len(cases) - 10} more" if len(cases) > 10 else "")
 
 
 def _near(folder: Path) -> Path:

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_cdpd.datasets.dataset_json import channel_names
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, listed
 
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl")  # that SimpleITK reads
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
@@ -106,7 +106,7 @@ def as_case(
         return Case(Path(image[0]).name, tuple(Path(file) for file in image))
     cases = find_image_cases(Path(image), file_ending, num_channels, modality, tell)
     if len(cases) != 1:
-        named = ", ".join(case.identifier for case in cases[:4]) + (", ..." if len(cases) > 4 else "")
+        named = listed([case.identifier for case in cases], 4)
         raise UserError(f"{image}: {len(cases)} cases ({named}); give one of them, or predict the folder with `cdpd predict`")
     return cases[0]
 

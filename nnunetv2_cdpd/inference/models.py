@@ -1,7 +1,6 @@
 """Model folders: finding and checking them, and reading their checkpoints without executing code from them."""
 
 import inspect
-import pickle
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +15,9 @@ from torch import nn
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names, read_dataset_json
 from nnunetv2_cdpd.datasets.names import dataset_name
 from nnunetv2_cdpd.errors import UserError, listed, reason
-from nnunetv2_cdpd.jobs.shapes import ANYTHING, NAME, OBJECT, Shape, check_shape, list_of, map_of, none_or, record, whole_number
+from nnunetv2_cdpd.jobs.shapes import ANYTHING, NAME, Shape, check_shape, list_of, map_of, none_or, record, whole_number
 from nnunetv2_cdpd.planning.plans_json import check_channels, read_plans
+from nnunetv2_cdpd.pretrained.torch_files import read_torch
 from nnunetv2_cdpd.trusted import find_trainer
 
 if TYPE_CHECKING:
@@ -92,7 +92,9 @@ def folds_of(folder: Path, wanted: Sequence[int | str] | None, checkpoint_name: 
     """The folds to use; raises UserError where one has no checkpoint."""
     found = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{checkpoint_name}"))
     if not found:
-        raise UserError(f"{folder}: no fold_X/{checkpoint_name}; train first, or choose another checkpoint")
+        there = sorted(path.name for path in folder.glob("fold_*") if path.is_dir()) or ["fold_X"]
+        wanted_files = listed([f"{name}/{checkpoint_name}" for name in there])
+        raise UserError(f"{folder}: no {wanted_files}; train first, or choose another checkpoint")
     if wanted is None:
         return [int(fold) for fold in found if fold.isdigit()] or ["all"]
     missing = [str(fold) for fold in wanted if str(fold) not in found]
@@ -113,25 +115,10 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     kinds: list[Any] = [bool, *np.sctypeDict.values()]
     dtypes = {type(np.dtype(kind)) for kind in kinds if kind is not np.object_}
     allowed: list[Any] = [np.dtype, (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), *dtypes]
-    way_out = f"{_AGAIN}, or choose another checkpoint"
-    try:
-        with torch.serialization.safe_globals(allowed):
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise UserError(f"{file}: no such file; give a checkpoint that nnUNetv2_train wrote") from error
-    except PermissionError as error:
-        raise UserError(f"{file}: may not be read; ask for the right to read it") from error
-    except Exception as error:  # pickle, zip and torch have their own, and a file that was cut can raise any
-        raise UserError(f"{file}: {_what_is_wrong(file, error)}; {way_out}") from error
-    check_shape(checkpoint, _CHECKPOINT, file, "choose a checkpoint that nnUNetv2_train wrote")
+    way_out = "give a checkpoint that nnUNetv2_train wrote"
+    checkpoint = read_torch(file, f"{_AGAIN}, or choose another checkpoint", way_out, allowed)
+    check_shape(checkpoint, _CHECKPOINT, file, way_out)
     return checkpoint
-
-
-def _what_is_wrong(file: Path, error: Exception) -> str:
-    """In plain words: torch's own advise to read the file unsafely."""
-    if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(file):
-        return "holds more than tensors and plain values, and reading it could run code of it; it is not read"
-    return "cut off, damaged, or no checkpoint of PyTorch"
 
 
 class TrainedModel(NamedTuple):

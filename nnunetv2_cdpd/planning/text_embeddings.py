@@ -50,6 +50,7 @@ def embed_dataset(
         task_prompts=task_prompts,
         encoder=encoder or NetworkSettings().text_encoder,
         choice=choice,
+        or_learned=False,
     )
     written = cache.is_file() and TextEmbeddings.load(cache).checksum == embeddings.checksum
     return DatasetEmbeddings(embeddings, annotation.classes, cache if written else None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.evaluation.results import mean_of_finite
 
 # what the log names -> field of TrainingCurves
@@ -77,7 +77,7 @@ def _curves(logs: list[Path]) -> TrainingCurves:
         try:
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError as error:
-            raise UserError(f"{log}: cannot be read ({error.strerror})") from error
+            raise UserError(f"{log}: cannot be read ({error.strerror or reason(error)}); give another") from error
         for line in lines:
             if not (match := _LINE.match(line)):
                 continue
