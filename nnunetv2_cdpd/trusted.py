@@ -56,7 +56,7 @@ _NNUNET = "nnunetv2."
 NETWORK = Kind("network", (*_OURS, _UNETS), "torch.nn.Module", dotted=True)
 UNET = Kind("U-Net", (_UNETS,), "torch.nn.Module", dotted=True)
 OPERATION = Kind("part of a network", ("torch.nn", _UNETS), "torch.nn.Module", dotted=True)
-READER = Kind("reader of images", (f"{_NNUNET}imageio",), f"{_NNUNET}imageio.base_reader_writer.BaseReaderWriter")
+IMAGE_READER = Kind("reader of images", (f"{_NNUNET}imageio",), f"{_NNUNET}imageio.base_reader_writer.BaseReaderWriter")
 LABEL_MANAGER = Kind(
     "label manager",
     (f"{_NNUNET}utilities.label_handling",),

@@ -179,7 +179,12 @@ def _values_of(label: Any) -> tuple[Any, ...]:
 
 def _check_labels(labels: Any, where: str | Path) -> None:
     """Raise UserError unless these are nnU-Net v2's labels: name -> value, or list of values for a region."""
-    check_shape({} if labels is None else {"labels": labels}, record({"labels": _LABELS}), where, "add it, see nnU-Net's dataset_format.md")
+    check_shape(
+        {} if labels is None else {"labels": labels},
+        record({"labels": _LABELS}),
+        where,
+        "add it, see nnU-Net's dataset_format.md",
+    )
     for name, label in labels.items():
         listed = (label,) if name == "ignore" else _values_of(label)
         if not listed or not all(_is_value(value) for value in listed):

@@ -31,9 +31,7 @@ def with_flags(text: str, flags: Mapping[str, str]) -> str:
     """The text with a flag in place of each `argument NAME` that the command has; others stay, and what the user wrote."""
     own = sorted({word for word in (*sys.argv[1:], os.path.abspath(".")) if _ARGUMENT.search(word)}, key=len, reverse=True)
     parts = re.split(f"({'|'.join(map(re.escape, own))})", text) if own else [text]
-    return "".join(
-        part if part in own else _ARGUMENT.sub(lambda found: flags.get(found[1], found[0]), part) for part in parts
-    )
+    return "".join(part if part in own else _ARGUMENT.sub(lambda found: flags.get(found[1], found[0]), part) for part in parts)
 
 
 def reporter(flags: Mapping[str, str]) -> Callable[[str], None]:

@@ -12,7 +12,7 @@ from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.datasets.names import dataset_name
 from nnunetv2_cdpd.datasets.output import raw_folder
 from nnunetv2_cdpd.errors import UserError, listed
-from nnunetv2_cdpd.inference.models import read_checkpoint, read_descriptions
+from nnunetv2_cdpd.inference.models import COPY_AGAIN, PLANS_FILE, read_checkpoint
 from nnunetv2_cdpd.planning.plans_json import read_plans
 
 _DEFAULT_PLANS = "nnUNetPlans"
@@ -50,11 +50,12 @@ def preprocessed_folder(given: str) -> Path:
     return Path(nnUNet_preprocessed.require()) / dataset_name(given)
 
 
-def plans_in(folder: Path, plans: str, configurations: Sequence[str] = ()) -> Mapping[str, Any]:
+def plans_in(folder: Path, plans: str, configurations: Sequence[str] = (), networks: bool = True) -> Mapping[str, Any]:
     """The plans of a preprocessed dataset, checked; and its dataset.json is.
 
     Args:
         configurations: That the plans have to have.
+        networks: See `read_plans`.
 
     Raises:
         UserError: They are not there, damaged, or lack a configuration.
@@ -63,7 +64,7 @@ def plans_in(folder: Path, plans: str, configurations: Sequence[str] = ()) -> Ma
     there = sorted(path.stem for path in folder.glob("*Plans*.json"))
     planned = f"-p chooses one of {listed(there)}, or plan anew:" if there else "plan first:"
     way_out = f"{planned} nnUNetv2_plan_and_preprocess -d {number} -pl nnUNetPlannerCDPD, whose plans are nnUNetCDPDPlans"
-    found = read_plans(folder / f"{plans}.json", way_out)
+    found = read_plans(folder / f"{plans}.json", way_out, networks=networks)
     if lacking := [name for name in configurations if name not in found["configurations"]]:
         raise UserError(
             f"{folder / plans}.json: no configuration {', '.join(lacking)}; give one of {listed(list(found['configurations']))}"
@@ -90,7 +91,7 @@ def check_trained(rest: Sequence[str], trainer: str, configurations: Sequence[st
         raise UserError("nnUNet_results is not set; set it to the folder of trained models")
     folder, folds = preprocessed_folder(args.dataset), args.f or ["0", "1", "2", "3", "4"]
     for plans in args.p or [_DEFAULT_PLANS]:
-        known = plans_in(folder, plans, args.c or ())["configurations"]
+        known = plans_in(folder, plans, args.c or (), networks=False)["configurations"]
         for name in args.tr or [trainer]:
             for configuration in [entry for entry in args.c or configurations if entry in known]:
                 _check_validated(Path(get_output_folder(folder.name, name, plans, configuration)), folds)
@@ -100,7 +101,8 @@ def _check_validated(model: Path, folds: Sequence[str]) -> None:
     if not model.is_dir():
         there = sorted(path.name for path in model.parent.glob("*__*__*")) if model.parent.is_dir() else []
         raise UserError(f"{model}: not trained; train it, or choose by -tr, -p and -c of {listed(there) or 'none that is there'}")
-    read_descriptions(model)
+    read_plans(model / PLANS_FILE, COPY_AGAIN, networks=False)
+    read_dataset_json(model / FILE_NAME, ("labels", "file_ending"))
     missing = [fold for fold in folds if not (model / f"fold_{fold}" / "validation").is_dir()]
     if missing:
         there = sorted(path.parent.name.removeprefix("fold_") for path in model.glob("fold_*/validation"))

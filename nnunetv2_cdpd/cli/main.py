@@ -95,7 +95,7 @@ def _of_system(error: OSError) -> str:
     """What the system refused, and the way out: of a file that is not there another one than of a place that cannot be written."""
     place = "" if error.filename is None else f"{error.filename}: "
     if isinstance(error, FileNotFoundError):
-        return f"{place}no such file or folder; give one that is there"
+        return f"{place}no such file or folder; give another, or make it first"
     return f"{place}{error.strerror}; choose another place or mend this one"
 
 

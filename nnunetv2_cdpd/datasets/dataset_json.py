@@ -14,7 +14,7 @@ from nnunetv2_cdpd.annotation import Annotation, read_annotation
 from nnunetv2_cdpd.datasets.output import raw_folder
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs.shapes import NAME, Shape, check_shape, map_of, read_shaped, record
-from nnunetv2_cdpd.trusted import READER, trusted
+from nnunetv2_cdpd.trusted import IMAGE_READER, trusted
 
 FILE_NAME = "dataset.json"
 _READER_KEY = "overwrite_image_reader_writer"
@@ -69,7 +69,7 @@ def read_dataset_json(path: str | Path, needed: Collection[str] = ("labels",)) -
         names = ", ".join(f"`{key}`" for key in missing)
         raise UserError(f"{path}: {names} missing; nnU-Net v2 needs them, see its dataset_format.md")
     if content.get(_READER_KEY, "None") != "None":  # nnU-Net writes that for none
-        trusted(content[_READER_KEY], READER, f"{path}: `{_READER_KEY}`", "take it out, nnU-Net then chooses one")
+        trusted(content[_READER_KEY], IMAGE_READER, f"{path}: `{_READER_KEY}`", "take it out, nnU-Net then chooses one")
     return DatasetJson(path, content)
 
 

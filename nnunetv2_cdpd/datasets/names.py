@@ -19,7 +19,9 @@ def dataset_name(given: str | int) -> str:
     text = str(given)
     folders = [Path(place.require()) for place in _PLACES.values() if place.is_set()]
     there = sorted({path.name for folder in folders for path in folder.glob("Dataset[0-9][0-9][0-9]_*") if path.is_dir()})
-    found = [str(name) for name in find_candidate_datasets(int(text))] if text.isdigit() else [name for name in there if name == text]
+    found = (
+        [str(name) for name in find_candidate_datasets(int(text))] if text.isdigit() else [name for name in there if name == text]
+    )
     if len(found) == 1:
         return found[0]
     if found:

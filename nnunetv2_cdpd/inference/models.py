@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 PLANS_FILE = "plans.json"
-_AGAIN = "copy it again from where it was trained"
+COPY_AGAIN = "copy it again from where it was trained"
 _TOGETHER = "copy dataset.json, plans.json and checkpoint again, from one training"
 # What a prediction reads of dataset.json and of a checkpoint, and what it must be.
 _DATASET_JSON = record({"labels": map_of(ANYTHING, "an object of classes", least=1), "file_ending": NAME})
@@ -75,9 +75,9 @@ def read_descriptions(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     path, described = folder / PLANS_FILE, folder / FILE_NAME
     if not path.is_file():
         raise UserError(f"{folder}: no plans.json; give a model folder, TRAINER__PLANS__CONFIGURATION")
-    plans = read_plans(path, _AGAIN)
+    plans = read_plans(path, COPY_AGAIN)
     dataset_json = dict(read_dataset_json(described, needed=()).content)
-    check_shape(dataset_json, _DATASET_JSON, described, _AGAIN)
+    check_shape(dataset_json, _DATASET_JSON, described, COPY_AGAIN)
     channel_names(dataset_json, described)
     return plans, dataset_json
 
@@ -116,7 +116,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     dtypes = {type(np.dtype(kind)) for kind in kinds if kind is not np.object_}
     allowed: list[Any] = [np.dtype, (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), *dtypes]
     way_out = "give a checkpoint that nnUNetv2_train wrote"
-    checkpoint = read_torch(file, f"{_AGAIN}, or choose another checkpoint", way_out, allowed)
+    checkpoint = read_torch(file, f"{COPY_AGAIN}, or choose another checkpoint", way_out, allowed)
     check_shape(checkpoint, _CHECKPOINT, file, way_out)
     return checkpoint
 
@@ -160,7 +160,7 @@ def load_model(folder: Path, folds: Sequence[int | str] | None, checkpoint_name:
     try:
         num_classes = plans_manager.get_label_manager(dataset_json).num_segmentation_heads
     except Exception as error:  # what nnU-Net's label manager stumbles over
-        raise UserError(f"{described}: nnU-Net cannot use its `labels` ({reason(error)}); {_AGAIN}") from error
+        raise UserError(f"{described}: nnU-Net cannot use its `labels` ({reason(error)}); {COPY_AGAIN}") from error
     prompts = configuration.network_arch_init_kwargs.get("text", {}).get("class_prompts")
     if prompts is not None and len(prompts) != num_classes:
         raise UserError(f"{described}: {num_classes} classes, and the network of {path} has {len(prompts)}; {_TOGETHER}")

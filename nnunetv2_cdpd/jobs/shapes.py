@@ -1,8 +1,8 @@
 """Shapes: what JSON that somebody else may have written has to look like, described as data, and the first place where it does not.
 
-    PAIR = record(needed={"name": TEXT, "values": list_of(NUMBER, 2, 2)})
-    check_shape({"name": "a", "values": [1, "b"]}, PAIR, "my.json", "mend it there")
-    UserError: my.json: `values: 1` is 'b', not a number; mend it there
+PAIR = record(needed={"name": TEXT, "values": list_of(NUMBER, 2, 2)})
+check_shape({"name": "a", "values": [1, "b"]}, PAIR, "my.json", "mend it there")
+UserError: my.json: `values: 1` is 'b', not a number; mend it there
 """
 
 import json
@@ -32,7 +32,7 @@ class Shape:
     parts: Parts = lambda value: ()
 
 
-def number(words: str, least: float = -math.inf, above: float = -math.inf) -> Shape:
+def _number(words: str, least: float = -math.inf, above: float = -math.inf) -> Shape:
     """A finite number within bounds."""
     return Shape(words, lambda value: _is_number(value) and math.isfinite(value) and least <= value and above < value)
 
@@ -96,8 +96,8 @@ ANYTHING = Shape("a value", lambda value: True)
 TEXT = Shape("a text", lambda value: isinstance(value, str))
 NAME = Shape("a text", lambda value: isinstance(value, str) and bool(value.strip()))
 FLAG = Shape("true or false", lambda value: isinstance(value, (bool, np.bool_)))
-NUMBER = number("a number")
-POSITIVE = number("a number above 0", above=0)
+NUMBER = _number("a number")
+POSITIVE = _number("a number above 0", above=0)
 OBJECT = map_of(ANYTHING, "an object")
 
 

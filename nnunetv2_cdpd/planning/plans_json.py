@@ -17,7 +17,6 @@ from nnunetv2_cdpd.jobs.shapes import (
     list_of,
     map_of,
     none_or,
-    number,
     read_shaped,
     record,
     whole_number,
@@ -25,12 +24,12 @@ from nnunetv2_cdpd.jobs.shapes import (
 from nnunetv2_cdpd.planning.architecture import NETWORK_CLASS_NAME
 from nnunetv2_cdpd.released.preset import PAPER_NETWORK_CLASS_NAME
 from nnunetv2_cdpd.trusted import (
+    IMAGE_READER,
     LABEL_MANAGER,
     NETWORK,
     NORMALIZATION,
     OPERATION,
     PREPROCESSOR,
-    READER,
     RESAMPLING,
     UNET,
     trusted,
@@ -38,17 +37,13 @@ from nnunetv2_cdpd.trusted import (
 
 _AXES = list_of(whole_number(0, 2), 3, 3)
 _INTENSITIES = record(dict.fromkeys(("mean", "std", "percentile_00_5", "percentile_99_5"), NUMBER))
+_NAMING = record(  # what scoring reads
+    {"configurations": map_of(OBJECT, "an object of configurations", least=1), "image_reader_writer": NAME},
+    {"label_manager": NAME, "dataset_name": TEXT, "plans_name": TEXT},
+)
 _PLANS = record(
+    {"transpose_forward": _AXES, "transpose_backward": _AXES},
     {
-        "configurations": map_of(OBJECT, "an object of configurations", least=1),
-        "image_reader_writer": NAME,
-        "transpose_forward": _AXES,
-        "transpose_backward": _AXES,
-    },
-    {
-        "label_manager": NAME,
-        "dataset_name": TEXT,
-        "plans_name": TEXT,
         "foreground_intensity_properties_per_channel": map_of(_INTENSITIES, "an object of channels"),
         "foreground_intensity_properties_by_modality": map_of(_INTENSITIES, "an object of channels"),
     },
@@ -101,36 +96,34 @@ _CDPDNET = record(
 _OPERATIONS = ("conv_op", "norm_op", "dropout_op", "nonlin", "block")  # of a network, whether nnU-Net is to resolve them or not
 
 
-def read_plans(path: Path, way_out: str, missing: str | None = None) -> dict[str, Any]:
-    """nnU-Net plans, checked.
+def read_plans(path: Path, way_out: str, missing: str | None = None, networks: bool = True) -> dict[str, Any]:
+    """nnU-Net plans, checked: the shapes of their entries, and every name that nnU-Net would resolve.
 
     Args:
         way_out: Ends a message about a file that is not as it should be.
         missing: Ends that about one that is not there; None: the same.
+        networks: Whether preprocessing and network are needed; scoring needs neither, and then a user's own may be named.
 
     Raises:
-        UserError: There are none, or see `check_plans`.
+        UserError: There are none, or an entry is missing, of another shape, or names what is not known; the key is told.
     """
-    plans = read_shaped(path, record(), way_out, missing)
-    check_plans(plans, path, way_out)
+    plans = read_shaped(path, _NAMING, way_out, missing)
+    trusted(plans["image_reader_writer"], IMAGE_READER, f"{path}: `image_reader_writer`", way_out)
+    if "label_manager" in plans:
+        trusted(plans["label_manager"], LABEL_MANAGER, f"{path}: `label_manager`", way_out)
+    if networks:
+        _check_networks(plans, path, way_out)
     return plans
 
 
-def check_plans(plans: Mapping[str, Any], where: str | Path, way_out: str) -> None:
-    """Check what every use of plans needs: shapes of all entries, and every name that nnU-Net would resolve.
-
-    Raises:
-        UserError: An entry is missing or of another shape, or a name is none that is known; the file and the key are told.
-    """
+def _check_networks(plans: Mapping[str, Any], where: Path, way_out: str) -> None:
     check_shape(plans, _PLANS, where, way_out)
     for key in ("transpose_forward", "transpose_backward"):
         if sorted(plans[key]) != [0, 1, 2]:
             raise UserError(f"{where}: `{key}` is {plans[key]}, not an order of the axes 0, 1, 2; {way_out}")
-    trusted(plans["image_reader_writer"], READER, f"{where}: `image_reader_writer`", way_out)
-    if "label_manager" in plans:
-        trusted(plans["label_manager"], LABEL_MANAGER, f"{where}: `label_manager`", way_out)
     for name in plans["configurations"]:
-        _check_configuration(_inherited(plans["configurations"], name, where, way_out), plans, f"configurations: {name}", where, way_out)
+        configuration = _inherited(plans["configurations"], name, where, way_out)
+        _check_configuration(configuration, f"configurations: {name}", where, way_out)
 
 
 def check_channels(plans: Mapping[str, Any], configuration: Mapping[str, Any], channels: int, where: Path, way_out: str) -> None:
@@ -150,7 +143,7 @@ def check_channels(plans: Mapping[str, Any], configuration: Mapping[str, Any], c
             raise UserError(f"{where}: `{key}` has {len(configuration[key])} entries for {channels} channels; {way_out}")
 
 
-def _inherited(configurations: Mapping[str, Any], name: str, where: str | Path, way_out: str) -> dict[str, Any]:
+def _inherited(configurations: Mapping[str, Any], name: str, where: Path, way_out: str) -> dict[str, Any]:
     """A configuration with what it inherits."""
     resolved: dict[str, Any] = {}
     line, current = [name], configurations[name]
@@ -168,9 +161,7 @@ def _inherited(configurations: Mapping[str, Any], name: str, where: str | Path, 
         current = configurations[parent]
 
 
-def _check_configuration(
-    configuration: Mapping[str, Any], plans: Mapping[str, Any], key: str, where: str | Path, way_out: str
-) -> None:
+def _check_configuration(configuration: Mapping[str, Any], key: str, where: Path, way_out: str) -> None:
     if "architecture" not in configuration and "UNet_class_name" in configuration:
         return  # plans of nnU-Net before 2.3, whose networks nnU-Net names itself
     check_shape(configuration, _CONFIGURATION, where, way_out, key)
@@ -186,11 +177,13 @@ def _check_configuration(
         takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
         unknown = [] if takes_any else [name for name in configuration[f"resampling_fn_{what}_kwargs"] if name not in known]
         if unknown:
-            raise UserError(f"{place}: resampling_fn_{what}_kwargs` has {listed(unknown)}, which {function.__name__} has not; {way_out}")
+            raise UserError(
+                f"{place}: resampling_fn_{what}_kwargs` has {listed(unknown)}, which {function.__name__} has not; {way_out}"
+            )
     _check_architecture(configuration["architecture"], f"{key}: architecture", where, way_out)
 
 
-def _check_architecture(architecture: Mapping[str, Any], key: str, where: str | Path, way_out: str) -> None:
+def _check_architecture(architecture: Mapping[str, Any], key: str, where: Path, way_out: str) -> None:
     place, kwargs = f"{where}: `{key}", architecture["arch_kwargs"]
     name = architecture["network_class_name"]
     trusted(name, NETWORK, f"{place}: network_class_name`", way_out)

@@ -10,6 +10,8 @@ from safetensors import SafetensorError
 
 from nnunetv2_cdpd.errors import UserError, reason
 
+_OF_DAMAGE = (RuntimeError, ValueError, LookupError, AssertionError, AttributeError, TypeError)  # what readers stumble over
+
 
 def read_torch(path: Path, way_out: str, missing: str, allowed: Sequence[Any] = ()) -> Any:
     """Content of a file of torch.save, on the CPU.
@@ -34,12 +36,12 @@ def read_torch(path: Path, way_out: str, missing: str, allowed: Sequence[Any] = 
 def why_unreadable(error: Exception) -> str:
     """What is wrong with a file of weights, where torch would advise to read it unsafely, or names its own functions."""
     text = str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read ({error.strerror})"
+    if isinstance(error, PermissionError):
+        return "may not be read"
     if isinstance(error, pickle.UnpicklingError) and "global" in text.lower():
         return "holds more than tensors and plain values, and reading it could run code of it; it is not read"
     if "state_dict" in text:
         return "holds the weights of another model"
-    if isinstance(error, (pickle.UnpicklingError, EOFError, SafetensorError, RuntimeError, ValueError, LookupError, AssertionError)):
+    if isinstance(error, (pickle.UnpicklingError, EOFError, SafetensorError, OSError, *_OF_DAMAGE)):
         return "cut off, damaged, or no file of weights"
     return f"cannot be read ({reason(error)})"

@@ -51,7 +51,10 @@ def test_a_path_of_the_user_stays_as_it_is(path, flags):
 
 def test_what_the_user_wrote_stays_as_it_is(flags, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["cdpd", "labels", "an argument copy"])
-    assert with_flags("an argument copy: no such folder; give argument copy", flags) == "an argument copy: no such folder; give --copy"
+    assert (
+        with_flags("an argument copy: no such folder; give argument copy", flags)
+        == "an argument copy: no such folder; give --copy"
+    )
 
 
 def test_failed_cases_are_a_line_each_and_exit_code_1(flags, capsys):

@@ -191,7 +191,7 @@ def test_missing_file_is_named(files, tmp_path):
 def test_truncated_file_is_named(files, tmp_path):
     path = tmp_path / "cut.pth"
     path.write_bytes((files / "cdpdnet.pth").read_bytes()[:20000])
-    refused(files, tmp_path, path, "cut.pth: truncated, or no checkpoint")
+    refused(files, tmp_path, path, "cut.pth: cut off, damaged, or no file of weights; fetch the file again")
 
 
 def test_file_that_would_run_code_is_not_executed(files, tmp_path):
@@ -200,7 +200,7 @@ def test_file_that_would_run_code_is_not_executed(files, tmp_path):
             return (tmp_path.joinpath("executed").touch, ())
 
     torch.save({"net": Evil()}, tmp_path / "evil.pth")
-    refused(files, tmp_path, tmp_path / "evil.pth", "evil.pth: .*without executing code")
+    refused(files, tmp_path, tmp_path / "evil.pth", "evil.pth: .*could run code of it")
 
 
 @pytest.mark.parametrize(
