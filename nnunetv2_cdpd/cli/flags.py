@@ -1,8 +1,8 @@
 """Flags: `argument NAME` in the library's words becomes the flag of the command that runs.
 
 The library knows no command line: where a message means an argument of a function, it says `argument dataset_id`. Each command
-keeps its options under the names of the library's arguments (their `dest`), so the flag can stand in its place. A path of the user
-may hold the same words, and stays.
+keeps its options under the names of the library's arguments (their `dest`), so the flag can stand in its place. A path of the
+user may hold the same words, and stays.
 """
 
 import argparse

@@ -12,8 +12,8 @@ from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.datasets.names import dataset_name
 from nnunetv2_cdpd.datasets.output import raw_folder
 from nnunetv2_cdpd.errors import UserError, listed
-from nnunetv2_cdpd.inference.models import COPY_AGAIN, PLANS_FILE, read_checkpoint
-from nnunetv2_cdpd.planning.plans_json import read_plans
+from nnunetv2_cdpd.inference.models import COPY_AGAIN, read_checkpoint
+from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, read_plans
 
 _DEFAULT_PLANS = "nnUNetPlans"
 _DEVICES = ("cuda", "cpu", "mps")
@@ -163,6 +163,7 @@ def check_planning(rest: Sequence[str]) -> None:
         folder = preprocessed_folder(given)
         if not (folder / "dataset_fingerprint.json").is_file():
             raise UserError(
-                f"{folder}: no dataset_fingerprint.json; make it: nnUNetv2_extract_fingerprint -d {given} --verify_dataset_integrity"
+                f"{folder}: no dataset_fingerprint.json; make it: nnUNetv2_extract_fingerprint -d {given} "
+                "--verify_dataset_integrity"
             )
         read_dataset_json(raw_folder() / folder.name / FILE_NAME)

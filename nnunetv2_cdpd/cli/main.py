@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _of_system(error: OSError) -> str:
-    """What the system refused, and the way out: of a file that is not there another one than of a place that cannot be written."""
+    """What the system refused, and the way out, which for a file that is not there is another than for a full disk."""
     place = "" if error.filename is None else f"{error.filename}: "
     if isinstance(error, FileNotFoundError):
         return f"{place}no such file or folder; give another, or make it first"

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
         arguments = inspect.signature(host_training).bind(*given, **options).arguments
         num_gpus, device = arguments["num_gpus"], arguments["device"]
         read = ("dataset_name_or_id", "configuration", "fold", "plans_identifier", "trainer_class_name", "pretrained_weights")
-        check_training_inputs(*(arguments[name] for name in read), validate=arguments["only_run_validation"])
+        check_training_inputs(*(arguments[name] for name in (*read, "only_run_validation")))
         if device.type == "cuda" and not torch.cuda.is_available():
             raise UserError("-device cuda: this PyTorch finds no GPU here; give -device cpu, or see cdpd doctor")
         if not launched():

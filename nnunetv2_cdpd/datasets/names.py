@@ -29,5 +29,6 @@ def dataset_name(given: str | int) -> str:
     unset = [name for name, place in _PLACES.items() if not place.is_set()]
     hint = f"; {', '.join(unset)} {'is' if len(unset) == 1 else 'are'} not set" if unset else ""
     raise UserError(
-        f"dataset {text}: none of this id or name in nnU-Net's folders; give one of these: {listed(there) or 'none is there'}{hint}"
+        f"dataset {text}: none of this id or name in nnU-Net's folders; give one of these: {listed(there) or 'none is there'}"
+        f"{hint}"
     )

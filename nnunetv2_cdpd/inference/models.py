@@ -16,14 +16,13 @@ from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names, read_d
 from nnunetv2_cdpd.datasets.names import dataset_name
 from nnunetv2_cdpd.errors import UserError, listed, reason
 from nnunetv2_cdpd.jobs.shapes import ANYTHING, NAME, Shape, check_shape, list_of, map_of, none_or, record, whole_number
-from nnunetv2_cdpd.planning.plans_json import check_channels, read_plans
+from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, check_channels, read_plans
 from nnunetv2_cdpd.pretrained.torch_files import read_torch
 from nnunetv2_cdpd.trusted import find_trainer
 
 if TYPE_CHECKING:
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-PLANS_FILE = "plans.json"
 COPY_AGAIN = "copy it again from where it was trained"
 _TOGETHER = "copy dataset.json, plans.json and checkpoint again, from one training"
 # What a prediction reads of dataset.json and of a checkpoint, and what it must be.

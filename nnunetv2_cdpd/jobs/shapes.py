@@ -1,4 +1,4 @@
-"""Shapes: what JSON that somebody else may have written has to look like, described as data, and the first place where it does not.
+"""Shapes: what JSON of somebody else has to look like, described as data, and the first place where it does not.
 
 PAIR = record(needed={"name": TEXT, "values": list_of(NUMBER, 2, 2)})
 check_shape({"name": "a", "values": [1, "b"]}, PAIR, "my.json", "mend it there")
@@ -34,13 +34,13 @@ class Shape:
 
 def _number(words: str, least: float = -math.inf, above: float = -math.inf) -> Shape:
     """A finite number within bounds."""
-    return Shape(words, lambda value: _is_number(value) and math.isfinite(value) and least <= value and above < value)
+    return Shape(words, lambda value: _is_number(value) and math.isfinite(value) and bool(least <= value and above < value))
 
 
 def whole_number(least: int = 0, most: float = math.inf) -> Shape:
     """An integer within bounds."""
     words = f"a whole number from {least} {f'to {most}' if math.isfinite(most) else 'on'}"
-    return Shape(words, lambda value: _is_number(value) and isinstance(value, (int, np.integer)) and least <= value <= most)
+    return Shape(words, lambda value: _is_number(value) and isinstance(value, (int, np.integer)) and bool(least <= value <= most))
 
 
 def list_of(part: Shape, least: int = 0, most: float = math.inf) -> Shape:

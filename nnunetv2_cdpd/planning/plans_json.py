@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from nnunetv2_cdpd.trusted import (
     trusted,
 )
 
+PLANS_FILE = "plans.json"  # of a model folder
 _AXES = list_of(whole_number(0, 2), 3, 3)
 _INTENSITIES = record(dict.fromkeys(("mean", "std", "percentile_00_5", "percentile_99_5"), NUMBER))
 _NAMING = record(  # what scoring reads
@@ -48,6 +50,7 @@ _PLANS = record(
         "foreground_intensity_properties_by_modality": map_of(_INTENSITIES, "an object of channels"),
     },
 )
+_ARCHITECTURE = record({"network_class_name": NAME, "arch_kwargs": OBJECT, "_kw_requires_import": list_of(NAME)})
 _RESAMPLED = ("data", "seg", "probabilities")
 _CONFIGURATION = record(
     {
@@ -58,7 +61,7 @@ _CONFIGURATION = record(
         "preprocessor_name": NAME,
         **{f"resampling_fn_{what}": NAME for what in _RESAMPLED},
         **{f"resampling_fn_{what}_kwargs": OBJECT for what in _RESAMPLED},
-        "architecture": record({"network_class_name": NAME, "arch_kwargs": OBJECT, "_kw_requires_import": list_of(NAME)}),
+        "architecture": _ARCHITECTURE,
     },
     {"batch_size": whole_number(1), "batch_dice": FLAG, "previous_stage": none_or(NAME)},
 )
@@ -124,6 +127,24 @@ def _check_networks(plans: Mapping[str, Any], where: Path, way_out: str) -> None
     for name in plans["configurations"]:
         configuration = _inherited(plans["configurations"], name, where, way_out)
         _check_configuration(configuration, f"configurations: {name}", where, way_out)
+
+
+def plans_with_recorded_network(plans: Mapping[str, Any], configuration: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nnU-Net plans in which one configuration uses the network of a trained model's plans.
+
+    Raises:
+        UserError: The recorded plans have no such configuration, or their network is none that is known.
+    """
+    where, way_out = Path(PLANS_FILE), "this is what the training wrote when it began; train anew, without --c"
+    configurations = recorded.get("configurations") or {}
+    check_shape(configurations, record({configuration: OBJECT}), where, way_out, "configurations")
+    resolved = _inherited(configurations, configuration, where, way_out)
+    key = f"configurations: {configuration}: architecture"
+    check_shape(resolved, record({"architecture": _ARCHITECTURE}), where, way_out, f"configurations: {configuration}")
+    _check_architecture(resolved["architecture"], key, where, way_out)
+    changed = deepcopy(dict(plans))
+    changed["configurations"][configuration]["architecture"] = deepcopy(resolved["architecture"])
+    return changed
 
 
 def check_channels(plans: Mapping[str, Any], configuration: Mapping[str, Any], channels: int, where: Path, way_out: str) -> None:

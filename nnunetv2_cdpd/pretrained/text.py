@@ -20,8 +20,8 @@ from nnunetv2_cdpd.errors import UserError, one_line, reason
 from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.pretrained.choices import AUTO, TEXT_WEIGHTS
 from nnunetv2_cdpd.pretrained.hub import hub_reachable
-from nnunetv2_cdpd.pretrained.torch_files import why_unreadable
 from nnunetv2_cdpd.pretrained.text_tables import holds_our_embeddings, read_tables
+from nnunetv2_cdpd.pretrained.torch_files import why_unreadable
 
 CACHE_FILE = "cdpd_text_embeddings.safetensors"  # in a dataset's folder of preprocessed data
 _FROM_FILE = " from "

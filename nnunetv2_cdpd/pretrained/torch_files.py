@@ -1,4 +1,4 @@
-"""Files of PyTorch that somebody else may have written: read without executing code from them, and what is wrong in plain words."""
+"""Files of PyTorch that somebody else may have written: read without executing code, and what is wrong in plain words."""
 
 import pickle
 from collections.abc import Sequence
