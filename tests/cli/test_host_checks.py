@@ -38,7 +38,7 @@ TRAINING = ("train", "850", "3d_fullres", "0", "-device", "cpu", "-p", tiny_mode
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("train", "999", *TRAINING[2:]), "dataset 999: none of this id or name in nnU-Net's folders; give one of these: Dataset850_"),
+        (("train", "999", *TRAINING[2:]), "dataset 999: none of this id or name in nnU-Net's folders; give one of these: D"),
         (("train", "Dataset999_X", *TRAINING[2:]), "dataset Dataset999_X: none of this id or name"),
         ((*TRAINING[:3], "x", *TRAINING[4:]), "fold x: give a number, 0 ... 4, or all"),
         ((*TRAINING[:2], "2d", *TRAINING[3:]), "no configuration 2d; give one of 3d_fullres"),
