@@ -25,10 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from nnunetv2.evaluation.find_best_configuration import accumulate_crossval_results_entry_point
 
+    from nnunetv2_cdpd.cli.host_checks import check_trained
     from nnunetv2_cdpd.datasets.output import check_own_folder
     from nnunetv2_cdpd.evaluation.cross_validation import annotated_metrics
 
     arguments = by_position(args.rest, "-d")
+    check_trained(arguments, DEFAULT_TRAINER, ())  # nnU-Net asks for -c
     if args.output is not None:  # nnU-Net empties a folder
         check_own_folder(args.output, made_here=False, command="cdpd accumulate", way_out="give another argument output")
         arguments = [*arguments, "-o", str(args.output)]

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from nnunetv2_cdpd.datasets.dataset_json import channel_names
 from nnunetv2_cdpd.datasets.volume_files import VOLUME_ENDINGS, is_image_file, not_taken
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.inference.file_names import CHANNEL, beside_volumes, check_channel_numbers, files_of
 from nnunetv2_cdpd.volumes.reading import CheckedReader, read_sitk, told_notes, write_sitk
 
@@ -112,7 +112,7 @@ def as_case(
         return Case(Path(image[0]).name, tuple(Path(file) for file in image))
     cases = find_image_cases(Path(image), file_ending, num_channels, modality, tell)
     if len(cases) != 1:
-        named = ", ".join(case.identifier for case in cases[:4]) + (", ..." if len(cases) > 4 else "")
+        named = listed([case.identifier for case in cases], 4)
         raise UserError(f"{image}: {len(cases)} cases ({named}); give one of them, or predict the folder with `cdpd predict`")
     return cases[0]
 

@@ -75,7 +75,7 @@ def read_json(path: Path) -> Any:
     """Content of a JSON file, None if there is none that can be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -112,8 +112,8 @@ class FileRecord:
         self.cases = {entry.case: entry for entry in entries if entry is not None}
         if not is_header and not self.cases and content.strip():
             raise UserError(
-                f"{self.path}: no line of it is one of a record, so nothing tells that `{self.command}` made this folder; move the "
-                "file away or use another folder, nothing was changed"
+                f"{self.path}: no line of it is one of a record, so nothing tells that `{self.command}` made this folder; move "
+                "the file away or use another folder, nothing was changed"
             )
         self.recorded_inputs = inputs if is_header else self.inputs
         damaged = entries.count(None) + (not is_header)

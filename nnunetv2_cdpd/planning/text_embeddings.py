@@ -44,7 +44,7 @@ def embed_dataset(
     if choice == LEARNED:
         raise UserError(f"{TEXT_WEIGHTS} is {LEARNED!r}: then the network learns its embeddings, and there are none to make")
     dataset_json = dataset_json_of(dataset)
-    annotation = read_annotation(with_sigmoid_heads(dataset_json.content), where=dataset_json.path)
+    annotation = read_annotation(with_sigmoid_heads(dataset_json.content, dataset_json.path), dataset_json.path)
     class_prompts, task_prompts = dataset_prompts(annotation)
     if output is not None:
         check_may_write([output], made_here=_is_ours(output), way_out="give another file")
@@ -57,6 +57,7 @@ def embed_dataset(
         task_prompts=task_prompts,
         encoder=encoder or NetworkSettings().text_encoder,
         choice=choice,
+        or_learned=False,
     )
     written = cache.is_file() and TextEmbeddings.load(cache).checksum == embeddings.checksum
     return DatasetEmbeddings(embeddings, annotation.classes, cache if written else None)

@@ -320,7 +320,7 @@ def test_dataset_given_as_id(folders, tmp_path, monkeypatch):
 
 
 def test_results_are_read_from_our_summary_only(folders, tmp_path):
-    with pytest.raises(UserError, match="cannot be read as JSON"):
+    with pytest.raises(UserError, match="summary.json: no such file; run `cdpd evaluate`"):
         read_results(tmp_path / "summary.json")
     write_json(tmp_path / "summary.json", {"mean": {}})
     with pytest.raises(UserError, match="not written by `cdpd evaluate`"):

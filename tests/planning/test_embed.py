@@ -178,7 +178,7 @@ def test_no_place_to_write_to_is_told(dataset, tiny_clip, tmp_path, monkeypatch,
     picture = tmp_path / "nowhere" / "similarity.png"
     out = tmp_path / "x.safetensors"
     assert main(["embed", "400", "--weights", str(tiny_clip[0]), "-o", str(out), "--picture", str(picture)]) == 1
-    assert f"{picture.parent}: No such file or directory; choose another place" in capsys.readouterr().err
+    assert f"{picture.parent}: no such file or folder; give another" in capsys.readouterr().err
 
 
 def test_similarity_does_not_depend_on_length_and_one_with_itself_is_1():
