@@ -115,7 +115,7 @@ def _clear_outdated(jobs: Mapping[str, CleaningJob], record: FileRecord, out_dir
             "another folder"
         )
     done = [case for case, job in jobs.items() if record.holds(case, job)]
-    if record.recorded_inputs is not None or isinstance(read_json(out_dir / EFFECTS_FILE), dict):  # else nothing there is ours
+    if record.recorded_inputs is not None or _are_effects(out_dir / EFFECTS_FILE):  # else nothing there is ours
         for case in jobs.keys() - set(done):
             remove(jobs[case].out_file)
         remove(out_dir / EFFECTS_FILE)
@@ -135,7 +135,7 @@ def _plan(in_dir: Path, out_dir: Path, rules: Sequence[str] | None, report: Call
         raise UserError(f"{in_dir}: no file ends in {dataset_json.file_ending}, the `file_ending` of its dataset.json")
     written = [out_dir / name for name in (*files.values(), *COPIED, EFFECTS_FILE)]
     # Older releases kept no record, and wrote the effects last.
-    made_here = (out_dir / _RECORD_FILE).is_file() or isinstance(read_json(out_dir / EFFECTS_FILE), dict)
+    made_here = (out_dir / _RECORD_FILE).is_file() or _are_effects(out_dir / EFFECTS_FILE)
     check_may_write(written, made_here=made_here, way_out="give another folder", label_maps=True, where=out_dir)
     for line in of_another_ending(in_dir, dataset_json.file_ending):
         report(f"note: {line}")
@@ -201,6 +201,12 @@ def _copy_descriptions(in_dir: Path, out_dir: Path) -> None:
         if (in_dir / name).is_file():
             with written_beside(out_dir / name) as beside:
                 shutil.copyfile(in_dir / name, beside)
+
+
+def _are_effects(path: Path) -> bool:
+    """Whether a file is what this command writes last."""
+    content = read_json(path)
+    return isinstance(content, dict) and {"all_cases", "cases"} <= content.keys()
 
 
 def _are_facts(facts: Mapping[str, Any]) -> bool:

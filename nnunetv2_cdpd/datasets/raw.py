@@ -78,7 +78,7 @@ def read_datasets(given: Sequence[str | int | Path]) -> list[RawDataset]:
         UserError: As there, or one is given twice.
     """
     datasets = [read_dataset(each) for each in given]
-    folders = [dataset.folder for dataset in datasets]
+    folders = [dataset.folder.resolve() for dataset in datasets]
     if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
         raise UserError(f"{', '.join(twice)}: given twice; give each dataset once")
     return datasets

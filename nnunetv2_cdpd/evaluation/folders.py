@@ -72,10 +72,12 @@ class LabelledFolder:
 
 
 def check_roles(predictions: Path, references: Path) -> None:
-    """Raise UserError if the folders of predictions and references are exchanged; nnU-Net's commands take references first.
+    """Raise UserError if the folders of predictions and references are exchanged or one; nnU-Net's commands take references first.
 
     Two folders of references may be compared, and two of predictions.
     """
+    if predictions.resolve() == references.resolve():
+        raise UserError(f"argument gt_dir {references}: these are the predictions themselves; give that of the references")
     given = {"pred_dir": (predictions, role_of(predictions)), "gt_dir": (references, role_of(references))}
     for name, (folder, role) in given.items():
         if role is Role.IMAGES:

@@ -33,7 +33,8 @@ def check_channel_numbers(path: Path, stems: Iterable[str]) -> None:
 def beside_volumes(path: Path, others: Iterable[Path], below: Iterable[Path]) -> Iterator[str]:
     """Lines on what is no case because a folder holds volumes: pictures and slices among them, and folders of images below."""
     yield from not_taken(path, [file.name for file in others if _is_image(file)], "among volumes, being none")
-    folders = [str(folder.relative_to(path)) for folder in below if any(map(_is_image, files_of(folder)))]
+    images = (folder for folder in below if is_image_file(folder.name) or any(map(_is_image, files_of(folder))))
+    folders = [str(folder.relative_to(path)) for folder in images]
     yield from not_taken(path, folders, "being folders of images below one that holds volumes (predict each by itself)")
 
 

@@ -70,6 +70,7 @@ def prepare_folder(
     *,
     classes: Collection[str],
     dataset_json: Mapping[str, Any],
+    plans: Mapping[str, Any],
     read: Iterable[Path],
     resume: bool,
     alone: bool,
@@ -82,6 +83,7 @@ def prepare_folder(
         cases: Of all parts.
         classes: All of the model: a folder of their masks may be replaced.
         dataset_json: That of the predictions; another one that is there is a raw dataset's or a model's.
+        plans: Likewise.
         read: Files that the job reads and that must stay as they are.
         resume: Earlier predictions of these cases stay, which takes the same settings.
         alone: No other job shares the folder.
@@ -92,7 +94,7 @@ def prepare_folder(
     path = outputs.folder / SETTINGS_FILE
     written = json.loads(json.dumps({**settings, **outputs.flags}))
     before = read_json(path)
-    if path.exists() and not isinstance(before, dict):
+    if path.exists() and not (isinstance(before, dict) and outputs.flags.keys() & before.keys()):
         raise UserError(
             f"{path}: cannot be read as JSON of settings; delete it together with the predictions there, or use another folder"
         )
@@ -109,8 +111,9 @@ def prepare_folder(
     for folder in (*there, *stale):
         check_masks(folder, names, outputs.file_ending)
     described = outputs.folder / "dataset.json"
-    if before is None and described.is_file() and read_json(described) != json.loads(json.dumps(dataset_json)):
-        raise UserError(f"{described}: describes something else than these predictions; use another folder")
+    for there_already, content in ((described, dataset_json), (outputs.folder / "plans.json", plans)):
+        if before is None and there_already.is_file() and read_json(there_already) != json.loads(json.dumps(content)):
+            raise UserError(f"{there_already}: describes something else than these predictions; use another folder")
     if before is None and (outputs.folder / NNUNET_SETTINGS_FILE).is_file():
         raise UserError(f"{outputs.folder}: holds predictions of nnUNetv2_predict ({NNUNET_SETTINGS_FILE}); use another folder")
     new = [*of_cases, *outputs.tables]  # the descriptions are those of these predictions, or there is none

@@ -34,6 +34,7 @@ from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
 from nnunetv2_cdpd.inference.selection import Selection
 from nnunetv2_cdpd.inference.sliding_window import at_whole_steps, weighted_mean_over_windows
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
 from nnunetv2_cdpd.volumes.reading import CheckedReader
 
 PathLike = str | Path
@@ -96,6 +97,7 @@ class Predictor(host.nnUNetPredictor):
             super().__init__(
                 tile_step_size, use_gaussian, use_mirroring, perform_everything_on_device, device, verbose, verbose, allow_tqdm
             )
+        self.model_files: tuple[Path, ...] = ()
         self.windows_per_batch = windows_per_batch or (2 if device.type == "cuda" else 1)
         self.align_windows = align_windows
 
@@ -131,6 +133,7 @@ class Predictor(host.nnUNetPredictor):
         """As nnUNetPredictor's; raises what `from_folder` raises."""
         folder = Path(model_training_output_dir)
         model = load_model(folder, use_folds, checkpoint_name)
+        self.model_files = (folder / PLANS_FILE, folder / FILE_NAME)
         if not isinstance(model.network, CDPDNet):
             raise UserError(f"{folder}: a model of {model.trainer_name}, no CDPDNet; use nnUNetv2_predict_from_modelfolder")
         self.annotation = read_annotation(model.dataset_json, where=folder / FILE_NAME)

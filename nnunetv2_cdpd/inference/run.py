@@ -59,7 +59,8 @@ def predict_cases(
     lower_stage = predictor.configuration_manager.previous_stage_name
     if lower_stage is not None and previous_stage is None:
         raise UserError(f"this model is a cascade; give the predictions of {lower_stage} as argument previous_stage")
-    read_files = [*(file for case in cases for file in case.files), *(previous_stage.glob("*") if previous_stage else ())]
+    images = [file for case in cases for file in case.files]
+    read_files = [*images, *predictor.model_files, *(previous_stage.glob("*") if previous_stage else ())]
     work = _Work(predictor, outputs, None if lower_stage is None else previous_stage)
     dataset_json = predictions_dataset_json(predictor)
     with output_folder(outputs.folder, part_id, num_parts):
@@ -69,6 +70,7 @@ def predict_cases(
             settings,
             classes=predictor.annotation.classes,
             dataset_json=dataset_json,
+            plans=predictor.plans_manager.plans,
             read=read_files,
             resume=resume,
             alone=num_parts == 1,

@@ -19,8 +19,11 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+from nnunetv2_cdpd.errors import UserError
+
 BESIDE = ".cdpd_tmp_"  # begins the name of every folder in which something is being written, and of its lock
 _LOCK = ".lock"
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # of these the system names no file
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)  # of network file systems; ENOSYS is filelock's
 
 
@@ -52,9 +55,12 @@ def written_beside(path: Path) -> Iterator[Path]:
             os.replace(file, target)
         _flush_entry(path.absolute().parent)
     except OSError as error:  # of the file that the caller knows, not of a name that is gone with it
-        if any(place and Path(place).is_relative_to(folder) for place in (error.filename, error.filename2)):
+        places = [place for place in (error.filename, error.filename2) if place]
+        if any(Path(place).is_relative_to(folder) for place in places) or (not places and error.errno in _FULL):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+    except UserError as error:
+        raise UserError(str(error).replace(str(folder / "made"), str(path.parent))) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         give_up(lock)

@@ -124,6 +124,8 @@ def _check_networks(plans: Mapping[str, Any], where: Path, way_out: str) -> None
     for key in ("transpose_forward", "transpose_backward"):
         if sorted(plans[key]) != [0, 1, 2]:
             raise UserError(f"{where}: `{key}` is {plans[key]}, not an order of the axes 0, 1, 2; {way_out}")
+    if [plans["transpose_forward"][axis] for axis in plans["transpose_backward"]] != [0, 1, 2]:
+        raise UserError(f"{where}: `transpose_backward` does not undo `transpose_forward`; {way_out}")
     for name in plans["configurations"]:
         configuration = _inherited(plans["configurations"], name, where, way_out)
         _check_configuration(configuration, f"configurations: {name}", where, way_out)

@@ -24,7 +24,7 @@ from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.volumes.grid import Grid, same_place
 from nnunetv2_cdpd.volumes.nifti_header import first_byte, storage_header, storage_notes, stored_voxels, unit_in_mm
 from nnunetv2_cdpd.volumes.value_types import check_finite
-from nnunetv2_cdpd.volumes.whole import chunks, damaged, told_as_damaged
+from nnunetv2_cdpd.volumes.whole import check_file, chunks, damaged, told_as_damaged
 
 # benchmarks/conversion.py: on CT, level 1 takes a quarter of the time of level 6 for 5 % more bytes.
 COMPRESSION_LEVEL = 1
@@ -62,6 +62,7 @@ class NiftiFile:
     """
 
     def __init__(self, path: Path, several: bool = False) -> None:
+        check_file(path)
         self.path = path
         try:
             with told_as_damaged(path):

@@ -23,7 +23,7 @@ from nnunetv2_cdpd.errors import UserError, listed, reason
 from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.volumes.nifti import NiftiFile, is_nifti
 from nnunetv2_cdpd.volumes.value_types import check_finite
-from nnunetv2_cdpd.volumes.whole import check_whole
+from nnunetv2_cdpd.volumes.whole import check_file, check_whole
 
 _OF_VOLUMES = (SimpleITKIO, NibabelIO, NibabelIOWithReorient)
 _DENSE = 8  # a file that is packed this much is sooner unpacked twice than written unpacked
@@ -148,8 +148,8 @@ def _readable(path: Path, reader: BaseReaderWriter) -> Iterator[str]:
     if not is_nifti(path):
         if isinstance(reader, SimpleITKIO):
             check_whole(path)
-        elif not path.is_file():
-            raise UserError(f"{path}: no such file")
+        else:
+            check_file(path)
         yield str(path)
         return
     file = NiftiFile(path, several=True)

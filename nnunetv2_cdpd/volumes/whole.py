@@ -65,6 +65,12 @@ def told_as_damaged(path: Path) -> Iterator[None]:
         raise damaged(path, reason(error)) from error
 
 
+def check_file(path: Path) -> None:
+    """Raise UserError unless a path is a file with an end; a pipe would be waited for."""
+    if not path.is_file():
+        raise UserError(f"{path}: {'is no file' if path.exists() else 'no such file'}; give a file, or take it out of its folder")
+
+
 def check_whole(path: Path) -> None:
     """Check a file of a format other than NIfTI that SimpleITK reads.
 
@@ -97,13 +103,13 @@ def _image_header(path: Path) -> sitk.ImageFileReader:
     Raises:
         UserError: It is none.
     """
+    check_file(path)
     header = sitk.ImageFileReader()
     header.SetFileName(str(path))
     try:
         header.ReadImageInformation()
     except RuntimeError as error:
-        why = "is no image that can be read; is it damaged?" if path.exists() else "no such file"
-        raise UserError(f"{path}: {why}") from error
+        raise UserError(f"{path}: is no image that can be read; is it damaged?") from error
     return header
 
 

@@ -110,6 +110,7 @@ def test_false_friends_stay_apart(names):
 def test_letters_of_other_alphabets_are_not_lost():
     assert class_key("肝臓") != class_key("膵臓") and class_key("肝 liver") != class_key("liver")
     assert class_key("Vésicule") == class_key("vesicule")
+    assert class_key("liver\u200b") == class_key("li\u00adver") == class_key("\ufeffliver") == class_key("liver")
 
 
 def test_a_letter_is_a_side_as_a_word_of_its_own_only():

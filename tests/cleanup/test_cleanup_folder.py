@@ -162,6 +162,16 @@ def bytes_of(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_a_file_that_is_called_as_ours_gives_no_leave(predictions, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "cleanup.json").write_text('{"mine": 1}')
+    write(tmp_path / "theirs" / "case_1.nii.gz", (3, VEIN))
+    before = bytes_of(tmp_path / "theirs")
+    with pytest.raises(UserError, match="case_1.nii.gz: nothing says that this command made it"):
+        clean_folder(predictions, tmp_path / "theirs", num_processes=1, progress=False)
+    assert bytes_of(tmp_path / "theirs") == before
+
+
 @pytest.mark.parametrize("name", ["labelsTr", "theirs"])
 def test_what_others_made_is_never_overwritten(name, predictions, tmp_path, capsys):
     target = tmp_path / "Dataset007_X" / name

@@ -98,3 +98,6 @@ def test_datasets_are_given_once(write):
     assert [dataset.given for dataset in read_datasets([301])] == ["301"]
     with pytest.raises(UserError, match="Dataset301_KITS: given twice"):
         read_datasets([301, folder])
+    (folder.parent.parent / "link").symlink_to(folder)
+    with pytest.raises(UserError, match="Dataset301_KITS: given twice"):
+        read_datasets([301, folder.parent.parent / "link"])

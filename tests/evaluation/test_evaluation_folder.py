@@ -73,6 +73,14 @@ def test_exchanged_folders_are_told(mark, folders, capsys):
     assert not (truth / "summary.json").exists()
 
 
+def test_a_folder_is_not_its_own_reference(folders, tmp_path):
+    predicted, _ = folders
+    (tmp_path / "link").symlink_to(predicted)
+    with pytest.raises(UserError, match="argument gt_dir .*link: these are the predictions themselves"):
+        evaluate(predicted, tmp_path / "link")
+    assert not (predicted / "summary.json").exists()
+
+
 @pytest.mark.parametrize("order", ["-pred P -ref T", "-ref T -pred P", "-ref T P", "P -ref T", "-i P -gt T", "P T"])
 def test_folders_by_name_or_by_position(order, folders):
     predicted, truth = folders

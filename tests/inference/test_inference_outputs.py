@@ -20,6 +20,7 @@ from nnunetv2_cdpd.jobs import written_beside
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 MASKS = {"one_file_per_class": True}
+PLANS = {"plans_name": "ours"}
 DATASET_JSON = {"labels": {"background": 0, "liver": 1, "spleen": 2}, "file_ending": ".nii.gz"}
 
 
@@ -35,7 +36,7 @@ def prepare(folder, files, *, step=0.5, read=(), resume=False, alone=True, case=
     outputs = Outputs(folder, ".nii.gz", **flags)
     prepare_folder(
         outputs, [Case(case, tuple(files))], {"step_size": step}, classes=["liver", "spleen"], read=[*files, *read],
-        resume=resume, alone=alone, dataset_json=DATASET_JSON,
+        resume=resume, alone=alone, dataset_json=DATASET_JSON, plans=PLANS,
     )  # fmt: skip
 
 
@@ -134,7 +135,16 @@ def test_predictions_of_unknown_origin_are_neither_kept_nor_replaced(resume, tmp
     prepare(tmp_path / "other", [], resume=resume)  # an empty folder may be resumed
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_the_plans_of_something_else_stay(tmp_path):
+    (tmp_path / "plans.json").write_text(json.dumps({"plans_name": "theirs"}))
+    with pytest.raises(UserError, match="plans.json: describes something else than these predictions; use another folder"):
+        prepare(tmp_path, [])
+    assert sorted(digests(tmp_path)) == ["plans.json"]
+    (tmp_path / "plans.json").write_text(json.dumps(PLANS))
+    prepare(tmp_path, [])
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"of": "somebody"}'])
 def test_damaged_settings_are_told(content, tmp_path):
     tmp_path.joinpath(SETTINGS_FILE).write_bytes(content)
     for resume in (True, False):

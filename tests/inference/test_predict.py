@@ -231,6 +231,14 @@ def test_impossible_numbers_are_refused(flags, told, images, model, tmp_path, ca
     assert told in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+def test_the_model_itself_is_never_overwritten(images, model, capsys):
+    before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    assert main(["predict", "-i", str(images), "-o", str(model), "-m", str(model), "-device", "cpu"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ".json: the prediction would take the place of" in line and line.endswith("use another output folder")
+    assert {path: path.read_bytes() for path in model.rglob("*") if path.is_file()} == before
+
+
 def test_a_cascade_needs_the_lower_stage(images, model, tmp_path, capsys, monkeypatch):
     configuration = type(Predictor.from_folder(model, [0], device="cpu").configuration_manager)
     monkeypatch.setattr(configuration, "previous_stage_name", "3d_lowres")

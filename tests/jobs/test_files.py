@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import read_json, write_json, write_text, written_beside
 from nnunetv2_cdpd.jobs.files import BESIDE, remove_leftovers
 
@@ -158,3 +160,13 @@ def test_an_error_names_the_file_to_be_and_not_the_one_beside(tmp_path):
     with pytest.raises(OSError) as told, written_beside(tmp_path / "a.txt"):
         (tmp_path / "other").read_text()
     assert told.value.filename == str(tmp_path / "other")
+    with pytest.raises(UserError) as told, written_beside(tmp_path / "masks") as beside:
+        raise UserError(f"{beside / 'liver.nii.gz'}: cannot be written whole")
+    assert str(told.value) == f"{tmp_path / 'masks' / 'liver.nii.gz'}: cannot be written whole"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
+    with pytest.raises(OSError, match="No space left") as raised, written_beside(tmp_path / "a.txt"):
+        Path("/dev/full").write_text("x")
+    assert raised.value.filename == str(tmp_path / "a.txt") and names(tmp_path) == []

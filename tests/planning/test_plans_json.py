@@ -61,6 +61,7 @@ def test_an_entry_of_another_kind_is_told_with_file_and_key(place, value, tmp_pa
     ("place", "value", "told"),
     [
         ("transpose_forward", [0, 0, 1], "`transpose_forward` is [0, 0, 1], not an order of the axes 0, 1, 2"),
+        ("transpose_backward", [2, 1, 0], "`transpose_backward` does not undo `transpose_forward`"),
         ("HERE/patch_size", [8, 16], f"`{HERE}: patch_size` and `spacing` have different numbers of axes"),
         ("HERE/inherits_from", "nobody", f"`{HERE}: inherits_from` is 'nobody', not another one of 3d_fullres"),
         ("HERE/inherits_from", "3d_fullres", f"`{HERE}: inherits_from` is '3d_fullres', not another one of 3d_fullres"),

@@ -1,6 +1,7 @@
 """Reading: a file is read whole and as it is meant, by whichever reader of nnU-Net, or it is refused by name."""
 
 import gzip
+import os
 import re
 import struct
 
@@ -332,3 +333,12 @@ def test_sizes_and_places_that_cannot_be_are_refused(tmp_path, voxels, reader):
     far[0, 3] = 1e30
     with pytest.raises(UserError, match=r"b\.nii\.gz has no usable geometry"):
         reader.read_images([write(tmp_path / "b.nii.gz", voxels, far)])
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.mha", "a.png"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, name):
+    kind = NaturalImage2DIO if name.endswith("png") else SimpleITKIO
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match=f"{re.escape(name)}: is no file"):
+        CheckedReader(kind()).read_images([tmp_path / name])
+    assert told_notes([tmp_path / name]) == []
