@@ -31,7 +31,7 @@ def name_words(name: str) -> tuple[str, ...]:
 
 
 def words_and_signs(name: str) -> tuple[str, ...]:
-    """`name_words` that loses nothing that is seen: letters of other alphabets and signs that separate nothing stay, one by one."""
+    """`name_words` that keeps all that is seen: letters of other alphabets and signs that separate nothing, one by one."""
     letters = unicodedata.normalize("NFKD", name)
     plain = "".join(letter for letter in letters if not unicodedata.combining(letter) and unicodedata.category(letter) != "Cf")
     return tuple(word.lower() for word in _WORD_OR_SIGN.findall(_DOT.sub(" ", plain)))

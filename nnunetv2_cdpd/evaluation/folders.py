@@ -77,7 +77,7 @@ def check_roles(predictions: Path, references: Path) -> None:
     Two folders of references may be compared, and two of predictions.
     """
     if predictions.resolve() == references.resolve():
-        raise UserError(f"argument gt_dir {references}: these are the predictions themselves; give that of the references")
+        raise UserError(f"argument gt_dir {references}: these are the predictions themselves; give the references")
     given = {"pred_dir": (predictions, role_of(predictions)), "gt_dir": (references, role_of(references))}
     for name, (folder, role) in given.items():
         if role is Role.IMAGES:
