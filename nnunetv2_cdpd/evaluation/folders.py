@@ -72,7 +72,7 @@ class LabelledFolder:
 
 
 def check_roles(predictions: Path, references: Path) -> None:
-    """Raise UserError if the folders of predictions and references are exchanged or one; nnU-Net's commands take references first.
+    """Raise UserError if the folders of predictions and references are exchanged or one; nnU-Net takes references first.
 
     Two folders of references may be compared, and two of predictions.
     """
