@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES
 from nnunetv2.paths import nnUNet_raw
 
 from nnunetv2_cdpd.annotation import Annotation, read_annotation
@@ -18,7 +19,7 @@ from nnunetv2_cdpd.trusted import IMAGE_READER, trusted
 
 FILE_NAME = "dataset.json"
 _READER_KEY = "overwrite_image_reader_writer"
-_ENDING = Shape('a text like ".nii.gz"', lambda value: isinstance(value, str) and bool(re.fullmatch(r"\.[\w.+-]+", value)))
+_ENDING = Shape('a text like ".nii.gz"', lambda value: isinstance(value, str) and bool(re.fullmatch(r"(\.[\w+-]+)+", value)))
 _KINDS = record(optional={"file_ending": _ENDING}, words="an object, as a dataset.json of nnU-Net v2 does")
 _CHANNELS = map_of(NAME, 'an object that numbers the channels, like {"0": "CT"}', least=1)
 
@@ -69,7 +70,9 @@ def read_dataset_json(path: str | Path, needed: Collection[str] = ("labels",)) -
         names = ", ".join(f"`{key}`" for key in missing)
         raise UserError(f"{path}: {names} missing; nnU-Net v2 needs them, see its dataset_format.md")
     if content.get(_READER_KEY, "None") != "None":  # nnU-Net writes that for none
-        trusted(content[_READER_KEY], IMAGE_READER, f"{path}: `{_READER_KEY}`", "take it out, nnU-Net then chooses one")
+        readers = ", ".join(reader.__name__ for reader in LIST_OF_IO_CLASSES)
+        way_out = f"give one of {readers}, or take it out, nnU-Net then chooses"
+        trusted(content[_READER_KEY], IMAGE_READER, f"{path}: `{_READER_KEY}`", way_out)
     return DatasetJson(path, content)
 
 
