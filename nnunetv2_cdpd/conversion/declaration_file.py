@@ -8,12 +8,12 @@ from nnunetv2_cdpd.conversion.declaration import Erratum, SourceDataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs.yaml_files import flag, known_mapping, load_yaml, mapping, text, texts
 
-_EXAMPLE = "docs/conversion.md"
 _NEEDED = ("name", "images", "labels", "values")
 _TEXTS = ("name", "title", "region", "license", "link", "reference", "size", "case", "layout")
 _FLAGS = ("dicom", "slices", "masks", "sources_by_content", "unlabelled_images", "imageless_labels")
 _MAPPINGS = ("values", "nested", "unions", "merged_labels", "sources")
 _OTHERS = ("images", "labels", "mask_files", "foreign", "annotates", "leave_out", "ignore_values", "hu_offset")
+_EXAMPLE = "docs/conversion.md"
 
 
 def read_declaration(path: str | Path) -> SourceDataset:
