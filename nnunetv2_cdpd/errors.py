@@ -1,4 +1,7 @@
-"""Errors: UserError, a mistake that the user can mend; `one_line` and `reason`, any error as a line; a check of numbers."""
+"""Errors: UserError, a mistake that the user can mend; any error as a line, many in few lines; checks of numbers and names."""
+
+import re
+from collections.abc import Iterable
 
 _MOST_WORDS = 40  # of an error that a library raised; some run over pages
 
@@ -16,6 +19,11 @@ def one_line(error: BaseException) -> str:
     words = str(error).split()
     if isinstance(error, UserError) and words:
         return " ".join(words)
+    if isinstance(error, OSError) and error.strerror:
+        place = error.filename2 or error.filename
+        return f"{place}: {error.strerror}" if place else error.strerror
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is" + (f" ({reason(error)})" if words else "")
     return f"{type(error).__name__}: {reason(error)}" if words else reason(error)
 
 
@@ -31,6 +39,34 @@ def check_at_least(least: int, **arguments: int | None) -> None:
             raise UserError(f"argument {name} {value}: give {least} or more")
 
 
+def check_part(part_id: int, num_parts: int) -> None:
+    """Raise UserError unless a part is one of several that share the work."""
+    check_at_least(1, num_parts=num_parts)
+    if not 0 <= part_id < num_parts:
+        raise UserError(f"argument part_id {part_id} of {num_parts}: parts are counted from 0 to {num_parts - 1}")
+
+
 def listed(names: list[str], most: int = 10) -> str:
     """Names in a line of a message; of many, the first and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def is_text(name: str) -> bool:
+    """Whether a name of the file system is valid text; Python keeps bytes of others as lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def by_reason(told: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """Each reason of (case, reason) with its cases, in the order of the first of them.
+
+    Reasons are equal too where they differ in a path by the case's name only; the first case's then stands for them.
+    """
+    groups: dict[str, dict[str, str]] = {}
+    for case, reason in told:
+        key = re.sub(rf"(?<=[/\\]){re.escape(case)}(?![^\W_])", "<case>", reason)
+        groups.setdefault(key, {})[case] = reason
+    return [
+        (first + (" (likewise the others)" if others - {first} else ""), list(reasons))
+        for reasons in groups.values()
+        for first, others in [(next(iter(reasons.values())), set(reasons.values()))]
+    ]

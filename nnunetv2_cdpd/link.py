@@ -25,6 +25,7 @@ from nnunetv2_cdpd.errors import UserError, one_line
 from nnunetv2_cdpd.jobs.files import written_beside
 
 DEFAULT_TRAINER, DEFAULT_PLANNER = "nnUNetTrainerCDPD", "nnUNetPlannerCDPD"
+DEFAULT_PLANS = "nnUNetCDPDPlans"  # of that planner
 # A name belongs to us by its prefix, so that a new variant of a trainer needs no new link files.
 FOLDER_OF_PREFIX = {DEFAULT_TRAINER: "nnunetv2_cdpd.trainers", DEFAULT_PLANNER: "nnunetv2_cdpd.planners"}
 EXT_TRAINER_FOLDER = Path(__file__).parent / "ext_trainer"
@@ -173,9 +174,9 @@ def ensure_linked() -> None:
     """Link if necessary, in one line on stderr; where it is not possible, tell the ways out and go on."""
     try:
         written = link()
-    except UserError as error:
+    except (UserError, OSError) as error:  # what is wrong with the user's own folders is to be told first, by the command itself
         if str(EXT_TRAINER_FOLDER) not in os.environ.get("nnUNet_extTrainer", "").split(os.pathsep):
-            print(f"cdpd: note: {error}", file=sys.stderr)
+            print(f"cdpd: note: {one_line(error)}", file=sys.stderr)
         return
     if written:
         print(f"cdpd: linked to nnU-Net in {find_nnunetv2()} (`cdpd link --remove` undoes it)", file=sys.stderr)

@@ -13,9 +13,9 @@ from nnunetv2_cdpd.datasets.names import dataset_name
 from nnunetv2_cdpd.datasets.output import raw_folder
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.inference.models import COPY_AGAIN, read_checkpoint
+from nnunetv2_cdpd.link import DEFAULT_PLANS
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, read_plans
 
-_DEFAULT_PLANS = "nnUNetPlans"
 _DEVICES = ("cuda", "cpu", "mps")
 
 
@@ -90,7 +90,7 @@ def check_trained(rest: Sequence[str], trainer: str, configurations: Sequence[st
     if not nnUNet_results.is_set():
         raise UserError("nnUNet_results is not set; set it to the folder of trained models")
     folder, folds = preprocessed_folder(args.dataset), args.f or ["0", "1", "2", "3", "4"]
-    for plans in args.p or [_DEFAULT_PLANS]:
+    for plans in args.p or [DEFAULT_PLANS]:
         known = plans_in(folder, plans, args.c or (), networks=False)["configurations"]
         for name in args.tr or [trainer]:
             for configuration in [entry for entry in args.c or configurations if entry in known]:

@@ -12,7 +12,7 @@ from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES
 from nnunetv2.paths import nnUNet_raw
 
 from nnunetv2_cdpd.annotation import Annotation, read_annotation
-from nnunetv2_cdpd.datasets.output import raw_folder
+from nnunetv2_cdpd.datasets.output import folder_of_nnunet, raw_folder
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs.shapes import NAME, Shape, check_shape, map_of, read_shaped, record
 from nnunetv2_cdpd.trusted import IMAGE_READER, trusted
@@ -97,14 +97,14 @@ def find_dataset(given: str | int | Path) -> Path:
     Raises:
         UserError: There is none, or more than one of that id.
     """
-    text, raw = str(given), raw_folder() if nnUNet_raw.is_set() else Path.cwd()
+    text, raw = str(given), raw_folder() if folder_of_nnunet(nnUNet_raw) else Path.cwd()
     if text.isdigit():
         found = sorted(folder for folder in raw.glob(f"Dataset{int(text):03d}_*") if folder.is_dir())
     else:
         found = [folder for folder in (Path(text).expanduser(), raw / text) if (folder / FILE_NAME).is_file()][:1]
     if len(found) == 1:
         return Path(os.path.abspath(found[0]))
-    if not found and not nnUNet_raw.is_set():
+    if not found and not folder_of_nnunet(nnUNet_raw):
         raise UserError(f"{given}: no dataset here, and nnUNet_raw is not set; set it, or give a folder")
     if not text.isdigit():
         raise UserError(f"{given}: no nnU-Net raw dataset here (no {FILE_NAME}); give an id, a name or a folder")

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES, MERGE_SPEC, MERGED_ID, MERGED_NAME, write_raw_dataset, write_test_set
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import write_text
+from nnunetv2_cdpd.host import NNUNET_FOLDERS
+from nnunetv2_cdpd.jobs import output_folder, write_text
 
 PLANNER, PLANS, TRAINER = "nnUNetPlannerCDPDSmall", "nnUNetCDPDSmallPlans", "nnUNetTrainerCDPDSmall_8epochs"
 CONFIGURATION, FOLD = "3d_fullres", "0"
 TARGET_SPACING_MM = "6"
-NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,15 @@ def run_demo(out: Path, size: DemoSize = DemoSize(), device: str | None = None) 
     Raises:
         UserError: `out` is in use, or a command failed.
     """
-    started = time.time()
     out = out.resolve()
-    if out.exists() and any(out.iterdir()):
+    if out.is_dir() and any(out.iterdir()):
         raise UserError(f"argument out: {out} is not empty; name another folder, or delete it")
+    with output_folder(out):
+        return _run_demo(out, size, device)
+
+
+def _run_demo(out: Path, size: DemoSize, device: str | None) -> Path:
+    started = time.time()
     if device is None:
         import torch
 

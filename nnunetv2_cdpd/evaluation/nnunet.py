@@ -64,7 +64,7 @@ def read_results(path: str | Path) -> Results:
     """Results from the summary.json that `cdpd evaluate` wrote.
 
     Raises:
-        UserError: The file cannot be read or was written by nnU-Net, which does not say what is annotated.
+        UserError: The file cannot be read, is damaged or was written by nnU-Net, which does not say what is annotated.
     """
     path, way_out = Path(path), "run `cdpd evaluate` on the predictions"
     summary = read_shaped(path, record(), way_out)

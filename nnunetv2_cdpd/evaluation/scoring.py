@@ -13,6 +13,7 @@ from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.jobs import Outcome, in_processes, number_of_processes, run
+from nnunetv2_cdpd.volumes.reading import told_notes
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class EvaluationOptions:
     tolerance_mm: Of the surface Dice.
     num_processes: With 1 everything runs in this process; None: nnU-Net's default, at most one per core and per 4 cases,
         because a process takes seconds to start.
-    allow_missing: Score the cases that are there, although references without a prediction remain.
+    allow_missing: Score the cases with a reference and a prediction, although others have one of the two only.
     fully_annotated: Take every class as annotated in a case that `case_source` of the dataset.json does not list.
     progress: Show a progress bar.
     report: Called with each note.
@@ -69,6 +70,8 @@ def score_folder(folder: Path, references: LabelledFolder, options: EvaluationOp
         )
         for case in cases
     }
+    for note in told_notes(Path(file) for job in jobs.values() for file in (job.reference_file, job.prediction_file)):
+        options.report(f"note: {note}")
     num_processes = number_of_processes(options.num_processes, len(jobs), jobs_per_process=4)
     outcome = run(jobs, in_processes(score_case, num_processes), title="evaluate", progress=options.progress)
     outcome.check_any("scored")

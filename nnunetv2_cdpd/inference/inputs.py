@@ -1,7 +1,6 @@
 """Inputs of a prediction: a file, a folder of files, or DICOM series, as cases that nnU-Net's reader of the model opens."""
 
 import glob
-import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import SimpleITK as sitk
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_cdpd.datasets.dataset_json import channel_names
+from nnunetv2_cdpd.datasets.volume_files import VOLUME_ENDINGS, is_image_file, not_taken
 from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.inference.file_names import CHANNEL, beside_volumes, check_channel_numbers, files_of
+from nnunetv2_cdpd.volumes.reading import CheckedReader, read_sitk, told_notes, write_sitk
 
-VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl")  # that SimpleITK reads
-_CHANNEL = re.compile(r"(.+)_(\d{4})")
+_NO_SERIES = "because folders below are read for DICOM series only; predict the folder by itself"
 Tell = Callable[[str], Any]  # takes what the user should know of an input, in one line
 
 
@@ -65,7 +65,7 @@ def find_image_cases(
         return [_case_of_file(path, endings, num_channels)]
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder; give an image, a folder of images or a DICOM series")
-    files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    files = files_of(path)
     found: dict[str, dict[int, Path]] = {}
     for file in files:
         ending = _ending(file, endings)
@@ -74,9 +74,15 @@ def find_image_cases(
             first = found.setdefault(identifier, {}).setdefault(channel, file)
             if first != file:
                 raise UserError(f"{path}: {first.name} and {file.name} are both case {identifier!r}; rename or move one of them")
+    if num_channels == 1:
+        check_channel_numbers(path, [file.name[: -len(ending)] for file in files if (ending := _ending(file, endings))])
     cases = [_case_of_channels(identifier, channels) for identifier, channels in sorted(found.items())]
-    if not cases:
-        for folder in (path, *sorted(folder for folder in path.rglob("*") if folder.is_dir())):
+    below = sorted(folder for folder in path.rglob("*") if folder.is_dir() and not folder.name.startswith("."))
+    if cases:
+        for line in beside_volumes(path, [file for file in files if _ending(file, endings) is None], below):
+            tell(line)
+    else:
+        for folder in (path, *below):
             cases += _dicom_cases(folder, "_".join(folder.relative_to(path).parts) or path.resolve().name, modality, tell)
     if not cases:
         dicom = f"DICOM of {modality}" if modality else "DICOM"
@@ -112,11 +118,11 @@ def as_case(
 
 
 @contextmanager
-def opened(case: Case, reader: BaseReaderWriter, tell: Tell = warnings.warn) -> Iterator[list[Path]]:
+def opened(case: Case, reader: CheckedReader, tell: Tell = warnings.warn) -> Iterator[list[Path]]:
     """The files of a case in a format that the model's reader reads, one per channel; converted ones are deleted afterwards.
 
     Args:
-        tell: Hears what is particular about a DICOM series.
+        tell: Hears what is particular about the files.
 
     Raises:
         UserError: A channel is missing, a format cannot be converted for this reader, or a series is not whole.
@@ -126,7 +132,9 @@ def opened(case: Case, reader: BaseReaderWriter, tell: Tell = warnings.warn) -> 
             f"{case.files[0].parent / case.identifier}: channels {', '.join(map(str, case.channels))}; they are counted from 0 "
             f"without a gap, as {case.identifier}_0000, {case.identifier}_0001, ...; add or rename files"
         )
-    readable = [str(ending) for ending in reader.supported_file_endings]
+    for note in () if case.is_dicom else told_notes(case.files):
+        tell(note)
+    readable = reader.supported_file_endings
     if not case.is_dicom and all(_ending(file, readable) for file in case.files):
         yield list(case.files)
         return
@@ -135,18 +143,11 @@ def opened(case: Case, reader: BaseReaderWriter, tell: Tell = warnings.warn) -> 
         raise UserError(f"{case.files[0]}: this model reads {', '.join(readable)}, into which the file cannot be converted")
     with tempfile.TemporaryDirectory(prefix="cdpd_predict_", ignore_cleanup_errors=True) as folder:
         converted = []
-        images: Iterable[sitk.Image] = [_read_series(case, tell)] if case.is_dicom else map(_read_volume, case.files)
+        images: Iterable[sitk.Image] = [_read_series(case, tell)] if case.is_dicom else map(read_sitk, case.files)
         for number, image in enumerate(images):
             converted.append(Path(folder, f"{number}{target}"))
-            sitk.WriteImage(image, str(converted[-1]))
+            write_sitk(image, converted[-1])
         yield converted
-
-
-def _read_volume(file: Path) -> sitk.Image:
-    try:
-        return sitk.ReadImage(str(file))
-    except RuntimeError as error:
-        raise UserError(f"{file}: cannot be read; is it damaged?") from error
 
 
 def _read_series(case: Case, tell: Tell) -> sitk.Image:
@@ -168,13 +169,16 @@ def _dicom_cases(folder: Path, identifier: str, modality: str | None, tell: Tell
     """A case for each series of a folder that can be a volume, and for a folder with a damaged file, told when it is read."""
     from nnunetv2_cdpd.volumes.dicom import find_series
 
-    files = tuple(file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith("."))
+    files = tuple(files_of(folder))
     try:
         found, passed_over, _ = find_series(files, modality)
     except UserError:
         return [Case(identifier, files, True, modality)]
     if passed_over:
         tell(f"{folder}: passed over: {', '.join(passed_over)}")
+    else:
+        for line in not_taken(folder, [file.name for file in files if not found and is_image_file(file.name)], _NO_SERIES):
+            tell(line)
     if len(found) == 1:
         return [Case(identifier, found[0].files, True, modality)]
     numbers = [entry.number for entry in found]
@@ -208,7 +212,7 @@ def _ending(file: Path, endings: Sequence[str]) -> str | None:
 def _identifier(file: Path, ending: str, num_channels: int) -> tuple[str, int]:
     """Case identifier and channel number of a file name."""
     stem = file.name[: -len(ending)]
-    match = _CHANNEL.fullmatch(stem)
+    match = CHANNEL.fullmatch(stem)
     if match and (num_channels > 1 or match[2] == "0000"):
         return match[1], int(match[2])
     return stem, 0

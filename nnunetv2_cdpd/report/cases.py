@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnunetv2_cdpd.classes import name_key
+from nnunetv2_cdpd.classes import ClassKey, class_key
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.jobs.tables import number
@@ -25,11 +25,10 @@ class ReportCase(NamedTuple):
     prediction_file: str | Path
 
     @classmethod
-    def of(cls, scores: CaseScores, images: str | Path | None) -> "ReportCase":
-        """A scored case; images: Folder of the images, named as nnU-Net names them."""
-        ending = Path(scores.reference_file).name.removeprefix(scores.case)
-        image = None if images is None else Path(images) / f"{scores.case}_0000{ending}"
-        return cls(scores.case, image, scores.reference_file, scores.prediction_file)
+    def of(cls, case: str, reference: Path, prediction: Path, images: str | Path | None) -> "ReportCase":
+        """A case by its label maps; images: Folder of the images, named as nnU-Net names them."""
+        image = None if images is None else Path(images) / f"{case}_0000{reference.name.removeprefix(case)}"
+        return cls(case, image, reference, prediction)
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class DrawnCase:
 
     planes: Sequence[PlanePicture]
     volume: Mapping[str, Any] | None
-    seen: frozenset[str]
+    seen: frozenset[ClassKey]
 
 
 def draw_case(job: DrawJob) -> DrawnCase:
@@ -71,18 +70,21 @@ def draw_case(job: DrawJob) -> DrawnCase:
     return DrawnCase(planes, volume, layers.seen(reference.array, prediction))
 
 
-def legend(results: Results, scores: CaseScores | None, seen: frozenset[str], layers: Layers) -> list[tuple[str, str]]:
+def legend(results: Results, scores: CaseScores | None, seen: frozenset[ClassKey], layers: Layers) -> list[tuple[str, str]]:
     """Classes that are drawn or scored in a case, with their Dice; seen: As in DrawnCase."""
     metrics = scores.metrics if scores else {}
     entries = {}
     for name in (*results.class_names, *layers.reference, *layers.prediction):
         dice = metrics[name]["Dice"] if name in metrics else np.nan
-        if name_key(name) not in entries and (name_key(name) in seen or np.isfinite(dice)):
-            entries[name_key(name)] = name, number(dice, 3) if name in metrics else "not annotated"
+        if class_key(name) not in entries and (class_key(name) in seen or np.isfinite(dice)):
+            entries[class_key(name)] = name, number(dice, 3) if name in metrics else "not annotated"
     return list(entries.values())
 
 
 def _read(case: ReportCase) -> tuple[np.ndarray | None, Volume, np.ndarray]:
+    for what, file in (("image", case.image_file), ("reference", case.reference_file), ("prediction", case.prediction_file)):
+        if file is not None and not Path(file).exists():
+            raise UserError(f"its {what} is not where it is looked for; give `cdpd report` the folder of the {what}s")
     try:
         image = None if case.image_file is None else read_volume(case.image_file).array
         return image, read_label_map(case.reference_file), read_label_map(case.prediction_file).array

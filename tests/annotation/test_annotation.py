@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunetv2_cdpd.annotation import (
+    NEGATIVE,
+    POSITIVE,
     Annotation,
     MergedLabel,
     Source,
@@ -263,3 +266,12 @@ def test_example_of_the_documentation_is_true():
     assert len(rows) == 3
     for value, cells in rows:
         assert ["-+·"[state] for state in kits[int(value)]] == [cell.strip() for cell in cells.split("|")]
+
+
+def test_large_values_cost_nothing_and_undeclared_ones_are_all_alike():
+    annotation = read_annotation({"labels": {"background": 0, "liver": 1, "spleen": 65535}})
+    started = time.process_time()
+    (table,) = annotation.tables
+    assert time.process_time() - started < 0.5
+    assert table.shape == (65536, 2) and table[[1, 65535]].tolist() == [[POSITIVE, NEGATIVE], [NEGATIVE, POSITIVE]]
+    assert (table[2:65535] == NEGATIVE).all()

@@ -1,8 +1,7 @@
-"""Pictures, contours, volumes and charts of the report: radiological planes, square pixels, values where they belong."""
+"""Pictures, contours and volumes of the report: radiological planes, square pixels, values where they belong."""
 
 import base64
 import io
-import math
 import re
 
 import numpy as np
@@ -11,12 +10,12 @@ import SimpleITK as sitk
 from builders.report import ANNOTATION, SHAPE, SPACING
 from PIL import Image
 
+from nnunetv2_cdpd.classes import class_key
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.pages.layers import Layers, names_by_value, regions_of
 from nnunetv2_cdpd.pages.palette import COLOURS, Palette
 from nnunetv2_cdpd.pages.pictures import CT_WINDOW, PANEL_PIXELS, Volume, case_pictures, read_label_map, read_volume
 from nnunetv2_cdpd.pages.viewer import MOST_PIXELS, MOST_SLICES, volume_sheets
-from nnunetv2_cdpd.report.charts import box_plot, distance_scale, line_chart, share_scale
 
 
 def decoded(uri):
@@ -35,7 +34,9 @@ def points(path):
 def test_forty_classes_have_forty_colours():
     assert len(set(COLOURS)) == 40
     assert len(set(Palette.of(f"class {number}" for number in range(40)).colours.values())) == 40
-    assert Palette.of(["Left Kidney", "left_kidney", "spleen"]).colours == {"leftkidney": COLOURS[0], "spleen": COLOURS[1]}
+    palette = Palette.of(["Left Kidney", "kidney_l", "left_kidney", "spleen"])
+    assert list(palette.colours.values()) == list(COLOURS[:2])
+    assert palette.colour("Kidney_L") == COLOURS[0] and palette.colour("spleen") == COLOURS[1]
 
 
 def test_a_nested_class_is_drawn_in_its_parent_and_a_merged_label_as_itself():
@@ -43,7 +44,9 @@ def test_a_nested_class_is_drawn_in_its_parent_and_a_merged_label_as_itself():
     named = {1: "liver", 2: "liver_tumor", 3: "right_kidney", 4: "left_kidney", 5: "kidney", 6: "<b>"}
     assert names_by_value(ANNOTATION) == named
     layers = Layers.of(ANNOTATION, ANNOTATION)
-    assert layers.seen(np.array([0, 2, 5]), np.array([0, 3])) == {"livertumor", "kidney", "rightkidney"}
+    assert layers.seen(np.array([0, 2, 5]), np.array([0, 3])) == {
+        class_key(name) for name in ("liver_tumor", "kidney", "right_kidney")
+    }
     assert len({layers.palette.colour(name) for name in (*ANNOTATION.classes, "kidney")}) == 6
 
 
@@ -159,34 +162,3 @@ def test_more_than_255_classes_are_no_volume():
     label = np.zeros(SHAPE, int)
     with pytest.raises(UserError, match="more than 255 classes"):
         volume_sheets(None, Volume(label, (1.0, 1.0, 1.0)), label, {1: 256}, {})
-
-
-# ---- charts --------------------------------------------------------------------------------------------------------------
-
-
-def test_a_box_shows_quartiles_whiskers_and_every_case():
-    values = [("a", 0.1), *((f"c{index}", value) for index, value in enumerate(np.linspace(0.6, 1.0, 9)))]
-    full, empty = box_plot("Dice", {"liver <1>": values, "none": []}, share_scale()).rows
-    assert (full.name, empty.name) == ("liver <1>", "none") and empty.box is None
-    assert len(full.points) == 10 and full.points[0][2:] == ("a", 0.1)
-    low, median, high = np.quantile([value for _, value in values], (0.25, 0.5, 0.75))
-    assert full.box.width / 330 == pytest.approx(high - low, abs=1e-3)
-    assert [(full.box.low - 190) / 330, (full.box.median - 190) / 330] == pytest.approx([low, median], abs=1e-3)
-    assert [(end - 190) / 330 for end in full.box.whiskers] == pytest.approx([0.6, 1.0], abs=1e-3)  # the 0.1 lies outside
-
-
-def test_small_distances_have_more_room():
-    scale = distance_scale(100)
-    assert (scale.position(0), scale.position(100)) == (0, 1)
-    assert scale.position(9) == pytest.approx(math.log(10) / math.log(101))
-    assert scale.ticks[-1] == 100 and distance_scale(0).ticks == [0, 1]
-
-
-def test_a_curve_has_gaps_where_nothing_was_logged_and_round_ticks():
-    values = np.array([-0.9, -0.5, np.nan, -0.2, 0.13])
-    chart = line_chart("Loss", [("training", "#112233", values)], np.arange(5))
-    (curve,) = chart.curves
-    assert curve.path.count("M") == 2 and curve.path.count("L") == 2
-    assert [float(tick.text) for tick in chart.value_ticks] == [-1.0, -0.5, 0.0, 0.5]
-    assert line_chart("Loss", [("", "#112233", np.full(5, np.nan))], np.arange(5)) is None
-    assert "h.1" in line_chart("Loss", [("", "#112233", np.array([0.5]))], np.arange(1)).curves[0].path
