@@ -74,7 +74,7 @@ def test_what_reads_images_is_one_of_nnunets_readers(tmp_path):
     path = tmp_path / "dataset.json"
     for good in ("SimpleITKIO", "NibabelIOWithReorient", "Tiff3DIO", "None"):
         path.write_text(json.dumps(GOOD | {"overwrite_image_reader_writer": good}))
-        assert read_dataset_json(path).file_ending == ".nii.gz"
+        assert read_dataset_json(path).image_reader == (None if good == "None" else good)
     path.write_text(json.dumps(GOOD | {"overwrite_image_reader_writer": "os.system"}))
     with pytest.raises(UserError, match="'os.system', no reader .*; give one of .*SimpleITKIO, .*NibabelIO.*, or take it out"):
         read_dataset_json(path)
