@@ -84,6 +84,11 @@ def examine() -> Iterator[Row]:
                 yield Row(FAIL, check.__name__.strip("_").replace("_", " "), one_line(error))
 
 
+def broken(rows: Iterable[Row]) -> list[str]:
+    """Names of what is needed and does not work."""
+    return [row.name for row in rows if row.status == FAIL]
+
+
 def _versions() -> Iterable[Row]:
     yield Row(OK, "python", f"{platform.python_version()}, {sys.executable}")
     try:

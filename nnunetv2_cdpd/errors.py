@@ -1,4 +1,7 @@
-"""Errors: UserError, a mistake that the user can mend; `one_line` and `reason`, any error as a line; a check of numbers."""
+"""Errors: UserError, a mistake that the user can mend; any error as a line, many in few lines; checks of numbers and names."""
+
+import re
+from collections.abc import Iterable
 
 _MOST_WORDS = 40  # of an error that a library raised; some run over pages
 
@@ -16,6 +19,8 @@ def one_line(error: BaseException) -> str:
     words = str(error).split()
     if isinstance(error, UserError) and words:
         return " ".join(words)
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is" + (f" ({reason(error)})" if words else "")
     return f"{type(error).__name__}: {reason(error)}" if words else reason(error)
 
 
@@ -34,3 +39,24 @@ def check_at_least(least: int, **arguments: int | None) -> None:
 def listed(names: list[str], most: int = 10) -> str:
     """Names in a line of a message; of many, the first and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def is_text(name: str) -> bool:
+    """Whether a name of the file system is valid text; Python keeps bytes of others as lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def by_reason(told: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """Each reason of (case, reason) with its cases, in the order of the first of them.
+
+    Reasons are equal too where they differ in a path by the case's name only; the first case's then stands for them.
+    """
+    groups: dict[str, dict[str, str]] = {}
+    for case, reason in told:
+        key = re.sub(rf"(?<=[/\\]){re.escape(case)}(?![^\W_])", "<case>", reason)
+        groups.setdefault(key, {})[case] = reason
+    return [
+        (first + (" (likewise the others)" if others - {first} else ""), list(reasons))
+        for reasons in groups.values()
+        for first, others in [(next(iter(reasons.values())), set(reasons.values()))]
+    ]

@@ -39,6 +39,9 @@ EXCHANGES = {
     "data_loader": Exchange(
         (_TRAINER,), "nnUNetDataLoader", "get_dataloaders() builds loader, transforms and augmenter in one method"
     ),
+    "json_files": Exchange(
+        (_TRAINER,), "save_json", "on_train_start() and what it calls write plans.json, dataset.json and splits where they belong"
+    ),
     "final_metrics": Exchange(
         (_TRAINER,), "compute_metrics_on_folder", "perform_actual_validation() predicts and scores in one method"
     ),

@@ -25,6 +25,7 @@ from nnunetv2_cdpd.errors import UserError, one_line
 from nnunetv2_cdpd.jobs.files import written_beside
 
 DEFAULT_TRAINER, DEFAULT_PLANNER = "nnUNetTrainerCDPD", "nnUNetPlannerCDPD"
+DEFAULT_PLANS = "nnUNetCDPDPlans"  # of that planner
 # A name belongs to us by its prefix, so that a new variant of a trainer needs no new link files.
 FOLDER_OF_PREFIX = {DEFAULT_TRAINER: "nnunetv2_cdpd.trainers", DEFAULT_PLANNER: "nnunetv2_cdpd.planners"}
 EXT_TRAINER_FOLDER = Path(__file__).parent / "ext_trainer"

@@ -24,7 +24,8 @@ def names_used_by(module):
 # What we override: a hook that nnU-Net renamed would never be called again, without any error.
 HOOKS = {
     "nnunetv2.training.nnUNetTrainer.nnUNetTrainer.nnUNetTrainer": (
-        "initialize load_checkpoint on_train_start on_epoch_end get_tr_and_val_datasets get_dataloaders get_training_transforms "
+        "initialize run_training load_checkpoint save_checkpoint on_train_start on_epoch_end get_tr_and_val_datasets "
+        "get_dataloaders get_training_transforms "
         "get_validation_transforms configure_rotation_dummyDA_mirroring_and_inital_patch_size configure_optimizers _build_loss "
         "train_step validation_step on_validation_epoch_end perform_actual_validation"
     ),

@@ -73,7 +73,8 @@ def test_wheel_made_from_the_source_archive_is_the_same(project_copy, project_wh
 def test_every_imported_package_is_declared():
     config = configparser.ConfigParser()
     config.read(CLONE / "setup.cfg")
-    requirements = config["options"]["install_requires"].split()
+    lines = [config["options"]["install_requires"], config["options.extras_require"]["completion"]]
+    requirements = [requirement for text in lines for requirement in text.split("\n") if requirement]
     declared = {_normal(re.match(r"[\w.-]+", requirement)[0]) for requirement in requirements}
     for path in SOURCES:
         for name in _imported(path) - set(sys.stdlib_module_names) - {"nnunetv2_cdpd"}:

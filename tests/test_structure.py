@@ -19,7 +19,7 @@ SOURCES = {
     if not any(parent.is_symlink() for parent in path.parents)
 }
 # A module of each of these folders has the names by which they are found: no two things of one name
-PROTOCOLS = {"cli": {"DESCRIPTION", "add_arguments", "run"}, "dataset_conversion": {"DATASET", "find"}}
+PROTOCOLS = {"cli": {"DESCRIPTION", "EXAMPLES", "add_arguments", "run"}, "dataset_conversion": {"DATASET", "find"}}
 
 
 @pytest.mark.parametrize(

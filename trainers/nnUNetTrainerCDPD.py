@@ -1,7 +1,7 @@
 """nnUNetTrainerCDPD: CDPDNet on partially labelled datasets, for plans of nnUNetPlannerCDPD or of nnU-Net's own planners."""
 
-from ..training.trainer import PartialLabelTrainer
+from ..training.console import ConsoleTrainer
 
 
-class nnUNetTrainerCDPD(PartialLabelTrainer):
+class nnUNetTrainerCDPD(ConsoleTrainer):
     """See PartialLabelTrainer; the learning rate and weight decay of the paper, nnU-Net's schedule and augmentation."""

@@ -10,9 +10,9 @@ from nnunetv2_cdpd.audit.checks import check_cases
 from nnunetv2_cdpd.audit.page import write_audit_page
 from nnunetv2_cdpd.audit.result import Audit, audit_as_json, audit_summary
 from nnunetv2_cdpd.audit.statistics import geometry_statistics, volume_statistics
-from nnunetv2_cdpd.datasets.raw import read_datasets
+from nnunetv2_cdpd.datasets.raw import RawDataset, read_datasets
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import Outcome, write_json
+from nnunetv2_cdpd.jobs import Outcome, output_folder, write_json
 from nnunetv2_cdpd.same_scan.alignment import Pair
 from nnunetv2_cdpd.same_scan.pairs import SAME_SCAN, find_pairs
 
@@ -45,6 +45,19 @@ def audit_datasets(
     names = [dataset.name for dataset in inputs]
     if same := [str(dataset.folder) for dataset in inputs if names.count(dataset.name) > 1]:
         raise UserError(f"{', '.join(same)}: cases are told apart by the names of folders; rename one, or audit them one by one")
+    with output_folder(Path(output)):
+        return _audit(inputs, Path(output), min_score, num_pictures, num_processes, progress, report)
+
+
+def _audit(
+    inputs: Sequence[RawDataset],
+    output: Path,
+    min_score: float,
+    num_pictures: int,
+    num_processes: int,
+    progress: bool,
+    report: Callable[[str], None],
+) -> Audit:
     cases = read_cases(inputs, num_processes=num_processes, progress=progress)
     unread = {case.name: ", ".join(case.problems) for case in cases if case.fingerprint is None and case.labels is None}
     if len(unread) == len(cases):
@@ -58,8 +71,6 @@ def audit_datasets(
         _pairs(cases, min_score, progress),
         [f"{dataset.name}: {problem}" for dataset in inputs for problem in dataset.problems],
     )
-    output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
     write_json(output / JSON_FILE, audit_as_json(audit, min_score))
     write_audit_page(output / PAGE_FILE, audit, num_pictures)
     report(audit_summary(audit))

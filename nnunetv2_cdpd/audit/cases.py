@@ -11,6 +11,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import in_processes, run
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint
 from nnunetv2_cdpd.same_scan.store import fingerprints_of
+from nnunetv2_cdpd.volumes.reading import header_notes, read_sitk
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,9 @@ class AuditCase:
     """A case of a dataset.
 
     image: Its first channel.
-    fingerprint, labels: None where the file cannot be read; `problems` says why.
+    fingerprint, labels: None where the file cannot be read.
+    unread: Why a file of it, of any channel, cannot be read.
+    problems: That, and what else is wrong with its files.
     """
 
     dataset: RawDataset
@@ -28,6 +31,7 @@ class AuditCase:
     label: Path
     fingerprint: Fingerprint | None
     labels: LabelFacts | None
+    unread: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
     @property
@@ -58,11 +62,18 @@ def read_cases(datasets: Sequence[RawDataset], *, num_processes: int, progress: 
     fingerprints = fingerprints_of(images, num_processes=num_processes, progress=progress)
     jobs = {str(label): label for label in labels}
     facts = run(jobs, in_processes(label_facts, num_processes), title="Label maps", progress=progress)
+    further = {str(path): path for dataset, case in listed for path in map(dataset.path, case.images[1:])}
+    channels = run(
+        further, in_processes(check_readable, num_processes), title="Further channels", progress=progress and bool(further)
+    )
     cases = []
     for (dataset, case), image, label in zip(listed, images, labels):
         source, problems = _source(dataset, case.identifier)
-        whys = fingerprints.failed.get(str(image)), facts.failed.get(str(label))
-        problems += [why for why in whys if why is not None]
+        others = [dataset.path(channel) for channel in case.images[1:]]
+        failed = {**fingerprints.failed, **channels.failed, **facts.failed}
+        files = (image, *others, label)
+        unread = tuple(failed[str(file)] for file in files if str(file) in failed)
+        problems += unread or _header_problems(*files)
         cases.append(
             AuditCase(
                 dataset,
@@ -72,10 +83,21 @@ def read_cases(datasets: Sequence[RawDataset], *, num_processes: int, progress: 
                 label,
                 fingerprints.done.get(str(image)),
                 facts.done.get(str(label)),
+                unread,
                 tuple(problems),
             )
         )
     return cases
+
+
+def check_readable(path: Path) -> None:
+    """Raise UserError unless a file can be read whole."""
+    read_sitk(path)
+
+
+def _header_problems(*files: Path) -> list[str]:
+    """What nnU-Net reads otherwise than it is meant."""
+    return [f"{file}: {note}; `cdpd convert` writes it anew" for file in files for note in header_notes(file)]
 
 
 def _source(dataset: RawDataset, identifier: str) -> tuple[Source, list[str]]:

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.volumes.reading import read_sitk
 
 
 @dataclass(frozen=True)
@@ -45,21 +46,17 @@ def label_facts(path: Path) -> LabelFacts:
     """Read a label map.
 
     Raises:
-        UserError: The file is missing or cannot be read, holds values that are no integers, or is not one map. The path is left
-            out, as the audit lists cases by their identifiers.
+        UserError: The file is missing or damaged, holds values that are no integers, or is not one map.
     """
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise UserError("its label cannot be read" if path.is_file() else "label is missing") from error
+    image = read_sitk(path)
     array = sitk.GetArrayViewFromImage(image)
     if array.ndim != image.GetDimension() or array.ndim not in (2, 3):
-        raise UserError("its label is not one map of 2 or 3 dimensions")
+        raise UserError(f"{path} is not one label map of 2 or 3 dimensions")
     labelled = np.nonzero(array)
     stored = array[labelled]
     values = stored.astype(np.int64)
     if not np.array_equal(values, stored):
-        raise UserError("its label holds values that are no integers")
+        raise UserError(f"{path} holds values that are no integers; was it resampled as an image?")
     distinct, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     places = [np.bincount(inverse, index, len(distinct)) / counts for index in labelled[::-1]]  # x, y(, z) of the file
     grid = Grid.of_image(image)

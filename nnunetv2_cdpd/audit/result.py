@@ -32,6 +32,11 @@ class Audit:
     listing: Sequence[str]
 
     @property
+    def unread(self) -> dict[str, str]:
+        """Case -> why files of it cannot be read."""
+        return {case.name: "; ".join(case.unread) for case in self.cases if case.unread}
+
+    @property
     def groups(self) -> list[list[int]]:
         return groups(len(self.cases), self.pairs)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_cdpd.annotation import Annotation
-from nnunetv2_cdpd.classes import name_key, structure
+from nnunetv2_cdpd.classes import class_key, structure
 from nnunetv2_cdpd.cleanup.labelled_volume import LabelledVolume
 from nnunetv2_cdpd.cleanup.rules import RULES, check_rules
 from nnunetv2_cdpd.volumes.grid import Grid
@@ -67,9 +67,9 @@ def array_axes(array_shape: Sequence[int], properties: Mapping[str, Any]) -> str
 
 def nesting_in_table(classes: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
     """Nested class -> classes that it may lie in, by the class table, in the spelling of `classes`."""
-    spelled = {name_key(name): name for name in classes}
+    spelled = {class_key(name): name for name in classes}
     nesting = {
-        name: tuple(spelled[name_key(parent)] for parent in structure(name).parents if name_key(parent) in spelled)
+        name: tuple(spelled[class_key(parent)] for parent in structure(name).parents if class_key(parent) in spelled)
         for name in classes
     }
     return {name: parents for name, parents in nesting.items() if parents}

@@ -1,35 +1,59 @@
 """clean_folder: clean a folder of predictions, case by case, and tell what each rule changed."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
-
+from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.cleanup.clean import Effects, array_axes, clean_label_map, nesting_of
 from nnunetv2_cdpd.cleanup.rules import RULES, check_rules
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.datasets.label_maps import checked_label_map
 from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers, reader_for
-from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import Outcome, in_processes, number_of_processes, run, write_json, written_beside
+from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.jobs import (
+    FileRecord,
+    Outcome,
+    digest,
+    file_state,
+    in_processes,
+    number_of_processes,
+    output_folder,
+    read_json,
+    remove,
+    run,
+    write_json,
+    written_beside,
+)
 from nnunetv2_cdpd.jobs.tables import aligned
+from nnunetv2_cdpd.volumes.reading import CheckedReader
 
 EFFECTS_FILE = "cleanup.json"
+_RECORD_FILE = "cdpd_clean_record.jsonl"
+_COMMAND = "cdpd clean"
 COPIED = (FILE_NAME, "plans.json", "predict_from_raw_data_args.json")  # what nnUNetv2_predict puts beside predictions
 
 
 @dataclass(frozen=True)
 class CleaningJob:
-    """One prediction to clean."""
+    """One prediction to clean.
+
+    made_from: Digest of all that decides what comes of it.
+    """
 
     in_file: Path
     out_file: Path
-    reader: BaseReaderWriter
+    reader: CheckedReader
     annotation: Annotation
     rules: Sequence[str] | None
+    made_from: str
+
+    @property
+    def outputs(self) -> tuple[Path]:
+        return (self.out_file,)
 
 
 def clean_folder(
@@ -39,29 +63,58 @@ def clean_folder(
     rules: Sequence[str] | None = None,
     num_processes: int | None = None,
     progress: bool = True,
+    report: Callable[[str], None] = print,
 ) -> Outcome[Effects]:
-    """Clean every prediction of a folder.
+    """Clean every prediction of a folder; a second call does only what is missing or would come out differently.
 
     Args:
         in_dir: Predicted label maps with their dataset.json.
         out_dir: Gets the cleaned label maps under the same names, dataset.json and cleanup.json; another folder.
         rules: Names of rules; None: all.
         num_processes: None: nnU-Net's default, at most one per core and case.
+        report: Called with what the user should know of the folder, a line each.
 
     Returns:
-        The effects on each case, and why others could not be cleaned.
+        The effects on each case, also of those that an earlier call has cleaned, and why others could not be cleaned.
 
     Raises:
-        UserError: A folder or dataset.json is missing or damaged, a rule is unknown, or no case could be cleaned.
+        UserError: A folder or dataset.json is missing or damaged, a rule is unknown, no case could be cleaned, or others
+            there were cleaned by other rules.
     """
     in_dir, out_dir = Path(in_dir), Path(out_dir)
     jobs = _plan(in_dir, out_dir, rules)
     runner = in_processes(clean_case, number_of_processes(num_processes, len(jobs)))
-    out_dir.mkdir(parents=True, exist_ok=True)
-    outcome = run(jobs, runner, title="clean", progress=progress)
-    outcome.check_any("cleaned")
-    _finish(outcome, in_dir, out_dir)
-    return outcome
+    with output_folder(out_dir):
+        record = FileRecord(
+            out_dir / _RECORD_FILE, [_rules_text(rules)], _COMMAND, lambda effects: {"effects": effects}, _are_facts
+        )
+        if record.damage is not None:
+            report(f"note: {record.damage}")
+        _clear_outdated(jobs, record, out_dir)
+        _copy_descriptions(in_dir, out_dir)
+        outcome = run(jobs, runner, title="clean", record=record, progress=progress)
+        outcome.check_any("cleaned")
+        effects = {case: record.cases[case].facts["effects"] for case in jobs if case not in outcome.failed}
+        cleaned = Outcome(effects, failed=outcome.failed)
+        content = {"version": 1, "all_cases": total_effects(cleaned), "cases": cleaned.done, "problems": cleaned.failed}
+        write_json(out_dir / EFFECTS_FILE, content)
+    return cleaned
+
+
+def _clear_outdated(jobs: Mapping[str, CleaningJob], record: FileRecord, out_dir: Path) -> None:
+    """Remove what earlier calls made and this one would make otherwise, so that the folder never holds a mix of the two."""
+    others = [case for case in record.cases if case not in jobs]
+    if others and record.recorded_inputs != record.inputs:
+        raise UserError(
+            f"{out_dir}: holds {listed(others)}, which were cleaned by other rules and are not among the predictions now; use "
+            "another folder"
+        )
+    done = [case for case, job in jobs.items() if record.holds(case, job)]
+    if record.recorded_inputs is not None or isinstance(read_json(out_dir / EFFECTS_FILE), dict):  # else nothing there is ours
+        for case in jobs.keys() - set(done):
+            remove(jobs[case].out_file)
+        remove(out_dir / EFFECTS_FILE)
+    record.rewrite([*others, *done])
 
 
 def _plan(in_dir: Path, out_dir: Path, rules: Sequence[str] | None) -> dict[str, CleaningJob]:
@@ -77,7 +130,17 @@ def _plan(in_dir: Path, out_dir: Path, rules: Sequence[str] | None) -> dict[str,
         raise UserError(f"{in_dir}: no file ends in {dataset_json.file_ending}, the `file_ending` of its dataset.json")
     reader = reader_for(dataset_json, [in_dir / file for file in files.values()])
     annotation = dataset_json.annotation
-    return {case: CleaningJob(in_dir / file, out_dir / file, reader, annotation, rules) for case, file in files.items()}
+    how = [_rules_text(rules), dataset_json.content, type(reader).__name__]
+    jobs = {}
+    for case, file in files.items():
+        made_from = digest(file_state(in_dir / file), how)
+        jobs[case] = CleaningJob(in_dir / file, out_dir / file, reader, annotation, rules, made_from)
+    return jobs
+
+
+def _rules_text(rules: Sequence[str] | None) -> str:
+    """The rules that are applied, and whose they are: another release may clean otherwise."""
+    return f"{__version__}: {' '.join(rule for rule in RULES if rules is None or rule in rules)}"
 
 
 def clean_case(job: CleaningJob) -> Effects:
@@ -92,8 +155,7 @@ def clean_case(job: CleaningJob) -> Effects:
         parents=nesting_of(job.annotation),
         axes=array_axes(label_map.shape, properties),
     )
-    with written_beside(job.out_file) as beside:
-        job.reader.write_seg(cleaned, str(beside), properties)
+    job.reader.write_seg(cleaned, job.out_file, properties)
     return effects
 
 
@@ -122,11 +184,17 @@ def effects_table(cleaned: Outcome[Effects]) -> str:
     return "\n".join([f"{len(cleaned.done)} cases; voxels removed, and moved to another class", *lines]) + "\n"
 
 
-def _finish(cleaned: Outcome[Effects], in_dir: Path, out_dir: Path) -> None:
-    """Copy what belongs to the label maps, and write what was changed in them."""
+def _copy_descriptions(in_dir: Path, out_dir: Path) -> None:
+    """Copy what belongs to the label maps."""
     for name in COPIED:
         if (in_dir / name).is_file():
             with written_beside(out_dir / name) as beside:
                 shutil.copyfile(in_dir / name, beside)
-    content = {"version": 1, "all_cases": total_effects(cleaned), "cases": cleaned.done, "problems": cleaned.failed}
-    write_json(out_dir / EFFECTS_FILE, content)
+
+
+def _are_facts(facts: Mapping[str, Any]) -> bool:
+    """Whether these are effects of a case, as its record keeps them."""
+    effects = facts.get("effects")
+    classes = list(effects.values()) if isinstance(effects, dict) else [None]
+    counts = [count for each in classes for count in (each.values() if isinstance(each, dict) else [None])]
+    return all(isinstance(count, dict) and {"removed", "moved"} == count.keys() for count in counts)

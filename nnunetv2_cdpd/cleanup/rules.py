@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import ndimage
 
-from nnunetv2_cdpd.classes import LUNGS, lateral_pairs, name_words
+from nnunetv2_cdpd.classes import LUNGS, lateral_pairs, says_tumor
 from nnunetv2_cdpd.cleanup.labelled_volume import TOUCHING, LabelledVolume, VoxelBox, components, widened
-from nnunetv2_cdpd.cleanup.table import INSIDE_ORGAN, ONE_PIECE, REACH_MM, SMALLEST_LUNG, TUMOR_WORDS
+from nnunetv2_cdpd.cleanup.table import INSIDE_ORGAN, ONE_PIECE, REACH_MM, SMALLEST_LUNG
 from nnunetv2_cdpd.errors import UserError
 
 
@@ -132,7 +132,7 @@ def tumors_at_organ(volume: LabelledVolume) -> None:
     """
     inside = {volume.by_structure.get(structure) for structure in INSIDE_ORGAN}
     for name in volume.parents:
-        near = _near_organ(volume, name) if name not in inside and not TUMOR_WORDS.isdisjoint(name_words(name)) else None
+        near = _near_organ(volume, name) if name not in inside and says_tumor(name) else None
         if near is None:
             continue
         box, mask = near

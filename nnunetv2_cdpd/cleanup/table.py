@@ -14,10 +14,5 @@ ONE_PIECE = (
 INSIDE_ORGAN = ("kidney_tumor", "liver_tumor")
 REACH_MM = 3.0  # from the middle of that cube to its outermost voxels
 
-# Words of a class name that make a nested class a tumor or the like; vessels, for one, leave their organ.
-TUMOR_WORDS = frozenset(
-    ("tumor", "tumour", "tumors", "tumours", "cyst", "cysts", "lesion", "lesions", "cancer", "metastasis", "metastases")
-)
-
 # A second component of both lungs that is smaller than this share of the first is no lung: the lungs touch.
 SMALLEST_LUNG = 0.1

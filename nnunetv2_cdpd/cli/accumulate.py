@@ -2,16 +2,19 @@
 
 import argparse
 
+from nnunetv2_cdpd.cli.options import by_position
 from nnunetv2_cdpd.host import lent_arguments
-from nnunetv2_cdpd.link import DEFAULT_TRAINER
+from nnunetv2_cdpd.link import DEFAULT_PLANS, DEFAULT_TRAINER
 
 DESCRIPTION = """
-nnUNetv2_accumulate_crossval_results, with its arguments (see its -h); -tr is nnUNetTrainerCDPD unless given. Joins the validation
-predictions of all folds in one folder, and scores each case on what its source annotates (nnU-Net's own command takes
-the rest for absent).
-
-  cdpd accumulate 400 -c 3d_fullres -p nnUNetCDPDPlans
+nnUNetv2_accumulate_crossval_results, with its arguments (see its -h); unless given, -tr is nnUNetTrainerCDPD and -p
+nnUNetCDPDPlans. Joins the validation predictions of all folds in one folder, and scores each case on what its source
+annotates (nnU-Net's own command takes the rest for absent).
 """
+EXAMPLES = (
+    "cdpd accumulate 400 -c 3d_fullres",
+    "cdpd accumulate 400 -c 3d_fullres -p nnUNetCDPDLPlans -f 0 1 2",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,5 +26,8 @@ def run(args: argparse.Namespace) -> None:
 
     from nnunetv2_cdpd.evaluation.cross_validation import annotated_metrics
 
-    with annotated_metrics(), lent_arguments("cdpd accumulate", args.rest, tr=DEFAULT_TRAINER):
+    with (
+        annotated_metrics(),
+        lent_arguments("cdpd accumulate", by_position(args.rest, "-d"), tr=DEFAULT_TRAINER, p=DEFAULT_PLANS),
+    ):
         accumulate_crossval_results_entry_point()

@@ -9,11 +9,14 @@ DESCRIPTION = """
 Clean predicted label maps as the released CDPDNet code does: organs keep their largest component, the lungs are
 separated, tumors lie in or at their organ. Needs the dataset.json that nnUNetv2_predict puts beside the predictions.
 
-Writes the cleaned label maps and cleanup.json, which tells what each rule changed in each case. See the effect with
-
-    cdpd clean predictions cleaned
-    cdpd evaluate cleaned nnUNet_raw/Dataset400_MultiCT/labelsTs --compare predictions
+Writes the cleaned label maps and cleanup.json, which tells what each rule changed in each case; `cdpd evaluate --compare`
+shows the effect.
 """
+EXAMPLES = (
+    """cdpd clean -i predictions -o cleaned
+cdpd evaluate cleaned labelsTs --compare predictions""",
+    "cdpd clean -i predictions -o cleaned --rules sides largest",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,17 +1,23 @@
 """cdpd convert: a public dataset, or one's own by a YAML -> nnU-Net raw dataset."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from pathlib import Path
 
-from nnunetv2_cdpd.cli.flags import reporter, with_flags
+from nnunetv2_cdpd.cli.flags import report_failed, reporter, with_flags
 from nnunetv2_cdpd.cli.options import add_parts, add_processes, given
 
 DESCRIPTION = "Convert a public dataset (`cdpd sources` lists them), or your own by --spec, to an nnU-Net raw dataset."
+EXAMPLES = (
+    "cdpd convert KITS23 ~/kits23 -d 301",
+    "cdpd convert MSD_Liver ~/Task03_Liver --limit 5          # a first look",
+    "cdpd convert --spec my.yaml ~/my_data -d 310",
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="public dataset; left out with --spec")
-    parser.add_argument("source_folder", type=Path, metavar="FOLDER", help="in which it was unpacked")
+    parser.add_argument("source_folder", type=Path, nargs="?", metavar="FOLDER", help="in which it was unpacked; or -i FOLDER")
+    parser.add_argument("-i", type=Path, dest="input", metavar="FOLDER", help=SUPPRESS)
     parser.add_argument(
         "-d",
         "--id",
@@ -37,14 +43,17 @@ def run(args: Namespace) -> int:
     from nnunetv2_cdpd.conversion.summary import summary
     from nnunetv2_cdpd.errors import UserError
 
-    if (args.name is None) == (args.spec is None):
+    if args.input is None and args.source_folder is None and args.name is not None:  # only one was given: the folder
+        args.name, args.source_folder = None, Path(args.name)
+    folder = args.source_folder or args.input
+    if (args.name is None) == (args.spec is None) or folder is None or (args.source_folder and args.input):
         raise UserError("give the name of a public dataset (`cdpd sources` lists them) or `--spec my.yaml`, and the folder")
     dataset = public_dataset(args.name) if args.spec is None else read_declaration(args.spec)
     names = ("limit", "part_id", "num_parts", "copy", "resample_labels", "split_sides")
     options = Options(**given(args, *names), leave_out=tuple(args.leave_out))
     outcome = convert(
         dataset,
-        args.source_folder,
+        folder,
         args.dataset_id,
         options=options,
         num_processes=args.num_processes,
@@ -55,4 +64,4 @@ def run(args: Namespace) -> int:
         number = outcome.folder.name[7:10].lstrip("0")
         print(f"\nNext:\n  nnUNetv2_plan_and_preprocess -d {number} --verify_dataset_integrity")
         print(f"  or `cdpd merge -d {number} ...` with other datasets")
-    return 1 if outcome.failed else 0
+    return report_failed(outcome.failed.items(), args.flags)

@@ -13,6 +13,11 @@ Three sources label different structures, one of them without telling left from 
 run, to be copied, and how long all of it still takes. TIME on two CPU cores; needs no internet. Without
 pretrained weights at hand it uses small random vision weights and learned text embeddings, and says so.
 """
+EXAMPLES = (
+    "cdpd demo",
+    "cdpd demo --quick",
+    "cdpd demo -o /tmp/demo -device cpu",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,8 +1,11 @@
 """cdpd doctor: a table of what works here."""
 
 import argparse
+from dataclasses import asdict
+from typing import Any
 
-from nnunetv2_cdpd.doctor import FAIL, examine
+from nnunetv2_cdpd.cli.terminal import print_json
+from nnunetv2_cdpd.doctor import Row, broken, examine
 
 DESCRIPTION = """
 Show what works on this machine: versions, whether nnU-Net finds CDPDNet, nnU-Net's folders, device, pretrained weights.
@@ -10,17 +13,28 @@ Links to nnU-Net (see cdpd link) where that is not done yet.
 
 Rows are ok, note (works, or not everybody needs it) or FAIL (needed and broken). Exit code 1 if any row is FAIL.
 """
+EXAMPLES = (
+    "cdpd doctor",
+    "cdpd doctor --json",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    pass
+    parser.add_argument("--json", action="store_true", help="print the rows and what is broken as JSON, for programs")
 
 
 def run(args: argparse.Namespace) -> int:
-    failed = []
-    for row in examine():
-        print(row, flush=True)
-        if row.status == FAIL:
-            failed.append(row.name)
-    print(f"\nbroken: {', '.join(failed)}" if failed else "\nEverything needed works.")
-    return 1 if failed else 0
+    rows: list[Row] = []
+
+    def examined() -> dict[str, Any]:
+        rows.extend(examine())
+        return {"rows": [asdict(row) for row in rows], "broken": broken(rows)}
+
+    if args.json:
+        print_json(examined)
+    else:
+        for row in examine():
+            print(row, flush=True)
+            rows.append(row)
+        print(f"\nbroken: {', '.join(broken(rows))}" if broken(rows) else "\nEverything needed works.")
+    return 1 if broken(rows) else 0

@@ -9,13 +9,14 @@ DESCRIPTION = """
 Make the text embeddings of a dataset's class and task prompts, which training otherwise makes at its start, or show the ones that
 are there, and how alike the classes are to the text encoder.
 
-    cdpd embed 400 --picture similarity.png
-    cdpd embed 400 --weights ViT-B-32.pt              # CLIP's weights from a file, where there is no internet
-    cdpd embed --file embeddings.safetensors           # only show a file (ours, or tables in a .pth)
-
 They are kept in nnUNet_preprocessed, DATASET/cdpd_text_embeddings.safetensors, and made anew when a prompt or the encoder
 changes.
 """
+EXAMPLES = (
+    "cdpd embed 400 --picture similarity.png",
+    "cdpd embed 400 --weights ViT-B-32.pt                     # CLIP's weights from a file, where there is no internet",
+    "cdpd embed --file embeddings.safetensors                 # only show a file (ours, or tables in a .pth)",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,12 +12,14 @@ DESCRIPTION = """
 Score predictions against references, in each case only on the classes that its source annotates.
 
 Writes summary.json (nnU-Net's format and more), metrics.csv and summary.txt, and prints the table. Classes of the
-prediction and of the reference are matched by name. Example:
-
-    cdpd evaluate predictions nnUNet_raw/Dataset400_MultiCT/labelsTr
+prediction and of the reference are matched by name.
 
 With --compare, the same for another folder of predictions, and a paired test for each class: comparison.json, .csv, .txt.
 """
+EXAMPLES = (
+    "cdpd evaluate predictions nnUNet_raw/Dataset400_MultiCT/labelsTs",
+    "cdpd evaluate predictions labelsTs -d 400 --compare predictions_of_another_model -o comparison",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,16 +2,19 @@
 
 import argparse
 
+from nnunetv2_cdpd.cli.options import by_position
 from nnunetv2_cdpd.host import lent_arguments
-from nnunetv2_cdpd.link import DEFAULT_TRAINER
+from nnunetv2_cdpd.link import DEFAULT_PLANS, DEFAULT_TRAINER
 
 DESCRIPTION = """
-nnUNetv2_find_best_configuration, with its arguments (see its -h); -tr is nnUNetTrainerCDPD unless given. nnU-Net's own command
-runs on our models too, but takes what a source does not annotate for absent; here each case is scored on what its source
-annotates, as in the final validation of a training.
-
-  cdpd find-best 400 -c 2d 3d_fullres -p nnUNetCDPDPlans
+nnUNetv2_find_best_configuration, with its arguments (see its -h); unless given, -tr is nnUNetTrainerCDPD and -p nnUNetCDPDPlans.
+nnU-Net's own command runs on our models too, but takes what a source does not annotate for absent; here each case is scored
+on what its source annotates, as in the final validation of a training.
 """
+EXAMPLES = (
+    "cdpd find-best 400 -c 2d 3d_fullres",
+    "cdpd find-best 400 -c 3d_fullres -p nnUNetCDPDPlans nnUNetCDPDLPlans -f 0 1 2 --disable_ensembling",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,5 +26,5 @@ def run(args: argparse.Namespace) -> None:
 
     from nnunetv2_cdpd.evaluation.cross_validation import annotated_metrics
 
-    with annotated_metrics(), lent_arguments("cdpd find-best", args.rest, tr=DEFAULT_TRAINER):
+    with annotated_metrics(), lent_arguments("cdpd find-best", by_position(args.rest, "-d"), tr=DEFAULT_TRAINER, p=DEFAULT_PLANS):
         find_best_configuration_entry_point()

@@ -6,9 +6,12 @@ keeps its options under the names of the library's arguments (their `dest`), so 
 
 import argparse
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping
 
+from nnunetv2_cdpd.cli.terminal import error_stream
+from nnunetv2_cdpd.errors import by_reason, listed
+
+_NAMED_CASES = 3  # of those that failed for one reason
 _ARGUMENT = re.compile(r"\bargument ([A-Za-z_]\w*)")
 
 
@@ -36,9 +39,10 @@ def reporter(flags: Mapping[str, str]) -> Callable[[str], None]:
 
 
 def report_failed(failed: Iterable[tuple[str, str]], flags: Mapping[str, str]) -> int:
-    """Tell on stderr, in a line each, which cases failed (case, why); the exit code of a command that did all it could."""
+    """Tell on stderr which cases failed (case, why), a line for each reason; the exit code of a command that did all it could."""
     code = 0
-    for case, reason in failed:
-        print(f"cdpd: error: case {case!r}: {with_flags(reason, flags)}", file=sys.stderr)
+    for reason, cases in by_reason(failed):
+        named = repr(cases[0]) if len(cases) == 1 else listed(cases, most=_NAMED_CASES)
+        print(f"cdpd: error: case {named}: {with_flags(reason, flags)}", file=error_stream())
         code = 1
     return code

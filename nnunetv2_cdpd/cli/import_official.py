@@ -2,32 +2,31 @@
 
 import argparse
 from collections import Counter
-from pathlib import Path
 
-from nnunetv2_cdpd.cli.options import add_output
+from nnunetv2_cdpd.cli.options import add_output, add_place
 
 DESCRIPTION = """
 Make an nnU-Net model folder of the released CDPDNet (cdpdnet.pth). The released checkpoint has everything but DINOv2, which
 is read from a file, timm's cache or the model hub, and then travels in the model folder.
 
-    cdpd import-official cdpdnet.pth --dinov2 dinov2_vitb14_pretrain.pth -o MODEL_FOLDER
-    nnUNetv2_predict_from_modelfolder -i IMAGES -o PREDICTIONS -m MODEL_FOLDER -f all
-    cdpd predict -i IMAGES -o PREDICTIONS -m MODEL_FOLDER --task KiTS
-
 The images are CT in HU as NIfTI files (.nii.gz), in any orientation and spacing. docs/official.md tells what is the same as
 in the released code and what is not.
 """
+EXAMPLES = (
+    """cdpd import-official cdpdnet.pth --dinov2 dinov2_vitb14_pretrain.pth -o MODEL_FOLDER
+cdpd predict -i IMAGES -o PREDICTIONS -m MODEL_FOLDER --task KiTS""",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="the released cdpdnet.pth")
+    add_place(parser, ("-i",), "checkpoint", "the released cdpdnet.pth", metavar="CHECKPOINT")
     parser.add_argument(
         "--dinov2",
         metavar="FILE_OR_NAME",
         help="file of DINOv2 ViT-B/14 weights (timm's, Meta's or Hugging Face transformers'), or timm's name of the model, "
         "looked for in the cache, then downloaded (default: by the name of the released model)",
     )
-    add_output(parser, "must not exist yet", metavar="MODEL_FOLDER", required=True)
+    add_output(parser, "the new model folder, which must not exist yet", metavar="MODEL_FOLDER", required=True)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,21 +1,22 @@
 """cdpd labels: what each source's label values say about each class, and why."""
 
 import argparse
-import json
 import sys
 
 from nnunetv2_cdpd.cli.options import DATASET_HELP, add_dataset_place
+from nnunetv2_cdpd.cli.terminal import print_json
 
 DESCRIPTION = """
 Show, for every source of a dataset, what a stored label value says about each class: positive, negative or not supervised,
-and why. This is the table that the loss, the validation and `cdpd evaluate` read. Example:
-
-    cdpd labels 400
-    cdpd labels nnUNet_raw/Dataset400_MultiCT/dataset.json --check
+and why. This is the table that the loss, the validation and `cdpd evaluate` read.
 
 With --check, only look for what cannot be (a class both annotated and in a merged label of the same source, a region that no
 label fills, a class nested in itself, ...): one line each and exit code 1, or one line and 0 where all is well.
 """
+EXAMPLES = (
+    "cdpd labels 400",
+    "cdpd labels nnUNet_raw/Dataset400_MultiCT/dataset.json --check",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--check", action="store_true", help="only list contradictions; exit code 1 if there are any")
-    output.add_argument("--json", action="store_true", help="print everything as JSON")
+    output.add_argument("--json", action="store_true", help="print everything as JSON, for programs")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     annotation = dataset_json.annotation
     sources = choose_sources(annotation, args.source)
     if args.json:
-        print(json.dumps(tables_as_json(annotation, sources), indent=2))
+        print_json(lambda: tables_as_json(annotation, sources))
     else:
         print("\n\n".join(table_as_text(annotation, source, args.all_values) for source in sources))
     return 0

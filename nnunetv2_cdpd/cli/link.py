@@ -12,6 +12,10 @@ They only hand our names on to this package; nnU-Net's own classes are looked up
 uninstalled. Needed again after nnunetv2 was installed anew. convert, merge, demo, import-official and doctor do it by
 themselves.
 """
+EXAMPLES = (
+    "cdpd link",
+    'export nnUNet_extTrainer="$(cdpd link --path)"           # where nnunetv2 is read-only',
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

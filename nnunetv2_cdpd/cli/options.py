@@ -64,6 +64,42 @@ class _InPlaceOf(argparse.Action):
         self.place.required, self.place.nargs, self.place.default = False, argparse.SUPPRESS, argparse.SUPPRESS
 
 
+class ListInstead(argparse.Action):
+    """A flag with which a command only tells something, and needs nothing that it works on."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=False, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: Any) -> None:
+        setattr(namespace, self.dest, True)
+        for action in parser._actions:  # what is one of several stays: which model
+            action.required = False
+
+
+def by_position(arguments: Sequence[str], *flags: str) -> list[str]:
+    """The arguments of a command of nnU-Net, with its positions in their places where flags said them (`-d 400 -c 2d -f 0`).
+
+    Args:
+        flags: Of the positions, in their order; ones that nnU-Net's command does not have itself.
+    """
+    given: dict[str, str] = {}
+    rest = list(arguments)
+    for flag in flags:
+        if flag in rest[:-1]:
+            place = rest.index(flag)
+            given[flag] = rest.pop(place + 1)
+            rest.pop(place)
+    first: list[str] = []
+    for flag in flags if given else ():
+        if flag in given:
+            first.append(given.pop(flag))
+        elif rest and not rest[0].startswith("-"):
+            first.append(rest.pop(0))
+        else:  # it may come after other flags
+            break
+    return [*first, *rest, *given.values()]
+
+
 def add_parts(parser: OptionGroup) -> None:
     """A share of the cases, for several jobs that work on one folder."""
     parser.add_argument("-num_parts", "--num-parts", type=int, default=1, metavar="N", help="share the cases among N calls")
@@ -76,7 +112,10 @@ def add_processes(parser: OptionGroup, told: str = "default: nnU-Net's") -> None
 
 def add_device(parser: OptionGroup) -> None:
     parser.add_argument(
-        "-device", "--device", choices=("cuda", "cpu", "mps"), help="(default: cuda where there is a GPU, else cpu)"
+        "-device",
+        "--device",
+        choices=("cuda", "cpu", "mps"),
+        help="where to compute (default: cuda where there is a GPU, else cpu)",
     )
 
 

@@ -11,12 +11,14 @@ from nnunetv2_cdpd.link import DEFAULT_PLANNER, FOLDER_OF_PREFIX, find_class
 DESCRIPTION = """
 nnUNetv2_plan_experiment that finds nnUNetPlannerCDPD and its variants without `cdpd link`, for an nnunetv2 in a read-only
 folder. Takes the arguments of nnUNetv2_plan_experiment (see its -h); -pl is nnUNetPlannerCDPD unless given.
-
-In place of nnUNetv2_plan_and_preprocess -d 400 -pl nnUNetPlannerCDPD:
-  nnUNetv2_extract_fingerprint -d 400 --verify_dataset_integrity
-  cdpd plan -d 400
-  nnUNetv2_preprocess -d 400 -plans_name nnUNetCDPDPlans
+It comes between nnUNetv2_extract_fingerprint and nnUNetv2_preprocess; the three stand for nnUNetv2_plan_and_preprocess.
 """
+EXAMPLES = (
+    """nnUNetv2_extract_fingerprint -d 400 --verify_dataset_integrity
+cdpd plan -d 400
+nnUNetv2_preprocess -d 400 -plans_name nnUNetCDPDPlans""",
+    "cdpd plan -d 400 -pl nnUNetPlannerCDPDL -gpu_memory_target 24",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,41 +4,56 @@ import argparse
 from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import report_failed, reporter
-from nnunetv2_cdpd.cli.options import add_device, add_output, add_parts, given
-from nnunetv2_cdpd.link import DEFAULT_TRAINER
+from nnunetv2_cdpd.cli.options import ListInstead, add_device, add_output, add_parts, given
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.link import DEFAULT_PLANS, DEFAULT_TRAINER
 
 DESCRIPTION = """
 Predict images with a trained model. Flags that nnUNetv2_predict has are the same here.
 
-    cdpd predict -i IMAGES -o PREDICTIONS -m MODEL_FOLDER
-    cdpd predict -i scan.nii.gz -o PREDICTIONS -d 400 --classes liver liver_tumor --stats
-    cdpd predict -i DICOM_FOLDER -o PREDICTIONS -d 400 --task KITS --one-file-per-class
-
 IMAGES is a file, a folder (CASE_0000.nii.gz, ... or, for models of one channel, any names) or a folder of DICOM series, at any
-depth.
+depth. Of an image with several channels give the file of any one, CASE_0000.nii.gz; the others are found beside it.
+
+OUTPUT is a folder or, for one image, the label map itself, as liver.nii.gz; a file that is there already is left alone.
 Where classes overlap, the most probable one wins, and a nested class is labelled inside of its parent.
 """
+EXAMPLES = (
+    "cdpd predict -i imagesTs -o predictions -d 400",
+    "cdpd predict -i scan.nii.gz -o liver.nii.gz -m MODEL_FOLDER --classes liver liver_tumor",
+    "cdpd predict -i DICOM_FOLDER -o predictions -d 400 --task KITS23 --one-file-per-class --stats",
+    "cdpd predict -m MODEL_FOLDER --list-classes",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     images = "a file, a folder, or DICOM series"
     parser.add_argument("-i", type=Path, dest="input", metavar="IMAGES", required=True, help=images)
-    add_output(parser, "folder for the predictions", required=True)
+    add_output(parser, "folder for the predictions, or file for the label map of one image", metavar="OUTPUT", required=True)
+    listing = "print the model's classes, and its sources (tasks) with what each annotates; needs neither -i nor -o"
+    parser.add_argument("--list-classes", action=ListInstead, help=listing)
     model = parser.add_argument_group("model")
     which = model.add_mutually_exclusive_group(required=True)
     which.add_argument("-m", type=Path, dest="model", metavar="FOLDER", help="model folder, TRAINER__PLANS__CONFIGURATION")
     which.add_argument("-d", dest="dataset", metavar="DATASET", help="dataset name or id; its model lies in nnUNet_results")
-    model.add_argument("-tr", dest="trainer", metavar="NAME", default=DEFAULT_TRAINER, help="with -d (default: %(default)s)")
-    model.add_argument("-p", dest="plans", metavar="NAME", default="nnUNetCDPDPlans", help="with -d (default: %(default)s)")
-    model.add_argument("-c", dest="configuration", metavar="NAME", default="3d_fullres", help="with -d (default: %(default)s)")
+    model.add_argument(
+        "-tr", dest="trainer", metavar="NAME", default=DEFAULT_TRAINER, help="trainer, with -d (default: %(default)s)"
+    )
+    model.add_argument("-p", dest="plans", metavar="NAME", default=DEFAULT_PLANS, help="plans, with -d (default: %(default)s)")
+    model.add_argument(
+        "-c", dest="configuration", metavar="NAME", default="3d_fullres", help="configuration, with -d (default: %(default)s)"
+    )
     model.add_argument("-f", "--folds", nargs="+", metavar="FOLD", help="folds to average (default: all that are trained)")
     model.add_argument(
-        "-chk", dest="checkpoint_name", metavar="FILE", default="checkpoint_final.pth", help="(default: %(default)s)"
+        "-chk", dest="checkpoint_name", metavar="FILE", default="checkpoint_final.pth", help="of each fold (default: %(default)s)"
     )
 
     what = parser.add_argument_group("what to predict")
-    what.add_argument("--classes", nargs="+", metavar="CLASS", help="these only, where a prediction of all has them")
-    what.add_argument("--task", metavar="SOURCE", help="use this source's task prompt, and predict what it annotates")
+    what.add_argument(
+        "--classes", nargs="+", metavar="CLASS", help="these only, where a prediction of all has them (see --list-classes)"
+    )
+    what.add_argument(
+        "--task", metavar="SOURCE", help="use this source's task prompt, and predict what it annotates (see --list-classes)"
+    )
     what.add_argument("--clean", action="store_true", help="clean up by anatomy, as `cdpd clean`")
     what.add_argument("--one-file-per-class", action="store_true", help="a folder per case with a mask per class, no label map")
     what.add_argument(
@@ -54,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="tile_step_size",
         default=0.5,
         metavar="SHARE",
-        help="of the sliding window, as a share of it (default: %(default)s)",
+        help="step of the sliding window, as a share of the window (default: %(default)s)",
     )
     mirror = how.add_mutually_exclusive_group()
     mirror.add_argument(
@@ -71,31 +86,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_parts(how)
     how.add_argument("-npp", type=int, dest="num_readers", default=1, metavar="N", help="cases read ahead (default: %(default)s)")
     how.add_argument(
-        "-nps", type=int, dest="num_exporters", default=1, metavar="N", help="exported in the background (default: %(default)s)"
+        "-nps",
+        type=int,
+        dest="num_exporters",
+        default=1,
+        metavar="N",
+        help="cases exported in the background (default: %(default)s)",
     )
     how.add_argument(
-        "-prev_stage_predictions", type=Path, dest="previous_stage", metavar="FOLDER", help="of a cascade's lower stage"
+        "-prev_stage_predictions",
+        type=Path,
+        dest="previous_stage",
+        metavar="FOLDER",
+        help="predictions of a cascade's lower stage",
     )
-    how.add_argument("-windows_per_batch", type=int, metavar="N", help="(default: 2 on a GPU, else 1)")
+    how.add_argument("-windows_per_batch", type=int, metavar="N", help="predicted at a time (default: 2 on a GPU, else 1)")
     how.add_argument("--align_windows", action="store_true", help="let windows share slices; changes the result a little")
     how.add_argument("--not_on_device", action="store_true", help="keep results in main memory, for a GPU with little")
-    how.add_argument("--disable_progress_bar", action="store_false", dest="progress", help="show none")
-    how.add_argument("--verbose", action="store_true", help="say more")
+    how.add_argument("--disable_progress_bar", action="store_false", dest="progress", help="show no progress")
+    how.add_argument("--verbose", action="store_true", help="tell more of what is done")
 
 
 def run(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.inference.inputs import find_image_cases, modality_of
+    from nnunetv2_cdpd.inference.listing import classes_text
     from nnunetv2_cdpd.inference.models import model_folder_of
+    from nnunetv2_cdpd.inference.one_file import is_label_map, predict_file
     from nnunetv2_cdpd.inference.outputs import Outputs
     from nnunetv2_cdpd.inference.predictor import Predictor
     from nnunetv2_cdpd.inference.run import predict_cases
 
     folder = args.model or model_folder_of(args.dataset, args.trainer, args.plans, args.configuration)
+    if args.list_classes:
+        print(classes_text(folder))
+        return 0
     names = ("checkpoint_name", "device", "tile_step_size", "use_mirroring", "windows_per_batch", "align_windows", "verbose")
     predictor = Predictor.from_folder(
         folder, args.folds, perform_everything_on_device=not args.not_on_device, allow_tqdm=args.progress, **given(args, *names)
     )
     predictor.select(args.classes, task=args.task, clean=args.clean, probabilities=args.probabilities)
+    if is_label_map(args.output, predictor.file_ending):
+        _check_one_file(args)
+        alone = predict_file(predictor, args.input, args.output, tell=reporter(args.flags))
+        if alone.done:
+            print(f"written to {args.output}")
+        return report_failed(alone.failed.items(), args.flags)
     modality = modality_of(predictor.dataset_json)
     cases = find_image_cases(args.input, predictor.file_ending, predictor.num_channels, modality, tell=reporter(args.flags))
     settings = {
@@ -111,3 +146,12 @@ def run(args: argparse.Namespace) -> int:
     outcome = predict_cases(predictor, cases, outputs, settings=settings, **given(args, *work))
     print(f"written to {args.output}")
     return report_failed(outcome.failed.items(), args.flags)
+
+
+def _check_one_file(args: argparse.Namespace) -> None:
+    """Raise UserError for what only a folder can take."""
+    for name in ("one_file_per_class", "probabilities", "stats", "resume", "previous_stage"):
+        if getattr(args, name):
+            raise UserError(f"-o {args.output}: one label map, to which argument {name} does not go; give a folder")
+    if args.num_parts > 1:
+        raise UserError(f"-o {args.output}: one label map, which cannot be shared among {args.num_parts} calls; give a folder")

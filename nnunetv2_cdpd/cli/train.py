@@ -5,20 +5,26 @@ import inspect
 from contextlib import suppress
 from typing import Any
 
+from nnunetv2_cdpd.cli.options import by_position
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import exchanged, lent_arguments, original
-from nnunetv2_cdpd.link import DEFAULT_TRAINER, ensure_linked, find_class
+from nnunetv2_cdpd.link import DEFAULT_PLANS, DEFAULT_TRAINER, ensure_linked, find_class
 
 DESCRIPTION = """
-nnUNetv2_train, with its arguments (see its -h); -tr is nnUNetTrainerCDPD unless given. It differs where a launcher such as
-torchrun starts several processes: they train together, on one node or on several that share nnU-Net's folders, with -device
-cuda (one GPU for each process of a node) or -device cpu. On two nodes of four GPUs, on each:
+nnUNetv2_train, with its arguments (see its -h); unless given, -tr is nnUNetTrainerCDPD and -p nnUNetCDPDPlans. DATASET,
+CONFIGURATION and FOLD may also be given as -d, -c and -f; --c goes on with an interrupted training.
 
-  torchrun --nnodes 2 --nproc_per_node 4 --rdzv_backend c10d --rdzv_endpoint HOST:29500 \\
-      --no-python cdpd train 400 3d_fullres 0 -p nnUNetCDPDPlans
-
-The batch of the plans is shared out among all processes, so it must hold at least as many samples.
+It differs where a launcher such as torchrun starts several processes: they train together, on one node or on several that
+share nnU-Net's folders, with -device cuda (one GPU for each process of a node) or -device cpu. The last example is typed on
+each of two nodes of four GPUs. The batch of the plans is shared out among all processes, so it must hold at least as many
+samples.
 """
+EXAMPLES = (
+    "cdpd train 400 3d_fullres 0",
+    "cdpd train 400 3d_fullres 0 --c                          # go on",
+    """torchrun --nnodes 2 --nproc_per_node 4 --rdzv_backend c10d --rdzv_endpoint HOST:29500 \\
+    --no-python cdpd train 400 3d_fullres 0""",
+)
 NNUNET_FLAGS = {"device": "-device"}
 
 
@@ -58,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
             ) from error
 
     with (
-        lent_arguments("cdpd train", args.rest, tr=DEFAULT_TRAINER),
+        lent_arguments("cdpd train", by_position(args.rest, "-d", "-c", "-f"), tr=DEFAULT_TRAINER, p=DEFAULT_PLANS),
         exchanged("training", training),
         exchanged("trainer_look_up", look_up),
     ):

@@ -138,8 +138,8 @@ def _read_image(job: ConversionJob, notes: list[str]) -> _Image:
         image = _Image(series.grid, None, series.order, series.read())
     else:
         file = NiftiFile(job.case.image[0])
-        grid, note = file.mended_grid()
-        notes += [note] if note else []
+        grid, mended = file.mended_grid()
+        notes += mended
         image = _Image(grid, file)
         if job.hu_offset:
             image.voxels = _in_hu(file.read(), job)
@@ -237,7 +237,7 @@ def _write_image(job: ConversionJob, image: _Image, path: Path, notes: list[str]
         write_nifti(path, smallest_exact(image.read(), job.case.image[0]), image.grid)
         return
     if image.voxels is None:
-        image.file.check_whole()
+        image.file.check()
     if not link_or_copy(image.file.path, path, job.copy) and not job.copy:
         notes.append("image copied, because the file systems allow no link")
 

@@ -1,7 +1,9 @@
-"""A public dataset in words: for `cdpd sources`."""
+"""A public dataset in words, or as JSON: for `cdpd sources`."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from textwrap import indent, wrap
+from typing import Any
 
 from nnunetv2_cdpd.conversion.declaration import SourceDataset
 
@@ -56,6 +58,19 @@ def describe(dataset: SourceDataset) -> str:
         lines += _indented(f"not checked: {text}", "  ")
     lines.append(f"\ncdpd convert {dataset.name} FOLDER argument dataset_id ID")
     return "\n".join(lines)
+
+
+def described_as_json(dataset: SourceDataset) -> dict[str, Any]:
+    """What a program may want to know of a dataset, JSON-able."""
+    same = ("name", "title", "region", "license", "link", "reference", "size", "num_cases", "layout", "structures")
+    kept = ("nested", "unions", "merged_labels", "definitions", "overlaps", "unchecked")
+    annotates = {source: list(names) for source, names in dataset.annotated_by_source.items()}
+    errata = [asdict(erratum) for erratum in dataset.errata]
+    return {**_named(dataset, same), "annotates": annotates, **_named(dataset, kept), "errata": errata}
+
+
+def _named(dataset: SourceDataset, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(dataset, name) for name in names}
 
 
 def _indented(text: str, indent: str = "    ") -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
 from nnunetv2_cdpd.conversion.download import Download
 from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.volumes.nifti import is_nifti
 
 
 def find_downloaded_cases(dataset: SourceDataset, folder: Path) -> list[FoundCase]:
@@ -50,10 +51,6 @@ def pair_files(download: Download) -> list[FoundCase]:
     return [
         FoundCase(case, files, labels.get(case, ()), masks.get(case, {})) for case, files in images.items() if case in labelled
     ]
-
-
-def is_nifti(name: str | Path) -> bool:
-    return str(name).lower().endswith((".nii", ".nii.gz"))
 
 
 def _files(download: Download, templates: Iterable[str], what: str, folders: bool) -> dict[str, tuple[Path, ...]]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from nnunetv2_cdpd.conversion.case import ConversionJob
 from nnunetv2_cdpd.conversion.dataset_facts import DatasetFacts
 from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
-from nnunetv2_cdpd.conversion.layout import is_nifti
 from nnunetv2_cdpd.conversion.records import PartRecords
 from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.jobs import CaseRecord, digest, file_state
+from nnunetv2_cdpd.volumes.nifti import is_nifti
 
 
 @dataclass(frozen=True)

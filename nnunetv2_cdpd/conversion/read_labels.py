@@ -45,8 +45,8 @@ def read_label(path: Path) -> Label:
     file = NiftiFile(path)
     stored = file.read()
     array = _integers(stored, path)
-    notes = () if array is stored else ("label stored as floating point numbers, all of them integers",)
-    return Label(array, file.grid, file, notes)
+    rounded = () if array is stored else ("label stored as floating point numbers, all of them integers",)
+    return Label(array, file.grid, file, (*(f"label: {note}" for note in file.notes), *rounded))
 
 
 def read_slices(paths: Sequence[Path], order: Sequence[int]) -> Label:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from nnunetv2_cdpd.conversion.case import ConversionJob
 from nnunetv2_cdpd.datasets.output import is_empty
@@ -29,7 +30,7 @@ class PartRecords:
         part = f".{part_id}of{num_parts}" if num_parts > 1 else ""
         own = output / RECORD_FILE.replace(".jsonl", f"{part}.jsonl")
         others = sorted(path for path in output.glob(RECORD_FILE.replace(".jsonl", "*.jsonl")) if path != own)
-        self.own, *self.others = (FileRecord(path, [name], _COMMAND, asdict) for path in (own, *others))
+        self.own, *self.others = (FileRecord(path, [name], _COMMAND, asdict, _are_facts) for path in (own, *others))
         is_ours = own.is_file() or bool(others)
         if not is_ours and not is_empty(output):
             raise UserError(
@@ -40,6 +41,11 @@ class PartRecords:
     def known(self) -> set[str]:
         """Cases that any call has converted, whatever has become of them."""
         return {name for record in (self.own, *self.others) for name in record.cases}
+
+    @property
+    def damage(self) -> list[str]:
+        """What could not be read, a line for each record that holds such."""
+        return [record.damage for record in (self.own, *self.others) if record.damage is not None]
 
     def valid(self, jobs: Mapping[str, ConversionJob]) -> dict[str, CaseRecord]:
         """What is done, with what its maker noted; a case that is out of date in one record may be done in another."""
@@ -66,3 +72,16 @@ def _is_done(record: FileRecord, name: str, job: ConversionJob) -> bool:
     entry = record.cases.get(name)
     is_left_out = entry is not None and entry.facts.get("left_out") is not None and entry.made_from == job.made_from
     return is_left_out or record.holds(name, job)
+
+
+def _are_facts(facts: Mapping[str, Any]) -> bool:
+    """Whether these are facts of a ConvertedCase; what later releases added may be missing."""
+    merged, notes, held = (facts.get(name, ()) for name in ("merged", "notes", "held"))
+    left_out = facts.get("left_out")
+    return (
+        {"merged", "notes"} <= facts.keys()
+        and all(isinstance(value, (list, tuple)) for value in (merged, notes, held))
+        and all(isinstance(text, str) for text in (*merged, *notes))
+        and all(type(value) is int for value in held)
+        and (left_out is None or isinstance(left_out, str))
+    )

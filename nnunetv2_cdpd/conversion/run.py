@@ -15,7 +15,7 @@ from nnunetv2_cdpd.conversion.records import PartRecords
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
 from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import Outcome, in_processes, read_json, run, write_json
+from nnunetv2_cdpd.jobs import Outcome, in_processes, output_folder, read_json, run, write_json
 
 __all__ = ["Conversion", "Options", "convert"]
 
@@ -74,14 +74,25 @@ def convert(
     if dataset.num_cases not in (None, len(found)):
         report(f"note: {len(found)} labelled cases found, {dataset.name} has {dataset.num_cases}; is the download complete?")
 
-    plan = make_plan(facts, chosen, dataset_folder(dataset.name, dataset_id), options)
+    output = dataset_folder(dataset.name, dataset_id)
+    with output_folder(output, options.part_id, options.num_parts):
+        plan = make_plan(facts, chosen, output, options)
+        return _convert(plan, skipped, num_processes, progress, report)
+
+
+def _convert(
+    plan: Plan, skipped: dict[str, str], num_processes: int | None, progress: bool, report: Callable[[str], None]
+) -> Conversion:
+    """Do what was planned; no other call is at work on these cases."""
+    for damage in plan.records.damage:
+        report(f"note: {damage}")
     _clear_outdated(plan)
     if plan.done and plan.todo:
         report(f"{plan.output.name}: {len(plan.done)} cases are done already")
     outcome = run(
         plan.todo,
         in_processes(convert_case, default_num_processes if num_processes is None else num_processes),
-        title=f"Converting {dataset.name}",
+        title=f"Converting {plan.facts.dataset.name}",
         record=plan.records.own,
         progress=progress,
     )
@@ -117,10 +128,10 @@ def _finish(plan: Plan, outcome: Conversion) -> Conversion:
         outcome.done.pop(name, None)
         outcome.before = [other for other in outcome.before if other != name]
     outcome.notes = {name: tuple(entry.facts["notes"]) for name, entry in entries.items() if entry.facts["notes"]}
+    clear_leftovers(output)
     if outcome.failed or outcome.remaining:
         (output / FILE_NAME).unlink(missing_ok=True)
         return outcome
-    clear_leftovers(output)
     if not entries:  # all were looked at and left out
         return outcome
     expected_files = {path for name in entries for path in jobs[name].outputs}

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from nnunetv2_cdpd.annotation import CDPD_VERSION
 from nnunetv2_cdpd.demo.phantom import ORGANS, Patient, Scanner, make_patient
 from nnunetv2_cdpd.jobs import write_json, written_beside
+from nnunetv2_cdpd.volumes.reading import write_sitk
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _write_case(patient: Patient, values: Mapping[str, int], case: str, images: 
         image.SetOrigin(patient.origin)
         image.SetDirection(patient.direction)
         with written_beside(path) as beside:
-            sitk.WriteImage(image, str(beside))
+            write_sitk(image, beside)
 
 
 def _write_dataset_json(folder: Path, labels: dict, **more: object) -> None:

@@ -45,5 +45,8 @@ def write_demo_page(
         f"nnunetv2-cdpd {__version__}",
         *(f"Command {number}: {command}" for number, command in enumerate(commands, start=1)),
     ]
-    cases = [ReportCase.of(scores, test_set / "images") for scores in results.cases[: len(DEMO_SOURCES)]]
+    cases = [
+        ReportCase.of(its.case, Path(its.reference_file), Path(its.prediction_file), test_set / "images")
+        for its in results.cases[: len(DEMO_SOURCES)]
+    ]
     return write_report(path, title="CDPDNet demo", intro_lines=intro, results=results, cases=cases)

@@ -16,7 +16,7 @@ from pathlib import Path
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES, MERGE_SPEC, MERGED_ID, MERGED_NAME, write_raw_dataset, write_test_set
 from nnunetv2_cdpd.demo.schedule import Schedule
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import write_text
+from nnunetv2_cdpd.jobs import output_folder, write_text
 from nnunetv2_cdpd.training.time_left import about
 
 PLANNER, PLANS, TRAINER = "nnUNetPlannerCDPDDemo", "nnUNetCDPDDemoPlans", "nnUNetTrainerCDPDDemo"
@@ -69,10 +69,15 @@ def run_demo(out: Path, size: DemoSize = DemoSize(), device: str | None = None) 
     Raises:
         UserError: `out` is in use, or a command failed.
     """
-    started = time.time()
     out = out.resolve()
-    if out.exists() and any(out.iterdir()):
+    if out.is_dir() and any(out.iterdir()):
         raise UserError(f"argument out: {out} is not empty; name another folder, or delete it")
+    with output_folder(out):
+        return _run_demo(out, size, device)
+
+
+def _run_demo(out: Path, size: DemoSize, device: str | None) -> Path:
+    started = time.time()
     if device is None:
         import torch
 
@@ -124,6 +129,8 @@ def run_demo(out: Path, size: DemoSize = DemoSize(), device: str | None = None) 
         seconds={**schedule.taken, "All": time.time() - started},
         device=device,
     )
+    schedule.done(PAGE, time.time() - started - sum(schedule.taken.values()))
+    print(", ".join(f"{step.lower()} {seconds:.0f} s" for step, seconds in schedule.taken.items()))
     _say(f"Done in {(time.time() - started) / 60:.1f} minutes. Open {page}")
     if size.warning:
         print(size.warning)

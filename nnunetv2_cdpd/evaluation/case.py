@@ -7,7 +7,6 @@ import multiprocessing
 from dataclasses import dataclass
 
 import numpy as np
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.datasets.label_maps import checked_label_map
@@ -15,6 +14,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.metrics import case_metrics
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, Protocol
 from nnunetv2_cdpd.volumes.grid import Grid, same_place
+from nnunetv2_cdpd.volumes.reading import CheckedReader
 
 # mm, and direction cosines: headers store them in single precision, and tools round them differently
 GEOMETRY_TOLERANCE = 1e-3
@@ -31,7 +31,7 @@ class ScoringJob:
 
     reference_file: str
     prediction_file: str
-    reader: BaseReaderWriter
+    reader: CheckedReader
     reference: Annotation
     source: int
     prediction: Annotation
@@ -44,7 +44,7 @@ def score_case(job: ScoringJob) -> dict[str, dict[str, float]]:
     """Class or union -> metric -> value.
 
     Raises:
-        UserError: The files do not lie on the same grid, or hold values that their labels do not declare.
+        UserError: A file is damaged, they do not lie on the same grid, or hold values that their labels do not declare.
     """
     if multiprocessing.parent_process() is not None and job.tolerance_mm is not None:
         import torch  # MONAI's convolutions; the other processes want the cores too

@@ -97,6 +97,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
+def smallest_p(changed: int, cases: int) -> float:
+    """What p of the two-sided test cannot fall below: the chance that all differences have one sign, either of the two.
+
+    Args:
+        changed: Cases in which the models differ, which are those that the test takes; with none, all could have differed.
+    """
+    return min(1.0, 2.0 ** (1 - (changed or cases)))
+
+
 def _compare(name: str, pairs: np.ndarray, smaller_is_better: bool) -> ClassComparison:
     from scipy.stats import wilcoxon  # imported here: it takes a second, and not every evaluation compares
 

@@ -1,9 +1,11 @@
 """evaluate_folder: scores of a folder of predictions against a folder of references, written as JSON, CSV and text."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_cdpd.datasets.predictions import existing_folder
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.compare import Comparison, compare_results
 from nnunetv2_cdpd.evaluation.folders import LabelledFolder
@@ -11,7 +13,7 @@ from nnunetv2_cdpd.evaluation.nnunet import summary_of, write_summary
 from nnunetv2_cdpd.evaluation.results import Results
 from nnunetv2_cdpd.evaluation.scoring import EvaluationOptions, score_folder
 from nnunetv2_cdpd.evaluation.tables import comparison_csv, comparison_json, comparison_table, csv_text, text_table
-from nnunetv2_cdpd.jobs import write_json, write_text
+from nnunetv2_cdpd.jobs import output_folder, write_json, write_text
 
 SUMMARY_FILE, CSV_FILE, TEXT_FILE = "summary.json", "metrics.csv", "summary.txt"
 COMPARISON_JSON, COMPARISON_CSV, COMPARISON_TEXT = "comparison.json", "comparison.csv", "comparison.txt"
@@ -41,8 +43,9 @@ def evaluate_folder(
         UserError: A folder or file is missing or damaged, or no case could be scored.
     """
     references = LabelledFolder.of_references(Path(gt_dir), dataset_json, options.fully_annotated)
-    results = score_folder(Path(pred_dir), references, options)
-    _write(results, references.dataset_json.content["labels"], Path(output or pred_dir))
+    with _results_folder(output, pred_dir) as folder:
+        results = score_folder(Path(pred_dir), references, options)
+        _write(results, references.dataset_json.content["labels"], folder)
     return results
 
 
@@ -67,20 +70,27 @@ def compare_folders(
     if Path(pred_dir).resolve() == Path(other_dir).resolve():
         raise UserError(f"argument other_dir {other_dir}: these are the predictions themselves; give those of another model")
     references = LabelledFolder.of_references(Path(gt_dir), dataset_json, options.fully_annotated)
-    results, others = (score_folder(Path(predicted), references, options) for predicted in (pred_dir, other_dir))
-    comparison = compare_results(results, others)
-    folder = Path(output or pred_dir)
-    _write(results, references.dataset_json.content["labels"], folder)
-    names = str(pred_dir), str(other_dir)
-    write_json(folder / COMPARISON_JSON, comparison_json(comparison, *names))
-    write_text(folder / COMPARISON_CSV, comparison_csv(comparison))
-    write_text(folder / COMPARISON_TEXT, comparison_table(comparison, *names))
+    with _results_folder(output, pred_dir) as folder:
+        results, others = (score_folder(Path(predicted), references, options) for predicted in (pred_dir, other_dir))
+        comparison = compare_results(results, others)
+        _write(results, references.dataset_json.content["labels"], folder)
+        names = str(pred_dir), str(other_dir)
+        write_json(folder / COMPARISON_JSON, comparison_json(comparison, *names))
+        write_text(folder / COMPARISON_CSV, comparison_csv(comparison))
+        write_text(folder / COMPARISON_TEXT, comparison_table(comparison, *names))
     return comparison
 
 
+@contextmanager
+def _results_folder(output: str | Path | None, pred_dir: str | Path) -> Iterator[Path]:
+    """The folder of the results, held while they are made, so that no two are mixed there."""
+    folder = existing_folder(Path(pred_dir)) if output is None else Path(output)
+    with output_folder(folder):
+        yield folder
+
+
 def _write(results: Results, labels: Mapping[str, Any], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in (COMPARISON_JSON, COMPARISON_CSV, COMPARISON_TEXT):  # of other results
+    for name in (COMPARISON_JSON, COMPARISON_CSV, COMPARISON_TEXT, CSV_FILE, TEXT_FILE):  # of other results
         (folder / name).unlink(missing_ok=True)
     write_summary(summary_of(results, labels), folder / SUMMARY_FILE)
     write_text(folder / CSV_FILE, csv_text(results))

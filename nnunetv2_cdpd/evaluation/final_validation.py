@@ -18,6 +18,7 @@ from nnunetv2_cdpd.evaluation.nnunet import Region, nnunet_keys, nnunet_summary,
 from nnunetv2_cdpd.evaluation.results import CaseScores, scored_on
 from nnunetv2_cdpd.evaluation.scoring import scores_of
 from nnunetv2_cdpd.jobs import in_processes, run
+from nnunetv2_cdpd.volumes.reading import CheckedReader
 
 
 def compute_annotated_metrics_on_folder(
@@ -59,7 +60,7 @@ def compute_annotated_metrics_on_folder(
         case: ScoringJob(
             os.path.join(folder_ref, case + file_ending),
             os.path.join(folder_pred, case + file_ending),
-            image_reader_writer,
+            CheckedReader(image_reader_writer),
             reference=alone,
             source=annotation.source_index(case),
             prediction=alone,

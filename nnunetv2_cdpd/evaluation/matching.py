@@ -1,9 +1,11 @@
 """Matching: what each stored value of a prediction says about the classes of a reference, matched by name."""
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 
 from nnunetv2_cdpd.annotation import Annotation
-from nnunetv2_cdpd.classes import name_key
+from nnunetv2_cdpd.classes import ClassKey, class_key, name_key
 
 
 def prediction_states(reference: Annotation, prediction: Annotation) -> dict[str, np.ndarray]:
@@ -26,12 +28,27 @@ def prediction_states(reference: Annotation, prediction: Annotation) -> dict[str
 
 def _classes_named(prediction: Annotation, name: str, members: frozenset[str]) -> frozenset[str]:
     """The prediction's classes that make up a column of the reference; empty if it does not hold all of them."""
-    own = {name_key(known): known for known in prediction.classes}
-    found = frozenset(own[name_key(member)] for member in members if name_key(member) in own)
+    own = _finder(prediction.classes)
+    found = frozenset(one for member in members if (one := own(member)) is not None)
     if len(found) == len(members):
         return found
     # Left and right kidney on one side, `kidney` on the other: the same thing under the merged label's name.
-    if name_key(name) in own:
-        return frozenset([own[name_key(name)]])
-    merged = {name_key(label.name): frozenset(label.classes) for label in prediction.merged_labels}
-    return merged.get(name_key(name), frozenset())
+    if (one := own(name)) is not None:
+        return frozenset([one])
+    merged = {label.name: frozenset(label.classes) for label in prediction.merged_labels}
+    label = _finder(merged)(name)
+    return frozenset() if label is None else merged[label]
+
+
+def _finder(names: Iterable[str]) -> Callable[[str], str | None]:
+    """Finds a name among these: the same spelling first, else the only one that means the same."""
+    spelled = {name_key(name): name for name in names}
+    meant: dict[ClassKey, list[str]] = {}
+    for name in spelled.values():
+        meant.setdefault(class_key(name), []).append(name)
+
+    def find(name: str) -> str | None:
+        same = meant.get(class_key(name), [])
+        return spelled.get(name_key(name), same[0] if len(same) == 1 else None)
+
+    return find

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_cdpd.annotation import POSITIVE, Annotation, dataset_json_entries, read_annotation
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, one_line
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 from nnunetv2_cdpd.evaluation.results import CLASS_COUNTS, CaseScores, Results, counted_in_mean, mean_of_finite, scored_on
 from nnunetv2_cdpd.jobs import written_beside
@@ -52,28 +52,43 @@ def read_results(path: str | Path) -> Results:
     """Results from the summary.json that `cdpd evaluate` wrote.
 
     Raises:
-        UserError: The file cannot be read or was written by nnU-Net, which does not say what is annotated.
+        UserError: The file cannot be read, is damaged or was written by nnU-Net, which does not say what is annotated.
     """
     try:
         summary = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error}); run `cdpd evaluate`") from error
-    if not isinstance(summary, dict) or "reference" not in summary.get("cdpd", ()):
+    ours = summary.get("cdpd") if isinstance(summary, dict) else None
+    if not isinstance(ours, dict) or "reference" not in ours:
         raise UserError(f"{path}: not written by `cdpd evaluate`; run it on the predictions")
+    try:
+        return _results(summary)
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, UserError) as error:
+        raise UserError(f"{path}: damaged ({one_line(error)}); run `cdpd evaluate` again") from error
+
+
+def _results(summary: Mapping[str, Any]) -> Results:
+    """Results of what `summary_of` made; whatever error where something else stands there."""
     ours = summary["cdpd"]
-    cases = [
-        CaseScores(
-            case["case"],
-            case["source"],
-            case["reference_file"],
-            case["prediction_file"],
-            {ours["classes"][key]: scores for key, scores in case["metrics"].items() if not math.isnan(scores["n_ref"])},
-        )
-        for case in summary["metric_per_case"]
-    ]
-    reference, prediction = (read_annotation(json.loads(ours[side])) for side in ("reference", "prediction"))
     protocol = PROTOCOLS[ours.get("protocol", NNUNET.name)]  # files of version 0.1 do not say
-    return Results(reference, prediction, tuple(cases), ours["tolerance_mm"], ours["problems"], protocol)
+    reference, prediction = (read_annotation(json.loads(ours[side])) for side in ("reference", "prediction"))
+    cases = []
+    for case in summary["metric_per_case"]:
+        names = {key: case[key] for key in ("case", "source", "reference_file", "prediction_file")}
+        if not all(isinstance(name, str) for name in names.values()):
+            raise ValueError(f"a case is {names}")
+        metrics = {
+            ours["classes"][key]: {metric: float(scores[metric]) for metric in protocol.metrics}
+            for key, scores in case["metrics"].items()
+            if not math.isnan(scores["n_ref"])
+        }
+        if unknown := set(metrics).difference(reference.column_names):
+            raise ValueError(f"{unknown} are not among the classes")
+        cases.append(CaseScores(**names, metrics=metrics))
+    if not any(case.metrics for case in cases):
+        raise ValueError("no case with a score")
+    problems = {str(case): str(reason) for case, reason in ours["problems"].items()}
+    return Results(reference, prediction, tuple(cases), float(ours["tolerance_mm"]), problems, protocol)
 
 
 def write_summary(summary: Mapping[str, Any], path: Path) -> None:

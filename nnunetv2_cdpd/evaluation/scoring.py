@@ -13,6 +13,7 @@ from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.jobs import Outcome, in_processes, number_of_processes, run
+from nnunetv2_cdpd.volumes.reading import told_notes
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def score_folder(folder: Path, references: LabelledFolder, options: EvaluationOp
         )
         for case in cases
     }
+    for note in told_notes(Path(file) for job in jobs.values() for file in (job.reference_file, job.prediction_file)):
+        options.report(f"note: {note}")
     num_processes = number_of_processes(options.num_processes, len(jobs), jobs_per_process=4)
     outcome = run(jobs, in_processes(score_case, num_processes), title="evaluate", progress=options.progress)
     outcome.check_any("scored")

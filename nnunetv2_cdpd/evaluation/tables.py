@@ -1,9 +1,9 @@
 """Tables: results and comparisons as text for people and as CSV for programs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nnunetv2_cdpd.evaluation.compare import ClassComparison, Comparison
+from nnunetv2_cdpd.evaluation.compare import ClassComparison, Comparison, smallest_p
 from nnunetv2_cdpd.evaluation.results import CLASS_COUNTS, Results, counted_in_mean, mean_of_finite
 from nnunetv2_cdpd.jobs.tables import aligned, csv_of, interval, number, p_value
 
@@ -49,7 +49,9 @@ def comparison_table(comparison: Comparison, name: str, other_name: str) -> str:
         means = [mean_of_finite(getattr(entry, of) for entry in counted_entries) for of in ("mean", "other_mean", "difference")]
         rows = [_compared_row(entry) for entry in entries]
         rows.append(["mean of classes", "", *(number(mean, 3) for mean in means[:2]), f"{means[2]:+.3f}", *[""] * 6])
-        parts.append("\n".join([f"{metric}, mean of the cases in which both have a value", *aligned([head, *rows])]))
+        parts.append(
+            "\n".join([f"{metric}, mean of the cases in which both have a value", *aligned([head, *rows]), *_few(entries)])
+        )
     counts = []
     for class_name in comparison.results.class_names:
         own, its = comparison.summaries(class_name)
@@ -133,6 +135,13 @@ def _compared_row(entry: ClassComparison) -> list[str]:
         p_value(entry.p),
         p_value(entry.p_holm) + ("*" if entry.p_holm < SIGNIFICANT else " "),
     ]
+
+
+def _few(entries: Sequence[ClassComparison]) -> list[str]:
+    """A line on the classes in which no difference could be significant."""
+    floors = {entry.name: smallest_p(entry.better + entry.worse, entry.cases) for entry in entries}
+    told = [f"{name} {floor:g}" for name, floor in floors.items() if floor >= SIGNIFICANT]
+    return [f"too few cases that differ, p cannot fall below: {', '.join(told)}"] if told else []
 
 
 def _numbers(entry: ClassComparison) -> dict[str, float]:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import SimpleITK as sitk
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_cdpd.datasets.dataset_json import channel_names
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.volumes.reading import CheckedReader, read_sitk, told_notes, write_sitk
 
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl")  # that SimpleITK reads
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
@@ -112,11 +112,11 @@ def as_case(
 
 
 @contextmanager
-def opened(case: Case, reader: BaseReaderWriter, tell: Tell = warnings.warn) -> Iterator[list[Path]]:
+def opened(case: Case, reader: CheckedReader, tell: Tell = warnings.warn) -> Iterator[list[Path]]:
     """The files of a case in a format that the model's reader reads, one per channel; converted ones are deleted afterwards.
 
     Args:
-        tell: Hears what is particular about a DICOM series.
+        tell: Hears what is particular about the files.
 
     Raises:
         UserError: A channel is missing, a format cannot be converted for this reader, or a series is not whole.
@@ -126,7 +126,9 @@ def opened(case: Case, reader: BaseReaderWriter, tell: Tell = warnings.warn) -> 
             f"{case.files[0].parent / case.identifier}: channels {', '.join(map(str, case.channels))}; they are counted from 0 "
             f"without a gap, as {case.identifier}_0000, {case.identifier}_0001, ...; add or rename files"
         )
-    readable = [str(ending) for ending in reader.supported_file_endings]
+    for note in () if case.is_dicom else told_notes(case.files):
+        tell(note)
+    readable = reader.supported_file_endings
     if not case.is_dicom and all(_ending(file, readable) for file in case.files):
         yield list(case.files)
         return
@@ -135,18 +137,11 @@ def opened(case: Case, reader: BaseReaderWriter, tell: Tell = warnings.warn) -> 
         raise UserError(f"{case.files[0]}: this model reads {', '.join(readable)}, into which the file cannot be converted")
     with tempfile.TemporaryDirectory(prefix="cdpd_predict_", ignore_cleanup_errors=True) as folder:
         converted = []
-        images: Iterable[sitk.Image] = [_read_series(case, tell)] if case.is_dicom else map(_read_volume, case.files)
+        images: Iterable[sitk.Image] = [_read_series(case, tell)] if case.is_dicom else map(read_sitk, case.files)
         for number, image in enumerate(images):
             converted.append(Path(folder, f"{number}{target}"))
-            sitk.WriteImage(image, str(converted[-1]))
+            write_sitk(image, converted[-1])
         yield converted
-
-
-def _read_volume(file: Path) -> sitk.Image:
-    try:
-        return sitk.ReadImage(str(file))
-    except RuntimeError as error:
-        raise UserError(f"{file}: cannot be read; is it damaged?") from error
 
 
 def _read_series(case: Case, tell: Tell) -> sitk.Image:

@@ -1,21 +1,23 @@
 """Outputs: what a job of predictions writes, and what it leaves alone: images, a lower stage's predictions, foreign files.
 
-A folder says in cdpd_predict.json how the predictions in it were made, so that those of other settings are never taken for
-those of this job.
+A folder says in cdpd_predict.json how the predictions in it were made, and which ones were made otherwise, so that those of
+other settings are never taken for those of this job.
 """
 
+import glob
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.datasets.predictions import SETTINGS_FILE
+from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.inference.inputs import Case
-from nnunetv2_cdpd.inference.prediction import check_masks
+from nnunetv2_cdpd.inference.prediction import check_masks, mask_names
 from nnunetv2_cdpd.jobs import read_json, remove, write_json
 
-SETTINGS_FILE = "cdpd_predict.json"
+_OTHERWISE = "made_otherwise"  # in it: the cases whose predictions are of other settings
 STATISTICS = "statistics"  # folder with a file per case, and the tables of all of them
 
 
@@ -73,6 +75,8 @@ def prepare_folder(
 ) -> None:
     """Make the folder ready for a job, and write its settings; earlier predictions of these cases by other settings go.
 
+    Predictions of other cases stay; where they are of other settings, that is noted, for a job to come that has these cases.
+
     Args:
         cases: Of all parts.
         classes: All of the model: a folder of their masks may be replaced.
@@ -91,14 +95,18 @@ def prepare_folder(
         raise UserError(
             f"{path}: cannot be read as JSON of settings; delete it together with the predictions there, or use another folder"
         )
+    otherwise = set(_made_otherwise(before))
     flags: dict[str, Any] = {flag: bool((before or {}).get(flag)) for flag in outputs.flags}
     former = outputs if before is None else replace(outputs, **flags)
     of_cases = list(dict.fromkeys(file for kind in (former, outputs) for case in cases for file in kind.paths(case.identifier)))
     descriptions = [outputs.folder / name for name in (SETTINGS_FILE, "dataset.json", "plans.json")]
     _check_places([*of_cases, *outputs.tables, *descriptions], read)
     there = [file for file in of_cases if file.exists()]
-    for folder in there:
-        check_masks(folder, classes, outputs.file_ending)
+    stale_cases = [case.identifier for case in cases if case.identifier in otherwise]
+    stale = [file for case in stale_cases for kind in _all_kinds(outputs) for file in kind.paths(case) if file.exists()]
+    names = mask_names(classes).values()
+    for folder in (*there, *stale):
+        check_masks(folder, names, outputs.file_ending)
     described = outputs.folder / "dataset.json"
     if before is None and described.is_file() and read_json(described) != json.loads(json.dumps(dataset_json)):
         raise UserError(f"{described}: describes something else than these predictions; use another folder")
@@ -110,13 +118,51 @@ def prepare_folder(
             f"{path}: the predictions there were made with other settings ({', '.join(changed)}); use the same ones, or "
             "another folder"
         )
-    if changed and there:
-        for old in (*there, *former.tables):  # else this job, interrupted and resumed, would take them for its own
-            remove(old)
+    if stale and not alone:
+        raise UserError(
+            f"{path}: the predictions of {listed(stale_cases)} there were made with other settings; predict these cases by one "
+            "job first, or use another folder"
+        )
+    if changed and (others := _cases_in(former) - {case.identifier for case in cases}):
+        if described.is_file() and read_json(described) != json.loads(json.dumps(dataset_json)):
+            raise UserError(
+                f"{described}: also describes the predictions of {listed(sorted(others))}, which were made with other settings "
+                f"({', '.join(changed)}); predict these cases too, or use another folder"
+            )
+        otherwise |= others
+    # Else this job, interrupted and resumed, would take them for its own.
+    for old in (*(there if changed else ()), *stale, *(former.tables if there and changed else ())):
+        remove(old)
+    if otherwise := otherwise - set(stale_cases) - ({case.identifier for case in cases} if changed else set()):
+        written[_OTHERWISE] = sorted(otherwise)
     outputs.folder.mkdir(parents=True, exist_ok=True)
     if outputs.statistics:
         (outputs.folder / STATISTICS).mkdir(exist_ok=True)
     write_json(path, written)
+
+
+def _made_otherwise(settings: Any) -> list[str]:
+    """Cases of which a folder's settings say that their predictions are not of these settings."""
+    cases = settings.get(_OTHERWISE) if isinstance(settings, dict) else None
+    return [case for case in cases if isinstance(case, str)] if isinstance(cases, list) else []
+
+
+def _all_kinds(outputs: Outputs) -> list[Outputs]:
+    """All that any job may have left for a case in a folder."""
+    return [replace(outputs, one_file_per_class=masks, probabilities=True, statistics=True) for masks in (False, True)]
+
+
+def _cases_in(outputs: Outputs) -> set[str]:
+    """Cases whose label maps or masks are in a folder."""
+    ending, found = outputs.file_ending, set()
+    for path in outputs.folder.iterdir() if outputs.folder.is_dir() else ():
+        if path.name.startswith("."):
+            continue
+        if outputs.one_file_per_class and path.is_dir() and any(path.glob(f"*{glob.escape(ending)}")):
+            found.add(path.name)
+        elif not outputs.one_file_per_class and path.is_file() and path.name.endswith(ending):
+            found.add(path.name[: -len(ending)])
+    return found
 
 
 def _check_places(written: Iterable[Path], read: Iterable[Path]) -> None:

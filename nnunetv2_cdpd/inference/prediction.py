@@ -1,20 +1,24 @@
 """Prediction: what the network found in one image, as arrays and as files."""
 
+import itertools
+import unicodedata
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from torch import Tensor
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.export import Geometry, probability_slabs
 from nnunetv2_cdpd.jobs import written_beside
+from nnunetv2_cdpd.volumes.reading import CheckedReader
+
+_LONGEST = 200  # bytes of a file name, which file systems end at 255
 
 
 @dataclass(frozen=True)
@@ -63,23 +67,26 @@ class Prediction:
 
     # ---- files -----------------------------------------------------------------------------------------------------
 
-    def write_label_map(self, path: Path, writer: BaseReaderWriter) -> None:
+    def write_label_map(self, path: Path, writer: CheckedReader) -> None:
         """Write the label map, in the geometry of the image."""
-        with written_beside(path) as beside:
-            writer.write_seg(self.label_map, str(beside), dict(self.properties))
+        writer.write_seg(self.label_map, path, dict(self.properties))
 
-    def write_masks(self, folder: Path, ending: str, writer: BaseReaderWriter) -> None:
+    def write_masks(self, folder: Path, ending: str, writer: CheckedReader, names: Mapping[str, str] | None = None) -> None:
         """Write a file per class, 1 where the class is; the folder appears when all are there.
+
+        Args:
+            names: Class -> name of its file, of all of the model; None: `mask_names` of the classes that were predicted.
 
         Raises:
             UserError: There is a folder that holds something else than masks of these classes.
         """
-        check_masks(folder, self.values, ending)
+        names = mask_names(self.values) if names is None else names
+        check_masks(folder, names.values(), ending)
         with written_beside(folder) as beside:
             beside.mkdir()
             for name in self.values:
-                file = beside / f"{file_name(name)}{ending}"
-                writer.write_seg(self.mask(name).astype(np.uint8), str(file), dict(self.properties))
+                file = beside / f"{names[name]}{ending}"
+                writer.write_seg(self.mask(name).astype(np.uint8), file, dict(self.properties))
 
     def write_probabilities(self, path: Path) -> None:
         """Write nnU-Net's npz, `probabilities` (n, Z, Y, X) float32, without ever holding more than a few slices of one class."""
@@ -104,15 +111,37 @@ def regions_among(annotation: Annotation, names: list[str]) -> dict[str, tuple[i
     }
 
 
+def mask_names(class_names: Collection[str]) -> dict[str, str]:
+    """Class -> name of its mask's file, without ending; no two are one file, also where upper and lower case are the same.
+
+    Names that need no change keep theirs, whichever comes first; of others that fall together, all but one get a number.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in sorted(class_names, key=lambda name: name != file_name(name)):
+        plain = file_name(name)
+        candidates = (plain if number == 1 else f"{plain}_{number}" for number in itertools.count(1))
+        names[name] = next(file for file in candidates if _as_on_disk(file) not in taken)
+        taken.add(_as_on_disk(names[name]))
+    return {name: names[name] for name in class_names}
+
+
 def file_name(class_name: str) -> str:
-    """A class name as a file name: what some system does not allow in one becomes `_`."""
-    return "".join("_" if letter in '<>:"/\\|?* ' else letter for letter in class_name)
+    """A class name as a file name: what some system does not allow in one becomes `_`, and what is too long is cut."""
+    text = class_name.encode("utf-8", "replace")[:_LONGEST].decode("utf-8", "ignore")
+    allowed = "".join("_" if letter in '<>:"/\\|?* ' or ord(letter) < 32 else letter for letter in text) or "_"
+    return f"_{allowed[1:]}" if allowed.startswith(".") else allowed
 
 
-def check_masks(folder: Path, class_names: Collection[str], ending: str) -> None:
-    """Raise UserError if there is a folder that holds anything but masks of these classes, and so must not be replaced."""
+def _as_on_disk(name: str) -> str:
+    """The same for names that some file system takes for one."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def check_masks(folder: Path, file_names: Iterable[str], ending: str) -> None:
+    """Raise UserError if there is a folder that holds anything but masks of these names, and so must not be replaced."""
     # A mask of Tiff3DIO has its spacing in a json beside.
-    masks = {f"{file_name(name)}{end}" for name in class_names for end in (ending, ".json")}
+    masks = {f"{name}{end}" for name in file_names for end in (ending, ".json")}
     for file in folder.iterdir() if folder.is_dir() else ():
         if not file.name.startswith(".") and (file.name not in masks or file.is_dir()):
             raise UserError(f"{file}: no mask of this model, so its folder is not replaced; move it away, or use another folder")

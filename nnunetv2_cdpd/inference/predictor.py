@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.inference import predict_from_raw_data as host
 from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy
+from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor
 from torch._dynamo import OptimizedModule
@@ -34,6 +34,7 @@ from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
 from nnunetv2_cdpd.inference.selection import Selection
 from nnunetv2_cdpd.inference.sliding_window import at_whole_steps, weighted_mean_over_windows
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+from nnunetv2_cdpd.volumes.reading import CheckedReader
 
 PathLike = str | Path
 
@@ -164,9 +165,9 @@ class Predictor(host.nnUNetPredictor):
         self.network.choose(self.selection.choices)
 
     @cached_property
-    def writer(self) -> BaseReaderWriter:
+    def writer(self) -> CheckedReader:
         """nnU-Net's reader and writer of the model's plans."""
-        return self.plans_manager.image_reader_writer_class()
+        return CheckedReader(self.plans_manager.image_reader_writer_class())
 
     # ---- one image -------------------------------------------------------------------------------------------------
 
@@ -234,7 +235,7 @@ class Predictor(host.nnUNetPredictor):
         Raises:
             UserError: Not the model's number of channels, or values that are no numbers.
         """
-        image, properties = self.writer.read_images([str(file) for file in files])
+        image, properties = self.writer.read_images(files)
         if len(image) != self.num_channels:  # counted here, because a colour image holds several
             raise UserError(
                 f"{len(image)} of the model's {self.num_channels} channels; each is a file, CASE_0000, CASE_0001, ..., or one "
@@ -261,6 +262,15 @@ class Predictor(host.nnUNetPredictor):
 
     def _preprocess(self, image: np.ndarray, properties: dict[str, Any], previous: np.ndarray | None = None) -> PreprocessedCase:
         managers = self.plans_manager, self.dataset_json, self.configuration_manager
+        axes = self.plans_manager.transpose_forward
+        target = list(self.configuration_manager.spacing)
+        spacing = [properties["spacing"][axis] for axis in axes][-len(target) :]
+        shape = [image.shape[1 + axis] for axis in axes][-len(target) :]
+        if 0 in compute_new_shape(shape, spacing, target):
+            raise UserError(
+                f"an image of {' x '.join(map(str, shape))} voxels has none at the model's spacing, "
+                f"{' x '.join(f'{mm:.3g}' for mm in target)} mm; is it the right file?"
+            )
         adapter = PreprocessAdapterFromNpy([image], [previous], [properties], None, *managers, verbose=self.verbose_preprocessing)
         item = next(adapter)
         data = item["data"].to(dtype=torch.float32, memory_format=torch.contiguous_format)

@@ -19,10 +19,10 @@ from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.inference.inputs import Case, opened
 from nnunetv2_cdpd.inference.outputs import STATISTICS, Outputs, prepare_folder
 from nnunetv2_cdpd.inference.pipeline import pipeline
-from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
+from nnunetv2_cdpd.inference.prediction import Prediction, file_name, mask_names, regions_among
 from nnunetv2_cdpd.inference.predictor import Predictor, PreprocessedCase
 from nnunetv2_cdpd.inference.statistics import prediction_statistics, write_table
-from nnunetv2_cdpd.jobs import Outcome, run, write_json, written_beside
+from nnunetv2_cdpd.jobs import Outcome, output_folder, run, write_json, written_beside
 
 
 def predict_cases(
@@ -62,30 +62,33 @@ def predict_cases(
     if lower_stage is not None and previous_stage is None:
         raise UserError(f"this model is a cascade; give the predictions of {lower_stage} as argument previous_stage")
     read_files = [*(file for case in cases for file in case.files), *(previous_stage.glob("*") if previous_stage else ())]
-    dataset_json = predictions_dataset_json(predictor)
-    prepare_folder(
-        outputs,
-        cases,
-        settings,
-        classes=predictor.annotation.classes,
-        dataset_json=dataset_json,
-        read=read_files,
-        resume=resume,
-        alone=num_parts == 1,
-    )
-    write_json(outputs.folder / FILE_NAME, dataset_json)
-    write_json(outputs.folder / "plans.json", predictor.plans_manager.plans)
-
     work = _Work(predictor, outputs, None if lower_stage is None else previous_stage)
-    outcome = run(
-        {case.identifier: case for case in cases[part_id::num_parts]},
-        pipeline(work.read, work.predict, work.export, num_readers=num_readers, num_exporters=num_exporters),
-        title="cases",
-        record=outputs if resume else None,
-        progress=progress,
-    )
-    if outputs.statistics:
-        _collect_statistics(outputs)
+    dataset_json = predictions_dataset_json(predictor)
+    with output_folder(outputs.folder, part_id, num_parts):
+        prepare_folder(
+            outputs,
+            cases,
+            settings,
+            classes=predictor.annotation.classes,
+            dataset_json=dataset_json,
+            read=read_files,
+            resume=resume,
+            alone=num_parts == 1,
+        )
+        write_json(outputs.folder / FILE_NAME, dataset_json)
+        write_json(outputs.folder / "plans.json", predictor.plans_manager.plans)
+        for name, file in mask_names(predictor.annotation.classes).items() if outputs.one_file_per_class else ():
+            if file != file_name(name):
+                tqdm.write(f"note: the masks of {name!r} are the files {file}{outputs.file_ending}; another class has its name")
+        outcome = run(
+            {case.identifier: case for case in cases[part_id::num_parts]},
+            pipeline(work.read, work.predict, work.export, num_readers=num_readers, num_exporters=num_exporters),
+            title="cases",
+            record=outputs if resume else None,
+            progress=progress,
+        )
+        if outputs.statistics:
+            _collect_statistics(outputs)
     return outcome
 
 
@@ -146,7 +149,7 @@ def _write(predictor: Predictor, prediction: Prediction, case: Case, outputs: Ou
     path = outputs.segmentation(case.identifier)
     if outputs.statistics:
         with opened(case, predictor.writer, tell=lambda note: None) as files:  # told when it was read
-            image = predictor.writer.read_images([str(files[0])])[0][0]
+            image = predictor.writer.read_images(files[:1])[0][0]
         found = prediction_statistics(prediction, image, channel_names(predictor.dataset_json)[0])
         write_json(outputs.folder / STATISTICS / f"{case.identifier}.json", found)
     if outputs.probabilities:
@@ -154,7 +157,7 @@ def _write(predictor: Predictor, prediction: Prediction, case: Case, outputs: Ou
         with written_beside(outputs.folder / f"{case.identifier}.pkl") as beside:
             beside.write_bytes(pickle.dumps(dict(prediction.properties)))
     if outputs.one_file_per_class:
-        prediction.write_masks(path, outputs.file_ending, predictor.writer)
+        prediction.write_masks(path, outputs.file_ending, predictor.writer, mask_names(predictor.annotation.classes))
     else:
         prediction.write_label_map(path, predictor.writer)
 

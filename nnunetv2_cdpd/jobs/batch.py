@@ -13,7 +13,9 @@ from typing import Generic, Protocol, TypeVar
 
 from tqdm import tqdm
 
-from nnunetv2_cdpd.errors import UserError, one_line
+from nnunetv2_cdpd.errors import UserError, is_text, one_line
+
+_NO_TEXT = "its name holds bytes that are no UTF-8; rename its files"
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -78,10 +80,11 @@ def run(
         unit: Of the progress bar.
         progress: Show it.
     """
-    todo = {name: job for name, job in jobs.items() if record is None or not record.holds(name, job)}
+    # A name that is no text ends the process in SimpleITK.
+    failed = {name: _NO_TEXT for name in jobs if not is_text(name)}
+    todo = {name: job for name, job in jobs.items() if name not in failed and (record is None or not record.holds(name, job))}
     names = {id(job): name for name, job in todo.items()}
     done: dict[str, Result] = {}
-    failed: dict[str, str] = {}
     results = runner(list(todo.values()))
     for job, result in tqdm(results, title, len(todo), unit=unit, disable=not progress or not todo):
         name = names[id(job)]
@@ -93,6 +96,6 @@ def run(
         done[name] = result
     return Outcome(
         {name: done[name] for name in jobs if name in done},
-        [name for name in jobs if name not in todo],
+        [name for name in jobs if name not in todo and name not in failed],
         {name: failed[name] for name in jobs if name in failed},
     )

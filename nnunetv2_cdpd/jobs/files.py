@@ -6,6 +6,7 @@ that it stands for.
 """
 
 import errno
+import glob
 import json
 import os
 import secrets
@@ -16,10 +17,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 BESIDE = ".cdpd_tmp_"  # begins the name of every folder in which something is being written, and of its lock
 _LOCK = ".lock"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)  # of network file systems; ENOSYS is filelock's
 
 
 @contextmanager
@@ -51,12 +53,13 @@ def written_beside(path: Path) -> Iterator[Path]:
         _flush_entry(path.absolute().parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        _give_up(lock)
+        give_up(lock)
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write UTF-8; a name of the file system that is none is written as its escapes."""
     with written_beside(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -82,42 +85,92 @@ def remove(path: Path) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Clear away what processes that are gone were writing in a folder; what is being written stays."""
-    for held in folder.glob(f"{BESIDE}*{_LOCK}"):
-        lock = FileLock(held)
-        try:
-            lock.acquire(timeout=0)
-        except (Timeout, OSError, NotImplementedError):
-            continue  # somebody is writing there, or it is not ours to remove
-        shutil.rmtree(held.with_suffix(""), ignore_errors=True)
-        _give_up(lock)
+    for held in held_locks(folder):
+        if (lock := _if_left(held)) is not None:
+            shutil.rmtree(held.with_suffix(""), ignore_errors=True)
+            give_up(lock)
 
 
-def _new_folder(parent: Path) -> tuple[Path, FileLock]:
-    """A folder of its own for one thing to write, and the lock that tells that its process lives."""
-    if not parent.is_dir():  # the lock would make it
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(parent))
-    _clear_once(parent)
+def held_locks(folder: Path, of: str = "") -> list[Path]:
+    """Files of the locks in a folder whose names begin with `of`, also those of processes that are gone."""
+    return sorted(folder.glob(f"{BESIDE}{glob.escape(of)}*{_LOCK}"))
+
+
+def new_lock(folder: Path, name: str = "") -> BaseFileLock:
+    """A lock of its own in a folder, which tells that its process lives, for as long as it is held.
+
+    The system's own lock ends with its process, on one machine and, where the network file system passes locks on, on all of
+    them; so nothing that a killed process left is ever in the way. Where a file system has no locks, `filelock` keeps the
+    process and its machine in the file instead, and takes the lock of a process that is gone from the same machine.
+
+    Raises:
+        OSError: It cannot be made there; it names the folder.
+    """
+    if not folder.is_dir():  # the lock would make it
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
     while True:
-        folder = parent / f"{BESIDE}{secrets.token_hex(6)}"
-        lock = FileLock(f"{folder}{_LOCK}")
+        path = folder / f"{BESIDE}{name}{secrets.token_hex(6)}{_LOCK}"
         try:
-            lock.acquire(timeout=0)
-            if os.path.exists(lock.lock_file):  # else another process took it for a leftover between making and locking it
-                folder.mkdir()
-                return folder, lock
+            lock = _acquired(path, is_new=True)
         except Timeout:
             continue
-        except NotImplementedError:  # a file system without locks: nobody clears away there
-            Path(lock.lock_file).unlink(missing_ok=True)
-            folder.mkdir()
-            return folder, lock
         except OSError as error:  # of the folder that the caller knows, not of a name that was never there
-            _give_up(lock)
-            raise OSError(error.errno, error.strerror, str(parent)) from error
+            with suppress(OSError):
+                path.unlink()
+            raise OSError(error.errno, error.strerror, str(folder)) from error
+        if path.exists():  # else another process took it for a leftover between making and locking it
+            return lock
         lock.release()
 
 
-def _give_up(lock: FileLock) -> None:
+def is_held(path: Path) -> bool:
+    """Whether the process that made a lock lives; the lock of one that is gone is removed."""
+    if not path.exists():
+        return False
+    lock = _if_left(path)
+    if lock is not None:
+        give_up(lock)
+    return lock is None
+
+
+def _if_left(path: Path) -> BaseFileLock | None:
+    """The lock of a process that is gone, now held; None: it lives, or it is not ours to take."""
+    try:
+        return _acquired(path)
+    except (Timeout, OSError):
+        return None
+
+
+def _acquired(path: Path, is_new: bool = False) -> BaseFileLock:
+    """A lock, held; raises Timeout if another process holds it."""
+    lock: BaseFileLock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except OSError as error:
+        if isinstance(error, Timeout) or error.errno not in _NO_LOCKS:
+            raise
+        if is_new:
+            path.unlink(missing_ok=True)  # made by the attempt
+        lock = SoftFileLock(path)
+        lock.acquire(timeout=0)
+    return lock
+
+
+def _new_folder(parent: Path) -> tuple[Path, BaseFileLock]:
+    """A folder of its own for one thing to write, and the lock that tells that its process lives."""
+    if parent.is_dir():
+        _clear_once(parent)
+    lock = new_lock(parent)
+    folder = Path(lock.lock_file).with_suffix("")
+    try:
+        folder.mkdir()
+    except OSError as error:
+        give_up(lock)
+        raise OSError(error.errno, error.strerror, str(parent)) from error
+    return folder, lock
+
+
+def give_up(lock: BaseFileLock) -> None:
     """Remove the file of a lock while it is held, where the system allows that, and release it."""
     for step in (lambda: os.unlink(lock.lock_file), lock.release, lambda: os.unlink(lock.lock_file)):
         with suppress(OSError):

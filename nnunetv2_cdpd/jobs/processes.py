@@ -113,7 +113,7 @@ def _why(exit_codes: Sequence[int | None]) -> str:
         return f"its process crashed ({names.get(-code, f'signal {-code}')})"
     return (
         f'its process ended with exit code {code}: what it runs ended it, or a script without `if __name__ == "__main__":` '
-        "failed when the process imported it (see the traceback above)"
+        "failed when the process imported it; it said why above"
     )
 
 
@@ -122,3 +122,5 @@ def _outcome(call: Callable[[], Result]) -> Result | Exception:
         return call()
     except Exception as error:  # whatever is wrong with one case, the others go on
         return error
+    except SystemExit as error:
+        return UserError(f"what it runs ended it (exit code {error.code})")

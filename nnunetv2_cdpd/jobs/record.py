@@ -1,7 +1,8 @@
 """FileRecord: which cases of an output folder are done and what they were made from, so that a second call does the rest.
 
 A text file, one JSON object a line: a header, then one line per finished case, appended when its files are in place. A
-killed process leaves at worst a case without its line (done again) or half a line (ignored).
+killed process leaves at worst a case without its line or with half of one, which is done again; so is one whose line is
+damaged in any other way.
 """
 
 import json
@@ -16,6 +17,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs.files import write_text
 
 _VERSION = 2
+_HEADER = {"version", "command", "inputs"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,10 @@ class FileRecord:
         inputs: What the folder is made from, as text that identifies each input.
         command: Whose record it is, for messages.
         facts: What to keep of a result, JSON-able; None: nothing.
+        are_facts: Whether facts that were read are what `facts` gives; None: any are.
+
+    Attributes:
+        damage: What could not be read, in a line for the user; None: nothing. The next `rewrite` leaves it out.
 
     Raises:
         UserError: The file is a record of another release or command.
@@ -79,25 +85,55 @@ class FileRecord:
         inputs: Sequence[str],
         command: str,
         facts: Callable[[Any], Mapping[str, Any]] | None = None,
+        are_facts: Callable[[Mapping[str, Any]], bool] | None = None,
     ) -> None:
         self.path = path
         self.inputs = list(inputs)
         self.command = command
         self.facts = facts
+        self.are_facts = are_facts
+        self.damage: str | None = None
         self.recorded_inputs: list[str] | None = None  # None: the command has not written here
         self.cases: dict[str, CaseRecord] = {}
         if self.path.is_file():
             self._read()
 
     def _read(self) -> None:
-        lines = [_parsed(line) for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines()]
-        header = lines[0] if lines and lines[0] else {}
-        if header.get("version") != _VERSION or header.get("command") != self.command:
-            raise UserError(f"{self.path}: not a record of this release's `{self.command}`; remove the folder or take another id")
-        self.recorded_inputs = header["inputs"]
-        for entry in filter(None, lines[1:]):
-            outputs = tuple((size, time) for size, time in entry["outputs"])
-            self.cases[entry["case"]] = CaseRecord(entry["case"], entry["made_from"], outputs, entry["facts"])
+        header, *lines = map(_parsed, self.path.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n"))
+        if isinstance(header, dict) and self._is_of_another(header):
+            raise UserError(
+                f"{self.path}: not a record of this release's `{self.command}`; remove the folder or use another one, "
+                "nothing was changed"
+            )
+        inputs = header.get("inputs") if isinstance(header, dict) else None
+        is_header = isinstance(header, dict) and not _HEADER - header.keys() and _are_texts(inputs)
+        # A file of this name is there, so the folder is this command's.
+        self.recorded_inputs = inputs if is_header else self.inputs
+        entries = [self._entry(line) for line in lines]
+        self.cases = {entry.case: entry for entry in entries if entry is not None}
+        damaged = entries.count(None) + (not is_header)
+        if damaged:
+            self.damage = (
+                f"{self.path}: {damaged} damaged line{'s' * (damaged > 1)}; the cases that are told there are done again"
+            )
+
+    def _is_of_another(self, header: dict[str, Any]) -> bool:
+        """Whether a header tells of another release or command, or of nothing that we know."""
+        version, command = header.get("version"), header.get("command")
+        other_version = type(version) is int and version != _VERSION
+        return other_version or (isinstance(command, str) and command != self.command) or _HEADER.isdisjoint(header)
+
+    def _entry(self, line: Any) -> CaseRecord | None:
+        """The case of a line; None: it is damaged."""
+        try:
+            outputs = tuple((size, time) for size, time in line["outputs"])
+            entry = CaseRecord(line["case"], line["made_from"], outputs, line["facts"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        is_whole = isinstance(entry.facts, dict) and _are_texts([entry.case, entry.made_from])
+        if not is_whole or not all(type(number) is int for state in outputs for number in state):
+            return None
+        return entry if self.are_facts is None or self.are_facts(entry.facts) else None
 
     def holds(self, name: str, job: RecordedJob) -> bool:
         """Whether a case is done, from these inputs, and its files are as they were left."""
@@ -115,12 +151,19 @@ class FileRecord:
     def rewrite(self, keep: Iterable[str]) -> None:
         """Write the record anew with these cases only."""
         self.cases = {case: self.cases[case] for case in keep}
-        lines = [{"version": _VERSION, "command": self.command, "inputs": self.inputs}, *map(asdict, self.cases.values())]
+        lines: list[dict[str, Any]] = [
+            {"version": _VERSION, "command": self.command, "inputs": self.inputs},
+            *map(asdict, self.cases.values()),
+        ]
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
+def _parsed(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)

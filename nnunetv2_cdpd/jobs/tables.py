@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+RUN_BY_SPREADSHEETS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # at the start of a text
+
 
 def aligned(rows: Sequence[Sequence[str]], left: int = 1, last_is_total: bool = True) -> list[str]:
     """Rows as lines, the first columns to the left, the others to the right; a rule below the head.
@@ -25,10 +27,25 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1, last_is_total: bool = 
 
 
 def csv_of(rows: Iterable[Sequence[Any]]) -> str:
-    """Rows as the text of a CSV file."""
+    """Rows as the text of a CSV file; a text that a spreadsheet would run begins with an apostrophe, numbers stay as they are."""
+    return "".join(f"{_csv_line([_guarded(cell) for cell in row])}\n" for row in rows)
+
+
+def _csv_line(row: Sequence[Any]) -> str:
     file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(rows)
-    return file.getvalue()
+    csv.writer(file, lineterminator="\r\n").writerow(row)  # so that it quotes both characters in a text
+    return file.getvalue().removesuffix("\r\n")
+
+
+def _guarded(cell: Any) -> Any:
+    # as https://owasp.org/www-community/attacks/CSV_Injection says; some programs take the full-width signs as well
+    if not isinstance(cell, str) or not cell.startswith(RUN_BY_SPREADSHEETS):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell  # a number that came as text
 
 
 def number(value: float, digits: int) -> str:

@@ -1,4 +1,4 @@
-"""YAML files of the user, read safely, and their values, checked one by one.
+"""YAML files of the user, read safely, and their values, checked one by one; content as YAML.
 
 `where` of the checks is the file and the key, like "my.yaml: nested"; the messages begin with it.
 """
@@ -24,6 +24,16 @@ def load_yaml(path: str | Path) -> Any:
         raise UserError(f"{path}: cannot be read ({error}); give a YAML file") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML, {' '.join(str(error).split())}; mend it there") from error
+
+
+def yaml_text(content: Any) -> str:
+    """Content as the text of a YAML file, keys in their order."""
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+
+
+def yaml_line(content: Mapping[str, Any]) -> str:
+    """Content as a line to put into a YAML file, for a message: "nested: {liver_tumor: liver}"."""
+    return yaml.safe_dump(content, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).strip()[1:-1]
 
 
 def mapping(value: Any, where: str) -> dict[str, Any]:

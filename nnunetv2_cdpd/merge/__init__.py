@@ -10,8 +10,11 @@
 - duplicates: cases of the same scan, and those that a test set holds
 - folds: splits_final.json that keeps the same scan in one fold
 - output: whose the folder is, and its dataset.json
+- readers: which of nnU-Net's readers it asks for
 - scoped: classes that stay apart from those of other sources: `pancreas@MSD`
 - run: all of it, in processes, resumable
+- telling: the table of names, and what a person should look at
+- written_spec: the YAML that was inferred
 - summary: the table at the end
 """
 

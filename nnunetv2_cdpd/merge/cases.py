@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.datasets.label_maps import checked_label_map, distinct
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.merge.collect import MergedCase
-from nnunetv2_cdpd.volumes.grid import same_place
-from nnunetv2_cdpd.volumes.headers import grid_of_file
+from nnunetv2_cdpd.volumes.grid import Grid, same_place
+from nnunetv2_cdpd.volumes.reading import CheckedReader, header_notes
 
 # Origin (mm) and direction cosines: headers store them in single precision, and tools round them differently. Shape and
 # spacing are compared as closely as nnU-Net does, because it refuses to go on otherwise: with numpy's `allclose`.
@@ -36,13 +34,18 @@ class MergeJob:
     output: Path
     annotation: Annotation
     values: Mapping[int, int]
-    reader: type[BaseReaderWriter]
+    reader: CheckedReader
     num_channels: int
     made_from: str
 
     @property
     def outputs(self) -> tuple[Path, ...]:
         return (self.output,)
+
+
+def check_case(job: MergeJob) -> tuple[int, ...]:
+    """What `rewrite_case` does, without writing."""
+    return tuple(distinct(_merged(job)[0]).tolist())
 
 
 def rewrite_case(job: MergeJob) -> tuple[int, ...]:
@@ -54,8 +57,15 @@ def rewrite_case(job: MergeJob) -> tuple[int, ...]:
     Raises:
         UserError: What is wrong with the files.
     """
-    read, properties = job.reader().read_seg(str(job.case.label))
-    problems = _geometry_problems(job)
+    merged, properties = _merged(job)
+    job.reader.write_seg(merged, job.output, properties)
+    return tuple(distinct(merged).tolist())
+
+
+def _merged(job: MergeJob) -> tuple[np.ndarray, dict]:
+    """The label map of a case with merged values, checked, and what its reader needs to write it."""
+    read, properties = job.reader.read_seg(job.case.label)
+    problems = _image_problems(job, Grid.of_array(read.shape[1:], properties))
     try:
         label_map = checked_label_map(read, job.annotation, f"label {job.case.label}")
     except UserError as error:
@@ -64,28 +74,32 @@ def rewrite_case(job: MergeJob) -> tuple[int, ...]:
         raise UserError("; ".join(problems))
     table = np.zeros(max(job.values) + 1, np.uint16)
     table[list(job.values)] = list(job.values.values())
-    merged = table[label_map]
-    with written_beside(job.output) as beside:
-        job.reader().write_seg(merged, str(beside), properties)
-    return tuple(distinct(merged).tolist())
+    return table[label_map], properties
 
 
-def _geometry_problems(job: MergeJob) -> list[str]:
-    images = job.case.images
-    label = grid_of_file(job.case.label, job.reader)
+def _image_problems(job: MergeJob, label: Grid) -> list[str]:
+    """What is wrong with the images; they are read whole, because nnU-Net takes what is missing of a file for zeros."""
     problems = []
-    for path in images:
-        image = grid_of_file(path, job.reader)
+    channels = 0
+    for path in job.case.images:
+        try:
+            problems += [
+                f"{path}: {note}; nnU-Net reads it as it is, `cdpd convert` writes it anew" for note in header_notes(path)
+            ]
+            array, properties = job.reader.read_images((path,))
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        channels += len(array)  # one file may hold several
+        image = Grid.of_array(array.shape[1:], properties)
         if what := same_place(image, label, spacing_mm=SPACING_MM, position_mm=POSITION_MM, relative=RELATIVE):
             problems.append(
                 f"{what} of image {path} ({_short(getattr(image, what))}) and label ({_short(getattr(label, what))}) differ; the "
                 "label has to lie on the grid of the image"
             )
-    if len(images) != job.num_channels and not problems:
-        channels = len(job.reader().read_images(tuple(map(str, images)))[0])  # one file may hold several channels
-        if channels != job.num_channels:
-            listed = ", ".join(map(str, images))
-            problems.append(f"{channels} image channel(s) ({listed}), `channel_names` lists {job.num_channels}")
+    if channels != job.num_channels and not problems:
+        listed = ", ".join(map(str, job.case.images))
+        problems.append(f"{channels} image channel(s) ({listed}), `channel_names` lists {job.num_channels}")
     return problems
 
 

@@ -1,5 +1,6 @@
 """Collect the cases of all input datasets and check what can be checked without opening an image."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.plan import MergePlan
 
 MAX_LISTED = 20
+_LONGEST_NAME = 255  # of a file, in bytes, on all usual file systems
+_NNUNETS_SUFFIX = "_seg.b2nd"  # of what its preprocessing makes of a case
 
 
 @dataclass(frozen=True)
@@ -39,16 +42,17 @@ def check_inputs(inputs: Sequence[RawDataset], output: Path) -> None:
     first = inputs[0]
     for other in inputs[1:]:
         wanted, found = first.dataset_json, other.dataset_json
+        either = f"{found.path} or {wanted.path}"
         # nnU-Net chooses the normalization by the channel's name, whatever its case
         if list(map(str.lower, wanted.channel_names)) != list(map(str.lower, found.channel_names)):
             raise UserError(
                 f"{other.name}: channel_names are {', '.join(found.channel_names)}, those of {first.name} "
-                f"{', '.join(wanted.channel_names)}; one network needs the same channels in the same order"
+                f"{', '.join(wanted.channel_names)}; one network needs the same channels in the same order, mend {either}"
             )
         if wanted.file_ending != found.file_ending:
             raise UserError(
                 f"{other.name}: file_ending is {found.file_ending}, that of {first.name} {wanted.file_ending}; nnU-Net reads one "
-                "format per dataset, convert one of the two"
+                f"format per dataset, convert one of the two ({either})"
             )
 
 
@@ -80,8 +84,14 @@ def collect_cases(inputs: Sequence[RawDataset], plan: MergePlan, prefix: bool) -
             name = source_names[source]
             images, label = tuple(map(dataset.path, given.images)), dataset.path(given.label)
             kind = dict.fromkeys(images, "image") | {label: "label"}
-            problems += [f"{where}: {kind[path]} {path} is missing" for path in kind if not path.is_file()]
+            problems += [f"{where}: {kind[path]} {path} is missing" for path in kind if not os.path.isfile(path)]
             identifier = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}_{given.identifier}" if prefix else given.identifier
+            if (
+                len(os.fsencode(identifier)) + len(max(dataset.dataset_json.file_ending, _NNUNETS_SUFFIX, key=len))
+                > _LONGEST_NAME
+            ):
+                problems.append(f"{where}: its name is too long for that of a file; shorten it")
+                continue
             case = MergedCase(identifier, name, index, given.images, images, label)
             other = cases.setdefault(identifier, case)
             if other is not case:  # with a prefix also within a dataset: `B_x` of source `A` and `x` of source `A_B`

@@ -70,11 +70,13 @@ def find_duplicates(
     num_processes: int,
     progress: bool,
     report: Callable[[str], None],
+    keep: bool = True,
 ) -> Duplicates:
     """Search the cases of a merge for scans that are there twice or are held back.
 
     Args:
         held_back: As `held_back_images` returns it.
+        keep: Keep fingerprints for later searches.
 
     Raises:
         UserError: All cases of a source would be left out.
@@ -84,7 +86,7 @@ def find_duplicates(
         cases_of.setdefault(case.images[0], []).append(case)
     images = list(dict.fromkeys([*cases_of, *held_back]))
     names = [_name(cases_of.get(image, ()), held_back.get(image)) for image in images]
-    taken = fingerprints_of(images, num_processes=num_processes, progress=progress).done
+    taken = fingerprints_of(images, num_processes=num_processes, progress=progress, keep=keep).done
     fingerprints = [taken.get(str(image)) for image in images]
     _tell_missing([name for name, its in zip(names, fingerprints) if its is None or its.volume is None], report)
     found = find_pairs(fingerprints, progress=progress)

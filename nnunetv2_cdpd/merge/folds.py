@@ -16,7 +16,7 @@ from typing import Any
 from nnunetv2.paths import nnUNet_preprocessed
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-from nnunetv2_cdpd.jobs import read_json, write_json
+from nnunetv2_cdpd.jobs import read_json, remove_leftovers, write_json
 from nnunetv2_cdpd.merge.duplicates import Duplicates
 
 SPLITS_FILE = "splits_final.json"
@@ -83,6 +83,7 @@ def write_folds(
             splits = there
             break
     for place in places:
+        remove_leftovers(place.parent)
         folds = _folds(read_json(place))
         if splits and folds == _folds(splits):
             continue

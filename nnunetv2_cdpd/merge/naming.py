@@ -1,11 +1,12 @@
 """Naming: what each label of each input dataset is called in the merged dataset, a class or a merged label."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nnunetv2_cdpd.classes import name_key, structure
+from nnunetv2_cdpd.classes import ClassKey, canonical_name, class_key, name_key, normal_words, side_of, structure
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs.yaml_files import mapping, texts, yaml_line
 from nnunetv2_cdpd.merge.nesting import sides_of
 from nnunetv2_cdpd.merge.spec import DatasetSpec, MergeSpec
 
@@ -32,13 +33,25 @@ class Naming:
 
 
 class Spelling:
-    """One spelling per name: the class table's, else the first one met (the YAML is met before the datasets)."""
+    """One spelling per class, whatever name it comes by: the class table's; else the first one met (the YAML is met before the
+    datasets), unless it is another name of what the table of synonyms knows.
 
-    def __init__(self) -> None:
-        self._first: dict[str, str] = {}
+    Args:
+        kept: Names that stay as they are, because the YAML says so.
+    """
+
+    def __init__(self, kept: Iterable[str] = ()) -> None:
+        self._kept = {name_key(name): name for name in kept}
+        self._spelled: dict[str, str] = {}
+        self._by_meaning: dict[ClassKey, str] = {}
 
     def __call__(self, name: str) -> str:
-        return self._first.setdefault(name_key(name), structure(name).name)
+        letters = name_key(name)
+        if letters in self._kept:
+            return self._kept[letters]
+        if letters not in self._spelled:
+            self._spelled[letters] = self._by_meaning.setdefault(class_key(name), _own_spelling(name))
+        return self._spelled[letters]
 
     def all(self, names: Sequence[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(map(self, names)))
@@ -95,7 +108,7 @@ def wanted_names(dataset: RawDataset, spec: DatasetSpec, path: str) -> dict[str,
     Raises:
         UserError: The YAML names a label that the dataset does not have, or two labels would silently become one class.
     """
-    labels = (*dataset.annotation.classes, *(label.name for label in dataset.annotation.merged_labels))
+    labels = labels_of(dataset)
     same_key: dict[str, list[str]] = {}
     for label in labels:
         same_key.setdefault(name_key(label), []).append(label)
@@ -104,22 +117,60 @@ def wanted_names(dataset: RawDataset, spec: DatasetSpec, path: str) -> dict[str,
         raise UserError(f"{path}: {dataset.name} has no label {', '.join(unknown)}; it has {', '.join(labels)}")
     said = {meant[name][0]: target for name, target in spec.labels.items()}
     wanted = {label: said.get(label, label) for label in labels}
+    for label, goal in wanted.items():
+        if goal is not None and name_key(goal) == BACKGROUND:
+            line = label_line(dataset, label, None)
+            where = f"{path}: datasets: {dataset.name}" if label in said else dataset.name
+            raise UserError(f"{where}: label {label!r}: background is no class; `{line}` in the YAML drops the label")
     for label in (label for label in labels if label not in said):
-        for other in same_key[name_key(label)]:
+        for other in (other for other in labels if other != label):
             goal = wanted[other]
-            if other != label and goal is not None and name_key(goal) == name_key(label):
+            spelled_alike = other in same_key[name_key(label)] and goal is not None and name_key(goal) == name_key(label)
+            if spelled_alike or (spec.synonyms and other not in said and class_key(other) == class_key(label)):
                 both = " and ".join(map(repr, sorted((label, other), key=labels.index)))
+                name = canonical_name(label) or other
+                why = "differ only in case, `_`, `-` or spaces, which do not count" if spelled_alike else "are names of one class"
                 raise UserError(
-                    f"{dataset.name}: labels {both} differ only in case, `_`, `-` or spaces, which do not "
-                    f"count; rename one in the YAML, `labels: {{{label}: another_name}}`, or map both to one name there"
+                    f"{dataset.name}: labels {both} {why}; rename one in the YAML, "
+                    f"`{label_line(dataset, label, 'another_name')}`, or map both to {name} there"
                 )
     return wanted
+
+
+def labels_of(dataset: RawDataset) -> tuple[str, ...]:
+    """Names of the classes and merged labels of an input dataset."""
+    return (*dataset.annotation.classes, *(label.name for label in dataset.annotation.merged_labels))
+
+
+def label_line(dataset: RawDataset, label: str, target: str | None) -> str:
+    """The YAML line that gives a label of a dataset its name in the merged one."""
+    return yaml_line({"datasets": {dataset.name: {"labels": {label: target}}}})
+
+
+def kept_names(inputs: Sequence[RawDataset], specs: Sequence[DatasetSpec]) -> tuple[str, ...]:
+    """Names that stay though the tables know another: those that the YAML maps to themselves, and those of datasets for which it
+    says `synonyms: false`.
+    """
+    kept = []
+    for dataset, entry in zip(inputs, specs):
+        kept += [label for label, target in entry.labels.items() if target == label]
+        if not entry.synonyms:
+            kept += [*labels_of(dataset), *(target for target in entry.labels.values() if target is not None)]
+    return tuple(name for name in kept if name_key(_own_spelling(name)) != name_key(name))
+
+
+def _own_spelling(name: str) -> str:
+    table, known = structure(name).name, canonical_name(name)
+    if table != name or known is None or name_key(known) == name_key(name):
+        return table
+    only_rules = side_of(name) is None and normal_words(known) == normal_words(name)  # "Lungs"
+    return name if only_rules else known
 
 
 def _targets(dataset: RawDataset, spec: DatasetSpec, path: str, spelling: Spelling) -> dict[str, str | None]:
     targets: dict[str, str | None] = {}
     for label, target in wanted_names(dataset, spec, path).items():
-        if target is None or name_key(target) == BACKGROUND:
+        if target is None:
             targets[label] = None
         else:
             targets[label] = IGNORE if name_key(target) == IGNORE else spelling(target)
@@ -132,10 +183,11 @@ def _stands_for(
     """What the input datasets say that some of their classes may be, where another dataset tells (`cdpd convert` writes it)."""
     found: dict[str, tuple[str, ...]] = {}
     for dataset, target in zip(inputs, targets):
-        for name, meant in dataset.dataset_json.content.get("cdpd", {}).get("stands_for", {}).items():
+        where = f"{dataset.dataset_json.path}: cdpd: stands_for"
+        for name, meant in mapping(dataset.dataset_json.content.get("cdpd", {}).get("stands_for"), where).items():
             goal = target.get(name)
             if goal is not None and goal != IGNORE:
-                found.setdefault(goal, spelling.all(meant))
+                found.setdefault(goal, spelling.all(texts(meant, f"{where}: {name}")))
     return found
 
 

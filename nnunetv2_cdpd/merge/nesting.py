@@ -7,7 +7,7 @@ by default because a source that labels organs only would otherwise call every t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nnunetv2_cdpd.classes import lateral_pairs, name_key, name_words, side_of, structure, without_side
+from nnunetv2_cdpd.classes import class_key, lateral_pairs, structure
 from nnunetv2_cdpd.errors import UserError
 
 
@@ -32,8 +32,11 @@ class Nesting:
     def parents(self, name: str) -> frozenset[str]:
         return self.certain.get(name, frozenset()) | set(self.possible.get(name, ()))
 
-    def outer_to_inner(self, classes: Sequence[str]) -> tuple[str, ...]:
+    def outer_to_inner(self, classes: Sequence[str], where: str) -> tuple[str, ...]:
         """The classes with each parent before what lies in it, otherwise in the order given.
+
+        Args:
+            where: For messages.
 
         Raises:
             UserError: Some lie in each other.
@@ -42,7 +45,9 @@ class Nesting:
         while waiting:
             first = next((name for name in waiting if self.parents(name).isdisjoint(waiting)), None)
             if first is None:
-                raise UserError(f"{', '.join(waiting)} lie in each other; say in the YAML under `nested` which is outside")
+                raise UserError(
+                    f"{where}: {', '.join(waiting)} lie in each other; say in the YAML under `nested` which is outside"
+                )
             ordered.append(first)
             waiting.remove(first)
         return tuple(ordered)
@@ -50,9 +55,8 @@ class Nesting:
 
 def names_both_sides(name: str, sided: str) -> bool:
     """Whether a name is that of a left or right structure without its side: "kidney" or "kidneys" for "left_kidney"."""
-    own = name_words(name)
-    singular = (*own[:-1], own[-1].removesuffix("s")) if own else own
-    return side_of(name) is None and side_of(sided) is not None and without_side(sided) in (own, singular)
+    whole, part = class_key(name), class_key(sided)
+    return whole.side is None and part == whole._replace(side=part.side) and part.side is not None
 
 
 def sides_of(name: str, classes: Sequence[str]) -> tuple[str, str] | None:
@@ -110,9 +114,9 @@ def resolve_nesting(
 
 def _default_parents(name: str, classes: Sequence[str]) -> tuple[tuple[str, ...], bool]:
     """Classes that a class lies in by the class table, and whether the table names one that is no class here."""
-    by_key = {name_key(other): other for other in classes}
+    by_key = {class_key(other): other for other in classes}
     in_table = structure(name).parents
-    parents = tuple(by_key[name_key(parent)] for parent in in_table if name_key(parent) in by_key)
+    parents = tuple(by_key[class_key(parent)] for parent in in_table if class_key(parent) in by_key)
     if not in_table:  # `right_kidney` lies in `kidney` where both are classes
         return tuple(other for other in classes if names_both_sides(other, name))[:1], False
     if len(parents) == len(in_table):

@@ -1,28 +1,30 @@
 """The folder of a merged dataset: whose it is, and its dataset.json."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.annotation import Annotation, dataset_json_entries
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
 from nnunetv2_cdpd.datasets.output import is_empty
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import FileRecord
+from nnunetv2_cdpd.jobs import FileRecord, read_json
 from nnunetv2_cdpd.merge.collect import MergedCase
 from nnunetv2_cdpd.merge.plan import MergePlan
+from nnunetv2_cdpd.merge.readers import READER_KEY, reader_asked_for
+from nnunetv2_cdpd.merge.telling import line_that_keeps, renamed_classes
 
 MERGE_RECORD_FILE = "cdpd_merge_record.jsonl"
 
 
 def open_record(output: Path, inputs: Sequence[RawDataset], update: bool) -> FileRecord:
     """The record in the output folder, if the folder is ours to write to."""
-    if output.exists() and not output.is_dir():
-        raise UserError(f"{output}: is no folder; move it or give another argument dataset_id")
     names = [_input_name(dataset, output.parent) for dataset in inputs]
-    record = FileRecord(output / MERGE_RECORD_FILE, names, "cdpd merge", lambda values: {"values": values})
+    path = output / MERGE_RECORD_FILE
+    record = FileRecord(path, names, "cdpd merge", lambda values: {"values": values}, _are_facts)
     if record.recorded_inputs is None:
         if not is_empty(output):
             raise UserError(
@@ -36,11 +38,27 @@ def open_record(output: Path, inputs: Sequence[RawDataset], update: bool) -> Fil
     return record
 
 
+def check_renamed(output: Path, inputs: Sequence[RawDataset], plan: MergePlan, update: bool) -> list[str]:
+    """Notes on classes of the dataset in the output folder that would get another name, which models trained on it do not know.
+
+    Raises:
+        UserError: There are some, and `update` does not say that they may.
+    """
+    renamed = renamed_classes(read_json(output / FILE_NAME), plan.naming, plan.spelling)
+    told = ", ".join(f"{old} -> {new}" for old, new in renamed.items())
+    if renamed and not update:
+        keep = f"`{line_that_keeps(renamed, inputs, plan.naming) or 'synonyms: false'}`"
+        raise UserError(
+            f"{output}: was merged with other names of the same classes ({told}), which models trained on it know; nothing was "
+            f"changed, {keep} in the YAML keeps them, argument update gives the new names"
+        )
+    return [f"classes get other names: {told}; models trained on {output.name} know the old ones"] if renamed else []
+
+
 def make_dataset_json(output: Path, inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[MergedCase]) -> dict[str, Any]:
     """dataset.json of the merged dataset, nnU-Net's keys and the `cdpd` block."""
     first = inputs[0].dataset_json.content
     annotation = replace(plan.annotation, case_source={case.identifier: case.source for case in cases})
-    readers = {dataset.dataset_json.content.get("overwrite_image_reader_writer") for dataset in inputs}
     joined = {"licence": _joined(annotation, "license"), "reference": _joined(annotation, "reference")}
     dataset_json = {
         "name": output.name.partition("_")[2],
@@ -51,10 +69,10 @@ def make_dataset_json(output: Path, inputs: Sequence[RawDataset], plan: MergePla
         "numTraining": len(cases),
         "file_ending": first["file_ending"],
     }
-    if plan.stands_for:
-        dataset_json["cdpd"]["stands_for"] = {name: list(meant) for name, meant in plan.stands_for.items()}
-    if len(readers) == 1 and None not in readers:
-        dataset_json["overwrite_image_reader_writer"] = readers.pop()
+    if stands_for := plan.naming.stands_for:
+        dataset_json["cdpd"]["stands_for"] = {name: list(meant) for name, meant in stands_for.items()}
+    if reader := reader_asked_for(inputs):
+        dataset_json[READER_KEY] = reader
     dataset_json["dataset"] = {
         case.identifier: {
             "images": [_image_entry(inputs[case.dataset], entry, output) for entry in case.entries],
@@ -82,3 +100,8 @@ def _input_name(dataset: RawDataset, raw_folder: Path) -> str:
     """What tells an input dataset from others: its path, relative where it lies in nnUNet_raw."""
     folder = dataset.folder
     return os.path.relpath(folder, raw_folder) if folder.is_relative_to(raw_folder) else str(folder)
+
+
+def _are_facts(facts: Mapping[str, Any]) -> bool:
+    values = facts.get("values")
+    return isinstance(values, list) and all(type(value) is int for value in values)

@@ -1,17 +1,18 @@
 """MergePlan: the annotation of the merged dataset, and for each input dataset what each of its stored values becomes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nnunetv2_cdpd.annotation import Annotation, MergedLabel, check_annotation
 from nnunetv2_cdpd.classes import compatible_pairs
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.merge.naming import IGNORE, Naming, Spelling, resolve_names
+from nnunetv2_cdpd.merge.naming import IGNORE, Naming, Spelling, kept_names, resolve_names
 from nnunetv2_cdpd.merge.nesting import Nesting, resolve_nesting
 from nnunetv2_cdpd.merge.scoped import with_scopes
 from nnunetv2_cdpd.merge.sources import resolve_sources, specs_of
-from nnunetv2_cdpd.merge.spec import MergeSpec
+from nnunetv2_cdpd.merge.spec import DatasetSpec, MergeSpec
+from nnunetv2_cdpd.merge.telling import near_misses, tumors_without_organ
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,26 @@ class MergePlan:
     source_names: For each input dataset: its source -> name of that source in the merged dataset.
     value_maps: For each input dataset: stored value -> merged value; every declared value is in it.
     notes: What was decided by default, for the user.
-    stands_for: Class -> the classes that it may be, for a later merge with datasets that tell them apart.
+    naming: What each label became; `naming.stands_for`: class -> the classes that it may be, for a later merge with datasets
+        that tell them apart.
+    spelling: Of every name.
+    nesting: What lies in what.
+    nested: What the YAML says of that, in merged names.
+    compatible: Pairs that the class table alone does not give.
+    spec: The YAML, and its entry of each input dataset.
     """
 
     annotation: Annotation
     source_names: tuple[Mapping[str, str], ...]
     value_maps: tuple[Mapping[int, int], ...]
     notes: tuple[str, ...]
-    stands_for: Mapping[str, tuple[str, ...]]
+    naming: Naming
+    spelling: Spelling = field(compare=False)
+    nesting: Nesting
+    nested: Mapping[str, tuple[str, ...]]
+    compatible: frozenset[frozenset[str]]
+    spec: MergeSpec = field(compare=False)
+    said: tuple[DatasetSpec, ...] = field(compare=False)
 
 
 def plan_merge(inputs: Sequence[RawDataset], spec: MergeSpec) -> MergePlan:
@@ -38,23 +51,26 @@ def plan_merge(inputs: Sequence[RawDataset], spec: MergeSpec) -> MergePlan:
     Raises:
         UserError: The YAML and the datasets contradict each other; names the entry and the way out.
     """
-    specs = with_scopes(inputs, specs_of(inputs, spec), spec)
-    spelling = Spelling()
+    said = specs_of(inputs, spec)
+    specs = with_scopes(inputs, said, spec)
+    spelling = Spelling(kept_names(inputs, said))
     naming = resolve_names(inputs, specs, spec, spelling)
     nested = {spelling(name): spelling.all(parents) for name, parents in spec.nested.items()}
     pairs = [spelling.all(pair) for pair in spec.compatible]
+    _check_apart(spec.path, nested, pairs)
     _check_known(spec.path, "nested", [name for item in nested.items() for name in (item[0], *item[1])], naming)
     _check_known(spec.path, "compatible", [name for pair in pairs for name in pair], naming)
 
     dropped = {spelling(label) for t in naming.targets for label, goal in t.items() if goal is None} - set(naming.classes)
     in_inputs = [_nesting_of(dataset.annotation, target, naming) for dataset, target in zip(inputs, naming.targets)]
     nesting, overlapping, notes = resolve_nesting(naming.classes, sorted(dropped), nested, in_inputs)
-    classes = nesting.outer_to_inner(naming.classes)
+    classes = nesting.outer_to_inner(naming.classes, spec.where)
 
     meanings = [_meanings(dataset, target, naming, nesting, spelling) for dataset, target in zip(inputs, naming.targets)]
     values = _stored_values(classes, nesting, naming, meanings)
     merged = tuple(MergedLabel(name, values[name], group) for name, group in naming.merged_labels.items())
     sources, source_names, of_sources = resolve_sources(inputs, specs, naming, classes, spelling)
+    compatible = frozenset(overlapping | {frozenset(pair) for pair in pairs})
     annotation = Annotation(
         classes=classes,
         values=tuple(values[nesting.closure(name)] for name in classes),
@@ -65,13 +81,17 @@ def plan_merge(inputs: Sequence[RawDataset], spec: MergeSpec) -> MergePlan:
         sources=sources,
         merged_labels=merged,
         possible_parents={name: nesting.possible[name] for name in classes if nesting.possible.get(name)},
-        compatible=compatible_pairs(classes) | overlapping | {frozenset(pair) for pair in pairs} | _compatible_of(inputs, naming),
+        compatible=compatible_pairs(classes) | compatible | _compatible_of(inputs, naming),
         ignore_value=values.get(IGNORE),
     )
-    _check_annotated(annotation)
-    check_annotation(annotation, where="the merged dataset")
+    _check_annotated(annotation, spec.where)
+    check_annotation(annotation, spec.where)
     value_maps = tuple({value: values[meaning] for value, meaning in meaning_of.items()} for meaning_of in meanings)
-    return MergePlan(annotation, source_names, value_maps, (*naming.notes, *notes, *of_sources), naming.stands_for)
+    to_look_at = [*near_misses(inputs, said, naming), *tumors_without_organ(inputs, naming, nesting, nested)]
+    notes = [*naming.notes, *notes, *of_sources, *to_look_at]
+    return MergePlan(
+        annotation, source_names, value_maps, tuple(notes), naming, spelling, nesting, nested, compatible, spec, tuple(said)
+    )
 
 
 # ---- stored values ---------------------------------------------------------------------------------------------------
@@ -188,11 +208,21 @@ def _check_known(path: str, key: str, names: Sequence[str], naming: Naming) -> N
         raise UserError(f"{path}: `{key}` names {', '.join(unknown)}, the merged classes are {', '.join(naming.classes)}")
 
 
-def _check_annotated(annotation: Annotation) -> None:
+def _check_apart(path: str, nested: Mapping[str, Sequence[str]], pairs: Sequence[Sequence[str]]) -> None:
+    """Raise UserError for a class that the YAML relates to itself."""
+    for name, parents in nested.items():
+        if name in parents:
+            raise UserError(f"{path}: `nested` says that {name} lies in itself; name another class, or null for none")
+    for pair in pairs:
+        if len(set(pair)) < 2:
+            raise UserError(f"{path}: `compatible` pairs {pair[0]} with itself; name two classes")
+
+
+def _check_annotated(annotation: Annotation, where: str) -> None:
     """Raise UserError for classes that no source annotates."""
     annotated = frozenset().union(*(annotation.annotated_with_merged(source) for source in annotation.sources))
     if orphans := [name for name in annotation.classes if name not in annotated]:
         raise UserError(
-            f"no source annotates {', '.join(orphans)}; drop them in the YAML (`labels: {{name: null}}`) or add them to "
+            f"{where}: no source annotates {', '.join(orphans)}; drop them in the YAML (`labels: {{name: null}}`) or add them to "
             "what a source `annotates`"
         )

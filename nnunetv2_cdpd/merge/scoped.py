@@ -7,7 +7,7 @@ is of the other: the class table calls all scopes of a name compatible (`classes
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nnunetv2_cdpd.classes import SCOPE, name_key
+from nnunetv2_cdpd.classes import SCOPE, class_key
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.naming import wanted_names
@@ -40,7 +40,7 @@ def with_scopes(inputs: Sequence[RawDataset], specs: Sequence[DatasetSpec], spec
                     f"{scope} itself, or scope it for all of them with `labels: {{{name}: {name}{SCOPE}{dataset.name}}}`"
                 )
             goals = wanted_names(dataset, entry, spec.path)
-            chosen = {label: goal for label, goal in goals.items() if goal is not None and name_key(goal) == name_key(name)}
+            chosen = {label: goal for label, goal in goals.items() if goal is not None and class_key(goal) == class_key(name)}
             if not chosen:
                 there = ", ".join(goal for goal in goals.values() if goal is not None)
                 raise UserError(f"{where}: source {scope} has no such class; its labels give {there}")

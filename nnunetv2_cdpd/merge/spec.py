@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs.yaml_files import known_mapping, load_yaml, mapping, text, texts
+from nnunetv2_cdpd.jobs.yaml_files import flag, known_mapping, load_yaml, mapping, text, texts
 
 _Entry = TypeVar("_Entry")
 
@@ -33,11 +33,13 @@ class DatasetSpec:
     """What the YAML says about one input dataset.
 
     labels: Name in the dataset -> merged name; None drops the label.
+    synonyms: Whether names of the dataset, and those given here, may be other names of a class; else they stay as they are.
     source: For a dataset that is one source.
     sources: By source name, for a dataset that already holds several.
     """
 
     labels: Mapping[str, str | None] = field(default_factory=dict)
+    synonyms: bool = True
     source: SourceSpec = SourceSpec()
     sources: Mapping[str, SourceSpec] = field(default_factory=dict)
 
@@ -57,6 +59,12 @@ class MergeSpec:
     merged_labels: Mapping[str, tuple[str, ...]]
     compatible: tuple[tuple[str, ...], ...]
     scoped: Mapping[str, tuple[str, ...]]
+
+    @property
+    def where(self) -> str:
+        """What a message on the merged dataset begins with: the YAML too, where it may be the cause."""
+        said = self.datasets or self.nested or self.merged_labels or self.compatible or self.scoped
+        return f"{self.path}: the merged dataset" if said else "the merged dataset"
 
 
 def read_merge_spec(spec: str | Path | Mapping[str, Any] | None) -> MergeSpec:
@@ -90,9 +98,10 @@ def _merge_spec(content: Any, path: str) -> MergeSpec:
 
 
 def _dataset_spec(content: Any, where: str) -> DatasetSpec:
-    content = known_mapping(content, ("labels", "sources", *_SOURCE_KEYS), where)
+    content = known_mapping(content, ("labels", "sources", *_SOURCE_KEYS, "synonyms"), where)
     return DatasetSpec(
         labels=_entries(content, "labels", where, lambda target, at: None if target is None else text(target, at)),
+        synonyms=flag(content.get("synonyms", True), f"{where}: synonyms"),
         source=_source_spec({key: value for key, value in content.items() if key in _SOURCE_KEYS}, where),
         sources=_entries(content, "sources", where, _source_spec),
     )

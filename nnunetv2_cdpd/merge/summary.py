@@ -1,15 +1,13 @@
 """The table at the end of a merge: what each source brings."""
 
 from collections import Counter
-from pathlib import Path
 
-from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
+from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.jobs.tables import aligned
 
 
-def merge_summary(folder: Path) -> str:
+def merge_summary(annotation: Annotation) -> str:
     """A table source x (cases, annotated classes, merged labels) of a merged dataset."""
-    annotation = read_dataset_json(folder / FILE_NAME).annotation
     counts = Counter((annotation.case_source or {}).values())
     rows = [("source", "cases", "annotated classes", "merged labels")]
     for source in annotation.sources:

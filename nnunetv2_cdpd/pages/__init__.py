@@ -1,6 +1,7 @@
 """Pages: HTML files that need nothing from outside, for the report, the audit and the demo.
 
 - template: a page from its template; base.html is what every page has around it (style.css, script.js)
+- contents: headings with anchors, listed at the top of a page
 - tables.html, pictures.html: macros for tables that sort by a click, and for pictures and volumes
 - pictures: three planes of a case with contours
 - viewer: downsampled volumes that script.js scrolls through

@@ -17,6 +17,7 @@ from matplotlib.path import Path as Polygon
 from PIL import Image
 
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.volumes.reading import read_sitk
 
 PLANES = ("axial", "coronal", "sagittal")  # cut across axes 0, 1, 2 of a volume (z, y, x)
 CT_WINDOW = (-160.0, 240.0)  # HU, soft tissue
@@ -61,7 +62,7 @@ class Volume:
 
 def read_volume(path: str | Path) -> Volume:
     """Read an image or a label map, turned to the axes of the body as far as flips and swaps of axes can."""
-    image = sitk.ReadImage(str(path))
+    image = read_sitk(Path(path))
     if image.GetDimension() == 2:
         image = sitk.JoinSeries([image])
     if image.GetDimension() == 4:

@@ -1,6 +1,7 @@
 """Template: a page from data and its template, which lies beside the code that makes the data; all text is escaped."""
 
 import math
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.jobs import write_text
 from nnunetv2_cdpd.jobs.tables import interval, number, p_value
+from nnunetv2_cdpd.pages.contents import PageContents
 from nnunetv2_cdpd.pages.palette import Palette
 
 
@@ -22,7 +24,9 @@ def write_html(path: Path, template: str, *, title: str, palette: Palette, **dat
         data: What the template shows; a name that it lacks is an error.
     """
     page = _environment().get_template(template)
-    write_text(path, page.render(title=title, palette=palette, version=__version__, **data))
+    today = date.today().isoformat()
+    html = page.render(title=title, palette=palette, contents=PageContents(), version=__version__, date=today, **data)
+    write_text(path, html.encode("utf-8", "backslashreplace").decode())  # names of files need not be text
 
 
 @cache

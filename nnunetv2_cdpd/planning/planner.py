@@ -13,6 +13,7 @@ from nnunetv2.preprocessing.resampling.resample_torch import resample_torch_forn
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
+from nnunetv2_cdpd.link import DEFAULT_PLANS
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet, default_slice_step
 from nnunetv2_cdpd.network.memory import choose_fused_stages, choose_slice_step, feature_map_units
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, cdpd_architecture
@@ -26,7 +27,7 @@ class CDPDPlanning(ExperimentPlanner):
     """
 
     network_settings = NetworkSettings()
-    default_plans_name = "nnUNetCDPDPlans"
+    default_plans_name = DEFAULT_PLANS
     default_gpu_memory_gb = 8.0
     dataset_fingerprint: dict[str, Any]
 

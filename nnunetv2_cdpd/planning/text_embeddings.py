@@ -7,6 +7,7 @@ from pathlib import Path
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.datasets.dataset_json import dataset_json_of
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import remove_leftovers
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, dataset_prompts
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.text import CACHE_FILE, TextEmbeddings, load_or_embed
@@ -44,6 +45,7 @@ def embed_dataset(
     class_prompts, task_prompts = dataset_prompts(annotation)
     cache = output or _beside_preprocessed(dataset_json.path.parent.name)
     cache.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(cache.parent)
     embeddings = load_or_embed(
         cache,
         class_prompts=class_prompts,

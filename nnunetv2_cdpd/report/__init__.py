@@ -6,6 +6,8 @@ The page names cases by their identifier and shows nothing else of a patient: no
 - folder: the page of a folder of predictions (`cdpd report`)
 - tables: scores and comparisons as the rows of tables
 - charts: box plots and curves; charts.html draws them as SVG
+- comparison: a comparison.json as the page shows it
+- origin: of which model and dataset the scores are, and where the cases lie now
 - training: curves from nnU-Net's training log
 - cases: pictures and volumes of cases
 """

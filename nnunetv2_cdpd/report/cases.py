@@ -25,11 +25,10 @@ class ReportCase(NamedTuple):
     prediction_file: str | Path
 
     @classmethod
-    def of(cls, scores: CaseScores, images: str | Path | None) -> "ReportCase":
-        """A scored case; images: Folder of the images, named as nnU-Net names them."""
-        ending = Path(scores.reference_file).name.removeprefix(scores.case)
-        image = None if images is None else Path(images) / f"{scores.case}_0000{ending}"
-        return cls(scores.case, image, scores.reference_file, scores.prediction_file)
+    def of(cls, case: str, reference: Path, prediction: Path, images: str | Path | None) -> "ReportCase":
+        """A case by its label maps; images: Folder of the images, named as nnU-Net names them."""
+        image = None if images is None else Path(images) / f"{case}_0000{reference.name.removeprefix(case)}"
+        return cls(case, image, reference, prediction)
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,9 @@ def legend(results: Results, scores: CaseScores | None, seen: frozenset[str], la
 
 
 def _read(case: ReportCase) -> tuple[np.ndarray | None, Volume, np.ndarray]:
+    for what, file in (("image", case.image_file), ("reference", case.reference_file), ("prediction", case.prediction_file)):
+        if file is not None and not Path(file).exists():
+            raise UserError(f"its {what} is not where it is looked for; give `cdpd report` the folder of the {what}s")
     try:
         image = None if case.image_file is None else read_volume(case.image_file).array
         return image, read_label_map(case.reference_file), read_label_map(case.prediction_file).array

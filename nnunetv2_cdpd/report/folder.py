@@ -1,18 +1,21 @@
 """report_folder: the page of a folder of predictions that `cdpd evaluate` has scored."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from nnunetv2_cdpd.errors import UserError, check_at_least, one_line
 from nnunetv2_cdpd.evaluation.evaluate import COMPARISON_JSON, SUMMARY_FILE
 from nnunetv2_cdpd.evaluation.nnunet import read_results
 from nnunetv2_cdpd.evaluation.results import Results
 from nnunetv2_cdpd.report.cases import ReportCase
+from nnunetv2_cdpd.report.comparison import ComparisonTables, comparison_tables
+from nnunetv2_cdpd.report.origin import dataset_of, model_of, where_now
 from nnunetv2_cdpd.report.page import write_report
 from nnunetv2_cdpd.report.tables import worst_first
 from nnunetv2_cdpd.report.training import TrainingCurves, read_training
+
+PAGE = "report.html"
 
 
 def report_folder(
@@ -20,6 +23,10 @@ def report_folder(
     output: str | Path | None = None,
     *,
     images: str | Path | None = None,
+    references: str | Path | None = None,
+    predictions: str | Path | None = None,
+    name: str = "",
+    other_name: str = "",
     title: str = "Evaluation",
     intro_lines: Sequence[str] = (),
     num_pictures: int = 8,
@@ -27,22 +34,28 @@ def report_folder(
     training: Sequence[str | Path] = (),
     window: tuple[float, float] | None = None,
     num_processes: int = 1,
+    tell: Callable[[str], None] = print,
 ) -> Path:
     """Write the page of a folder with the results of `cdpd evaluate`.
 
     Args:
         folder: With summary.json, and comparison.json where predictions were compared.
-        output: HTML file; None: report.html in the folder.
+        output: HTML file, or a folder for report.html; None: that of the results.
         images: Folder of the images, named as nnU-Net names them; None: contours on black.
+        references, predictions: Folders of the label maps to draw; None: where they were scored, or where they lie to the
+            results now that both were moved together.
+        name, other_name: What the page calls these predictions, and those they are compared with; empty: what the files tell.
         num_pictures: How many cases get pictures, the worst first, about 0.1 MB each.
         volumes: Identifiers of cases whose volume can be scrolled through; they get pictures too.
         training: Training logs, fold folders or model folders.
         num_processes: That draw cases.
+        tell: Called with a note on cases whose pictures cannot be made.
 
     Raises:
-        UserError: No results there, an unknown case, or no log in a training folder.
+        UserError: No results there, an unknown case, no log in a training folder, or an output that is no page.
     """
     folder = Path(folder)
+    page = _page(folder if output is None else Path(output))
     results = read_results(folder / SUMMARY_FILE)
     check_at_least(0, num_pictures=num_pictures)
     check_at_least(1, num_processes=num_processes)
@@ -52,8 +65,9 @@ def report_folder(
         raise UserError(
             f"argument volumes {' '.join(unknown)}: not among the {len(scores)} scored cases of {folder / SUMMARY_FILE}"
         )
-    if images is not None and not Path(images).is_dir():
-        raise UserError(f"{images}: no such folder; give the folder of the images that were predicted")
+    for given, what in ((images, "images that were predicted"), (references, "references"), (predictions, "predictions")):
+        if given is not None and not Path(given).is_dir():
+            raise UserError(f"{given}: no such folder; give the folder of the {what}")
     shown = dict.fromkeys([*(case.case for case in worst_first(results)[:num_pictures]), *volumes])
     curves: dict[str, TrainingCurves] = {}
     for place in training:
@@ -67,24 +81,36 @@ def report_folder(
                 f"argument training {place}: there is a {twice[0]} already; give each once, from folders of other names"
             )
         curves |= found
-    output = folder / "report.html" if output is None else Path(output)
-    if not output.parent.is_dir():
-        raise UserError(f"{output}: no folder {output.parent}; make it or give another file")
+    comparison = _comparison(folder / COMPARISON_JSON, results, name, other_name)
+    told = {"Model": name or model_of(folder, results.cases), "Dataset": dataset_of(results.cases)}
+    files = {case: where_now(scores[case], folder, references, predictions) for case in shown}
     return write_report(
-        output,
+        page,
         title=title,
-        intro_lines=intro_lines,
+        intro_lines=[*(f"{what}: {text}" for what, text in told.items() if text), *intro_lines],
         results=results,
-        cases=[ReportCase.of(scores[case], images) for case in shown],
+        cases=[ReportCase.of(case, *files[case], images) for case in shown],
         volumes=volumes,
         training=curves,
-        comparison=_comparison(folder / COMPARISON_JSON, results),
+        comparison=comparison,
         window=window,
         num_processes=num_processes,
+        tell=tell,
     )
 
 
-def _comparison(path: Path, results: Results) -> dict[str, Any] | None:
+def _page(output: Path) -> Path:
+    """The file that an output means."""
+    if output.is_dir():
+        return output / PAGE
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"argument output {output}: give a file that ends in .html, or a folder that is there for {PAGE}")
+    if not output.parent.is_dir():
+        raise UserError(f"{output}: no folder {output.parent}; make it or give another file")
+    return output
+
+
+def _comparison(path: Path, results: Results, name: str, other_name: str) -> ComparisonTables | None:
     """A comparison.json that belongs to the results; None: there is no file."""
     if not path.is_file():
         return None
@@ -96,8 +122,9 @@ def _comparison(path: Path, results: Results) -> dict[str, Any] | None:
             and {case.case for case in results.cases}.issuperset(comparison["cases"])
             and classes.issubset(results.class_names)
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        tables = comparison_tables(comparison, name, other_name) if belongs else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path}: damaged ({one_line(error)}); run `cdpd evaluate --compare` again, or remove it") from error
     if not belongs:
         raise UserError(f"{path}: not of the results beside it; run `cdpd evaluate --compare` again, or remove it")
-    return comparison
+    return tables

@@ -1,22 +1,31 @@
 """Page: results, pictures, volumes and curves as one HTML file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from nnunetv2_cdpd.errors import listed
+from nnunetv2_cdpd.evaluation.protocols import NNUNET, PAPER
 from nnunetv2_cdpd.evaluation.results import Results
 from nnunetv2_cdpd.evaluation.tables import SIGNIFICANT
 from nnunetv2_cdpd.jobs import in_processes, run
 from nnunetv2_cdpd.pages.layers import Layers
 from nnunetv2_cdpd.pages.template import write_html
 from nnunetv2_cdpd.report.cases import DrawJob, ReportCase, draw_case, legend
-from nnunetv2_cdpd.report.charts import BoxPlot, LineChart, box_plot, distance_scale, line_chart, share_scale
-from nnunetv2_cdpd.report.tables import case_rows, changed_counts, key_figures, worst_first
+from nnunetv2_cdpd.report.charts import BoxPlot, LineChart, box_plot, distance_axis, line_chart, share_axis
+from nnunetv2_cdpd.report.comparison import ComparisonTables
+from nnunetv2_cdpd.report.tables import (
+    FEWEST_CASES,
+    case_rows,
+    class_scores,
+    key_figures,
+    metric_titles,
+    without_distance,
+    worst_first,
+)
 from nnunetv2_cdpd.report.training import TrainingCurves
 
-CURVE_COLOURS = ("#2f6fb5", "#d1612a")
+MOST_BYTES = 100e6  # of a page that a browser opens well; all pictures and volumes are in it, so that it can be moved
 MOST_NAME = 30  # characters before ": " that are the name of a fact
 
 
@@ -29,9 +38,10 @@ def write_report(
     cases: Sequence[ReportCase | tuple] = (),
     volumes: Sequence[str] = (),
     training: Mapping[str, TrainingCurves] | None = None,
-    comparison: Mapping[str, Any] | None = None,
+    comparison: ComparisonTables | None = None,
     window: tuple[float, float] | None = None,
     num_processes: int = 1,
+    tell: Callable[[str], None] = print,
 ) -> Path:
     """Write the page.
 
@@ -40,9 +50,10 @@ def write_report(
         cases: To show with pictures, the worst first. A case whose pictures cannot be made is named with the reason.
         volumes: Those of these cases whose volume can be scrolled through, about 1 MB each.
         training: Name -> curves, as `read_training` returns them.
-        comparison: Content of a comparison.json of these results.
+        comparison: Of these results with others, as `comparison_tables` makes it of a comparison.json.
         window: Intensities shown as black and white; None: soft tissue for HU, else what most voxels span.
         num_processes: That draw cases; each needs memory for three volumes.
+        tell: Called with notes: on cases whose pictures cannot be made, and on a page that is large.
 
     Raises:
         ValueError: A volume of a case that is not among the cases.
@@ -55,6 +66,9 @@ def write_report(
         raise ValueError(f"volumes of cases that are not shown: {', '.join(sorted(unknown))}")
     jobs = {case.case: DrawJob(case, layers, window, case.case in volumes) for case in shown}
     drawn = run(jobs, in_processes(draw_case, num_processes), title="Pictures", progress=False)
+    for reason in dict.fromkeys(drawn.failed.values()):
+        affected = [case for case, its in drawn.failed.items() if its == reason]
+        tell(f"note: no pictures of {listed(affected)}: {reason}")
     scored = {case.case: case for case in results.cases}
     path = Path(path)
     write_html(
@@ -63,11 +77,13 @@ def write_report(
         title=title,
         palette=layers.palette,
         results=results,
-        facts=[_fact(line) for line in intro_lines],
+        facts=[*map(_fact, intro_lines), *_facts_of(results, comparison)],
         figures=key_figures(results),
         box_plots=_box_plots(results),
         comparison=comparison,
-        counts=changed_counts(comparison) if comparison else {},
+        titles=metric_titles(results),
+        left_out={source: without_distance(results, source) for source in (None, *results.source_names)},
+        fewest=FEWEST_CASES,
         significant=SIGNIFICANT,
         source_columns=[(source, f"{len(results.cases_of(source))} cases") for source in results.source_names],
         cases=case_rows(results),
@@ -77,6 +93,8 @@ def write_report(
         case_sources={name: case.source for name, case in scored.items()} if len(results.reference.sources) > 1 else {},
         training={name: (curves, _line_charts(curves)) for name, curves in (training or {}).items()},
     )
+    if path.stat().st_size > MOST_BYTES:
+        tell(f"note: the page has {path.stat().st_size / 1e6:.0f} MB, slow to open; show fewer cases and volumes")
     return path
 
 
@@ -86,24 +104,24 @@ def _fact(line: str) -> tuple[str, str]:
     return (name, value) if colon and len(name) <= MOST_NAME else ("", line)
 
 
+def _facts_of(results: Results, comparison: ComparisonTables | None) -> list[tuple[str, str]]:
+    """What the head of the page says of every page."""
+    rules = {NNUNET.name: "nnU-Net's", PAPER.name: "of the released CDPDNet code"}[results.protocol.name]
+    facts = [
+        ("Protocol", f"{rules}; HD95 in {results.protocol.unit}, Surface Dice at a tolerance of {results.tolerance_mm:g} mm"),
+        ("Page made", date.today().isoformat()),
+    ]
+    if comparison:
+        facts += [("A", f"{comparison.names[0]}: these predictions"), ("B", f"{comparison.names[1]}: compared with them")]
+    return facts
+
+
 def _box_plots(results: Results) -> list[BoxPlot]:
-    scored = [name for name in results.class_names if np.isfinite(results.summary(name).means["Dice"])]
-
-    def values(metric: str) -> dict[str, list[tuple[str, float]]]:
-        return {
-            name: [
-                (case.case, case.metrics[name][metric])
-                for case in results.cases
-                if name in case.metrics and np.isfinite(case.metrics[name][metric])
-            ]
-            for name in scored
-        }
-
-    distances = values(results.protocol.distance)
-    largest = max((value for its in distances.values() for _, value in its), default=1.0)
+    titles, distance = metric_titles(results), results.protocol.distance
+    dice, distances = class_scores(results, "Dice"), class_scores(results, distance)
     return [
-        box_plot("Dice", values("Dice"), share_scale()),
-        box_plot(f"HD95 in {results.protocol.unit}", distances, distance_scale(largest)),
+        box_plot(dice, share_axis(titles["Dice"], dice)),
+        box_plot(distances, distance_axis(titles[distance], distances)),
     ]
 
 
@@ -113,8 +131,5 @@ def _line_charts(curves: TrainingCurves) -> list[LineChart]:
         ("Pseudo Dice", [("each epoch", curves.pseudo_dice), ("moving average", curves.ema_pseudo_dice)]),
         ("Learning rate", [("", curves.learning_rate)]),
     )
-    drawn = [
-        line_chart(title, [(name, colour, values) for (name, values), colour in zip(series, CURVE_COLOURS)], curves.epochs)
-        for title, series in charts
-    ]
+    drawn = [line_chart(title, series, curves.epochs) for title, series in charts]
     return [chart for chart in drawn if chart is not None]

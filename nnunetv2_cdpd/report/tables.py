@@ -1,12 +1,21 @@
 """Tables: what the page's tables show and does not stand in the results or in comparison.json as it is."""
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
+
+from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
+from nnunetv2_cdpd.evaluation.compare import smallest_p
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results, counted_in_mean, mean_of_finite, missed_and_spurious
+from nnunetv2_cdpd.evaluation.tables import SIGNIFICANT
 from nnunetv2_cdpd.jobs.tables import interval, number
+from nnunetv2_cdpd.report.charts import ClassScores
+
+# With fewer cases no difference between two models is significant by Wilcoxon's test, and an interval says little.
+FEWEST_CASES = next(cases for cases in itertools.count(1) if smallest_p(cases, cases) < SIGNIFICANT)
 
 
 @dataclass(frozen=True)
@@ -16,6 +25,7 @@ class CaseRow:
     classes: How many have a Dice.
     means: Metric -> mean over the classes that count.
     worst: The class with the lowest Dice, "" where there is none.
+    left_out: Classes of these without an HD95.
     """
 
     case: str
@@ -26,6 +36,36 @@ class CaseRow:
     worst_dice: float
     missed: int
     spurious: int
+    left_out: int
+
+
+def metric_titles(results: Results) -> dict[str, str]:
+    """Metric -> what the page calls it."""
+    return {"Dice": "Dice", results.protocol.distance: f"HD95 ({results.protocol.unit})", "SurfaceDice": "Surface Dice"}
+
+
+def class_scores(results: Results, metric: str) -> dict[str, ClassScores]:
+    """One metric of each class that is scored."""
+    missing = without_distance(results) if metric == results.protocol.distance else {}
+    found = {}
+    for name in results.class_names:
+        summary = results.summary(name)
+        if not math.isfinite(summary.means["Dice"]):
+            continue
+        values = [(case.case, case.metrics[name][metric]) for case in results.cases if name in case.metrics]
+        values = [(case, value) for case, value in values if math.isfinite(value)]
+        column = np.array([value for _, value in values], float)[:, None]
+        interval = summary.dice_interval if metric == "Dice" else interval_of_mean(column)
+        found[name] = ClassScores(values, interval, missing.get(name, 0))
+    return found
+
+
+def without_distance(results: Results, source: str | None = None) -> dict[str, int]:
+    """Class -> in how many cases it has a Dice and no HD95, because it is missed or spurious."""
+    return {
+        name: sum(_has_no_distance(results, case.metrics[name]) for case in results.cases_of(source) if name in case.metrics)
+        for name in results.class_names
+    }
 
 
 def worst_first(results: Results) -> list[CaseScores]:
@@ -37,12 +77,14 @@ def key_figures(results: Results) -> list[tuple[str, str]]:
     """Numbers, each with what it is."""
     scored = sum(results.summary(name).cases > 0 for name in results.reference.classes)
     means = results.foreground_means()
+    missing = sum(without_distance(results).values())
+    told = f", {missing} structures left out ‡" if missing else ""
     return [
         (str(len(results.cases)), "cases"),
         (f"{scored} of {len(results.reference.classes)}", "classes scored"),
         (number(means["Dice"], 3), f"mean Dice, 95 % CI {interval(results.foreground_dice_interval())}"),
-        (number(means[results.protocol.distance], 2), f"mean HD95 in {results.protocol.unit}"),
-        (number(means["SurfaceDice"], 3), f"mean surface Dice at {results.tolerance_mm:g} mm"),
+        (number(means[results.protocol.distance], 2), f"mean {metric_titles(results)[results.protocol.distance]}{told}"),
+        (number(means["SurfaceDice"], 3), f"mean Surface Dice, tolerance {results.tolerance_mm:g} mm"),
     ]
 
 
@@ -51,10 +93,8 @@ def case_rows(results: Results) -> list[CaseRow]:
     return [_case_row(results, case) for case in worst_first(results)]
 
 
-def changed_counts(comparison: Mapping[str, Any]) -> dict[str, Sequence[int]]:
-    """Class of a comparison.json -> missed by A, by B, spurious in A, in B; those where any is."""
-    counts = {name: (*row["missed"], *row["spurious"]) for name, row in comparison["counts"].items()}
-    return {name: its for name, its in counts.items() if any(its)}
+def _has_no_distance(results: Results, scores: Mapping[str, float]) -> bool:
+    return math.isfinite(scores["Dice"]) and not math.isfinite(scores[results.protocol.distance])
 
 
 def _case_mean(results: Results, case: CaseScores, metric: str) -> float:
@@ -67,4 +107,5 @@ def _case_row(results: Results, case: CaseScores) -> CaseRow:
     worst = min(dice, key=dice.__getitem__) if dice else ""
     means = {metric: _case_mean(results, case, metric) for metric in results.protocol.metrics}
     missed, spurious = missed_and_spurious(case.metrics.values())
-    return CaseRow(case.case, case.source, len(dice), means, worst, dice.get(worst, math.nan), missed, spurious)
+    without = sum(_has_no_distance(results, scores) for scores in case.metrics.values())
+    return CaseRow(case.case, case.source, len(dice), means, worst, dice.get(worst, math.nan), missed, spurious, without)

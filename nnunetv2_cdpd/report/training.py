@@ -30,6 +30,7 @@ class TrainingCurves:
     pseudo_dice: Mean over the classes that have one.
     ema_pseudo_dice: nnU-Net's moving average of it, by which the best checkpoint is chosen.
     seconds: Duration of each epoch.
+    others: Trainings of which the folder has logs too, and nothing is shown.
     """
 
     epochs: np.ndarray
@@ -39,6 +40,7 @@ class TrainingCurves:
     ema_pseudo_dice: np.ndarray
     learning_rate: np.ndarray
     seconds: np.ndarray
+    others: int = 0
 
     @property
     def hours(self) -> float:
@@ -69,31 +71,51 @@ def read_training(path: str | Path) -> dict[str, TrainingCurves]:
 
 
 def _curves(logs: list[Path]) -> TrainingCurves:
-    """A training that was continued has several logs, and what a later one repeats or starts anew counts as it went last."""
-    epochs: dict[int, dict[str, float]] = {}
+    """Of several logs in a folder those of the training that went on last.
+
+    A log that begins at epoch 0 is a training of its own, and what was there before it no part of it. One that begins later
+    goes on from a checkpoint: of the last training that came as far, which need not be the one before it, because a training
+    that is stopped before its first checkpoint leaves the checkpoint of the former one.
+    """
+    trainings: list[tuple[int, dict[int, dict[str, float]]]] = []  # (number of its beginning, epochs), in the order of the logs
     # by time, because the names sort by number, not by date: training_log_2025_9_1 comes after training_log_2025_10_1
     for log in sorted(logs, key=lambda log: [int(number) for number in re.findall(r"\d+", log.name)]):
-        current, goes_on = {}, False
-        try:
-            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError as error:
-            raise UserError(f"{log}: cannot be read ({error.strerror})") from error
-        for line in lines:
-            if not (match := _LINE.match(line)):
-                continue
-            what, rest = match.groups()
-            values = [float(number) for number in _NUMBER.findall(rest)]
-            if what == "Epoch" and rest.strip().isdigit():
-                if not goes_on:  # a training that starts at this epoch replaces all later ones of the logs before
-                    epochs, goes_on = {number: epoch for number, epoch in epochs.items() if number < int(rest)}, True
-                current = epochs[int(rest)] = {}
-            elif values:
-                current[what] = mean_of_finite(values) if what == "Pseudo dice" else values[0]
-    done = {number: epoch for number, epoch in sorted(epochs.items()) if "train_loss" in epoch}
-    if not done:
+        for part in _parts(log):
+            first = next(iter(part))
+            new: tuple[int, dict[int, dict[str, float]]] = (len(trainings), {})
+            begun, before = next((its for its in reversed(trainings) if first - 1 in its[1]), new)
+            trainings.append((begun, {number: epoch for number, epoch in before.items() if number < first} | part))
+    if not trainings:
         raise UserError(f"{logs[0]}: no epoch in it; is it a training log of nnU-Net?")
+    done = trainings[-1][1]
     curves = {field: np.array([epoch.get(what, np.nan) for epoch in done.values()]) for what, field in _FIELDS.items()}
-    return TrainingCurves(np.array(list(done)), ema_pseudo_dice=_moving_average(curves["pseudo_dice"]), **curves)
+    others = len({begun for begun, _ in trainings}) - 1
+    average = _moving_average(curves["pseudo_dice"])
+    return TrainingCurves(np.array(list(done)), ema_pseudo_dice=average, others=others, **curves)
+
+
+def _parts(log: Path) -> list[dict[int, dict[str, float]]]:
+    """The finished epochs of a log, anew where their numbers do not go up."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise UserError(f"{log}: cannot be read ({error.strerror})") from error
+    parts: list[dict[int, dict[str, float]]] = [{}]
+    current: dict[str, float] = {}
+    for line in lines:
+        if not (match := _LINE.match(line)):
+            continue
+        what, rest = match.groups()
+        values = [float(number) for number in _NUMBER.findall(rest)]
+        if what == "Epoch" and rest.strip().isdecimal():
+            current, number = {}, int(rest)
+            if parts[-1] and number <= max(parts[-1]):
+                parts.append({})
+            parts[-1][number] = current
+        elif values:
+            current[what] = mean_of_finite(values) if what == "Pseudo dice" else values[0]
+    finished = [{number: epoch for number, epoch in part.items() if "train_loss" in epoch} for part in parts]
+    return [part for part in finished if part]
 
 
 def _moving_average(values: np.ndarray) -> np.ndarray:

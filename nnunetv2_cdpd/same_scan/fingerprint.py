@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.volumes.reading import read_sitk
 
 STEP_MM = 6.0
 MIN_STEPS = 5  # a body that is shorter than this along an axis tells too little
@@ -85,21 +86,15 @@ def fingerprint(path: str | Path) -> Fingerprint:
     """Read an image once and take its fingerprint; of several channels in one file, the first.
 
     Raises:
-        UserError: The file is missing or cannot be read, the image is not 3D, or holds voxels that are not finite. The path is
-            left out, for whoever lists cases by their identifiers.
+        UserError: The file is missing or damaged, the image is not 3D, or holds voxels that are not finite.
     """
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise UserError("image cannot be read" if Path(path).is_file() else "image is missing") from error
+    image = read_sitk(Path(path))
     if image.GetDimension() == 4:
         image = image[..., 0]
     array = sitk.GetArrayViewFromImage(image)
     if image.GetDimension() != 3 or array.ndim != 3:
-        raise UserError("image is not a 3D image")
+        raise UserError(f"{path} is not a 3D image")
     minimum, maximum = float(array.min()), float(array.max())
-    if not np.isfinite([minimum, maximum]).all():
-        raise UserError("image holds voxels that are no numbers or infinite")
     grid = Grid.of_image(image)
     letters, axes = grid.axes or "", grid.body_axes
     volume, air, tissue = _relative(_coarse(array, grid.spacing[::-1].tolist()))

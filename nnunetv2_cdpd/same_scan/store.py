@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nnunetv2.paths import nnUNet_preprocessed
 
-from nnunetv2_cdpd.jobs import Outcome, file_state, in_processes, run, written_beside
+from nnunetv2_cdpd.jobs import Outcome, file_state, in_processes, remove_leftovers, run, written_beside
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint, fingerprint
 
 FINGERPRINTS_FOLDER = "cdpd_fingerprints"
@@ -24,12 +24,21 @@ class FingerprintJob:
     kept: Path | None
 
 
-def fingerprints_of(images: Sequence[Path], *, num_processes: int = 1, progress: bool = False) -> Outcome[Fingerprint]:
-    """Path of each image, as text -> its fingerprint, taken now unless it is kept, or why it has none."""
+def fingerprints_of(
+    images: Sequence[Path], *, num_processes: int = 1, progress: bool = False, keep: bool = True
+) -> Outcome[Fingerprint]:
+    """Path of each image, as text -> its fingerprint, taken now unless it is kept, or why it has none.
+
+    Args:
+        keep: Keep those that are taken now.
+    """
     folder = Path(os.path.abspath(nnUNet_preprocessed.require())) if nnUNet_preprocessed.is_set() else None
     jobs = {str(image): FingerprintJob(image, folder and folder / FINGERPRINTS_FOLDER / _file_name(image)) for image in images}
+    if folder is not None:
+        remove_leftovers(folder / FINGERPRINTS_FOLDER)
     kept = {name: entry for name, job in jobs.items() if (entry := _kept(job.kept)) is not None}
     to_take = {name: job for name, job in jobs.items() if name not in kept}
+    to_take = to_take if keep else {name: FingerprintJob(job.image, None) for name, job in to_take.items()}
     outcome = run(to_take, in_processes(take, num_processes), title="Fingerprints", unit="image", progress=progress)
     return Outcome({**kept, **outcome.done}, failed=outcome.failed)
 

@@ -13,16 +13,15 @@ Source: Wu et al., CDPDNet, arXiv 2505.18958.
 import warnings
 from dataclasses import replace
 from functools import partial
-from os.path import isfile, join
+from os.path import join
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from batchgenerators.utilities.file_and_folder_operations import load_json
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.collate_outputs import collate_outputs
 from nnunetv2.utilities.helpers import dummy_context
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -34,10 +33,12 @@ from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.classes import lateral_pairs
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import exchanged
+from nnunetv2_cdpd.jobs import read_json
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.planning.architecture import plans_with_cdpd, plans_with_recorded_network
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.text import CACHE_FILE
+from nnunetv2_cdpd.training.checkpoints import UntornTrainer
 from nnunetv2_cdpd.training.distributed import data_parallel, process_device
 from nnunetv2_cdpd.training.encoders import fill_frozen_encoders
 from nnunetv2_cdpd.training.label_resampling import faster_on_label_maps
@@ -48,7 +49,7 @@ from nnunetv2_cdpd.training.recipe import Recipe
 from nnunetv2_cdpd.training.sampling import AnnotatedCases, SourceBalancedDataLoader
 
 
-class PartialLabelTrainer(nnUNetTrainer):
+class PartialLabelTrainer(UntornTrainer):
     """Trains CDPDNet on plans of nnUNetPlannerCDPD or of nnU-Net's own planners, on any nnU-Net dataset.
 
     A dataset without a `cdpd` block in its dataset.json is one source with every class annotated.
@@ -71,7 +72,7 @@ class PartialLabelTrainer(nnUNetTrainer):
         for former in ("hyperparameters", "network_settings"):
             if hasattr(self, former):
                 raise UserError(f"{type(self).__name__}: `{former}` is no more; say it in `recipe` (docs/training.md shows how)")
-        resume = plans["continue_training"]  # the host takes it out
+        self.resumed = plans["continue_training"]  # the host takes it out
         super().__init__(plans, configuration, fold, with_sigmoid_heads(dataset_json), device)
         if self.is_ddp:  # the host takes CUDA for granted, and the rank for the index of the GPU
             self.device = process_device(device)
@@ -79,29 +80,21 @@ class PartialLabelTrainer(nnUNetTrainer):
                 self.grad_scaler = None
         self.annotation = read_annotation(self.dataset_json, join(self.preprocessed_dataset_folder_base or "", "dataset.json"))
         self.logger.local_logger = SourceLogger([source.name for source in self.annotation.sources])
-        self._set_plans(self._plans_with_network(resume))
+        self._set_plans(self._plans_with_network())
         self.__dict__.update(self.recipe.trainer_attributes)
         self._batch_task: torch.Tensor | None = None  # task of each sample of the batch in train_step; None: universal
 
     # ---- network -------------------------------------------------------------------------------------------------
 
-    def _plans_with_network(self, resume: bool) -> dict:
+    def _plans_with_network(self) -> dict:
         """The plans with CDPDNet; a continued training keeps the network that it was started with."""
-        recorded = join(self.output_folder_base, "plans.json") if resume and self.output_folder_base else None
-        if recorded and isfile(recorded):
-            return plans_with_recorded_network(self.plans_manager.plans, self.configuration_name, load_json(recorded))
+        recorded = read_json(Path(self.output_folder_base, "plans.json")) if self.resumed and self.output_folder_base else None
+        if isinstance(recorded, dict):  # a torn one is written again, and the checkpoint holds the plans too
+            return plans_with_recorded_network(self.plans_manager.plans, self.configuration_name, recorded)
         settings = self.recipe.network
         if weights_choice(TEXT_WEIGHTS) == LEARNED:
             settings = replace(settings, text_encoder=LEARNED)
         return plans_with_cdpd(self.plans_manager.plans, self.configuration_name, self.annotation, settings)
-
-    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
-        """The host's, into the network that the checkpoint was saved from, whatever the choices are now (--val, --c)."""
-        if not self.was_initialized and isinstance(filename_or_checkpoint, str):
-            checkpoint = torch.load(filename_or_checkpoint, map_location="cpu", mmap=True, weights_only=False)  # as the host does
-            recorded = checkpoint["init_args"]["plans"]
-            self._set_plans(plans_with_recorded_network(self.plans_manager.plans, self.configuration_name, recorded))
-        super().load_checkpoint(filename_or_checkpoint)
 
     def _set_plans(self, plans: dict) -> None:
         self.my_init_kwargs["plans"] = plans
@@ -132,6 +125,15 @@ class PartialLabelTrainer(nnUNetTrainer):
         for line in fill_frozen_encoders(self.cdpdnet, kwargs, embeddings_file):
             self.print_to_log_file(line)
         super().on_train_start()
+
+    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
+        """The host's, into the network that the checkpoint was saved from, whatever the choices are now (--val, --c)."""
+        if not self.was_initialized and isinstance(filename_or_checkpoint, str):
+            filename_or_checkpoint = self.whole_checkpoint(filename_or_checkpoint)
+            checkpoint = torch.load(filename_or_checkpoint, map_location="cpu", mmap=True, weights_only=False)  # as the host does
+            recorded = checkpoint["init_args"]["plans"]
+            self._set_plans(plans_with_recorded_network(self.plans_manager.plans, self.configuration_name, recorded))
+        super().load_checkpoint(filename_or_checkpoint)
 
     # ---- data ----------------------------------------------------------------------------------------------------
 

@@ -1,26 +1,38 @@
-"""NIfTI files: checked as a whole, handed on bit-identical where nothing needs changing, else written as small as is exact."""
+"""NIfTI files: a header that is checked and understood, voxels that are whole, written as small as is exact.
+
+What a header says is put right here, once: units that are not mm, a voxel size that its affine contradicts, axes that are not
+quite perpendicular, a fourth axis of one volume. `NiftiFile.notes` tells; `NiftiFile.unpack` makes a file that every reader of
+nnU-Net reads the right way.
+"""
 
 import gzip
+import io
+import math
 import os
 import shutil
-import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import nibabel
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.volumeutils import apply_read_scaling
 
-from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.errors import UserError, reason
+from nnunetv2_cdpd.volumes.grid import Grid, same_place
+from nnunetv2_cdpd.volumes.value_types import check_finite
+from nnunetv2_cdpd.volumes.whole import chunks, damaged, told_as_damaged
 
 # benchmarks/conversion.py: on CT, level 1 takes a quarter of the time of level 6 for 5 % more bytes.
 COMPRESSION_LEVEL = 1
 _AXES_EXACT = 1e-4  # perpendicular axes stored in single precision
 _AXES_ROUNDED = 1e-2  # cosines; more is a sheared grid, not rounding
-_CHUNK = 1 << 22
+_SAME_SIZE = 1e-3  # share of a voxel size; more is no rounding
+_SAME_PLACE_MM = 0.01
+_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}  # of nibabel's names
 
 
 def load_nifti(path: str | Path) -> nibabel.Nifti1Image:
@@ -28,66 +40,148 @@ def load_nifti(path: str | Path) -> nibabel.Nifti1Image:
     return cast(nibabel.Nifti1Image, nibabel.load(path))
 
 
+def is_nifti(path: str | Path) -> bool:
+    """Whether a file is called one."""
+    return str(path).lower().endswith((".nii", ".nii.gz"))
+
+
 class NiftiFile:
     """Header of a NIfTI file.
 
     Args:
         path: .nii or .nii.gz.
+        several: Also several volumes, along the fourth axis.
+
+    Attributes:
+        grid: Where the voxels lie, in mm, as the affine says it.
+        num_volumes: Along the fourth axis.
+        notes: What in the header is put right, for the user; empty: any reader reads the file as it is.
 
     Raises:
         UserError: No NIfTI file, not one volume of plain numbers, or no grid.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, several: bool = False) -> None:
         self.path = path
         try:
-            self.image = load_nifti(path)
-        except (ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
-            raise UserError(f"{path} cannot be read as NIfTI ({' '.join(str(error).split())}); download it again") from error
-        shape = tuple(self.image.shape)
-        if len(shape) < 3 or any(size != 1 for size in shape[3:]):
+            with told_as_damaged(path):
+                self.image = load_nifti(path)
+        except (ImageFileError, HeaderDataError) as error:
+            for _ in chunks(path):  # raises where the file is torn, which says more
+                pass
+            raise UserError(f"{path} cannot be read as NIfTI ({reason(error)}); get it again from where it came from") from error
+        shape, dtype = tuple(self.image.shape), self.image.get_data_dtype()
+        self.num_volumes = shape[3] if several and len(shape) > 3 else 1
+        if len(shape) < 3 or any(size != 1 for size in shape[3 + several :]) or (not several and shape[3:4] not in ((), (1,))):
             raise UserError(f"{path} holds {' x '.join(map(str, shape))} values, not one volume")
-        if not np.issubdtype(self.image.get_data_dtype(), np.number) or self.image.get_data_dtype().fields:
-            raise UserError(f"{path} holds {self.image.get_data_dtype()} values, not plain numbers")
-        affine = np.asarray(self.image.affine, np.float64)
+        if 0 in shape:
+            raise UserError(f"{path} holds no voxel ({' x '.join(map(str, shape))})")
+        if dtype.fields or not np.issubdtype(dtype, np.number) or np.issubdtype(dtype, np.complexfloating):
+            what = "colours" if dtype.fields else f"{dtype} values"
+            raise UserError(f"{path} holds {what}, not plain numbers")
+        unit = _MM[self.image.header.get_xyzt_units()[0]]
+        affine = np.diag([unit, unit, unit, 1.0]) @ np.asarray(self.image.affine, np.float64)
         if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
             raise UserError(f"{path} has no usable geometry in its header (affine {affine[:3].tolist()})")
         self.grid = Grid.of_nifti(shape[:3], affine)
+        self.notes = tuple(self._notes(unit))
+
+    def _notes(self, unit: float) -> list[str]:
+        header, shape = self.image.header, self.image.shape
+        notes = []
+        if len(shape) > 3 and self.num_volumes == 1:
+            notes.append(f"{' x '.join(map(str, shape))} values in the header, one volume")
+        if unit != 1:
+            notes.append(f"its header counts in {header.get_xyzt_units()[0]}s, turned into mm")
+        in_pixdim = np.abs(np.asarray(header["pixdim"][1:4], np.float64)) * unit
+        if not np.allclose(in_pixdim, self.grid.spacing, rtol=_SAME_SIZE, atol=0):
+            sizes = (" x ".join(f"{size:.4g}" for size in np.ravel(each)) for each in (in_pixdim, self.grid.spacing))
+            notes.append("its header gives two voxel sizes, pixdim {} and sform {} mm; the sform is used".format(*sizes))
+        off = self.grid.orthonormal()[1]
+        if _AXES_EXACT < off <= _AXES_ROUNDED:
+            notes.append("axes in the header were not quite perpendicular, made so")
+        return notes
 
     def read(self) -> np.ndarray:
         """Voxel values (x, y, z) as stored, scaled where the header scales.
 
         Raises:
-            UserError: The file is damaged.
+            UserError: The file is damaged, or holds values that are no numbers.
         """
-        try:
-            return np.asanyarray(self.image.dataobj).reshape(self.grid.shape, order="A")
-        except (OSError, EOFError, zlib.error, ValueError) as error:
-            raise UserError(f"{self.path} is damaged ({' '.join(str(error).split())}); download it again") from error
+        voxels = io.BytesIO()
+        self._copy_voxels(voxels)
+        stored = np.frombuffer(voxels.getbuffer(), self._stored.dtype).reshape(self.image.shape, order="F")
+        return apply_read_scaling(stored, self._stored.slope, self._stored.inter).reshape(self.grid.shape, order="A")
 
-    def check_whole(self) -> None:
-        """Read the compressed file to its end in small pieces, so that a torn download is found.
+    @property
+    def _stored(self) -> ArrayProxy:
+        """How the voxels are stored."""
+        voxels = self.image.dataobj
+        assert isinstance(voxels, ArrayProxy), "voxels of a file are read when they are asked for"
+        return voxels
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all voxels."""
+        return math.prod(self.image.shape) * self._stored.dtype.itemsize
+
+    def check(self) -> None:
+        """Check that all voxels are there and are numbers: their count, the checksum of a compressed file, no nan.
 
         Raises:
-            UserError: It ends early or its checksum is wrong.
+            UserError: It ends early, its checksum is wrong, or a value is nan or infinite.
         """
-        header, voxels = self.image.header, self.image.dataobj
-        assert isinstance(voxels, ArrayProxy), "voxels of a file are read when they are asked for"
-        missing = int(voxels.offset) + int(np.prod(self.image.shape)) * header.get_data_dtype().itemsize
-        try:
-            with gzip.open(self.path) as file:
-                while chunk := file.read(_CHUNK):
-                    missing -= len(chunk)
-        except (OSError, EOFError, zlib.error) as error:
-            raise UserError(f"{self.path} is damaged ({' '.join(str(error).split())}); download it again") from error
+        self._copy_voxels(None)
+
+    def unpack(self, output: Path) -> None:
+        """Write the same voxels as an uncompressed file with the header put right; checks on the way that they are whole.
+
+        Raises:
+            UserError: As `check_whole`, or the grid is sheared.
+        """
+        header = self.image.header.copy()
+        header.set_data_offset(header.sizeof_hdr + 4)  # 4 bytes say that no extensions follow
+        if self.notes:
+            grid, _ = self.mended_grid()
+            volumes = (self.num_volumes,) if self.num_volumes > 1 else ()
+            header.set_data_shape((*grid.shape, *volumes))
+            _set_grid(header, grid)
+        with output.open("wb") as file:
+            file.write(header.binaryblock + bytes(4))
+            self._copy_voxels(file)
+
+    def _copy_voxels(self, output: BinaryIO | None) -> None:
+        """Read the file to its end, for its checksum, and copy the bytes of its voxels."""
+        start, missing, dtype = int(self._stored.offset), self.num_bytes, self._stored.dtype
+        may_be_nan, split = not np.issubdtype(dtype, np.integer), b""
+        if self.path.suffix.lower() != ".gz" and output is None and not may_be_nan:  # its length is all that can be known
+            missing -= self.path.stat().st_size - start
+        else:
+            for chunk in chunks(self.path):
+                wanted = memoryview(chunk)[start:][:missing]
+                start = max(0, start - len(chunk))
+                missing -= len(wanted)
+                if may_be_nan:  # found here, because ITK reads a 0 there
+                    split += wanted
+                    values = np.frombuffer(split, dtype, len(split) // dtype.itemsize)
+                    check_finite(values, self.path)
+                    split = split[values.nbytes :]
+                if output is not None:
+                    output.write(wanted)
         if missing > 0:
-            raise UserError(f"{self.path} is damaged ({missing} bytes are missing); download it again")
+            raise damaged(self.path, f"{missing} bytes are missing")
 
     @property
     def ready(self) -> bool:
         """Whether the file is what nnU-Net wants as it is."""
-        _, off = self.grid.orthonormal()
-        return self.path.name.endswith(".nii.gz") and len(self.image.shape) == 3 and off <= _AXES_EXACT
+        header, (_, off) = self.image.header, self.grid.orthonormal()
+        qform, sform = header.get_qform(coded=True)[0], header.get_sform(coded=True)[0]
+        if qform is not None and sform is not None:  # readers differ in which they take
+            by_qform, by_sform = (Grid.of_nifti(self.grid.shape, np.asarray(each, np.float64)) for each in (qform, sform))
+            if same_place(by_qform, by_sform, spacing_mm=1, position_mm=_SAME_PLACE_MM):
+                return False
+        one_file = self.path.name.endswith(".nii.gz") and len(self.image.shape) == 3
+        return one_file and not self.notes and off <= _AXES_EXACT
 
     @property
     def stores_integers(self) -> bool:
@@ -95,8 +189,8 @@ class NiftiFile:
         slope, inter = self.image.header.get_slope_inter()
         return np.issubdtype(self.image.get_data_dtype(), np.integer) and slope in (None, 1) and inter in (None, 0)
 
-    def mended_grid(self) -> tuple[Grid, str | None]:
-        """The grid with perpendicular axes, and a note if they had to be made so.
+    def mended_grid(self) -> tuple[Grid, tuple[str, ...]]:
+        """The grid with perpendicular axes, and the notes on what was put right.
 
         Raises:
             UserError: The grid is sheared.
@@ -104,9 +198,13 @@ class NiftiFile:
         mended, off = self.grid.orthonormal()
         if off > _AXES_ROUNDED:
             raise UserError(f"{self.path} has a sheared grid (a tilted gantry?), which nnU-Net cannot use; resample it first")
-        if off <= _AXES_EXACT:
-            return self.grid, None
-        return mended, "axes in the header were not quite perpendicular, made so"
+        return (self.grid if off <= _AXES_EXACT else mended), self.notes
+
+
+def _set_grid(header: nibabel.Nifti1Header, grid: Grid) -> None:
+    header.set_qform(grid.nifti_affine, 1)
+    header.set_sform(grid.nifti_affine, 1)
+    header.set_xyzt_units("mm")
 
 
 def link_or_copy(path: Path, output: Path, copy: bool) -> bool:
@@ -131,8 +229,7 @@ def write_nifti(path: Path, array: np.ndarray, grid: Grid, like: nibabel.Nifti1H
     """
     image = nibabel.Nifti1Image(array, grid.nifti_affine, dtype=array.dtype)
     if like is None:
-        image.set_qform(grid.nifti_affine, 1)
-        image.set_sform(grid.nifti_affine, 1)
+        _set_grid(image.header, grid)
     else:
         for key in _GEOMETRY:
             image.header[key] = like[key]

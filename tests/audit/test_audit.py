@@ -2,6 +2,7 @@
 
 import json
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -36,7 +37,7 @@ def test_good_datasets_have_no_findings_and_no_pairs(raw):
     assert found.findings == [] and found.pairs == [] and content["findings"] == []
     assert "cases: 3, findings: 0" in text and "pairs of the same scan: 0, groups of them: 0" in text
     page = (raw.parent / "out/audit.html").read_text()
-    assert "<h2>Findings</h2>\n<p>None.</p>" in page and "No pair was found." in page
+    assert '<h2 id="findings">Findings</h2>\n<p>None.</p>' in page and "No pair was found." in page
 
 
 def test_volumes_and_geometry_are_those_of_the_cases(raw):
@@ -192,18 +193,33 @@ def test_files_that_cannot_be_read_stop_no_other_case(raw):
     (folder / "labelsTr/p2.nii.gz").unlink()
     sitk.WriteImage(sitk.Cast(label_of(3), sitk.sitkFloat32) / 2, str(folder / "labelsTr/p3.nii.gz"))
     found, content, _ = audit(raw, 501)
-    assert findings(found, "file") == {
-        ("p1", ""): "image cannot be read",
-        ("p2", ""): "label is missing",
-        ("p3", ""): "its label holds values that are no integers",
-    }
+    texts = findings(found, "file")
+    assert list(texts) == [("p1", ""), ("p2", ""), ("p3", "")]
+    assert "p1_0000.nii.gz is damaged" in texts["p1", ""]
+    assert texts["p2", ""] == f"{folder}/labelsTr/p2.nii.gz: no such file"
+    assert "labelsTr/p3.nii.gz holds values that are no integers" in texts["p3", ""]
     assert content["cases"]["Dataset501_A/p1"]["image"] is None
     assert "No pictures" not in (raw.parent / "out/audit.html").read_text()  # such cases are listed, not shown
 
 
+def test_torn_files_and_headers_that_nnunet_reads_otherwise_are_found(raw):
+    folder = write_dataset(raw / "Dataset501_A", phantoms(1, 2, 3))
+    for path in (folder / "imagesTr/p1_0000.nii.gz", folder / "labelsTr/p2.nii.gz"):
+        path.write_bytes(path.read_bytes()[:-50])
+    image = nibabel.load(folder / "labelsTr/p3.nii.gz")
+    image.header.set_xyzt_units("meter")
+    nibabel.save(image, folder / "labelsTr/p3.nii.gz")
+    found = audit(raw, 501)[0]
+    texts = findings(found, "file")
+    assert list(found.unread) == ["Dataset501_A/p1", "Dataset501_A/p2"]
+    assert list(texts) == [("p1", ""), ("p2", ""), ("p3", "")]
+    assert "p1_0000.nii.gz is damaged" in texts["p1", ""] and "labelsTr/p2.nii.gz is damaged" in texts["p2", ""]
+    assert "labelsTr/p3.nii.gz: its header counts in meters" in texts["p3", ""]
+
+
 def test_label_of_several_channels_is_refused(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5, 6, 2), np.uint8), isVector=True), str(tmp_path / "l.nii.gz"))
-    with pytest.raises(UserError, match="is not one map"):
+    with pytest.raises(UserError, match="l.nii.gz holds 6 x 5 x 4 x 1 x 2 values, not one volume"):
         label_facts(tmp_path / "l.nii.gz")
 
 
@@ -231,7 +247,7 @@ def test_datasets_that_cannot_be_audited_are_named(raw):
         audit(raw, 777)
     for path in (folder / "imagesTr/p1_0000.nii.gz", folder / "labelsTr/p1.nii.gz"):
         path.write_bytes(b"nothing")
-    with pytest.raises(UserError, match="none of 1 cases could be read; case 'Dataset501_A/p1': image cannot be read"):
+    with pytest.raises(UserError, match="none of 1 cases could be read; case 'Dataset501_A/p1': .*p1_0000.nii.gz is damaged"):
         audit(raw, 501)
 
 
@@ -240,3 +256,13 @@ def test_command_writes_both_files_where_it_is_told(raw, tmp_path, capsys):
     assert main(["audit", str(folder), "-o", str(tmp_path / "there"), "-np", "1", "--min-score", "0.7"]) == 0
     assert json.loads((tmp_path / "there/audit.json").read_text())["duplicates"]["min_score"] == 0.7
     assert (tmp_path / "there/audit.html").is_file() and "cases: 2, findings: 0" in capsys.readouterr().out
+
+
+def test_a_torn_further_channel_is_found_and_ends_the_command_with_1(raw, tmp_path, capsys):
+    folder = write_dataset(raw / "Dataset501_A", phantoms(1, 2), channel_names={"0": "CT", "1": "PET"})
+    for case in ("p1", "p2"):
+        (folder / f"imagesTr/{case}_0001.nii.gz").write_bytes((folder / f"imagesTr/{case}_0000.nii.gz").read_bytes())
+    torn = folder / "imagesTr/p2_0001.nii.gz"
+    torn.write_bytes(torn.read_bytes()[:-50])
+    assert main(["audit", "501", "-o", str(tmp_path / "out"), "-np", "1"]) == 1
+    assert f"case 'Dataset501_A/p2': {torn} is damaged" in capsys.readouterr().err

@@ -257,3 +257,12 @@ def test_the_tables_speak_of_structures_of_the_class_table_and_every_rule_of_its
 def test_what_cannot_be_cleaned_is_refused(arguments, options, error, message):
     with pytest.raises(error, match=message):
         clean_label_map(*arguments, **options)
+
+
+def test_structures_are_known_by_other_names_of_theirs():
+    classes = {"Lebertumor": 1, "hepatic_tumour": 2, "LIVER": 3, "renal_cyst": 4, "kidney_l": 5}
+    assert nesting_in_table(classes) == {"hepatic_tumour": ("LIVER",), "renal_cyst": ("kidney_l",)}
+    array = np.zeros(SHAPE, np.uint8)
+    array[2:6, 2:6, 2:6], array[12, 20, 20] = 5, 5
+    cleaned, effects = clean_label_map(array, SPACING, classes, ["largest"])
+    assert cleaned.sum() == 64 * 5 and effects["largest"]["kidney_l"]["removed"] == 1

@@ -8,6 +8,7 @@ import SimpleITK as sitk
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
+from nnunetv2_cdpd.cleanup import folder as folder_module
 from nnunetv2_cdpd.cleanup.clean import array_axes
 from nnunetv2_cdpd.cleanup.folder import clean_folder, total_effects
 from nnunetv2_cdpd.cleanup.rules import RULES
@@ -49,6 +50,14 @@ def predictions(tmp_path):
     return folder
 
 
+def test_a_torn_prediction_is_named_and_stops_no_other(predictions, tmp_path, capsys):
+    path = predictions / "case_1.nii.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert main(["clean", str(predictions), str(tmp_path / "cleaned"), "-np", "1"]) == 1
+    assert f"{path} is damaged" in capsys.readouterr().err
+    assert [file.name for file in (tmp_path / "cleaned").glob("*.nii.gz")] == ["case_2.nii.gz"]
+
+
 def test_the_command_cleans_a_folder_and_evaluate_shows_its_effect(predictions, tmp_path, capsys):
     cleaned, labels = tmp_path / "cleaned", tmp_path / "labels"
     assert main(["clean", str(predictions), str(cleaned), "-np", "1"]) == 0
@@ -64,7 +73,8 @@ def test_the_command_cleans_a_folder_and_evaluate_shows_its_effect(predictions, 
     told = json.loads((cleaned / "cleanup.json").read_text())
     assert told["all_cases"]["largest"] == {"Liver": {"cases": 1, "removed": 8, "moved": 0}}
     assert set(told["cases"]) == {"case_1", "case_2"} and list(told["cases"]["case_2"]) == list(RULES)
-    assert sorted(path.name for path in cleaned.iterdir()) == ["case_1.nii.gz", "case_2.nii.gz", "cleanup.json", "dataset.json"]
+    files = ["case_1.nii.gz", "case_2.nii.gz", "cdpd_clean_record.jsonl", "cleanup.json", "dataset.json"]
+    assert sorted(path.name for path in cleaned.iterdir()) == files
 
     labels.mkdir()
     for case in ("case_1", "case_2"):
@@ -147,3 +157,79 @@ def test_several_processes_give_the_same(predictions, tmp_path):
     for number in (1, 2):
         clean_folder(predictions, tmp_path / str(number), num_processes=number, progress=False)
     assert (tmp_path / "1" / "cleanup.json").read_bytes() == (tmp_path / "2" / "cleanup.json").read_bytes()
+
+
+# ---- other rules, kills, failures ----------------------------------------------------------------------------------
+
+
+def clean(predictions, cleaned, rule, **how):
+    return clean_folder(predictions, cleaned, rules=[rule], num_processes=1, progress=False, **how)
+
+
+def maps(folder):
+    return {path.name[:6]: sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in folder.glob("case*.gz")}
+
+
+def test_a_second_call_does_only_what_changed_and_tells_of_all(predictions, tmp_path):
+    cleaned = tmp_path / "cleaned"
+    first = clean(predictions, cleaned, "largest").done
+    told, before = (cleaned / "cleanup.json").read_text(), {path: path.stat().st_mtime_ns for path in cleaned.glob("*.gz")}
+    write(predictions / "case_2.nii.gz", (1, LIVER), (1, ISLAND))
+    second = clean(predictions, cleaned, "largest").done
+    assert list(second) == ["case_1", "case_2"] and second["case_1"] == first["case_1"]
+    assert (
+        second["case_2"] == {"largest": {"Liver": {"removed": 8, "moved": 0}}} and (cleaned / "cleanup.json").read_text() != told
+    )
+    changed = [path.name for path, time in before.items() if path.stat().st_mtime_ns != time]
+    assert changed == ["case_2.nii.gz"]
+
+
+def test_killed_half_way_no_map_of_other_rules_is_left(predictions, tmp_path, monkeypatch):
+    cleaned = tmp_path / "cleaned"
+    clean(predictions, cleaned, "largest")
+    original = folder_module.clean_case
+
+    def killed_at_the_second(job):
+        if job.in_file.name.startswith("case_2"):
+            raise KeyboardInterrupt
+        return original(job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder_module, "clean_case", killed_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            clean(predictions, cleaned, "tumors_at_organ")
+    assert list(maps(cleaned)) == ["case_1"] and not (cleaned / "cleanup.json").exists()
+    clean(predictions, cleaned, "tumors_at_organ")
+    reference = clean(predictions, tmp_path / "reference", "tumors_at_organ")
+    assert reference.done == clean(predictions, cleaned, "tumors_at_organ").done
+    for case, array in maps(tmp_path / "reference").items():
+        np.testing.assert_array_equal(maps(cleaned)[case], array)
+
+
+def test_a_case_that_fails_leaves_no_map_of_other_rules(predictions, tmp_path):
+    cleaned = tmp_path / "cleaned"
+    clean(predictions, cleaned, "largest")
+    write(predictions / "case_2.nii.gz", (9, LIVER))
+    assert list(clean(predictions, cleaned, "tumors_at_organ").failed) == ["case_2"]
+    assert list(maps(cleaned)) == ["case_1"]
+
+
+def test_maps_of_other_rules_of_cases_that_are_gone_are_not_mixed_with_new_ones(predictions, tmp_path):
+    cleaned = tmp_path / "cleaned"
+    clean(predictions, cleaned, "largest")
+    (predictions / "case_2.nii.gz").unlink()
+    assert list(clean(predictions, cleaned, "largest").done) == ["case_1"] and len(maps(cleaned)) == 2  # another folder's
+    with pytest.raises(UserError, match="cleaned: holds case_2, which were cleaned by other rules .*; use another folder"):
+        clean(predictions, cleaned, "tumors_at_organ")
+    assert len(maps(cleaned)) == 2
+
+
+@pytest.mark.parametrize("facts", [{}, {"effects": 5}, {"effects": {"largest": {"Liver": {"removed": 8}}}}, None])
+def test_a_damaged_record_blocks_nothing(predictions, tmp_path, facts):
+    cleaned, told = tmp_path / "cleaned", []
+    reference = clean(predictions, cleaned, "largest").done
+    path = cleaned / "cdpd_clean_record.jsonl"
+    header, first, second = map(json.loads, path.read_text().splitlines())
+    path.write_text("\n".join(map(json.dumps, [header, {**first, "facts": facts}, second])) + "\n")
+    assert clean(predictions, cleaned, "largest", report=told.append).done == reference
+    assert told == [f"note: {path}: 1 damaged line; the cases that are told there are done again"]

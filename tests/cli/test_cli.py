@@ -10,6 +10,7 @@ import pytest
 
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.cli import main as cli
+from nnunetv2_cdpd.cli.commands import COMMANDS, Command
 from nnunetv2_cdpd.errors import UserError
 
 
@@ -18,9 +19,11 @@ def command(monkeypatch):
     """A function that makes `cdpd test` run another function."""
 
     def register(run, **flags):
-        module = SimpleNamespace(DESCRIPTION="A test.", add_arguments=lambda parser: parser.add_argument("--x"), run=run)
+        module = SimpleNamespace(
+            DESCRIPTION="A test.", EXAMPLES=(), add_arguments=lambda parser: parser.add_argument("--x"), run=run
+        )
         monkeypatch.setitem(sys.modules, "nnunetv2_cdpd.cli.test", module)
-        monkeypatch.setitem(cli.COMMANDS, "test", cli.Command("a test", **flags))
+        monkeypatch.setitem(COMMANDS, "test", Command("a test", **flags))
 
     return register
 
@@ -42,15 +45,17 @@ def test_help_lists_every_command_and_imports_neither_torch_nor_nnunet():
     )
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert output.splitlines()[-1] == "[]"
-    for name, command in cli.COMMANDS.items():
+    for name, command in COMMANDS.items():
         assert f"  {name} " in output and command.help in output
+    places = [output.index(f"\n  {name} ") for name in ("doctor", "convert", "merge", "train", "predict", "evaluate", "report")]
+    assert places == sorted(places)  # of the work
 
 
 def test_no_arguments_print_the_help(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([])
     assert stop.value.code == 0
-    assert "commands:" in capsys.readouterr().out
+    assert "commands, in the order of the work:" in capsys.readouterr().out
 
 
 def test_version(capsys):
@@ -107,6 +112,44 @@ def test_an_error_of_input_and_output_that_no_system_gave_is_not_hidden(command)
         cli.main(["test"])
 
 
+@pytest.mark.parametrize("value", ["x", "", "0", "-1", "1.5", "\u0663"])
+def test_a_number_of_processes_that_is_none_is_told_by_its_variable(command, monkeypatch, capsys, value):
+    command(lambda args: 0)
+    monkeypatch.setenv("nnUNet_def_n_proc", value)
+    assert cli.main(["test"]) == 1
+    told = capsys.readouterr().err
+    assert told == f"cdpd: error: nnUNet_def_n_proc={value}: a number of nnU-Net's processes; give 1 or more, or unset it\n"
+    monkeypatch.setenv("nnUNet_def_n_proc", "2")
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")  # in this process
+    assert cli.main(["test"]) == 0
+
+
+def test_a_path_that_is_no_text_is_refused_before_a_reader_crashes(command, monkeypatch, capsys):
+    command(lambda args: 0)
+    assert cli.main(["test", "--x", os.fsdecode(b"scans\xff")]) == 1
+    monkeypatch.setenv("nnUNet_raw", os.fsdecode(b"/data\xff"))
+    assert cli.main(["test", "--x", "scans\u00fc"]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(": holds bytes that are no UTF-8")[0] for line in told] == [
+        "cdpd: error: 'scans\\udcff'", "cdpd: error: 'nnUNet_raw=/data\\udcff'"
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text on Windows")
+def test_a_name_that_the_terminal_has_no_letters_for_is_printed_all_the_same():
+    script = "import sys; from nnunetv2_cdpd.cli import main as cli, labels; "
+    script += "labels.run = lambda args: print(chr(0x2603), chr(0xdcff)); sys.exit(cli.main(['labels', 'x']))"
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, b"\\u2603 \\udcff"), done.stderr
+
+
+def test_too_little_memory_is_one_line(command, capsys):
+    command(raising(MemoryError("Unable to allocate 67.5 TiB")))
+    assert cli.main(["test"]) == 1
+    assert capsys.readouterr().err == "cdpd: error: needs more memory than there is (Unable to allocate 67.5 TiB)\n"
+
+
 def test_interruption_is_one_line_and_exit_code_130(command, capsys):
     command(raising(KeyboardInterrupt()))
     assert cli.main(["test"]) == 130
@@ -121,7 +164,7 @@ def test_output_into_a_closed_pipe_ends_quietly():
     assert process.wait() == 0
 
 
-@pytest.mark.parametrize(("name", "hint"), [("evalute", "did you mean `cdpd evaluate`"), ("xyz", "choose from link, doctor")])
+@pytest.mark.parametrize(("name", "hint"), [("evalute", "did you mean `cdpd evaluate`"), ("xyz", "choose from doctor, link")])
 def test_unknown_command_names_the_valid_ones(name, hint, capsys):
     assert cli.main([name]) == 1
     assert f"unknown command {name!r}; {hint}" in capsys.readouterr().err
@@ -151,7 +194,7 @@ def test_commands_that_lead_on_to_nnunet_link_first(command, monkeypatch):
     command(lambda args: calls.append("run"))
     cli.main(["test"])
     assert calls == ["link", "run", "run"]
-    assert {name for name, row in cli.COMMANDS.items() if row.links and name != "test"} == {
+    assert {name for name, row in COMMANDS.items() if row.links and name != "test"} == {
         "convert",
         "demo",
         "import-official",

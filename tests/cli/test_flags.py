@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from nnunetv2_cdpd.cli import main as cli
+from nnunetv2_cdpd.cli.commands import COMMANDS, Command
 from nnunetv2_cdpd.cli.flags import flags_of, report_failed, with_flags
 from nnunetv2_cdpd.errors import UserError
 
@@ -48,6 +49,30 @@ def test_failed_cases_are_a_line_each_and_exit_code_1(flags, capsys):
     assert capsys.readouterr() == ("", "cdpd: error: case 'a': give --copy\ncdpd: error: case 'b': MemoryError\n")
 
 
+@pytest.mark.parametrize(
+    ("failed", "lines"),
+    [
+        # in the order of the cases, each reason once
+        ([("b", "odd"), ("a", "even"), ("c", "odd")], ["case b, c: odd", "case 'a': even"]),
+        ([(str(number), "no space") for number in range(15)], ["case 0, 1, 2 and 12 more: no space"]),
+        # a path that differs by the case's name only
+        (
+            [("a", "/data/a_0000.nii.gz: torn; copy it again"), ("b", "/data/b_0000.nii.gz: torn; copy it again")],
+            ["case a, b: /data/a_0000.nii.gz: torn; copy it again (likewise the others)"],
+        ),
+        (
+            [("a", "/data/a/image.nii: x"), ("ab", "/data/ab/image.nii: x")],
+            ["case a, ab: /data/a/image.nii: x (likewise the others)"],
+        ),
+        ([("1", "1 voxel"), ("2", "2 voxels")], ["case '1': 1 voxel", "case '2': 2 voxels"]),
+        ([("1", "/x/12.nii: no"), ("2", "/x/22.nii: no")], ["case '1': /x/12.nii: no", "case '2': /x/22.nii: no"]),
+    ],
+)
+def test_equal_reasons_are_one_line(flags, failed, lines, capsys):
+    assert report_failed(failed, flags) == 1
+    assert capsys.readouterr().err.splitlines() == [f"cdpd: error: {line}" for line in lines]
+
+
 @pytest.fixture
 def failing(monkeypatch):
     """A function that makes `cdpd test` raise an error."""
@@ -59,9 +84,10 @@ def failing(monkeypatch):
         def add_arguments(parser):
             parser.add_argument("-d", dest="dataset_id")
 
-        module = SimpleNamespace(DESCRIPTION="A test.", add_arguments=add_arguments, run=run, NNUNET_FLAGS={"device": "-device"})
+        module = SimpleNamespace(DESCRIPTION="A test.", EXAMPLES=(), add_arguments=add_arguments, run=run)
+        module.NNUNET_FLAGS = {"device": "-device"}
         monkeypatch.setitem(sys.modules, "nnunetv2_cdpd.cli.test", module)
-        monkeypatch.setitem(cli.COMMANDS, "test", cli.Command("a test", **flags))
+        monkeypatch.setitem(COMMANDS, "test", Command("a test", **flags))
 
     return register
 

@@ -4,7 +4,9 @@ import argparse
 
 import pytest
 
-from nnunetv2_cdpd.cli.main import COMMANDS, module_of
+from nnunetv2_cdpd.cli.main import COMMANDS, main, module_of
+from nnunetv2_cdpd.cli.options import by_position
+from nnunetv2_cdpd.link import DEFAULT_PLANS
 
 
 def parsed(command, *argv):
@@ -42,7 +44,8 @@ def test_missing_and_repeated_places_are_refused(argv, capsys):
         ("evaluate", ["p", "t", "--dataset", "7", "--output", "x"], ["p", "t", "-d", "7", "-o", "x"]),
         ("merge", ["-d", "1", "2", "--id", "3", "--name", "N"], ["--datasets", "1", "2", "--id", "3", "--name", "N"]),
         ("import-official", ["x.pth", "-o", "x"], ["x.pth", "--out", "x"]),
-        ("report", ["x", "--images", "i", "--output", "o"], ["x", "-i", "i", "--out", "o"]),
+        ("report", ["x", "--images", "i", "--output", "o"], ["x", "--images", "i", "--out", "o"]),
+        ("import-official", ["x.pth", "-o", "x"], ["-i", "x.pth", "-o", "x"]),
         ("predict", ["-i", "i", "-o", "o", "-m", "m", "--c"], ["-i", "i", "--out", "o", "-m", "m", "--continue_prediction"]),
     ],
 )
@@ -56,3 +59,99 @@ def test_every_option_is_explained(command):
     module_of(command).add_arguments(parser)
     assert [action.dest for action in parser._actions if not action.help] == []
     assert all(action.metavar or action.choices or action.nargs == 0 for action in parser._actions)
+
+
+@pytest.mark.parametrize(
+    ("argv", "folder", "images"),
+    [
+        (["x"], "x", None),
+        (["-i", "x"], "x", None),
+        (["-i", "x", "--images", "y"], "x", "y"),
+        (["x", "--images", "y"], "x", "y"),
+        (["x", "-i", "y"], "x", "y"),  # as it was spelled first
+        (["-i", "y", "x"], "x", "y"),
+    ],
+)
+def test_folder_and_images_of_a_report(argv, folder, images, monkeypatch):
+    calls = []
+    monkeypatch.setattr("nnunetv2_cdpd.report.folder.report_folder", lambda *given, **named: calls.append((*given, named)))
+    assert main(["report", *argv]) == 0
+    assert str(calls[0][0]) == folder and str(calls[0][1].get("images")) == str(images)
+
+
+@pytest.mark.parametrize("argv", [[], ["x", "-i", "y", "--images", "z"]])
+def test_report_without_one_folder_is_refused(argv, capsys):
+    assert main(["report", *argv]) == 1
+    assert "give one folder, FOLDER or -i FOLDER" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "name", "folder"),
+    [
+        (["KITS23", "x"], "KITS23", "x"),
+        (["KITS23", "-i", "x"], "KITS23", "x"),
+        (["-i", "x", "KITS23"], "KITS23", "x"),
+        (["--spec", "s.yaml", "x"], "s.yaml", "x"),
+        (["--spec", "s.yaml", "-i", "x"], "s.yaml", "x"),
+    ],
+)
+def test_name_and_folder_of_a_conversion(argv, name, folder, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def convert(dataset, folder, *rest, **options):
+        raise Stop(dataset, str(folder))
+
+    monkeypatch.setattr("nnunetv2_cdpd.conversion.registry.public_dataset", lambda name: name)
+    monkeypatch.setattr("nnunetv2_cdpd.conversion.declaration_file.read_declaration", str)
+    monkeypatch.setattr("nnunetv2_cdpd.conversion.run.convert", convert)
+    with pytest.raises(Stop) as stop:
+        main(["convert", *argv])
+    assert stop.value.args == (name, folder)
+
+
+@pytest.mark.parametrize("argv", [["KITS23"], ["-i", "x"], ["--spec", "s.yaml"], ["KITS23", "x", "-i", "y"]])
+def test_conversion_without_a_name_or_a_folder_is_refused(argv, capsys):
+    assert main(["convert", *argv]) == 1
+    assert "give the name of a public dataset" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "by_positions"),
+    [
+        ("400 2d 0 -p X", "400 2d 0 -p X"),
+        ("-d 400 -c 2d -f 0 -p X", "400 2d 0 -p X"),
+        ("-p X -f 0 -d 400 -c 2d", "400 2d 0 -p X"),
+        ("-d 400 2d 0 --c", "400 2d 0 --c"),
+        ("400 0 -c 2d", "400 2d 0"),
+        ("400 2d -f all", "400 2d all"),
+        ("-p X 400 2d -f 0", "-p X 400 2d 0"),
+        ("400 2d 0 -device cpu -d", "400 2d 0 -device cpu -d"),
+    ],
+)
+def test_positions_of_nnunets_commands_by_flags(given, by_positions):
+    assert " ".join(by_position(given.split(), "-d", "-c", "-f")) == by_positions
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["train", "400", "3d_fullres", "0"], {"plans_identifier": "nnUNetCDPDPlans", "trainer_class_name": "nnUNetTrainerCDPD"}),
+        (["train", "-d", "400", "-c", "2d", "-f", "1", "-p", "P"], {"plans_identifier": "P", "configuration": "2d", "fold": "1"}),
+    ],
+)
+def test_training_gets_what_was_given_and_our_defaults(argv, expected, monkeypatch):
+    from nnunetv2.run import run_training
+
+    calls = []
+
+    def training(
+        dataset_name_or_id, configuration, fold, trainer_class_name="nnUNetTrainer", plans_identifier="nnUNetPlans",
+        pretrained_weights=None, num_gpus=1, export=False, c=False, val=False, disable=False, best=False, device=None,
+    ):  # fmt: skip
+        calls.append(locals())
+
+    monkeypatch.setattr(run_training, "run_training", training)
+    assert main([*argv, "-device", "cpu"]) == 0
+    assert calls[0]["dataset_name_or_id"] == "400" and expected.items() <= calls[0].items()
+    assert parsed("predict", "-i", "i", "-o", "o", "-d", "400")["plans"] == DEFAULT_PLANS == "nnUNetCDPDPlans"

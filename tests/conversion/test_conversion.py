@@ -120,7 +120,7 @@ def test_failed_case_stops_no_other_and_is_done_after_it_was_mended(folder):
     outcome = run(folder)
     assert list(outcome.failed) == names(4) and len(outcome.before) == 4 and not outcome.complete
     assert not (outcome.folder / "dataset.json").exists() and not any("c4" in name for name in files(outcome))
-    assert "failed: MINE_c4: " in summary(outcome) and "argument leave_out" in summary(outcome)
+    assert "1 failed" in summary(outcome) and "argument leave_out" in summary(outcome)
     without = run(folder, leave_out=("c4",))
     assert without.complete and without.skipped == {"MINE_c4": "left out with argument leave_out"}
     path.write_bytes(whole)
@@ -139,6 +139,19 @@ def test_moved_source_folder_changes_nothing(folder):
     run(folder)
     moved = folder.rename(folder.with_name("elsewhere"))
     assert list(run(moved).done) == []
+
+
+@pytest.mark.parametrize("facts", [None, {}, {"merged": 5, "notes": []}, {"merged": [], "notes": [], "held": None}])
+def test_damaged_line_of_the_record_is_told_and_its_case_done_again(folder, facts):
+    outcome = run(folder)
+    path = outcome.folder / RECORD_FILE
+    header, first, *others = path.read_text().splitlines()
+    damaged = {**json.loads(first), "facts": facts}
+    path.write_text("\n".join([header, json.dumps(damaged), *others]) + "\n")
+    told = []
+    again = convert(declare(), folder, num_processes=1, progress=False, report=told.append)
+    assert list(again.done) == [damaged["case"]] and len(again.before) == len(others) and again.complete
+    assert told[0] == f"note: {path}: 1 damaged line; the cases that are told there are done again"
 
 
 def test_torn_last_line_of_the_record_is_ignored(folder):

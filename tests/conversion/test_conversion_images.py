@@ -57,6 +57,54 @@ def test_integer_values_are_stored_as_int16_and_unchanged(dtype, case):
     assert np.array_equal(np.asanyarray(nibabel.as_closest_canonical(written).dataobj), image)
 
 
+def test_units_are_written_in_mm_with_a_note(case):
+    folder, image, _ = case
+    for name in ("img", "lab"):
+        path = folder / f"{name}/c1.nii.gz"
+        stored = nibabel.load(path)
+        voxels, affine = np.asanyarray(stored.dataobj), stored.affine.copy()
+        affine[:3] *= 1000
+        in_microns = nibabel.Nifti1Image(voxels, affine)
+        in_microns.header.set_xyzt_units("micron")
+        nibabel.save(in_microns, path)
+    outcome = run(folder)
+    note = "its header counts in microns, turned into mm"
+    assert tuple(outcome.notes["MINE_c1"]) == (note, f"label: {note}")
+    for kind in ("imagesTr", "labelsTr"):
+        written = nibabel.load(output(folder, kind))
+        np.testing.assert_allclose(nibabel.as_closest_canonical(written).affine, AFFINE, atol=1e-4)
+        assert written.header.get_xyzt_units()[0] == "mm"
+    assert np.array_equal(np.asanyarray(nibabel.as_closest_canonical(nibabel.load(output(folder, "imagesTr"))).dataobj), image)
+
+
+def test_two_affines_that_differ_become_one(case):
+    """Readers differ in which they take: the file is written anew, with the sform in both places."""
+    folder, _, _ = case
+    for name in ("img", "lab"):
+        stored = nibabel.load(folder / f"{name}/c1.nii.gz")
+        changed = nibabel.Nifti1Image(np.asanyarray(stored.dataobj), stored.affine)
+        moved = stored.affine.copy()
+        moved[0, 3] += 30
+        changed.set_sform(stored.affine, 1)
+        changed.set_qform(moved, 1)
+        nibabel.save(changed, folder / f"{name}/c1.nii.gz")
+    assert run(folder).complete
+    for kind in ("imagesTr", "labelsTr"):
+        written = nibabel.load(output(folder, kind))
+        np.testing.assert_allclose(written.get_qform(), written.get_sform(), atol=1e-4)
+        np.testing.assert_allclose(nibabel.as_closest_canonical(written).affine, AFFINE, atol=1e-4)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_nan_is_refused_whether_the_file_would_be_linked_or_not(case, ending):
+    folder, image, _ = case
+    broken = image.astype(np.float32)
+    broken[1, 2, 3] = np.nan
+    (folder / "img/c1.nii.gz").unlink()
+    write_nifti(folder / f"img/c1{ending}", broken)
+    assert f"img/c1{ending} holds values that are no numbers" in reason(folder)
+
+
 def test_fractions_of_hu_are_kept_as_float32(case):
     folder, image, _ = case
     (folder / "img/c1.nii.gz").unlink()
@@ -108,7 +156,7 @@ def test_torn_label_is_refused(case):
 def test_file_of_another_kind_is_refused(case):
     folder, _, _ = case
     (folder / "img/c1.nii.gz").write_text("<html>log in first</html>")
-    assert "img/c1.nii.gz cannot be read as NIfTI" in reason(folder)
+    assert "img/c1.nii.gz is damaged" in reason(folder)
 
 
 def test_image_of_several_volumes_is_refused(case):

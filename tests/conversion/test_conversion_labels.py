@@ -98,13 +98,13 @@ def test_float_label_of_integers_is_accepted_with_a_note(case):
     assert written.get_data_dtype() == np.uint8 and np.array_equal(np.asanyarray(written.dataobj), label)
 
 
-@pytest.mark.parametrize("value, shown", [(0.5, "0.5"), (np.nan, "nan")])
-def test_float_label_of_fractions_is_refused(value, shown, case):
+@pytest.mark.parametrize("value, why", [(0.5, "no integers (0.5)"), (np.nan, "no numbers (nan or infinite)")])
+def test_float_label_of_fractions_is_refused(value, why, case):
     folder, _, label = case
     broken = label.astype(np.float32)
     broken[1, 2, 3] = value
     write_nifti(folder / "lab/c1.nii.gz", broken)
-    assert f"lab/c1.nii.gz holds values that are no integers ({shown})" in reason(folder)
+    assert f"lab/c1.nii.gz holds values that are {why}" in reason(folder)
 
 
 def test_undeclared_value_is_refused(case):

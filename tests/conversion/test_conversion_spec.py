@@ -126,8 +126,9 @@ def test_convert_exits_with_1_when_a_case_failed(tmp_path, nnunet_folders, capsy
     lits(tmp_path / "download")
     (tmp_path / "download/Training Batch 1/volume-0.nii").write_bytes(b"torn")
     assert main(["convert", "LiTS", str(tmp_path / "download"), "-np", "1"]) == 1
-    out = capsys.readouterr().out
-    assert "2 converted, 0 skipped, 1 failed" in out and "failed: LiTS_0: " in out and "Next:" not in out
+    out, err = capsys.readouterr()
+    assert "2 converted, 0 skipped, 1 failed" in out and "Next:" not in out
+    assert "cdpd: error: case 'LiTS_0': " in err
 
 
 def test_convert_takes_a_yaml_instead_of_a_name(clinic, capsys, quiet_link):

@@ -173,6 +173,18 @@ def test_classes_are_matched_by_name_not_by_value():
     assert {name: metrics["Dice"] for name, metrics in scores.items()} == {"liver": 1, "spleen": 1}
 
 
+def test_classes_are_matched_by_other_names_of_theirs_where_these_are_clear():
+    reference = read_annotation({"labels": {"background": 0, "kidney_left": 1, "gall bladder": 2, "right kidney": 3}})
+    ours = read_annotation({"labels": {"background": 0, "right_kidney": 1, "left_kidney": 2, "gallbladder": 3}})
+    no, yes = NEGATIVE, POSITIVE
+    assert {name: states.tolist() for name, states in prediction_states(reference, ours).items()} == {
+        "kidney_left": [no, no, yes, no], "gall bladder": [no, no, no, yes], "right kidney": [no, yes, no, no]
+    }  # fmt: skip
+    twice = read_annotation({"labels": {"background": 0, "Left Kidney": 1, "kidney_l": 2}})  # of two, the one spelled alike
+    assert prediction_states(ours, twice)["left_kidney"].tolist() == [no, yes, no]
+    assert set(prediction_states(reference, twice)) == set()  # `kidney_left` may be either
+
+
 def test_a_class_that_the_prediction_does_not_know_is_not_scored():
     other = read_annotation({"labels": {"background": 0, "spleen": 1}})
     assert set(score(volume(), volume(), prediction=other)) == {"spleen"}

@@ -191,7 +191,9 @@ def test_a_first_reference_that_cannot_be_read_does_not_stop_the_others(folders)
         (lambda p, t: write(p / "case_1.nii.gz", {}, shape=(4, 7, 8)), "shape of prediction"),
         (lambda p, t: write(p / "case_1.nii.gz", {1: LIVER}, dtype=np.float32), None),
         (lambda p, t: write(p / "case_1.nii.gz", {0.5: LIVER}, dtype=np.float32), "no integers"),
-        (lambda p, t: (p / "case_1.nii.gz").write_bytes(b"no image"), "RuntimeError"),
+        (lambda p, t: (p / "case_1.nii.gz").write_bytes((p / "case_1.nii.gz").read_bytes()[:-4]), "case_1.nii.gz is damaged"),
+        (lambda p, t: (t / "case_1.nii.gz").write_bytes((t / "case_1.nii.gz").read_bytes()[:-4]), "case_1.nii.gz is damaged"),
+        (lambda p, t: (p / "case_1.nii.gz").write_bytes(b"no image"), "case_1.nii.gz is damaged"),
     ],
 )
 def test_damage_of_a_prediction(folders, damage, message):

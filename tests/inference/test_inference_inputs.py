@@ -283,7 +283,7 @@ def test_other_formats_are_converted_for_the_models_reader(tmp_path, volume, end
 def test_what_cannot_be_converted_is_told(tmp_path):
     file = tmp_path / "case.nrrd"
     file.write_bytes(b"nothing")
-    with pytest.raises(UserError, match="case.nrrd: cannot be read; is it damaged"):
+    with pytest.raises(UserError, match="case.nrrd: is no image that can be read; is it damaged"):
         opened(Case("case", (file,)), NibabelIO()).__enter__()
     with pytest.raises(UserError, match="this model reads .png, .*into which the file cannot be converted"):
         opened(Case("case", (file,)), NaturalImage2DIO()).__enter__()

@@ -13,7 +13,7 @@ from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.inputs import Case
 from nnunetv2_cdpd.inference.outputs import SETTINGS_FILE, Outputs, prepare_folder
-from nnunetv2_cdpd.inference.prediction import Prediction
+from nnunetv2_cdpd.inference.prediction import Prediction, mask_names
 from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.jobs import written_beside
 
@@ -30,11 +30,11 @@ def put(*files):
     return files
 
 
-def prepare(folder, files, *, step=0.5, read=(), resume=False, alone=True, **flags):
-    """For one case, `scan`, and a model of the classes liver and spleen."""
+def prepare(folder, files, *, step=0.5, read=(), resume=False, alone=True, case="scan", **flags):
+    """For one case and a model of the classes liver and spleen."""
     outputs = Outputs(folder, ".nii.gz", **flags)
     prepare_folder(
-        outputs, [Case("scan", tuple(files))], {"step_size": step}, classes=["liver", "spleen"], read=[*files, *read],
+        outputs, [Case(case, tuple(files))], {"step_size": step}, classes=["liver", "spleen"], read=[*files, *read],
         resume=resume, alone=alone, dataset_json=DATASET_JSON,
     )  # fmt: skip
 
@@ -173,6 +173,65 @@ def test_an_interrupted_run_of_other_classes_leaves_none_of_the_former_ones(imag
     assert list(json.loads((output / "dataset.json").read_text())["labels"]) == ["background", "spleen"]
 
 
+def test_an_old_prediction_of_another_case_is_made_again_by_a_job_that_has_the_case(images, model, tmp_path):
+    """A and B, A again with other settings, both resumed: B is of the new settings too."""
+    output, one = tmp_path / "out", tmp_path / "one"
+    one.mkdir()
+    (one / "case_0_0000.nii.gz").write_bytes((images / "case_0_0000.nii.gz").read_bytes())
+    predict(images, output, model)
+    old = digests(output)
+    predict(one, output, model, "-step_size", "1")
+    assert digests(output)["case_1.nii.gz"] == old["case_1.nii.gz"]
+    settings = json.loads((output / SETTINGS_FILE).read_text())
+    assert settings["step_size"] == 1 and settings["made_otherwise"] == ["case_1", "case_2"]
+    mine = (output / "case_0.nii.gz").stat().st_mtime_ns
+    predict(images, output, model, "-step_size", "1", "--resume")
+    reference = digests(predict(images, tmp_path / "reference", model, "-step_size", "1"))
+    found = digests(output)
+    assert all(found[f"case_{index}.nii.gz"] == reference[f"case_{index}.nii.gz"] for index in range(3))
+    assert (output / "case_0.nii.gz").stat().st_mtime_ns == mine and "made_otherwise" not in (output / SETTINGS_FILE).read_text()
+
+
+def test_cases_of_other_settings_are_known_until_a_job_makes_them_again(tmp_path):
+    def others():
+        return json.loads((tmp_path / SETTINGS_FILE).read_text()).get("made_otherwise")
+
+    prepare(tmp_path, [])
+    put(tmp_path / "scan.nii.gz", tmp_path / "other.nii.gz", tmp_path / "third.nii.gz")
+    prepare(tmp_path, [], step=0.7)
+    assert others() == ["other", "third"] and not (tmp_path / "scan.nii.gz").exists()
+    put(tmp_path / "scan.nii.gz")
+    prepare(tmp_path, [], step=0.7, resume=True)  # nothing is forgotten, and what is right stays
+    assert others() == ["other", "third"] and (tmp_path / "scan.nii.gz").exists()
+    with pytest.raises(UserError, match="predictions of other there were made with other settings; predict these cases by one"):
+        prepare(tmp_path, [], step=0.7, resume=True, alone=False, case="other")
+    prepare(tmp_path, [], step=0.7, resume=True, case="other")
+    assert others() == ["third"] and not (tmp_path / "other.nii.gz").exists() and (tmp_path / "scan.nii.gz").exists()
+    prepare(tmp_path, [], step=0.5)  # the third's own settings again, which nobody remembers
+    assert others() == ["third"] and not (tmp_path / "scan.nii.gz").exists()
+
+
+def test_a_folder_does_not_describe_old_predictions_by_a_new_dataset_json(tmp_path):
+    prepare(tmp_path, [])
+    put(tmp_path / "scan.nii.gz", tmp_path / "other.nii.gz")
+    (tmp_path / "dataset.json").write_text(json.dumps({**DATASET_JSON, "labels": {"background": 0, "liver": 1}}))
+    before = digests(tmp_path)
+    with pytest.raises(
+        UserError, match="dataset.json: also describes the predictions of other, .*(step_size).*predict these cases"
+    ):
+        prepare(tmp_path, [], step=0.7)
+    assert digests(tmp_path) == before
+
+
+@pytest.mark.parametrize("damage", [5, [5], {"a": 1}, None])
+def test_a_damaged_note_of_other_settings_is_none(damage, tmp_path):
+    prepare(tmp_path, [])
+    settings = json.loads((tmp_path / SETTINGS_FILE).read_text())
+    (tmp_path / SETTINGS_FILE).write_text(json.dumps({**settings, "made_otherwise": damage}))
+    prepare(tmp_path, [], resume=True)
+    assert json.loads((tmp_path / SETTINGS_FILE).read_text()) == settings
+
+
 # ---- files ---------------------------------------------------------------------------------------------------------
 
 
@@ -192,3 +251,38 @@ def test_a_failed_write_leaves_the_former_file_and_nothing_else(tmp_path):
         put(beside)
         raise ValueError("half")
     assert sorted(digests(tmp_path)) == ["scan.nii.gz"] and len(list(tmp_path.iterdir())) == 1
+
+
+# ---- names of masks ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "classes, files",
+    [
+        (["right kidney", "right_kidney"], ["right_kidney_2", "right_kidney"]),
+        (["a/b", "a:b", "a*b"], ["a_b", "a_b_2", "a_b_3"]),
+        (["Liver", "liver", "LIVER"], ["Liver", "liver_2", "LIVER_3"]),
+        (["a b", "a_b", "a_b_2"], ["a_b_3", "a_b", "a_b_2"]),
+        (["stra\u00dfe", "STRASSE"], ["stra\u00dfe", "STRASSE_2"]),
+        (["caf\u00e9", "cafe\u0301"], ["caf\u00e9", "cafe\u0301_2"]),
+        (["..", ".", "line\nbreak", "nul\0"], ["_.", "_", "line_break", "nul_"]),
+        (["n" * 300 + "a", "n" * 300 + "b"], ["n" * 200, "n" * 200 + "_2"]),
+        (["liver", "spleen"], ["liver", "spleen"]),
+    ],
+)
+def test_no_two_classes_have_one_file(classes, files):
+    assert mask_names(classes) == dict(zip(classes, files))
+
+
+def test_masks_whose_names_fall_together_are_all_written(tmp_path):
+    labels = np.array([[[0, 1, 2, 3]]], np.uint8)
+    values = {"right kidney": 1, "right_kidney": 2, "Right_Kidney": 3}
+    geometry = {"spacing": [1.0, 1.0, 1.0]}
+    prediction = Prediction(labels, values, {name: (value,) for name, value in values.items()}, geometry, None)
+    prediction.write_masks(tmp_path / "scan", ".tif", Tiff3DIO())
+    found = {file.stem: Tiff3DIO().read_seg(str(file))[0].ravel().tolist() for file in (tmp_path / "scan").glob("*.tif")}
+    assert found == {"right_kidney_3": [0, 1, 0, 0], "right_kidney": [0, 0, 1, 0], "Right_Kidney_2": [0, 0, 0, 1]}
+    prediction.write_masks(tmp_path / "scan", ".tif", Tiff3DIO())  # and are known as masks
+    only = Prediction(labels, {"right kidney": 1}, {"right kidney": (1,)}, geometry, None)
+    only.write_masks(tmp_path / "only", ".tif", Tiff3DIO(), mask_names(values))
+    assert [file.name for file in (tmp_path / "only").glob("*.tif")] == ["right_kidney_3.tif"]  # as among all

@@ -147,6 +147,11 @@ def test_images_smaller_than_a_patch(predictor, shape):
     assert predictor.predict(image, (5.0, 1.4, 1.5)).label_map.shape == shape
 
 
+def test_an_image_without_a_voxel_at_the_models_spacing_is_refused(predictor):
+    with pytest.raises(UserError, match="1 x 1 x 1 voxels has none at the model's spacing, .* mm; is it the right file"):
+        predictor.predict(np.ones((1, 1, 1), np.float32), (0.2, 0.2, 0.2))
+
+
 def test_outside_of_the_crop_is_background(predictor, image):
     labels = predictor.predict(image, SPACING).label_map
     assert not labels[:2].any() and not labels[:, -3:].any() and not labels[:, :, :1].any()

@@ -1,5 +1,7 @@
 """run: done cases are left alone, bad ones told in a line, and a second call does the rest."""
 
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +45,7 @@ def run_in(folder, jobs, record=True):
 def test_bad_cases_are_a_line_each_and_stop_no_other(tmp_path):
     outcome = run_in(tmp_path, jobs_in(tmp_path, a="bad", b="one", c="memory", d="three"))
     assert outcome.done == {"b": 3, "d": 5} and outcome.before == []
-    assert outcome.failed == {"a": f"{tmp_path / 'a'}: is bad; mend it", "c": "MemoryError"}
+    assert outcome.failed == {"a": f"{tmp_path / 'a'}: is bad; mend it", "c": "needs more memory than there is"}
 
 
 def test_a_second_call_does_what_is_missing_changed_or_damaged(tmp_path):
@@ -92,12 +94,89 @@ def test_a_record_of_another_command_is_refused_by_name(tmp_path):
         FileRecord(tmp_path / "record.jsonl", [], "paste")
 
 
+def test_a_case_whose_name_is_no_text_is_not_run_and_stops_no_other(tmp_path):
+    ran = []
+
+    def runner(jobs):
+        for job in jobs:
+            ran.append(job.text)
+            yield job, len(job.text)
+
+    name = os.fsdecode(b"scan\xff")
+    outcome = run({name: CopyJob("bad", tmp_path / "a", ""), "b": CopyJob("one", tmp_path / "b", "")}, runner, title="t")
+    assert ran == ["one"] and outcome.done == {"b": 3} and outcome.before == []
+    assert outcome.failed == {name: "its name holds bytes that are no UTF-8; rename its files"}
+
+
+GOOD = {"case": "b", "made_from": "three", "outputs": [[5, 7]], "facts": {"length": 5}}
+DAMAGED = {
+    "null": b"null",
+    "a list": b"[1, 2]",
+    "a number": b"5",
+    "not JSON": b'{"case": "b", "made_fr',
+    "garbage": b"\0\x01{]\xff\xfe\x1c",
+    "nested": b"[" * 100_000,
+    "no case": json.dumps({key: GOOD[key] for key in GOOD if key != "case"}).encode(),
+    "no outputs": json.dumps({key: GOOD[key] for key in GOOD if key != "outputs"}).encode(),
+    "no facts": json.dumps({key: GOOD[key] for key in GOOD if key != "facts"}).encode(),
+    "case 5": json.dumps({**GOOD, "case": 5}).encode(),
+    "case []": json.dumps({**GOOD, "case": []}).encode(),
+    "outputs null": json.dumps({**GOOD, "outputs": None}).encode(),
+    "an output null": json.dumps({**GOOD, "outputs": [None]}).encode(),
+    "an output of one": json.dumps({**GOOD, "outputs": [[5]]}).encode(),
+    "an output of texts": json.dumps({**GOOD, "outputs": [["5", "7"]]}).encode(),
+    "made_from null": json.dumps({**GOOD, "made_from": None}).encode(),
+    "facts a list": json.dumps({**GOOD, "facts": [1]}).encode(),
+    "facts of others": json.dumps({**GOOD, "facts": {"width": 5}}).encode(),
+}
+
+
+@pytest.mark.parametrize("line", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_line_of_a_record_is_told_and_its_case_done_again(line, tmp_path):
+    jobs = jobs_in(tmp_path, a="one", b="three", c="seven")
+    run_in(tmp_path, jobs)
+    path = tmp_path / "record.jsonl"
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([*lines[:2], line, lines[3]]) + b"\n")
+    record = FileRecord(path, ["here"], "copy", lambda length: {"length": length}, lambda facts: "length" in facts)
+    assert list(record.cases) == ["a", "c"] and record.recorded_inputs == ["here"]
+    assert record.damage == f"{path}: 1 damaged line; the cases that are told there are done again"
+    record.rewrite(record.cases)
+    again = run(jobs, in_processes(copy, 1), title="copy", record=record, progress=False)
+    assert again.before == ["a", "c"] and again.done == {"b": 5}
+    whole = FileRecord(path, ["here"], "copy")
+    assert whole.damage is None and sorted(whole.cases) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"", b"null", b"[1]", b'{"version": 2, "com', b'{"version": 2, "command": "copy"}', b"\xff\0",
+     b'{"version": 2, "command": "copy", "inputs": 5}', b'{"version": null, "command": "copy", "inputs": null}'],
+)  # fmt: skip
+def test_a_damaged_header_of_a_record_blocks_nothing(header, tmp_path):
+    run_in(tmp_path, jobs_in(tmp_path, a="one"))
+    path = tmp_path / "record.jsonl"
+    path.write_bytes(header + b"\n" + path.read_bytes().splitlines()[1] + b"\n")
+    record = FileRecord(path, ["here"], "copy")
+    assert list(record.cases) == ["a"] and record.recorded_inputs == ["here"] and "1 damaged line" in record.damage
+
+
+@pytest.mark.parametrize("header", [{}, {"version": 1, "command": "copy", "inputs": []}, {"version": 3}, {"command": "paste"}])
+def test_a_record_of_another_release_is_kept(header, tmp_path):
+    path = tmp_path / "record.jsonl"
+    path.write_text(json.dumps(header))
+    with pytest.raises(UserError, match="not a record of this release's `copy`; remove the folder or use another one, not"):
+        FileRecord(path, ["here"], "copy")
+    assert path.read_text() == json.dumps(header)
+
+
 @pytest.mark.parametrize(
     "error, line",
     [
         (UserError("a: b;\n  c"), "a: b; c"),
         (UserError(), "UserError"),
-        (MemoryError(), "MemoryError"),
+        (MemoryError(), "needs more memory than there is"),
+        (MemoryError("Unable to allocate 67.5 TiB"), "needs more memory than there is (Unable to allocate 67.5 TiB)"),
         (OSError(28, "No space left on device", "x"), "OSError: [Errno 28] No space left on device: 'x'"),
         (KeyError("k"), "KeyError: 'k'"),
         (RuntimeError("page\n" * 100), "RuntimeError:" + " page" * 40),

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -217,11 +218,46 @@ def test_a_bad_label_is_named_and_stops_no_other_case(two, spoil, message):
     assert {name: state for name, state in states(folder / "labelsTr").items() if name != "a2.nii.gz"} == done
 
 
+def spoil_end(path):
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def spoil_nan(path):
+    array = read(path).astype(np.float32)
+    array[1, 2, 3] = np.nan
+    write_volume(path, array)
+
+
+def spoil_units(path):
+    image = nibabel.load(path)
+    image = nibabel.Nifti1Image(np.asanyarray(image.dataobj), image.affine)
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, path)
+
+
+@pytest.mark.parametrize("kind", ["imagesTr/a2_0000.nii.gz", "labelsTr/a2.nii.gz"])
+@pytest.mark.parametrize(
+    "spoil, message", [(spoil_end, "is damaged"), (spoil_nan, r"holds values that are no numbers \(nan or infinite\)")]
+)
+def test_a_torn_file_or_nan_is_named_and_stops_no_other_case(two, kind, spoil, message):
+    spoil(two / f"Dataset301_LITS/{kind}")
+    with pytest.raises(UserError, match=f"case 'a2': .*{kind} {message}"):
+        merge(301, 302)
+    written = sorted(os.listdir(two / "Dataset400_M/labelsTr"))
+    assert written == [f"{case}.nii.gz" for case in ("a1", "a3", "b1", "b2")]
+
+
+def test_an_image_that_nnunet_would_read_otherwise_is_refused(two):
+    spoil_units(two / "Dataset301_LITS/imagesTr/a2_0000.nii.gz")
+    with pytest.raises(UserError, match="a2_0000.nii.gz: its header counts in microns, .*`cdpd convert` writes it anew"):
+        merge(301, 302)
+
+
 def test_nan_in_a_label_is_named(raw):
     make_dataset(raw / "Dataset301_A", {"spleen": 1}, ["a1"], ending=".mha")
     path = raw / "Dataset301_A/labelsTr/a1.mha"
     write_volume(path, np.where(read(path) == 0, np.nan, 1).astype(np.float32))
-    with pytest.raises(UserError, match=r"case 'a1': label \S+ holds values that are no integers \(nan"):
+    with pytest.raises(UserError, match=r"case 'a1': \S+/a1.mha holds values that are no numbers \(nan or infinite\)"):
         merge(301)
 
 

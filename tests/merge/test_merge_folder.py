@@ -11,7 +11,7 @@ from builders.merge import contents, merge, read, spoil_values, states, write_vo
 
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import written_beside
+from nnunetv2_cdpd.jobs import output_folder, written_beside
 from nnunetv2_cdpd.merge import merge_datasets, run
 from nnunetv2_cdpd.merge.output import MERGE_RECORD_FILE
 
@@ -67,6 +67,31 @@ def test_record_of_another_kind_is_named(two):
     (folder / MERGE_RECORD_FILE).write_text("{}\n")
     with pytest.raises(UserError, match="not a record of this release"):
         merge(301)
+
+
+@pytest.mark.parametrize("line", ["null", "[1]", '{"case": "a1"}', "facts {}", "facts of texts"])
+def test_a_record_with_damaged_lines_blocks_nothing(two, line):
+    folder, _ = merge(301, 302)
+    reference, path = contents(folder), folder / MERGE_RECORD_FILE
+    header, first, *others = path.read_text().splitlines()
+    facts = {"facts {}": {}, "facts of texts": {"values": ["1"]}}
+    damaged = json.dumps({**json.loads(first), "facts": facts[line]}) if line in facts else line
+    path.write_text("\n".join([header, damaged, *others]) + "\n")
+    _, messages = merge(301, 302)
+    assert f"note: {path}: 1 damaged line; the cases that are told there are done again" in messages
+    assert "Dataset400_M: 4 of 5 cases are up to date" in messages and contents(folder) == reference
+    assert "all 5 cases are up to date" in " ".join(merge(301, 302)[1])
+
+
+def test_a_merge_waits_for_no_other_and_says_which_one_is_there(two):
+    folder, _ = merge(301, 302)
+    before = states(folder)
+    with (
+        output_folder(folder),
+        pytest.raises(UserError, match=f"Dataset400_M: process {os.getpid()} on .* is writing there"),
+    ):
+        merge(301, 302)
+    assert states(folder) == before
 
 
 def test_second_call_does_nothing(two):

@@ -16,7 +16,9 @@ from nnunetv2_cdpd.evaluation.compare import compare_results
 from nnunetv2_cdpd.evaluation.nnunet import summary_of, write_summary
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.evaluation.tables import comparison_json
+from nnunetv2_cdpd.report.comparison import comparison_tables
 from nnunetv2_cdpd.report.folder import report_folder
+from nnunetv2_cdpd.report.origin import dataset_of, model_of
 from nnunetv2_cdpd.report.page import write_report
 from nnunetv2_cdpd.report.tables import worst_first
 from nnunetv2_cdpd.report.training import read_training
@@ -74,7 +76,7 @@ def page(tmp_path):
         cases=cases,
         volumes=["case <2>"],
         training=read_training(tmp_path),
-        comparison=comparison_json(compare_results(results, worse), "/secret/a", "/secret/b"),
+        comparison=comparison_tables(comparison_json(compare_results(results, worse), "/secret/ours", "/secret/theirs")),
     )
 
 
@@ -87,10 +89,10 @@ def test_the_page_holds_every_class_source_case_and_fact(page):
                      "random, small", "Nothing here was trained for long.", "not annotated", "0.900", "2.50", "0.875",
                      "fold_0", "5 epochs", "+0.800", "Comparison"):  # fmt: skip
         assert expected in text, expected
-    assert "No pictures: one of its files cannot be read." in text
+    assert "No pictures: its image is not where it is looked for; give `cdpd report` the folder of the images." in text
     labels = [attrs["aria-label"] for tag, attrs in parsed.tags if tag == "svg"]
     assert sum(" slice " in label for label in labels) == 2 * 3 * 3
-    assert {"Dice", "HD95 in mm", "Loss", "Pseudo Dice", "Learning rate"} <= set(labels)
+    assert {"Dice", "HD95 (mm)", "Loss", "Pseudo Dice", "Learning rate"} <= set(labels)
 
 
 def test_the_page_needs_and_tells_nothing_else(page):
@@ -127,7 +129,7 @@ def test_a_class_keeps_its_colour_through_the_page(page):
 def test_the_worst_case_comes_first(page):
     assert [case.case for case in worst_first(make_results())] == ["case <2>", "case_1"]
     html = page.read_text()
-    table, pictures = html.index('class="sortable cases"'), html.index("<h2>Pictures")
+    table, pictures = html.index('class="sortable cases"'), html.index('<h2 id="pictures-worst-cases-first">')
     assert html.index("case &lt;2&gt;", table) < html.index("case_1", table)
     assert html.index("case &lt;2&gt;", pictures) < html.index("case_1", pictures) < html.index("case_3", pictures)
 
@@ -140,8 +142,9 @@ def test_a_difference_that_counts_is_shown_as_good_or_bad(tmp_path):
         "kidney": {**row, "A_better": 8, "A_worse": 1, "p_holm": 0.051},
     }
     counts = {"liver": {"missed": [0, 2], "spurious": [0, 0]}, "kidney": {"missed": [0, 0], "spurious": [0, 0]}}
-    comparison = {"cases": ["case_1"], "metrics": {"Dice": classes}, "counts": counts}
-    html = write_report(tmp_path / "r.html", title="T", results=make_results(), comparison=comparison).read_text()
+    comparison = {"A": "/x/new", "B": "/x/old", "cases": ["case_1"], "metrics": {"Dice": classes}, "counts": counts}
+    tables = comparison_tables(comparison)
+    html = write_report(tmp_path / "r.html", title="T", results=make_results(), comparison=tables).read_text()
     cell = '<td data-value="0.1" class="{}">+0.100<small>0.050..0.150</small></td>'
     assert html.index(cell.format("good")) < html.index(cell.format("bad")) < html.index(cell.format(""))
     assert '<td data-value="0.0008"><0.001</td>'.replace("<0", "&lt;0") in html and '<td data-value="0.049">0.049</td>' in html
@@ -152,6 +155,12 @@ def test_a_page_without_cases_volumes_or_training_is_a_page_too(tmp_path):
     parsed = Page(write_report(tmp_path / "r.html", title="T", results=make_results()).read_text())
     text = " ".join(parsed.text)
     assert "Pictures" not in text and "Training" not in text and "Comparison" not in text and "Scores per class" in text
+
+
+def test_a_page_that_is_slow_to_open_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("nnunetv2_cdpd.report.page.MOST_BYTES", 5e3)
+    write_report(tmp_path / "r.html", title="T", results=make_results())
+    assert re.fullmatch(r"note: the page has \d+ MB, slow to open; show fewer cases and volumes\n", capsys.readouterr().out)
 
 
 def test_a_case_on_two_grids_is_named_with_the_reason(tmp_path):
@@ -218,6 +227,12 @@ def test_the_same_fold_of_two_models_makes_two_curves(scored, tmp_path, capsys):
     assert "there is a modelA/fold_0 already" in capsys.readouterr().err
 
 
+def spoiled(**changes):
+    """Writes a comparison.json that belongs to the results, but for the changes."""
+    content = {"A": "a", "B": "b", "cases": [], "counts": {}, "protocol": "nnunet", "metrics": {}, **changes}
+    return lambda folder: (folder / "comparison.json").write_text(json.dumps(content))
+
+
 @pytest.mark.parametrize(
     "prepare, options, message",
     [
@@ -227,6 +242,14 @@ def test_the_same_fold_of_two_models_makes_two_curves(scored, tmp_path, capsys):
         (lambda folder: None, {"num_processes": 0}, "argument num_processes 0: give 1 or more"),
         (lambda folder: None, {"training": ["/nowhere"]}, "no training_log_.* here or in fold_"),
         (lambda folder: None, {"output": "/nowhere/x.html"}, "no folder /nowhere; make it"),
+        (lambda folder: None, {"output": "/nowhere/x"}, "argument output /nowhere/x: give a file that ends in .html"),
+        (lambda folder: None, {"references": "/nowhere"}, "/nowhere: no such folder; give the folder of the references"),
+        (lambda folder: None, {"predictions": "/nowhere"}, "/nowhere: no such folder; give the folder of the predictions"),
+        (spoiled(metrics={"Dice": {"liver": {"cases": "x"}}}), {}, "comparison.json: damaged .ValueError"),
+        (spoiled(metrics={"Dice": {"liver": {"cases": 10**400}}}), {}, "comparison.json: damaged"),
+        (lambda folder: (folder / "comparison.json").write_text("[" * 100_000), {}, "comparison.json: damaged .RecursionError"),
+        (spoiled(A=1), {}, "comparison.json: damaged .TypeError"),
+        (spoiled(counts={"liver": {"missed": 1}}), {}, "comparison.json: damaged .TypeError"),
         (lambda folder: (folder / "comparison.json").write_text("{}"), {}, "comparison.json: damaged .KeyError.*; run"),
         (lambda folder: (folder / "comparison.json").write_text(json.dumps(
             {"cases": ["other"], "counts": {}, "protocol": "nnunet", "metrics": {}})), {}, "not of the results beside it"),
@@ -240,49 +263,150 @@ def test_mistakes_end_in_one_line(scored, prepare, options, message):
     assert "\n" not in str(raised.value) and not (scored[0] / "report.html").exists()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda summary: summary.update(metric_per_case=None),
+        lambda summary: summary.update(metric_per_case=[]),
+        lambda summary: [case.update(metrics={}) for case in summary["metric_per_case"]],
+        lambda summary: summary["metric_per_case"][0].update(case=3),
+        lambda summary: summary["metric_per_case"][0].update(reference_file=None),
+        lambda summary: summary["metric_per_case"][0].update(
+            metrics=dict.fromkeys(summary["metric_per_case"][0]["metrics"], "x")
+        ),
+        lambda summary: [scores.update(n_ref="x") for scores in summary["metric_per_case"][0]["metrics"].values()],
+        lambda summary: [scores.update(n_ref=1, Dice="x") for scores in summary["metric_per_case"][0]["metrics"].values()],
+        lambda summary: [scores.update(n_ref=1, Dice=None) for scores in summary["metric_per_case"][0]["metrics"].values()],
+        lambda summary: [scores.pop("HD95_mm") for scores in summary["metric_per_case"][0]["metrics"].values()],
+        lambda summary: summary["cdpd"].pop("classes"),
+        lambda summary: summary["cdpd"].update(classes=dict.fromkeys(summary["cdpd"]["classes"], "somebody")),
+        lambda summary: summary["cdpd"].update(classes=dict.fromkeys(summary["cdpd"]["classes"], 5)),
+        lambda summary: summary["cdpd"].update(reference=5),
+        lambda summary: summary["cdpd"].update(reference="{"),
+        lambda summary: summary["cdpd"].update(reference="[" * 100_000),
+        lambda summary: summary["cdpd"].update(prediction="{}"),
+        lambda summary: summary["cdpd"].update(tolerance_mm="wide"),
+        lambda summary: summary["cdpd"].update(tolerance_mm=10**400),
+        lambda summary: summary["cdpd"].update(protocol="x"),
+        lambda summary: summary["cdpd"].update(protocol=["x"]),
+        lambda summary: summary["cdpd"].update(problems=[1]),
+    ],
+)
+def test_damaged_results_are_told_in_one_line(scored, capsys, damage):
+    path = scored[0] / "summary.json"
+    summary = json.loads(path.read_text())
+    damage(summary)
+    path.write_text(json.dumps(summary))
+    assert main(["report", str(scored[0])]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"cdpd: error: {path}: damaged (") and told.endswith("; run `cdpd evaluate` again\n")
+    assert told.count("\n") == 1 and not (scored[0] / "report.html").exists()
+
+
+def test_results_that_are_none_are_told(scored, capsys):
+    for text, told in (("[" * 100_000, "cannot be read as JSON"), ('{"cdpd": 5}', "not written by"), ("[1]", "not written by")):
+        (scored[0] / "summary.json").write_text(text)
+        assert main(["report", str(scored[0])]) == 1
+        assert told in (error := capsys.readouterr().err) and error.count("\n") == 1
+
+
 def test_a_window_has_a_lower_end(scored, capsys):
     assert main(["report", str(scored[0]), "--window", "5", "5"]) == 1
     assert "the first must be below the second" in capsys.readouterr().err
 
 
-# ---- training ------------------------------------------------------------------------------------------------------------
+def test_a_folder_as_output_holds_the_page(scored, tmp_path, capsys):
+    folder, _ = scored
+    there = tmp_path / "pages"
+    there.mkdir()
+    assert main(["report", str(folder), "--pictures", "0", "-o", str(there)]) == 0
+    assert capsys.readouterr().out.strip() == f"written to {there / 'report.html'}" and (there / "report.html").is_file()
+    assert not (folder / "report.html").exists()
+    assert main(["report", str(folder), "-o", str(tmp_path / "page")]) == 1
+    assert "-o" in (told := capsys.readouterr().err) and told.count("\n") == 1 and "ends in .html" in told
+    (there / "in_the_way.html").mkdir()
+    assert main(["report", str(folder), "--pictures", "0", "-o", str(there / "in_the_way.html")]) == 0
+    assert (there / "in_the_way.html" / "report.html").is_file()
 
 
-def test_curves_of_a_log(tmp_path):
-    make_training_log(tmp_path / "fold_0" / "training_log_2025_1_1_10_00_00.txt")
-    ((name, curves),) = read_training(tmp_path / "fold_0").items()
-    assert name == "fold_0" and curves.epochs.tolist() == [0, 1, 2, 3, 4]
-    assert np.allclose(curves.train_loss, [0, -0.1, -0.2, -0.3, -0.4]) and np.allclose(curves.val_loss, curves.train_loss / 2)
-    assert np.allclose(curves.pseudo_dice, [0, 0.15, 0.3, 0.45, 0.6])  # the mean, in the first epoch without nan
-    assert np.allclose(curves.ema_pseudo_dice[:3], [0, 0.015, 0.9 * 0.015 + 0.03])
-    assert np.allclose(curves.learning_rate, [0.01, 0.009, 0.008, 0.007, 0.006]) and (curves.seconds == 61.5).all()
+# ---- where the cases lie, and of which model they are --------------------------------------------------------------------
 
 
-def test_a_training_that_was_started_anew_shows_nothing_of_the_former_one(tmp_path):
-    make_training_log(tmp_path / "training_log_2025_1_1_10_00_00.txt", range(5))
-    make_training_log(tmp_path / "training_log_2025_1_2_10_00_00.txt", range(2))
-    (curves,) = read_training(tmp_path).values()
-    assert curves.epochs.tolist() == [0, 1]
+def articles(page):
+    """Case -> whether its pictures are there."""
+    found = re.findall(r'<article class="case" id="[^"]*">\n<h3>(\w+)(.*?)</article>', page.read_text(), re.DOTALL)
+    return {case: 'class="pictures"' in text for case, text in found}
 
 
-def test_a_continued_training_is_one_curve_in_the_order_of_its_dates(tmp_path):
-    make_training_log(tmp_path / "training_log_2025_9_1_10_00_00.txt", range(4))
-    make_training_log(tmp_path / "training_log_2025_10_1_10_00_00.txt", range(3, 6))
-    later = tmp_path / "training_log_2025_10_1_10_00_00.txt"
-    later.write_text(later.read_text().replace("train_loss -0.3000", "train_loss -0.9000"))
-    (curves,) = read_training(tmp_path).values()
-    assert curves.epochs.tolist() == [0, 1, 2, 3, 4, 5] and curves.train_loss[3] == -0.9
+def test_a_moved_tree_keeps_its_pictures(scored, tmp_path, capsys):
+    folder, images = scored
+    for case in ("good", "bad"):  # predictions beside the results, as `cdpd predict` and `cdpd evaluate` leave them
+        (tmp_path / f"{case}_prediction.nii.gz").rename(folder / f"{case}.nii.gz")
+    summary = folder / "summary.json"
+    text = summary.read_text()
+    for case in ("good", "bad"):
+        text = text.replace(str(tmp_path / f"{case}_prediction.nii.gz"), str(folder / f"{case}.nii.gz"))
+    summary.write_text(text)
+    new = tmp_path.with_name(f"{tmp_path.name}_moved")
+    tmp_path.rename(new)
+    page = report_folder(new / folder.name, images=new / images.name)
+    assert articles(page) == {"bad": True, "good": True} and capsys.readouterr().out == ""
+
+    # without the references there is nothing to draw, and it is said on the page and by the command
+    (new / "labels").mkdir()
+    for case in ("good", "bad"):
+        (new / f"{case}.nii.gz").rename(new / "labels" / f"{case}.nii.gz")
+    told = "its reference is not where it is looked for; give `cdpd report` the folder of the references"
+    page = report_folder(new / folder.name, images=new / images.name)
+    assert articles(page) == {"bad": False, "good": False} and page.read_text().count(f"No pictures: {told}.") == 2
+    assert capsys.readouterr().out == f"note: no pictures of bad, good: {told}\n"
+    assert articles(report_folder(new / folder.name, references=new / "labels")) == {"bad": True, "good": True}
+    new.rename(tmp_path)
 
 
-def test_all_folds_of_a_model_and_single_logs(tmp_path):
-    log = "training_log_2025_1_1_10_00_00.txt"
-    for fold in (0, 1):
-        make_training_log(tmp_path / f"fold_{fold}" / log, 2 + fold)
-    assert [len(curves.epochs) for curves in read_training(tmp_path).values()] == [2, 3]
-    assert list(read_training(tmp_path / "fold_1" / log)) == [log]
+def test_the_head_of_the_page_tells_model_and_dataset(tmp_path):
+    reference, prediction = "/me/Dataset777_X/labelsTs/a.nii.gz", "/me/pred/a.nii.gz"
+    case = CaseScores("a", "C", reference, prediction, {})
+    assert dataset_of([case]) == "Dataset777_X, labelsTs" and model_of(tmp_path, [case]) == "pred"
+    (tmp_path / "plans.json").write_text(json.dumps({"plans_name": "nnUNetPlans", "dataset_name": "Dataset400_M"}))
+    assert model_of(tmp_path, [case]) == "pred, by nnUNetPlans of Dataset400_M"
+    model = "/me/Dataset400_M/nnUNetTrainerCDPD__nnUNetCDPDPlans__3d_fullres"
+    named = "nnUNetTrainerCDPD__nnUNetCDPDPlans__3d_fullres"
+    (tmp_path / "cdpd_predict.json").write_text(json.dumps({"model": model, "folds": [0, "all"]}))
+    assert model_of(tmp_path, [case]) == f"{named}, folds 0 all, trained on Dataset400_M"
+    (tmp_path / "cdpd_predict.json").write_text("[]")
+    validated = CaseScores("a", "C", reference, f"{model}/fold_3/validation/a.nii.gz", {})
+    assert model_of(tmp_path, [validated]) == f"{named}, fold_3, trained on Dataset400_M"
+    assert dataset_of([]) == "" and dataset_of([CaseScores("a", "C", r"C:\me\gt\a.nii.gz", "", {})]) == "gt"
 
 
-def test_a_file_that_is_no_log_is_refused(tmp_path):
-    (tmp_path / "notes.txt").write_text("nothing trained")
-    with pytest.raises(UserError, match="no epoch in it; is it a training log"):
-        read_training(tmp_path / "notes.txt")
+def test_names_that_the_user_gives_stand_on_the_page(scored, capsys):
+    folder, _ = scored
+    assert main(["report", str(folder), "--pictures", "0", "--name", "Ours <1>"]) == 0
+    assert '<div class="name">Model</div><div>Ours &lt;1&gt;</div>' in (folder / "report.html").read_text()
+
+
+# ---- contents, and names that are no text --------------------------------------------------------------------------------
+
+
+def test_the_contents_list_every_heading(page):
+    html = page.read_text()
+    contents = re.findall(r'<a href="#([\w-]+)">([^<]*)</a>', re.search(r'<nav class="contents".*?</nav>', html, re.DOTALL)[0])
+    assert contents == re.findall(r'<h2 id="([\w-]+)">([^<]*)</h2>', html) and len(contents) >= 8
+    assert html.index("<nav") < html.index("<h2") and len(dict(contents)) == len(contents)
+
+
+def test_a_name_that_is_no_text_makes_a_page_all_the_same(tmp_path):
+    results = make_results()
+    odd = CaseScores("case_\udcff", "C", "", "", {"kidney": scores(0.5)})
+    results = Results(ANNOTATION, ANNOTATION, (*results.cases, odd), tolerance_mm=2.0)
+    html = write_report(tmp_path / "r.html", title="T", results=results).read_text(encoding="utf-8")
+    assert "case_\\udcff" in html
+
+
+def test_no_name_leaves_its_place_in_the_script(tmp_path):
+    _, *files = make_files(tmp_path, "x")
+    name = "</script><script>alert(1)//<!--"
+    results = Results(ANNOTATION, ANNOTATION, (CaseScores(name, "A & B", "", "", {"liver": scores(0.5)}),), tolerance_mm=2.0)
+    html = write_report(tmp_path / "r.html", title=name, results=results, cases=[(name, *files)], volumes=[name]).read_text()
+    assert html.count("<script") == html.count("</script>") == 2 and "alert(1)" in html and "<!--" not in html

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from html import escape
 
 import numpy as np
 import pytest
@@ -125,6 +126,35 @@ def test_a_volume_scrolls_and_hides_what_is_switched_off(page, tmp_path):
     expected = ("liver:axial 2 of 8:true", "wheel:axial 3 of 8:true", "none:axial 8 of 8:false", "prediction:axial 2 of 8:true",
                 "hidden:axial 2 of 8:false", "classes:axial 2 of 8:false")  # fmt: skip
     assert seen == " ".join(expected)
+
+
+WIDER = """
+    const scrolls = (it) => it.closest('.table, .scrolled') !== null;
+    const beyond = [...document.querySelectorAll('body *')].filter(
+        (it) => !scrolls(it) && it.getBoundingClientRect().right > window.innerWidth + 0.5);
+    const widths = [window.innerWidth, document.documentElement.scrollWidth];
+    parent.document.body.dataset.seen = [...widths, ...beyond.map((it) => `${it.tagName} ${it.className}`)].join(' ');
+"""
+
+
+@pytest.mark.parametrize("width", [420, 1200])
+def test_nothing_is_wider_than_the_window(page, tmp_path, width):
+    long = page.with_name("long.html")
+    long.write_text(page.read_text().replace("Browser</h1>", f"Browser</h1><p>{'nnUNetTrainerCDPD__' * 9}</p>"))
+    # in a frame, because a window of its own is 500 pixels wide at least; so high that all is seen
+    frame = escape(after_loading(long, WIDER).read_text())
+    style = f"width: {width}px; height: 20000px; border: 0"
+    framed = tmp_path / "framed.html"
+    framed.write_text(f'<!DOCTYPE html><body style="margin: 0"><iframe style="{style}" srcdoc="{frame}"></iframe></body>')
+    html, messages = browse(framed, tmp_path, "--dump-dom", "--window-size=1300,20000")
+    assert messages == [] and re.search(r'data-seen="([^"]*)"', html)[1] == f"{width} {width}"
+
+
+def test_the_page_is_dark_where_the_reader_wants_it(page, tmp_path):
+    browse(page, tmp_path, "--blink-settings=preferredColorScheme=0", f"--screenshot={tmp_path / 'dark.png'}")
+    picture = np.asarray(Image.open(tmp_path / "dark.png").convert("RGB")).astype(int)
+    assert (picture.max(-1) < 40).mean() > 0.4 and (picture.min(-1) > 180).mean() > 0.001  # ground and text
+    assert (picture == 255).all(-1).mean() < 0.05
 
 
 def test_the_page_can_be_looked_at_and_printed(page, tmp_path):

@@ -1,8 +1,7 @@
-"""Pictures, contours, volumes and charts of the report: radiological planes, square pixels, values where they belong."""
+"""Pictures, contours and volumes of the report: radiological planes, square pixels, values where they belong."""
 
 import base64
 import io
-import math
 import re
 
 import numpy as np
@@ -16,7 +15,6 @@ from nnunetv2_cdpd.pages.layers import Layers, names_by_value, regions_of
 from nnunetv2_cdpd.pages.palette import COLOURS, Palette
 from nnunetv2_cdpd.pages.pictures import CT_WINDOW, PANEL_PIXELS, Volume, case_pictures, read_label_map, read_volume
 from nnunetv2_cdpd.pages.viewer import MOST_PIXELS, MOST_SLICES, volume_sheets
-from nnunetv2_cdpd.report.charts import box_plot, distance_scale, line_chart, share_scale
 
 
 def decoded(uri):
@@ -159,34 +157,3 @@ def test_more_than_255_classes_are_no_volume():
     label = np.zeros(SHAPE, int)
     with pytest.raises(UserError, match="more than 255 classes"):
         volume_sheets(None, Volume(label, (1.0, 1.0, 1.0)), label, {1: 256}, {})
-
-
-# ---- charts --------------------------------------------------------------------------------------------------------------
-
-
-def test_a_box_shows_quartiles_whiskers_and_every_case():
-    values = [("a", 0.1), *((f"c{index}", value) for index, value in enumerate(np.linspace(0.6, 1.0, 9)))]
-    full, empty = box_plot("Dice", {"liver <1>": values, "none": []}, share_scale()).rows
-    assert (full.name, empty.name) == ("liver <1>", "none") and empty.box is None
-    assert len(full.points) == 10 and full.points[0][2:] == ("a", 0.1)
-    low, median, high = np.quantile([value for _, value in values], (0.25, 0.5, 0.75))
-    assert full.box.width / 330 == pytest.approx(high - low, abs=1e-3)
-    assert [(full.box.low - 190) / 330, (full.box.median - 190) / 330] == pytest.approx([low, median], abs=1e-3)
-    assert [(end - 190) / 330 for end in full.box.whiskers] == pytest.approx([0.6, 1.0], abs=1e-3)  # the 0.1 lies outside
-
-
-def test_small_distances_have_more_room():
-    scale = distance_scale(100)
-    assert (scale.position(0), scale.position(100)) == (0, 1)
-    assert scale.position(9) == pytest.approx(math.log(10) / math.log(101))
-    assert scale.ticks[-1] == 100 and distance_scale(0).ticks == [0, 1]
-
-
-def test_a_curve_has_gaps_where_nothing_was_logged_and_round_ticks():
-    values = np.array([-0.9, -0.5, np.nan, -0.2, 0.13])
-    chart = line_chart("Loss", [("training", "#112233", values)], np.arange(5))
-    (curve,) = chart.curves
-    assert curve.path.count("M") == 2 and curve.path.count("L") == 2
-    assert [float(tick.text) for tick in chart.value_ticks] == [-1.0, -0.5, 0.0, 0.5]
-    assert line_chart("Loss", [("", "#112233", np.full(5, np.nan))], np.arange(5)) is None
-    assert "h.1" in line_chart("Loss", [("", "#112233", np.array([0.5]))], np.arange(1)).curves[0].path

@@ -10,6 +10,7 @@ import pytest
 import torch
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from builders.training import MERGED, PLAIN, make_trainer, training_folders
+from nnunetv2.run.run_training import maybe_load_checkpoint
 from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepochs import nnUNetTrainer_250epochs
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -251,6 +252,42 @@ def test_resumed_training_goes_on_where_it_stopped_without_weights_or_choices(fo
     trained = dict(resumed.network.named_parameters())
     assert any(not torch.equal(p, trained[n]) for n, p in trainer.network.named_parameters() if p.requires_grad)
     assert all(torch.equal(p, trained[n]) for n, p in trainer.network.named_parameters() if not p.requires_grad)
+
+
+def test_a_torn_checkpoint_does_not_block_a_continued_training(folders, capsys):
+    """As `nnUNetv2_train --c` does it, after kills at bad moments."""
+    trainer = make_trainer(folders, fold=1)
+    trainer.initialize()
+    os.makedirs(trainer.output_folder, exist_ok=True)
+    trainer.logger.load_checkpoint({**trainer.logger.get_checkpoint(), "mean_fg_dice": [0.5]})
+    for epoch, name in enumerate(("best", "latest"), start=3):
+        trainer.current_epoch = epoch
+        trainer.save_checkpoint(os.path.join(trainer.output_folder, f"checkpoint_{name}.pth"))
+    latest, plans = Path(trainer.output_folder, "checkpoint_latest.pth"), Path(trainer.output_folder_base, "plans.json")
+    plans.write_text('{"torn')
+    whole = latest.read_bytes()
+    for content, epoch in ((whole, 5), (whole[: len(whole) // 2], 4), (None, 4)):
+        latest.unlink() if content is None else latest.write_bytes(content)
+        resumed = make_trainer(folders, fold=1, resume=True)
+        maybe_load_checkpoint(resumed, True, False)
+        assert resumed.current_epoch == epoch
+        told = "Going on from checkpoint_best.pth, the last whole checkpoint" in capsys.readouterr().out
+        assert told == (content not in (whole, None)) and (not told or "Going on" in Path(resumed.log_file).read_text())
+        assert resumed.network.state_dict().keys() == trainer.network.state_dict().keys()
+    final = Path(trainer.output_folder, "checkpoint_final.pth")
+    final.write_bytes(whole[:-9])
+    with pytest.raises(UserError, match="checkpoint_final.pth: damaged .*; go on with the training by --c"):
+        maybe_load_checkpoint(make_trainer(folders, fold=1), False, True)
+    plans.unlink()
+    for path in Path(trainer.output_folder).glob("*.pth"):
+        path.unlink()
+
+
+def test_two_trainings_of_one_fold_do_not_mix_their_checkpoints(folders):
+    first, second = make_trainer(folders, fold=2), make_trainer(folders, fold=2)
+    first.on_train_start = second.run_training
+    with pytest.raises(UserError, match=f"fold_2: process {os.getpid()} on .* is writing there; wait until it has ended"):
+        first.run_training()
 
 
 def test_plain_dataset_is_one_source_with_sigmoid_heads(folders):

@@ -142,7 +142,10 @@ def _get(data: pydicom.Dataset, name: str) -> Any:
 def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
     """A slice per frame; raises what pydicom and numpy raise where something is missing."""
     shared = _first(data, "SharedFunctionalGroupsSequence")
-    frames = _get(data, "PerFrameFunctionalGroupsSequence") or [None] * int(_get(data, "NumberOfFrames") or 1)
+    frames = _get(data, "PerFrameFunctionalGroupsSequence") or [None]
+    count = int(_get(data, "NumberOfFrames") or 1)
+    if count > 1 and frames[0] is None:  # a damaged number may be more than any memory holds
+        raise ValueError(f"{count} frames in one file and no position for each; convert it to one file per slice")
     size = int(data.Columns), int(data.Rows)
     stored_as = UID(data.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian).name
     slices: list[Slice] = []
@@ -172,8 +175,6 @@ def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
         read_with = slices[0].rescale if slices else rescale
         unit = str(_get(values, "RescaleType") or "").strip()
         slices.append(Slice(path, index, position, orientation, spacing, size, rescale, read_with, unit, stored_as))
-    if len(slices) > 1 and frames[0] is None:
-        raise ValueError(f"{len(slices)} frames in one file and no position for each; convert it to one file per slice")
     return tuple(slices)
 
 

@@ -1,0 +1,46 @@
+"""Classes by name: what a name says, which names mean the same, how structures nest.
+
+- words: the words of a name and its side, whatever the structure
+- table: the class table: structures, what they lie in, whose borders differ
+- synonyms: what datasets call them, as data
+- lookup: from a name to the class that it means
+- similar: names that are nearly the same
+"""
+
+from nnunetv2_cdpd.classes.lookup import (
+    ClassKey,
+    canonical_name,
+    class_key,
+    compatible_pairs,
+    normal_words,
+    organ_of,
+    says_tumor,
+    structure,
+)
+from nnunetv2_cdpd.classes.similar import nearly_same
+from nnunetv2_cdpd.classes.table import ANY, CLASS_TABLE, KIDNEYS, LUNGS, OTHER_STRUCTURES, Structure
+from nnunetv2_cdpd.classes.words import SCOPE, lateral_pairs, name_key, name_words, side_of, without_side
+
+__all__ = [
+    "ANY",
+    "CLASS_TABLE",
+    "KIDNEYS",
+    "LUNGS",
+    "OTHER_STRUCTURES",
+    "SCOPE",
+    "ClassKey",
+    "Structure",
+    "canonical_name",
+    "class_key",
+    "compatible_pairs",
+    "lateral_pairs",
+    "name_key",
+    "name_words",
+    "nearly_same",
+    "normal_words",
+    "organ_of",
+    "says_tumor",
+    "side_of",
+    "structure",
+    "without_side",
+]

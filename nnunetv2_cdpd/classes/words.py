@@ -1,0 +1,68 @@
+"""Words of a class name, and the side that it says: pure functions on text, whatever the structure."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+
+SCOPE = "@"  # between the name of a class and the source whose definition of it is meant: "pancreas@MSD"
+
+# A letter with its number is one word ("vertebra_L1", "vertebraL1"): the fourth alternative would make a left one of it
+_WORD = re.compile(r"(?:(?<![A-Za-z])[A-Za-z]|(?<=[a-z])[A-Z])\d+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_WORD_OR_SIGN = re.compile(rf"{_WORD.pattern}|[^\s_\-,;()\[\]]")
+_DOT = re.compile(r"(?<!\d)\.|\.(?!\d)")  # of an abbreviation
+SIDE_WORDS = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
+_LUMBAR = frozenset(("spine", "vertebra", "vertebrae"))  # of these, `l` is the lumbar part
+
+
+def name_key(name: str) -> str:
+    """What makes two spellings one name: letters and digits, without case, `_`, `-` and spaces."""
+    return re.sub(r"[\s_\-]+", "", name).lower()
+
+
+@lru_cache(maxsize=4096)
+def name_words(name: str) -> tuple[str, ...]:
+    """Split a class name into lower-case words: "RightParotid", "right_parotid" -> ("right", "parotid").
+
+    A lone letter stays with its number ("vertebra_L1" -> ("vertebra", "l1")); accents are dropped.
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return tuple(word.lower() for word in _WORD.findall(plain))
+
+
+def words_and_signs(name: str) -> tuple[str, ...]:
+    """`name_words` that loses nothing: letters of other alphabets and signs that separate nothing (`+`, `/`) stay, one by one."""
+    letters = unicodedata.normalize("NFKD", name)
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return tuple(word.lower() for word in _WORD_OR_SIGN.findall(_DOT.sub(" ", plain)))
+
+
+def split_side(words: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
+    """The words that do not tell a side, and the side; all words and None where they tell none, or both."""
+    letters_count = _LUMBAR.isdisjoint(words)
+    sided = {word: SIDE_WORDS[word] for word in words if word in SIDE_WORDS and (letters_count or len(word) > 2)}
+    others = tuple(word for word in words if word not in sided)
+    if len(set(sided.values())) == 1:
+        return others, next(iter(sided.values()))
+    return tuple(words), None
+
+
+def side_of(name: str) -> str | None:
+    """The side that a class name says, "left" or "right"; None where it says none."""
+    return split_side(name_words(unscoped(name)))[1]
+
+
+def without_side(name: str) -> tuple[str, ...]:
+    """The words of a class name that do not tell its side: "right_kidney" -> ("kidney",); a scope stays whole."""
+    scope = name[len(unscoped(name)) :]
+    return split_side(name_words(unscoped(name)))[0] + ((scope,) if scope else ())
+
+
+def lateral_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs (left, right) of names that differ in their side only, in the order of the left ones."""
+    right = {without_side(name): name for name in names if side_of(name) == "right"}
+    return [(name, right[without_side(name)]) for name in names if side_of(name) == "left" and without_side(name) in right]
+
+
+def unscoped(name: str) -> str:
+    return name.partition(SCOPE)[0]

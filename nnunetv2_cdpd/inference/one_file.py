@@ -1,0 +1,51 @@
+"""One image to one label map, with nothing beside it."""
+
+from pathlib import Path
+
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.inputs import VOLUME_ENDINGS, Case, Tell, as_case, modality_of, opened
+from nnunetv2_cdpd.inference.predictor import Predictor
+from nnunetv2_cdpd.jobs import Outcome, in_processes, run
+
+
+def is_label_map(path: Path, file_ending: str) -> bool:
+    """Whether an output is the file of one label map, by its name; a folder that is there stays one.
+
+    Args:
+        file_ending: Of the model's dataset.json.
+    """
+    return path.name.lower().endswith((file_ending.lower(), *VOLUME_ENDINGS)) and not path.is_dir()
+
+
+def predict_file(predictor: Predictor, image: Path, output: Path, *, tell: Tell) -> Outcome[None]:
+    """Predict what `Predictor.select` was told, of one image, into one file that is not there yet.
+
+    Args:
+        image: A file, of several channels any one of them; or a folder that holds one image or one DICOM series.
+        output: In a format that the model's writer writes.
+        tell: Hears what is particular about a DICOM series.
+
+    Returns:
+        Of one case, which may have failed: the image cannot be read or does not suit the model.
+
+    Raises:
+        UserError: There is not exactly one image, the model is a cascade, or the output cannot be written or is there already.
+    """
+    endings = predictor.writer.supported_file_endings
+    if not output.name.lower().endswith(tuple(endings)):
+        raise UserError(f"{output}: this model writes {', '.join(endings)}; give such a file, or a folder")
+    if output.exists():
+        raise UserError(f"{output}: is there already and left as it is; remove it, or give another name")
+    if not output.absolute().parent.is_dir():
+        raise UserError(f"{output}: there is no folder {output.absolute().parent}; make it, or give another place")
+    if (lower_stage := predictor.configuration_manager.previous_stage_name) is not None:
+        raise UserError(f"{output}: this model is a cascade, which needs the predictions of {lower_stage}; predict into folders")
+    case = as_case(image, predictor.file_ending, predictor.num_channels, modality_of(predictor.dataset_json), tell)
+
+    def work(case: Case) -> None:
+        with opened(case, predictor.writer, tell) as files:
+            preprocessed = predictor.preprocess_files(files)
+        logits = predictor.predict_logits_from_preprocessed_data(preprocessed.data)
+        predictor.export(logits, preprocessed.properties).write_label_map(output, predictor.writer)
+
+    return run({case.identifier: case}, in_processes(work, num_processes=1), title="cases", progress=False)

@@ -1,0 +1,290 @@
+"""Reading: a file is read whole and as it is meant, by whichever reader of nnU-Net, or it is refused by name."""
+
+import gzip
+import re
+import struct
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO, SimpleITKIOWithReorient
+
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import files as written
+from nnunetv2_cdpd.volumes import whole
+from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.volumes.reading import CheckedReader, header_notes, read_sitk, told_notes, write_sitk
+
+READERS = [SimpleITKIO, SimpleITKIOWithReorient, NibabelIO, NibabelIOWithReorient]
+SPACING = (0.8, 1.1, 5.0)  # x, y, z
+SHAPE = (14, 12, 10)
+
+
+@pytest.fixture(params=READERS, ids=lambda reader: reader.__name__)
+def reader(request):
+    return CheckedReader(request.param())
+
+
+@pytest.fixture
+def voxels():
+    return np.random.default_rng(0).integers(-900, 900, SHAPE).astype(np.int16)
+
+
+def write(path, array, affine=None, **header):
+    image = nibabel.Nifti1Image(array, np.diag([*SPACING, 1.0]) if affine is None else affine)
+    for key, value in header.items():
+        image.header[key] = value
+    nibabel.save(image, path)
+    return path
+
+
+def spoil(path, change):
+    """Change the bytes of the header of a .nii.gz."""
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    change(content)
+    path.write_bytes(gzip.compress(bytes(content)))
+    return path
+
+
+def cut(path, share):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+def hole(path, at, length=40):
+    content = bytearray(path.read_bytes())
+    start = int(len(content) * at)
+    content[start : start + length] = bytes(length)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+def test_what_is_whole_is_read_as_nnunet_reads_it(tmp_path, voxels, reader, ending):
+    path = write(tmp_path / f"a{ending}", voxels)
+    array, properties = reader.read_images([path])
+    expected, its = reader.reader.read_images([str(path)])
+    assert np.array_equal(array, expected) and array.dtype == np.float32
+    assert properties["spacing"] == its["spacing"]
+    assert Grid.of_properties(array.shape[1:], properties).affine == pytest.approx(
+        Grid.of_properties(expected.shape[1:], its).affine
+    )
+
+
+@pytest.mark.parametrize(
+    "ending, share", [(".nii.gz", 0.5), (".nii.gz", 0.99), (".nii.gz", 0.02), (".nii", 0.5), (".nii", 0.999)]
+)
+def test_a_torn_file_is_refused(tmp_path, voxels, reader, ending, share):
+    path = write(tmp_path / f"a{ending}", voxels)
+    cut(path, share)
+    with pytest.raises(UserError, match=rf"{re.escape(str(path))} (is damaged|cannot be read as NIfTI)"):
+        reader.read_images([path])
+
+
+def test_a_hole_in_a_compressed_file_is_refused(tmp_path, voxels, reader):
+    path = write(tmp_path / "a.nii.gz", voxels)
+    hole(path, 0.6)
+    with pytest.raises(UserError, match=f"{re.escape(str(path))} is damaged"):
+        reader.read_images([path])
+
+
+def test_a_well_packed_label_is_checked_too(tmp_path, reader):
+    label = np.zeros((60, 60, 60), np.uint8)
+    label[10:20] = 1
+    path = write(tmp_path / "a.nii.gz", label)
+    content = path.read_bytes()
+    for spoiled in (content[:-1], content[:-8], content[:-8] + b"\1\2\3\4" + content[-4:]):
+        path.write_bytes(spoiled)
+        with pytest.raises(UserError, match="is damaged"):
+            reader.read_seg(path)
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.nhdr", "a.mha", "a.mhd", "a.gipl"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_other_formats_are_read_whole_or_refused(tmp_path, voxels, name, compressed):
+    image = sitk.GetImageFromArray(voxels.transpose(2, 1, 0))
+    path = tmp_path / name
+    sitk.WriteImage(image, str(path), compressed)
+    assert np.array_equal(sitk.GetArrayFromImage(read_sitk(path)), voxels.transpose(2, 1, 0))
+    holds_voxels = max(tmp_path.iterdir(), key=lambda file: file.stat().st_size)
+    content = holds_voxels.read_bytes()
+    for share in (0.5, 0.95):
+        holds_voxels.write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(UserError, match=re.escape(str(tmp_path))):
+            read_sitk(path)
+    if compressed and name != "a.gipl":
+        holds_voxels.write_bytes(content)
+        hole(holds_voxels, 0.6)
+        with pytest.raises(UserError, match=f"{re.escape(str(holds_voxels))} is damaged"):
+            read_sitk(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e300])
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+def test_values_that_are_no_numbers_are_refused(tmp_path, voxels, reader, value, ending):
+    array = voxels.astype(np.float64)
+    array[3, 4, 5] = value
+    path = write(tmp_path / f"a{ending}", array)
+    for read in (lambda: reader.read_images([path]), lambda: reader.read_seg(path), lambda: read_sitk(path)):
+        with pytest.raises(UserError, match=rf"a{ending} holds values that are no numbers \(nan or infinite\)"):
+            read()
+
+
+@pytest.mark.parametrize(
+    "dtype, what", [(np.complex64, "complex64 values"), ([("R", "u1"), ("G", "u1"), ("B", "u1")], "colours")]
+)
+def test_what_is_no_number_per_voxel_is_refused(tmp_path, reader, dtype, what):
+    path = write(tmp_path / "a.nii.gz", np.zeros(SHAPE, dtype))
+    with pytest.raises(UserError, match=f"a.nii.gz holds {what}, not plain numbers"):
+        reader.read_images([path])
+
+
+def test_no_voxel_no_file_and_a_claim_of_too_many(tmp_path, voxels, reader):
+    path = write(tmp_path / "a.nii.gz", voxels)
+    spoil(path, lambda content: content.__setitem__(slice(42, 48), struct.pack("<3h", 30000, 30000, 30000)))
+    with pytest.raises(UserError, match="a.nii.gz is damaged .* bytes are missing"):
+        reader.read_images([path])
+    spoil(path, lambda content: content.__setitem__(slice(42, 48), struct.pack("<3h", 14, 0, 10)))
+    with pytest.raises(UserError, match="a.nii.gz holds no voxel"):
+        reader.read_images([path])
+    with pytest.raises(UserError, match="none.nii.gz: no such file"):
+        reader.read_images([tmp_path / "none.nii.gz"])
+
+
+# ---- headers -------------------------------------------------------------------------------------------------------------
+
+
+def assert_read_as(reader, path, voxels, note):
+    """The voxels, 0.8 x 1.1 x 5 mm, and one note."""
+    array, properties = reader.read_images([path])
+    assert properties["spacing"] == pytest.approx(SPACING[::-1], rel=1e-5)
+    grid = Grid.of_properties(array.shape[1:], properties)
+    assert grid.spacing == pytest.approx(SPACING, rel=1e-5)
+    assert sorted(array.ravel()) == sorted(voxels.ravel())
+    (found,) = header_notes(path)
+    assert re.search(note, found) and told_notes([path]) == [f"{path}: {found}"]
+
+
+@pytest.mark.parametrize("unit, mm", [("micron", 0.001), ("meter", 1000)])
+def test_units_are_turned_into_mm(tmp_path, voxels, reader, unit, mm):
+    image = nibabel.Nifti1Image(voxels, np.diag([*(size / mm for size in SPACING), 1.0]))
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    assert_read_as(reader, tmp_path / "a.nii.gz", voxels, f"counts in {unit}s")
+
+
+def test_the_sform_decides_where_pixdim_contradicts_it(tmp_path, voxels, reader):
+    path = write(tmp_path / "a.nii.gz", voxels)
+    image = nibabel.load(path)
+    image.header.set_sform(np.diag([*SPACING, 1.0]), 1)
+    image.header["qform_code"] = 0
+    nibabel.save(image, path)
+    spoil(path, lambda content: content.__setitem__(slice(80, 92), struct.pack("<3f", 1, 1, 1)))
+    assert nibabel.load(path).header.get_zooms() == (1, 1, 1)
+    assert_read_as(reader, path, voxels, "two voxel sizes, pixdim 1 x 1 x 1 and sform 0.8 x 1.1 x 5 mm; the sform is used")
+
+
+def test_a_fourth_axis_of_one_volume_is_no_axis(tmp_path, voxels, reader):
+    assert_read_as(reader, write(tmp_path / "a.nii.gz", voxels[..., None]), voxels, "14 x 12 x 10 x 1 values in the header")
+
+
+def test_nearly_perpendicular_axes_are_made_so_and_sheared_ones_refused(tmp_path, voxels, reader):
+    affine = np.diag([*SPACING, 1.0])
+    affine[0, 1] = 0.004
+    image = nibabel.Nifti1Image(voxels, affine)
+    image.set_sform(affine, 1)
+    image.header["qform_code"] = 0
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    assert_read_as(reader, tmp_path / "a.nii.gz", voxels, "not quite perpendicular")
+    affine[0, 1] = 0.2
+    image.set_sform(affine, 1)
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    with pytest.raises(UserError, match="a.nii.gz has a sheared grid"):
+        reader.read_images([tmp_path / "a.nii.gz"])
+
+
+def test_channels_in_one_file_are_channels(tmp_path, voxels):
+    path = write(tmp_path / "a.nii.gz", np.stack([voxels, voxels + 1], -1))
+    array, _ = CheckedReader(SimpleITKIO()).read_images([path])
+    assert array.shape == (2, *SHAPE[::-1]) and np.array_equal(array[1], array[0] + 1)
+    with pytest.raises(UserError, match=r"a.nii.gz: NibabelIO cannot read it \(only 3d images"):
+        CheckedReader(NibabelIO()).read_images([path])
+
+
+def test_what_a_reader_prints_before_it_raises_is_told_in_the_line(tmp_path, voxels, capsys):
+    files = [write(tmp_path / "a.nii.gz", voxels), write(tmp_path / "b.nii.gz", voxels[1:])]
+    with pytest.raises(UserError, match="a.nii.gz, .*b.nii.gz: SimpleITKIO cannot read it .*same shape"):
+        CheckedReader(SimpleITKIO()).read_images(files)
+    assert capsys.readouterr().out == ""
+
+
+# ---- writing -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_label_map_is_written_as_it_is(tmp_path, voxels, reader):
+    path = write(tmp_path / "a.nii.gz", voxels)
+    _, properties = reader.read_images([path])
+    label = np.random.default_rng(1).integers(0, 200, SHAPE[::-1])
+    reader.write_seg(label, tmp_path / "b.nii.gz", properties)
+    again, its = reader.read_seg(tmp_path / "b.nii.gz")
+    assert np.array_equal(again[0], label) and its["spacing"] == pytest.approx(properties["spacing"])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.nii.gz", "b.nii.gz"]
+
+
+def test_what_was_not_written_whole_gets_no_name(tmp_path, voxels, reader, monkeypatch):
+    _, properties = reader.read_images([write(tmp_path / "a.nii.gz", voxels)])
+    before = (tmp_path / "a.nii.gz").read_bytes()
+
+    def on_a_full_disk(self, seg, output_fname, properties):
+        host(self, seg, output_fname, properties)
+        with open(output_fname, "r+b") as file:
+            file.truncate(100)
+
+    host = type(reader.reader).write_seg
+    monkeypatch.setattr(type(reader.reader), "write_seg", on_a_full_disk)
+    with pytest.raises(UserError, match=f"{re.escape(str(tmp_path))}/a.nii.gz: cannot be written whole; is the disk full"):
+        reader.write_seg(np.ones(SHAPE[::-1], int), tmp_path / "a.nii.gz", properties)
+    assert (tmp_path / "a.nii.gz").read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a.nii.gz"] and written.BESIDE not in str(list(tmp_path.iterdir()))
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.nrrd"])
+def test_simpleitks_writer_is_checked(tmp_path, voxels, monkeypatch, name):
+    image = sitk.GetImageFromArray(voxels)
+    write_sitk(image, tmp_path / name)
+    assert np.array_equal(sitk.GetArrayFromImage(read_sitk(tmp_path / name)), voxels)
+    host = sitk.WriteImage
+    monkeypatch.setattr(sitk, "WriteImage", lambda image, path: (host(image, path), cut(tmp_path / name, 0.5)))
+    with pytest.raises(UserError, match=f"{name}: cannot be written whole; is the disk full"):
+        write_sitk(image, tmp_path / name)
+
+
+def test_values_that_a_format_does_not_keep_are_refused(tmp_path):
+    png = CheckedReader(NaturalImage2DIO())
+    with pytest.raises(UserError, match="a.png: NaturalImage2DIO does not keep values up to 70000 in .png"):
+        png.write_seg(np.full((1, 6, 7), 70000), tmp_path / "a.png", {"spacing": (999, 1, 1)})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_folder_for_temporary_files_is_told_as_such(tmp_path, voxels, reader, monkeypatch):
+    path = write(tmp_path / "a.nii.gz", voxels)
+
+    def full(self, output):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nnunetv2_cdpd.volumes.nifti.NiftiFile.unpack", full)
+    with pytest.raises(UserError, match="a.nii.gz: cannot be unpacked in .*set TMPDIR"):
+        reader.read_images([path])
+
+
+def test_gzip_of_the_standard_library_serves_where_the_faster_one_is_not(tmp_path, voxels, monkeypatch):
+    monkeypatch.setattr(whole, "_open_gzip", gzip.open)
+    path = write(tmp_path / "a.nii.gz", voxels)
+    reader = CheckedReader(SimpleITKIO())
+    assert np.array_equal(reader.read_images([path])[0][0], voxels.transpose(2, 1, 0))
+    for share in (0.9, 0.3):
+        cut(path, share)
+        with pytest.raises(UserError, match="is damaged"):
+            reader.read_images([path])
