@@ -9,11 +9,17 @@ from .variants import nnUNetTrainerCDPDSmall
 
 
 class nnUNetTrainerCDPDDemo(nnUNetTrainerCDPDSmall):
-    """1000 iterations, of which the tumors of the demo's phantoms have need."""
+    """1800 iterations of two patches, of which the tumors of the demo's phantoms have need."""
 
-    recipe = replace(nnUNetTrainerCDPDSmall.recipe, num_epochs=10, num_iterations_per_epoch=100, num_val_iterations_per_epoch=2)
-    # final validation, prediction, evaluation and page of the demo, in iterations that take as long (benchmarks/demo.py)
-    iterations_afterwards = 200
+    recipe = replace(
+        nnUNetTrainerCDPDSmall.recipe,
+        num_epochs=10,
+        num_iterations_per_epoch=180,
+        num_val_iterations_per_epoch=4,
+        probabilistic_oversampling=True,  # of two patches, the host would else round the share to a half
+    )
+    # final validation, prediction, evaluation and page of the demo, in iterations that take as long
+    iterations_afterwards = 280
 
     def on_train_start(self) -> None:
         super().on_train_start()
@@ -30,5 +36,5 @@ class nnUNetTrainerCDPDDemo(nnUNetTrainerCDPDSmall):
 class nnUNetTrainerCDPDDemo_quick(nnUNetTrainerCDPDDemo):
     """Too few iterations to learn more than the largest organs: a test that every step of the demo works."""
 
-    recipe = replace(nnUNetTrainerCDPDDemo.recipe, num_epochs=2, num_iterations_per_epoch=40)
-    iterations_afterwards = 100
+    recipe = replace(nnUNetTrainerCDPDDemo.recipe, num_epochs=2, num_iterations_per_epoch=60)
+    iterations_afterwards = 180
