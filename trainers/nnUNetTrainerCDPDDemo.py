@@ -19,7 +19,7 @@ class nnUNetTrainerCDPDDemo(nnUNetTrainerCDPDSmall):
         probabilistic_oversampling=True,  # of two patches, the host would else round the share to a half
     )
     # final validation, prediction, evaluation and page of the demo, in iterations that take as long
-    iterations_afterwards = 280
+    iterations_afterwards = 600
 
     def on_train_start(self) -> None:
         super().on_train_start()
@@ -37,4 +37,4 @@ class nnUNetTrainerCDPDDemo_quick(nnUNetTrainerCDPDDemo):
     """Too few iterations to learn more than the largest organs: a test that every step of the demo works."""
 
     recipe = replace(nnUNetTrainerCDPDDemo.recipe, num_epochs=2, num_iterations_per_epoch=60)
-    iterations_afterwards = 180
+    iterations_afterwards = 250

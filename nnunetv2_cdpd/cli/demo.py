@@ -10,7 +10,7 @@ Run the whole workflow on CT-like volumes that are made on the spot: merge, plan
 report.html with scores and pictures.
 
 Three sources label different structures, one of them without telling left from right. nnU-Net's commands are printed as they
-run, to be copied, and how long all of it still takes. TIME on two CPU cores; needs no internet. Without
+run, to be copied, and how long all of it still takes: some minutes on two CPU cores. Needs no internet. Without
 pretrained weights at hand it uses small random vision weights and learned text embeddings, and says so.
 """
 EXAMPLES = (

@@ -21,7 +21,7 @@ from nnunetv2_cdpd.training.time_left import about
 
 PLANNER, PLANS, TRAINER = "nnUNetPlannerCDPDDemo", "nnUNetCDPDDemoPlans", "nnUNetTrainerCDPDDemo"
 CONFIGURATION, FOLD = "3d_fullres", "0"
-TARGET_SPACING_MM = "8"
+TARGET_SPACING_MM = "7.5"
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 DATA, MERGE, PLAN, TRAIN, PREDICT, EVALUATE, PAGE = (
     "Make data", "Merge", "Plan and preprocess", "Train", "Predict", "Evaluate", "Write the page"
@@ -32,7 +32,7 @@ DATA, MERGE, PLAN, TRAIN, PREDICT, EVALUATE, PAGE = (
 class DemoSize:
     """How much work the demo is.
 
-    seconds: Of each step, on two cores with AVX2 (benchmarks/demo.py measures them).
+    seconds: Of each step, about, on two idle cores with AVX2; its first steps tell how much faster or slower a machine is.
     warning: What the result is not; "" where there is nothing to say.
     """
 
@@ -40,7 +40,7 @@ class DemoSize:
     test_cases_per_scanner: int = 3
     trainer: str = TRAINER
     seconds: Mapping[str, float] = field(
-        default_factory=lambda: {DATA: 10, MERGE: 5, PLAN: 20, TRAIN: 220, PREDICT: 20, EVALUATE: 8, PAGE: 4}
+        default_factory=lambda: {DATA: 14, MERGE: 5, PLAN: 20, TRAIN: 240, PREDICT: 25, EVALUATE: 18, PAGE: 2}
     )
     warning: str = ""
 
@@ -49,7 +49,7 @@ QUICK = DemoSize(
     training_cases_per_source=5,
     test_cases_per_scanner=1,
     trainer=f"{TRAINER}_quick",
-    seconds={DATA: 3, MERGE: 4, PLAN: 15, TRAIN: 40, PREDICT: 12, EVALUATE: 6, PAGE: 3},
+    seconds={DATA: 7, MERGE: 5, PLAN: 20, TRAIN: 38, PREDICT: 10, EVALUATE: 8, PAGE: 1},
     warning="Quick: this shows that every step works on this machine, not how well such a network segments. So little training "
     "teaches hardly more than the largest organs: low scores are no fault here. `cdpd demo` without --quick trains longer.",
 )
