@@ -19,6 +19,9 @@ def one_line(error: BaseException) -> str:
     words = str(error).split()
     if isinstance(error, UserError) and words:
         return " ".join(words)
+    if isinstance(error, OSError) and error.strerror:
+        place = error.filename2 or error.filename
+        return f"{place}: {error.strerror}" if place else error.strerror
     if isinstance(error, MemoryError):
         return "needs more memory than there is" + (f" ({reason(error)})" if words else "")
     return f"{type(error).__name__}: {reason(error)}" if words else reason(error)
@@ -34,6 +37,13 @@ def check_at_least(least: int, **arguments: int | None) -> None:
     for name, value in arguments.items():
         if value is not None and value < least:
             raise UserError(f"argument {name} {value}: give {least} or more")
+
+
+def check_part(part_id: int, num_parts: int) -> None:
+    """Raise UserError unless a part is one of several that share the work."""
+    check_at_least(1, num_parts=num_parts)
+    if not 0 <= part_id < num_parts:
+        raise UserError(f"argument part_id {part_id} of {num_parts}: parts are counted from 0 to {num_parts - 1}")
 
 
 def listed(names: list[str], most: int = 10) -> str:

@@ -6,6 +6,7 @@ entering ends in one line that says so, instead of doing nothing; `pytest -m hos
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -115,6 +116,9 @@ def _modules_with(which: str) -> list[ModuleType]:
     return modules
 
 
+NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+
+
 @contextmanager
 def lent_arguments(command: str, arguments: Sequence[str], **defaults: str) -> Iterator[None]:
     """sys.argv, from which nnU-Net's entry points read, as if this command had been called.
@@ -122,7 +126,13 @@ def lent_arguments(command: str, arguments: Sequence[str], **defaults: str) -> I
     Args:
         command: Shown in nnU-Net's usage and errors.
         defaults: Options (without the dash) to give where the arguments do not.
+
+    Raises:
+        UserError: A variable of nnU-Net is set to nothing.
     """
+    for variable in NNUNET_FOLDERS:
+        if os.environ.get(variable, "set").strip() == "":  # nnU-Net would take the working folder
+            raise UserError(f"{variable} is set to nothing; `export {variable}=/path/to/folder` and call again")
     given = {argument.split("=")[0] for argument in arguments}
     added = [text for name, value in defaults.items() if f"-{name}" not in given for text in (f"-{name}", value)]
     process_arguments = sys.argv

@@ -53,6 +53,16 @@ def find_class(name: str) -> type:
     raise AttributeError(f"nnunetv2_cdpd has no class {name!r}")
 
 
+def class_names(prefix: str) -> list[str]:
+    """Names of our trainers or planners, whose names begin like this."""
+    folder = FOLDER_OF_PREFIX[prefix]
+    modules = [
+        importlib.import_module(f"{folder}.{name}") for _, name, _ in pkgutil.iter_modules(package_of_top_folder(folder).__path__)
+    ]
+    found = {name for module in modules for name, value in vars(module).items() if isinstance(value, type)}
+    return sorted(name for name in found if name.startswith(prefix))
+
+
 def package_of_top_folder(name: str) -> ModuleType:
     """One of the packages whose folder lies at the top of the project; in a clone, a symbolic link leads there.
 
@@ -164,9 +174,9 @@ def ensure_linked() -> None:
     """Link if necessary, in one line on stderr; where it is not possible, tell the ways out and go on."""
     try:
         written = link()
-    except UserError as error:
+    except (UserError, OSError) as error:  # what is wrong with the user's own folders is to be told first, by the command itself
         if str(EXT_TRAINER_FOLDER) not in os.environ.get("nnUNet_extTrainer", "").split(os.pathsep):
-            print(f"cdpd: note: {error}", file=sys.stderr)
+            print(f"cdpd: note: {one_line(error)}", file=sys.stderr)
         return
     if written:
         print(f"cdpd: linked to nnU-Net in {find_nnunetv2()} (`cdpd link --remove` undoes it)", file=sys.stderr)

@@ -46,7 +46,7 @@ def test_exit_code_tells_whether_something_is_broken(monkeypatch, capsys):
     assert "Everything needed works." in capsys.readouterr().out
     monkeypatch.setattr("nnunetv2_cdpd.cli.doctor.examine", lambda: [Row(OK, "a", ""), Row(FAIL, "b", ""), Row(FAIL, "c", "")])
     assert main(["doctor"]) == 1
-    assert capsys.readouterr().out.endswith("\nbroken: b, c\n")
+    assert capsys.readouterr().err.splitlines()[-1] == "cdpd: error: broken: b, c; the rows above say how to mend each"
 
 
 def test_a_check_that_fails_becomes_a_row_and_the_others_go_on(monkeypatch):

@@ -175,6 +175,16 @@ def test_ensure_linked_goes_on_where_nnunetv2_is_read_only(skeleton, monkeypatch
     assert capsys.readouterr().err == ""
 
 
+def test_ensure_linked_goes_on_where_nnunetv2_cannot_be_looked_at(monkeypatch, capsys):
+    def forbidden():
+        raise PermissionError(13, "Permission denied", "/opt/nnunetv2")
+
+    monkeypatch.setattr(link, "find_nnunetv2", forbidden)
+    link.ensure_linked()
+    error = capsys.readouterr().err
+    assert error.startswith("cdpd: note: ") and "/opt/nnunetv2" in error and error.count("\n") == 1
+
+
 def test_missing_nnunetv2_is_named(monkeypatch):
     monkeypatch.delitem(sys.modules, "nnunetv2", raising=False)
     monkeypatch.setattr(util, "find_spec", lambda name: None)

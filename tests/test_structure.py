@@ -34,7 +34,11 @@ PROTOCOLS = {"cli": {"DESCRIPTION", "EXAMPLES", "add_arguments", "run"}, "datase
             {"errors.py", "doctor.py"},
         ),
         ("the one reader of dataset.json", r"json\.loads?\(.*dataset\.json", set()),
-        ("the one place of the raw folder", r"nnUNet_raw\.require|environ(\.get)?[(\[].?nnUNet_raw", {"datasets/output.py"}),
+        (
+            "the one place of nnU-Net's folders",
+            r"os\.fspath\(variable\)|nnUNet_\w+\.require|environ(\.get)?[(\[].?nnUNet_(raw|pre|res)",
+            {"datasets/output.py"},
+        ),
         ("the one reader of YAML", r"^import yaml|^from yaml", {"jobs/yaml_files.py"}),
         ("the one writer of tables", r"csv\.(Dict)?[Ww]riter", {"jobs/tables.py"}),
         (

@@ -12,11 +12,31 @@ import numpy as np
 
 from nnunetv2_cdpd.annotation.contradictions import check_annotation
 from nnunetv2_cdpd.annotation.model import Annotation, MergedLabel, Source
-from nnunetv2_cdpd.errors import UserError, one_line
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs.shapes import ANYTHING, TEXT, Shape, check_shape, list_of, map_of, none_or, record, shown
 
 CDPD_VERSION = 1
 _LARGEST_VALUE = np.iinfo(np.uint16).max  # label maps are stored in 16 bits at the most
 _TEXTS = ("task_prompt", "license", "reference")  # of a source, in its order
+_AGAIN = "mend it there, or run `cdpd merge` again"
+_NAMES = list_of(TEXT)
+_VALUE = Shape(f"a value from 0 to {_LARGEST_VALUE}", lambda value: _is_value(value))
+_LABELS = map_of(ANYTHING, "an object, which gives each class name its value")
+_BLOCK = record(
+    {
+        "sources": map_of(
+            record({"annotated_classes": _NAMES}, {"merged_labels": _NAMES, **dict.fromkeys(_TEXTS, none_or(TEXT))}),
+            "an object of sources",
+            least=1,
+        )
+    },
+    {
+        "case_source": none_or(map_of(TEXT, "an object, which gives each case its source")),
+        "merged_labels": map_of(record({"value": _VALUE, "classes": _NAMES}), "an object of merged labels"),
+        "possible_parents": map_of(_NAMES, "an object, which gives a class the list of its possible parents"),
+        "compatible": list_of(list_of(TEXT, 1, 2)),
+    },
+)
 
 
 def read_annotation(dataset_json: Mapping[str, Any], where: str | Path = "dataset.json") -> Annotation:
@@ -61,32 +81,30 @@ def read_unchecked_annotation(dataset_json: Mapping[str, Any], where: str | Path
     block = dataset_json.get("cdpd")
     if block is None:
         source = str(dataset_json.get("name") or "dataset")
-        block = {"version": CDPD_VERSION, "sources": {source: {"annotated_classes": labels}}}
-    version = block.get("version") if isinstance(block, Mapping) else None
-    if version != CDPD_VERSION:
+        block = {"version": CDPD_VERSION, "sources": {source: {"annotated_classes": list(labels)}}}
+    check_shape(block, record(), where, _AGAIN, "cdpd")
+    if block.get("version") != CDPD_VERSION:
         raise UserError(
-            f"{where}: the `cdpd` block has version {version!r}, this release reads version "
+            f"{where}: the `cdpd` block has version {shown(block.get('version'))}, this release reads version "
             f"{CDPD_VERSION}; run `cdpd merge` again"
         )
-    try:
-        merged_labels = _read_merged_labels(block, listed, where)
-        # A merged value has to be declared somewhere for nnU-Net's integrity check; it stands in the regions of its
-        # classes, but it belongs to none of them for certain.
-        merged_values = {label.value for label in merged_labels}
-        return Annotation(
-            classes=tuple(labels),
-            values=tuple(int(value) for value in values),
-            regions=tuple(tuple(sorted({int(value) for value in region} - merged_values)) for region in listed.values()),
-            sources=_read_sources(block),
-            case_source=block.get("case_source") and dict(block["case_source"]),
-            merged_labels=merged_labels,
-            possible_parents={name: _names(parents) for name, parents in block.get("possible_parents", {}).items()},
-            compatible=frozenset(frozenset(pair) for pair in block.get("compatible", ())),
-            ignore_value=ignore_value,
-            where=where,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{where}: the `cdpd` block is damaged ({one_line(error)}); run `cdpd merge` again") from error
+    check_shape(block, _BLOCK, where, _AGAIN, "cdpd")
+    merged_labels = _read_merged_labels(block, listed, where)
+    # A merged value has to be declared somewhere for nnU-Net's integrity check; it stands in the regions of its
+    # classes, but it belongs to none of them for certain.
+    merged_values = {label.value for label in merged_labels}
+    return Annotation(
+        classes=tuple(labels),
+        values=tuple(int(value) for value in values),
+        regions=tuple(tuple(sorted({int(value) for value in region} - merged_values)) for region in listed.values()),
+        sources=_read_sources(block),
+        case_source=block.get("case_source") and dict(block["case_source"]),
+        merged_labels=merged_labels,
+        possible_parents={name: tuple(parents) for name, parents in block.get("possible_parents", {}).items()},
+        compatible=frozenset(frozenset(pair) for pair in block.get("compatible", ())),
+        ignore_value=ignore_value,
+        where=where,
+    )
 
 
 def dataset_json_entries(annotation: Annotation) -> dict[str, Any]:
@@ -117,13 +135,20 @@ def dataset_json_entries(annotation: Annotation) -> dict[str, Any]:
     return {"labels": labels, "regions_class_order": list(annotation.values), "cdpd": block}
 
 
-def with_sigmoid_heads(dataset_json: Mapping[str, Any]) -> dict[str, Any]:
+def with_sigmoid_heads(dataset_json: Mapping[str, Any], where: str | Path = "dataset.json") -> dict[str, Any]:
     """A dataset.json whose classes all become regions, so that nnU-Net gives each a sigmoid head of its own.
 
     nnU-Net decides by the labels alone: it uses a softmax with a background head unless one label is a list of at least
     two values. A single value is therefore listed twice where no class is nested; as a set of values it stays the same.
     A dataset with regions is returned as it is.
+
+    Args:
+        where: Its file, for messages.
+
+    Raises:
+        UserError: Malformed labels.
     """
+    _check_labels(dataset_json.get("labels"), where)
     labels = dataset_json["labels"]
     if any(len(_values_of(label)) > 1 for label in labels.values()):
         return dict(dataset_json)
@@ -147,12 +172,6 @@ def _is_background(name: str, label: Any) -> bool:
     return name == "background" or (name != "ignore" and set(_values_of(label)) == {0})
 
 
-def _names(listed: Any) -> tuple[str, ...]:
-    if isinstance(listed, str) or not all(isinstance(name, str) for name in listed):
-        raise TypeError(f"{listed!r} is no list of names")
-    return tuple(listed)
-
-
 def _values_of(label: Any) -> tuple[Any, ...]:
     """The values of an entry of `labels`: of one class, or of a region."""
     return tuple(label) if isinstance(label, (list, tuple)) else (label,)
@@ -160,8 +179,12 @@ def _values_of(label: Any) -> tuple[Any, ...]:
 
 def _check_labels(labels: Any, where: str | Path) -> None:
     """Raise UserError unless these are nnU-Net v2's labels: name -> value, or list of values for a region."""
-    if not isinstance(labels, Mapping):
-        raise UserError(f"{where}: `labels` is missing; it maps each class name to its value")
+    check_shape(
+        {} if labels is None else {"labels": labels},
+        record({"labels": _LABELS}),
+        where,
+        "add it, see nnU-Net's dataset_format.md",
+    )
     for name, label in labels.items():
         listed = (label,) if name == "ignore" else _values_of(label)
         if not listed or not all(_is_value(value) for value in listed):
@@ -195,8 +218,6 @@ def _read_merged_labels(
         MergedLabel(name, entry["value"], tuple(entry["classes"])) for name, entry in block.get("merged_labels", {}).items()
     )
     for label in merged:
-        if not _is_value(label.value):
-            raise ValueError(f"merged label {label.name!r} has the value {label.value!r}")
         lacking = [name for name in label.classes if name in regions and label.value not in regions[name]]
         if lacking:
             raise UserError(

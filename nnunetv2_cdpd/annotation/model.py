@@ -179,7 +179,8 @@ class Annotation:
     def _table(self, source: Source) -> np.ndarray:
         annotated = self.annotated_with_merged(source)
         table = np.full((self.num_values, len(self.columns)), UNSUPERVISED, np.uint8)
-        for value in range(self.num_values):
+        undeclared = np.flatnonzero(~self.declared)  # they are alike, and may be many
+        for value in [*np.flatnonzero(self.declared).tolist(), *undeclared[:1].tolist()]:
             if value == self.ignore_value:
                 continue
             for column, classes in enumerate(self.columns):
@@ -187,6 +188,7 @@ class Annotation:
                 is_class = column < len(self.classes)
                 if classes <= annotated or (is_class and (state != NEGATIVE or self._excludes(value, self.classes[column]))):
                     table[value, column] = state
+        table[undeclared] = table[undeclared[:1]]
         # A union stays only where it says more than its classes do: at a stored value that no single class answers for.
         positive = table[self.stored_values(source)] == POSITIVE
         for column, members in enumerate(self.members, start=len(self.classes)):

@@ -10,9 +10,11 @@ from nnunetv2_cdpd.audit.checks import check_cases
 from nnunetv2_cdpd.audit.page import write_audit_page
 from nnunetv2_cdpd.audit.result import Audit, audit_as_json, audit_summary
 from nnunetv2_cdpd.audit.statistics import geometry_statistics, volume_statistics
+from nnunetv2_cdpd.datasets.output import check_may_write
 from nnunetv2_cdpd.datasets.raw import RawDataset, read_datasets
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import Outcome, output_folder, write_json
+from nnunetv2_cdpd.jobs import Outcome, output_folder, read_json, write_json
+from nnunetv2_cdpd.pages.template import check_page
 from nnunetv2_cdpd.same_scan.alignment import Pair
 from nnunetv2_cdpd.same_scan.pairs import SAME_SCAN, find_pairs
 
@@ -39,8 +41,10 @@ def audit_datasets(
         num_pictures: Cases with findings, and pairs, of which the page shows pictures.
 
     Raises:
-        UserError: A dataset cannot be read, or none of its images can.
+        UserError: A dataset cannot be read, none of its images can, or files of others would be replaced.
     """
+    output = Path(output)
+    _check_output(output)
     inputs = read_datasets(datasets)
     names = [dataset.name for dataset in inputs]
     if same := [str(dataset.folder) for dataset in inputs if names.count(dataset.name) > 1]:
@@ -69,13 +73,20 @@ def _audit(
         geometry_statistics(cases),
         check_cases(cases, classes),
         _pairs(cases, min_score, progress),
-        [f"{dataset.name}: {problem}" for dataset in inputs for problem in dataset.problems],
+        [f"{dataset.name}: {line}" for dataset in inputs for line in (*dataset.problems, *dataset.strays)],
     )
     write_json(output / JSON_FILE, audit_as_json(audit, min_score))
     write_audit_page(output / PAGE_FILE, audit, num_pictures)
     report(audit_summary(audit))
     report(f"written to {output / JSON_FILE} and {output / PAGE_FILE}")
     return audit
+
+
+def _check_output(folder: Path) -> None:
+    found = read_json(folder / JSON_FILE)
+    is_ours = isinstance(found, dict) and {"made_by", "findings"} <= set(found)
+    check_may_write([folder / JSON_FILE], made_here=is_ours, way_out="give another folder")
+    check_page(folder / PAGE_FILE)
 
 
 def _pairs(cases: Sequence[AuditCase], min_score: float, progress: bool) -> list[Pair]:

@@ -12,7 +12,10 @@ from nnunetv2_cdpd.cleanup.clean import Effects, array_axes, clean_label_map, ne
 from nnunetv2_cdpd.cleanup.rules import RULES, check_rules
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.datasets.label_maps import checked_label_map
+from nnunetv2_cdpd.datasets.output import check_may_write
 from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers, reader_for
+from nnunetv2_cdpd.datasets.roles import NNUNET_SETTINGS_FILE
+from nnunetv2_cdpd.datasets.volume_files import of_another_ending
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.jobs import (
     FileRecord,
@@ -29,12 +32,12 @@ from nnunetv2_cdpd.jobs import (
     written_beside,
 )
 from nnunetv2_cdpd.jobs.tables import aligned
-from nnunetv2_cdpd.volumes.reading import CheckedReader
+from nnunetv2_cdpd.volumes.reading import CheckedReader, told_notes
 
 EFFECTS_FILE = "cleanup.json"
 _RECORD_FILE = "cdpd_clean_record.jsonl"
 _COMMAND = "cdpd clean"
-COPIED = (FILE_NAME, "plans.json", "predict_from_raw_data_args.json")  # what nnUNetv2_predict puts beside predictions
+COPIED = (FILE_NAME, "plans.json", NNUNET_SETTINGS_FILE)  # what nnUNetv2_predict puts beside predictions
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,13 @@ def clean_folder(
         The effects on each case, also of those that an earlier call has cleaned, and why others could not be cleaned.
 
     Raises:
-        UserError: A folder or dataset.json is missing or damaged, a rule is unknown, no case could be cleaned, or others
-            there were cleaned by other rules.
+        UserError: A folder or dataset.json is missing or damaged, a rule is unknown, files that are not from here would be
+            replaced, no case could be cleaned, or others there were cleaned by other rules.
     """
     in_dir, out_dir = Path(in_dir), Path(out_dir)
-    jobs = _plan(in_dir, out_dir, rules)
+    jobs = _plan(in_dir, out_dir, rules, report)
+    for note in told_notes(job.in_file for job in jobs.values()):
+        report(f"note: {note}")
     runner = in_processes(clean_case, number_of_processes(num_processes, len(jobs)))
     with output_folder(out_dir):
         record = FileRecord(
@@ -117,7 +122,7 @@ def _clear_outdated(jobs: Mapping[str, CleaningJob], record: FileRecord, out_dir
     record.rewrite([*others, *done])
 
 
-def _plan(in_dir: Path, out_dir: Path, rules: Sequence[str] | None) -> dict[str, CleaningJob]:
+def _plan(in_dir: Path, out_dir: Path, rules: Sequence[str] | None, report: Callable[[str], None]) -> dict[str, CleaningJob]:
     """Case -> what to do; nothing is written."""
     if out_dir.resolve() == in_dir.resolve():
         raise UserError(f"{out_dir}: the cleaned predictions need a folder of their own, to be compared with the others")
@@ -128,9 +133,15 @@ def _plan(in_dir: Path, out_dir: Path, rules: Sequence[str] | None) -> dict[str,
     files = {case: case + dataset_json.file_ending for case in identifiers(in_dir, dataset_json.file_ending)}
     if not files:
         raise UserError(f"{in_dir}: no file ends in {dataset_json.file_ending}, the `file_ending` of its dataset.json")
+    written = [out_dir / name for name in (*files.values(), *COPIED, EFFECTS_FILE)]
+    # Older releases kept no record, and wrote the effects last.
+    made_here = (out_dir / _RECORD_FILE).is_file() or isinstance(read_json(out_dir / EFFECTS_FILE), dict)
+    check_may_write(written, made_here=made_here, way_out="give another folder", label_maps=True, where=out_dir)
+    for line in of_another_ending(in_dir, dataset_json.file_ending):
+        report(f"note: {line}")
     reader = reader_for(dataset_json, [in_dir / file for file in files.values()])
     annotation = dataset_json.annotation
-    how = [_rules_text(rules), dataset_json.content, type(reader).__name__]
+    how = [_rules_text(rules), dataset_json.content, reader.name]
     jobs = {}
     for case, file in files.items():
         made_from = digest(file_state(in_dir / file), how)

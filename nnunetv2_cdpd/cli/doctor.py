@@ -1,6 +1,7 @@
 """cdpd doctor: a table of what works here."""
 
 import argparse
+import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -36,5 +37,9 @@ def run(args: argparse.Namespace) -> int:
         for row in examine():
             print(row, flush=True)
             rows.append(row)
-        print(f"\nbroken: {', '.join(broken(rows))}" if broken(rows) else "\nEverything needed works.")
+        if not broken(rows):
+            print("\nEverything needed works.")
+    if broken(rows):
+        told = f"broken: {', '.join(broken(rows))}; the rows above say how to mend each"
+        print(f"\ncdpd: error: {told}", file=sys.stderr)
     return 1 if broken(rows) else 0

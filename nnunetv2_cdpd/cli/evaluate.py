@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import report_failed, reporter
-from nnunetv2_cdpd.cli.options import DATASET_HELP, add_output, add_processes, given
+from nnunetv2_cdpd.cli.options import DATASET_HELP, add_output, add_place, add_processes, given
 from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 
@@ -12,19 +12,22 @@ DESCRIPTION = """
 Score predictions against references, in each case only on the classes that its source annotates.
 
 Writes summary.json (nnU-Net's format and more), metrics.csv and summary.txt, and prints the table. Classes of the
-prediction and of the reference are matched by name.
+prediction and of the reference are matched by name. Predictions come first; nnU-Net's own commands take the references first.
 
 With --compare, the same for another folder of predictions, and a paired test for each class: comparison.json, .csv, .txt.
 """
 EXAMPLES = (
     "cdpd evaluate predictions nnUNet_raw/Dataset400_MultiCT/labelsTs",
+    "cdpd evaluate -ref nnUNet_raw/Dataset400_MultiCT/labelsTs -pred predictions",
     "cdpd evaluate predictions labelsTs -d 400 --compare predictions_of_another_model -o comparison",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pred_dir", type=Path, metavar="PRED_DIR", help="predicted label maps, as nnUNetv2_predict writes them")
-    parser.add_argument("gt_dir", type=Path, metavar="GT_DIR", help="reference label maps, like labelsTr or gt_segmentations")
+    predicted = "predicted label maps, as nnUNetv2_predict writes them"
+    add_place(parser, ("-pred", "--pred", "-i"), "pred_dir", predicted, metavar="PRED_DIR")
+    references = "reference label maps, like labelsTr or gt_segmentations"
+    add_place(parser, ("-ref", "--ref", "-gt"), "gt_dir", references, metavar="GT_DIR")
     parser.add_argument(
         "-d",
         "--dataset",
@@ -56,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, "folder for the results (default: PRED_DIR)")
     add_processes(parser, "default: nnU-Net's, at most one per core")
     parser.add_argument(
-        "--allow-missing", action="store_true", help="score the cases that have a prediction, leave the others out"
+        "--allow-missing", action="store_true", help="score the cases with prediction and reference, leave others out"
     )
     parser.add_argument(
         "--fully-annotated",

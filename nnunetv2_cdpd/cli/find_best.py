@@ -24,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from nnunetv2.evaluation.find_best_configuration import find_best_configuration_entry_point
 
+    from nnunetv2_cdpd.cli.host_checks import check_trained
     from nnunetv2_cdpd.evaluation.cross_validation import annotated_metrics
 
-    with annotated_metrics(), lent_arguments("cdpd find-best", by_position(args.rest, "-d"), tr=DEFAULT_TRAINER, p=DEFAULT_PLANS):
+    arguments = by_position(args.rest, "-d")
+    check_trained(arguments, DEFAULT_TRAINER, ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres"))
+    with annotated_metrics(), lent_arguments("cdpd find-best", arguments, tr=DEFAULT_TRAINER, p=DEFAULT_PLANS):
         find_best_configuration_entry_point()

@@ -1,18 +1,21 @@
 """Flags: `argument NAME` in the library's words becomes the flag of the command that runs.
 
 The library knows no command line: where a message means an argument of a function, it says `argument dataset_id`. Each command
-keeps its options under the names of the library's arguments (their `dest`), so the flag can stand in its place.
+keeps its options under the names of the library's arguments (their `dest`), so the flag can stand in its place. A path of the
+user may hold the same words, and stays.
 """
 
 import argparse
+import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 
 from nnunetv2_cdpd.cli.terminal import error_stream
 from nnunetv2_cdpd.errors import by_reason, listed
 
 _NAMED_CASES = 3  # of those that failed for one reason
-_ARGUMENT = re.compile(r"\bargument ([A-Za-z_]\w*)")
+_ARGUMENT = re.compile(r"(?<![/\\\w-])argument ([A-Za-z_]\w*)(?![/\\\w-]|\.\w)")  # not where it is part of a path
 
 
 def flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
@@ -29,8 +32,10 @@ def flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
 
 
 def with_flags(text: str, flags: Mapping[str, str]) -> str:
-    """The text with a flag in place of each `argument NAME` that the command has; others stay as they are."""
-    return _ARGUMENT.sub(lambda found: flags.get(found[1], found[0]), text)
+    """The text with a flag in place of each `argument NAME` that the command has; others stay, and what the user wrote."""
+    own = sorted({word for word in (*sys.argv[1:], os.path.abspath(".")) if _ARGUMENT.search(word)}, key=len, reverse=True)
+    parts = re.split(f"({'|'.join(map(re.escape, own))})", text) if own else [text]
+    return "".join(part if part in own else _ARGUMENT.sub(lambda found: flags.get(found[1], found[0]), part) for part in parts)
 
 
 def reporter(flags: Mapping[str, str]) -> Callable[[str], None]:

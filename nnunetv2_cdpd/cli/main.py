@@ -54,9 +54,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # read-only, full, gone, or no folder at all: where it happens is up to the machine
         if error.errno is None or os.environ.get("CDPD_DEBUG"):
             raise
-        place = "" if error.filename is None else f"{error.filename}: "
-        print(f"cdpd: error: {place}{error.strerror}; choose another place or mend this one", file=sys.stderr)
+        print(f"cdpd: error: {_of_system(error)}", file=sys.stderr)
         return 1
+
+
+def _of_system(error: OSError) -> str:
+    """What the system refused, and the way out, which for a file that is not there is another than for a full disk."""
+    place = "" if error.filename is None else f"{error.filename}: "
+    if isinstance(error, FileNotFoundError):
+        return f"{place}no such file or folder; give another, or make it first"
+    return f"{place}{error.strerror}; choose another place or mend this one"
 
 
 def _run(argv: list[str], flags: dict[str, str]) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import exchanged, lent_arguments, original
-from nnunetv2_cdpd.link import DEFAULT_PLANNER, FOLDER_OF_PREFIX, find_class
+from nnunetv2_cdpd.link import DEFAULT_PLANNER, class_names, find_class
 
 DESCRIPTION = """
 nnUNetv2_plan_experiment that finds nnUNetPlannerCDPD and its variants without `cdpd link`, for an nnunetv2 in a read-only
@@ -28,15 +28,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from nnunetv2.experiment_planning.plan_and_preprocess_entrypoints import plan_experiment_entry
 
+    from nnunetv2_cdpd.cli.host_checks import check_planning
+
     host_look_up = original("planner_look_up")
 
     def look_up(folder: str, class_name: str, *rest: Any, **options: Any) -> type | None:
         with suppress(AttributeError):
             return find_class(class_name)
         found = host_look_up(folder, class_name, *rest, **options)  # nnU-Net's own, or a user's variant
-        if found is None and class_name.startswith(tuple(FOLDER_OF_PREFIX)):
-            raise UserError(f"-pl {class_name}: there is no such planner; README.md lists ours")
+        if found is None:
+            ours = ", ".join(class_names(DEFAULT_PLANNER))
+            raise UserError(f"-pl {class_name}: there is no such planner; ours are {ours}, nnU-Net's are taken too")
         return found
 
+    check_planning(args.rest)
     with lent_arguments("cdpd plan", args.rest, pl=DEFAULT_PLANNER), exchanged("planner_look_up", look_up):
         plan_experiment_entry()

@@ -33,8 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    import torch
     from nnunetv2.run.run_training import run_training_entry
 
+    from nnunetv2_cdpd.cli.host_checks import check_training, check_training_inputs
     from nnunetv2_cdpd.training.distributed import launched, process_group, rank_of_pretrained_weights
 
     host_training, host_look_up = original("training"), original("trainer_look_up")
@@ -43,6 +45,10 @@ def run(args: argparse.Namespace) -> None:
         """One process of several where a launcher started it, else as nnU-Net does it."""
         arguments = inspect.signature(host_training).bind(*given, **options).arguments
         num_gpus, device = arguments["num_gpus"], arguments["device"]
+        read = ("dataset_name_or_id", "configuration", "fold", "plans_identifier", "trainer_class_name", "pretrained_weights")
+        check_training_inputs(*(arguments[name] for name in (*read, "only_run_validation")))
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise UserError("-device cuda: this PyTorch finds no GPU here; give -device cpu, or see cdpd doctor")
         if not launched():
             _check_num_gpus(num_gpus, device.type)
             host_training(*given, **options)
@@ -58,13 +64,15 @@ def run(args: argparse.Namespace) -> None:
             return find_class(name)
         try:
             return host_look_up(name)  # nnU-Net's own, or the user's
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError, TypeError) as error:
             raise UserError(
                 f"-tr {name}: nnU-Net finds no such trainer; a folder of your own is named by nnUNet_extTrainer"
             ) from error
 
+    arguments = by_position(args.rest, "-d", "-c", "-f")
+    check_training(arguments)
     with (
-        lent_arguments("cdpd train", by_position(args.rest, "-d", "-c", "-f"), tr=DEFAULT_TRAINER, p=DEFAULT_PLANS),
+        lent_arguments("cdpd train", arguments, tr=DEFAULT_TRAINER, p=DEFAULT_PLANS),
         exchanged("training", training),
         exchanged("trainer_look_up", look_up),
     ):

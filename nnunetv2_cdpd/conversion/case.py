@@ -3,8 +3,9 @@
 Image and label appear complete or not at all. Runs in spawned processes.
 """
 
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from nnunetv2_cdpd.conversion.declaration import FoundCase, IntensityCheck
 from nnunetv2_cdpd.conversion.intensity import overruled_by_intensity, place_by_intensity
 from nnunetv2_cdpd.conversion.read_labels import Label, read_label, read_masks, read_slices, remap
 from nnunetv2_cdpd.conversion.sides import SidePair, split_sides
+from nnunetv2_cdpd.conversion.slices import pair_slices
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import written_beside
+from nnunetv2_cdpd.volumes.dicom import Series, read_series
 from nnunetv2_cdpd.volumes.grid import Grid, same_place
 from nnunetv2_cdpd.volumes.nifti import NiftiFile, link_or_copy, write_nifti
 from nnunetv2_cdpd.volumes.placement import Placement, flips_between, place_label, resample_nearest
@@ -77,11 +80,14 @@ class ConvertedCase:
 
 @dataclass
 class _Image:
-    """The image of a case, its voxels read when they are asked for."""
+    """The image of a case, its voxels read when they are asked for.
+
+    file, series: What it was read from, one of the two.
+    """
 
     grid: Grid
     file: NiftiFile | None
-    order: list[int] = field(default_factory=list)
+    series: Series | None = None
     voxels: np.ndarray | None = None
 
     def read(self) -> np.ndarray:
@@ -91,6 +97,7 @@ class _Image:
         return self.voxels
 
 
+_MOST_BYTES = 255  # of a file's name
 # Brings an array from the label's grid to that of the image.
 _ToImage = Callable[[np.ndarray], np.ndarray]
 
@@ -101,6 +108,8 @@ def convert_case(job: ConversionJob) -> ConvertedCase:
     Raises:
         UserError: One line that names the file and what is wrong with it.
     """
+    if any(len(os.fsencode(path.name)) > _MOST_BYTES for path in job.outputs):
+        raise UserError(f"{job.case.image[0]}: no file can have so long a name ({job.outputs[0].name}); shorten the case's")
     notes = [] if job.case.note is None else [job.case.note]
     image = _read_image(job, notes)
     image_path, label_path = job.outputs
@@ -124,8 +133,6 @@ def convert_case(job: ConversionJob) -> ConvertedCase:
 
 def _read_image(job: ConversionJob, notes: list[str]) -> _Image:
     if job.dicom:
-        from nnunetv2_cdpd.volumes.dicom import read_series
-
         series = read_series(job.case.image)
         if series.strays:  # a published series is one; label slices are matched with its files
             raise UserError(f"{series.strays[0]}; take it out of the folder")
@@ -135,7 +142,7 @@ def _read_image(job: ConversionJob, notes: list[str]) -> _Image:
                 "first, a grid has no shear"
             )
         notes += series.notes
-        image = _Image(series.grid, None, series.order, series.read())
+        image = _Image(series.grid, None, series, series.read())
     else:
         file = NiftiFile(job.case.image[0])
         grid, mended = file.mended_grid()
@@ -164,7 +171,9 @@ def _read_label(job: ConversionJob, image: _Image) -> Label:
         return read_masks(job.masks)
     first, *others = job.case.label
     if others or first.suffix.lower() == ".png":
-        return read_slices(job.case.label, image.order)
+        if image.series is None:
+            raise UserError(f"{job.label_place}: label slices, and the image is no DICOM series whose files they could belong to")
+        return read_slices(pair_slices(job.case.label, image.series))
     return read_label(first)
 
 

@@ -3,12 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from nnunetv2_cdpd.conversion.download import Download
 from nnunetv2_cdpd.errors import UserError
-
-if TYPE_CHECKING:
-    from nnunetv2_cdpd.conversion.download import Download
 
 CC_BY_3 = "CC BY 3.0"
 CC_BY_4 = "CC BY 4.0"
@@ -132,7 +130,7 @@ class SourceDataset:
     imageless_labels: bool = False
     ignores: bool = False
     placement: IntensityCheck | None = None
-    find: Callable[["Download"], list[FoundCase]] | None = None
+    find: Callable[["Download[SourceDataset]"], list[FoundCase]] | None = None
     definitions: Mapping[str, str] = field(default_factory=dict)
     overlaps: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()

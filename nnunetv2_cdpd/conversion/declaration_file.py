@@ -1,13 +1,16 @@
 """The YAML of `cdpd convert --spec`: one's own data as the same declaration that the public datasets have."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.conversion.declaration import Erratum, SourceDataset
+from nnunetv2_cdpd.conversion.download import template_pattern
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs.yaml_files import flag, known_mapping, load_yaml, mapping, text, texts
 
+_MOST_LETTERS = 100  # of a name, which leaves a case its own
 _NEEDED = ("name", "images", "labels", "values")
 _TEXTS = ("name", "title", "region", "license", "link", "reference", "size", "case", "layout")
 _FLAGS = ("dicom", "slices", "masks", "sources_by_content", "unlabelled_images", "imageless_labels")
@@ -28,11 +31,14 @@ def read_declaration(path: str | Path) -> SourceDataset:
     said |= {key: text(content[key], f"{path}: {key}") for key in _TEXTS if key in content}
     if not said["name"].replace("_", "").isalnum() or not said["name"].isascii():
         raise UserError(f"{path}: name: {said['name']!r} becomes part of file names; give letters, digits and _ only")
+    if len(said["name"]) > _MOST_LETTERS:
+        raise UserError(f"{path}: name: {len(said['name'])} letters; it becomes part of file names, give at most {_MOST_LETTERS}")
     said |= {key: flag(content[key], f"{path}: {key}") for key in _FLAGS if key in content}
     for key in (key for key in ("images", "labels", "mask_files", "foreign") if content.get(key) is not None):
         said[key] = texts(content[key], f"{path}: {key}")
         if key != "foreign" and (without := [template for template in said[key] if "{case}" not in template]):
             raise UserError(f"{path}: {key}: {without[0]!r} has no {{case}}, which stands for the case in file names")
+    _check_patterns(said, path)
     masks = said.get("masks", False)
     for key in [key for key, has_masks in (("labels", masks), ("mask_files", "mask_files" in said)) if has_masks]:
         if any("{structure}" not in template for template in said[key]):
@@ -57,6 +63,25 @@ def read_declaration(path: str | Path) -> SourceDataset:
     said["errata"] = tuple(Erratum((case,), why, skip=True) for case, why in reasons.items())
     said.setdefault("layout", "\n".join((*said["images"], *said["labels"])))
     return SourceDataset(num_cases=None, where=str(path), **said)
+
+
+def _check_patterns(said: Mapping[str, Any], path: str | Path) -> None:
+    """Raise UserError if `case` or a template cannot be looked for."""
+    if (case := said.get("case")) is not None:
+        try:
+            named = re.compile(case).groupindex
+        except (re.error, OverflowError, RecursionError) as error:
+            raise UserError(f"{path}: case: {case!r} is no regular expression ({error}); [0-9]+ is one") from error
+        if named:
+            raise UserError(f"{path}: case: {case!r} names a group; write (...) in place of (?P<{next(iter(named))}>...)")
+    for key in ("images", "labels", "mask_files", "foreign"):
+        for template in said.get(key, ()):
+            if wrong := [name for name in re.findall(r"\{(\w+)\}", template) if not name.isidentifier()]:
+                raise UserError(f"{path}: {key}: {{{wrong[0]}}} in {template!r} is no word; {{case}} stands for the case")
+            try:
+                template_pattern(template, case or SourceDataset.case)
+            except ValueError as error:
+                raise UserError(f"{path}: {key}: {template!r} cannot be looked for ({error})") from error
 
 
 def _ignore_values(content: Any, where: str) -> tuple[int, ...]:

@@ -4,26 +4,46 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from textwrap import indent
+from typing import Generic, Protocol, TypeVar
 
-from nnunetv2_cdpd.conversion.declaration import SourceDataset
 from nnunetv2_cdpd.errors import UserError, listed
 
+_ENDING = re.compile(r"(\.nii)?\.\w+$")  # of files, in whose letters capitals count for nothing
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".rar", ".7z")
 
 
+class _Declared(Protocol):
+    """What is asked here of a declaration; all that there is to know is a SourceDataset (declaration.py)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def case(self) -> str: ...
+
+    @property
+    def layout(self) -> str: ...
+
+
+Declared = TypeVar("Declared", bound=_Declared)
+
+
 @dataclass(frozen=True)
-class Download:
+class Download(Generic[Declared]):
     """The downloaded folder of a collection, its files listed once.
 
     Names that begin with `.` or `__MACOSX` are left out: archives made on a Mac bring copies that only look like images.
+
+    asked_for: Files that a template has named so far.
     """
 
-    dataset: SourceDataset
+    dataset: Declared
     folder: Path
+    asked_for: set[Path] = field(default_factory=set)
 
     @cached_property
     def files(self) -> tuple[str, ...]:
@@ -41,7 +61,7 @@ class Download:
                     continue
                 if entry.is_dir():
                     yield from self._walk(Path(entry.path), f"{prefix}{entry.name}/", seen)
-                elif entry.is_file():
+                elif entry.is_file() or not os.path.exists(entry.path):  # of a link that leads nowhere its case tells
                     yield prefix + entry.name
 
     def matches(self, template: str) -> Iterator[tuple[dict[str, str], Path]]:
@@ -49,10 +69,11 @@ class Download:
 
         The folder's own name may stand in the template too, but for nothing that {...} stands for.
         """
-        pattern, own = _pattern(template, self.dataset.case), f"{self.folder.name}/"
+        pattern, own = template_pattern(template, self.dataset.case), f"{self.folder.name}/"
         for name in self.files:
             match = pattern.fullmatch(own + name)
             if match and all(match.start(group) >= len(own) for group in match.groupdict()):
+                self.asked_for.add(self.folder / name)
                 yield match.groupdict(), self.folder / name
 
     def needed_file(self, name: str, tells: str) -> Path:
@@ -82,8 +103,12 @@ class Download:
         )
 
 
-def _pattern(template: str, case: str) -> re.Pattern[str]:
-    """Regular expression of a template, for whole relative paths."""
+def template_pattern(template: str, case: str) -> re.Pattern[str]:
+    """Regular expression of a template, for whole relative paths.
+
+    Raises:
+        ValueError: What stands for the case is no regular expression, or a placeholder is no word.
+    """
     parts = []
     for token in re.split(r"(\*\*/|\*|\{\w+\})", template):
         if token == "**/":
@@ -95,5 +120,9 @@ def _pattern(template: str, case: str) -> re.Pattern[str]:
             seen = f"(?P<{name}>" in "".join(parts)
             parts.append(f"(?P={name})" if seen else f"(?P<{name}>{case if name == 'case' else '[^/]+?'})")
         else:
-            parts.append(re.escape(token))
-    return re.compile(r"(?:.*/)?" + "".join(parts))
+            ending = "" if (found := _ENDING.search(token)) is None else found[0]
+            parts.append(f"{re.escape(token[: len(token) - len(ending)])}(?i:{re.escape(ending)})")
+    try:
+        return re.compile(r"(?:.*/)?" + "".join(parts))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(str(error)) from error

@@ -8,7 +8,7 @@ from nnunetv2_cdpd.conversion.case import ConversionJob
 from nnunetv2_cdpd.conversion.dataset_facts import DatasetFacts
 from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
 from nnunetv2_cdpd.conversion.records import PartRecords
-from nnunetv2_cdpd.errors import UserError, check_at_least
+from nnunetv2_cdpd.errors import UserError, check_at_least, check_part
 from nnunetv2_cdpd.jobs import CaseRecord, digest, file_state
 from nnunetv2_cdpd.volumes.nifti import is_nifti
 
@@ -34,11 +34,7 @@ class Options:
     leave_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_at_least(1, num_parts=self.num_parts)
-        if not 0 <= self.part_id < self.num_parts:
-            raise UserError(
-                f"argument part_id {self.part_id} of {self.num_parts}: parts are numbered from 0 to {self.num_parts - 1}"
-            )
+        check_part(self.part_id, self.num_parts)
         check_at_least(1, limit=self.limit)
 
 
@@ -127,5 +123,7 @@ def _made_from(job: ConversionJob) -> str:
     slices = case.labelled_slices and ["of the label file", *case.labelled_slices]  # once they were counted in the image
     how = [slices, job.ignore_value, job.resample_labels, repr(job.placement), repr(job.sides)]
     how += [["HU offset", job.hu_offset]] if job.hu_offset else []  # what was made before there was one is still up to date
+    how += ["resampled up to the faces"] if job.resample_labels else []
+    how += ["slices paired by number"] if len(case.label) > 1 else []
     how += ["left out without content"] if job.needs_content else []
     return digest(files, masks, sorted(job.values.items()), how)

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunetv2_cdpd.datasets.label_maps import distinct
+from nnunetv2_cdpd.datasets.label_maps import distinct, integers, label_values
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.grid import Grid, same_place
 from nnunetv2_cdpd.volumes.nifti import NiftiFile
-
-_INTEGER = 1e-4  # from an integer; more is no rounding
 
 
 @dataclass(frozen=True)
@@ -49,30 +47,26 @@ def read_label(path: Path) -> Label:
     return Label(array, file.grid, file, (*(f"label: {note}" for note in file.notes), *rounded))
 
 
-def read_slices(paths: Sequence[Path], order: Sequence[int]) -> Label:
+def read_slices(paths: Sequence[Path]) -> Label:
     """Read a binary label from image slices (PNG): anything above 0 is 1.
 
     Args:
-        paths: Slices; sorted by name, the n-th belongs to the n-th image file sorted by name.
-        order: Indices into them, in the order of the image's slices.
+        paths: In the order of the image's slices.
 
     Raises:
-        UserError: Their number or size does not fit, or one cannot be read.
+        UserError: One cannot be read, or has another size than the others.
     """
     from PIL import Image
 
-    paths = sorted(paths)
-    if len(paths) != len(order):
-        raise UserError(f"{paths[0].parent} holds {len(paths)} label slices, its image has {len(order)}; download it again")
-    slices = []
-    for index in order:
+    slices: list[np.ndarray] = []
+    for path in paths:
         try:
-            with Image.open(paths[index]) as picture:
+            with Image.open(path) as picture:
                 slices.append(np.asarray(picture.convert("L")).T > 0)
-        except OSError as error:
-            raise UserError(f"{paths[index]} cannot be read as an image; download it again") from error
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise UserError(f"{path} cannot be read as an image; download it again") from error
         if slices[-1].shape != slices[0].shape:
-            raise UserError(f"{paths[index]} has another size than the first slice, {paths[order[0]]}")
+            raise UserError(f"{path} has another size than the first slice, {paths[0]}")
     return Label(np.stack(slices, axis=-1).astype(np.uint8), None)
 
 
@@ -123,7 +117,8 @@ def remap(array: np.ndarray, values: Mapping[int, int], present: np.ndarray, pat
         more = " ..." if len(unknown) > 5 else ""
         raise UserError(
             f"{path} holds {', '.join(map(str, unknown[:5]))}{more}, which is not declared (declared are "
-            f"{', '.join(map(str, sorted(values)))}); is it the right dataset and release?"
+            f"{', '.join(map(str, sorted(values)))}); is it the right dataset and release? In a YAML of your own, `values` takes "
+            f"`{unknown[0]}: NAME` or `{unknown[0]}: background`"
         )
     dtype = np.min_scalar_type(max(values.values()))
     if all(values[int(value)] == int(value) for value in present):
@@ -135,13 +130,7 @@ def remap(array: np.ndarray, values: Mapping[int, int], present: np.ndarray, pat
 
 
 def _integers(array: np.ndarray, path: Path) -> np.ndarray:
-    """A label of integers as it is, of floating point numbers as int32; some writers scale masks, so that 1 is 1.0000000591."""
-    if np.issubdtype(array.dtype, np.integer):
-        return array
-    found = distinct(array)
-    with np.errstate(invalid="ignore"):  # of what is not finite
-        broken = found[~(np.abs(found - np.rint(found)) <= _INTEGER)]
-    if broken.size:
-        examples = ", ".join(f"{value:g}" for value in broken[:3])
-        raise UserError(f"{path} holds values that are no integers ({examples}); was it resampled as an image?")
-    return np.rint(array).astype(np.int32)
+    """A label of integers as it is, of floating point numbers as int32."""
+    if not np.issubdtype(array.dtype, np.integer):
+        label_values(array, path)
+    return integers(array)

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.conversion.case import ConversionJob
-from nnunetv2_cdpd.datasets.output import is_empty
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.datasets.output import check_own_folder
 from nnunetv2_cdpd.jobs import CaseRecord, FileRecord
 
 RECORD_FILE = "cdpd_convert_record.jsonl"
@@ -32,10 +31,7 @@ class PartRecords:
         others = sorted(path for path in output.glob(RECORD_FILE.replace(".jsonl", "*.jsonl")) if path != own)
         self.own, *self.others = (FileRecord(path, [name], _COMMAND, asdict, _are_facts) for path in (own, *others))
         is_ours = own.is_file() or bool(others)
-        if not is_ours and not is_empty(output):
-            raise UserError(
-                f"{output}: exists and is not from `{_COMMAND}`; nothing was changed, move it or give another argument dataset_id"
-            )
+        check_own_folder(output, made_here=is_ours, command=_COMMAND, way_out="give another argument dataset_id")
 
     @property
     def known(self) -> set[str]:

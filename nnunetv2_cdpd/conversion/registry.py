@@ -34,4 +34,5 @@ def public_dataset(name: str) -> SourceDataset:
     close = [known for known in datasets if known.startswith(key)] or difflib.get_close_matches(key, datasets, n=3)
     did_you_mean = f"did you mean {' or '.join(datasets[known].name for known in close)}?"
     hint = did_you_mean if close and key else "`cdpd sources` lists them."
-    raise UserError(f"{name}: no such public dataset; {hint} For your own data give `cdpd convert` a YAML (docs/conversion.md)")
+    own = "For your own data write a YAML: `cdpd convert --spec my.yaml FOLDER` (docs/conversion.md)"
+    raise UserError(f"{name}: no such public dataset; {hint} {own}")

@@ -66,7 +66,7 @@ def convert(
         UserError: The folder is not laid out as expected, or the output folder is not ours.
     """
     facts = DatasetFacts(dataset, options.split_sides)
-    found = find_downloaded_cases(dataset, Path(source_folder))
+    found = find_downloaded_cases(dataset, Path(source_folder), report)
     skipped = left_out(dataset, found, options)
     chosen = [case for case in found if dataset.identifier(case.case) not in skipped]
     if not chosen:
@@ -134,11 +134,9 @@ def _finish(plan: Plan, outcome: Conversion) -> Conversion:
         return outcome
     if not entries:  # all were looked at and left out
         return outcome
-    expected_files = {path for name in entries for path in jobs[name].outputs}
-    for folder in _FOLDERS:  # of a case that was written when a kill came, and is left out since
-        for path in (output / folder).glob(f"{dataset.name}_*"):
-            if path not in expected_files:
-                path.unlink()
+    for name in {*jobs, *outcome.skipped} - set(entries):  # one that was written when a kill came, and is left out since
+        for path in outputs_of(output, name):
+            path.unlink(missing_ok=True)
     # Sources as they are listed now, not as of when the case was done: a table of the download may have been mended since.
     case_source = {
         name: (plan.facts.source_of(jobs[name].case.source, entry.facts.get("held", ())), tuple(entry.facts["merged"]))

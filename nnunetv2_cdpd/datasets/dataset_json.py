@@ -1,7 +1,7 @@
 """DatasetJson: nnU-Net's dataset.json, read in one place, so that whatever is wrong with it is told with the file's name."""
 
-import json
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,10 +11,16 @@ from typing import Any
 from nnunetv2.paths import nnUNet_raw
 
 from nnunetv2_cdpd.annotation import Annotation, read_annotation
-from nnunetv2_cdpd.datasets.output import raw_folder
+from nnunetv2_cdpd.datasets.output import folder_of_nnunet, raw_folder
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs.shapes import NAME, Shape, check_shape, map_of, read_shaped, record
+from nnunetv2_cdpd.trusted import IMAGE_READER, trusted
 
 FILE_NAME = "dataset.json"
+_READER_KEY = "overwrite_image_reader_writer"
+_ENDING = Shape('a text like ".nii.gz"', lambda value: isinstance(value, str) and bool(re.fullmatch(r"\.[\w.+-]+", value)))
+_KINDS = record(optional={"file_ending": _ENDING}, words="an object, as a dataset.json of nnU-Net v2 does")
+_CHANNELS = map_of(NAME, 'an object that numbers the channels, like {"0": "CT"}', least=1)
 
 
 @dataclass(frozen=True)
@@ -57,19 +63,13 @@ def read_dataset_json(path: str | Path, needed: Collection[str] = ("labels",)) -
         UserError: It is missing, damaged, or no dataset.json of nnU-Net v2.
     """
     path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; it says what the values of the labels mean, copy it there") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error}); make it anew or give another file") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no object; is it a dataset.json of nnU-Net v2?")
+    missing_file = "it says what the values of the labels mean, copy it there"
+    content = read_shaped(path, _KINDS, "mend it there, or make it anew", missing_file)
     if missing := [key for key in needed if key not in content]:
         names = ", ".join(f"`{key}`" for key in missing)
         raise UserError(f"{path}: {names} missing; nnU-Net v2 needs them, see its dataset_format.md")
-    if "file_ending" in needed and not isinstance(content["file_ending"], str):
-        raise UserError(f'{path}: `file_ending` is {content["file_ending"]!r}, not a text like ".nii.gz"')
+    if content.get(_READER_KEY, "None") != "None":  # nnU-Net writes that for none
+        trusted(content[_READER_KEY], IMAGE_READER, f"{path}: `{_READER_KEY}`", "take it out, nnU-Net then chooses one")
     return DatasetJson(path, content)
 
 
@@ -77,13 +77,15 @@ def channel_names(content: Mapping[str, Any], where: str | Path = FILE_NAME) -> 
     """Names of the image channels, in their order; nnU-Net takes `modality` for `channel_names` too.
 
     Raises:
-        UserError: The channels are not numbered.
+        UserError: There are none, or they are not numbered.
     """
-    channels: Any = content.get("channel_names") or content.get("modality")
-    try:
-        return tuple(str(channels[key]) for key in sorted(channels, key=int))
-    except (TypeError, ValueError) as error:
-        raise UserError(f'{where}: `channel_names` numbers the channels, like {{"0": "CT"}}') from error
+    key = "modality" if not content.get("channel_names") and content.get("modality") else "channel_names"
+    way_out = "mend it there"
+    check_shape(content, record({key: _CHANNELS}), where, way_out)
+    channels: Mapping[str, str] = content[key]
+    if not all(str(number).isdecimal() for number in channels):
+        raise UserError(f'{where}: `{key}` numbers the channels, like {{"0": "CT"}}; {way_out}')
+    return tuple(channels[number] for number in sorted(channels, key=int))
 
 
 def find_dataset(given: str | int | Path) -> Path:
@@ -92,14 +94,14 @@ def find_dataset(given: str | int | Path) -> Path:
     Raises:
         UserError: There is none, or more than one of that id.
     """
-    text, raw = str(given), raw_folder() if nnUNet_raw.is_set() else Path.cwd()
+    text, raw = str(given), raw_folder() if folder_of_nnunet(nnUNet_raw) else Path.cwd()
     if text.isdigit():
         found = sorted(folder for folder in raw.glob(f"Dataset{int(text):03d}_*") if folder.is_dir())
     else:
         found = [folder for folder in (Path(text).expanduser(), raw / text) if (folder / FILE_NAME).is_file()][:1]
     if len(found) == 1:
         return Path(os.path.abspath(found[0]))
-    if not found and not nnUNet_raw.is_set():
+    if not found and not folder_of_nnunet(nnUNet_raw):
         raise UserError(f"{given}: no dataset here, and nnUNet_raw is not set; set it, or give a folder")
     if not text.isdigit():
         raise UserError(f"{given}: no nnU-Net raw dataset here (no {FILE_NAME}); give an id, a name or a folder")

@@ -1,26 +1,87 @@
-"""The folder of a dataset that we make: nnUNet_raw/Dataset<id>_<name>."""
+"""Where we write: no command takes the place of a file that it did not make; nnUNet_raw/Dataset<id>_<name> of a dataset."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
+from nnunetv2_cdpd.datasets.roles import Role, is_of_raw_dataset, role_of
+from nnunetv2_cdpd.datasets.volume_files import image_files
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs.files import BESIDE, remove, remove_leftovers
 
 _FIRST_ID = 300
+_MOST_BYTES = 200  # of a name; file systems take 255 for "Dataset300_" and it
+
+
+def check_may_write(
+    paths: Iterable[Path], *, made_here: bool, way_out: str, label_maps: bool = False, where: Path | None = None
+) -> None:
+    """Raise UserError unless files can be written without taking the place of what somebody else made.
+
+    Args:
+        paths: All that is about to be written.
+        made_here: Whether the record of the command, or the file itself, says that an earlier call made what is there. A
+            command writes that record before anything else, so that it can go on where it was killed.
+        way_out: For the message, as "give another folder".
+        label_maps: The folder is filled with label maps: others in it would be taken for them, and they for images in it.
+        where: The folder that the user gave; None: those of the paths.
+    """
+    paths = list(paths)
+    if made_here:
+        return
+    for folder in dict.fromkeys([where] if where is not None else [path.parent for path in paths]):
+        role = role_of(folder)
+        # A page among images harms nobody, unless in a raw dataset, where files are cases.
+        is_taken = role is Role.REFERENCES or (role is Role.IMAGES and (label_maps or is_of_raw_dataset(folder)))
+        if is_taken and role is not None:
+            raise UserError(f"{folder}: holds {role.value}, among which nothing is written; {way_out}")
+        paths += [folder / name for name in image_files(folder)] if label_maps else []
+    if there := [path for path in dict.fromkeys(paths) if os.path.lexists(path)]:
+        it = "it" if len(there) == 1 else f"it and {len(there) - 1} more"
+        raise UserError(f"{there[0]}: nothing says that this command made {it}; nothing was changed, {way_out}")
+
+
+def check_own_folder(folder: Path, *, made_here: bool, command: str, way_out: str) -> None:
+    """Raise UserError if a folder that a command fills alone holds anything else.
+
+    Args:
+        made_here: As for `check_may_write`.
+        command: Which would have made it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is no folder; nothing was changed, move it or {way_out}")
+    if not made_here and not is_empty(folder):
+        raise UserError(f"{folder}: exists and is not from `{command}`; nothing was changed, move it or {way_out}")
+
+
+def folder_of_nnunet(variable: os.PathLike[str]) -> Path | None:
+    """Where one of nnU-Net's variables leads, as an absolute path; None if it is not set.
+
+    A shell sets it to nothing where a variable of its own is missing; nnU-Net would take the working folder then.
+    """
+    try:
+        value = os.fspath(variable)
+    except RuntimeError:
+        return None
+    return Path(os.path.abspath(value)) if value.strip() else None
 
 
 def raw_folder() -> Path:
     """nnUNet_raw, as an absolute path.
 
     Raises:
-        UserError: It is not set.
+        UserError: It is not set, or to nothing, or to what is no folder.
     """
-    if not nnUNet_raw.is_set():
-        raise UserError("nnUNet_raw is not set; `export nnUNet_raw=/path/to/raw_datasets` and call again")
-    return Path(os.path.abspath(nnUNet_raw.require()))
+    folder = folder_of_nnunet(nnUNet_raw)
+    if folder is None:
+        how = "set to nothing" if nnUNet_raw.is_set() else "not set"
+        raise UserError(f"nnUNet_raw is {how}; `export nnUNet_raw=/path/to/raw_datasets` and call again")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"nnUNet_raw is {folder}, which is no folder; set it to the folder of the raw datasets")
+    return folder
 
 
 def dataset_folder(name: str, dataset_id: int | None) -> Path:
@@ -35,6 +96,8 @@ def dataset_folder(name: str, dataset_id: int | None) -> Path:
     raw = raw_folder()
     if not name or name != Path(name).name or name.startswith(".") or any(character.isspace() for character in name):
         raise UserError(f"argument name {name!r}: becomes part of a folder name; give letters, digits, _ and - only")
+    if len(name.encode()) > _MOST_BYTES:
+        raise UserError(f"argument name: {len(name)} letters; it becomes part of file names, give at most {_MOST_BYTES}")
     if dataset_id is None:
         mine = sorted(int(path.name[7:10]) for path in raw.glob(f"Dataset[0-9][0-9][0-9]_{name}"))
         dataset_id = mine[0] if mine else next(number for number in range(_FIRST_ID, 1000) if not _others(number, name))
@@ -62,7 +125,7 @@ def clear_leftovers(folder: Path) -> None:
 
 def _is_old(path: Path) -> bool:
     """Whether version 0.1.0 was writing there when it was killed."""
-    return path.name == ".partial" or path.suffix == ".tmp"
+    return path.name == ".partial" or (path.suffix == ".tmp" and path.name.startswith(("dataset.", "cdpd_")))
 
 
 def _others(number: int, name: str) -> list[str]:

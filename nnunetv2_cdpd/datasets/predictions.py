@@ -13,7 +13,6 @@ from nnunetv2_cdpd.errors import UserError, is_text
 from nnunetv2_cdpd.volumes.reading import CheckedReader
 
 NEEDED = ("labels", "file_ending")  # of a dataset.json beside label maps
-SETTINGS_FILE = "cdpd_predict.json"  # beside predictions of `cdpd predict`: how they were made
 
 
 def reader_for(dataset_json: DatasetJson, files: Sequence[Path]) -> CheckedReader:

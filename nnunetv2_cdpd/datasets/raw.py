@@ -6,14 +6,15 @@ any file for a case; ours names what does not fit.
 
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson, find_dataset, read_dataset_json
 from nnunetv2_cdpd.datasets.predictions import identifiers
+from nnunetv2_cdpd.datasets.volume_files import image_files, not_taken
 from nnunetv2_cdpd.errors import UserError
 
 
@@ -35,12 +36,14 @@ class RawDataset:
 
     given: What the user typed for it.
     problems: What is wrong with its list of cases, one line each.
+    strays: Images and label maps in its folders that are of no case, one line for each folder: nnU-Net passes them over.
     """
 
     given: str
     dataset_json: DatasetJson
     cases: tuple[RawCase, ...]
     problems: tuple[str, ...]
+    strays: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -92,14 +95,25 @@ def read_dataset(given: str | int | Path) -> RawDataset:
     _ = dataset_json.annotation, dataset_json.channel_names  # what is wrong with them is told now
     listed = dataset_json.content.get("dataset", {})
     if "dataset" not in dataset_json.content:
-        cases, problems = _cases_in_folders(path.parent, dataset_json.file_ending)
+        cases, problems = _cases_in_folders(path.parent, dataset_json.file_ending, len(dataset_json.channel_names))
     elif isinstance(listed, Mapping):
         cases, problems = _listed_cases(listed)
     else:
         raise UserError(f'{path}: `dataset` gives each case its files, like {{"case": {{"images": ["..."], "label": "..."}}}}')
     if not cases:
         problems.append("holds no case; fill it or take it out")
-    return RawDataset(str(given), dataset_json, tuple(cases), tuple(problems))
+    dataset = RawDataset(str(given), dataset_json, tuple(cases), tuple(problems))
+    return replace(dataset, strays=tuple(_strays(dataset)))
+
+
+def _strays(dataset: RawDataset) -> Iterator[str]:
+    taken = {dataset.path(entry) for case in dataset.cases for entry in (*case.images, case.label)}
+    ending = dataset.dataset_json.file_ending
+    for folder in (dataset.folder / "imagesTr", dataset.folder / "labelsTr"):
+        names = [name for name in image_files(folder) if folder / name not in taken]
+        other = [name for name in names if not name.endswith(ending)]
+        yield from not_taken(folder, other, f"because nnU-Net takes what ends in {ending}, letter by letter")
+        yield from not_taken(folder, [name for name in names if name.endswith(ending)], "because they are of no case")
 
 
 def _listed_cases(listed: Mapping[str, Any]) -> tuple[list[RawCase], list[str]]:
@@ -116,18 +130,30 @@ def _listed_cases(listed: Mapping[str, Any]) -> tuple[list[RawCase], list[str]]:
     return cases, problems
 
 
-def _cases_in_folders(folder: Path, ending: str) -> tuple[list[RawCase], list[str]]:
+def _cases_in_folders(folder: Path, ending: str, num_channels: int) -> tuple[list[RawCase], list[str]]:
     """Cases of imagesTr and labelsTr."""
     places = folder / "imagesTr", folder / "labelsTr"
     channels, labelled = (identifiers(place, ending) if place.is_dir() else [] for place in places)
     images: dict[str, list[str]] = {}
+    numbers: dict[str, list[int]] = {}
     for name in channels:
-        if match := re.fullmatch(r"(.+)_\d{4}", name):
+        if match := re.fullmatch(r"(.+)_(\d{4})", name):
             images.setdefault(match[1], []).append(f"imagesTr/{name}{ending}")
+            numbers.setdefault(match[1], []).append(int(match[2]))
     problems = [
         f"case {identifier!r}: no image imagesTr/{identifier}_0000{ending} for its label; add it or remove the label"
         for identifier in labelled
         if identifier not in images
     ]
+    problems += [
+        f"case {identifier!r}: imagesTr has its channel{'s' * (len(its) > 1)} {_numbered(its)}; they are counted from 0000 "
+        f"without a gap, and `channel_names` lists {num_channels}"
+        for identifier, its in numbers.items()  # fewer files may hold several channels each, which tells when they are read
+        if its != list(range(len(its))) or len(its) > num_channels
+    ]
     cases = [RawCase(name, tuple(files), f"labelsTr/{name}{ending}") for name, files in images.items()]
     return cases, problems
+
+
+def _numbered(channels: Iterable[int]) -> str:
+    return ", ".join(f"{number:04d}" for number in channels)

@@ -16,13 +16,13 @@ from pathlib import Path
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES, MERGE_SPEC, MERGED_ID, MERGED_NAME, write_raw_dataset, write_test_set
 from nnunetv2_cdpd.demo.schedule import Schedule
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.host import NNUNET_FOLDERS
 from nnunetv2_cdpd.jobs import output_folder, write_text
 from nnunetv2_cdpd.training.time_left import about
 
 PLANNER, PLANS, TRAINER = "nnUNetPlannerCDPDDemo", "nnUNetCDPDDemoPlans", "nnUNetTrainerCDPDDemo"
 CONFIGURATION, FOLD = "3d_fullres", "0"
 TARGET_SPACING_MM = "7.5"
-NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 DATA, MERGE, PLAN, TRAIN, PREDICT, EVALUATE, PAGE = (
     "Make data", "Merge", "Plan and preprocess", "Train", "Predict", "Evaluate", "Write the page"
 )  # fmt: skip

@@ -5,15 +5,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_cdpd.datasets.output import check_may_write
 from nnunetv2_cdpd.datasets.predictions import existing_folder
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.compare import Comparison, compare_results
-from nnunetv2_cdpd.evaluation.folders import LabelledFolder
+from nnunetv2_cdpd.evaluation.folders import LabelledFolder, check_roles
 from nnunetv2_cdpd.evaluation.nnunet import summary_of, write_summary
 from nnunetv2_cdpd.evaluation.results import Results
 from nnunetv2_cdpd.evaluation.scoring import EvaluationOptions, score_folder
 from nnunetv2_cdpd.evaluation.tables import comparison_csv, comparison_json, comparison_table, csv_text, text_table
-from nnunetv2_cdpd.jobs import output_folder, write_json, write_text
+from nnunetv2_cdpd.jobs import output_folder, read_json, write_json, write_text
 
 SUMMARY_FILE, CSV_FILE, TEXT_FILE = "summary.json", "metrics.csv", "summary.txt"
 COMPARISON_JSON, COMPARISON_CSV, COMPARISON_TEXT = "comparison.json", "comparison.csv", "comparison.txt"
@@ -40,8 +41,11 @@ def evaluate_folder(
         Results; `problems` names the cases that could not be scored.
 
     Raises:
-        UserError: A folder or file is missing or damaged, or no case could be scored.
+        UserError: A folder or file is missing or damaged, the folders are exchanged, files would be replaced that are not of
+            such results, or no case could be scored.
     """
+    check_roles(Path(pred_dir), Path(gt_dir))
+    _check_output(Path(output or pred_dir))
     references = LabelledFolder.of_references(Path(gt_dir), dataset_json, options.fully_annotated)
     with _results_folder(output, pred_dir) as folder:
         results = score_folder(Path(pred_dir), references, options)
@@ -69,6 +73,9 @@ def compare_folders(
     """
     if Path(pred_dir).resolve() == Path(other_dir).resolve():
         raise UserError(f"argument other_dir {other_dir}: these are the predictions themselves; give those of another model")
+    for predicted in (pred_dir, other_dir):
+        check_roles(Path(predicted), Path(gt_dir))
+    _check_output(Path(output or pred_dir))
     references = LabelledFolder.of_references(Path(gt_dir), dataset_json, options.fully_annotated)
     with _results_folder(output, pred_dir) as folder:
         results, others = (score_folder(Path(predicted), references, options) for predicted in (pred_dir, other_dir))
@@ -79,6 +86,14 @@ def compare_folders(
         write_text(folder / COMPARISON_CSV, comparison_csv(comparison))
         write_text(folder / COMPARISON_TEXT, comparison_table(comparison, *names))
     return comparison
+
+
+def _check_output(folder: Path) -> None:
+    """Raise UserError if results in a folder would take the place of others' files; summary.json comes first, and says so."""
+    summary = read_json(folder / SUMMARY_FILE)
+    files = (SUMMARY_FILE, CSV_FILE, TEXT_FILE, COMPARISON_JSON, COMPARISON_CSV, COMPARISON_TEXT)
+    is_ours = isinstance(summary, dict) and "cdpd" in summary
+    check_may_write([folder / name for name in files], made_here=is_ours, way_out="give argument output")
 
 
 @contextmanager

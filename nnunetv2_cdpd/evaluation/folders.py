@@ -7,7 +7,9 @@ from pathlib import Path
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson, dataset_json_of, read_dataset_json
 from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.datasets.roles import Role, role_of
+from nnunetv2_cdpd.datasets.volume_files import of_another_ending
+from nnunetv2_cdpd.errors import UserError, listed
 
 FULLY_ANNOTATED = "fully annotated"  # source of the cases that no source of the dataset.json knows
 
@@ -69,17 +71,35 @@ class LabelledFolder:
         )
 
 
+def check_roles(predictions: Path, references: Path) -> None:
+    """Raise UserError if the folders of predictions and references are exchanged; nnU-Net's commands take references first.
+
+    Two folders of references may be compared, and two of predictions.
+    """
+    given = {"pred_dir": (predictions, role_of(predictions)), "gt_dir": (references, role_of(references))}
+    for name, (folder, role) in given.items():
+        if role is Role.IMAGES:
+            raise UserError(f"argument {name} {folder}: holds images, not label maps; give another folder")
+    predicted, there = (role for _, role in given.values())
+    if predicted is not there and (predicted is Role.REFERENCES or there is Role.PREDICTIONS):
+        known = " and ".join(f"{folder} holds {role.value}" for folder, role in given.values() if role is not None)
+        raise UserError(
+            f"{known}: are the two folders exchanged? Predictions come first here: argument pred_dir {references} "
+            f"argument gt_dir {predictions}; to compare such label maps all the same, copy them alone into a folder"
+        )
+
+
 def cases_to_score(
     predictions: Path, references: LabelledFolder, *, allow_missing: bool, report: Callable[[str], None]
 ) -> list[str]:
     """Identifiers of the cases with a reference and a prediction.
 
     Args:
-        allow_missing: Go on though references without a prediction remain.
+        allow_missing: Go on though references without a prediction remain, or predictions without a reference.
         report: Called with each note.
 
     Raises:
-        UserError: There is no reference or no prediction, or one is missing.
+        UserError: There is no reference or no prediction, or a case has one of the two only.
     """
     folder, ending = references.folder, references.dataset_json.file_ending
     predicted, there = identifiers(predictions, ending), identifiers(folder, ending)
@@ -88,25 +108,29 @@ def cases_to_score(
             f"{folder}: no file ends in {ending}, the `file_ending` of {references.dataset_json.path}; give another folder or "
             "argument dataset_json"
         )
+    for place in (predictions, folder):
+        for line in of_another_ending(place, ending):
+            report(f"note: {line}")
     common = [case for case in there if case in set(predicted)]
     if not common:
         raise UserError(f"{predictions}: no prediction {there[0]}{ending} or of another case of {folder}; give another folder")
     missing = [case for case in there if case not in set(predicted)]
+    extra = [case for case in predicted if case not in set(there)]
     if missing and not allow_missing:
         raise UserError(
-            f"{predictions}: {len(missing)} of {len(there)} cases have no prediction: {_listed(missing)}; predict them, or give "
+            f"{predictions}: {len(missing)} of {len(there)} cases have no prediction: {listed(missing)}; predict them, or give "
+            "argument allow_missing to score the others"
+        )
+    if extra and not allow_missing:
+        raise UserError(
+            f"{folder}: {len(extra)} of {len(predicted)} predictions have no reference: {listed(extra)}; add these, or give "
             "argument allow_missing to score the others"
         )
     if missing:
-        report(f"note: {len(missing)} of {len(there)} cases have no prediction and are not scored: {_listed(missing)}")
-    extra = [case for case in predicted if case not in set(there)]
+        report(f"note: {len(missing)} of {len(there)} cases have no prediction and are not scored: {listed(missing)}")
     if extra:
-        report(f"note: {len(extra)} predictions have no reference and are not scored: {_listed(extra)}")
+        report(f"note: {len(extra)} predictions have no reference and are not scored: {listed(extra)}")
     return common
-
-
-def _listed(cases: list[str]) -> str:
-    return ", ".join(cases[:10]) + (f" and {len(cases) - 10} more" if len(cases) > 10 else "")
 
 
 def _near(folder: Path) -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.annotation import NEGATIVE, Annotation
 from nnunetv2_cdpd.classes import ClassKey, class_key, name_key
 
 
@@ -22,7 +22,9 @@ def prediction_states(reference: Annotation, prediction: Annotation) -> dict[str
     for name, members in zip(reference.column_names, reference.columns):
         wanted = _classes_named(prediction, name, members)
         if wanted:
-            states[name] = np.array([prediction.membership(value, wanted) for value in range(prediction.num_values)], np.uint8)
+            states[name] = np.full(prediction.num_values, NEGATIVE, np.uint8)  # also of values that nothing declares
+            for value in np.flatnonzero(prediction.declared).tolist():
+                states[name][value] = prediction.membership(value, wanted)
     return states
 
 

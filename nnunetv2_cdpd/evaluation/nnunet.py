@@ -15,12 +15,25 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_cdpd.annotation import POSITIVE, Annotation, dataset_json_entries, read_annotation
-from nnunetv2_cdpd.errors import UserError, one_line
+from nnunetv2_cdpd.errors import UserError, listed, reason
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 from nnunetv2_cdpd.evaluation.results import CLASS_COUNTS, CaseScores, Results, counted_in_mean, mean_of_finite, scored_on
 from nnunetv2_cdpd.jobs import written_beside
+from nnunetv2_cdpd.jobs.shapes import NUMBER, TEXT, Shape, check_shape, list_of, map_of, read_shaped, record
 
 Region = int | tuple[int, ...]
+_SCORE = Shape("a number, nan or inf", lambda value: isinstance(value, (int, float)) and not isinstance(value, bool))
+_ABOUT_CASE = dict.fromkeys(("case", "source", "reference_file", "prediction_file"), TEXT)
+_OURS = record(
+    {
+        "classes": map_of(TEXT, "an object of classes"),
+        "reference": TEXT,
+        "prediction": TEXT,
+        "tolerance_mm": NUMBER,
+        "problems": map_of(TEXT, "an object of cases"),
+    },
+    {"protocol": Shape(f"one of {', '.join(PROTOCOLS)}", lambda value: isinstance(value, str) and value in PROTOCOLS)},
+)
 
 
 def summary_of(results: Results, labels: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,41 +67,40 @@ def read_results(path: str | Path) -> Results:
     Raises:
         UserError: The file cannot be read, is damaged or was written by nnU-Net, which does not say what is annotated.
     """
-    try:
-        summary = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error}); run `cdpd evaluate`") from error
-    ours = summary.get("cdpd") if isinstance(summary, dict) else None
-    if not isinstance(ours, dict) or "reference" not in ours:
+    path, way_out = Path(path), "run `cdpd evaluate` on the predictions"
+    summary = read_shaped(path, record(), way_out)
+    if not isinstance(summary.get("cdpd"), dict) or "reference" not in summary["cdpd"]:
         raise UserError(f"{path}: not written by `cdpd evaluate`; run it on the predictions")
-    try:
-        return _results(summary)
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, UserError) as error:
-        raise UserError(f"{path}: damaged ({one_line(error)}); run `cdpd evaluate` again") from error
-
-
-def _results(summary: Mapping[str, Any]) -> Results:
-    """Results of what `summary_of` made; whatever error where something else stands there."""
+    check_shape(summary, record({"cdpd": _OURS}), path, way_out)
     ours = summary["cdpd"]
     protocol = PROTOCOLS[ours.get("protocol", NNUNET.name)]  # files of version 0.1 do not say
-    reference, prediction = (read_annotation(json.loads(ours[side])) for side in ("reference", "prediction"))
-    cases = []
-    for case in summary["metric_per_case"]:
-        names = {key: case[key] for key in ("case", "source", "reference_file", "prediction_file")}
-        if not all(isinstance(name, str) for name in names.values()):
-            raise ValueError(f"a case is {names}")
-        metrics = {
-            ours["classes"][key]: {metric: float(scores[metric]) for metric in protocol.metrics}
-            for key, scores in case["metrics"].items()
-            if not math.isnan(scores["n_ref"])
-        }
-        if unknown := set(metrics).difference(reference.column_names):
-            raise ValueError(f"{unknown} are not among the classes")
-        cases.append(CaseScores(**names, metrics=metrics))
-    if not any(case.metrics for case in cases):
-        raise ValueError("no case with a score")
-    problems = {str(case): str(reason) for case, reason in ours["problems"].items()}
-    return Results(reference, prediction, tuple(cases), float(ours["tolerance_mm"]), problems, protocol)
+    scores = map_of(record(dict.fromkeys(protocol.metrics, _SCORE)), "an object of classes")
+    check_shape(summary, record({"metric_per_case": list_of(record({**_ABOUT_CASE, "metrics": scores}))}), path, way_out)
+    names = ours["classes"]
+    if others := sorted({key for case in summary["metric_per_case"] for key in case["metrics"]} - set(names)):
+        raise UserError(f"{path}: `cdpd: classes` does not name {listed(others)}; {way_out}")
+    cases = [
+        CaseScores(
+            case["case"],
+            case["source"],
+            case["reference_file"],
+            case["prediction_file"],
+            {names[key]: its for key, its in case["metrics"].items() if not math.isnan(its["n_ref"])},
+        )
+        for case in summary["metric_per_case"]
+    ]
+    reference, prediction = (_written_annotation(ours[side], side, path) for side in ("reference", "prediction"))
+    return Results(reference, prediction, tuple(cases), ours["tolerance_mm"], ours["problems"], protocol)
+
+
+def _written_annotation(text: str, side: str, path: Path) -> Annotation:
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: `cdpd: {side}` is no JSON ({reason(error)}); run `cdpd evaluate` again") from error
+    where = f"{path}: `cdpd: {side}`"
+    check_shape(entries, record(), where, "run `cdpd evaluate` again")
+    return read_annotation(entries, where)
 
 
 def write_summary(summary: Mapping[str, Any], path: Path) -> None:

@@ -24,7 +24,7 @@ class EvaluationOptions:
     tolerance_mm: Of the surface Dice.
     num_processes: With 1 everything runs in this process; None: nnU-Net's default, at most one per core and per 4 cases,
         because a process takes seconds to start.
-    allow_missing: Score the cases that are there, although references without a prediction remain.
+    allow_missing: Score the cases with a reference and a prediction, although others have one of the two only.
     fully_annotated: Take every class as annotated in a case that `case_source` of the dataset.json does not list.
     progress: Show a progress bar.
     report: Called with each note.

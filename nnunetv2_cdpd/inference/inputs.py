@@ -1,7 +1,6 @@
 """Inputs of a prediction: a file, a folder of files, or DICOM series, as cases that nnU-Net's reader of the model opens."""
 
 import glob
-import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,11 +12,12 @@ from typing import Any
 import SimpleITK as sitk
 
 from nnunetv2_cdpd.datasets.dataset_json import channel_names
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.datasets.volume_files import VOLUME_ENDINGS, is_image_file, not_taken
+from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.inference.file_names import CHANNEL, beside_volumes, check_channel_numbers, files_of
 from nnunetv2_cdpd.volumes.reading import CheckedReader, read_sitk, told_notes, write_sitk
 
-VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl")  # that SimpleITK reads
-_CHANNEL = re.compile(r"(.+)_(\d{4})")
+_NO_SERIES = "because folders below are read for DICOM series only; predict the folder by itself"
 Tell = Callable[[str], Any]  # takes what the user should know of an input, in one line
 
 
@@ -65,7 +65,7 @@ def find_image_cases(
         return [_case_of_file(path, endings, num_channels)]
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder; give an image, a folder of images or a DICOM series")
-    files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    files = files_of(path)
     found: dict[str, dict[int, Path]] = {}
     for file in files:
         ending = _ending(file, endings)
@@ -74,9 +74,15 @@ def find_image_cases(
             first = found.setdefault(identifier, {}).setdefault(channel, file)
             if first != file:
                 raise UserError(f"{path}: {first.name} and {file.name} are both case {identifier!r}; rename or move one of them")
+    if num_channels == 1:
+        check_channel_numbers(path, [file.name[: -len(ending)] for file in files if (ending := _ending(file, endings))])
     cases = [_case_of_channels(identifier, channels) for identifier, channels in sorted(found.items())]
-    if not cases:
-        for folder in (path, *sorted(folder for folder in path.rglob("*") if folder.is_dir())):
+    below = sorted(folder for folder in path.rglob("*") if folder.is_dir() and not folder.name.startswith("."))
+    if cases:
+        for line in beside_volumes(path, [file for file in files if _ending(file, endings) is None], below):
+            tell(line)
+    else:
+        for folder in (path, *below):
             cases += _dicom_cases(folder, "_".join(folder.relative_to(path).parts) or path.resolve().name, modality, tell)
     if not cases:
         dicom = f"DICOM of {modality}" if modality else "DICOM"
@@ -106,7 +112,7 @@ def as_case(
         return Case(Path(image[0]).name, tuple(Path(file) for file in image))
     cases = find_image_cases(Path(image), file_ending, num_channels, modality, tell)
     if len(cases) != 1:
-        named = ", ".join(case.identifier for case in cases[:4]) + (", ..." if len(cases) > 4 else "")
+        named = listed([case.identifier for case in cases], 4)
         raise UserError(f"{image}: {len(cases)} cases ({named}); give one of them, or predict the folder with `cdpd predict`")
     return cases[0]
 
@@ -163,13 +169,16 @@ def _dicom_cases(folder: Path, identifier: str, modality: str | None, tell: Tell
     """A case for each series of a folder that can be a volume, and for a folder with a damaged file, told when it is read."""
     from nnunetv2_cdpd.volumes.dicom import find_series
 
-    files = tuple(file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith("."))
+    files = tuple(files_of(folder))
     try:
         found, passed_over, _ = find_series(files, modality)
     except UserError:
         return [Case(identifier, files, True, modality)]
     if passed_over:
         tell(f"{folder}: passed over: {', '.join(passed_over)}")
+    else:
+        for line in not_taken(folder, [file.name for file in files if not found and is_image_file(file.name)], _NO_SERIES):
+            tell(line)
     if len(found) == 1:
         return [Case(identifier, found[0].files, True, modality)]
     numbers = [entry.number for entry in found]
@@ -203,7 +212,7 @@ def _ending(file: Path, endings: Sequence[str]) -> str | None:
 def _identifier(file: Path, ending: str, num_channels: int) -> tuple[str, int]:
     """Case identifier and channel number of a file name."""
     stem = file.name[: -len(ending)]
-    match = _CHANNEL.fullmatch(stem)
+    match = CHANNEL.fullmatch(stem)
     if match and (num_channels > 1 or match[2] == "0000"):
         return match[1], int(match[2])
     return stem, 0

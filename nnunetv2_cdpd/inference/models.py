@@ -1,31 +1,41 @@
 """Model folders: finding and checking them, and reading their checkpoints without executing code from them."""
 
 import inspect
-import pickle
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
-from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
-from nnunetv2_cdpd.errors import UserError, one_line, reason
-from nnunetv2_cdpd.jobs import read_json
-from nnunetv2_cdpd.link import FOLDER_OF_PREFIX, find_class
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names, read_dataset_json
+from nnunetv2_cdpd.datasets.names import dataset_name
+from nnunetv2_cdpd.errors import UserError, listed, reason
+from nnunetv2_cdpd.jobs.shapes import ANYTHING, NAME, Shape, check_shape, list_of, map_of, none_or, record, whole_number
+from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, check_channels, read_plans
+from nnunetv2_cdpd.pretrained.torch_files import read_torch
+from nnunetv2_cdpd.trusted import find_trainer
 
 if TYPE_CHECKING:
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-# What a prediction reads from the files of a model folder, and what it must be.
-_NEEDED_IN_PLANS = {"configurations": dict, "image_reader_writer": str, "transpose_forward": list, "transpose_backward": list}
-_NEEDED_IN_DATASET_JSON = {"labels": dict, "channel_names": dict, "file_ending": str}
-_NEEDED_IN_CHECKPOINT = ("trainer_name", "init_args", "network_weights")
+COPY_AGAIN = "copy it again from where it was trained"
+_TOGETHER = "copy dataset.json, plans.json and checkpoint again, from one training"
+# What a prediction reads of dataset.json and of a checkpoint, and what it must be.
+_DATASET_JSON = record({"labels": map_of(ANYTHING, "an object of classes", least=1), "file_ending": NAME})
+_TENSOR = Shape("a tensor", lambda value: isinstance(value, torch.Tensor))
+_CHECKPOINT = record(
+    {
+        "trainer_name": NAME,
+        "init_args": record({"configuration": NAME}),
+        "network_weights": map_of(_TENSOR, "an object of tensors", least=1),
+    },
+    {"inference_allowed_mirroring_axes": none_or(list_of(whole_number(0, 2)))},
+)
 
 
 def model_folder_of(dataset: str, trainer: str, plans: str, configuration: str) -> Path:
@@ -34,14 +44,12 @@ def model_folder_of(dataset: str, trainer: str, plans: str, configuration: str) 
     Raises:
         UserError: There is none; the ones that there are are listed.
     """
+    from nnunetv2.paths import nnUNet_results
     from nnunetv2.utilities.file_path_utilities import get_output_folder
 
-    try:
-        folder = Path(get_output_folder(dataset, trainer, plans, configuration))
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise UserError(
-            f"dataset {dataset!r} is not found ({reason(error)}); set nnUNet_results, or give a folder as argument model"
-        ) from error
+    if not nnUNet_results.is_set():
+        raise UserError("nnUNet_results is not set; set it, or give a folder as argument model")
+    folder = Path(get_output_folder(dataset_name(dataset), trainer, plans, configuration))
     if not folder.is_dir():
         others = sorted(path.name for path in folder.parent.glob("*__*__*")) if folder.parent.is_dir() else []
         there = (
@@ -59,32 +67,33 @@ def read_descriptions(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         UserError: There is no model folder, or one of the files cannot be read or lacks what a prediction needs.
     """
+    if folder.is_file():
+        raise UserError(f"{folder}: a file, no model folder; {_unpacked(folder)}")
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a model folder, as nnUNetv2_train writes it")
-    path = folder / "plans.json"
+    path, described = folder / PLANS_FILE, folder / FILE_NAME
     if not path.is_file():
         raise UserError(f"{folder}: no plans.json; give a model folder, TRAINER__PLANS__CONFIGURATION")
-    plans = read_json(path)
-    if not isinstance(plans, dict):
-        raise UserError(f"{path}: cannot be read as JSON of plans; copy it again from where it was trained")
-    _check_kinds(path, plans, _NEEDED_IN_PLANS)
-    dataset_json = dict(read_dataset_json(folder / FILE_NAME, needed=()).content)
-    channels = dataset_json.get("channel_names") or dataset_json.get("modality")  # nnU-Net knows both
-    _check_kinds(folder / FILE_NAME, {**dataset_json, "channel_names": channels}, _NEEDED_IN_DATASET_JSON)
+    plans = read_plans(path, COPY_AGAIN)
+    dataset_json = dict(read_dataset_json(described, needed=()).content)
+    check_shape(dataset_json, _DATASET_JSON, described, COPY_AGAIN)
+    channel_names(dataset_json, described)
     return plans, dataset_json
 
 
-def _check_kinds(path: Path, content: Mapping[str, Any], needed: Mapping[str, type]) -> None:
-    lacking = [key for key, kind in needed.items() if not content.get(key) or not isinstance(content[key], kind)]
-    if lacking:
-        raise UserError(f"{path}: `{lacking[0]}` is missing or malformed; copy it again from where it was trained")
+def _unpacked(file: Path) -> str:
+    if zipfile.is_zipfile(file) and file.suffix == ".zip":
+        return "nnUNetv2_install_pretrained_model_from_zip unpacks one that you trust into nnUNet_results"
+    return "give the folder that plans.json lies in"
 
 
 def folds_of(folder: Path, wanted: Sequence[int | str] | None, checkpoint_name: str) -> list[int | str]:
     """The folds to use; raises UserError where one has no checkpoint."""
     found = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{checkpoint_name}"))
     if not found:
-        raise UserError(f"{folder}: no fold_X/{checkpoint_name}; train first, or choose another checkpoint")
+        there = sorted(path.name for path in folder.glob("fold_*") if path.is_dir()) or ["fold_X"]
+        wanted_files = listed([f"{name}/{checkpoint_name}" for name in there])
+        raise UserError(f"{folder}: no {wanted_files}; train first, or choose another checkpoint")
     if wanted is None:
         return [int(fold) for fold in found if fold.isdigit()] or ["all"]
     missing = [str(fold) for fold in wanted if str(fold) not in found]
@@ -93,41 +102,21 @@ def folds_of(folder: Path, wanted: Sequence[int | str] | None, checkpoint_name: 
     return [fold if fold == "all" else int(fold) for fold in wanted]
 
 
-def find_trainer(name: str) -> "type[nnUNetTrainer]":
-    """Our trainers without `cdpd link`, others, a user's variants of ours among them, as nnU-Net finds them.
-
-    Raises:
-        UserError: It is unknown.
-    """
-    if name.startswith(tuple(FOLDER_OF_PREFIX)):
-        with suppress(AttributeError):
-            return find_class(name)
-    try:
-        return recursive_find_trainer_class_by_name(name)
-    except RuntimeError as error:
-        raise UserError(f"the model's trainer {name!r} is not known here; install what it came with") from error
-
-
 def read_checkpoint(file: Path) -> dict[str, Any]:
     """A checkpoint of nnU-Net, read without executing code from it.
 
     Of what nnU-Net writes into one only numpy's numbers need to be allowed beside tensors and plain Python.
 
     Raises:
-        UserError: It needs code to be read, is damaged, or is no checkpoint of nnU-Net.
+        UserError: There is none, it needs code to be read, is damaged, or is no checkpoint of nnU-Net.
     """
     scalar = np.float64(0).__reduce__()[0]
     kinds: list[Any] = [bool, *np.sctypeDict.values()]
     dtypes = {type(np.dtype(kind)) for kind in kinds if kind is not np.object_}
     allowed: list[Any] = [np.dtype, (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), *dtypes]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise UserError(f"{file}: cannot be read without executing code from it, or is damaged ({reason(error)})") from error
-    lacking = [key for key in _NEEDED_IN_CHECKPOINT if not isinstance(checkpoint, dict) or key not in checkpoint]
-    if lacking:
-        raise UserError(f"{file}: no checkpoint of nnU-Net (`{lacking[0]}` is missing); choose one that nnUNetv2_train wrote")
+    way_out = "give a checkpoint that nnUNetv2_train wrote"
+    checkpoint = read_torch(file, f"{COPY_AGAIN}, or choose another checkpoint", way_out, allowed)
+    check_shape(checkpoint, _CHECKPOINT, file, way_out)
     return checkpoint
 
 
@@ -153,29 +142,55 @@ def load_model(folder: Path, folds: Sequence[int | str] | None, checkpoint_name:
         UserError: A file is missing or damaged, or the files are not of one training.
     """
     plans, dataset_json = read_descriptions(folder)
-    checkpoints = [
-        read_checkpoint(folder / f"fold_{fold}" / checkpoint_name) for fold in folds_of(folder, folds, checkpoint_name)
-    ]
+    used = folds_of(folder, folds, checkpoint_name)
+    checkpoints = [read_checkpoint(folder / f"fold_{fold}" / checkpoint_name) for fold in used]
     first, weights = checkpoints[0], [checkpoint["network_weights"] for checkpoint in checkpoints]
+    files = [folder / f"fold_{fold}" / checkpoint_name for fold in used]
+    path, described = folder / PLANS_FILE, folder / FILE_NAME
+    trainer = find_trainer(first["trainer_name"], f"{files[0]}: `trainer_name`")
+    plans_manager = PlansManager(plans)
+    name = first["init_args"]["configuration"]
+    if name not in plans_manager.available_configurations:
+        known = listed(plans_manager.available_configurations)
+        raise UserError(f"{path}: no configuration {name!r}, of which {files[0]} is, but {known}; {_TOGETHER}")
+    configuration = plans_manager.get_configuration(name)
+    channels = channel_names(dataset_json, described)
+    check_channels(plans, configuration.configuration, len(channels), path, _TOGETHER)
     try:
-        trainer = find_trainer(first["trainer_name"])
-        plans_manager = PlansManager(plans)
-        configuration_manager = plans_manager.get_configuration(first["init_args"]["configuration"])
-        network = _build_network(
-            trainer,
-            plans_manager,
-            configuration_manager,
-            determine_num_input_channels(plans_manager, configuration_manager, dataset_json),
-            plans_manager.get_label_manager(dataset_json).num_segmentation_heads,
-        )
-        network.load_state_dict(weights[0])
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        num_classes = plans_manager.get_label_manager(dataset_json).num_segmentation_heads
+    except Exception as error:  # what nnU-Net's label manager stumbles over
+        raise UserError(f"{described}: nnU-Net cannot use its `labels` ({reason(error)}); {COPY_AGAIN}") from error
+    prompts = configuration.network_arch_init_kwargs.get("text", {}).get("class_prompts")
+    if prompts is not None and len(prompts) != num_classes:
+        raise UserError(f"{described}: {num_classes} classes, and the network of {path} has {len(prompts)}; {_TOGETHER}")
+    try:
+        num_inputs = determine_num_input_channels(plans_manager, configuration, dataset_json)
+        network = _build_network(trainer, plans_manager, configuration, num_inputs, num_classes)
+    except UserError:
+        raise
+    except Exception as error:  # of the network's parts, which check their arguments in their own ways
         raise UserError(
-            f"{folder}: dataset.json, plans.json and {checkpoint_name} are not of one training ({one_line(error)}); "
-            "copy them again from where it was trained"
+            f"{path}: no network can be built of `configurations: {name}: architecture` ({reason(error)}); {_TOGETHER}"
         ) from error
+    for file, state_dict in zip(files, weights):
+        _check_weights(network, state_dict, file, path)
+    network.load_state_dict(weights[0])
     axes = first.get("inference_allowed_mirroring_axes")
-    return TrainedModel(network, plans_manager, configuration_manager, weights, dataset_json, first["trainer_name"], axes)
+    return TrainedModel(network, plans_manager, configuration, weights, dataset_json, first["trainer_name"], axes)
+
+
+def _check_weights(network: nn.Module, state_dict: dict[str, Any], file: Path, plans: Path) -> None:
+    expected = network.state_dict()
+    missing = [key for key in expected if key not in state_dict]
+    others = [key for key in state_dict if key not in expected]
+    wrong = [key for key in expected if key in state_dict and state_dict[key].shape != expected[key].shape]
+    told = [f"{what} {listed(keys, 2)}" for keys, what in ((missing, "lacks"), (others, "has in addition")) if keys]
+    told += [f"has another size of {listed(wrong, 2)}"] if wrong else []
+    if told:
+        raise UserError(f"{file}: its weights are not of the network of {plans}: it {' and '.join(told)}; {_TOGETHER}")
+    broken = [key for key, value in state_dict.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if broken:
+        raise UserError(f"{file}: weights that are no finite numbers ({listed(broken, 2)}); the training failed, take another")
 
 
 def _build_network(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from nnunetv2_cdpd.datasets.output import check_may_write
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.inputs import VOLUME_ENDINGS, Case, Tell, as_case, modality_of, opened
 from nnunetv2_cdpd.inference.predictor import Predictor
@@ -36,6 +37,7 @@ def predict_file(predictor: Predictor, image: Path, output: Path, *, tell: Tell)
         raise UserError(f"{output}: this model writes {', '.join(endings)}; give such a file, or a folder")
     if output.exists():
         raise UserError(f"{output}: is there already and left as it is; remove it, or give another name")
+    check_may_write([output], made_here=False, way_out="give another place")
     if not output.absolute().parent.is_dir():
         raise UserError(f"{output}: there is no folder {output.absolute().parent}; make it, or give another place")
     if (lower_stage := predictor.configuration_manager.previous_stage_name) is not None:

@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_cdpd.datasets.predictions import SETTINGS_FILE
+from nnunetv2_cdpd.datasets.output import check_may_write
+from nnunetv2_cdpd.datasets.roles import NNUNET_SETTINGS_FILE, SETTINGS_FILE
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.inference.inputs import Case
 from nnunetv2_cdpd.inference.prediction import check_masks, mask_names
 from nnunetv2_cdpd.jobs import read_json, remove, write_json
 
-_OTHERWISE = "made_otherwise"  # in it: the cases whose predictions are of other settings
+_OTHERWISE = "made_otherwise"  # in the settings: the cases whose predictions are of other settings
 STATISTICS = "statistics"  # folder with a file per case, and the tables of all of them
 
 
@@ -110,8 +111,11 @@ def prepare_folder(
     described = outputs.folder / "dataset.json"
     if before is None and described.is_file() and read_json(described) != json.loads(json.dumps(dataset_json)):
         raise UserError(f"{described}: describes something else than these predictions; use another folder")
-    if there and before is None:
-        raise UserError(f"{there[0]}: nothing tells how it was made (no {SETTINGS_FILE}); move it away, or use another folder")
+    if before is None and (outputs.folder / NNUNET_SETTINGS_FILE).is_file():
+        raise UserError(f"{outputs.folder}: holds predictions of nnUNetv2_predict ({NNUNET_SETTINGS_FILE}); use another folder")
+    new = [*of_cases, *outputs.tables]  # the descriptions are those of these predictions, or there is none
+    way_out = f"move it away, or use another folder (no {SETTINGS_FILE} here, which a prediction leaves)"
+    check_may_write(new, made_here=before is not None, way_out=way_out, label_maps=True, where=outputs.folder)
     changed = [key for key in written if before is not None and before.get(key) != written[key]]
     if changed and (resume or (there and not alone)):
         raise UserError(

@@ -62,7 +62,7 @@ class Predictor(host.nnUNetPredictor):
         allow_tqdm: Show the progress over the windows of a volume.
 
     Raises:
-        UserError: A batch of no windows.
+        UserError: A batch of no windows, a step of none or of more than a window, or a GPU where there is none.
     """
 
     # Set when a model is loaded.
@@ -87,7 +87,11 @@ class Predictor(host.nnUNetPredictor):
         allow_tqdm: bool = False,
     ) -> None:
         check_at_least(1, windows_per_batch=windows_per_batch)
+        if not 0 < tile_step_size <= 1:
+            raise UserError(f"argument tile_step_size {tile_step_size}: give a number above 0 up to 1, of which 1 is no overlap")
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise UserError("argument device cuda: this PyTorch finds no GPU here; give argument device cpu, or see cdpd doctor")
         with contextlib.redirect_stdout(io.StringIO()):  # of a setting that it changes for the CPU
             super().__init__(
                 tile_step_size, use_gaussian, use_mirroring, perform_everything_on_device, device, verbose, verbose, allow_tqdm

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from nnunetv2_cdpd.annotation import Source, dataset_json_entries
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
-from nnunetv2_cdpd.errors import UserError, check_at_least
+from nnunetv2_cdpd.errors import UserError, check_at_least, check_part
 from nnunetv2_cdpd.inference.inputs import Case, opened
 from nnunetv2_cdpd.inference.outputs import STATISTICS, Outputs, prepare_folder
 from nnunetv2_cdpd.inference.pipeline import pipeline
@@ -54,9 +54,7 @@ def predict_cases(
         UserError: An output would take the place of a file that is read, or of one of unknown origin; a resumed job has other
             settings; a cascade lacks the previous stage; or an impossible number.
     """
-    check_at_least(1, num_parts=num_parts)
-    if not 0 <= part_id < num_parts:
-        raise UserError(f"argument part_id {part_id} of {num_parts}: parts are counted from 0 to {num_parts - 1}")
+    check_part(part_id, num_parts)
     check_at_least(0, num_readers=num_readers, num_exporters=num_exporters)
     lower_stage = predictor.configuration_manager.previous_stage_name
     if lower_stage is not None and previous_stage is None:

@@ -1,6 +1,6 @@
 """Statistics of a prediction: volume, mean intensity and centroid of every class."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ def prediction_statistics(prediction: Prediction, image: np.ndarray | None, chan
         channel_name: Of that channel: a mean of "CT" is in HU.
 
     Returns:
-        volume_ml, None of a 2D image; voxels; `mean_HU` of a CT, else `mean_intensity`; centroid_voxel in the order of the
-        array's axes; centroid_mm in DICOM's patient coordinates (towards left, back, head), None where the format has none. Of a
-        class that is not there: 0 ml (None of a 2D image), 0 voxels, and None for the rest.
+        volume_ml, None of a 2D image; voxels; `mean_HU` of a CT, else `mean_intensity`; centroid_voxel (z, y, x) in the written
+        label map, as SimpleITK reads it; centroid_mm in DICOM's patient coordinates (towards left, back, head), None where the
+        format has none. Of a class that is not there: 0 ml (None of a 2D image), 0 voxels, and None for the rest.
     """
     labels, spacing = prediction.label_map, prediction.properties["spacing"]
     grid = Grid.of_properties(labels.shape, prediction.properties)
@@ -45,11 +45,20 @@ def prediction_statistics(prediction: Prediction, image: np.ndarray | None, chan
         found[name] = {"volume_ml": None if voxel_ml is None else round(voxels * voxel_ml, 6), "voxels": voxels}
         if intensity is not None:
             found[name][mean_name] = round(float(intensity[members].sum() / voxels), 4) if voxels else None
-        found[name]["centroid_voxel"] = None if centroid is None else [round(index, 4) for index in centroid]
+        found[name]["centroid_voxel"] = None if centroid is None else _index_in_file(centroid, prediction.properties)
         found[name]["centroid_mm"] = None
         if centroid is not None and grid is not None and len(grid.shape) == 3:
             found[name]["centroid_mm"] = [round(float(mm), 3) for mm in grid.position(centroid[::-1])]
     return found
+
+
+def _index_in_file(index: Sequence[float], properties: Mapping[str, Any]) -> list[float]:
+    """An index (z, y, x) into the array that nnU-Net works on as one into the file, whose axes its reader may have reordered."""
+    stuff = properties.get("nibabel_stuff", {})
+    if "reoriented_affine" in stuff and len(index) == 3:
+        to_file = np.linalg.inv(stuff["original_affine"]) @ stuff["reoriented_affine"]
+        index = (to_file @ [*index[::-1], 1])[2::-1]
+    return [round(float(axis), 4) + 0.0 for axis in index]  # without -0.0
 
 
 def write_table(path: Path, statistics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:

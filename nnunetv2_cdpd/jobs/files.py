@@ -51,6 +51,10 @@ def written_beside(path: Path) -> Iterator[Path]:
                 os.replace(target, folder / f"replaced_{number}")
             os.replace(file, target)
         _flush_entry(path.absolute().parent)
+    except OSError as error:  # of the file that the caller knows, not of a name that is gone with it
+        if any(place and Path(place).is_relative_to(folder) for place in (error.filename, error.filename2)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         give_up(lock)
@@ -71,7 +75,7 @@ def read_json(path: Path) -> Any:
     """Content of a JSON file, None if there is none that can be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -76,7 +76,7 @@ class FileRecord:
         damage: What could not be read, in a line for the user; None: nothing. The next `rewrite` leaves it out.
 
     Raises:
-        UserError: The file is a record of another release or command.
+        UserError: The file is a record of another release or command, or of nothing.
     """
 
     def __init__(
@@ -99,7 +99,8 @@ class FileRecord:
             self._read()
 
     def _read(self) -> None:
-        header, *lines = map(_parsed, self.path.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n"))
+        content = self.path.read_text(encoding="utf-8", errors="replace")
+        header, *lines = map(_parsed, content.rstrip("\n").split("\n"))
         if isinstance(header, dict) and self._is_of_another(header):
             raise UserError(
                 f"{self.path}: not a record of this release's `{self.command}`; remove the folder or use another one, "
@@ -107,10 +108,14 @@ class FileRecord:
             )
         inputs = header.get("inputs") if isinstance(header, dict) else None
         is_header = isinstance(header, dict) and not _HEADER - header.keys() and _are_texts(inputs)
-        # A file of this name is there, so the folder is this command's.
-        self.recorded_inputs = inputs if is_header else self.inputs
         entries = [self._entry(line) for line in lines]
         self.cases = {entry.case: entry for entry in entries if entry is not None}
+        if not is_header and not self.cases and content.strip():
+            raise UserError(
+                f"{self.path}: no line of it is one of a record, so nothing tells that `{self.command}` made this folder; move "
+                "the file away or use another folder, nothing was changed"
+            )
+        self.recorded_inputs = inputs if is_header else self.inputs
         damaged = entries.count(None) + (not is_header)
         if damaged:
             self.damage = (

@@ -9,14 +9,14 @@ from typing import Any
 
 import yaml
 
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, reason
 
 
 def load_yaml(path: str | Path) -> Any:
     """Content of a YAML file, read safely.
 
     Raises:
-        UserError: It cannot be read, is not YAML, or gives a key twice.
+        UserError: It cannot be read, is not YAML, gives a key twice, or has a value that is none (a date of month 13).
     """
     try:
         return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
@@ -24,6 +24,8 @@ def load_yaml(path: str | Path) -> Any:
         raise UserError(f"{path}: cannot be read ({error}); give a YAML file") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML, {' '.join(str(error).split())}; mend it there") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: lists or mappings in each other, too many to read; mend it there") from error
 
 
 def yaml_text(content: Any) -> str:
@@ -95,7 +97,17 @@ def flag(value: Any, where: str) -> bool:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, except that a key given twice is an error instead of silently the last one."""
+    """YAML's safe loader, except that a key given twice is an error instead of silently the last one, and that a value which
+    is none of its kind (a date of month 13, a number of thousands of digits) is told with its line, as YAML's other errors are.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
+            what = str(getattr(node, "value", ""))[:40]
+            told = f"{what!r} is no {node.tag.rpartition(':')[2]} ({reason(error)}); put text in quotes"
+            raise yaml.constructor.ConstructorError(None, None, told, node.start_mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
 from nnunetv2_cdpd.datasets.raw import read_dataset
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.merge.collect import MergedCase
 from nnunetv2_cdpd.same_scan.pairs import find_pairs, groups
 from nnunetv2_cdpd.same_scan.store import fingerprints_of
@@ -121,10 +121,9 @@ def _name(cases: Sequence[MergedCase], held_back: str | None) -> str:
 def _tell_missing(missing: Sequence[str], report: Callable[[str], None]) -> None:
     """Say which images were not compared: what is not compared may be there twice."""
     if missing:
-        more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
         report(
             f"note: not searched for the same scan, as they cannot be read, are not 3D or show too little of a body: "
-            f"{', '.join(missing[:MAX_NAMED])}{more}"
+            f"{listed(list(missing), MAX_NAMED)}"
         )
 
 

@@ -6,7 +6,6 @@ scan is in several cases, none is written and nnU-Net makes its own folds; a fil
 set aside all the same, because nnU-Net would go on with it and never train the new ones.
 """
 
-import os
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from typing import Any
 from nnunetv2.paths import nnUNet_preprocessed
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
+from nnunetv2_cdpd.datasets.output import folder_of_nnunet
 from nnunetv2_cdpd.jobs import read_json, remove_leftovers, write_json
 from nnunetv2_cdpd.merge.duplicates import Duplicates
 
@@ -72,8 +72,8 @@ def write_folds(
     groups = duplicates.groups if duplicates else ()
     splits = make_folds(case_source, groups) if groups else []
     places = [output / SPLITS_FILE]
-    if nnUNet_preprocessed.is_set():
-        places.append(Path(os.path.abspath(nnUNet_preprocessed.require())) / output.name / SPLITS_FILE)
+    if preprocessed := folder_of_nnunet(nnUNet_preprocessed):
+        places.append(preprocessed / output.name / SPLITS_FILE)
     ours = (read_json(output / DUPLICATES_FILE) or {}).get("splits") if duplicates else None
     for place in reversed(places):  # what is there and good counts, so that trained folds stay what they are
         there = read_json(place)

@@ -8,7 +8,7 @@ from typing import Any
 
 from nnunetv2_cdpd.annotation import Annotation, dataset_json_entries
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
-from nnunetv2_cdpd.datasets.output import is_empty
+from nnunetv2_cdpd.datasets.output import check_own_folder
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import FileRecord, read_json
@@ -25,12 +25,9 @@ def open_record(output: Path, inputs: Sequence[RawDataset], update: bool) -> Fil
     names = [_input_name(dataset, output.parent) for dataset in inputs]
     path = output / MERGE_RECORD_FILE
     record = FileRecord(path, names, "cdpd merge", lambda values: {"values": values}, _are_facts)
-    if record.recorded_inputs is None:
-        if not is_empty(output):
-            raise UserError(
-                f"{output}: exists and is not from `cdpd merge`; nothing was changed, move it or give another argument dataset_id"
-            )
-    elif sorted(record.recorded_inputs) != sorted(names) and not update:
+    is_ours = record.recorded_inputs is not None
+    check_own_folder(output, made_here=is_ours, command="cdpd merge", way_out="give another argument dataset_id")
+    if record.recorded_inputs is not None and sorted(record.recorded_inputs) != sorted(names) and not update:
         raise UserError(
             f"{output}: was merged from {', '.join(record.recorded_inputs)}; nothing was changed, give another argument "
             "dataset_id, or argument update to make it one of the datasets given now"

@@ -82,6 +82,9 @@ def merge_datasets(
         check_new(Path(write_spec))
     inputs = read_datasets(datasets)
     check_inputs(inputs, output)
+    for dataset in inputs:
+        for stray in dataset.strays:
+            report(f"note: {stray}")
     reader_asked_for(inputs)  # before anything is searched: some cannot be read alike
     plan = plan_merge(inputs, read_merge_spec(spec))
     cases = collect_cases(inputs, plan, prefix)

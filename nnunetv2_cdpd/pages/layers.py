@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunetv2_cdpd.annotation import Annotation
-from nnunetv2_cdpd.classes import name_key
+from nnunetv2_cdpd.classes import ClassKey, class_key
 from nnunetv2_cdpd.pages.palette import Palette
 
 
@@ -43,7 +43,7 @@ class Layers:
         palette = Palette.of((*prediction.classes, *regions[1], *regions[0], *names))
         return cls(*regions, names_by_value(reference), names_by_value(prediction), palette)
 
-    def seen(self, reference: np.ndarray, prediction: np.ndarray) -> frozenset[str]:
-        """Name keys of the classes that occur in a case."""
+    def seen(self, reference: np.ndarray, prediction: np.ndarray) -> frozenset[ClassKey]:
+        """Keys of the classes that occur in a case."""
         pairs = ((self.reference_names, reference), (self.prediction_names, prediction))
-        return frozenset(name_key(names[value]) for names, values in pairs for value in np.unique(values) if value in names)
+        return frozenset(class_key(names[value]) for names, values in pairs for value in np.unique(values) if value in names)

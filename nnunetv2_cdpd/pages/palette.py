@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from nnunetv2_cdpd.classes import name_key
+from nnunetv2_cdpd.classes import ClassKey, class_key
 
 # Each colour but the first seven, which are chosen by eye, lies as far as possible from those before it (CIELAB, lightness
 # weighted 0.6), among colours bright and saturated enough to show on a grey CT slice.
@@ -23,21 +23,21 @@ class Palette:
     colours: Class name key -> colour as "#rrggbb".
     """
 
-    colours: Mapping[str, str]
+    colours: Mapping[ClassKey, str]
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "Palette":
-        """Of class names, in whatever spelling; more than 40 classes share colours."""
-        keys = dict.fromkeys(map(name_key, names))
+        """Of class names, by whatever names; more than 40 classes share colours."""
+        keys = dict.fromkeys(map(class_key, names))
         return cls({key: COLOURS[index % len(COLOURS)] for index, key in enumerate(keys)})
 
     @cached_property
-    def indices(self) -> dict[str, int]:
-        """Class name key -> number of the class on the page, from 1."""
+    def indices(self) -> dict[ClassKey, int]:
+        """Key of a class -> number of the class on the page, from 1."""
         return {key: index for index, key in enumerate(self.colours, start=1)}
 
     def colour(self, name: str) -> str:
-        return self.colours[name_key(name)]
+        return self.colours[class_key(name)]
 
     def index(self, name: str) -> int:
-        return self.indices[name_key(name)]
+        return self.indices[class_key(name)]

@@ -9,10 +9,26 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nnunetv2_cdpd import __version__
+from nnunetv2_cdpd.datasets.output import check_may_write
 from nnunetv2_cdpd.jobs import write_text
 from nnunetv2_cdpd.jobs.tables import interval, number, p_value
 from nnunetv2_cdpd.pages.contents import PageContents
 from nnunetv2_cdpd.pages.palette import Palette
+
+_MADE_BY = b"<footer>Made by nnunetv2-cdpd"  # of pages/base.html
+
+
+def check_page(path: Path) -> None:
+    """Raise UserError if a page would take the place of a file that is no page of ours; to be asked before long work."""
+    if not path.is_dir():
+        check_may_write([path], made_here=_is_our_page(path), way_out="give another file")
+
+
+def _is_our_page(path: Path) -> bool:
+    try:
+        return _MADE_BY in path.read_bytes()
+    except OSError:
+        return False
 
 
 def write_html(path: Path, template: str, *, title: str, palette: Palette, **data: Any) -> None:
@@ -22,7 +38,11 @@ def write_html(path: Path, template: str, *, title: str, palette: Palette, **dat
         template: By its path in the package, like "report/page.html"; it extends "pages/base.html".
         palette: Of all classes that the page names.
         data: What the template shows; a name that it lacks is an error.
+
+    Raises:
+        UserError: See `check_page`.
     """
+    check_page(path)
     page = _environment().get_template(template)
     today = date.today().isoformat()
     html = page.render(title=title, palette=palette, contents=PageContents(), version=__version__, date=today, **data)

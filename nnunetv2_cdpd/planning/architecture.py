@@ -127,14 +127,6 @@ def plans_with_cdpd(
     return changed
 
 
-def plans_with_recorded_network(plans: Mapping[str, Any], configuration: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of nnU-Net plans in which one configuration uses the network of a trained model's plans.json."""
-    changed = deepcopy(dict(plans))
-    architecture = PlansManager(dict(recorded)).get_configuration(configuration).configuration["architecture"]
-    changed["configurations"][configuration]["architecture"] = deepcopy(architecture)
-    return changed
-
-
 def _intensity_windows(
     schemes: Sequence[str], properties: Mapping[str, Mapping[str, float]], ct_window_hu: tuple[float, float]
 ) -> list[list[float]]:

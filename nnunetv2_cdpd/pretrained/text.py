@@ -21,6 +21,7 @@ from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.pretrained.choices import AUTO, TEXT_WEIGHTS
 from nnunetv2_cdpd.pretrained.hub import hub_reachable
 from nnunetv2_cdpd.pretrained.text_tables import holds_our_embeddings, read_tables
+from nnunetv2_cdpd.pretrained.torch_files import why_unreadable
 
 CACHE_FILE = "cdpd_text_embeddings.safetensors"  # in a dataset's folder of preprocessed data
 _FROM_FILE = " from "
@@ -87,11 +88,19 @@ class TextEmbeddings:
             raise UserError(f"{path}: holds no text embeddings of ours ({one_line(error)}); delete it or give another") from error
         if embeddings.checksum != checksum:
             raise UserError(f"{path}: these text embeddings are damaged (checksum differs); delete it or give another")
+        if not all(torch.isfinite(table).all() for table in (embeddings.class_embeddings, embeddings.task_embeddings)):
+            raise UserError(f"{path}: these text embeddings hold values that are no finite numbers; delete it and embed again")
         return embeddings
 
 
 def load_or_embed(
-    cache_file: str | Path, *, class_prompts: Sequence[str], task_prompts: Sequence[str], encoder: str, choice: str | None
+    cache_file: str | Path,
+    *,
+    class_prompts: Sequence[str],
+    task_prompts: Sequence[str],
+    encoder: str,
+    choice: str | None,
+    or_learned: bool = True,
 ) -> TextEmbeddings:
     """The embeddings of these prompts, from the cache where it holds just these, else made and cached.
 
@@ -101,6 +110,7 @@ def load_or_embed(
         encoder: An open_clip name, see `embed_prompts`.
         choice: The user's: ready embeddings (ours, .safetensors; or tables, see text_tables.py), a checkpoint of the encoder, a
             folder that open_clip reads, or None or "auto" (open_clip's cache, then a download).
+        or_learned: Whether the caller can do without text, which a message then offers.
 
     Raises:
         UserError: No weights, or ready embeddings of other prompts.
@@ -122,7 +132,7 @@ def load_or_embed(
         same_encoder = cached.encoder == name or (path is None and cached.encoder.startswith(f"{encoder}{_FROM_FILE}"))
         if same_encoder and cached.are_of(class_prompts, task_prompts):
             return cached
-    embedded = embed_prompts([*class_prompts, *task_prompts], encoder, str(path) if path else None)
+    embedded = embed_prompts([*class_prompts, *task_prompts], encoder, str(path) if path else None, or_learned)
     made = TextEmbeddings(embedded[: len(class_prompts)], embedded[len(class_prompts) :], class_prompts, task_prompts, name)
     made.save(cache_file)
     return made
@@ -162,7 +172,7 @@ def _fingerprint(path: Path) -> str:
 
 
 @torch.no_grad()
-def embed_prompts(prompts: Sequence[str], encoder: str, weights: str | None = None) -> Tensor:
+def embed_prompts(prompts: Sequence[str], encoder: str, weights: str | None = None, or_learned: bool = True) -> Tensor:
     """Embed sentences by an open_clip text encoder.
 
     Args:
@@ -170,6 +180,7 @@ def embed_prompts(prompts: Sequence[str], encoder: str, weights: str | None = No
         encoder: "MODEL/PRETRAINED" as open_clip names them, or "hf-hub:OWNER/NAME" of a model on the hub.
         weights: Checkpoint file in place of the named pretrained weights, or a folder with open_clip_config.json and weights
             in place of the encoder.
+        or_learned: See `load_or_embed`.
 
     Returns:
         (N, E) float32, not normalised.
@@ -183,7 +194,7 @@ def embed_prompts(prompts: Sequence[str], encoder: str, weights: str | None = No
     if weights and (Path(weights) / _CONFIG).is_file():
         model_name, tag, pretrained = f"{_FOLDER}{weights}", None, None
     elif weights and not Path(weights).is_file():
-        raise UserError(f"{weights}: no such file; {TEXT_WEIGHTS} takes a file of {encoder} weights or embeddings, or 'learned'")
+        raise UserError(f"{weights}: no such file; {TEXT_WEIGHTS} takes a file of {encoder} weights or embeddings")
     elif weights and tag is None:
         raise UserError(f"{weights}: for {encoder}, {TEXT_WEIGHTS} takes a folder with {_CONFIG} and weights, not a lone file")
     elif tag is not None and model_name not in open_clip.list_models():
@@ -205,11 +216,11 @@ def embed_prompts(prompts: Sequence[str], encoder: str, weights: str | None = No
         tokens = open_clip.get_tokenizer(model_name)(list(prompts))
     except Exception as error:  # open_clip's, the hub's, the network's and torch's own
         what = (
-            f"{weights}: not readable as weights of {model_name}"
+            f"{weights}: not readable as weights of {model_name}, {why_unreadable(error)}"
             if weights
-            else f"no weights of {encoder} in the cache, and no download"
+            else f"no weights of {encoder} in the cache, and no download ({reason(error)})"
         )
-        raise UserError(f"{what} ({reason(error)}); {ways_to_text_weights(encoder)}") from error
+        raise UserError(f"{what}; {ways_to_text_weights(encoder, or_learned)}") from error
     return model.eval().encode_text(tokens).float()
 
 
@@ -238,9 +249,10 @@ def _model_and_tag(encoder: str) -> tuple[str, str | None]:
     return model_name, tag
 
 
-def ways_to_text_weights(encoder: str) -> str:
+def ways_to_text_weights(encoder: str, or_learned: bool = True) -> str:
     """What a user without text weights can do, as the end of a sentence."""
+    learned = f", or set {TEXT_WEIGHTS}=learned to learn the embeddings with the network" if or_learned else ""
     return (
         f"set {TEXT_WEIGHTS} to a file of them or of ready embeddings, or run once where there is internet and copy the Hugging "
-        f"Face cache, or set {TEXT_WEIGHTS}=learned to learn the embeddings with the network"
+        f"Face cache{learned}"
     )

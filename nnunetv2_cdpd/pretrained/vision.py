@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.pretrained.choices import AUTO, RANDOM, VISION_WEIGHTS
 from nnunetv2_cdpd.pretrained.hub import hub_reachable
+from nnunetv2_cdpd.pretrained.torch_files import why_unreadable
 from nnunetv2_cdpd.pretrained.vision_layouts import to_timm
 
 _FILE_NAMES = ("model.safetensors", "pytorch_model.bin")
@@ -110,7 +111,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         state_dict = load_state_dict(str(path), weights_only=True)
     except Exception as error:  # safetensors, pickle and zip each have their own
-        raise UserError(f"{path}: not readable as weights ({reason(error)})") from error
+        raise UserError(f"{path}: not readable as weights, {why_unreadable(error)}; copy it again or give another") from error
     if not isinstance(state_dict, dict) or not all(isinstance(value, Tensor) for value in state_dict.values()):
         raise UserError(f"{path}: holds no plain dictionary of tensors; save the model's state_dict")
     return state_dict

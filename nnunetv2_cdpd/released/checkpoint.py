@@ -3,13 +3,13 @@
 Nothing in the file is executed. All that can be wrong with it ends in one line that names the file and what is missing.
 """
 
-import pickle
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from nnunetv2_cdpd.errors import UserError, reason
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.pretrained.torch_files import read_torch
 
 _NETWORK = "net"
 _FORM = "the released checkpoint is a dictionary of net, optimizer, scheduler and epoch"
@@ -22,14 +22,7 @@ def read_released(path: Path) -> dict[str, Tensor]:
         UserError: No such file; truncated, not torch's, or only readable by executing code from it; without the network's
             weights; with weights that are no finite numbers.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give the released cdpdnet.pth")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path}: truncated, or no checkpoint of PyTorch that can be read without executing code ({reason(error)})"
-        ) from error
+    content = read_torch(path, "fetch the file again", "give the released cdpdnet.pth")
     state_dict = content.get(_NETWORK, content) if isinstance(content, dict) else content
     if not isinstance(state_dict, dict) or not state_dict or not all(isinstance(value, Tensor) for value in state_dict.values()):
         found = ", ".join(map(str, list(content)[:5])) if isinstance(content, dict) else type(content).__name__

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import Tensor, nn
 
 from nnunetv2_cdpd.annotation import dataset_json_entries
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
@@ -74,9 +75,7 @@ def import_official(
     except UserError as error:
         raise UserError(f"{checkpoint}: {error}") from error
     arch_kwargs = _arch_kwargs(converted.state_dict, checkpoint, vision_model, dict(vision_kwargs or {}))
-    network = get_network_from_plans(
-        PAPER_NETWORK_CLASS_NAME, deepcopy(arch_kwargs), KW_REQUIRES_IMPORT, 1, len(RELEASED_CLASSES), deep_supervision=False
-    )
+    network = _network(arch_kwargs, vision_model)
     assert isinstance(network, CDPDNet) and network.slice_encoder is not None, "the preset has a vision encoder"
     _check_vision_width(network.slice_encoder, next(iter(network.adaptors)), converted.state_dict, vision_model)
     origin = _load_vision(network.slice_encoder, vision_model, vision_weights)
@@ -108,8 +107,9 @@ def vision_choice(dinov2: str | Path | None) -> tuple[str, Path | None]:
     if path.is_file():
         return PAPER_VISION_MODEL, path
     name = str(dinov2)
-    if timm.is_model(name.split(".")[0]) and timm.get_pretrained_cfg(name) is not None:
-        return name, None
+    with suppress(RuntimeError):  # of pretrained weights that timm's model has not
+        if timm.is_model(name.split(".")[0]) and timm.get_pretrained_cfg(name) is not None:
+            return name, None
     raise UserError(
         f"argument dinov2 {dinov2}: no such file, and no model of timm; the released network needs {PAPER_VISION_MODEL}"
     )
@@ -129,6 +129,18 @@ def _arch_kwargs(weights: Mapping[str, Tensor], checkpoint: Path, vision_model: 
     kwargs["text"]["embed_dim"] = weights["class_text.embeddings"].shape[1]
     kwargs["vision"] |= {"model_name": vision_model, "model_kwargs": vision_kwargs}
     return kwargs
+
+
+def _network(arch_kwargs: Mapping[str, Any], vision_model: str) -> nn.Module:
+    try:
+        return get_network_from_plans(
+            PAPER_NETWORK_CLASS_NAME, deepcopy(arch_kwargs), KW_REQUIRES_IMPORT, 1, len(RELEASED_CLASSES), deep_supervision=False
+        )
+    except (AttributeError, TypeError, ValueError, RuntimeError, AssertionError) as error:  # timm's models take other arguments
+        raise UserError(
+            f"argument dinov2 {vision_model}: no ViT of patch tokens that the released network can use ({reason(error)}); it was "
+            f"trained with {PAPER_VISION_MODEL}"
+        ) from error
 
 
 def _check_vision_width(encoder: SliceEncoder, fused_stage: str, weights: Mapping[str, Tensor], vision_model: str) -> None:
@@ -198,5 +210,6 @@ def _write(folder: Path, plans: dict, dataset_json: dict, network: nn.Module) ->
             (beside / "plans.json").write_text(json.dumps(plans, indent=4))
             (beside / "dataset.json").write_text(json.dumps(dataset_json, indent=4))
             torch.save(checkpoint, beside / FOLD / CHECKPOINT)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
+        told = getattr(error, "strerror", None) or "is the disk full?"
+        raise UserError(f"{folder}: cannot be written ({told}); make room there, or give another folder") from error

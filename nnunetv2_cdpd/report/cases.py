@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnunetv2_cdpd.classes import name_key
+from nnunetv2_cdpd.classes import ClassKey, class_key
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.jobs.tables import number
@@ -47,7 +47,7 @@ class DrawnCase:
 
     planes: Sequence[PlanePicture]
     volume: Mapping[str, Any] | None
-    seen: frozenset[str]
+    seen: frozenset[ClassKey]
 
 
 def draw_case(job: DrawJob) -> DrawnCase:
@@ -70,14 +70,14 @@ def draw_case(job: DrawJob) -> DrawnCase:
     return DrawnCase(planes, volume, layers.seen(reference.array, prediction))
 
 
-def legend(results: Results, scores: CaseScores | None, seen: frozenset[str], layers: Layers) -> list[tuple[str, str]]:
+def legend(results: Results, scores: CaseScores | None, seen: frozenset[ClassKey], layers: Layers) -> list[tuple[str, str]]:
     """Classes that are drawn or scored in a case, with their Dice; seen: As in DrawnCase."""
     metrics = scores.metrics if scores else {}
     entries = {}
     for name in (*results.class_names, *layers.reference, *layers.prediction):
         dice = metrics[name]["Dice"] if name in metrics else np.nan
-        if name_key(name) not in entries and (name_key(name) in seen or np.isfinite(dice)):
-            entries[name_key(name)] = name, number(dice, 3) if name in metrics else "not annotated"
+        if class_key(name) not in entries and (class_key(name) in seen or np.isfinite(dice)):
+            entries[class_key(name)] = name, number(dice, 3) if name in metrics else "not annotated"
     return list(entries.values())
 
 

@@ -8,6 +8,7 @@ from nnunetv2_cdpd.errors import UserError, check_at_least, one_line
 from nnunetv2_cdpd.evaluation.evaluate import COMPARISON_JSON, SUMMARY_FILE
 from nnunetv2_cdpd.evaluation.nnunet import read_results
 from nnunetv2_cdpd.evaluation.results import Results
+from nnunetv2_cdpd.pages.template import check_page
 from nnunetv2_cdpd.report.cases import ReportCase
 from nnunetv2_cdpd.report.comparison import ComparisonTables, comparison_tables
 from nnunetv2_cdpd.report.origin import dataset_of, model_of, where_now
@@ -52,7 +53,7 @@ def report_folder(
         tell: Called with a note on cases whose pictures cannot be made.
 
     Raises:
-        UserError: No results there, an unknown case, no log in a training folder, or an output that is no page.
+        UserError: No results there, an unknown case, no log in a training folder, an output that is no page, or a file of others.
     """
     folder = Path(folder)
     page = _page(folder if output is None else Path(output))
@@ -81,6 +82,7 @@ def report_folder(
                 f"argument training {place}: there is a {twice[0]} already; give each once, from folders of other names"
             )
         curves |= found
+    check_page(page)
     comparison = _comparison(folder / COMPARISON_JSON, results, name, other_name)
     told = {"Model": name or model_of(folder, results.cases), "Dataset": dataset_of(results.cases)}
     files = {case: where_now(scores[case], folder, references, predictions) for case in shown}

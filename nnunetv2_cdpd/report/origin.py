@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_cdpd.datasets.predictions import SETTINGS_FILE
+from nnunetv2_cdpd.datasets.roles import SETTINGS_FILE
 from nnunetv2_cdpd.evaluation.results import CaseScores
 from nnunetv2_cdpd.jobs import read_json
 from nnunetv2_cdpd.report.comparison import path_parts

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.evaluation.results import mean_of_finite
 
 # what the log names -> field of TrainingCurves
@@ -99,7 +99,7 @@ def _parts(log: Path) -> list[dict[int, dict[str, float]]]:
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        raise UserError(f"{log}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{log}: cannot be read ({error.strerror or reason(error)}); give another") from error
     parts: list[dict[int, dict[str, float]]] = [{}]
     current: dict[str, float] = {}
     for line in lines:

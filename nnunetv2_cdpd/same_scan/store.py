@@ -1,7 +1,6 @@
 """Store: fingerprints are taken once per image file and kept below nnUNet_preprocessed, for audits and merges to come."""
 
 import contextlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from nnunetv2.paths import nnUNet_preprocessed
 
+from nnunetv2_cdpd.datasets.output import folder_of_nnunet
 from nnunetv2_cdpd.jobs import Outcome, file_state, in_processes, remove_leftovers, run, written_beside
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint, fingerprint
 
@@ -32,7 +32,7 @@ def fingerprints_of(
     Args:
         keep: Keep those that are taken now.
     """
-    folder = Path(os.path.abspath(nnUNet_preprocessed.require())) if nnUNet_preprocessed.is_set() else None
+    folder = folder_of_nnunet(nnUNet_preprocessed)
     jobs = {str(image): FingerprintJob(image, folder and folder / FINGERPRINTS_FOLDER / _file_name(image)) for image in images}
     if folder is not None:
         remove_leftovers(folder / FINGERPRINTS_FOLDER)

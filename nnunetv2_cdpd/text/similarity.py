@@ -10,8 +10,10 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
+from nnunetv2_cdpd.datasets.output import check_may_write
 from nnunetv2_cdpd.jobs import written_beside
 
+_SOFTWARE = "nnunetv2-cdpd, similarity of class prompts"  # in the header of the pictures, which tells them from others'
 MATRIX_CLASSES = 40  # beyond, a table of all pairs is too wide for a terminal
 
 
@@ -50,7 +52,12 @@ def mean_of_pairs(similarity: np.ndarray) -> float:
 
 
 def draw_similarity(names: Sequence[str], similarity: np.ndarray, path: Path) -> None:
-    """Write the matrix as a PNG; colours from the least alike pair to 1."""
+    """Write the matrix as a PNG; colours from the least alike pair to 1.
+
+    Raises:
+        UserError: A file is there that this did not write.
+    """
+    check_may_write([path], made_here=_is_our_picture(path), way_out="give another file")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -64,4 +71,12 @@ def draw_similarity(names: Sequence[str], similarity: np.ndarray, path: Path) ->
     axes.set_title("Cosine similarity of the class prompts", fontsize=9)
     figure.colorbar(image, shrink=0.7)
     with written_beside(path) as beside:
-        canvas.print_png(beside)
+        canvas.print_png(beside, metadata={"Software": _SOFTWARE})
+
+
+def _is_our_picture(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return _SOFTWARE.encode() in file.read(1024)
+    except OSError:
+        return False

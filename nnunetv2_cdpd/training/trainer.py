@@ -35,7 +35,8 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import exchanged
 from nnunetv2_cdpd.jobs import read_json
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
-from nnunetv2_cdpd.planning.architecture import plans_with_cdpd, plans_with_recorded_network
+from nnunetv2_cdpd.planning.architecture import plans_with_cdpd
+from nnunetv2_cdpd.planning.plans_json import plans_with_recorded_network
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.text import CACHE_FILE
 from nnunetv2_cdpd.training.checkpoints import UntornTrainer

@@ -66,13 +66,13 @@ def flips_between(label: Grid, image: Grid) -> tuple[int, ...] | None:
 
 
 def resample_nearest(array: np.ndarray, label: Grid, image: Grid) -> np.ndarray:
-    """The label value at the centre of every image voxel; background outside of the label."""
+    """The label value at the centre of every image voxel; background outside of the label's voxels, which end at their faces."""
     from scipy.ndimage import affine_transform
 
     to_label = np.linalg.inv(label.affine) @ image.affine
-    return affine_transform(
-        array, to_label[:3, :3], to_label[:3, 3], output_shape=image.shape, order=0, mode="constant", cval=0, prefilter=False
-    )
+    # "constant" would end at the centres of the outermost voxels, "grid-constant" ends at their faces.
+    where = to_label[:3, :3], to_label[:3, 3]
+    return affine_transform(array, *where, output_shape=image.shape, order=0, mode="grid-constant", cval=0, prefilter=False)
 
 
 def _difference(label: Grid, image: Grid) -> str:

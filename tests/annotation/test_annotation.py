@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunetv2_cdpd.annotation import (
+    NEGATIVE,
+    POSITIVE,
     Annotation,
     MergedLabel,
     Source,
@@ -176,6 +179,7 @@ def block(**changes):
     "changes, message",
     [
         ({"labels": None}, "`labels` is missing"),
+        ({"labels": ["liver"]}, r"`labels` is \['liver'\], not an object"),
         ({"labels": {"background": 0}}, "holds no class besides background"),
         ({"labels": {"0": "background"}}, "label '0' is 'background', not a value"),
         ({"labels": {"a": []}}, "label 'a' is "),
@@ -192,13 +196,20 @@ def block(**changes):
         ({"labels": {"a": [0, 1]}, "regions_class_order": [1], "cdpd": None}, "region of 'a' holds 0, the background"),
         ({"regions_class_order": 5}, "`regions_class_order` is 5, not a list of values"),
         ({"regions_class_order": ["a", 2, 3, 4, 5]}, "`regions_class_order` is .*, not a list of values"),
-        ({"cdpd": []}, "the `cdpd` block has version None"),
+        ({"cdpd": []}, r"`cdpd` is \[\], not an object; mend it there, or run `cdpd merge` again"),
+        ({"cdpd": {}}, "the `cdpd` block has version None"),
         ({"cdpd": block(version="1")}, "has version '1', this release reads version 1"),
         ({"cdpd": block(version=2)}, "has version 2, this release reads version 1"),
-        ({"cdpd": block(sources={"A": {}})}, r"the `cdpd` block is damaged \(KeyError: 'annotated_classes'\)"),
-        ({"cdpd": block(sources=["A"])}, "the `cdpd` block is damaged"),
-        ({"cdpd": block(case_source=["a"])}, "the `cdpd` block is damaged"),
-        ({"cdpd": block(possible_parents=["liver"])}, "the `cdpd` block is damaged"),
+        ({"cdpd": block(sources={"A": {}})}, "`cdpd: sources: A: annotated_classes` is missing, a list, each entry a text; mend"),
+        ({"cdpd": block(sources=["A"])}, r"`cdpd: sources` is \['A'\], not an object of sources"),
+        ({"cdpd": block(sources={})}, "`cdpd: sources` is {}, not an object of sources"),
+        ({"cdpd": block(sources={"A": 5})}, "`cdpd: sources: A` is 5, not an object"),
+        ({"cdpd": block(sources={"A": {"annotated_classes": "liver"}})}, "A: annotated_classes` is 'liver', not a list"),
+        ({"cdpd": block(sources={"A": {"annotated_classes": ["liver"], "task_prompt": 5}})}, "task_prompt` is 5, not a text or"),
+        ({"cdpd": block(compatible=5)}, "`cdpd: compatible` is 5, not a list, each entry a list of 1 to 2 values, each a text"),
+        ({"cdpd": block(possible_parents={"liver": [["x"]]})}, r"`cdpd: possible_parents: liver: 0` is \['x'\], not a text"),
+        ({"cdpd": block(case_source=["a"])}, r"`cdpd: case_source` is \['a'\], not an object, which gives each case"),
+        ({"cdpd": block(possible_parents=["liver"])}, "`cdpd: possible_parents` is .*, not an object, which gives a class"),
         ({"cdpd": block(sources={"A": {"annotated_classes": ["x"]}})}, "source 'A' names x, known are kidney_tumor, left"),
         ({"cdpd": block(sources={"A": {"annotated_classes": []}})}, "source 'A' annotates no class"),
         ({"cdpd": block(case_source={"a": "Z"})}, "case 'a' is of source 'Z', which is not in `sources`"),
@@ -212,7 +223,7 @@ def block(**changes):
         ),
         (
             {"cdpd": block(merged_labels={"kidney": {"value": "6", "classes": ["right_kidney", "left_kidney"]}})},
-            "merged label 'kidney' has the value '6'",
+            "`cdpd: merged_labels: kidney: value` is '6', not a value from 0 to 65535",
         ),
         (
             {"cdpd": block(merged_labels={"liver": {"value": 6, "classes": ["right_kidney", "left_kidney"]}})},
@@ -255,3 +266,12 @@ def test_example_of_the_documentation_is_true():
     assert len(rows) == 3
     for value, cells in rows:
         assert ["-+·"[state] for state in kits[int(value)]] == [cell.strip() for cell in cells.split("|")]
+
+
+def test_large_values_cost_nothing_and_undeclared_ones_are_all_alike():
+    annotation = read_annotation({"labels": {"background": 0, "liver": 1, "spleen": 65535}})
+    started = time.process_time()
+    (table,) = annotation.tables
+    assert time.process_time() - started < 0.5
+    assert table.shape == (65536, 2) and table[[1, 65535]].tolist() == [[POSITIVE, NEGATIVE], [NEGATIVE, POSITIVE]]
+    assert (table[2:65535] == NEGATIVE).all()

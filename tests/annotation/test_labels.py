@@ -181,7 +181,7 @@ def test_merged_label_and_nested_class_teach_the_region_that_holds_them(write, c
     "content, arguments, message",
     [
         ("{", [], "cannot be read as JSON"),
-        ("[]", [], "holds no object"),
+        ("[]", [], "holds [], not an object, as a dataset.json of nnU-Net v2 does"),
         (dataset_json(version=2), ["--check"], "has version 2"),
         (dataset_json(), ["--source", "BTCV"], "no source BTCV; known are LITS, KITS"),
     ],

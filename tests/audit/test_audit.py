@@ -251,6 +251,14 @@ def test_datasets_that_cannot_be_audited_are_named(raw):
         audit(raw, 501)
 
 
+@pytest.mark.parametrize("name", ["audit.json", "audit.html"])
+def test_results_of_others_are_never_replaced(name, raw, tmp_path):
+    (tmp_path / name).write_text('{"findings": 3}')
+    with pytest.raises(UserError, match=f"{name}: nothing says that this command made it"):
+        audit_datasets([raw / "x"], tmp_path)
+    assert (tmp_path / name).read_text() == '{"findings": 3}'
+
+
 def test_command_writes_both_files_where_it_is_told(raw, tmp_path, capsys):
     folder = write_dataset(raw / "Dataset501_A", phantoms(1, 2))
     assert main(["audit", str(folder), "-o", str(tmp_path / "there"), "-np", "1", "--min-score", "0.7"]) == 0

@@ -2,6 +2,7 @@
 
 import json
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -56,6 +57,15 @@ def test_a_torn_prediction_is_named_and_stops_no_other(predictions, tmp_path, ca
     assert main(["clean", str(predictions), str(tmp_path / "cleaned"), "-np", "1"]) == 1
     assert f"{path} is damaged" in capsys.readouterr().err
     assert [file.name for file in (tmp_path / "cleaned").glob("*.nii.gz")] == ["case_2.nii.gz"]
+
+
+def test_what_is_put_right_in_a_header_is_told(predictions, tmp_path):
+    path, told = predictions / "case_1.nii.gz", []
+    image = nibabel.load(path)
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, path)
+    clean_folder(predictions, tmp_path / "cleaned", num_processes=1, progress=False, report=told.append)
+    assert told == [f"note: {path}: its header counts in microns, turned into mm"]
 
 
 def test_the_command_cleans_a_folder_and_evaluate_shows_its_effect(predictions, tmp_path, capsys):
@@ -146,6 +156,47 @@ def test_mistakes_end_in_one_line(predictions, tmp_path, prepare, options, messa
     with pytest.raises(UserError, match=message) as raised:
         clean_folder(predictions, tmp_path / "cleaned", progress=False, **{"num_processes": 1, **options})
     assert "\n" not in str(raised.value) and not (tmp_path / "cleaned" / "cleanup.json").exists()
+
+
+def bytes_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["labelsTr", "theirs"])
+def test_what_others_made_is_never_overwritten(name, predictions, tmp_path, capsys):
+    target = tmp_path / "Dataset007_X" / name
+    target.mkdir(parents=True)
+    (target.parent / "dataset.json").write_text("{}")
+    write(target / "case_1.nii.gz", (3, VEIN))
+    before = bytes_of(target.parent)
+    assert main(["clean", str(predictions), str(target), "-np", "1"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert name in line and "give another folder" in line
+    assert bytes_of(target.parent) == before
+
+
+def test_a_call_that_was_killed_goes_on(predictions, tmp_path, monkeypatch):
+    cleaned = tmp_path / "cleaned"
+
+    def killed(*args, **options):
+        write(cleaned / "case_2.nii.gz", (1, ISLAND))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nnunetv2_cdpd.cleanup.folder.run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            clean_folder(predictions, cleaned, num_processes=1, progress=False)
+    for _ in range(2):  # the second call after that, over whole results
+        clean_folder(predictions, cleaned, num_processes=1, progress=False)
+        assert (sitk.GetArrayFromImage(sitk.ReadImage(str(cleaned / "case_2.nii.gz")))[ISLAND] == 0).all()
+
+
+def test_files_of_another_ending_are_named(predictions, tmp_path):
+    (predictions / "case_1.nii.gz").rename(predictions / "case_1.NII.GZ")
+    lines = []
+    clean_folder(predictions, tmp_path / "cleaned", num_processes=1, progress=False, report=lines.append)
+    (line,) = lines
+    assert line.startswith(f"note: {predictions}: not taken") and line.endswith("case_1.NII.GZ")
 
 
 def test_the_predictions_themselves_are_never_overwritten(predictions):

@@ -106,6 +106,13 @@ def test_a_place_that_cannot_be_written_is_one_line(command, capsys, number, fil
     assert capsys.readouterr().err == f"cdpd: error: {told}; choose another place or mend this one\n"
 
 
+def test_a_file_that_is_not_there_is_one_line(command, capsys):
+    command(raising(FileNotFoundError(errno.ENOENT, "No such file", "images/a.nii.gz")))
+    assert cli.main(["test"]) == 1
+    told = "cdpd: error: images/a.nii.gz: no such file or folder; give another, or make it first\n"
+    assert capsys.readouterr().err == told
+
+
 def test_an_error_of_input_and_output_that_no_system_gave_is_not_hidden(command):
     command(raising(OSError("a mistake of ours")))
     with pytest.raises(OSError, match="a mistake of ours"):
@@ -208,6 +215,7 @@ def planned(monkeypatch):
     from nnunetv2.experiment_planning import plan_and_preprocess_api
 
     calls = []
+    monkeypatch.setattr("nnunetv2_cdpd.cli.host_checks.check_planning", lambda rest: None)
 
     def plan_experiments(dataset_ids, planner_name, *rest):
         folder = plan_and_preprocess_api.nnunetv2.__path__[0] + "/experiment_planning"
@@ -234,9 +242,28 @@ def test_plan_takes_a_variant_of_our_planner(planned, arguments):
 
 def test_plan_names_a_planner_of_ours_that_there_is_not(planned, capsys):
     assert cli.main(["plan", "-d", "400", "-pl", "nnUNetPlannerCDPDSmal"]) == 1
-    assert "-pl nnUNetPlannerCDPDSmal: there is no such planner" in capsys.readouterr().err
+    assert (
+        "-pl nnUNetPlannerCDPDSmal: there is no such planner; ours are nnUNetPlannerCDPD, nnUNetPlannerCDPDL, "
+        in capsys.readouterr().err
+    )
 
 
 def test_plan_still_finds_the_planners_of_nnunet(planned):
     cli.main(["plan", "-d", "400", "-pl", "ResEncUNetPlanner"])
     assert planned[0][1:3] == ("ResEncUNetPlanner", "ResEncUNetPlanner")
+
+
+def test_accumulate_leaves_a_folder_of_others_alone(tmp_path, nnunet_folders, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious").touch()
+    assert cli.main(["accumulate", "400", "-c", "3d_fullres", "-o", str(tmp_path / "mine")]) == 1
+    error = capsys.readouterr().err
+    assert "mine: exists and is not from `cdpd accumulate`; nothing was changed, move it or give another -o" in error
+    assert (tmp_path / "mine" / "precious").exists()
+
+
+@pytest.mark.parametrize("variable", ["nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"])
+def test_nnunets_folders_that_are_set_to_nothing_are_told(variable, nnunet_folders, monkeypatch, capsys):
+    monkeypatch.setenv(variable, "")
+    assert cli.main(["find-best", "400"]) == 1
+    assert f"{variable} is set to nothing; `export {variable}=/path/to/folder`" in capsys.readouterr().err

@@ -43,6 +43,21 @@ def test_arguments_of_the_command_become_flags_and_all_else_stays(flags, text, t
     assert with_flags(text, flags) == told
 
 
+@pytest.mark.parametrize(
+    "path", ["/data/argument copy/a.nii.gz", "my argument copy/b", "argument copy.nii.gz", "/x/my-argument copy"]
+)
+def test_a_path_of_the_user_stays_as_it_is(path, flags):
+    assert with_flags(f"{path}: give argument copy", flags) == f"{path}: give --copy"
+
+
+def test_what_the_user_wrote_stays_as_it_is(flags, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["cdpd", "labels", "an argument copy"])
+    assert (
+        with_flags("an argument copy: no such folder; give argument copy", flags)
+        == "an argument copy: no such folder; give --copy"
+    )
+
+
 def test_failed_cases_are_a_line_each_and_exit_code_1(flags, capsys):
     assert report_failed([], flags) == 0
     assert report_failed([("a", "give argument copy"), ("b", "MemoryError")], flags) == 1

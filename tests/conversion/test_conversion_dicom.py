@@ -11,6 +11,10 @@ from builders.dicom import RT_STRUCTURE_SET, write_localizers, write_object
 from builders.replica_files import SHAPE, label_of, make_truth, write_dicom, write_nifti
 from PIL import Image
 
+from nnunetv2_cdpd.conversion.slices import pair_slices
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.volumes.dicom import read_series
+
 
 @pytest.fixture
 def folder(tmp_path, nnunet_folders):
@@ -94,6 +98,71 @@ def test_label_slices_land_on_the_image(sliced):
     assert run(folder, dataset).complete
     label = nibabel.as_closest_canonical(nibabel.load(output(folder)))
     assert np.array_equal(np.asanyarray(label.dataobj), truth.masks["liver"])
+
+
+# ---- names of slices --------------------------------------------------------------------------------------------------
+
+NUM_SLICES = 12
+
+
+def paired(folder, image_name, label_name, instance=lambda z: z + 1):
+    """Positions (z) whose label slices `pair_slices` gives to the slices of a series, from the lowest slice up.
+
+    Args:
+        image_name, label_name: Name of the file of the slice at z.
+    """
+    image = np.zeros((3, 4, NUM_SLICES), np.int16)
+    files = write_dicom(folder / "img", image, names="x{:03d}.dcm", top_first=False, InstanceNumber=instance)
+    for z, file in enumerate(files):
+        file.rename(folder / "img" / f"renamed_{image_name(z)}")
+    for z in range(NUM_SLICES):
+        (folder / "img" / f"renamed_{image_name(z)}").rename(folder / "img" / image_name(z))
+    series = read_series(sorted((folder / "img").iterdir()))
+    of_name = {label_name(z): z for z in range(NUM_SLICES)}
+    labels = [folder / "lab" / name for name in sorted(of_name)]
+    order = [of_name[path.name] for path in pair_slices(labels, series)]
+    return order if series.slices[0].position[2] < series.slices[-1].position[2] else order[::-1]
+
+
+PLAIN, PADDED = (lambda z: f"IM{z + 1}.dcm"), (lambda z: f"IM{z + 1:04d}.dcm")
+
+
+@pytest.mark.parametrize(
+    ("image_name", "label_name"),
+    [
+        (PLAIN, lambda z: f"m_{z + 1:03d}.png"),  # IM1, IM10, IM11 ... by letters
+        (PADDED, lambda z: f"m_{z + 1}.png"),
+        (PADDED, lambda z: f"m_{z}.png"),  # counted from 0
+        (PLAIN, lambda z: f"m_{z + 98}_of_5.png"),
+        (lambda z: f"1.2.840.{7 + 3 * z}.dcm", lambda z: f"liver_{z}.png"),
+        (lambda z: f"IM{NUM_SLICES - z}.dcm", lambda z: f"m_{NUM_SLICES - z:03d}.png"),  # from the top down
+        (lambda z: f"{z * 7 % 13}.dcm", lambda z: f"{z * 7 % 13}.png"),  # in no order at all, by one name
+        (lambda z: f"{'cab'[z % 3]}{z}.dcm", lambda z: f"{'cab'[z % 3]}{z}.png"),
+    ],
+)
+def test_label_slices_are_counted_as_numbers(image_name, label_name, tmp_path):
+    instance = (lambda z: NUM_SLICES - z) if image_name(0) == f"IM{NUM_SLICES}.dcm" else (lambda z: z + 1)
+    assert paired(tmp_path, image_name, label_name, instance) == list(range(NUM_SLICES))
+
+
+@pytest.mark.parametrize(
+    ("image_name", "label_name", "instance", "reason"),
+    [
+        (lambda z: f"IM{z * 7 % 13}.dcm", lambda z: f"m_{z}.png", lambda z: z, "do not lie in the order of their names"),
+        (PADDED, lambda z: f"m_{z + 1}.png", lambda z: NUM_SLICES - z, "m_1.png and .*IM0001.dcm are slice 1 by name, but that"),
+        (PADDED, lambda z: f"m_{z + 1 + (z > 4)}.png", lambda z: z, "m_5.png and .*m_7.png: the numbers between are missing"),
+        (PADDED, lambda z: ["m_1.png", "m_01.png", f"m_{z}.png"][min(z, 2)], lambda z: z, "have one number"),
+    ],
+)
+def test_label_slices_whose_order_is_not_told_are_refused(image_name, label_name, instance, reason, tmp_path):
+    with pytest.raises(UserError, match=reason):
+        paired(tmp_path, image_name, label_name, instance)
+
+
+def test_a_gap_that_the_image_files_have_too_is_none(tmp_path):
+    skipped = lambda z: z + 1 + (z > 4)
+    paired_order = paired(tmp_path, lambda z: f"IM{skipped(z)}.dcm", lambda z: f"m_{skipped(z)}.png")
+    assert paired_order == list(range(NUM_SLICES))
 
 
 def test_too_few_label_slices_are_refused(sliced):

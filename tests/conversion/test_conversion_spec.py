@@ -89,6 +89,11 @@ def test_masks_of_own_data_are_named_by_structure(tmp_path, nnunet_folders):
         (("annotates: [liver, kidney]", "unions: {both: []}"), "`unions`: both is made of no structure"),
         (("license: internal", "license: a\nlicense: b"), "license given twice"),
         (("license: internal", "license: {"), "not valid YAML"),
+        (("license: internal", "case: '('"), "case: '(' is no regular expression (missing ), unterminated subpattern"),
+        (("license: internal", "case: 'x{9999999999}'"), "is no regular expression"),
+        (("license: internal", "case: '(?P<case>x)'"), "names a group; write (...) in place of (?P<case>...)"),
+        (("scans/{case}", "scans/{1abc}_{case}"), "images: {1abc} in 'scans/{1abc}_{case}' is no word"),
+        (("name: CLINIC", "name: " + "x" * 300), "name: 300 letters; it becomes part of file names, give at most 100"),
     ],
 )
 def test_mistake_in_the_yaml_is_named(change, words, tmp_path):
@@ -147,7 +152,7 @@ def test_convert_wants_either_a_name_or_a_yaml(argv, capsys, quiet_link):
     [("kits", "KITS19 or KITS21 or KITS23"), ("LiST", "LiTS"), ("flare", "FLARE22"), ("xyz", "`cdpd sources` lists them")],
 )
 def test_unknown_dataset_is_answered_with_close_ones(name, hint):
-    with pytest.raises(UserError, match=f"{hint}.* For your own data .*docs/conversion.md"):
+    with pytest.raises(UserError, match=f"{hint}.* For your own data write a YAML: `cdpd convert --spec my.yaml FOLDER`"):
         public_dataset(name)
 
 

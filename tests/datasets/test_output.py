@@ -2,7 +2,7 @@
 
 import pytest
 
-from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder, is_empty
+from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder, is_empty, raw_folder
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs.files import BESIDE
 
@@ -34,8 +34,24 @@ def test_leftovers_of_a_killed_process_make_no_folder_foreign(nnunet_folders):
     (folder / ".partial/c1").mkdir(parents=True)
     (folder / f"{BESIDE}x").mkdir()
     (folder / f"{BESIDE}x.lock").touch()
+    (folder / "dataset.tmp").touch()
     assert is_empty(folder)
     clear_leftovers(folder)
     assert not list(folder.iterdir())
-    (folder / "precious").write_text("")
+    (folder / "precious.tmp").write_text("")
+    clear_leftovers(folder)
     assert not is_empty(folder)
+
+
+@pytest.mark.parametrize("value", ["", " "])
+def test_nnunet_raw_that_is_set_to_nothing_is_no_place(value, monkeypatch):
+    monkeypatch.setenv("nnUNet_raw", value)
+    with pytest.raises(UserError, match="nnUNet_raw is set to nothing; `export nnUNet_raw="):
+        raw_folder()
+
+
+def test_nnunet_raw_that_is_a_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "file"))
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="nnUNet_raw is .*/file, which is no folder"):
+        raw_folder()

@@ -60,6 +60,57 @@ def test_the_command_writes_json_csv_and_a_table(folders, capsys):
     assert (read.class_names, read.source_names) == ((*list(DATASET_JSON["labels"])[1:], "kidney"), ("A", "B"))
 
 
+@pytest.mark.parametrize("mark", ["plans.json", "cdpd_predict.json", None])
+def test_exchanged_folders_are_told(mark, folders, capsys):
+    predicted, truth = folders
+    if mark:
+        (predicted / mark).write_text("{}")
+    assert main(["evaluate", str(truth), str(predicted), "-np", "1"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{truth} holds references" in line and (not mark or f"{predicted} holds predictions" in line)
+    assert "are the two folders exchanged?" in line
+    assert line.split("first here: ")[1].startswith(f"PRED_DIR {predicted} GT_DIR {truth};")
+    assert not (truth / "summary.json").exists()
+
+
+@pytest.mark.parametrize("order", ["-pred P -ref T", "-ref T -pred P", "-ref T P", "P -ref T", "-i P -gt T", "P T"])
+def test_folders_by_name_or_by_position(order, folders):
+    predicted, truth = folders
+    given = [{"P": str(predicted), "T": str(truth)}.get(word, word) for word in order.split()]
+    assert main(["evaluate", *given, "-np", "1", "-o", str(predicted / "results")]) == 0
+    assert read_results(predicted / "results" / "summary.json").cases[0].prediction_file == str(predicted / "case_1.nii.gz")
+
+
+def test_images_are_no_predictions(folders, tmp_path):
+    with pytest.raises(UserError, match="argument pred_dir .*images: holds images, not label maps"):
+        write(tmp_path / "images" / "case_1_0000.nii.gz", {})
+        evaluate(tmp_path / "images", folders[1])
+
+
+@pytest.mark.parametrize("name", ["summary.json", "metrics.csv", "comparison.csv"])
+def test_results_of_others_stay(name, folders):
+    predicted, truth = folders
+    (predicted / name).write_text('{"mean": 1}')
+    with pytest.raises(UserError, match=f"{name}: nothing says that this command made it; .*give argument output"):
+        evaluate(predicted, truth)
+    assert (predicted / name).read_text() == '{"mean": 1}'
+    evaluate_folder(predicted, truth, output=predicted / "new", options=EvaluationOptions(num_processes=1, progress=False))
+
+
+def test_results_are_not_put_among_references(folders, tmp_path):
+    predicted, truth = folders
+    with pytest.raises(UserError, match="labelsTr: holds references, among which nothing is written; give argument output"):
+        evaluate_folder(predicted, truth, output=truth, options=EvaluationOptions(num_processes=1, progress=False))
+
+
+def test_files_of_another_ending_are_named(folders):
+    predicted, truth = folders
+    (truth / "case_3.nii.gz").rename(truth / "case_3.NII.GZ")
+    notes = []
+    assert len(evaluate(predicted, truth, report=notes.append, allow_missing=True).cases) == 2
+    assert f"note: {truth}: not taken, because nnU-Net takes what ends in .nii.gz, letter by letter: case_3.NII.GZ" in notes
+
+
 @pytest.mark.slow  # each process imports MONAI
 def test_several_processes_give_the_same(folders, tmp_path):
     predicted, truth = folders
@@ -129,6 +180,14 @@ def test_missing_predictions_are_an_error_unless_allowed(folders, capsys):
     assert main(["evaluate", str(predicted), str(truth), "-np", "1", "--allow-missing"]) == 0
     out = capsys.readouterr().out
     assert "note: 1 of 3 cases" in out and "note: 1 predictions have no reference and are not scored: other" in out
+
+
+def test_missing_references_are_an_error_unless_allowed(folders):
+    predicted, truth = folders
+    (truth / "case_2.nii.gz").unlink()
+    with pytest.raises(UserError, match="labelsTr: 1 of 3 predictions have no reference: case_2; .*argument allow_missing"):
+        evaluate(predicted, truth)
+    assert [case.case for case in evaluate(predicted, truth, allow_missing=True).cases] == ["case_1", "case_3"]
 
 
 def test_a_bad_case_is_named_and_the_others_are_scored(folders, capsys):
@@ -261,7 +320,7 @@ def test_dataset_given_as_id(folders, tmp_path, monkeypatch):
 
 
 def test_results_are_read_from_our_summary_only(folders, tmp_path):
-    with pytest.raises(UserError, match="cannot be read as JSON"):
+    with pytest.raises(UserError, match="summary.json: no such file; run `cdpd evaluate`"):
         read_results(tmp_path / "summary.json")
     write_json(tmp_path / "summary.json", {"mean": {}})
     with pytest.raises(UserError, match="not written by `cdpd evaluate`"):

@@ -15,6 +15,7 @@ from pydicom.uid import MediaStorageDirectoryStorage
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.inputs import Case, as_case, find_image_cases, modality_of, opened
 from nnunetv2_cdpd.volumes.dicom import read_series
+from nnunetv2_cdpd.volumes.reading import CheckedReader
 
 
 def touch(folder, *names):
@@ -287,3 +288,70 @@ def test_what_cannot_be_converted_is_told(tmp_path):
         opened(Case("case", (file,)), NibabelIO()).__enter__()
     with pytest.raises(UserError, match="this model reads .png, .*into which the file cannot be converted"):
         opened(Case("case", (file,)), NaturalImage2DIO()).__enter__()
+
+
+# ---- what is no case -----------------------------------------------------------------------------------------------
+
+
+def told_of(path, num_channels=1):
+    lines = []
+    cases = find_image_cases(path, ".nii.gz", num_channels, tell=lines.append)
+    return [case.identifier for case in cases], lines
+
+
+def test_folders_below_volumes_are_named(tmp_path, volume):
+    write_series(tmp_path / "pat1", volume)
+    touch(tmp_path / "pat2", "ct.nii.gz")
+    touch(tmp_path / "notes", "readme.txt")
+    touch(tmp_path, "old.nii.gz", "dataset.json")
+    identifiers, (line,) = told_of(tmp_path)
+    assert identifiers == ["old"]
+    assert line.startswith(f"{tmp_path}: not taken, being folders of images below one that holds volumes") and line.endswith(
+        ": pat1, pat2"
+    )
+
+
+def test_pictures_and_slices_among_volumes_are_named(tmp_path, volume):
+    write_series(tmp_path / "series", volume)
+    (tmp_path / "series" / "1_000.dcm").rename(tmp_path / "IM0001")
+    (tmp_path / "series").rename(tmp_path.parent / f"{tmp_path.name}_other")
+    touch(tmp_path, "old.nii.gz", "screen.png")
+    identifiers, (line,) = told_of(tmp_path)
+    assert identifiers == ["old"] and line.endswith(": IM0001, screen.png")
+
+
+def test_a_volume_beside_folders_of_dicom_is_named(tmp_path, volume):
+    write_series(tmp_path / "pat1", volume)
+    touch(tmp_path / "pat2", "ct.nii.gz")
+    identifiers, (line,) = told_of(tmp_path)
+    assert identifiers == ["pat1"]
+    assert line.startswith(f"{tmp_path / 'pat2'}: not taken") and line.endswith(": ct.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["case0_0001"], "case0 has channel 0001 without 0000"),
+        (["case0_0000", "case0_0001"], "case0 has channels 0000, 0001"),
+        (["a_0000", "case0_0002"], "case0 has channel 0002 without 0000"),
+    ],
+)
+def test_a_number_that_may_be_a_channel_is_not_taken_for_a_case(names, words, tmp_path):
+    touch(tmp_path, *(f"{name}.nii.gz" for name in names))
+    with pytest.raises(UserError, match=f"{words} by the names of its files, and the model takes one channel"):
+        told_of(tmp_path)
+
+
+@pytest.mark.parametrize("names", [["amos_0001", "amos_0004"], ["amos_0017"], ["scan_1"], ["a_0000", "b_0000"]])
+def test_cases_may_be_named_by_numbers(names, tmp_path):
+    touch(tmp_path, *(f"{name}.nii.gz" for name in names))
+    assert told_of(tmp_path) == ([name.removesuffix("_0000") for name in names], [])
+
+
+def test_a_link_that_leads_nowhere_is_a_case_that_fails(tmp_path):
+    touch(tmp_path, "a_0000.nii.gz")
+    (tmp_path / "b_0000.nii.gz").symlink_to(tmp_path / "nowhere.nii.gz")
+    first, case = find_image_cases(tmp_path, ".nii.gz", 1)
+    assert (first.identifier, case.identifier) == ("a", "b")
+    with pytest.raises(UserError, match="b_0000.nii.gz"), opened(case, SimpleITKIO()) as files:
+        CheckedReader(SimpleITKIO()).read_images(files)

@@ -9,9 +9,10 @@ from builders import model as tiny_model
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_cdpd.annotation import Annotation, Source
+from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.inference.models import find_trainer
 from nnunetv2_cdpd.inference.predictor import Predictor
+from nnunetv2_cdpd.trusted import find_trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,13 +28,13 @@ def test_damaged_and_missing_model_files_are_told(model, tmp_path):
     folder = shutil.copytree(model, tmp_path / "model")
     with pytest.raises(UserError, match="no checkpoint_final.pth of fold 3; there are 0, 1"):
         Predictor.from_folder(folder, [0, 3])
-    with pytest.raises(UserError, match="no fold_X/checkpoint_best.pth"):
+    with pytest.raises(UserError, match="no fold_0/checkpoint_best.pth, fold_1/checkpoint_best.pth; train first"):
         Predictor.from_folder(folder, checkpoint_name="checkpoint_best.pth")
     (folder / "fold_0" / "checkpoint_final.pth").write_bytes(b"nothing")
-    with pytest.raises(UserError, match="checkpoint_final.pth: cannot be read without executing code from it, or is damaged"):
+    with pytest.raises(UserError, match="fold_0/checkpoint_final.pth: cut off, damaged, or no file of weights; copy it again"):
         Predictor.from_folder(folder, [0])
     (folder / "dataset.json").write_text("[]")
-    with pytest.raises(UserError, match="dataset.json: holds no object"):
+    with pytest.raises(UserError, match=r"dataset.json: holds \[\], not an object"):
         Predictor.from_folder(folder)
     (folder / "plans.json").unlink()
     with pytest.raises(UserError, match="no plans.json; give a model folder"):
@@ -45,25 +46,29 @@ def test_a_dataset_json_without_what_it_needs_is_told(key, model, tmp_path):
     folder = shutil.copytree(model, tmp_path / "model")
     dataset_json = json.loads((folder / "dataset.json").read_text())
     (folder / "dataset.json").write_text(json.dumps({name: value for name, value in dataset_json.items() if name != key}))
-    with pytest.raises(UserError, match=f"model/dataset.json: `{key}` is missing or malformed; copy it again from"):
+    with pytest.raises(UserError, match=f"model/dataset.json: `{key}` is missing, "):
         Predictor.from_folder(folder, [0])
     (folder / "plans.json").write_text("{}")
-    with pytest.raises(UserError, match="model/plans.json: `configurations` is missing or malformed; copy it again from"):
+    with pytest.raises(
+        UserError, match="model/plans.json: `configurations` is missing, an object of configurations; copy it again from"
+    ):
         Predictor.from_folder(folder, [0])
 
 
 @pytest.mark.parametrize(
     "other, reason",
     [
-        (tiny_model.make_dataset_json(channels=2), "RuntimeError: Error.* in loading state_dict"),
-        (tiny_model.make_dataset_json(Annotation(("liver",), (1,), ((1,),), (Source("Liver", ("liver",)),))), "Error: .*"),
+        (tiny_model.make_dataset_json(channels=2), "plans.json: `foreground_intensity.*` has nothing of channel 1"),
+        (
+            tiny_model.make_dataset_json(Annotation(("liver",), (1,), ((1,),), (Source("Liver", ("liver",)),))),
+            "dataset.json: 1 classes, and the network of .*plans.json has 6",
+        ),
     ],
 )
 def test_a_dataset_json_of_another_training_is_told(other, reason, model, tmp_path):
     folder = shutil.copytree(model, tmp_path / "model")
     (folder / "dataset.json").write_text(json.dumps(other))
-    expected = f"dataset.json, plans.json and checkpoint_final.pth are not of one training .*{reason}"
-    with pytest.raises(UserError, match=expected) as told:
+    with pytest.raises(UserError, match=f"{reason}; copy dataset.json, plans.json and checkpoint again") as told:
         Predictor.from_folder(folder, [0])
     assert str(told.value).startswith(str(folder)) and "\n" not in str(told.value)
 
@@ -72,7 +77,9 @@ def test_a_dataset_json_of_another_training_is_told(other, reason, model, tmp_pa
 def test_a_checkpoint_of_something_else_is_told(content, model, tmp_path):
     folder = shutil.copytree(model, tmp_path / "model")
     torch.save(content, folder / "fold_0" / "checkpoint_final.pth")
-    with pytest.raises(UserError, match="checkpoint_final.pth: no checkpoint of nnU-Net .`trainer_name` is missing.; choose"):
+    with pytest.raises(
+        UserError, match="checkpoint_final.pth: (`trainer_name` is missing|holds .1, 2., not an object).*; give a checkpoint that"
+    ):
         Predictor.from_folder(folder, [0])
 
 
@@ -88,9 +95,93 @@ def test_code_in_a_checkpoint_is_not_executed(model, tmp_path, capsys):
     file = folder / "fold_0" / "checkpoint_final.pth"
     checkpoint = torch.load(file, weights_only=False)
     torch.save({**checkpoint, "logging": Evil()}, file)
-    with pytest.raises(UserError, match="cannot be read without executing code from it"):
+    with pytest.raises(UserError, match="reading it could run code of it; it is not read"):
         Predictor.from_folder(folder, [0])
     assert "executed" not in capsys.readouterr().out
+
+
+HUBCONF = """
+dependencies = []
+
+def network(**anything):
+    open("called", "w")
+"""
+
+
+def test_a_model_folder_that_names_code_is_refused_and_runs_none(model, tmp_path, monkeypatch, capsys):
+    """torch.hub.load with fitting arguments would execute a hubconf.py that lies in the folder."""
+    folder = shutil.copytree(model, tmp_path / "model")
+    (folder / "hubconf.py").write_text(HUBCONF)
+    plans = tiny_model.make_plans()
+    architecture = plans["configurations"][tiny_model.CONFIGURATION]["architecture"]
+    architecture["network_class_name"] = "torch.hub.load"
+    architecture["arch_kwargs"] |= {"repo_or_dir": str(folder), "model": "network", "source": "local"}
+    (folder / "plans.json").write_text(json.dumps(plans))
+    monkeypatch.chdir(tmp_path)
+    assert main(["predict", "-i", "images", "-o", "out", "-m", "model", "-device", "cpu"]) == 1
+    key = "configurations: 3d_fullres: architecture: network_class_name"
+    assert capsys.readouterr().err.startswith(f"cdpd: error: model/plans.json: `{key}` names 'torch.hub.load', no network of ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
+def changed_checkpoint(folder, **changes):
+    file = folder / "fold_0" / "checkpoint_final.pth"
+    torch.save({**torch.load(file, weights_only=False), **changes}, file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"network_weights": 5}, "`network_weights` is 5, not an object of tensors"),
+        ({"network_weights": {"a": 5}}, "`network_weights: a` is 5, not a tensor"),
+        ({"trainer_name": 5}, "`trainer_name` is 5, not a text"),
+        ({"init_args": 5}, "`init_args` is 5, not an object"),
+        ({"init_args": {}}, "`init_args: configuration` is missing, a text"),
+        ({"inference_allowed_mirroring_axes": 5}, "`inference_allowed_mirroring_axes` is 5, not a list"),
+        (
+            {"network_weights": {"zzz": torch.ones(1)}},
+            "its weights are not of the network of .*it lacks .* more and has in addition zzz",
+        ),
+    ],
+)
+def test_an_entry_of_a_checkpoint_of_another_kind_is_told(changes, told, model, tmp_path):
+    file = changed_checkpoint(shutil.copytree(model, tmp_path / "model"), **changes)
+    with pytest.raises(UserError, match=f"^{file}: {told}"):
+        Predictor.from_folder(file.parent.parent, [0])
+
+
+def test_weights_that_are_no_numbers_are_told(model, tmp_path):
+    file = shutil.copytree(model, tmp_path / "model") / "fold_0" / "checkpoint_final.pth"
+    weights = torch.load(file, weights_only=False)["network_weights"]
+    name = next(key for key, value in weights.items() if value.is_floating_point())
+    changed_checkpoint(tmp_path / "model", network_weights=weights | {name: weights[name] * float("nan")})
+    with pytest.raises(UserError, match=f"checkpoint_final.pth: weights that are no finite numbers .{name}"):
+        Predictor.from_folder(tmp_path / "model", [0])
+
+
+def test_a_checkpoint_of_another_configuration_is_told(model, tmp_path):
+    file = changed_checkpoint(shutil.copytree(model, tmp_path / "model"), init_args={"configuration": "2d"})
+    with pytest.raises(UserError, match=f"model/plans.json: no configuration '2d', of which {file} is, but 3d_fullres"):
+        Predictor.from_folder(tmp_path / "model", [0])
+
+
+def test_a_zip_is_not_opened(tmp_path):
+    file = shutil.make_archive(str(tmp_path / "model"), "zip", tmp_path)
+    with pytest.raises(UserError, match="model.zip: a file, no model folder; nnUNetv2_install_pretrained_model_from_zip unpacks"):
+        Predictor.from_folder(file)
+
+
+@pytest.mark.parametrize("step", [0, -1, 2, float("nan"), float("inf")])
+def test_a_step_of_none_or_of_more_than_a_window_is_told(step):
+    with pytest.raises(UserError, match=f"argument tile_step_size {step}: give a number above 0 up to 1"):
+        Predictor("cpu", tile_step_size=step)
+
+
+def test_a_gpu_where_there_is_none_is_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="argument device cuda: this PyTorch finds no GPU here; give argument device cpu"):
+        Predictor("cuda")
 
 
 def test_another_network_than_cdpdnet_is_refused(tmp_path):
@@ -116,7 +207,10 @@ def test_an_unknown_trainer_is_told(model, tmp_path):
     folder = shutil.copytree(model, tmp_path / "model")
     file = folder / "fold_0" / "checkpoint_final.pth"
     torch.save({**torch.load(file, weights_only=False), "trainer_name": "nnUNetTrainerOfNobody"}, file)
-    with pytest.raises(UserError, match="trainer 'nnUNetTrainerOfNobody' is not known here"):
+    with pytest.raises(
+        UserError,
+        match="fold_0/checkpoint_final.pth: `trainer_name` names 'nnUNetTrainerOfNobody', no trainer that is known here",
+    ):
         Predictor.from_folder(folder, [0])
 
 

@@ -125,7 +125,10 @@ def test_masks_replace_masks_and_nothing_else(tmp_path):
 @pytest.mark.parametrize("resume", [False, True])
 def test_predictions_of_unknown_origin_are_neither_kept_nor_replaced(resume, tmp_path):
     before = (put(tmp_path / "scan.nii.gz"), digests(tmp_path))[1]
-    with pytest.raises(UserError, match="scan.nii.gz: nothing tells how it was made .no cdpd_predict.json.; move it away"):
+    with pytest.raises(
+        UserError,
+        match="scan.nii.gz: nothing says that this command made it; .*move it away, or use another folder .no cdpd_predict.json",
+    ):
         prepare(tmp_path, [], resume=resume)
     assert digests(tmp_path) == before
     prepare(tmp_path / "other", [], resume=resume)  # an empty folder may be resumed

@@ -270,7 +270,7 @@ def test_a_model_zip_predicts_elsewhere_the_same(images, predicted, model, tmp_p
     assert main(["predict", "-i", str(images), "-o", str(output), "-d", "850", "-device", "cpu"]) == 1
     assert f"nnUNetCDPDPlans__3d_fullres: no such model; trained are {name}" in capsys.readouterr().err
     assert main(["predict", "-i", str(images), "-o", str(output), "-d", "851", "-device", "cpu"]) == 1
-    assert "dataset '851' is not found" in capsys.readouterr().err
+    assert "dataset 851: none of this id or name" in capsys.readouterr().err
 
 
 def test_a_model_that_was_never_trained_is_told(tmp_path, nnunet_folders, capsys):

@@ -162,6 +162,15 @@ def test_a_damaged_header_of_a_record_blocks_nothing(header, tmp_path):
 
 
 @pytest.mark.parametrize("header", [{}, {"version": 1, "command": "copy", "inputs": []}, {"version": 3}, {"command": "paste"}])
+@pytest.mark.parametrize("content", [b"\0\1{]", b"[1, 2]\n", b"null", b"text\nmore\n"])
+def test_a_file_that_holds_no_line_of_a_record_is_nobodys_and_stays(tmp_path, content):
+    path = tmp_path / "record.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="record.jsonl: no line of it is one of a record, .* nothing was changed"):
+        FileRecord(path, ["here"], "cdpd test")
+    assert path.read_bytes() == content
+
+
 def test_a_record_of_another_release_is_kept(header, tmp_path):
     path = tmp_path / "record.jsonl"
     path.write_text(json.dumps(header))
@@ -177,7 +186,9 @@ def test_a_record_of_another_release_is_kept(header, tmp_path):
         (UserError(), "UserError"),
         (MemoryError(), "needs more memory than there is"),
         (MemoryError("Unable to allocate 67.5 TiB"), "needs more memory than there is (Unable to allocate 67.5 TiB)"),
-        (OSError(28, "No space left on device", "x"), "OSError: [Errno 28] No space left on device: 'x'"),
+        (OSError(28, "No space left on device", "x"), "x: No space left on device"),
+        (OSError(28, "No space left on device", "x", None, "y"), "y: No space left on device"),
+        (OSError("torn"), "OSError: torn"),
         (KeyError("k"), "KeyError: 'k'"),
         (RuntimeError("page\n" * 100), "RuntimeError:" + " page" * 40),
         (UserError("page\n" * 100), " ".join(["page"] * 100)),

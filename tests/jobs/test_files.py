@@ -149,3 +149,12 @@ def test_json_comes_back_and_damage_is_none(tmp_path):
     assert list(read_json(tmp_path / "a.json").items()) == [("b", [1, None]), ("a", "ä")]
     (tmp_path / "a.json").write_text("{")
     assert read_json(tmp_path / "a.json") is None and read_json(tmp_path / "b.json") is None
+
+
+def test_an_error_names_the_file_to_be_and_not_the_one_beside(tmp_path):
+    with pytest.raises(OSError) as told, written_beside(tmp_path / "a.txt") as beside:
+        raise OSError(28, "No space left on device", str(beside))
+    assert told.value.filename == str(tmp_path / "a.txt") and told.value.errno == 28
+    with pytest.raises(OSError) as told, written_beside(tmp_path / "a.txt"):
+        (tmp_path / "other").read_text()
+    assert told.value.filename == str(tmp_path / "other")

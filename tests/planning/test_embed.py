@@ -119,6 +119,17 @@ def test_other_file_is_written_instead(dataset, tiny_clip, tmp_path, capsys):
     assert "A computerized tomography of a left kidney" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("flag", ["-o", "--picture"])
+def test_files_of_others_are_never_replaced(flag, dataset, tiny_clip, tmp_path, capsys):
+    place = tmp_path / "place.png"
+    command = ["embed", "400", "--weights", str(tiny_clip[0]), flag, str(place)]
+    assert main(command) == main(command) == 0  # its own it may replace
+    place.write_bytes(b"precious")
+    assert main(command) == 1
+    assert "place.png: nothing says that this command made it; nothing was changed, give another" in capsys.readouterr().err
+    assert place.read_bytes() == b"precious"
+
+
 def test_ready_tables_are_shown_and_not_copied(dataset, tmp_path, capsys):
     torch.save({"class_embeddings": torch.eye(3, 5), "task_embeddings": torch.ones(3, 5)}, tmp_path / "tables.pth")
     assert main(["embed", "400", "--weights", str(tmp_path / "tables.pth")]) == 0
@@ -167,7 +178,7 @@ def test_no_place_to_write_to_is_told(dataset, tiny_clip, tmp_path, monkeypatch,
     picture = tmp_path / "nowhere" / "similarity.png"
     out = tmp_path / "x.safetensors"
     assert main(["embed", "400", "--weights", str(tiny_clip[0]), "-o", str(out), "--picture", str(picture)]) == 1
-    assert f"{picture.parent}: No such file or directory; choose another place" in capsys.readouterr().err
+    assert f"{picture.parent}: no such file or folder; give another" in capsys.readouterr().err
 
 
 def test_similarity_does_not_depend_on_length_and_one_with_itself_is_1():

@@ -191,7 +191,38 @@ def test_missing_file_is_named(files, tmp_path):
 def test_truncated_file_is_named(files, tmp_path):
     path = tmp_path / "cut.pth"
     path.write_bytes((files / "cdpdnet.pth").read_bytes()[:20000])
-    refused(files, tmp_path, path, "cut.pth: truncated, or no checkpoint")
+    refused(files, tmp_path, path, "cut.pth: cut off, damaged, or no file of weights; fetch the file again")
+
+
+@pytest.mark.parametrize("kept", [0, 3, 200, 2000, 20000])
+def test_truncated_file_of_torchs_first_format_is_named(kept, files, tmp_path):
+    whole = tmp_path / "whole.pth"
+    torch.save({"net": {"a": torch.ones(9000)}}, whole, _use_new_zipfile_serialization=False)
+    path = tmp_path / "cut.pth"
+    path.write_bytes(whole.read_bytes()[:kept])
+    refused(files, tmp_path, path, "cut.pth: cut off, damaged, or no file of weights; fetch the file again")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("resnet18", "argument dinov2 resnet18: no ViT of patch tokens that the released network can use"),
+        (
+            "vit_base_patch14_dinov2.nonsense",
+            "argument dinov2 vit_base_patch14_dinov2.nonsense: no such file, and no model of timm",
+        ),
+    ],
+)
+def test_another_encoder_than_a_vit_of_timm_is_told(name, told, files, tmp_path):
+    refused(files, tmp_path, files / "cdpdnet.pth", told, dinov2=name, vision_kwargs={})
+
+
+def test_a_full_disk_is_told(files, tmp_path, monkeypatch):
+    def full(*args):
+        raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    refused(files, tmp_path, files / "cdpdnet.pth", "model: cannot be written .is the disk full..; make room there")
 
 
 def test_file_that_would_run_code_is_not_executed(files, tmp_path):
@@ -200,7 +231,7 @@ def test_file_that_would_run_code_is_not_executed(files, tmp_path):
             return (tmp_path.joinpath("executed").touch, ())
 
     torch.save({"net": Evil()}, tmp_path / "evil.pth")
-    refused(files, tmp_path, tmp_path / "evil.pth", "evil.pth: .*without executing code")
+    refused(files, tmp_path, tmp_path / "evil.pth", "evil.pth: .*could run code of it")
 
 
 @pytest.mark.parametrize(

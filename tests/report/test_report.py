@@ -263,6 +263,16 @@ def test_mistakes_end_in_one_line(scored, prepare, options, message):
     assert "\n" not in str(raised.value) and not (scored[0] / "report.html").exists()
 
 
+def test_a_page_of_others_is_never_replaced(scored, tmp_path):
+    mine = tmp_path / "mine.html"
+    mine.write_text("<html>precious</html>")
+    with pytest.raises(UserError, match="mine.html: nothing says that this command made it; nothing was changed, give another"):
+        report_folder(scored[0], mine, num_pictures=0)
+    assert mine.read_text() == "<html>precious</html>"
+    for _ in range(2):  # its own it may replace
+        report_folder(scored[0], tmp_path / "page.html", num_pictures=0)
+
+
 @pytest.mark.parametrize(
     "damage",
     [

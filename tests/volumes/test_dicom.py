@@ -1,6 +1,8 @@
 """DICOM series: sorted, in HU, on a true grid, or refused by name. Every file is written here."""
 
+import os
 import shutil
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -330,8 +332,36 @@ def test_a_way_of_storing_that_gdcm_does_not_know_is_named(volume, tmp_path, cap
 def test_a_torn_slice_is_refused(volume, tmp_path):
     paths = write_dicom(tmp_path, volume)
     paths[3].write_bytes(paths[3].read_bytes()[:-500])
-    with pytest.raises(UserError, match=r"1-015.dcm: its pixels \(Explicit VR Little Endian\) cannot be read"):
+    with pytest.raises(UserError, match=r"1-015.dcm ends within its pixels \(\d+ of 1248 bytes\); copy it again"):
         read_series(paths).read()
+
+
+def test_a_slice_without_pixels_is_refused(volume, tmp_path):
+    paths = write_dicom(tmp_path, volume)
+    file = pydicom.dcmread(paths[3])
+    del file.PixelData
+    file.save_as(paths[3])
+    assert series_error(paths) == f"{paths[3]} holds no pixels; copy it again"
+
+
+@pytest.mark.parametrize("count", [1_000_000_000, 2])
+def test_a_number_of_frames_that_cannot_be_is_refused(count, volume, tmp_path):
+    paths = write_dicom(tmp_path, volume, NumberOfFrames=count)
+    assert f"({count} frames in one file and no position for each; convert it to one file per slice)" in series_error(paths)
+    frames = write_enhanced(tmp_path / "enhanced.dcm", write_dicom(tmp_path / "plain", volume))
+    file = pydicom.dcmread(frames)
+    file.NumberOfFrames = count
+    file.save_as(frames)
+    assert f"({count} frames, and {SHAPE[2]} places of frames)" in series_error([frames])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_a_name_that_is_no_text_is_refused(volume, tmp_path):
+    paths = write_dicom(tmp_path, volume)
+    renamed = Path(os.fsdecode(os.fsencode(paths[3].parent) + b"/caf\xe9.dcm"))
+    paths[3].rename(renamed)
+    text = series_error([*paths[:3], renamed, *paths[4:]])
+    assert text.isascii() and "caf\\udce9.dcm': the name holds bytes that are no UTF-8; rename it" in text
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\0" * 128 + b"DICM" + b"\x08\0\x16\0ZZ\xff\xff"])

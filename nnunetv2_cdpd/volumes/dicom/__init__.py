@@ -10,6 +10,7 @@ multi-frame file whose frames are out of order; slices whose rescaled values are
 """
 
 from nnunetv2_cdpd.volumes.dicom.folder import SeriesFiles, find_series
+from nnunetv2_cdpd.volumes.dicom.header import is_dicom
 from nnunetv2_cdpd.volumes.dicom.series import Series, read_series
 
-__all__ = ["Series", "SeriesFiles", "find_series", "read_series"]
+__all__ = ["Series", "SeriesFiles", "find_series", "is_dicom", "read_series"]

@@ -1,22 +1,32 @@
 """Headers: what one DICOM file says of itself, one slice per frame."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.uid import UID, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, is_text
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_MARK = b"DICM"
 _UNMARKED = (b"\x02\0", b"\x08\0")  # old files lack the mark and begin with an element of one of the first groups
 _PERPENDICULAR = 1e-2  # cosine that rounding may leave between rows and columns
 _TAGS = (
-    "SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Rows", "Columns",
-    "SamplesPerPixel", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope",
-    "RescaleIntercept", "RescaleType", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "InstanceNumber", "Rows",
+    "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient",
+    "PixelSpacing", "RescaleSlope", "RescaleIntercept", "RescaleType", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 
 
@@ -33,6 +43,7 @@ class Slice:
     read_with: Those that GDCM reads the file with: its first frame's.
     rescale_type: Unit of rescaled values as DICOM names it, "" where not given.
     stored_as: DICOM's name of the way pixels are stored.
+    instance: Number in the series, None where not given; those of one file's frames are one.
     """
 
     path: Path
@@ -45,6 +56,7 @@ class Slice:
     read_with: tuple[float, float] | None
     rescale_type: str
     stored_as: str
+    instance: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,9 @@ def read_header(path: Path) -> Header | None:
     Raises:
         UserError: It is damaged.
     """
-    data = _dataset(path)
+    if not is_text(str(path)):  # GDCM ends the process
+        raise UserError(f"{str(path)!a}: the name holds bytes that are no UTF-8; rename it")
+    data, num_bytes = _dataset(path)
     if data is None:
         return None
     sop_class = UID(str(_get(data, "SOPClassUID") or MediaStorageDirectoryStorage))
@@ -89,6 +103,7 @@ def read_header(path: Path) -> Header | None:
     if is_image:
         try:
             slices = _slices(path, data)
+            problem = _lack_of_pixels(data, slices, num_bytes)
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             problem = f"has no usable geometry or scale of values in its header ({error})"
     if is_localizer := "LOCALIZER" in (_get(data, "ImageType") or ()):
@@ -103,21 +118,42 @@ def read_header(path: Path) -> Header | None:
         _get(data, "SeriesNumber"),
         " ".join(str(_get(data, "SeriesDescription") or "").split()),
         is_image and not is_localizer and not is_screenshot,
-        slices,
+        () if problem else slices,
         problem,
     )
 
 
-def _dataset(path: Path) -> pydicom.Dataset | None:
-    """The elements that matter; None if the file is not DICOM."""
+def is_dicom(path: Path) -> bool:
+    """Whether a file bears DICOM's mark; nothing else of it is read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == _MARK
+    except OSError:
+        return False
+
+
+def _lack_of_pixels(data: pydicom.Dataset, slices: Sequence[Slice], num_bytes: int) -> str | None:
+    """What is wrong with a file that ends too early; of compressed pixels GDCM says so."""
+    syntax = UID(data.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian)
+    if not num_bytes and not syntax.is_deflated:  # such a file is read to its end at once
+        return "holds no pixels; copy it again"
+    if syntax not in (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian):
+        return None
+    expected = len(slices) * slices[0].size[0] * slices[0].size[1] * int(_get(data, "BitsAllocated") or 0) // 8
+    return f"ends within its pixels ({num_bytes} of {expected} bytes); copy it again" if num_bytes < expected else None
+
+
+def _dataset(path: Path) -> tuple[pydicom.Dataset | None, int]:
+    """The elements that matter, and how many bytes follow from the pixels on; None if the file is not DICOM."""
     try:
         with path.open("rb") as file:
             start = file.read(132)
             file.seek(0)
-            is_marked = start[128:] == b"DICM"
+            is_marked = start[128:] == _MARK
             if not is_marked and start[:2] not in _UNMARKED:
-                return None
+                return None, 0
             data = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+            num_bytes = os.fstat(file.fileno()).st_size - file.tell()
         is_directory = data.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage  # of all files of a disc
         is_whole = bool(is_directory or data.get("SOPClassUID"))
     except OSError as error:
@@ -125,10 +161,10 @@ def _dataset(path: Path) -> pydicom.Dataset | None:
     except Exception:
         is_whole = False
     if is_whole:
-        return data
+        return data, num_bytes
     if is_marked:
         raise UserError(f"{path} is no whole DICOM file; take it out of the series' folder or copy it again")
-    return None
+    return None, 0
 
 
 def _get(data: pydicom.Dataset, name: str) -> Any:
@@ -142,12 +178,16 @@ def _get(data: pydicom.Dataset, name: str) -> Any:
 def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
     """A slice per frame; raises what pydicom and numpy raise where something is missing."""
     shared = _first(data, "SharedFunctionalGroupsSequence")
-    frames = _get(data, "PerFrameFunctionalGroupsSequence") or [None]
     count = int(_get(data, "NumberOfFrames") or 1)
-    if count > 1 and frames[0] is None:  # a damaged number may be more than any memory holds
+    groups = _get(data, "PerFrameFunctionalGroupsSequence")
+    if not groups and count > 1:
         raise ValueError(f"{count} frames in one file and no position for each; convert it to one file per slice")
+    frames = groups or [None]
+    if groups and len(groups) != count:
+        raise ValueError(f"{count} frames, and {len(groups)} places of frames")
     size = int(data.Columns), int(data.Rows)
     stored_as = UID(data.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian).name
+    instance = _get(data, "InstanceNumber")
     slices: list[Slice] = []
     for index, frame in enumerate(frames):
 
@@ -174,7 +214,7 @@ def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
         orientation = np.array([row, column / np.linalg.norm(column)])
         read_with = slices[0].rescale if slices else rescale
         unit = str(_get(values, "RescaleType") or "").strip()
-        slices.append(Slice(path, index, position, orientation, spacing, size, rescale, read_with, unit, stored_as))
+        slices.append(Slice(path, index, position, orientation, spacing, size, rescale, read_with, unit, stored_as, instance))
     return tuple(slices)
 
 

@@ -39,12 +39,6 @@ class Series:
     strays: tuple[str, ...]
 
     @property
-    def order(self) -> list[int]:
-        """Indices into the slices sorted by file name and frame, in the order of the slices."""
-        by_name = {key: index for index, key in enumerate(sorted(map(_key, self.slices)))}
-        return [by_name[_key(entry)] for entry in self.slices]
-
-    @property
     def tilt_degrees(self) -> float:
         """Angle between the normal of the slices and the way from slice to slice; 0 unless the gantry was tilted."""
         return float(np.degrees(np.arctan2(np.linalg.norm(self.drift), self._depth)))

@@ -1,0 +1,51 @@
+"""Roles: whether a folder holds images, references or predictions, by nnU-Net's names and by what was written beside them."""
+
+import os
+import re
+from enum import Enum
+from pathlib import Path
+
+SETTINGS_FILE = "cdpd_predict.json"  # how `cdpd predict` made the predictions beside it
+NNUNET_SETTINGS_FILE = "predict_from_raw_data_args.json"  # the same of nnUNetv2_predict
+_BESIDE_PREDICTIONS = (SETTINGS_FILE, NNUNET_SETTINGS_FILE, "plans.json")
+_IN_RAW_DATASET = re.compile(r"(images|labels)(Tr|Ts|Val)")
+_OF_PREPROCESSED = "gt_segmentations"
+_OF_FOLD = "validation"
+_FIRST_CHANNEL = re.compile(r".+_0000\.[A-Za-z][\w.]*")
+
+
+class Role(Enum):
+    """What a folder is for, in words."""
+
+    IMAGES = "images"
+    REFERENCES = "references"
+    PREDICTIONS = "predictions"
+
+
+def role_of(folder: Path) -> Role | None:
+    """What a folder is for; None where nothing tells.
+
+    A record of a prediction says so wherever it lies; else the names of nnU-Net's raw and preprocessed datasets and of the
+    folds of a training do, and names of images in a folder.
+    """
+    folder = Path(os.path.abspath(folder)).resolve()
+    if any((folder / name).is_file() for name in _BESIDE_PREDICTIONS):
+        return Role.PREDICTIONS
+    if is_of_raw_dataset(folder):
+        return Role.IMAGES if folder.name.startswith("images") else Role.REFERENCES
+    if folder.name == _OF_PREPROCESSED:
+        return Role.REFERENCES
+    if folder.name == _OF_FOLD and folder.parent.name.startswith("fold_"):
+        return Role.PREDICTIONS
+    if folder.is_dir() and any(_FIRST_CHANNEL.fullmatch(name) for name in os.listdir(folder)):
+        return Role.IMAGES
+    return None
+
+
+def is_of_raw_dataset(folder: Path) -> bool:
+    """Whether a folder is imagesTr, labelsTr or the like of a raw dataset, whose dataset.json may be still to come."""
+    folder = Path(os.path.abspath(folder)).resolve()
+    if not _IN_RAW_DATASET.fullmatch(folder.name) or not folder.parent.is_dir():
+        return False
+    siblings = (other for other in folder.parent.iterdir() if _IN_RAW_DATASET.fullmatch(other.name) and other != folder)
+    return (folder.parent / "dataset.json").is_file() or any(other.is_dir() for other in siblings)
