@@ -46,7 +46,7 @@ ORGANS = (
     Organ("aorta", (((10, 30, 0), (15, 15, 400)),), 165, in_fat=True),
     Organ("bladder", (((0, -24, -104), (44, 38, 30)),), -8, in_fat=True),
     Organ("liver_tumor", (((0, 0, 0), (30, 28, 28)),), 175, inside=("liver",)),
-    Organ("kidney_tumor", (((0, 0, 0), (32, 32, 33)),), 330, inside=("right_kidney", "left_kidney"), bulges=True),
+    Organ("kidney_tumor", (((0, 0, 0), (28, 28, 29)),), 330, inside=("right_kidney", "left_kidney"), bulges=True),
 )
 
 

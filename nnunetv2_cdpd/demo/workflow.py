@@ -22,7 +22,7 @@ from nnunetv2_cdpd.training.time_left import about
 
 PLANNER, PLANS, TRAINER = "nnUNetPlannerCDPDDemo", "nnUNetCDPDDemoPlans", "nnUNetTrainerCDPDDemo"
 CONFIGURATION, FOLD = "3d_fullres", "0"
-TARGET_SPACING_MM = "7.5"
+TARGET_SPACING_MM = "8"
 DATA, MERGE, PLAN, TRAIN, PREDICT, EVALUATE, PAGE = (
     "Make data", "Merge", "Plan and preprocess", "Train", "Predict", "Evaluate", "Write the page"
 )  # fmt: skip
