@@ -81,10 +81,16 @@ def test_folders_by_name_or_by_position(order, folders):
     assert read_results(predicted / "results" / "summary.json").cases[0].prediction_file == str(predicted / "case_1.nii.gz")
 
 
-def test_images_are_no_predictions(folders, tmp_path):
-    with pytest.raises(UserError, match="argument pred_dir .*images: holds images, not label maps"):
-        write(tmp_path / "images" / "case_1_0000.nii.gz", {})
-        evaluate(tmp_path / "images", folders[1])
+def test_images_of_a_raw_dataset_are_no_predictions_and_cases_may_be_called_like_images(folders):
+    predicted, truth = folders
+    images = truth.parent / "imagesTr"
+    images.mkdir()
+    with pytest.raises(UserError, match="argument pred_dir .*imagesTr: holds images, not label maps"):
+        evaluate(images, truth)
+    for folder in folders:
+        for file in sorted(folder.glob("case_*.nii.gz")):
+            file.rename(folder / file.name.replace("case_", "case_000"))
+    assert {case.case for case in evaluate(predicted, truth).cases} >= {"case_0001"}
 
 
 @pytest.mark.parametrize("name", ["summary.json", "metrics.csv", "comparison.csv"])
