@@ -38,10 +38,9 @@ def role_of(folder: Path) -> Role | None:
     if folder.name == _OF_FOLD and folder.parent.name.startswith("fold_"):
         return Role.PREDICTIONS
     # A case may be called `scan_0000` itself: a dataset.json, which says what values mean, lies beside label maps only.
-    if folder.is_dir() and not (folder / "dataset.json").is_file():
-        if any(_FIRST_CHANNEL.fullmatch(name) for name in os.listdir(folder)):
-            return Role.IMAGES
-    return None
+    if not folder.is_dir() or (folder / "dataset.json").is_file():
+        return None
+    return Role.IMAGES if any(map(_FIRST_CHANNEL.fullmatch, os.listdir(folder))) else None
 
 
 def is_of_raw_dataset(folder: Path) -> bool:
