@@ -89,6 +89,10 @@ def read_results(path: str | Path) -> Results:
         for case in summary["metric_per_case"]
     ]
     reference, prediction = (_written_annotation(ours[side], side, path) for side in ("reference", "prediction"))
+    if unknown := sorted({name for case in cases for name in case.metrics} - set(reference.column_names)):
+        raise UserError(f"{path}: `cdpd: reference` has no class {listed(unknown)}, which has scores; {way_out}")
+    if not any(case.metrics for case in cases):
+        raise UserError(f"{path}: no case has a score; {way_out}")
     return Results(reference, prediction, tuple(cases), ours["tolerance_mm"], ours["problems"], protocol)
 
 
@@ -97,9 +101,11 @@ def _written_annotation(text: str, side: str, path: Path) -> Annotation:
         entries = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: `cdpd: {side}` is no JSON ({reason(error)}); run `cdpd evaluate` again") from error
-    where = f"{path}: `cdpd: {side}`"
-    check_shape(entries, record(), where, "run `cdpd evaluate` again")
-    return read_annotation(entries, where)
+    check_shape(entries, record(), f"{path}: `cdpd: {side}`", "run `cdpd evaluate` again")
+    try:
+        return read_annotation(entries, side)
+    except UserError as error:  # which speaks of a dataset.json
+        raise UserError(f"{path}: `cdpd: {side}` is damaged ({error}); run `cdpd evaluate` again") from error
 
 
 def write_summary(summary: Mapping[str, Any], path: Path) -> None:
