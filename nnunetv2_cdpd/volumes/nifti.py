@@ -16,13 +16,13 @@ from typing import BinaryIO, cast
 
 import nibabel
 import numpy as np
-from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 
 from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.volumes.grid import Grid, same_place
+from nnunetv2_cdpd.volumes.nifti_header import first_byte, storage_header, storage_notes, stored_voxels, unit_in_mm
 from nnunetv2_cdpd.volumes.value_types import check_finite
 from nnunetv2_cdpd.volumes.whole import chunks, damaged, told_as_damaged
 
@@ -32,7 +32,7 @@ _AXES_EXACT = 1e-4  # perpendicular axes stored in single precision
 _AXES_ROUNDED = 1e-2  # cosines; more is a sheared grid, not rounding
 _SAME_SIZE = 1e-3  # share of a voxel size; more is no rounding
 _SAME_PLACE_MM = 0.01
-_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}  # of nibabel's names
+_FARTHEST_MM = 1e7  # of a voxel from the origin; ITK loses the axes beyond
 
 
 def load_nifti(path: str | Path) -> nibabel.Nifti1Image:
@@ -74,21 +74,21 @@ class NiftiFile:
         self.num_volumes = shape[3] if several and len(shape) > 3 else 1
         if len(shape) < 3 or any(size != 1 for size in shape[3 + several :]) or (not several and shape[3:4] not in ((), (1,))):
             raise UserError(f"{path} holds {' x '.join(map(str, shape))} values, not one volume")
-        if 0 in shape:
+        if min(shape) < 1:
             raise UserError(f"{path} holds no voxel ({' x '.join(map(str, shape))})")
         if dtype.fields or not np.issubdtype(dtype, np.number) or np.issubdtype(dtype, np.complexfloating):
             what = "colours" if dtype.fields else f"{dtype} values"
             raise UserError(f"{path} holds {what}, not plain numbers")
-        unit = _MM[self.image.header.get_xyzt_units()[0]]
+        unit = unit_in_mm(self.image.header)
         affine = np.diag([unit, unit, unit, 1.0]) @ np.asarray(self.image.affine, np.float64)
-        if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        if not (np.abs(affine) < _FARTHEST_MM).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
             raise UserError(f"{path} has no usable geometry in its header (affine {affine[:3].tolist()})")
         self.grid = Grid.of_nifti(shape[:3], affine)
         self.notes = tuple(self._notes(unit))
 
     def _notes(self, unit: float) -> list[str]:
         header, shape = self.image.header, self.image.shape
-        notes = []
+        notes = list(storage_notes(self.path, self.image))
         if len(shape) > 3 and self.num_volumes == 1:
             notes.append(f"{' x '.join(map(str, shape))} values in the header, one volume")
         if unit != 1:
@@ -110,20 +110,14 @@ class NiftiFile:
         """
         voxels = io.BytesIO()
         self._copy_voxels(voxels)
-        stored = np.frombuffer(voxels.getbuffer(), self._stored.dtype).reshape(self.image.shape, order="F")
-        return apply_read_scaling(stored, self._stored.slope, self._stored.inter).reshape(self.grid.shape, order="A")
-
-    @property
-    def _stored(self) -> ArrayProxy:
-        """How the voxels are stored."""
-        voxels = self.image.dataobj
-        assert isinstance(voxels, ArrayProxy), "voxels of a file are read when they are asked for"
-        return voxels
+        how = stored_voxels(self.image)
+        stored = np.frombuffer(voxels.getbuffer(), how.dtype).reshape(self.image.shape, order="F")
+        return apply_read_scaling(stored, how.slope, how.inter).reshape(self.grid.shape, order="A")
 
     @property
     def num_bytes(self) -> int:
         """Of all voxels."""
-        return math.prod(self.image.shape) * self._stored.dtype.itemsize
+        return math.prod(self.image.shape) * stored_voxels(self.image).dtype.itemsize
 
     def check(self) -> None:
         """Check that all voxels are there and are numbers: their count, the checksum of a compressed file, no nan.
@@ -137,22 +131,21 @@ class NiftiFile:
         """Write the same voxels as an uncompressed file with the header put right; checks on the way that they are whole.
 
         Raises:
-            UserError: As `check_whole`, or the grid is sheared.
+            UserError: As `check_whole`, or the grid is sheared, or too large for NIfTI-1.
         """
-        header = self.image.header.copy()
-        header.set_data_offset(header.sizeof_hdr + 4)  # 4 bytes say that no extensions follow
+        header = storage_header(self.image)
         if self.notes:
             grid, _ = self.mended_grid()
             volumes = (self.num_volumes,) if self.num_volumes > 1 else ()
             header.set_data_shape((*grid.shape, *volumes))
             _set_grid(header, grid)
         with output.open("wb") as file:
-            file.write(header.binaryblock + bytes(4))
+            file.write(header.binaryblock + bytes(4))  # which say that no extensions follow
             self._copy_voxels(file)
 
     def _copy_voxels(self, output: BinaryIO | None) -> None:
         """Read the file to its end, for its checksum, and copy the bytes of its voxels."""
-        start, missing, dtype = int(self._stored.offset), self.num_bytes, self._stored.dtype
+        start, missing, dtype = first_byte(self.image), self.num_bytes, stored_voxels(self.image).dtype
         may_be_nan, split = not np.issubdtype(dtype, np.integer), b""
         if self.path.suffix.lower() != ".gz" and output is None and not may_be_nan:  # its length is all that can be known
             missing -= self.path.stat().st_size - start
@@ -186,8 +179,8 @@ class NiftiFile:
     @property
     def stores_integers(self) -> bool:
         """Whether the values are stored as integers and read as they are stored."""
-        slope, inter = self.image.header.get_slope_inter()
-        return np.issubdtype(self.image.get_data_dtype(), np.integer) and slope in (None, 1) and inter in (None, 0)
+        how = stored_voxels(self.image)
+        return np.issubdtype(how.dtype, np.integer) and (how.slope, how.inter) == (1, 0)
 
     def mended_grid(self) -> tuple[Grid, tuple[str, ...]]:
         """The grid with perpendicular axes, and the notes on what was put right.

@@ -16,6 +16,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import files as written
 from nnunetv2_cdpd.volumes import whole
 from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.volumes.nifti import NiftiFile
 from nnunetv2_cdpd.volumes.reading import CheckedReader, header_notes, read_sitk, told_notes, write_sitk
 
 READERS = [SimpleITKIO, SimpleITKIOWithReorient, NibabelIO, NibabelIOWithReorient]
@@ -288,3 +289,46 @@ def test_gzip_of_the_standard_library_serves_where_the_faster_one_is_not(tmp_pat
         cut(path, share)
         with pytest.raises(UserError, match="is damaged"):
             reader.read_images([path])
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+def test_values_are_scaled_as_the_header_says(tmp_path, voxels, reader, ending):
+    path = write(tmp_path / f"a{ending}", voxels, scl_slope=2.0, scl_inter=-1024.0)
+    assert nibabel.load(path).get_fdata().max() == 2 * voxels.max() - 1024
+    image, _ = reader.read_images([path])
+    assert np.array_equal(np.sort(image, axis=None), np.sort(2 * voxels.astype(np.float32) - 1024, axis=None))
+    assert np.array_equal(NiftiFile(path).read(), 2 * voxels - 1024.0)
+    assert not NiftiFile(path).stores_integers
+
+
+def test_a_scale_of_nothing_is_none(tmp_path, voxels, reader):
+    path = spoil(write(tmp_path / "a.nii.gz", voxels), lambda content: struct.pack_into("<2f", content, 112, 0, 5))
+    assert_read_as(reader, path, voxels, "its header scales by 0 and adds 5, read as not scaled, as NIfTI wants it")
+
+
+def test_voxels_lie_behind_the_header_where_it_does_not_say_so(tmp_path, voxels, reader):
+    path = spoil(write(tmp_path / "a.nii.gz", voxels), lambda content: struct.pack_into("<f", content, 108, 0))
+    assert_read_as(reader, path, voxels, "its header does not say where the voxels begin, read from behind the header")
+    assert np.array_equal(NiftiFile(path).read(), voxels)
+
+
+def test_nifti_2_is_read_by_every_reader(tmp_path, voxels, reader):
+    path = tmp_path / "a.nii.gz"
+    nibabel.save(nibabel.Nifti2Image(voxels, np.diag([*SPACING, 1.0])), path)
+    assert_read_as(reader, path, voxels, "NIfTI-2, which few readers know, read as NIfTI-1")
+
+
+def test_a_unit_of_no_standard_is_taken_for_mm(tmp_path, voxels, reader):
+    path = spoil(write(tmp_path / "a.nii.gz", voxels), lambda content: struct.pack_into("<B", content, 123, 7))
+    assert header_notes(path) == ()
+    assert np.allclose(reader.read_images([path])[1]["spacing"], SPACING[::-1])
+
+
+def test_sizes_and_places_that_cannot_be_are_refused(tmp_path, voxels, reader):
+    path = spoil(write(tmp_path / "a.nii.gz", voxels), lambda content: struct.pack_into("<h", content, 42, -14))
+    with pytest.raises(UserError, match=r"a\.nii\.gz holds no voxel \(-14 x 12 x 10\)"):
+        reader.read_images([path])
+    far = np.diag([*SPACING, 1.0])
+    far[0, 3] = 1e30
+    with pytest.raises(UserError, match=r"b\.nii\.gz has no usable geometry"):
+        reader.read_images([write(tmp_path / "b.nii.gz", voxels, far)])
