@@ -48,7 +48,7 @@ class Kind:
         if self.base is None:
             return inspect.isfunction(found)
         base: Any = pydoc.locate(self.base)
-        return isinstance(found, type) and issubclass(found, base)
+        return isinstance(found, type) and issubclass(found, base) and not inspect.isabstract(found)
 
 
 _OURS, _UNETS = ("nnunetv2_cdpd.network", "nnunetv2_cdpd.released"), "dynamic_network_architectures"

@@ -1,7 +1,7 @@
-"""nnUNetPlannerCDPD: nnU-Net's default planner for CDPDNet, and one for small networks (planning/ has what they do)."""
+"""nnUNetPlannerCDPD: nnU-Net's default planner for CDPDNet, and those for small networks (planning/ has what they do)."""
 
 from ..planning.planner import CDPDPlanning
-from ..planning.small_planner import SmallPlanning
+from ..planning.small_planner import DemoPlanning, SmallPlanning
 
 
 class nnUNetPlannerCDPD(CDPDPlanning):
@@ -10,3 +10,7 @@ class nnUNetPlannerCDPD(CDPDPlanning):
 
 class nnUNetPlannerCDPDSmall(SmallPlanning, nnUNetPlannerCDPD):
     """See SmallPlanning: for a laptop without GPU, demo, tests, checking a pipeline."""
+
+
+class nnUNetPlannerCDPDDemo(DemoPlanning, nnUNetPlannerCDPDSmall):
+    """See DemoPlanning: what `cdpd demo` plans, on the volumes that it makes itself."""

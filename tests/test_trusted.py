@@ -76,6 +76,12 @@ def test_a_name_that_nnunets_folders_happen_to_hold_is_refused(kind, name):
         trusted(name, kind, WHERE, WAY_OUT)
 
 
+@pytest.mark.parametrize(("name", "kind"), [("BaseReaderWriter", IMAGE_READER), ("ImageNormalization", NORMALIZATION)])
+def test_what_others_are_made_from_is_none_itself(name, kind):
+    with pytest.raises(UserError, match=f"names '{name}', no {kind.what} of "):
+        trusted(name, kind, WHERE, WAY_OUT)
+
+
 def test_a_strangers_module_is_not_imported(tmp_path, monkeypatch):
     (tmp_path / "of_a_stranger.py").write_text("open('ran', 'w')")
     monkeypatch.syspath_prepend(str(tmp_path))

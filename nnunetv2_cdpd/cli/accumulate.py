@@ -30,9 +30,9 @@ def run(args: argparse.Namespace) -> None:
     from nnunetv2_cdpd.evaluation.cross_validation import annotated_metrics
 
     arguments = by_position(args.rest, "-d")
-    check_trained(arguments, DEFAULT_TRAINER, ())  # nnU-Net asks for -c
     if args.output is not None:  # nnU-Net empties a folder
         check_own_folder(args.output, made_here=False, command="cdpd accumulate", way_out="give another argument output")
         arguments = [*arguments, "-o", str(args.output)]
     with annotated_metrics(), lent_arguments("cdpd accumulate", arguments, tr=DEFAULT_TRAINER, p=DEFAULT_PLANS):
+        check_trained(arguments, DEFAULT_TRAINER, ())  # nnU-Net asks for -c
         accumulate_crossval_results_entry_point()

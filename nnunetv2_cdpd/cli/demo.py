@@ -10,21 +10,25 @@ Run the whole workflow on CT-like volumes that are made on the spot: merge, plan
 report.html with scores and pictures.
 
 Three sources label different structures, one of them without telling left from right. nnU-Net's commands are printed as they
-run, to be copied. About ten minutes on two CPU cores; needs no internet. Without pretrained weights at hand it uses small
-random vision weights and learned text embeddings, and says so.
+run, to be copied, and how long all of it still takes: some minutes on two CPU cores. Needs no internet. Without
+pretrained weights at hand it uses small random vision weights and learned text embeddings, and says so.
 """
 EXAMPLES = (
     "cdpd demo",
+    "cdpd demo --quick",
     "cdpd demo -o /tmp/demo -device cpu",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, "new folder for data, model and page (default: %(default)s)", dest="out", default=Path("cdpd_demo"))
+    parser.add_argument(
+        "--quick", action="store_true", help="two minutes: whether every step works here; not how well such a network segments"
+    )
     add_device(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    from nnunetv2_cdpd.demo.workflow import run_demo
+    from nnunetv2_cdpd.demo.workflow import QUICK, DemoSize, run_demo
 
-    run_demo(args.out, device=args.device)
+    run_demo(args.out, QUICK if args.quick else DemoSize(), device=args.device)

@@ -28,6 +28,6 @@ def run(args: argparse.Namespace) -> None:
     from nnunetv2_cdpd.evaluation.cross_validation import annotated_metrics
 
     arguments = by_position(args.rest, "-d")
-    check_trained(arguments, DEFAULT_TRAINER, ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres"))
     with annotated_metrics(), lent_arguments("cdpd find-best", arguments, tr=DEFAULT_TRAINER, p=DEFAULT_PLANS):
+        check_trained(arguments, DEFAULT_TRAINER, ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres"))
         find_best_configuration_entry_point()

@@ -10,7 +10,7 @@ from nnunetv2.utilities.file_path_utilities import get_output_folder
 
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.datasets.names import dataset_name
-from nnunetv2_cdpd.datasets.output import raw_folder
+from nnunetv2_cdpd.datasets.output import folder_of_nnunet, raw_folder
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.inference.models import COPY_AGAIN, read_checkpoint
 from nnunetv2_cdpd.link import DEFAULT_PLANS
@@ -45,9 +45,10 @@ def preprocessed_folder(given: str) -> Path:
     Raises:
         UserError: nnUNet_preprocessed is not set, or there is no such dataset.
     """
-    if not nnUNet_preprocessed.is_set():
+    place = folder_of_nnunet(nnUNet_preprocessed)
+    if place is None:
         raise UserError("nnUNet_preprocessed is not set; set it to the folder of preprocessed datasets")
-    return Path(nnUNet_preprocessed.require()) / dataset_name(given)
+    return place / dataset_name(given)
 
 
 def plans_in(folder: Path, plans: str, configurations: Sequence[str] = (), networks: bool = True) -> Mapping[str, Any]:
@@ -87,7 +88,7 @@ def check_trained(rest: Sequence[str], trainer: str, configurations: Sequence[st
     args = peeked(rest, "dataset", p="+", c="+", tr="+", f="+", np=None, o=None)
     if args is None:
         return
-    if not nnUNet_results.is_set():
+    if folder_of_nnunet(nnUNet_results) is None:
         raise UserError("nnUNet_results is not set; set it to the folder of trained models")
     folder, folds = preprocessed_folder(args.dataset), args.f or ["0", "1", "2", "3", "4"]
     for plans in args.p or [DEFAULT_PLANS]:

@@ -41,6 +41,6 @@ def run(args: argparse.Namespace) -> None:
             raise UserError(f"-pl {class_name}: there is no such planner; ours are {ours}, nnU-Net's are taken too")
         return found
 
-    check_planning(args.rest)
     with lent_arguments("cdpd plan", args.rest, pl=DEFAULT_PLANNER), exchanged("planner_look_up", look_up):
+        check_planning(args.rest)
         plan_experiment_entry()

@@ -70,12 +70,12 @@ def run(args: argparse.Namespace) -> None:
             ) from error
 
     arguments = by_position(args.rest, "-d", "-c", "-f")
-    check_training(arguments)
     with (
         lent_arguments("cdpd train", arguments, tr=DEFAULT_TRAINER, p=DEFAULT_PLANS),
         exchanged("training", training),
         exchanged("trainer_look_up", look_up),
     ):
+        check_training(arguments)
         run_training_entry()
 
 

@@ -9,6 +9,7 @@ from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source, check_anno
 from nnunetv2_cdpd.classes import compatible_pairs, side_of
 from nnunetv2_cdpd.conversion.declaration import SourceDataset
 from nnunetv2_cdpd.conversion.sides import SidePair
+from nnunetv2_cdpd.datasets.dataset_json import READER_KEY
 from nnunetv2_cdpd.errors import UserError
 
 
@@ -154,5 +155,5 @@ class DatasetFacts:
             "numTraining": len(case_source),
             "file_ending": ".nii.gz",
             # Collections store their voxels in different orders of the axes; this reader of nnU-Net gives all of them one.
-            "overwrite_image_reader_writer": "NibabelIOWithReorient",
+            READER_KEY: "NibabelIOWithReorient",
         }

@@ -16,6 +16,7 @@ _TEXTS = ("name", "title", "region", "license", "link", "reference", "size", "ca
 _FLAGS = ("dicom", "slices", "masks", "sources_by_content", "unlabelled_images", "imageless_labels")
 _MAPPINGS = ("values", "nested", "unions", "merged_labels", "sources")
 _OTHERS = ("images", "labels", "mask_files", "foreign", "annotates", "leave_out", "ignore_values", "hu_offset")
+_EXAMPLE = "docs/conversion.md"
 
 
 def read_declaration(path: str | Path) -> SourceDataset:
@@ -24,9 +25,9 @@ def read_declaration(path: str | Path) -> SourceDataset:
     Raises:
         UserError: Not YAML, an unknown or missing key, a value of a wrong kind, or facts that contradict each other.
     """
-    content = known_mapping(load_yaml(path), (*_TEXTS, *_FLAGS, *_MAPPINGS, *_OTHERS), str(path))
+    content = known_mapping(load_yaml(path, _EXAMPLE), (*_TEXTS, *_FLAGS, *_MAPPINGS, *_OTHERS), str(path))
     if missing := [key for key in _NEEDED if content.get(key) in (None, "", {}, [])]:
-        raise UserError(f"{path}: {', '.join(missing)} missing; needed are {', '.join(_NEEDED)}")
+        raise UserError(f"{path}: {', '.join(missing)} missing; needed are {', '.join(_NEEDED)}; {_EXAMPLE} has an example")
     said: dict[str, Any] = {"title": content["name"], "region": "", "license": "", "link": "", "reference": "", "size": ""}
     said |= {key: text(content[key], f"{path}: {key}") for key in _TEXTS if key in content}
     if not said["name"].replace("_", "").isalnum() or not said["name"].isascii():

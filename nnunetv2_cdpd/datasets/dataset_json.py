@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES
 from nnunetv2.paths import nnUNet_raw
 
 from nnunetv2_cdpd.annotation import Annotation, read_annotation
@@ -17,8 +18,9 @@ from nnunetv2_cdpd.jobs.shapes import NAME, Shape, check_shape, map_of, read_sha
 from nnunetv2_cdpd.trusted import IMAGE_READER, trusted
 
 FILE_NAME = "dataset.json"
-_READER_KEY = "overwrite_image_reader_writer"
-_ENDING = Shape('a text like ".nii.gz"', lambda value: isinstance(value, str) and bool(re.fullmatch(r"\.[\w.+-]+", value)))
+READER_KEY = "overwrite_image_reader_writer"
+_NO_READER = "None"  # as nnU-Net writes it
+_ENDING = Shape('a text like ".nii.gz"', lambda value: isinstance(value, str) and bool(re.fullmatch(r"(\.[\w+-]+)+", value)))
 _KINDS = record(optional={"file_ending": _ENDING}, words="an object, as a dataset.json of nnU-Net v2 does")
 _CHANNELS = map_of(NAME, 'an object that numbers the channels, like {"0": "CT"}', least=1)
 
@@ -46,6 +48,12 @@ class DatasetJson:
     def file_ending(self) -> str:
         return self.content["file_ending"]
 
+    @property
+    def image_reader(self) -> str | None:
+        """Name of the reader of nnU-Net that it asks for; None: nnU-Net chooses by file ending."""
+        asked = self.content.get(READER_KEY, _NO_READER)
+        return None if asked == _NO_READER else asked
+
     @cached_property
     def channel_names(self) -> tuple[str, ...]:
         """In the order of the channels."""
@@ -68,8 +76,10 @@ def read_dataset_json(path: str | Path, needed: Collection[str] = ("labels",)) -
     if missing := [key for key in needed if key not in content]:
         names = ", ".join(f"`{key}`" for key in missing)
         raise UserError(f"{path}: {names} missing; nnU-Net v2 needs them, see its dataset_format.md")
-    if content.get(_READER_KEY, "None") != "None":  # nnU-Net writes that for none
-        trusted(content[_READER_KEY], IMAGE_READER, f"{path}: `{_READER_KEY}`", "take it out, nnU-Net then chooses one")
+    if content.get(READER_KEY, _NO_READER) != _NO_READER:
+        readers = ", ".join(reader.__name__ for reader in LIST_OF_IO_CLASSES)
+        way_out = f"give one of {readers}, or take it out, nnU-Net then chooses"
+        trusted(content[READER_KEY], IMAGE_READER, f"{path}: `{READER_KEY}`", way_out)
     return DatasetJson(path, content)
 
 

@@ -1,10 +1,9 @@
 """Names of nnU-Net's datasets, by id or name, wherever nnU-Net looks for them."""
 
-from pathlib import Path
-
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
 from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
+from nnunetv2_cdpd.datasets.output import folder_of_nnunet
 from nnunetv2_cdpd.errors import UserError, listed
 
 _PLACES = {"nnUNet_raw": nnUNet_raw, "nnUNet_preprocessed": nnUNet_preprocessed, "nnUNet_results": nnUNet_results}
@@ -17,8 +16,10 @@ def dataset_name(given: str | int) -> str:
         UserError: There is none, or more than one of that id; the ones that there are are listed.
     """
     text = str(given)
-    folders = [Path(place.require()) for place in _PLACES.values() if place.is_set()]
-    there = sorted({path.name for folder in folders for path in folder.glob("Dataset[0-9][0-9][0-9]_*") if path.is_dir()})
+    folders = {name: folder_of_nnunet(place) for name, place in _PLACES.items()}
+    there = sorted(
+        {path.name for folder in folders.values() if folder for path in folder.glob("Dataset[0-9][0-9][0-9]_*") if path.is_dir()}
+    )
     found = (
         [str(name) for name in find_candidate_datasets(int(text))] if text.isdigit() else [name for name in there if name == text]
     )
@@ -26,7 +27,7 @@ def dataset_name(given: str | int) -> str:
         return found[0]
     if found:
         raise UserError(f"dataset {text}: more than one has this id, {listed(found)}; rename one of them")
-    unset = [name for name, place in _PLACES.items() if not place.is_set()]
+    unset = [name for name, folder in folders.items() if folder is None]
     hint = f"; {', '.join(unset)} {'is' if len(unset) == 1 else 'are'} not set" if unset else ""
     raise UserError(
         f"dataset {text}: none of this id or name in nnU-Net's folders; give one of these: {listed(there) or 'none is there'}"

@@ -26,7 +26,7 @@ def role_of(folder: Path) -> Role | None:
     """What a folder is for; None where nothing tells.
 
     A record of a prediction says so wherever it lies; else the names of nnU-Net's raw and preprocessed datasets and of the
-    folds of a training do, and names of images in a folder.
+    folds of a training do, and names of images in a folder without a dataset.json.
     """
     folder = Path(os.path.abspath(folder)).resolve()
     if any((folder / name).is_file() for name in _BESIDE_PREDICTIONS):
@@ -37,9 +37,10 @@ def role_of(folder: Path) -> Role | None:
         return Role.REFERENCES
     if folder.name == _OF_FOLD and folder.parent.name.startswith("fold_"):
         return Role.PREDICTIONS
-    if folder.is_dir() and any(_FIRST_CHANNEL.fullmatch(name) for name in os.listdir(folder)):
-        return Role.IMAGES
-    return None
+    # A case may be called `scan_0000` itself: a dataset.json, which says what values mean, lies beside label maps only.
+    if not folder.is_dir() or (folder / "dataset.json").is_file():
+        return None
+    return Role.IMAGES if any(map(_FIRST_CHANNEL.fullmatch, os.listdir(folder))) else None
 
 
 def is_of_raw_dataset(folder: Path) -> bool:

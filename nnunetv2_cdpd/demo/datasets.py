@@ -34,19 +34,19 @@ DEMO_SOURCES = (
     DemoSource(
         951,
         "LiverCentre",
-        Scanner(contrast=(0.95, 1.05), blur_mm=2.0, noise_hu=14, spacing_mm=((3.4, 4.2), (4.5, 5.5))),
+        Scanner(contrast=(0.95, 1.05), blur_mm=2.0, noise_hu=14, spacing_mm=((4.1, 5.0), (5.4, 6.6))),
         {"liver": ["liver"], "liver_tumor": ["liver_tumor"], "spleen": ["spleen"], "stomach": ["stomach"]},
     ),
     DemoSource(
         952,
         "KidneyCentre",
-        Scanner(contrast=(1.0, 1.15), blur_mm=3.0, noise_hu=9, spacing_mm=((3.8, 4.8), (5.0, 6.5))),
+        Scanner(contrast=(1.0, 1.15), blur_mm=3.0, noise_hu=9, spacing_mm=((4.5, 5.5), (6.0, 7.5))),
         {"kidney": ["right_kidney", "left_kidney"], "kidney_tumor": ["kidney_tumor"], "bladder": ["bladder"]},
     ),
     DemoSource(
         953,
         "VesselCentre",
-        Scanner(contrast=(0.9, 1.0), blur_mm=1.5, noise_hu=16, spacing_mm=((3.0, 3.8), (4.0, 5.0))),
+        Scanner(contrast=(0.9, 1.0), blur_mm=1.5, noise_hu=16, spacing_mm=((3.7, 4.5), (4.8, 6.0))),
         {name: [name] for name in ("right_kidney", "left_kidney", "liver", "aorta", "bladder")},
     ),
 )
@@ -70,7 +70,8 @@ def write_raw_dataset(source: DemoSource, raw: Path, num_cases: int) -> None:
     (folder / "labelsTr").mkdir(exist_ok=True)
     values = {structure: value for value, its in enumerate(source.labels.values(), start=1) for structure in its}
     for index in range(num_cases):
-        patient = make_patient(source.scanner, seed=(PATIENTS_SEED, source.dataset_id, index), tumor_place=index)
+        seed = (PATIENTS_SEED, source.dataset_id, index)
+        patient = make_patient(source.scanner, seed, tumor_probability=1.0, tumor_place=index)  # few cases: none without
         _write_case(patient, values, f"{source.name}_{index:03d}", folder / "imagesTr", folder / "labelsTr")
     labels = {"background": 0, **{name: value for value, name in enumerate(source.labels, start=1)}}
     _write_dataset_json(folder, labels, numTraining=num_cases)

@@ -18,7 +18,7 @@ def write_demo_page(
     predictions: Path,
     test_set: Path,
     commands: Sequence[str],
-    pretraining: Sequence[str],
+    notes: Sequence[str],
     seconds: Mapping[str, float],
     device: str,
 ) -> Path:
@@ -28,7 +28,7 @@ def write_demo_page(
         predictions: Folder of nnUNetv2_predict's output, with the summary.json of `cdpd evaluate`.
         test_set: Folder of `write_test_set`.
         commands: That were run, in order.
-        pretraining: Which weights were used, in a sentence each.
+        notes: Which weights were used, and what else is to be known of the result, in a sentence each.
         seconds: Of each step and of all.
     """
     results = read_results(predictions / "summary.json")
@@ -39,7 +39,7 @@ def write_demo_page(
         "has never seen. These volumes are labelled completely and come in the look of every source, so each class is also "
         "scored where its look was never annotated with it (the tables by source below).",
         *labels,
-        *pretraining,
+        *notes,
         f"Time: {times}",
         f"Machine: {platform.machine()}, {os.cpu_count()} cores, device {device}; Python {platform.python_version()}, "
         f"nnunetv2-cdpd {__version__}",

@@ -9,26 +9,50 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES, MERGE_SPEC, MERGED_ID, MERGED_NAME, write_raw_dataset, write_test_set
+from nnunetv2_cdpd.demo.schedule import Schedule
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import NNUNET_FOLDERS
 from nnunetv2_cdpd.jobs import output_folder, write_text
+from nnunetv2_cdpd.training.time_left import about
 
-PLANNER, PLANS, TRAINER = "nnUNetPlannerCDPDSmall", "nnUNetCDPDSmallPlans", "nnUNetTrainerCDPDSmall_8epochs"
+PLANNER, PLANS, TRAINER = "nnUNetPlannerCDPDDemo", "nnUNetCDPDDemoPlans", "nnUNetTrainerCDPDDemo"
 CONFIGURATION, FOLD = "3d_fullres", "0"
-TARGET_SPACING_MM = "6"
+TARGET_SPACING_MM = "8"
+DATA, MERGE, PLAN, TRAIN, PREDICT, EVALUATE, PAGE = (
+    "Make data", "Merge", "Plan and preprocess", "Train", "Predict", "Evaluate", "Write the page"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class DemoSize:
-    """How much work the demo is."""
+    """How much work the demo is.
+
+    seconds: Of each step, about, on two idle cores with AVX2; its first steps tell how much faster or slower a machine is.
+    warning: What the result is not; "" where there is nothing to say.
+    """
 
     training_cases_per_source: int = 16
     test_cases_per_scanner: int = 3
     trainer: str = TRAINER
+    seconds: Mapping[str, float] = field(
+        default_factory=lambda: {DATA: 14, MERGE: 5, PLAN: 20, TRAIN: 240, PREDICT: 25, EVALUATE: 18, PAGE: 2}
+    )
+    warning: str = ""
+
+
+QUICK = DemoSize(
+    training_cases_per_source=5,
+    test_cases_per_scanner=1,
+    trainer=f"{TRAINER}_quick",
+    seconds={DATA: 7, MERGE: 5, PLAN: 20, TRAIN: 38, PREDICT: 10, EVALUATE: 8, PAGE: 1},
+    warning="Quick: this shows that every step works on this machine, not how well such a network segments. So little training "
+    "teaches hardly more than the largest organs: low scores are no fault here. `cdpd demo` without --quick trains longer.",
+)
 
 
 def run_demo(out: Path, size: DemoSize = DemoSize(), device: str | None = None) -> Path:
@@ -36,7 +60,7 @@ def run_demo(out: Path, size: DemoSize = DemoSize(), device: str | None = None) 
 
     Args:
         out: Working folder; must not exist, or be empty.
-        size: Smaller for tests.
+        size: `QUICK`, or smaller for tests.
         device: "cuda", "cpu" or "mps"; None: a GPU where there is one.
 
     Returns:
@@ -60,12 +84,17 @@ def _run_demo(out: Path, size: DemoSize, device: str | None) -> Path:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     environment, pretraining = _environment(out, device)
 
-    _say(f"Making {len(DEMO_SOURCES)} partially labelled sources and a fully labelled test set in {out}")
+    schedule = Schedule(size.seconds)
+    if size.warning:
+        _say(size.warning)
+    _begin(DATA, schedule)
+    print(f"Making {len(DEMO_SOURCES)} partially labelled sources and a fully labelled test set in {out}", flush=True)
     for source in DEMO_SOURCES:
         write_raw_dataset(source, out / "nnUNet_raw", size.training_cases_per_source)
         print(f"  {source.folder_name}: {size.training_cases_per_source} volumes, labels {', '.join(source.labels)}")
     write_test_set(out / "test", size.test_cases_per_scanner)
     write_text(out / "merge.yaml", MERGE_SPEC)
+    schedule.done(DATA, time.time() - started)
     _say("These variables tell nnU-Net where its data lies, and the plugin which weights to use:")
     for name, value in environment.items():
         print(f"  export {name}={shlex.quote(value)}")
@@ -75,17 +104,20 @@ def _run_demo(out: Path, size: DemoSize, device: str | None) -> Path:
     dataset, model = str(MERGED_ID), ["-tr", size.trainer, "-p", PLANS]
     predictions = out / "predictions"
     commands = (
-        ("Merge", ["cdpd", "merge", "-d", *(str(s.dataset_id) for s in DEMO_SOURCES), "--id", dataset, "--name", MERGED_NAME]
+        (MERGE, ["cdpd", "merge", "-d", *(str(s.dataset_id) for s in DEMO_SOURCES), "--id", dataset, "--name", MERGED_NAME]
          + ["--spec", "merge.yaml", "-np", "1"]),
-        ("Plan and preprocess", ["nnUNetv2_plan_and_preprocess", "-d", dataset, "-pl", PLANNER, "-c", CONFIGURATION]
+        (PLAN, ["nnUNetv2_plan_and_preprocess", "-d", dataset, "-pl", PLANNER, "-c", CONFIGURATION]
          + ["-overwrite_target_spacing", *[TARGET_SPACING_MM] * 3, "--verify_dataset_integrity", "-npfp", "2", "-np", "2"]),
-        ("Train", ["nnUNetv2_train", dataset, CONFIGURATION, FOLD, *model, "-device", device]),
-        ("Predict", ["nnUNetv2_predict", "-i", "test/images", "-o", "predictions", "-d", dataset, "-c", CONFIGURATION]
+        (TRAIN, ["nnUNetv2_train", dataset, CONFIGURATION, FOLD, *model, "-device", device]),
+        (PREDICT, ["nnUNetv2_predict", "-i", "test/images", "-o", "predictions", "-d", dataset, "-c", CONFIGURATION]
          + [*model, "-f", FOLD, "-device", device, "-npp", "1", "-nps", "1"]),
-        ("Evaluate", ["cdpd", "evaluate", "predictions", "test/labels"]),
+        (EVALUATE, ["cdpd", "evaluate", "predictions", "test/labels"]),
     )  # fmt: skip
-    seconds = {title: _run(title, command, out, environment) for title, command in commands}
+    for step, command in commands:
+        _begin(step, schedule)
+        schedule.done(step, _run(command, out, environment))
 
+    _begin(PAGE, schedule)
     from nnunetv2_cdpd.demo.page import write_demo_page
 
     page = write_demo_page(
@@ -93,11 +125,15 @@ def _run_demo(out: Path, size: DemoSize, device: str | None) -> Path:
         predictions=predictions,
         test_set=out / "test",
         commands=[shlex.join(command) for _, command in commands],
-        pretraining=pretraining,
-        seconds={**seconds, "All": time.time() - started},
+        notes=[*pretraining, *([size.warning] if size.warning else [])],
+        seconds={**schedule.taken, "All": time.time() - started},
         device=device,
     )
+    schedule.done(PAGE, time.time() - started - sum(schedule.taken.values()))
+    print(", ".join(f"{step.lower()} {seconds:.0f} s" for step, seconds in schedule.taken.items()))
     _say(f"Done in {(time.time() - started) / 60:.1f} minutes. Open {page}")
+    if size.warning:
+        print(size.warning)
     return page
 
 
@@ -116,9 +152,12 @@ def _environment(out: Path, device: str) -> tuple[dict[str, str], list[str]]:
     return environment | settings, pretraining
 
 
-def _run(title: str, command: list[str], folder: Path, environment: dict[str, str]) -> float:
+def _begin(step: str, schedule: Schedule) -> None:
+    _say(f"{step} (step {schedule.place(step)}, {about(schedule.left())} left)")
+
+
+def _run(command: list[str], folder: Path, environment: dict[str, str]) -> float:
     """Run a command as a user would; returns its seconds."""
-    _say(title)
     print(f"$ {shlex.join(command)}", flush=True)
     executable = _executable(command[0])
     start = time.time()

@@ -7,7 +7,7 @@ from pathlib import Path
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson, dataset_json_of, read_dataset_json
 from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers
-from nnunetv2_cdpd.datasets.roles import Role, role_of
+from nnunetv2_cdpd.datasets.roles import Role, is_of_raw_dataset, role_of
 from nnunetv2_cdpd.datasets.volume_files import of_another_ending
 from nnunetv2_cdpd.errors import UserError, listed
 
@@ -80,7 +80,7 @@ def check_roles(predictions: Path, references: Path) -> None:
         raise UserError(f"argument gt_dir {references}: these are the predictions themselves; give the references")
     given = {"pred_dir": (predictions, role_of(predictions)), "gt_dir": (references, role_of(references))}
     for name, (folder, role) in given.items():
-        if role is Role.IMAGES:
+        if role is Role.IMAGES and is_of_raw_dataset(folder):  # by name alone, cases may be called scan_0000
             raise UserError(f"argument {name} {folder}: holds images, not label maps; give another folder")
     predicted, there = (role for _, role in given.values())
     if predicted is not there and (predicted is Role.REFERENCES or there is Role.PREDICTIONS):

@@ -19,10 +19,9 @@ from nnunetv2_cdpd.errors import UserError, listed, reason
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 from nnunetv2_cdpd.evaluation.results import CLASS_COUNTS, CaseScores, Results, counted_in_mean, mean_of_finite, scored_on
 from nnunetv2_cdpd.jobs import written_beside
-from nnunetv2_cdpd.jobs.shapes import NUMBER, TEXT, Shape, check_shape, list_of, map_of, read_shaped, record
+from nnunetv2_cdpd.jobs.shapes import NUMBER, SCORE, TEXT, Shape, check_shape, list_of, map_of, read_shaped, record
 
 Region = int | tuple[int, ...]
-_SCORE = Shape("a number, nan or inf", lambda value: isinstance(value, (int, float)) and not isinstance(value, bool))
 _ABOUT_CASE = dict.fromkeys(("case", "source", "reference_file", "prediction_file"), TEXT)
 _OURS = record(
     {
@@ -74,7 +73,7 @@ def read_results(path: str | Path) -> Results:
     check_shape(summary, record({"cdpd": _OURS}), path, way_out)
     ours = summary["cdpd"]
     protocol = PROTOCOLS[ours.get("protocol", NNUNET.name)]  # files of version 0.1 do not say
-    scores = map_of(record(dict.fromkeys(protocol.metrics, _SCORE)), "an object of classes")
+    scores = map_of(record(dict.fromkeys(protocol.metrics, SCORE)), "an object of classes")
     check_shape(summary, record({"metric_per_case": list_of(record({**_ABOUT_CASE, "metrics": scores}))}), path, way_out)
     names = ours["classes"]
     if others := sorted({key for case in summary["metric_per_case"] for key in case["metrics"]} - set(names)):
@@ -90,6 +89,10 @@ def read_results(path: str | Path) -> Results:
         for case in summary["metric_per_case"]
     ]
     reference, prediction = (_written_annotation(ours[side], side, path) for side in ("reference", "prediction"))
+    if unknown := sorted({name for case in cases for name in case.metrics} - set(reference.column_names)):
+        raise UserError(f"{path}: `cdpd: reference` has no class {listed(unknown)}, which has scores; {way_out}")
+    if not any(case.metrics for case in cases):
+        raise UserError(f"{path}: no case has a score; {way_out}")
     return Results(reference, prediction, tuple(cases), ours["tolerance_mm"], ours["problems"], protocol)
 
 
@@ -98,9 +101,11 @@ def _written_annotation(text: str, side: str, path: Path) -> Annotation:
         entries = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: `cdpd: {side}` is no JSON ({reason(error)}); run `cdpd evaluate` again") from error
-    where = f"{path}: `cdpd: {side}`"
-    check_shape(entries, record(), where, "run `cdpd evaluate` again")
-    return read_annotation(entries, where)
+    check_shape(entries, record(), f"{path}: `cdpd: {side}`", "run `cdpd evaluate` again")
+    try:
+        return read_annotation(entries, side)
+    except UserError as error:  # which speaks of a dataset.json
+        raise UserError(f"{path}: `cdpd: {side}` is damaged ({error}); run `cdpd evaluate` again") from error
 
 
 def write_summary(summary: Mapping[str, Any], path: Path) -> None:

@@ -8,6 +8,7 @@ UserError: my.json: `values: 1` is 'b', not a number; mend it there
 import json
 import math
 import reprlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,9 @@ def none_or(shape: Shape) -> Shape:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if isinstance(value, int):  # JSON's may be longer than a float can hold
+        return not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, (float, np.number))
 
 
 ANYTHING = Shape("a value", lambda value: True)
@@ -97,6 +100,7 @@ TEXT = Shape("a text", lambda value: isinstance(value, str))
 NAME = Shape("a text", lambda value: isinstance(value, str) and bool(value.strip()))
 FLAG = Shape("true or false", lambda value: isinstance(value, (bool, np.bool_)))
 NUMBER = _number("a number")
+SCORE = Shape("a number, nan or inf", _is_number)
 POSITIVE = _number("a number above 0", above=0)
 OBJECT = map_of(ANYTHING, "an object")
 

@@ -9,23 +9,34 @@ from typing import Any
 
 import yaml
 
-from nnunetv2_cdpd.errors import UserError, reason
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs.shapes import shown
+
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "timestamp": "a date"}  # YAML's tags
+_MERGE = "tag:yaml.org,2002:merge"  # of `<<`
 
 
-def load_yaml(path: str | Path) -> Any:
-    """Content of a YAML file, read safely.
+def load_yaml(path: str | Path, example: str) -> Mapping[Any, Any]:
+    """Content of a YAML file of `key: value` lines, read safely; empty if there is none.
+
+    Args:
+        example: Page of the documentation that shows such a file.
 
     Raises:
-        UserError: It cannot be read, is not YAML, gives a key twice, or has a value that is none (a date of month 13).
+        UserError: It cannot be read, is not YAML, gives a key twice, has a value that is none (a date of month 13), or holds
+            something else than such lines.
     """
     try:
-        return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); give a YAML file") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML, {' '.join(str(error).split())}; mend it there") from error
     except RecursionError as error:
         raise UserError(f"{path}: lists or mappings in each other, too many to read; mend it there") from error
+    if content is not None and not isinstance(content, Mapping):
+        raise UserError(f"{path}: expected `key: value` lines, got {shown(content)}; {example} has an example")
+    return content or {}
 
 
 def yaml_text(content: Any) -> str:
@@ -47,8 +58,11 @@ def mapping(value: Any, where: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise UserError(f"{where}: expected `key: value` lines, got {value!r}")
-    return {text(key, where): entry for key, entry in value.items()}
+        raise UserError(f"{where}: expected `key: value` lines, got {shown(value)}")
+    keys = [text(key, where) for key in value]
+    if twice := sorted({key for key in keys if keys.count(key) > 1}):  # 1 and "1"
+        raise UserError(f"{where}: {', '.join(twice)} given twice; give each key once")
+    return dict(zip(keys, value.values(), strict=True))
 
 
 def known_mapping(value: Any, known: Collection[str], where: str) -> dict[str, Any]:
@@ -70,7 +84,7 @@ def text(value: Any, where: str) -> str:
         UserError: It is empty or something else.
     """
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        raise UserError(f"{where}: expected text, got {value!r}; put it in quotes")
+        raise UserError(f"{where}: expected text, got {shown(value)}; put it in quotes")
     return str(value)
 
 
@@ -92,7 +106,7 @@ def flag(value: Any, where: str) -> bool:
         UserError: It is something else.
     """
     if not isinstance(value, bool):
-        raise UserError(f"{where}: expected true or false, got {value!r}")
+        raise UserError(f"{where}: expected true or false, got {shown(value)}")
     return value
 
 
@@ -103,15 +117,20 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            return super().construct_object(node, deep)
-        except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
-            what = str(getattr(node, "value", ""))[:40]
-            told = f"{what!r} is no {node.tag.rpartition(':')[2]} ({reason(error)}); put text in quotes"
+            made = super().construct_object(node, deep)
+            if isinstance(made, int):
+                str(made)  # a hexadecimal number can be too long to be named in a message
+            return made
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+            tag = node.tag.rpartition(":")[2]
+            told = f"{shown(node.value)} cannot be read as {_KINDS.get(tag, tag)}; put text in quotes"
             raise yaml.constructor.ConstructorError(None, None, told, node.start_mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()  # YAML's own check of that follows
+        keys = [key for key, _ in pairs if isinstance(key, yaml.ScalarNode)]
+        values = [key.value if key.tag == _MERGE else self.construct_object(key) for key in keys]
+        twice = sorted({key.value for key, value in zip(keys, values, strict=True) if values.count(value) > 1})
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} given twice", node.start_mark)
         return super().construct_mapping(node, deep)

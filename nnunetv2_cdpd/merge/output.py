@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.annotation import Annotation, dataset_json_entries
-from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, READER_KEY
 from nnunetv2_cdpd.datasets.output import check_own_folder
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import FileRecord, read_json
 from nnunetv2_cdpd.merge.collect import MergedCase
 from nnunetv2_cdpd.merge.plan import MergePlan
-from nnunetv2_cdpd.merge.readers import READER_KEY, reader_asked_for
+from nnunetv2_cdpd.merge.readers import reader_asked_for
 from nnunetv2_cdpd.merge.telling import line_that_keeps, renamed_classes
 
 MERGE_RECORD_FILE = "cdpd_merge_record.jsonl"

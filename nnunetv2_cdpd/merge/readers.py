@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
+from nnunetv2_cdpd.datasets.dataset_json import READER_KEY
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
 
-READER_KEY = "overwrite_image_reader_writer"  # of dataset.json
 _ALIKE = {None, SimpleITKIO.__name__, NibabelIO.__name__}
 _TURNING = NibabelIOWithReorient.__name__
 
@@ -24,10 +24,7 @@ def reader_asked_for(inputs: Sequence[RawDataset]) -> str | None:
     Raises:
         UserError: Readers of which nothing tells that they give the same voxels.
     """
-    asked = {dataset.name: dataset.dataset_json.content.get(READER_KEY) for dataset in inputs}
-    for dataset in inputs:
-        if not isinstance(asked[dataset.name], str | None):
-            raise UserError(f"{dataset.dataset_json.path}: {READER_KEY} is {asked[dataset.name]}, which is no name of a reader")
+    asked = {dataset.name: dataset.dataset_json.image_reader for dataset in inputs}
     names = set(asked.values())
     if len(names) == 1:
         return names.pop()
@@ -47,7 +44,7 @@ def reader_asked_for(inputs: Sequence[RawDataset]) -> str | None:
 
 def warnings_on_readers(inputs: Sequence[RawDataset]) -> list[str]:
     """What the user should know where the datasets ask for different readers."""
-    asked = sorted({str(dataset.dataset_json.content.get(READER_KEY)) for dataset in inputs})
+    asked = sorted({str(dataset.dataset_json.image_reader) for dataset in inputs})
     if len(asked) == 1:
         return []
     chosen = reader_asked_for(inputs)

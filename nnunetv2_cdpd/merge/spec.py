@@ -78,7 +78,7 @@ def read_merge_spec(spec: str | Path | Mapping[str, Any] | None) -> MergeSpec:
     """
     if spec is None or isinstance(spec, Mapping):
         return _merge_spec(spec, "merge spec")
-    return _merge_spec(load_yaml(spec), str(spec))
+    return _merge_spec(load_yaml(spec, "docs/merge.md"), str(spec))
 
 
 def _merge_spec(content: Any, path: str) -> MergeSpec:

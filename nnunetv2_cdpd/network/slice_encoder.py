@@ -77,8 +77,9 @@ class SliceEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(config["mean"]), persistent=False)
         self.register_buffer("std", torch.tensor(config["std"]), persistent=False)
         self.register_buffer("weights_set", torch.tensor(False))
-        # not in every PyTorch that nnU-Net accepts
-        self.bfloat16_on_cpu = self.allow_bfloat16 and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+        # not in every PyTorch that nnU-Net accepts; a PyTorch that was told to do without AVX-512 does without its bfloat16 too
+        has_bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+        self.bfloat16_on_cpu = self.allow_bfloat16 and has_bfloat16 and "AVX512" in torch.backends.cpu.get_cpu_capability()
         self.requires_grad_(False)
         self.eval()
 

@@ -1,9 +1,10 @@
-"""SmallPlanning: plans for networks that learn within minutes on a laptop without GPU."""
+"""SmallPlanning: plans for networks that learn within minutes on a laptop without GPU; DemoPlanning: for the demo."""
 
 from typing import Any
 
 import numpy as np
 
+from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.planning.architecture import NetworkSettings
 from nnunetv2_cdpd.planning.planner import CDPDPlanning
 
@@ -31,3 +32,34 @@ class SmallPlanning(CDPDPlanning):
         small = np.minimum(median_shape, self.max_patch_size)
         plan = super().get_plans_for_configuration(spacing, small, *args, **kwargs)
         return {**plan, "median_image_size_in_voxels": median_shape, "batch_size": self.batch_size}
+
+
+class DemoPlanning(SmallPlanning):
+    """Plans for the network of `cdpd demo`, a fifth of SmallPlanning's work per training step: too small for real data.
+
+    Patches of at most 24 voxels per axis, batches of 2, since many small steps learn more in the same time; at full
+    resolution, where most of the work is, half the features and one convolution in place of two; half as many slices for
+    the vision encoder.
+    """
+
+    default_plans_name = "nnUNetCDPDDemoPlans"
+    UNet_blocks_per_stage_encoder: tuple[int, ...]
+    max_patch_size = 24
+    batch_size = 2
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.UNet_featuremap_min_edge_length = 3  # so that 24 voxels are halved three times
+        self.UNet_blocks_per_stage_encoder = (1, *self.UNet_blocks_per_stage_encoder[1:])
+
+    def _architecture(self, configuration: dict) -> dict[str, Any]:
+        architecture = super()._architecture(configuration)
+        finest, *others = architecture["arch_kwargs"]["features_per_stage"]
+        architecture["arch_kwargs"]["features_per_stage"] = [min(finest, self.UNet_base_num_features // 2), *others]
+        return architecture
+
+    def _complete(self, configuration: dict) -> tuple[dict[str, Any], CDPDNet]:
+        architecture, network = super()._complete(configuration)
+        if architecture["arch_kwargs"]["vision"] is not None:
+            architecture["arch_kwargs"]["vision"]["slice_step"] *= 2
+        return architecture, network

@@ -45,6 +45,7 @@ def parse_with_nnunets_parser(monkeypatch, command, arguments):
 
     parsed, parse = [], argparse.ArgumentParser.parse_known_args
     with monkeypatch.context() as patch, pytest.raises(Parsed):
+        patch.setattr("nnunetv2_cdpd.cli.host_checks.peeked", lambda *given, **options: None)  # there are no datasets here
         patch.setattr(argparse.ArgumentParser, "parse_known_args", parse_known_args)
         main([command, *arguments])
     assert parsed[1][1] == []

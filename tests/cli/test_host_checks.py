@@ -42,7 +42,7 @@ TRAINING = ("train", "850", "3d_fullres", "0", "-device", "cpu", "-p", tiny_mode
         (("train", "Dataset999_X", *TRAINING[2:]), "dataset Dataset999_X: none of this id or name"),
         ((*TRAINING[:3], "x", *TRAINING[4:]), "fold x: give a number, 0 ... 4, or all"),
         ((*TRAINING[:2], "2d", *TRAINING[3:]), "no configuration 2d; give one of 3d_fullres"),
-        (TRAINING[:-2], "nnUNetPlans.json: no such file; -p chooses one of nnUNetTinyPlans, or plan anew: nnUNetv2_plan_and_"),
+        (TRAINING[:-2], "nnUNetCDPDPlans.json: no such file; -p chooses one of nnUNetTinyPlans, or plan anew: nnUNetv2_plan_"),
         ((*TRAINING, "-tr", "moon"), "-tr moon: nnU-Net finds no such trainer"),
         ((*TRAINING, "-device", "tpu"), "-device tpu: give one of cuda, cpu, mps"),
         ((*TRAINING, "--c", "--val"), "--c and --val exclude each other"),

@@ -147,11 +147,13 @@ def test_training_gets_what_was_given_and_our_defaults(argv, expected, monkeypat
 
     def training(
         dataset_name_or_id, configuration, fold, trainer_class_name="nnUNetTrainer", plans_identifier="nnUNetPlans",
-        pretrained_weights=None, num_gpus=1, export=False, c=False, val=False, disable=False, best=False, device=None,
+        pretrained_weights=None, num_gpus=1, export=False, c=False, only_run_validation=False, disable=False,
+        best=False, device=None,
     ):  # fmt: skip
         calls.append(locals())
 
     monkeypatch.setattr(run_training, "run_training", training)
+    monkeypatch.setattr("nnunetv2_cdpd.cli.host_checks.check_training_inputs", lambda *given: None)
     assert main([*argv, "-device", "cpu"]) == 0
     assert calls[0]["dataset_name_or_id"] == "400" and expected.items() <= calls[0].items()
     assert parsed("predict", "-i", "i", "-o", "o", "-d", "400")["plans"] == DEFAULT_PLANS == "nnUNetCDPDPlans"

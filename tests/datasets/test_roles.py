@@ -28,6 +28,7 @@ def put(*files):
         (["i/case_0000.nii.gz"], "i", Role.IMAGES),
         (["labelsTr/a.nii.gz"], "labelsTr", None),
         (["p/case.nii.gz", "p/dataset.json"], "p", None),
+        (["p/scan_0000.nii.gz", "p/dataset.json"], "p", None),
         ([], "nowhere", None),
     ],
 )

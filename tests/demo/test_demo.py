@@ -1,6 +1,7 @@
 """The demo: phantoms that are what they say, sources that label what they say, and the whole workflow in small."""
 
 import json
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -13,7 +14,8 @@ from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.demo import weights, workflow
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES, write_raw_dataset, write_test_set
 from nnunetv2_cdpd.demo.phantom import ORGANS, make_patient
-from nnunetv2_cdpd.demo.workflow import DemoSize, run_demo
+from nnunetv2_cdpd.demo.schedule import Schedule
+from nnunetv2_cdpd.demo.workflow import QUICK, DemoSize, run_demo
 from nnunetv2_cdpd.errors import UserError
 
 STRUCTURES = tuple(organ.name for organ in ORGANS)
@@ -92,6 +94,42 @@ def test_test_set_is_fully_annotated_and_knows_its_looks(tmp_path):
     assert sorted(annotation.case_source.values()) == sorted(source.name for source in DEMO_SOURCES)
 
 
+def test_every_case_of_a_source_that_annotates_a_tumor_has_one(tmp_path):
+    for source, tumor in ((DEMO_SOURCES[0], "liver_tumor"), (DEMO_SOURCES[1], "kidney_tumor")):
+        write_raw_dataset(source, tmp_path, num_cases=3)
+        value = 1 + list(source.labels).index(tumor)
+        for path in (tmp_path / source.folder_name / "labelsTr").iterdir():
+            assert (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) == value).any()
+
+
+def test_time_left_follows_the_steps_that_are_done():
+    schedule = Schedule({"one": 10, "two": 20, "three": 30})
+    assert schedule.left() == 60 and schedule.place("two") == "2 of 3"
+    schedule.done("one", 5)  # twice as fast as expected
+    assert schedule.left() == 25
+    schedule.done("two", 55)  # 60 s in place of 30
+    assert schedule.left() == 60
+    schedule.done("three", 1)
+    assert schedule.left() == 0
+
+
+@pytest.mark.parametrize("size", [DemoSize(), QUICK])
+def test_steps_are_told_with_the_time_left_and_a_quick_run_with_what_it_is_not(size, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(workflow, "write_raw_dataset", lambda *args: None)
+    monkeypatch.setattr(workflow, "write_test_set", lambda *args: None)
+    monkeypatch.setattr(workflow, "_run", lambda command, folder, environment: 60.0)
+    pages = []
+    monkeypatch.setattr("nnunetv2_cdpd.demo.page.write_demo_page", lambda path, **told: pages.append(told) or path)
+    run_demo(tmp_path / "out", size, "cpu")
+    printed = capsys.readouterr().out
+    for number, step in enumerate(size.seconds, start=1):
+        assert re.search(rf"== {step} \(step {number} of 7, about \d+ (s|min) left\)", printed)
+    assert set(pages[0]["seconds"]) == {*size.seconds, "All"} - {"Write the page"}
+    told = "Quick: this shows that every step works on this machine, not how well such a network segments."
+    assert printed.count(told) == (2 if size is QUICK else 0)
+    assert any(told in note for note in pages[0]["notes"]) == (size is QUICK)
+
+
 def test_folder_in_use_is_refused(tmp_path):
     (tmp_path / "something").touch()
     with pytest.raises(UserError, match="argument out: .* is not empty; name another folder"):
@@ -152,10 +190,10 @@ class Page(HTMLParser):
 @pytest.mark.slow
 @pytest.mark.timeout(1260)
 def test_demo_runs_every_step_and_leaves_a_page(tmp_path):
-    """As `cdpd demo` does it, with a few cases and two training iterations."""
-    size = "DemoSize(training_cases_per_source=4, test_cases_per_scanner=1, trainer='nnUNetTrainerCDPDSmall_1epoch')"
-    code = "from pathlib import Path; from nnunetv2_cdpd.demo.workflow import DemoSize, run_demo; "
-    code += f"run_demo(Path('out'), {size}, 'cpu')"
+    """As `cdpd demo --quick` does it, with two training iterations."""
+    size = "replace(QUICK, trainer='nnUNetTrainerCDPDSmall_1epoch')"
+    code = "from dataclasses import replace; from pathlib import Path; "
+    code += f"from nnunetv2_cdpd.demo.workflow import QUICK, run_demo; run_demo(Path('out'), {size}, 'cpu')"
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=1200)
     assert result.returncode == 0, result.stderr[-3000:]
     for command in ("cdpd merge", "nnUNetv2_plan_and_preprocess", "nnUNetv2_train", "nnUNetv2_predict", "cdpd evaluate"):

@@ -89,10 +89,16 @@ def test_folders_by_name_or_by_position(order, folders):
     assert read_results(predicted / "results" / "summary.json").cases[0].prediction_file == str(predicted / "case_1.nii.gz")
 
 
-def test_images_are_no_predictions(folders, tmp_path):
-    with pytest.raises(UserError, match="argument pred_dir .*images: holds images, not label maps"):
-        write(tmp_path / "images" / "case_1_0000.nii.gz", {})
-        evaluate(tmp_path / "images", folders[1])
+def test_images_of_a_raw_dataset_are_no_predictions_and_cases_may_be_called_like_images(folders):
+    predicted, truth = folders
+    images = truth.parent / "imagesTr"
+    images.mkdir()
+    with pytest.raises(UserError, match="argument pred_dir .*imagesTr: holds images, not label maps"):
+        evaluate(images, truth)
+    for folder in folders:
+        for file in sorted(folder.glob("case_*.nii.gz")):
+            file.rename(folder / file.name.replace("case_", "case_000"))
+    assert {case.case for case in evaluate(predicted, truth, fully_annotated=True).cases} >= {"case_0001"}
 
 
 @pytest.mark.parametrize("name", ["summary.json", "metrics.csv", "comparison.csv"])
@@ -333,3 +339,39 @@ def test_results_are_read_from_our_summary_only(folders, tmp_path):
     write_json(tmp_path / "summary.json", {"mean": {}})
     with pytest.raises(UserError, match="not written by `cdpd evaluate`"):
         read_results(tmp_path / "summary.json")
+
+
+DAMAGED = [  # keys, value, what is told
+    (("cdpd", "reference"), 5, "`cdpd: reference` is 5, not a text"),
+    (("cdpd", "reference"), "[" * 100_000, "`cdpd: reference` is no JSON"),
+    (("cdpd", "reference"), "5", "`cdpd: reference`: holds 5, not an object"),
+    (("cdpd", "classes"), ["liver"], "`cdpd: classes` is ['liver'], not an object"),
+    (("cdpd", "classes"), {}, "`cdpd: classes` does not name "),
+    (("cdpd", "protocol"), ["x"], "`cdpd: protocol` is ['x'], not one of "),
+    (("cdpd", "tolerance_mm"), "1", "`cdpd: tolerance_mm` is '1', not a number"),
+    (("cdpd", "tolerance_mm"), 10**400, "`cdpd: tolerance_mm` is 1"),
+    (("cdpd", "problems"), 5, "`cdpd: problems` is 5, not an object"),
+    (("metric_per_case",), {"a": 1}, "`metric_per_case` is {'a': 1}, not a list"),
+    (("metric_per_case", 0), 5, "`metric_per_case: 0` is 5, not an object"),
+    (("metric_per_case", 0, "case"), None, "`metric_per_case: 0: case` is None, not a text"),
+    (("metric_per_case", 0, "metrics"), [], "`metric_per_case: 0: metrics` is [], not an object"),
+    (("metric_per_case", 0, "metrics", "1"), None, "`metric_per_case: 0: metrics: 1` is None, not an object"),
+    (("metric_per_case", 0, "metrics", "1", "n_ref"), "5", "`metric_per_case: 0: metrics: 1: n_ref` is '5', not a number"),
+    (("metric_per_case", 0, "metrics", "1", "Dice"), 10**400, "`metric_per_case: 0: metrics: 1: Dice` is 1"),
+]
+
+
+def test_a_damaged_summary_is_told_by_its_key(folders):
+    evaluate(*folders)
+    path = folders[0] / "summary.json"
+    whole = path.read_text()
+    for keys, value, told in DAMAGED:
+        summary = inner = json.loads(whole)
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = value
+        path.write_text(json.dumps(summary))
+        with pytest.raises(UserError) as error:
+            read_results(path)
+        message = str(error.value)
+        assert message.startswith(f"{path}: {told}") and "Error" not in message and "\n" not in message and len(message) < 400

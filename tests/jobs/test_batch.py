@@ -161,7 +161,6 @@ def test_a_damaged_header_of_a_record_blocks_nothing(header, tmp_path):
     assert list(record.cases) == ["a"] and record.recorded_inputs == ["here"] and "1 damaged line" in record.damage
 
 
-@pytest.mark.parametrize("header", [{}, {"version": 1, "command": "copy", "inputs": []}, {"version": 3}, {"command": "paste"}])
 @pytest.mark.parametrize("content", [b"\0\1{]", b"[1, 2]\n", b"null", b"text\nmore\n"])
 def test_a_file_that_holds_no_line_of_a_record_is_nobodys_and_stays(tmp_path, content):
     path = tmp_path / "record.jsonl"
@@ -171,6 +170,7 @@ def test_a_file_that_holds_no_line_of_a_record_is_nobodys_and_stays(tmp_path, co
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("header", [{}, {"version": 1, "command": "copy", "inputs": []}, {"version": 3}, {"command": "paste"}])
 def test_a_record_of_another_release_is_kept(header, tmp_path):
     path = tmp_path / "record.jsonl"
     path.write_text(json.dumps(header))

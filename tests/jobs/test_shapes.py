@@ -13,6 +13,7 @@ from nnunetv2_cdpd.jobs.shapes import (
     NUMBER,
     OBJECT,
     POSITIVE,
+    SCORE,
     TEXT,
     check_shape,
     list_of,
@@ -56,6 +57,21 @@ def test_a_misfit_is_told_by_its_key(changes, told):
     with pytest.raises(UserError) as error:
         check_shape(GOOD | changes, SHAPE, "my.json", "mend it")
     assert str(error.value) == f"my.json: {told}; mend it"
+
+
+@pytest.mark.parametrize("shape", [NUMBER, SCORE, POSITIVE])
+def test_a_number_too_long_for_a_float_is_none(shape):
+    for value in (10**400, -(10**400)):
+        with pytest.raises(UserError, match="my.json: `a` is .*, not a number"):
+            check_shape({"a": value}, record({"a": shape}), "my.json", "mend it")
+    check_shape({"a": 10**300}, record({"a": shape}), "my.json", "mend it")
+
+
+def test_a_score_may_be_none_or_endless_a_number_not():
+    for value in (math.nan, math.inf):
+        check_shape(value, SCORE, "my.json", "mend it")
+        with pytest.raises(UserError, match="not a number"):
+            check_shape(value, NUMBER, "my.json", "mend it")
 
 
 def test_what_is_there_is_shown_in_short():

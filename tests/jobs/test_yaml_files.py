@@ -3,7 +3,7 @@
 import pytest
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs.yaml_files import flag, known_mapping, mapping, text, texts
+from nnunetv2_cdpd.jobs.yaml_files import flag, known_mapping, load_yaml, mapping, text, texts
 
 WHERE = "my.yaml: key"
 
@@ -21,6 +21,7 @@ def test_values_as_they_are_meant():
     [
         (mapping, ["a"], "['a']"),
         (mapping, {True: "a"}, "True"),
+        (mapping, {1: "a", "1": "b"}, "1 given twice"),
         (text, True, "quotes"),  # a bare `yes` or `no`
         (text, " ", "quotes"),
         (text, 1.5, "1.5"),
@@ -39,3 +40,40 @@ def test_value_of_another_kind_is_named(check, value, words):
 def test_unknown_key_is_answered_with_the_known_ones():
     with pytest.raises(UserError, match="my.yaml: key: unknown key colour; known are name, size"):
         known_mapping({"name": 1, "colour": 2}, ("name", "size"), WHERE)
+
+
+@pytest.mark.parametrize(
+    "written, words",
+    [
+        ("a: 2020-13-45", "'2020-13-45' cannot be read as a date; put text in quotes in \"<unicode string>\", line 1, column 4"),
+        ("a: !!timestamp soon", "'soon' cannot be read as a date"),
+        ("a: !!int abc", "'abc' cannot be read as a whole number"),
+        ("a: !!float x", "'x' cannot be read as a number"),
+        ("a: !!bool maybe", "'maybe' cannot be read as true or false"),
+        ("a: " + "9" * 5000, "99' cannot be read as a whole number"),
+        ("a: 0x" + "f" * 9000, "ff' cannot be read as a whole number"),
+        ("a: !!set [b]", "expected a mapping node, but found sequence"),
+        ("a: " + "[" * 3000 + "]" * 3000, "lists or mappings in each other, too many to read"),
+        ("1: a\n0x1: b", "0x1, 1 given twice"),
+        ("a: 1\na: 2", "a given twice"),
+        ("- a", "expected `key: value` lines, got ['a']; docs/x.md has an example"),
+        ("hello", "expected `key: value` lines, got 'hello'; docs/x.md has an example"),
+        ("5", "expected `key: value` lines, got 5; docs/x.md has an example"),
+        ("x" * 9000, "xxx'; docs/x.md has an example"),
+    ],
+)  # fmt: skip
+def test_file_that_cannot_be_read_is_one_short_line(written, words, tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text(written)
+    with pytest.raises(UserError) as caught:
+        load_yaml(path, "docs/x.md")
+    told = str(caught.value)
+    assert told.startswith(f"{path}: ") and words in told and "\n" not in told and len(told) < 400
+
+
+def test_file_as_it_is_meant(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text("base: &base {a: 1, b: 2}\nmore: {<<: *base, b: 3}\n")
+    assert load_yaml(path, "docs/x.md")["more"] == {"a": 1, "b": 3}
+    path.write_text("")
+    assert load_yaml(path, "docs/x.md") == {}

@@ -99,16 +99,26 @@ def test_readers_that_leave_the_axes_give_the_same_voxels(raw):
 
 def test_readers_of_which_nothing_is_known_are_refused_before_anything_is_written(raw):
     make(raw, 301, REORIENT, {"a1": "RAS"})
-    make(raw, 302, "MyIO", {"b1": "RAS"})
-    with pytest.raises(UserError, match="Dataset301_S301 for NibabelIOWithReorient, Dataset302_S302 for MyIO.*; write one"):
+    make(raw, 302, "Tiff3DIO", {"b1": "RAS"})
+    with pytest.raises(UserError, match="Dataset301_S301 for NibabelIOWithReorient, Dataset302_S302 for Tiff3DIO.*; write one"):
         merge(301, 302)
     assert not (raw / "Dataset400_M").exists()
 
 
-def test_a_reader_that_is_no_name_is_refused(raw):
-    make(raw, 301, ["SimpleITKIO"], {"a1": "RAS"})
-    with pytest.raises(UserError, match="dataset.json: overwrite_image_reader_writer is .*, which is no name of a reader"):
+@pytest.mark.parametrize("reader", [5, ["SimpleITKIO"], "os.system", "MyIO"])
+def test_what_is_no_reader_of_nnunet_is_refused(raw, reader):
+    make(raw, 301, reader, {"a1": "RAS"})
+    with pytest.raises(UserError, match="dataset.json: `overwrite_image_reader_writer` names .*; give one of .*NibabelIO.*, or"):
         merge(301)
+    assert not (raw / "Dataset400_M").exists()
+
+
+def test_none_as_nnunet_writes_it_asks_for_no_reader(raw):
+    make(raw, 301, "None", {"a1": "LPS"})
+    make(raw, 302, "SimpleITKIO", {"b1": "LPS"})
+    folder, messages = merge(301, 302, search_duplicates=False)
+    assert any("(None, SimpleITKIO); they read the same voxels" in text for text in messages)
+    assert "overwrite_image_reader_writer" not in as_nnunet_reads(folder)[0]
 
 
 def test_an_image_that_lies_obliquely_is_read_where_it_lies(raw):

@@ -9,7 +9,7 @@ from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPD, nnUNetPlannerCDPDSmall
+from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPD, nnUNetPlannerCDPDDemo, nnUNetPlannerCDPDSmall
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, cdpd_architecture, plans_with_cdpd
 
 
@@ -57,6 +57,17 @@ def test_small_plans_are_small(planned_dataset):
     kwargs = configuration["architecture"]["arch_kwargs"]
     assert max(kwargs["features_per_stage"]) <= 96
     assert len(kwargs["fused_stages"]) == 1
+
+
+def test_plans_of_the_demo_are_smaller_and_leave_those_of_the_small_planner_as_they_are(planned_dataset):
+    small = nnUNetPlannerCDPDSmall(840).plan_experiment()["configurations"]["3d_fullres"]
+    demo = nnUNetPlannerCDPDDemo(840).plan_experiment()["configurations"]["3d_fullres"]
+    assert (planned_dataset / "nnUNetCDPDDemoPlans.json").is_file()
+    assert max(demo["patch_size"]) <= 24 and (demo["batch_size"], small["batch_size"]) == (2, 4)
+    ours, theirs = demo["architecture"]["arch_kwargs"], small["architecture"]["arch_kwargs"]
+    assert theirs["features_per_stage"][0] == 16 and theirs["n_conv_per_stage"][0] == 2
+    assert list(ours["features_per_stage"]) == [8, 32, 64, 96][: ours["n_stages"]] and ours["n_conv_per_stage"][0] == 1
+    assert ours["vision"]["slice_step"] == 2 * np.prod([s[0] for s in ours["strides"][: ours["fused_stages"][0] + 1]])
 
 
 def test_stock_plans_become_cdpdnet_and_stay_when_done_again(planned_dataset):

@@ -309,12 +309,16 @@ def test_damaged_results_are_told_in_one_line(scored, capsys, damage):
     path.write_text(json.dumps(summary))
     assert main(["report", str(scored[0])]) == 1
     told = capsys.readouterr().err
-    assert told.startswith(f"cdpd: error: {path}: damaged (") and told.endswith("; run `cdpd evaluate` again\n")
+    assert told.startswith(f"cdpd: error: {path}: ") and re.search("; run `cdpd evaluate` (again|on the predictions)\n$", told)
     assert told.count("\n") == 1 and not (scored[0] / "report.html").exists()
 
 
 def test_results_that_are_none_are_told(scored, capsys):
-    for text, told in (("[" * 100_000, "cannot be read as JSON"), ('{"cdpd": 5}', "not written by"), ("[1]", "not written by")):
+    for text, told in (
+        ("[" * 100_000, "cannot be read as JSON"),
+        ('{"cdpd": 5}', "not written by"),
+        ("[1]", "holds [1], not an object"),
+    ):
         (scored[0] / "summary.json").write_text(text)
         assert main(["report", str(scored[0])]) == 1
         assert told in (error := capsys.readouterr().err) and error.count("\n") == 1
