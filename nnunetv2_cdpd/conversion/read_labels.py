@@ -62,6 +62,8 @@ def read_slices(paths: Sequence[Path]) -> Label:
     for path in paths:
         try:
             with Image.open(path) as picture:
+                picture.verify()  # checksums, which reading the pixels passes over
+            with Image.open(path) as picture:
                 slices.append(np.asarray(picture.convert("L")).T > 0)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"{path} cannot be read as an image; download it again") from error

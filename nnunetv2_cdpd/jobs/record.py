@@ -125,8 +125,9 @@ class FileRecord:
     def _is_of_another(self, header: dict[str, Any]) -> bool:
         """Whether a header tells of another release or command, or of nothing that we know."""
         version, command = header.get("version"), header.get("command")
+        is_nothing = _HEADER.isdisjoint(header) and self._entry(header) is None
         other_version = type(version) is int and version != _VERSION
-        return other_version or (isinstance(command, str) and command != self.command) or _HEADER.isdisjoint(header)
+        return other_version or (isinstance(command, str) and command != self.command) or is_nothing
 
     def _entry(self, line: Any) -> CaseRecord | None:
         """The case of a line; None: it is damaged."""

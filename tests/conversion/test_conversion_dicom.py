@@ -177,6 +177,14 @@ def test_damaged_label_slice_is_refused(sliced):
     assert "lab/c1/004.png cannot be read as an image" in reason(folder, dataset)
 
 
+def test_a_label_slice_of_a_wrong_checksum_is_refused(sliced):
+    folder, dataset, _ = sliced
+    content = bytearray((folder / "lab/c1/004.png").read_bytes())
+    content[-13] ^= 1  # of the pixels' checksum
+    (folder / "lab/c1/004.png").write_bytes(content)
+    assert "lab/c1/004.png cannot be read as an image" in reason(folder, dataset)
+
+
 def test_label_slice_of_another_size_is_refused(sliced):
     folder, dataset, _ = sliced
     Image.fromarray(np.zeros((24, 25), np.uint8)).save(folder / "lab/c1/004.png")

@@ -151,7 +151,8 @@ def test_a_damaged_line_of_a_record_is_told_and_its_case_done_again(line, tmp_pa
 @pytest.mark.parametrize(
     "header",
     [b"", b"null", b"[1]", b'{"version": 2, "com', b'{"version": 2, "command": "copy"}', b"\xff\0",
-     b'{"version": 2, "command": "copy", "inputs": 5}', b'{"version": null, "command": "copy", "inputs": null}'],
+     b'{"version": 2, "command": "copy", "inputs": 5}', b'{"version": null, "command": "copy", "inputs": null}',
+     b'{"case": "b", "made_from": "x", "outputs": [[1, 2]], "facts": {}}'],
 )  # fmt: skip
 def test_a_damaged_header_of_a_record_blocks_nothing(header, tmp_path):
     run_in(tmp_path, jobs_in(tmp_path, a="one"))

@@ -216,6 +216,7 @@ def test_values_that_are_not_hu_are_refused(volume, tmp_path):
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "rows and columns are not perpendicular"),
         ({"PixelSpacing": [0, 0.8]}, r"pixel spacing \[0.8, 0.0\]"),
         ({"RescaleSlope": 0}, "RescaleSlope 0, RescaleIntercept "),
+        ({"PhotometricInterpretation": "MONOCHROME1"}, "MONOCHROME1, dark for high values; store it as MONOCHROME2"),
         ({"NumberOfFrames": 10**9}, "1000000000 frames in one file and no position for each"),
         ({"NumberOfFrames": 2}, "2 frames in one file and no position for each; convert it to one file per slice"),
     ],

@@ -24,8 +24,8 @@ _UNMARKED = (b"\x02\0", b"\x08\0")  # old files lack the mark and begin with an 
 _PERPENDICULAR = 1e-2  # cosine that rounding may leave between rows and columns
 _TAGS = (
     "SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "InstanceNumber", "Rows",
-    "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient",
-    "PixelSpacing", "RescaleSlope", "RescaleIntercept", "RescaleType", "SharedFunctionalGroupsSequence",
+    "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "NumberOfFrames",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept", "RescaleType", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 
@@ -177,6 +177,8 @@ def _get(data: pydicom.Dataset, name: str) -> Any:
 
 def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
     """A slice per frame; raises what pydicom and numpy raise where something is missing."""
+    if _get(data, "PhotometricInterpretation") == "MONOCHROME1":  # of which GDCM turns the values over
+        raise ValueError("MONOCHROME1, dark for high values; store it as MONOCHROME2")
     shared = _first(data, "SharedFunctionalGroupsSequence")
     count = int(_get(data, "NumberOfFrames") or 1)
     groups = _get(data, "PerFrameFunctionalGroupsSequence")
