@@ -31,6 +31,7 @@ from nnunetv2_cdpd.jobs import (
     write_json,
     written_beside,
 )
+from nnunetv2_cdpd.jobs.files import real_path
 from nnunetv2_cdpd.jobs.tables import aligned
 from nnunetv2_cdpd.volumes.reading import CheckedReader, told_notes
 
@@ -124,7 +125,7 @@ def _clear_outdated(jobs: Mapping[str, CleaningJob], record: FileRecord, out_dir
 
 def _plan(in_dir: Path, out_dir: Path, rules: Sequence[str] | None, report: Callable[[str], None]) -> dict[str, CleaningJob]:
     """Case -> what to do; nothing is written."""
-    if out_dir.resolve() == in_dir.resolve():
+    if real_path(out_dir) == real_path(in_dir):
         raise UserError(f"{out_dir}: the cleaned predictions need a folder of their own, to be compared with the others")
     check_rules(rules)
     if not (in_dir / FILE_NAME).is_file():

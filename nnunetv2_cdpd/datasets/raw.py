@@ -16,6 +16,7 @@ from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson, find_dat
 from nnunetv2_cdpd.datasets.predictions import identifiers
 from nnunetv2_cdpd.datasets.volume_files import image_files, not_taken
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs.files import real_path
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def read_datasets(given: Sequence[str | int | Path]) -> list[RawDataset]:
         UserError: As there, or one is given twice.
     """
     datasets = [read_dataset(each) for each in given]
-    folders = [dataset.folder.resolve() for dataset in datasets]
+    folders = [real_path(dataset.folder) for dataset in datasets]
     if twice := sorted({str(folder) for folder in folders if folders.count(folder) > 1}):
         raise UserError(f"{', '.join(twice)}: given twice; give each dataset once")
     return datasets

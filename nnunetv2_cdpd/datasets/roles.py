@@ -5,6 +5,8 @@ import re
 from enum import Enum
 from pathlib import Path
 
+from nnunetv2_cdpd.jobs.files import real_path
+
 SETTINGS_FILE = "cdpd_predict.json"  # how `cdpd predict` made the predictions beside it
 NNUNET_SETTINGS_FILE = "predict_from_raw_data_args.json"  # the same of nnUNetv2_predict
 _BESIDE_PREDICTIONS = (SETTINGS_FILE, NNUNET_SETTINGS_FILE, "plans.json")
@@ -28,7 +30,7 @@ def role_of(folder: Path) -> Role | None:
     A record of a prediction says so wherever it lies; else the names of nnU-Net's raw and preprocessed datasets and of the
     folds of a training do, and names of images in a folder without a dataset.json.
     """
-    folder = Path(os.path.abspath(folder)).resolve()
+    folder = real_path(folder)
     if any((folder / name).is_file() for name in _BESIDE_PREDICTIONS):
         return Role.PREDICTIONS
     if is_of_raw_dataset(folder):
@@ -45,7 +47,7 @@ def role_of(folder: Path) -> Role | None:
 
 def is_of_raw_dataset(folder: Path) -> bool:
     """Whether a folder is imagesTr, labelsTr or the like of a raw dataset, whose dataset.json may be still to come."""
-    folder = Path(os.path.abspath(folder)).resolve()
+    folder = real_path(folder)
     if not _IN_RAW_DATASET.fullmatch(folder.name) or not folder.parent.is_dir():
         return False
     siblings = (other for other in folder.parent.iterdir() if _IN_RAW_DATASET.fullmatch(other.name) and other != folder)

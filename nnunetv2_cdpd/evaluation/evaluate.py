@@ -15,6 +15,7 @@ from nnunetv2_cdpd.evaluation.results import Results
 from nnunetv2_cdpd.evaluation.scoring import EvaluationOptions, score_folder
 from nnunetv2_cdpd.evaluation.tables import comparison_csv, comparison_json, comparison_table, csv_text, text_table
 from nnunetv2_cdpd.jobs import output_folder, read_json, write_json, write_text
+from nnunetv2_cdpd.jobs.files import real_path
 
 SUMMARY_FILE, CSV_FILE, TEXT_FILE = "summary.json", "metrics.csv", "summary.txt"
 COMPARISON_JSON, COMPARISON_CSV, COMPARISON_TEXT = "comparison.json", "comparison.csv", "comparison.txt"
@@ -71,7 +72,7 @@ def compare_folders(
     Raises:
         UserError: As `evaluate_folder`, or the two folders have no case in common.
     """
-    if Path(pred_dir).resolve() == Path(other_dir).resolve():
+    if real_path(Path(pred_dir)) == real_path(Path(other_dir)):
         raise UserError(f"argument other_dir {other_dir}: these are the predictions themselves; give those of another model")
     for predicted in (pred_dir, other_dir):
         check_roles(Path(predicted), Path(gt_dir))

@@ -10,6 +10,7 @@ from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers
 from nnunetv2_cdpd.datasets.roles import Role, is_of_raw_dataset, role_of
 from nnunetv2_cdpd.datasets.volume_files import of_another_ending
 from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.jobs.files import real_path
 
 FULLY_ANNOTATED = "fully annotated"  # source of the cases that no source of the dataset.json knows
 
@@ -76,7 +77,7 @@ def check_roles(predictions: Path, references: Path) -> None:
 
     Two folders of references may be compared, and two of predictions.
     """
-    if predictions.resolve() == references.resolve():
+    if real_path(predictions) == real_path(references):
         raise UserError(f"argument gt_dir {references}: these are the predictions themselves; give the references")
     given = {"pred_dir": (predictions, role_of(predictions)), "gt_dir": (references, role_of(references))}
     for name, (folder, role) in given.items():

@@ -15,6 +15,7 @@ from nnunetv2_cdpd.datasets.dataset_json import channel_names
 from nnunetv2_cdpd.datasets.volume_files import VOLUME_ENDINGS, is_image_file, not_taken
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.inference.file_names import CHANNEL, beside_volumes, check_channel_numbers, files_of
+from nnunetv2_cdpd.jobs.files import real_path
 from nnunetv2_cdpd.volumes.reading import CheckedReader, read_sitk, told_notes, write_sitk
 
 _NO_SERIES = "because folders below are read for DICOM series only; predict the folder by itself"
@@ -83,7 +84,7 @@ def find_image_cases(
             tell(line)
     else:
         for folder in (path, *below):
-            cases += _dicom_cases(folder, "_".join(folder.relative_to(path).parts) or path.resolve().name, modality, tell)
+            cases += _dicom_cases(folder, "_".join(folder.relative_to(path).parts) or real_path(path).name, modality, tell)
     if not cases:
         dicom = f"DICOM of {modality}" if modality else "DICOM"
         raise UserError(f"{path}: no image in it ({file_ending}, {', '.join(VOLUME_ENDINGS)}, or {dicom})")

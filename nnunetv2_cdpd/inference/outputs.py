@@ -17,6 +17,7 @@ from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.inference.inputs import Case
 from nnunetv2_cdpd.inference.prediction import check_masks, mask_names
 from nnunetv2_cdpd.jobs import read_json, remove, write_json
+from nnunetv2_cdpd.jobs.files import real_path
 
 _OTHERWISE = "made_otherwise"  # in the settings: the cases whose predictions are of other settings
 STATISTICS = "statistics"  # folder with a file per case, and the tables of all of them
@@ -175,10 +176,10 @@ def _cases_in(outputs: Outputs) -> set[str]:
 def _check_places(written: Iterable[Path], read: Iterable[Path]) -> None:
     """Raise UserError if a file or folder that is written is one that is read, or a folder above one."""
     # Of a link both the link and what it leads to must stay.
-    places = {place: file for file in read for place in (file.parent.resolve() / file.name, file.resolve())}
+    places = {place: file for file in read for place in (real_path(file.parent) / file.name, real_path(file))}
     for folder, file in {place.parent: file for place, file in places.items()}.items():
         for above in (folder, *folder.parents):
             places.setdefault(above, file)
     for path in written:
-        if (taken := places.get(path.parent.resolve() / path.name)) is not None:
+        if (taken := places.get(real_path(path.parent) / path.name)) is not None:
             raise UserError(f"{path}: the prediction would take the place of {taken}, which is read; use another output folder")

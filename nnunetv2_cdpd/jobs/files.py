@@ -85,6 +85,11 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def real_path(path: Path) -> Path:
+    """Where a path leads, absolute; one of links in a circle stays, to be told when it is opened (`Path.resolve` raises)."""
+    return Path(os.path.realpath(path))
+
+
 def remove(path: Path) -> None:
     """Remove a file, or a folder with all that is in it, if there is one."""
     if path.is_dir() and not path.is_symlink():

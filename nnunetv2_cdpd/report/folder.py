@@ -8,6 +8,7 @@ from nnunetv2_cdpd.errors import UserError, check_at_least, one_line
 from nnunetv2_cdpd.evaluation.evaluate import COMPARISON_JSON, SUMMARY_FILE
 from nnunetv2_cdpd.evaluation.nnunet import read_results
 from nnunetv2_cdpd.evaluation.results import Results
+from nnunetv2_cdpd.jobs.files import real_path
 from nnunetv2_cdpd.pages.template import check_page
 from nnunetv2_cdpd.report.cases import ReportCase
 from nnunetv2_cdpd.report.comparison import ComparisonTables, comparison_tables
@@ -73,7 +74,7 @@ def report_folder(
     curves: dict[str, TrainingCurves] = {}
     for place in training:
         found = read_training(place)
-        path = Path(place).resolve()
+        path = real_path(Path(place))
         model = path.parent if path.name in found else path  # the folder of a fold, or a log, says less than the model's
         if len(training) > 1:
             found = {f"{model.name}/{name}": its for name, its in found.items()}

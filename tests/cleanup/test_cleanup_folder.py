@@ -158,6 +158,14 @@ def test_mistakes_end_in_one_line(predictions, tmp_path, prepare, options, messa
     assert "\n" not in str(raised.value) and not (tmp_path / "cleaned" / "cleanup.json").exists()
 
 
+def test_links_in_a_circle_end_in_one_line(predictions, tmp_path, capsys):
+    (tmp_path / "out").symlink_to(tmp_path / "out")
+    for folders in ([predictions, tmp_path / "out"], [tmp_path / "out", tmp_path / "new"]):
+        assert main(["clean", *map(str, folders), "-np", "1"]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{tmp_path / 'out'}: " in line
+
+
 def bytes_of(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

@@ -43,6 +43,11 @@ def test_a_link_to_references_leads_to_references(tmp_path):
     assert role_of(tmp_path / "out") is Role.REFERENCES
 
 
+def test_a_link_to_itself_is_nothing(tmp_path):
+    (tmp_path / "out").symlink_to(tmp_path / "out")
+    assert role_of(tmp_path / "out") is None
+
+
 def may_write(*paths, **options):
     check_may_write(paths, **{"made_here": False, "way_out": "give another folder", **options})
 
