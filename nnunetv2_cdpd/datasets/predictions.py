@@ -21,7 +21,8 @@ def reader_for(dataset_json: DatasetJson, files: Sequence[Path]) -> CheckedReade
     Raises:
         UserError: None opens any.
     """
-    for example in (file for file in files if is_text(str(file))):  # a name that is no text ends the process in SimpleITK
+    # A name that is no text ends the process in SimpleITK; a pipe would be waited for.
+    for example in (file for file in files if is_text(str(file)) and file.is_file()):
         with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(RuntimeError):
             reader = determine_reader_writer_from_dataset_json(dict(dataset_json.content), str(example), verbose=False)
             return CheckedReader(reader())
