@@ -39,6 +39,12 @@ PROTOCOLS = {"cli": {"DESCRIPTION", "EXAMPLES", "add_arguments", "run"}, "datase
             r"os\.fspath\(variable\)|nnUNet_\w+\.require|environ(\.get)?[(\[].?nnUNet_(raw|pre|res)",
             {"datasets/output.py"},
         ),
+        ("the one place of the key of readers", r"[\"']overwrite_image_reader_writer", {"datasets/dataset_json.py"}),
+        (
+            "the readers of volumes",
+            r"sitk\.ReadImage|\b(nibabel|nib)\.load\b",
+            {"volumes/nifti.py", "volumes/reading.py"},
+        ),
         ("the one reader of YAML", r"^import yaml|^from yaml", {"jobs/yaml_files.py"}),
         ("the one writer of tables", r"csv\.(Dict)?[Ww]riter", {"jobs/tables.py"}),
         (

@@ -18,6 +18,7 @@ from nnunetv2_cdpd.inference.inputs import Case
 from nnunetv2_cdpd.inference.prediction import check_masks, mask_names
 from nnunetv2_cdpd.jobs import read_json, remove, write_json
 from nnunetv2_cdpd.jobs.files import real_path
+from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
 
 _OTHERWISE = "made_otherwise"  # in the settings: the cases whose predictions are of other settings
 STATISTICS = "statistics"  # folder with a file per case, and the tables of all of them
@@ -103,7 +104,7 @@ def prepare_folder(
     flags: dict[str, Any] = {flag: bool((before or {}).get(flag)) for flag in outputs.flags}
     former = outputs if before is None else replace(outputs, **flags)
     of_cases = list(dict.fromkeys(file for kind in (former, outputs) for case in cases for file in kind.paths(case.identifier)))
-    descriptions = [outputs.folder / name for name in (SETTINGS_FILE, "dataset.json", "plans.json")]
+    descriptions = [outputs.folder / name for name in (SETTINGS_FILE, "dataset.json", PLANS_FILE)]
     _check_places([*of_cases, *outputs.tables, *descriptions], read)
     there = [file for file in of_cases if file.exists()]
     stale_cases = [case.identifier for case in cases if case.identifier in otherwise]
@@ -112,7 +113,7 @@ def prepare_folder(
     for folder in (*there, *stale):
         check_masks(folder, names, outputs.file_ending)
     described = outputs.folder / "dataset.json"
-    for there_already, content in ((described, dataset_json), (outputs.folder / "plans.json", plans)):
+    for there_already, content in ((described, dataset_json), (outputs.folder / PLANS_FILE, plans)):
         if before is None and there_already.is_file() and read_json(there_already) != json.loads(json.dumps(content)):
             raise UserError(f"{there_already}: describes something else than these predictions; use another folder")
     if before is None and (outputs.folder / NNUNET_SETTINGS_FILE).is_file():

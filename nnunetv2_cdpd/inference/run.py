@@ -23,6 +23,7 @@ from nnunetv2_cdpd.inference.prediction import Prediction, file_name, mask_names
 from nnunetv2_cdpd.inference.predictor import Predictor, PreprocessedCase
 from nnunetv2_cdpd.inference.statistics import prediction_statistics, write_table
 from nnunetv2_cdpd.jobs import Outcome, output_folder, run, write_json, written_beside
+from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
 
 
 def predict_cases(
@@ -76,7 +77,7 @@ def predict_cases(
             alone=num_parts == 1,
         )
         write_json(outputs.folder / FILE_NAME, dataset_json)
-        write_json(outputs.folder / "plans.json", predictor.plans_manager.plans)
+        write_json(outputs.folder / PLANS_FILE, predictor.plans_manager.plans)
         for name, file in mask_names(predictor.annotation.classes).items() if outputs.one_file_per_class else ():
             if file != file_name(name):
                 tqdm.write(f"note: the masks of {name!r} are the files {file}{outputs.file_ending}; another class has its name")

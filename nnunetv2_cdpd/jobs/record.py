@@ -100,6 +100,8 @@ class FileRecord:
 
     def _read(self) -> None:
         content = self.path.read_text(encoding="utf-8", errors="replace")
+        if not content.strip():  # tells nothing, also not that the folder is ours
+            return
         header, *lines = map(_parsed, content.rstrip("\n").split("\n"))
         if isinstance(header, dict) and self._is_of_another(header):
             raise UserError(
@@ -110,7 +112,7 @@ class FileRecord:
         is_header = isinstance(header, dict) and not _HEADER - header.keys() and _are_texts(inputs)
         entries = [self._entry(line) for line in lines]
         self.cases = {entry.case: entry for entry in entries if entry is not None}
-        if not is_header and not self.cases and content.strip():
+        if not is_header and not self.cases:
             raise UserError(
                 f"{self.path}: no line of it is one of a record, so nothing tells that `{self.command}` made this folder; move "
                 "the file away or use another folder, nothing was changed"

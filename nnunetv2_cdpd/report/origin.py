@@ -12,6 +12,7 @@ from typing import Any
 from nnunetv2_cdpd.datasets.roles import SETTINGS_FILE
 from nnunetv2_cdpd.evaluation.results import CaseScores
 from nnunetv2_cdpd.jobs import read_json
+from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
 from nnunetv2_cdpd.report.comparison import path_parts
 
 _DATASET = re.compile(r"Dataset\d{3}_")
@@ -24,7 +25,7 @@ def model_of(folder: Path, cases: Sequence[CaseScores]) -> str:
         folder: Of the results.
     """
     parts = path_parts(cases[0].prediction_file)[:-1] if cases else folder.absolute().parts
-    settings, plans = (read_json(folder / name) for name in (SETTINGS_FILE, "plans.json"))
+    settings, plans = (read_json(folder / name) for name in (SETTINGS_FILE, PLANS_FILE))
     if isinstance(settings, dict) and isinstance(settings.get("model"), str):
         return _model(path_parts(settings["model"]), settings.get("folds"))
     if any("__" in part for part in parts):  # the validation of a training

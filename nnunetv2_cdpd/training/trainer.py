@@ -36,7 +36,7 @@ from nnunetv2_cdpd.host import exchanged
 from nnunetv2_cdpd.jobs import read_json
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.planning.architecture import plans_with_cdpd
-from nnunetv2_cdpd.planning.plans_json import plans_with_recorded_network
+from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, plans_with_recorded_network
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.text import CACHE_FILE
 from nnunetv2_cdpd.training.checkpoints import UntornTrainer
@@ -89,7 +89,7 @@ class PartialLabelTrainer(UntornTrainer):
 
     def _plans_with_network(self) -> dict:
         """The plans with CDPDNet; a continued training keeps the network that it was started with."""
-        recorded = read_json(Path(self.output_folder_base, "plans.json")) if self.resumed and self.output_folder_base else None
+        recorded = read_json(Path(self.output_folder_base, PLANS_FILE)) if self.resumed and self.output_folder_base else None
         if isinstance(recorded, dict):  # a torn one is written again, and the checkpoint holds the plans too
             return plans_with_recorded_network(self.plans_manager.plans, self.configuration_name, recorded)
         settings = self.recipe.network

@@ -171,6 +171,12 @@ def test_a_file_that_holds_no_line_of_a_record_is_nobodys_and_stays(tmp_path, co
     assert path.read_bytes() == content
 
 
+def test_an_empty_file_is_as_no_record(tmp_path):
+    (tmp_path / "record.jsonl").touch()
+    record = FileRecord(tmp_path / "record.jsonl", ["here"], "copy")
+    assert record.recorded_inputs is None and record.cases == {} and record.damage is None
+
+
 @pytest.mark.parametrize("header", [{}, {"version": 1, "command": "copy", "inputs": []}, {"version": 3}, {"command": "paste"}])
 def test_a_record_of_another_release_is_kept(header, tmp_path):
     path = tmp_path / "record.jsonl"
