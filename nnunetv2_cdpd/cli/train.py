@@ -45,16 +45,17 @@ def run(args: argparse.Namespace) -> None:
         """One process of several where a launcher started it, else as nnU-Net does it."""
         arguments = inspect.signature(host_training).bind(*given, **options).arguments
         num_gpus, device = arguments["num_gpus"], arguments["device"]
-        read = ("dataset_name_or_id", "configuration", "fold", "plans_identifier", "trainer_class_name", "pretrained_weights")
-        check_training_inputs(*(arguments[name] for name in (*read, "only_run_validation")))
         if device.type == "cuda" and not torch.cuda.is_available():
             raise UserError("-device cuda: this PyTorch finds no GPU here; give -device cpu, or see cdpd doctor")
         if not launched():
             _check_num_gpus(num_gpus, device.type)
+        elif num_gpus > 1:
+            raise UserError("-num_gpus: the launcher has started the processes already; leave -num_gpus out")
+        read = ("dataset_name_or_id", "configuration", "fold", "plans_identifier", "trainer_class_name", "pretrained_weights")
+        check_training_inputs(*(arguments[name] for name in (*read, "only_run_validation")))
+        if not launched():
             host_training(*given, **options)
             return
-        if num_gpus > 1:
-            raise UserError("-num_gpus: the launcher has started the processes already; leave -num_gpus out")
         with process_group(device), exchanged("rank_of_pretrained_weights", rank_of_pretrained_weights(device)):
             host_training(*given, **options)
 

@@ -196,7 +196,7 @@ def test_files_that_cannot_be_read_stop_no_other_case(raw):
     texts = findings(found, "file")
     assert list(texts) == [("p1", ""), ("p2", ""), ("p3", "")]
     assert "p1_0000.nii.gz is damaged" in texts["p1", ""]
-    assert texts["p2", ""] == f"{folder}/labelsTr/p2.nii.gz: no such file"
+    assert texts["p2", ""].startswith(f"{folder}/labelsTr/p2.nii.gz: no such file")
     assert "labelsTr/p3.nii.gz holds values that are no integers" in texts["p3", ""]
     assert content["cases"]["Dataset501_A/p1"]["image"] is None
     assert "No pictures" not in (raw.parent / "out/audit.html").read_text()  # such cases are listed, not shown

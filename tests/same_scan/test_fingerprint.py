@@ -159,4 +159,4 @@ def test_an_image_that_cannot_be_read_stops_no_other(tmp_path, nnunet_folders):
     assert list(found.done) == [str(tmp_path / "good.nii.gz")]
     bad, none = str(tmp_path / "bad.nii.gz"), str(tmp_path / "none.nii.gz")
     assert set(found.failed) == {bad, none}
-    assert found.failed[bad].startswith(f"{bad} is damaged") and found.failed[none] == f"{none}: no such file"
+    assert found.failed[bad].startswith(f"{bad} is damaged") and f"{none}: no such file" in found.failed[none]

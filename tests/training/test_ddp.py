@@ -96,6 +96,13 @@ def test_num_gpus_on_a_cpu_names_the_launcher():
         run_train(["820", "3d_fullres", "0", "-num_gpus", "2", "-device", "cpu"])
 
 
+@pytest.fixture
+def without_a_dataset(monkeypatch):
+    """What a training reads is not looked for."""
+    monkeypatch.setattr("nnunetv2_cdpd.cli.host_checks.check_training_inputs", lambda *given: None)
+
+
+@pytest.mark.usefixtures("without_a_dataset")
 def test_one_process_gets_all_arguments_and_our_trainer_without_a_link(monkeypatch):
     from nnunetv2.run import run_training
 
@@ -120,6 +127,7 @@ def test_one_process_gets_all_arguments_and_our_trainer_without_a_link(monkeypat
     assert seen[0] == "cdpd train" and sys.argv == arguments
 
 
+@pytest.mark.usefixtures("without_a_dataset")
 def test_a_users_own_variant_of_our_trainer_is_found(monkeypatch, tmp_path):
     from nnunetv2.run import run_training
 
