@@ -3,7 +3,6 @@
 Outputs are written beside and renamed: what is there is whole, and a resumed job leaves it alone.
 """
 
-import json
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from nnunetv2_cdpd.inference.prediction import Prediction, file_name, mask_names
 from nnunetv2_cdpd.inference.predictor import Predictor, PreprocessedCase
 from nnunetv2_cdpd.inference.statistics import prediction_statistics, write_table
 from nnunetv2_cdpd.jobs import Outcome, output_folder, run, write_json, written_beside
+from nnunetv2_cdpd.jobs.shapes import OBJECT, map_of, read_shaped
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
 
 
@@ -166,7 +166,8 @@ def _write(predictor: Predictor, prediction: Prediction, case: Case, outputs: Ou
 def _collect_statistics(outputs: Outputs) -> None:
     """Tables of all cases of the folder, whichever run or part predicted them."""
     files = sorted((outputs.folder / STATISTICS).glob("[!.]*.json"))
-    statistics = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    way_out = "remove it and predict its case again"
+    statistics = {file.stem: read_shaped(file, map_of(OBJECT, "an object of classes"), way_out) for file in files}
     as_json, as_csv = outputs.tables
     write_json(as_json, statistics)
     write_table(as_csv, statistics)

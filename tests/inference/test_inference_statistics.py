@@ -1,6 +1,7 @@
 """Statistics: volume, mean and centroid, derivable by hand."""
 
 import csv
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -9,7 +10,10 @@ import SimpleITK as sitk
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.outputs import STATISTICS
 from nnunetv2_cdpd.inference.prediction import Prediction
+from nnunetv2_cdpd.inference.run import _collect_statistics
 from nnunetv2_cdpd.inference.statistics import prediction_statistics, write_table
 from nnunetv2_cdpd.volumes.grid import Grid
 
@@ -102,3 +106,12 @@ def test_the_table_has_a_row_per_case_and_class(tmp_path):
     assert found == [("b", "liver"), ("b", "liver_tumor"), ("b", "spleen"), ("a", "liver")]
     assert (rows[0]["volume_ml"], rows[0]["centroid_voxel_z"], rows[0]["centroid_voxel_x"]) == ("0.01", "1.0", "3.0")
     assert rows[1]["centroid_voxel_y"] == rows[1]["centroid_mm_head"] == ""
+
+
+def test_damaged_statistics_of_a_case_are_told_by_their_file(tmp_path):
+    outputs = SimpleNamespace(folder=tmp_path, tables=(tmp_path / "statistics.json", tmp_path / "statistics.csv"))
+    (tmp_path / STATISTICS).mkdir()
+    for content in ('{"liver": {"voxels": 3', "[1]", '{"liver": 5}'):
+        (tmp_path / STATISTICS / "a.json").write_text(content)
+        with pytest.raises(UserError, match="statistics/a.json: .*; remove it and predict its case again"):
+            _collect_statistics(outputs)
