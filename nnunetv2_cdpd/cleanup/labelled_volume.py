@@ -81,17 +81,20 @@ class LabelledVolume:
         for index, its in enumerate(ndimage.find_objects(numbered), start=1):
             if index in kept or its is None:
                 continue
-            wider = widened(its, 1, numbered.shape)
-            component = numbered[wider] == index
-            taken = component & own[wider]
+            component = numbered[its] == index
+            taken = component & own[its]
             if not taken.any():
                 continue
-            whole = tuple(slice(outer.start + inner.start, outer.start + inner.stop) for outer, inner in zip(box, wider))
-            part = self.label_map[whole]
+            # What surrounds a component may lie beyond the box of its class.
+            place = tuple(slice(outer.start + inner.start, outer.start + inner.stop) for outer, inner in zip(box, its))
+            wider = widened(place, 1, self.label_map.shape)
+            margins = [(inner.start - outer.start, outer.stop - inner.stop) for inner, outer in zip(place, wider)]
+            component, taken = (np.pad(mask, margins) for mask in (component, taken))
+            part = self.label_map[wider]
             around = part[ndimage.binary_dilation(component, TOUCHING) & ~component]
             # a tumor that is cut where it leaves its organ does not come back as its own surroundings
             around = around[~np.isin(around, part[taken])]
-            self.change(rule, whole, taken, int(np.bincount(around).argmax()) if around.size else 0)
+            self.change(rule, wider, taken, int(np.bincount(around).argmax()) if around.size else 0)
 
 
 def components(mask: np.ndarray, sizes_of: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

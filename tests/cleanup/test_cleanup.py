@@ -69,6 +69,12 @@ def test_a_removed_piece_takes_the_class_around_it():
     assert effects["largest"]["spleen"] == {"removed": 0, "moved": 8}
 
 
+def test_what_lies_around_a_removed_piece_counts_beyond_the_box_of_its_class_too():
+    array = label_map(spleen=np.s_[2:8, 2:8, 2:8], liver=np.s_[10:13, 9:12, 9:12], spleen2=np.s_[10:11, 10:11, 10:11])
+    cleaned, effects = clean(array, "largest")
+    assert cleaned[10, 10, 10] == CLASSES["liver"] and effects["largest"]["spleen"] == {"removed": 0, "moved": 1}
+
+
 def test_vessels_and_tumors_may_have_many_pieces():
     array = label_map(
         liver=LIVER, hepatic_vessel=np.s_[3:4, 4:5, 4:5], hepatic_vessel2=np.s_[7:8, 9:10, 9:10],
