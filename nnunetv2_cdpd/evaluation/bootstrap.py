@@ -4,6 +4,7 @@ Not scipy.stats.bootstrap, because the mean over classes needs whole cases to be
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,9 +27,16 @@ def interval_of_mean(values: np.ndarray) -> tuple[float, float]:
     num_cases = len(values)
     if num_cases < 2:
         return math.nan, math.nan
-    drawn = np.random.default_rng(_SEED).multinomial(num_cases, np.full(num_cases, 1 / num_cases), size=DRAWS)
+    drawn = _drawn(num_cases)
     sums, counts = drawn @ np.where(finite, values, 0.0), drawn @ finite.astype(float)
     means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
     # each draw has a case with a value, so no draw is without a class
     low, high = np.quantile(np.nanmean(means, axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
+
+
+@lru_cache(maxsize=1)  # classes often have the same number of cases, and drawing takes most of the time
+def _drawn(num_cases: int) -> np.ndarray:
+    """How often each case is drawn, float (draws, cases)."""
+    drawn = np.random.default_rng(_SEED).multinomial(num_cases, np.full(num_cases, 1 / num_cases), size=DRAWS)
+    return drawn.astype(float)

@@ -84,7 +84,9 @@ def compare_results(results: Results, other: Results) -> Comparison:
     if not common:
         raise UserError("the two models have no case in common, so nothing can be compared")
     left_out = {case.case for case in (*results.cases, *other.cases)} - common
-    own, its = (replace(which, cases=tuple(case for case in which.cases if case.case in common)) for which in (results, other))
+    by_name = ({case.case: case for case in which.cases} for which in (results, other))
+    order = [case.case for case in results.cases if case.case in common]  # the same in both: cases are compared by their place
+    own, its = (replace(which, cases=tuple(cases[case] for case in order)) for which, cases in zip((results, other), by_name))
     return Comparison(own, its, left_out=tuple(sorted(left_out)))
 
 

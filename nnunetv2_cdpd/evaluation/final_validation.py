@@ -52,7 +52,7 @@ def compute_annotated_metrics_on_folder(
         UserError: No prediction, one is missing, or a case could not be scored.
     """
     predicted, references = (identifiers(Path(folder), file_ending) for folder in (folder_pred, folder_ref))
-    missing = [] if chill else [case for case in references if case not in predicted]
+    missing = [] if chill else sorted({*references} - {*predicted})
     if missing or not predicted:
         raise UserError(f"{folder_pred}: no prediction for {', '.join(missing) or 'any case'}; predict the validation cases")
     alone = replace(annotation, case_source=None)  # the jobs need not carry the list of cases

@@ -114,11 +114,12 @@ def cases_to_score(
     for place in (predictions, folder):
         for line in of_another_ending(place, ending):
             report(f"note: {line}")
-    common = [case for case in there if case in set(predicted)]
+    of_prediction, of_reference = set(predicted), set(there)
+    common = [case for case in there if case in of_prediction]
     if not common:
         raise UserError(f"{predictions}: no prediction {there[0]}{ending} or of another case of {folder}; give another folder")
-    missing = [case for case in there if case not in set(predicted)]
-    extra = [case for case in predicted if case not in set(there)]
+    missing = [case for case in there if case not in of_prediction]
+    extra = [case for case in predicted if case not in of_reference]
     if missing and not allow_missing:
         raise UserError(
             f"{predictions}: {len(missing)} of {len(there)} cases have no prediction: {listed(missing)}; predict them, or give "

@@ -43,6 +43,9 @@ def comparison_table(comparison: Comparison, name: str, other_name: str) -> str:
     if comparison.left_out:
         parts.append(f"not compared, because only one of them has it: {', '.join(comparison.left_out)}")
     for metric, entries in comparison.classes.items():
+        if not entries:
+            parts.append(f"{metric}: in no case do both have a value")
+            continue
         head = ["class", "cases", "A", "B", "A - B", "95 % CI", "A better", "worse", "equal", "p", "p Holm"]
         counted = counted_in_mean(comparison.results.reference, [entry.name for entry in entries])
         counted_entries = [entry for entry in entries if entry.name in counted]

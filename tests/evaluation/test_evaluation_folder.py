@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from nnunetv2.evaluation.evaluate_predictions import load_summary_json
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.evaluate import evaluate_folder
+from nnunetv2_cdpd.evaluation.folders import LabelledFolder, cases_to_score
 from nnunetv2_cdpd.evaluation.nnunet import read_results
 from nnunetv2_cdpd.evaluation.protocols import NNUNET
 from nnunetv2_cdpd.evaluation.scoring import EvaluationOptions
@@ -194,6 +196,15 @@ def test_missing_predictions_are_an_error_unless_allowed(folders, capsys):
     assert main(["evaluate", str(predicted), str(truth), "-np", "1", "--allow-missing"]) == 0
     out = capsys.readouterr().out
     assert "note: 1 of 3 cases" in out and "note: 1 predictions have no reference and are not scored: other" in out
+
+
+def test_thousands_of_cases_are_matched_at_once(folders, monkeypatch):
+    predicted, truth = folders
+    many = [f"case_{number}" for number in range(20_000)]
+    monkeypatch.setattr("nnunetv2_cdpd.evaluation.folders.identifiers", lambda folder, ending: many)
+    begun = time.perf_counter()
+    found = cases_to_score(predicted, LabelledFolder.of_references(truth), allow_missing=False, report=print)
+    assert found == many and time.perf_counter() - begun < 2  # a look-up a case; each against all takes a minute
 
 
 def test_missing_references_are_an_error_unless_allowed(folders):

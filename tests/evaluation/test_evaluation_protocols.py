@@ -14,7 +14,7 @@ from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
-from nnunetv2_cdpd.evaluation.compare import compare_results, holm
+from nnunetv2_cdpd.evaluation.compare import compare_results, holm, smallest_p
 from nnunetv2_cdpd.evaluation.evaluate import compare_folders, evaluate_folder
 from nnunetv2_cdpd.evaluation.metrics import case_metrics, resampled_label_map
 from nnunetv2_cdpd.evaluation.nnunet import read_results
@@ -165,6 +165,24 @@ def test_a_smaller_hd95_is_better_and_infinite_ones_are_left_out():
     assert (distance.cases, distance.better, distance.worse) == (2, 1, 1) and distance.difference == 0
     (dice,) = comparison.classes["Dice"]
     assert (dice.p, dice.equal, dice.interval) == (1.0, 3, (0, 0))
+
+
+def test_cases_are_paired_by_name_in_whatever_order_they_come():
+    own, other = results_of([0.9, 0.5, 0.3]), results_of([0.8, 0.6, 0.0])
+    turned = compare_results(own, replace(other, cases=other.cases[::-1]))
+    assert turned.classes == compare_results(own, other).classes and turned.classes["Dice"][0].better == 2
+
+
+@pytest.mark.parametrize("cases", range(1, 7))
+def test_equal_differences_make_no_p_below_the_smallest_one(cases):
+    (liver,) = compare_results(results_of([0.9] * cases), results_of([0.5] * cases)).classes["Dice"]
+    assert liver.p == pytest.approx(smallest_p(cases, cases))
+
+
+def test_a_metric_without_a_value_in_both_is_told_in_a_line():
+    missed = results_of([0.0, 0.0], [math.inf, math.inf])
+    table = comparison_table(compare_results(missed, missed), "x", "y")
+    assert "HD95_mm: in no case do both have a value" in table and "nan" not in table
 
 
 def test_holm_s_correction_by_hand():
