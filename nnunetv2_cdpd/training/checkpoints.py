@@ -27,7 +27,8 @@ class UntornTrainer(nnUNetTrainer):
 
     resumed = False
     save_every: int
-    _unsaved = False  # whether the disk did not take the last checkpoint
+    _best_ema: float | None  # the host's: of checkpoint_best.pth
+    _unsaved = _best_unsaved = False  # whether the disk did not take the last checkpoint, or the last best one
 
     def whole_checkpoint(self, filename: str) -> str:
         """The checkpoint to begin with where nnU-Net chose this one: when a training is continued, the last whole one.
@@ -51,9 +52,11 @@ class UntornTrainer(nnUNetTrainer):
         if self.local_rank != 0 or self.disable_checkpointing:
             super().save_checkpoint(filename)  # writes nothing
             return
+        name = Path(filename).name
         why = save_whole(super().save_checkpoint, Path(filename))
         self._unsaved = why is not None
-        if why is not None and Path(filename).name == FINAL:
+        self._best_unsaved = self._best_unsaved if name != BEST else self._unsaved
+        if why is not None and name == FINAL:
             raise UserError(f"{filename}: cannot be saved ({why}); make room and go on with the same command and --c")
         if why is not None:
             self.print_to_log_file(
@@ -75,13 +78,15 @@ class UntornTrainer(nnUNetTrainer):
             super().on_train_start()
 
     def on_epoch_end(self) -> None:
-        interval = self.save_every
+        interval, best = self.save_every, self._best_ema
         if self._unsaved:
             self.save_every = 1  # tries again now
         try:
             super().on_epoch_end()
         finally:
             self.save_every = interval
+        if self._best_unsaved:
+            self._best_ema, self._best_unsaved = best, False  # of the file that is there: what is better than it is saved
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         with exchanged("json_files", _write_json):

@@ -65,7 +65,6 @@ class PartialLabelTrainer(UntornTrainer):
 
     network: nn.Module  # the host's, None before `initialize`
     loss: PartialLabelLoss
-    _best_ema: float | None
 
     def __init__(
         self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = torch.device("cuda")

@@ -97,6 +97,7 @@ class Host:
     def __init__(self, folder):
         self.output_folder, self.local_rank, self.disable_checkpointing = str(folder), 0, False
         self.save_every, self.epoch, self.full, self.lines = 3, 0, False, []
+        self._best_ema, self.ema = None, 0.0
 
     def print_to_log_file(self, *args):
         self.lines.append(" ".join(args))
@@ -110,6 +111,9 @@ class Host:
         self.epoch += 1
         if self.epoch % self.save_every == 0:
             self.save_checkpoint(f"{self.output_folder}/checkpoint_latest.pth")
+        if self._best_ema is None or self.ema > self._best_ema:
+            self._best_ema = self.ema
+            self.save_checkpoint(f"{self.output_folder}/checkpoint_best.pth")
 
 
 class Trainer(UntornTrainer, Host):
@@ -135,6 +139,14 @@ def test_a_training_goes_on_without_room_and_saves_as_soon_as_there_is_some(trai
     trainer.full = True
     with pytest.raises(UserError, match="checkpoint_final.pth: cannot be saved .No space left on device.; make room and go on"):
         trainer.save_checkpoint(f"{tmp_path}/checkpoint_final.pth")
+
+
+def test_the_best_that_found_no_room_does_not_keep_the_next_best_from_being_saved(trainer, tmp_path):
+    best = tmp_path / "checkpoint_best.pth"
+    for ema, full in ((0.5, False), (0.9, True), (0.8, False), (0.7, False)):
+        trainer.ema, trainer.full = ema, full
+        trainer.on_epoch_end()
+    assert torch.load(best)["epoch"] == 3 and trainer._best_ema == 0.8
 
 
 def test_only_the_first_process_of_several_writes(trainer, tmp_path, monkeypatch):
