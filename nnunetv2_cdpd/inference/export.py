@@ -9,6 +9,7 @@ positive everywhere is that class. Both are exact.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -166,12 +167,21 @@ def _bounds(slab: Tensor, axes: Sequence[AxisResampling], tiles: Sequence[Sequen
     return found[0], found[1]
 
 
+_at_work: list[int] = []  # threads that torch has for each call of `_in_threads` that is at work
+_at_work_lock = Lock()
+
+
 def _in_threads(function: Callable[[Range], None], jobs: Iterable[Range]) -> None:
     """Run jobs in as many threads as torch has, each of which it uses alone: its operations here are too small to share."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
+    # A thread that is new to torch gets the number that was set last, in whichever thread: a second exporter may begin while
+    # the first one's threads have set theirs to 1.
+    with _at_work_lock:
+        count = _at_work[0] if _at_work else torch.get_num_threads()
+        _at_work.append(count)
     try:
         with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             list(pool.map(function, jobs))
     finally:
-        torch.set_num_threads(count)
+        with _at_work_lock:
+            _at_work.remove(count)
+            torch.set_num_threads(count)

@@ -1,6 +1,5 @@
 """Inputs of a prediction: a file, a folder of files, or DICOM series, as cases that nnU-Net's reader of the model opens."""
 
-import glob
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -110,6 +109,8 @@ def as_case(
         UserError: There is not exactly one.
     """
     if not isinstance(image, (str, Path)):
+        if not image:
+            raise UserError("argument image: no file; give one per channel")
         return Case(Path(image[0]).name, tuple(Path(file) for file in image))
     cases = find_image_cases(Path(image), file_ending, num_channels, modality, tell)
     if len(cases) != 1:
@@ -194,10 +195,11 @@ def _case_of_file(file: Path, endings: Sequence[str], num_channels: int) -> Case
     ending = _ending(file, endings)
     if ending is None:
         raise UserError(f"{file}: not a volume ({', '.join(endings)}); of a DICOM series give the folder")
-    identifier, _ = _identifier(file, ending, num_channels)
-    pattern = f"{glob.escape(identifier)}_[0-9][0-9][0-9][0-9]{ending}"
-    siblings = list(file.parent.glob(pattern)) if num_channels > 1 else []
-    channels = {_identifier(sibling, ending, num_channels)[1]: sibling for sibling in siblings or [file]}
+    identifier, channel = _identifier(file, ending, num_channels)
+    channels = {channel: file}
+    for sibling in files_of(file.parent) if num_channels > 1 else ():
+        if _ending(sibling, endings) == ending and (its := _identifier(sibling, ending, num_channels))[0] == identifier:
+            channels.setdefault(its[1], sibling)
     return _case_of_channels(identifier, channels)
 
 

@@ -11,6 +11,8 @@ from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from torch import Tensor
 from tqdm import tqdm
 
+from nnunetv2_cdpd.errors import UserError
+
 Slicer = tuple[slice | int, ...]
 
 
@@ -38,7 +40,7 @@ def weighted_mean_over_windows(
         (n, X, Y, Z), half precision as nnU-Net's.
 
     Raises:
-        RuntimeError: A logit is no finite number.
+        UserError: A logit is no finite number. No RuntimeError, which nnU-Net takes for a lack of memory: it would predict again.
     """
     weights = torch.ones((), device=data.device)
     if use_gaussian:
@@ -62,7 +64,9 @@ def weighted_mean_over_windows(
             bar.update(len(batch))
     torch.div(logits, total, out=logits)
     if not all(torch.isfinite(channel).all() for channel in logits):
-        raise RuntimeError("the network gave logits that are no finite numbers (nan or inf); were its weights damaged?")
+        raise UserError(
+            "the network gave logits that are no finite numbers (nan or inf); were its weights damaged? Take another checkpoint"
+        )
     return logits
 
 

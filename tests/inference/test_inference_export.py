@@ -1,7 +1,9 @@
 """Export: logits to label maps and probabilities, against nnU-Net's own export and against the exact computation."""
 
+import time
 from functools import partial
 from itertools import pairwise
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -253,3 +255,31 @@ def test_a_2d_configuration_keeps_the_slices():
     _, geometry = place_logits(logits, manager, manager.get_configuration(tiny_model.CONFIGURATION), properties)
     assert np.array_equal(geometry.axes[0].lower, np.arange(5)) and not geometry.axes[0].fraction.any()
     assert geometry.image_shape == (40, 30, 5)
+
+
+def test_exporters_beside_each_other_leave_torch_its_threads():
+    inside, numbers = Event(), []
+
+    def wait(job):
+        inside.set()
+        time.sleep(0.02)
+
+    def do(number):
+        export._in_threads(wait, [(0, 1)] * 6)
+        numbers.append(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        first, second, new = (
+            Thread(target=target, args=[0]) for target in (do, do, lambda _: numbers.append(torch.get_num_threads()))
+        )
+        first.start()
+        inside.wait()
+        second.start()  # new to torch while the first one's threads have set theirs
+        first.join(), second.join()
+        new.start()
+        new.join()
+        assert numbers == [3, 3, 3]
+    finally:
+        torch.set_num_threads(before)

@@ -81,6 +81,8 @@ def test_a_file_and_its_siblings(tmp_path):
     touch(tmp_path, "a[1]_0000.nii.gz", "a[1]_0001.nii.gz", "a1_0001.nii.gz", "b_0000.nii.gz")
     assert identifiers(tmp_path / "a[1]_0001.nii.gz", 2) == {"a[1]": ["a[1]_0000.nii.gz", "a[1]_0001.nii.gz"]}
     assert identifiers(tmp_path / "b_0000.nii.gz") == {"b": ["b_0000.nii.gz"]}
+    touch(tmp_path, "c_0000.NII.GZ", "c_0001.nii.GZ")
+    assert identifiers(tmp_path / "c_0000.NII.GZ", 2) == {"c": ["c_0000.NII.GZ", "c_0001.nii.GZ"]}
 
 
 @pytest.mark.parametrize("names", [("a_0000.nii.gz", "a_0002.nii.gz"), ("a_0001.nii.gz", "a_0002.nii.gz"), ("a_0001.nii.gz",)])
@@ -112,6 +114,8 @@ def test_one_case_is_one(tmp_path):
     touch(tmp_path, "a_0000.nii.gz", "b_0000.nii.gz")
     with pytest.raises(UserError, match=r"2 cases \(a, b\); give one of them"):
         as_case(tmp_path, ".nii.gz", 1)
+    with pytest.raises(UserError, match="argument image: no file"):
+        as_case([], ".nii.gz", 1)
     assert as_case([tmp_path / "x.nii.gz", "y.nii.gz"], ".nii.gz", 2).files == (tmp_path / "x.nii.gz", Path("y.nii.gz"))
 
 
