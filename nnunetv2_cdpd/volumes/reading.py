@@ -5,7 +5,6 @@ against their checksum, and what contradicts itself in a NIfTI header is put rig
 """
 
 import contextlib
-import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,6 +21,7 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2_cdpd.errors import UserError, listed, reason
 from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.volumes.nifti import NiftiFile, is_nifti
+from nnunetv2_cdpd.volumes.said import said_meanwhile
 from nnunetv2_cdpd.volumes.value_types import check_finite
 from nnunetv2_cdpd.volumes.whole import check_file, check_whole
 
@@ -60,9 +60,8 @@ class CheckedReader(BaseReaderWriter):
         names = ", ".join(map(str, files))
         with ExitStack() as stack:
             whole = [stack.enter_context(_readable(Path(file), self.reader)) for file in files]
-            said = io.StringIO()  # what the reader prints before it raises
             try:
-                with contextlib.redirect_stdout(said):
+                with said_meanwhile() as said:  # why it raises, with some
                     array, properties = read(whole)
             except Exception as error:  # whatever a reader raises, also one of the user's own
                 why = reason(error) if str(error) else " ".join(said.getvalue().split())
