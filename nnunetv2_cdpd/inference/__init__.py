@@ -2,7 +2,8 @@
 
 - models: model folders: found, checked, read without executing code from them
 - inputs: what to predict: a file, a folder, DICOM series
-- predictor: the Python API, on top of nnU-Net's predictor
+- host_predictor: nnU-Net's predictor, with what is made otherwise here
+- predictor: the Python API
 - selection: which classes, task and clean-up are wanted
 - sliding_window: where windows lie
 - network: the network as prediction runs it: text terms once, tasks, only the heads and slices that are needed

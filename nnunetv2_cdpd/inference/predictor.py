@@ -1,105 +1,28 @@
-"""Predictor: CDPDNet on images from Python; nnU-Net's predictor with a faster network, sliding window and export.
+"""Predictor: CDPDNet on images from Python: what is to be predicted, and one image's label map.
 
-What differs from nnUNetPredictor, whose preprocessing, windows, mirroring, folds and fallbacks to the CPU it uses:
-    network         text terms once, slice tokens once, only the heads that are needed, any task (`network`)
-    sliding window  windows in batches, constant windows once (`sliding_window`)
-    export          label maps tile by tile; classes compete by probability and nest (`export`, `nesting`)
-    checkpoints     read without executing code from them
+Classes compete by probability and nest (`nesting`), label maps are made tile by tile (`export`); the rest is `host_predictor`.
 """
 
-import contextlib
-import io
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from nnunetv2.inference import predict_from_raw_data as host
-from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy
-from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor
-from torch._dynamo import OptimizedModule
 
-from nnunetv2_cdpd.annotation import Annotation, read_annotation
-from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
-from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.inference.export import label_map, place_logits
-from nnunetv2_cdpd.inference.models import load_model
-from nnunetv2_cdpd.inference.network import PredictionNetwork
+from nnunetv2_cdpd.inference.host_predictor import HostPredictor, PathLike
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
 from nnunetv2_cdpd.inference.selection import Selection
-from nnunetv2_cdpd.inference.sliding_window import at_whole_steps, weighted_mean_over_windows
-from nnunetv2_cdpd.network.cdpdnet import CDPDNet
-from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
-from nnunetv2_cdpd.volumes.reading import CheckedReader
-
-PathLike = str | Path
 
 
-@dataclass(frozen=True)
-class PreprocessedCase:
-    """data: (C, x, y, z) as the network sees it; properties: nnU-Net's."""
-
-    data: Tensor
-    properties: dict[str, Any]
-
-
-class Predictor(host.nnUNetPredictor):
+class Predictor(HostPredictor):
     """Predicts with one trained model folder.
 
-    Args:
-        device: None: a GPU if there is one.
-        tile_step_size: As nnUNetPredictor's, like the next three.
-        use_gaussian: See there.
-        use_mirroring: See there.
-        perform_everything_on_device: See there.
-        windows_per_batch: None: 2 on a GPU (nnU-Net plans no smaller batch for training), else 1.
-        align_windows: Place windows along the slice axis at whole slice steps, so that overlapping windows share slices (see
-            docs/prediction.md). Changes where windows lie by less than a step, and with that the result a little.
-        allow_tqdm: Show the progress over the windows of a volume.
-
-    Raises:
-        UserError: A batch of no windows, a step of none or of more than a window, or a GPU where there is none.
+    Takes the arguments of `HostPredictor`.
     """
 
-    # Set when a model is loaded.
-    plans_manager: PlansManager
-    configuration_manager: ConfigurationManager
-    dataset_json: dict[str, Any]
-    annotation: Annotation
-    network: PredictionNetwork
-    selection: Selection
-
-    def __init__(
-        self,
-        device: torch.device | str | None = None,
-        *,
-        tile_step_size: float = 0.5,
-        use_gaussian: bool = True,
-        use_mirroring: bool = True,
-        perform_everything_on_device: bool = True,
-        windows_per_batch: int | None = None,
-        align_windows: bool = False,
-        verbose: bool = False,
-        allow_tqdm: bool = False,
-    ) -> None:
-        check_at_least(1, windows_per_batch=windows_per_batch)
-        if not 0 < tile_step_size <= 1:
-            raise UserError(f"argument tile_step_size {tile_step_size}: give a number above 0 up to 1, of which 1 is no overlap")
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise UserError("argument device cuda: this PyTorch finds no GPU here; give argument device cpu, or see cdpd doctor")
-        with contextlib.redirect_stdout(io.StringIO()):  # of a setting that it changes for the CPU
-            super().__init__(
-                tile_step_size, use_gaussian, use_mirroring, perform_everything_on_device, device, verbose, verbose, allow_tqdm
-            )
-        self.model_files: tuple[Path, ...] = ()
-        self.windows_per_batch = windows_per_batch or (2 if device.type == "cuda" else 1)
-        self.align_windows = align_windows
+    selection: Selection  # set when a model is loaded
 
     @classmethod
     def from_folder(
@@ -124,24 +47,8 @@ class Predictor(host.nnUNetPredictor):
         predictor.initialize_from_trained_model_folder(str(folder), folds, checkpoint_name)
         return predictor
 
-    def initialize_from_trained_model_folder(
-        self,
-        model_training_output_dir: str,
-        use_folds: Sequence[int | str] | None,
-        checkpoint_name: str = "checkpoint_final.pth",
-    ) -> None:
-        """As nnUNetPredictor's; raises what `from_folder` raises."""
-        folder = Path(model_training_output_dir)
-        model = load_model(folder, use_folds, checkpoint_name)
-        self.model_files = (folder / PLANS_FILE, folder / FILE_NAME)
-        if not isinstance(model.network, CDPDNet):
-            raise UserError(f"{folder}: a model of {model.trainer_name}, no CDPDNet; use nnUNetv2_predict_from_modelfolder")
-        self.annotation = read_annotation(model.dataset_json, where=folder / FILE_NAME)
-        network = PredictionNetwork(model.network)
-        self.manual_initialization(*model._replace(network=network))
-        if isinstance(self.network, OptimizedModule):  # nnUNet_compile
-            network.compile()
-        self.network = network
+    def initialize_from_trained_model_folder(self, *args: Any, **kwargs: Any) -> None:
+        super().initialize_from_trained_model_folder(*args, **kwargs)
         self.select()
 
     # ---- what to predict -------------------------------------------------------------------------------------------
@@ -170,11 +77,6 @@ class Predictor(host.nnUNetPredictor):
             self.network.network, self.annotation, classes, task=task, clean=clean, probabilities=probabilities
         )
         self.network.choose(self.selection.choices)
-
-    @cached_property
-    def writer(self) -> CheckedReader:
-        """nnU-Net's reader and writer of the model's plans."""
-        return CheckedReader(self.plans_manager.image_reader_writer_class())
 
     # ---- one image -------------------------------------------------------------------------------------------------
 
@@ -223,68 +125,6 @@ class Predictor(host.nnUNetPredictor):
             prediction.write_label_map(Path(output), self.writer)
         return prediction
 
-    @property
-    def file_ending(self) -> str:
-        return self.dataset_json["file_ending"]
-
-    @property
-    def num_channels(self) -> int:
-        """Images per case."""
-        return len(channel_names(self.dataset_json))
-
-    def preprocess_files(self, files: Sequence[PathLike], previous_stage: PathLike | None = None) -> PreprocessedCase:
-        """Read and preprocess the channels of one image.
-
-        Args:
-            files: One per channel.
-            previous_stage: Label map that a cascade's lower stage predicted.
-
-        Raises:
-            UserError: Not the model's number of channels, or values that are no numbers.
-        """
-        image, properties = self.writer.read_images(files)
-        if len(image) != self.num_channels:  # counted here, because a colour image holds several
-            raise UserError(
-                f"{len(image)} of the model's {self.num_channels} channels; each is a file, CASE_0000, CASE_0001, ..., or one "
-                "file holds all (a colour image)"
-            )
-        previous = None if previous_stage is None else self.writer.read_seg(str(previous_stage))[0]
-        return self._preprocess(image, properties, previous)
-
-    def preprocess_array(self, image: np.ndarray, spacing_mm: Sequence[float]) -> PreprocessedCase:
-        """Preprocess (Z, Y, X) or (C, Z, Y, X).
-
-        Raises:
-            ValueError: Another number of axes or channels, or a spacing that is not three positive numbers.
-        """
-        image = image[None] if image.ndim == 3 else image
-        if image.ndim != 4 or image.shape[0] != self.num_channels:
-            raise ValueError(
-                f"an image is (Z, Y, X), or (C, Z, Y, X) with {self.num_channels} channels for this model, got {image.shape}"
-            )
-        spacing = [float(mm) for mm in spacing_mm]
-        if len(spacing) != 3 or not all(np.isfinite(spacing)) or min(spacing) <= 0:
-            raise ValueError(f"spacing_mm is a positive number per axis of the array, got {tuple(spacing_mm)}")
-        return self._preprocess(image, {"spacing": spacing})
-
-    def _preprocess(self, image: np.ndarray, properties: dict[str, Any], previous: np.ndarray | None = None) -> PreprocessedCase:
-        managers = self.plans_manager, self.dataset_json, self.configuration_manager
-        axes = self.plans_manager.transpose_forward
-        target = list(self.configuration_manager.spacing)
-        spacing = [properties["spacing"][axis] for axis in axes][-len(target) :]
-        shape = [image.shape[1 + axis] for axis in axes][-len(target) :]
-        if 0 in compute_new_shape(shape, spacing, target):
-            raise UserError(
-                f"an image of {' x '.join(map(str, shape))} voxels has none at the model's spacing, "
-                f"{' x '.join(f'{mm:.3g}' for mm in target)} mm; is it the right file?"
-            )
-        adapter = PreprocessAdapterFromNpy([image], [previous], [properties], None, *managers, verbose=self.verbose_preprocessing)
-        item = next(adapter)
-        data = item["data"].to(dtype=torch.float32, memory_format=torch.contiguous_format)
-        if not torch.isfinite(data).all():
-            raise UserError("the image holds values that are no numbers (nan or inf)")
-        return PreprocessedCase(data, item["data_properties"])
-
     def export(self, logits: Tensor, properties: dict[str, Any]) -> Prediction:
         """Label map of logits (n, x, y, z) of the needed classes, as the sliding window gives them."""
         selection, annotation = self.selection, self.annotation
@@ -318,34 +158,3 @@ class Predictor(host.nnUNetPredictor):
             labels, properties["spacing"], classes, parents=nesting_of(self.annotation), axes=array_axes(labels.shape, properties)
         )
         return cleaned
-
-    # ---- nnU-Net's hooks -------------------------------------------------------------------------------------------
-
-    def _internal_get_sliding_window_slicers(self, image_size: tuple[int, ...]) -> list:
-        slicers = super()._internal_get_sliding_window_slicers(image_size)
-        encoder = self.network.network.slice_encoder
-        if encoder is None or len(self.configuration_manager.patch_size) != 3:
-            return slicers
-        along = 1 + encoder.slice_axis
-        if self.align_windows:
-            size = self.configuration_manager.patch_size[encoder.slice_axis]
-            moved = at_whole_steps({slicer[along].start for slicer in slicers}, encoder.slice_step, size)
-            windows = {start: slice(moved_to, moved_to + size) for start, moved_to in moved.items()}
-            slicers = [(*slicer[:along], windows[slicer[along].start], *slicer[along + 1 :]) for slicer in slicers]
-        # Windows that hold the same slices one after the other, so that few tokens need to be remembered.
-        return sorted(slicers, key=lambda slicer: [s.start for i, s in enumerate(slicer) if i not in (0, along)])
-
-    @torch.inference_mode()
-    def _internal_predict_sliding_window_return_logits(self, data: Tensor, slicers: list, do_on_device: bool = True) -> Tensor:
-        host.empty_cache(self.device)
-        return weighted_mean_over_windows(
-            data.to(self.device if do_on_device else "cpu"),
-            slicers,
-            self._internal_maybe_mirror_and_predict,
-            num_outputs=len(self.network.classes),
-            patch_size=self.configuration_manager.patch_size,
-            use_gaussian=self.use_gaussian,
-            windows_per_batch=self.windows_per_batch,
-            device=self.device,
-            progress=self.allow_tqdm,
-        )

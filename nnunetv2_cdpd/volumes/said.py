@@ -34,7 +34,7 @@ def said_meanwhile() -> Iterator[io.StringIO]:
     said, thread = io.StringIO(), get_ident()
     with _exchanging:
         place = sys.stdout if isinstance(sys.stdout, _ByThread) else _ByThread(sys.stdout)
-        sys.stdout = place  # type: ignore[assignment]
+        sys.stdout = place
         place.heard[thread] = said
     try:
         yield said

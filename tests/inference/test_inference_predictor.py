@@ -17,7 +17,8 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 import nnunetv2_cdpd
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.inference.predictor import Predictor, PreprocessedCase
+from nnunetv2_cdpd.inference.host_predictor import PreprocessedCase
+from nnunetv2_cdpd.inference.predictor import Predictor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -99,6 +100,15 @@ def test_windows_without_contrast_are_run_once_and_change_nothing(predictor):
     constant = sum(bool((data[window] == -1.5).all()) for window in windows)
     assert constant > 1 and sum(ran) == len(windows) - constant + 1
     torch.testing.assert_close(found, nnunets_logits(predictor, data), atol=2e-2, rtol=1e-2)
+
+
+def test_another_model_is_read_with_its_own_reader(model, tmp_path):
+    predictor = Predictor.from_folder(model, [0], device="cpu")
+    assert predictor.writer.name == "SimpleITKIO"
+    plans = json.loads((shutil.copytree(model, tmp_path / "other") / "plans.json").read_text())
+    (tmp_path / "other" / "plans.json").write_text(json.dumps({**plans, "image_reader_writer": "NibabelIO"}))
+    predictor.initialize_from_trained_model_folder(str(tmp_path / "other"), [0])
+    assert predictor.writer.name == "NibabelIO"
 
 
 @pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
