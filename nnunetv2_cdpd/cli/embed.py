@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from nnunetv2_cdpd.errors import UserError
+    from nnunetv2_cdpd.jobs.tables import number
     from nnunetv2_cdpd.planning.text_embeddings import embed_dataset
     from nnunetv2_cdpd.pretrained.text import read_embeddings
     from nnunetv2_cdpd.text.similarity import cosine_similarity, draw_similarity, mean_of_pairs, similarity_text
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     classes, tasks = embeddings.class_embeddings, embeddings.task_embeddings
     print(f"{len(classes)} classes, {len(tasks)} tasks, {classes.shape[1]} numbers each, by {embeddings.encoder}; {told}")
     similarity = cosine_similarity(classes)
-    print(f"\ncosine similarity of the classes in percent, {100 * mean_of_pairs(similarity):.0f} in the mean")
+    print(f"\ncosine similarity of the classes in percent, {number(100 * mean_of_pairs(similarity), 0)} in the mean")
     print(similarity_text(names, similarity))
     if args.picture is not None:
         draw_similarity(names, similarity, args.picture)

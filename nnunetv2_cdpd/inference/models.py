@@ -89,13 +89,14 @@ def _unpacked(file: Path) -> str:
 
 def folds_of(folder: Path, wanted: Sequence[int | str] | None, checkpoint_name: str) -> list[int | str]:
     """The folds to use; raises UserError where one has no checkpoint."""
-    found = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{checkpoint_name}"))
+    names = (path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{checkpoint_name}"))
+    found = sorted(name for name in names if name == "all" or name.isdecimal())  # others are no folds of nnU-Net's
     if not found:
         there = sorted(path.name for path in folder.glob("fold_*") if path.is_dir()) or ["fold_X"]
         wanted_files = listed([f"{name}/{checkpoint_name}" for name in there])
         raise UserError(f"{folder}: no {wanted_files}; train first, or choose another checkpoint")
     if wanted is None:
-        return [int(fold) for fold in found if fold.isdigit()] or ["all"]
+        return [int(fold) for fold in found if fold.isdecimal()] or ["all"]
     missing = [str(fold) for fold in wanted if str(fold) not in found]
     if missing:
         raise UserError(f"{folder}: no {checkpoint_name} of fold {', '.join(missing)}; there are {', '.join(found)}")

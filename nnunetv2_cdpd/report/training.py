@@ -17,7 +17,7 @@ _FIELDS = {
     "Current learning rate:": "learning_rate",
     "Epoch time:": "seconds",
 }
-_LINE = re.compile(rf"^\S+ \S+: +({'|'.join(_FIELDS)}|Epoch) *(.*)$")
+_LINE = re.compile(rf"^\S+ \S+: +({'|'.join(_FIELDS)}|Epoch)(?! of source) *(.*)$")  # our trainer tells each source's too
 _NUMBER = re.compile(r"(?:np\.float\d+\()?(-?\d+\.?\d*(?:e[-+]?\d+)?|-?inf|nan)\)?", re.IGNORECASE)
 EMA_WEIGHT = 0.9  # nnU-Net's, of what was before
 

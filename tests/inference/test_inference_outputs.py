@@ -61,6 +61,7 @@ def test_an_image_is_never_overwritten(flags, resume, tmp_path):
 def test_an_image_that_is_a_link_to_itself_stops_no_other(tmp_path):
     (tmp_path / "scan.nii.gz").symlink_to(tmp_path / "scan.nii.gz")
     prepare(tmp_path / "out", [tmp_path / "scan.nii.gz"])
+    assert (tmp_path / "out" / SETTINGS_FILE).is_file()
 
 
 def test_neither_a_link_nor_what_it_leads_to_is_overwritten(tmp_path):

@@ -205,3 +205,10 @@ def test_prompts_are_embedded_alike_alone_and_together(tiny_clip):
     both = embed_prompts(["a liver", "a spleen"], "ViT-B-32/openai", str(tiny_clip[0]))
     alone = embed_prompts(["a spleen"], "ViT-B-32/openai", str(tiny_clip[0]))
     torch.testing.assert_close(both[1:], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_a_single_class_has_no_similarity(tmp_path, capsys):
+    torch.save({"class_embeddings": torch.ones(1, 5), "task_embeddings": torch.ones(1, 5)}, tmp_path / "tables.pth")
+    assert main(["embed", "--file", str(tmp_path / "tables.pth")]) == 0
+    out = capsys.readouterr().out
+    assert "in percent, - in the mean" in out and "nan" not in out

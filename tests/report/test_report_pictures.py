@@ -14,7 +14,7 @@ from nnunetv2_cdpd.classes import class_key
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.pages.layers import Layers, names_by_value, regions_of
 from nnunetv2_cdpd.pages.palette import COLOURS, Palette
-from nnunetv2_cdpd.pages.pictures import CT_WINDOW, PANEL_PIXELS, Volume, case_pictures, read_label_map, read_volume
+from nnunetv2_cdpd.pages.pictures import CT_WINDOW, PANEL_PIXELS, Volume, _areas, case_pictures, read_label_map, read_volume
 from nnunetv2_cdpd.pages.viewer import MOST_PIXELS, MOST_SLICES, volume_sheets
 
 
@@ -48,6 +48,16 @@ def test_a_nested_class_is_drawn_in_its_parent_and_a_merged_label_as_itself():
         class_key(name) for name in ("liver_tumor", "kidney", "right_kidney")
     }
     assert len({layers.palette.colour(name) for name in (*ANNOTATION.classes, "kidney")}) == 6
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_areas_of_values_are_counted_slice_by_slice(axis):
+    label_map = np.random.default_rng(0).integers(0, 6, (4, 5, 3)).astype(np.uint8)
+    values = [2, 5, 3, 300]  # the last one is more than the map's type holds
+    others = tuple({0, 1, 2} - {axis})
+    expected = np.stack([(label_map.astype(int) == value).sum(others) for value in values], 1)
+    assert np.array_equal(_areas(label_map, values, axis), expected) and expected[:, :3].any(0).all()
+    assert _areas(label_map, [], axis).shape == (label_map.shape[axis], 0)
 
 
 # ---- planes --------------------------------------------------------------------------------------------------------------

@@ -85,3 +85,10 @@ def test_a_file_that_is_no_log_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing trained")
     with pytest.raises(UserError, match="no epoch in it; is it a training log"):
         read_training(tmp_path / "notes.txt")
+
+
+def test_what_our_trainer_tells_of_each_source_is_not_the_mean_of_an_epoch(tmp_path):
+    lines = ["Epoch 0", "Pseudo dice of source KITS23: 0.5 {'kidney': 0.5}", "train_loss -0.1"]  # and killed
+    (tmp_path / "training_log_2025_1_1_0_0_0.txt").write_text("".join(f"2025-01-01 00:00:00.1: {line}\n" for line in lines))
+    (curves,) = read_training(tmp_path).values()
+    assert curves.train_loss.tolist() == [-0.1] and np.isnan(curves.pseudo_dice).all()
