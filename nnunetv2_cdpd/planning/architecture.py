@@ -14,6 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.network.cdpdnet import MAX_FUSED_STAGES, default_fused_stages, default_slice_step
+from nnunetv2_cdpd.released.preprocessing import HU_WINDOW
 from nnunetv2_cdpd.released.preset import PAPER_NETWORK_CLASS_NAME
 from nnunetv2_cdpd.text.prompts import class_prompt, task_prompt, universal_task_prompt
 
@@ -39,7 +40,7 @@ class NetworkSettings:
     text_embed_dim: int = 512
     modulate_by_text: bool = True
     task_prompts: bool = True
-    ct_window_hu: tuple[float, float] = (-175.0, 250.0)
+    ct_window_hu: tuple[float, float] = HU_WINDOW
     max_fused_stages: int = MAX_FUSED_STAGES
 
 

@@ -18,6 +18,7 @@ from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.planning.planner import CDPDPlanning
 from nnunetv2_cdpd.released.preprocessing import (
+    BATCH_SIZE,
     PATCH_SIZE,
     PLANS_NAME,
     SPACING_MM,
@@ -26,8 +27,6 @@ from nnunetv2_cdpd.released.preprocessing import (
     resampling_entries,
 )
 from nnunetv2_cdpd.released.preset import KW_REQUIRES_IMPORT, PAPER_NETWORK_CLASS_NAME, paper_arch_kwargs
-
-BATCH_SIZE = 2
 
 
 class PaperPlanning(CDPDPlanning):

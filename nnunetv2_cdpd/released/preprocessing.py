@@ -15,6 +15,7 @@ from typing import Any
 PLANS_NAME = "nnUNetCDPDPaperPlans"
 SPACING_MM = 1.5
 PATCH_SIZE = (96, 96, 96)
+BATCH_SIZE = 2
 HU_WINDOW = (-175.0, 250.0)
 READER = "NibabelIOWithReorient"  # of nnU-Net, reads any NIfTI in RAS orientation as (z, y, x)
 TRANSPOSE = (2, 1, 0)  # to (x, y, z), and back
@@ -48,7 +49,7 @@ def paper_plans(dataset_name: str, architecture: dict[str, Any]) -> dict[str, An
     configuration = {
         "data_identifier": f"{PLANS_NAME}_3d_fullres",
         "preprocessor_name": "DefaultPreprocessor",
-        "batch_size": 2,
+        "batch_size": BATCH_SIZE,
         "patch_size": list(PATCH_SIZE),
         "median_image_size_in_voxels": list(PATCH_SIZE),  # nnU-Net shows it only
         "spacing": [SPACING_MM] * 3,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from nnunetv2_cdpd.released.preprocessing import PATCH_SIZE
 from nnunetv2_cdpd.released.prompts import PAPER_CLASS_PROMPTS, PAPER_TASK_PROMPTS
 from nnunetv2_cdpd.released.sources import ANNOTATED_BY_TASK
 
@@ -31,7 +32,7 @@ def paper_arch_kwargs() -> dict[str, Any]:
         "dropout_op_kwargs": None,
         "nonlin": "torch.nn.LeakyReLU",
         "nonlin_kwargs": {"inplace": True},
-        "patch_size": [96, 96, 96],
+        "patch_size": list(PATCH_SIZE),
         "fused_stages": [2, 3, 4],
         "vision": {
             "model_name": PAPER_VISION_MODEL,

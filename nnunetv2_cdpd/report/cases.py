@@ -1,6 +1,6 @@
 """Cases: read the files of a case, draw its pictures and its volume, maybe in spawned processes; their legend."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,14 +82,17 @@ def legend(results: Results, scores: CaseScores | None, seen: frozenset[ClassKey
 
 
 def _read(case: ReportCase) -> tuple[np.ndarray | None, Volume, np.ndarray]:
-    for what, file in (("image", case.image_file), ("reference", case.reference_file), ("prediction", case.prediction_file)):
-        if file is not None and not Path(file).exists():
+    def volume(what: str, file: str | Path, read: Callable[[str | Path], Volume]) -> Volume:
+        if not Path(file).exists():
             raise UserError(f"its {what} is not where it is looked for; give `cdpd report` the folder of the {what}s")
-    try:
-        image = None if case.image_file is None else read_volume(case.image_file).array
-        return image, read_label_map(case.reference_file), read_label_map(case.prediction_file).array
-    except Exception as error:  # of whatever kind: its words may hold paths
-        raise UserError("one of its files cannot be read") from error
+        try:
+            return read(file)
+        except Exception as error:  # of whatever kind: its words may hold paths
+            raise UserError(f"its {what} cannot be read; is the file damaged?") from error
+
+    image = None if case.image_file is None else volume("image", case.image_file, read_volume).array
+    reference = volume("reference", case.reference_file, read_label_map)
+    return image, reference, volume("prediction", case.prediction_file, read_label_map).array
 
 
 def _indexed(layers: Layers) -> list[dict[str, Any]]:
