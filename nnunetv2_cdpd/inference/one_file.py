@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from nnunetv2_cdpd.datasets.output import check_may_write
+from nnunetv2_cdpd.datasets.volume_files import VOLUME_ENDINGS
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.inference.inputs import VOLUME_ENDINGS, Case, Tell, as_case, modality_of, opened
+from nnunetv2_cdpd.inference.inputs import Case, Tell, as_case, modality_of, opened
 from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.jobs import Outcome, in_processes, run
 

@@ -12,7 +12,8 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import remove_leftovers
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, dataset_prompts
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, weights_choice
-from nnunetv2_cdpd.pretrained.text import CACHE_FILE, TextEmbeddings, load_or_embed
+from nnunetv2_cdpd.pretrained.kept_embeddings import CACHE_FILE, TextEmbeddings
+from nnunetv2_cdpd.pretrained.text import load_or_embed
 
 
 @dataclass(frozen=True)

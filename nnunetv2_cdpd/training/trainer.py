@@ -38,7 +38,7 @@ from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.planning.architecture import plans_with_cdpd
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, plans_with_recorded_network
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, weights_choice
-from nnunetv2_cdpd.pretrained.text import CACHE_FILE
+from nnunetv2_cdpd.pretrained.kept_embeddings import CACHE_FILE
 from nnunetv2_cdpd.training.checkpoints import UntornTrainer
 from nnunetv2_cdpd.training.distributed import data_parallel, process_device
 from nnunetv2_cdpd.training.encoders import fill_frozen_encoders

@@ -12,7 +12,8 @@ from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, cdpd_architecture
 from nnunetv2_cdpd.pretrained import text
-from nnunetv2_cdpd.pretrained.text import CACHE_FILE, TextEmbeddings, embed_prompts, load_or_embed
+from nnunetv2_cdpd.pretrained.kept_embeddings import CACHE_FILE, TextEmbeddings
+from nnunetv2_cdpd.pretrained.text import embed_prompts, load_or_embed
 from nnunetv2_cdpd.text.similarity import cosine_similarity, draw_similarity, mean_of_pairs, similarity_text
 
 NAMES = ("liver", "left_kidney", "right_kidney")

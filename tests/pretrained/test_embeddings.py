@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.pretrained import text
-from nnunetv2_cdpd.pretrained.text import TextEmbeddings, embed_prompts, load_or_embed, locate_text_weights
+from nnunetv2_cdpd.pretrained import kept_embeddings, text
+from nnunetv2_cdpd.pretrained.kept_embeddings import TextEmbeddings
+from nnunetv2_cdpd.pretrained.text import embed_prompts, load_or_embed, locate_text_weights
 from nnunetv2_cdpd.pretrained.text_tables import holds_our_embeddings
 
 CLASSES, TASKS = ("a liver", "a spleen"), ("livers", "spleens", "all")
@@ -55,7 +56,7 @@ def test_two_processes_may_save_at_once(tmp_path, calls, monkeypatch):
         if len(written) == 1:
             first.save(tmp_path / "cache.safetensors")  # the other one
 
-    monkeypatch.setattr(text, "save_file", save_while_another_process_does)
+    monkeypatch.setattr(kept_embeddings, "save_file", save_while_another_process_does)
     first.save(tmp_path / "cache.safetensors")
     assert len(set(written)) == 2 and [path.name for path in tmp_path.iterdir()] == ["cache.safetensors"]
 
@@ -271,3 +272,11 @@ def test_real_encoder_reads_a_checkpoint_of_open_clip(tmp_path):
     assert embedded.shape == (2, 512)
     torch.testing.assert_close(embedded, expected, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(embedded[0], embedded[1])
+
+
+def test_a_file_whose_prompts_are_none_is_told(tmp_path):
+    tables = {name: torch.ones(2, 3) for name in ("class_embeddings", "task_embeddings")}
+    metadata = {"class_prompts": "null", "task_prompts": "[]", "encoder": '"x"', "checksum": '"y"'}
+    save_file(tables, tmp_path / "theirs.safetensors", metadata)
+    with pytest.raises(UserError, match="theirs.safetensors: holds no text embeddings of ours"):
+        TextEmbeddings.load(tmp_path / "theirs.safetensors")

@@ -16,6 +16,7 @@ from nnunetv2_cdpd.pages.layers import Layers, names_by_value, regions_of
 from nnunetv2_cdpd.pages.palette import COLOURS, Palette
 from nnunetv2_cdpd.pages.pictures import CT_WINDOW, PANEL_PIXELS, Volume, _areas, case_pictures, read_label_map, read_volume
 from nnunetv2_cdpd.pages.viewer import MOST_PIXELS, MOST_SLICES, volume_sheets
+from nnunetv2_cdpd.report.cases import DrawJob, ReportCase, draw_case
 
 
 def decoded(uri):
@@ -172,3 +173,14 @@ def test_more_than_255_classes_are_no_volume():
     label = np.zeros(SHAPE, int)
     with pytest.raises(UserError, match="more than 255 classes"):
         volume_sheets(None, Volume(label, (1.0, 1.0, 1.0)), label, {1: 256}, {})
+
+
+@pytest.mark.parametrize("damaged", ["image", "reference", "prediction"])
+def test_a_file_that_cannot_be_read_is_told_by_what_it_is_and_without_its_path(damaged, tmp_path):
+    files = {what: tmp_path / f"{what}.nii.gz" for what in ("image", "reference", "prediction")}
+    for file in files.values():
+        sitk.WriteImage(sitk.GetImageFromArray(np.ones(SHAPE, np.uint8)), str(file))
+    files[damaged].write_bytes(files[damaged].read_bytes()[:40])
+    job = DrawJob(ReportCase("a", *files.values()), Layers.of(ANNOTATION, ANNOTATION), None, False)
+    with pytest.raises(UserError, match=f"^its {damaged} cannot be read; is the file damaged.$"):
+        draw_case(job)

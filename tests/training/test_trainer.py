@@ -17,7 +17,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.planning.architecture import dataset_prompts
-from nnunetv2_cdpd.pretrained.text import TextEmbeddings
+from nnunetv2_cdpd.pretrained.kept_embeddings import TextEmbeddings
 from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
 from nnunetv2_cdpd.trainers.variants import nnUNetTrainerCDPDSmall_1epoch
 from nnunetv2_cdpd.training.label_resampling import LabelMapSpatialTransform
