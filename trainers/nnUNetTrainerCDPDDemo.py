@@ -9,11 +9,11 @@ from .variants import nnUNetTrainerCDPDSmall
 
 
 class nnUNetTrainerCDPDDemo(nnUNetTrainerCDPDSmall):
-    """1800 iterations of two patches, of which the tumors of the demo's phantoms have need."""
+    """2520 iterations of two patches, of which the tumors of the demo's phantoms, and the sides of its kidneys, have need."""
 
     recipe = replace(
         nnUNetTrainerCDPDSmall.recipe,
-        num_epochs=10,
+        num_epochs=14,
         num_iterations_per_epoch=180,
         num_val_iterations_per_epoch=4,
         probabilistic_oversampling=True,  # of two patches, the host would else round the share to a half

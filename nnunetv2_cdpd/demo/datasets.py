@@ -40,7 +40,7 @@ DEMO_SOURCES = (
     DemoSource(
         952,
         "KidneyCentre",
-        Scanner(contrast=(1.0, 1.15), blur_mm=3.0, noise_hu=9, spacing_mm=((4.5, 5.5), (6.0, 7.5))),
+        Scanner(contrast=(0.9, 1.1), blur_mm=3.0, noise_hu=9, spacing_mm=((4.5, 5.5), (6.0, 7.5))),
         {"kidney": ["right_kidney", "left_kidney"], "kidney_tumor": ["kidney_tumor"], "bladder": ["bladder"]},
     ),
     DemoSource(

@@ -40,7 +40,7 @@ class DemoSize:
     test_cases_per_scanner: int = 3
     trainer: str = TRAINER
     seconds: Mapping[str, float] = field(
-        default_factory=lambda: {DATA: 14, MERGE: 5, PLAN: 20, TRAIN: 240, PREDICT: 25, EVALUATE: 18, PAGE: 2}
+        default_factory=lambda: {DATA: 14, MERGE: 5, PLAN: 20, TRAIN: 330, PREDICT: 25, EVALUATE: 18, PAGE: 2}
     )
     warning: str = ""
 

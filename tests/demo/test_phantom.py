@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import binary_dilation, distance_transform_edt
 
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES
-from nnunetv2_cdpd.demo.phantom import ORGANS, make_patient
+from nnunetv2_cdpd.demo.phantom import ORGANS, SOFT_HU, make_patient
 
 SCANNER = DEMO_SOURCES[0].scanner
 PATIENTS = [make_patient(source.scanner, seed, tumor_probability=1.0) for source in DEMO_SOURCES for seed in (11, 12, 14)]
@@ -93,5 +93,9 @@ def test_sources_look_different():
     cores = [
         distance_transform_edt(p.masks["left_kidney"], p.spacing[::-1]) > 10 for p in patients
     ]  # mm; away from blurred borders
-    enhancement = [p.hu[core].mean() for p, core in zip(patients, cores)]
-    assert max(enhancement) - min(enhancement) > 10  # HU
+    kidney = next(organ for organ in ORGANS if organ.name == "left_kidney")
+    for source, patient, core in zip(DEMO_SOURCES, patients, cores):
+        enhancement = (patient.hu[core].mean() - SOFT_HU) / (kidney.hu - SOFT_HU)
+        low, high = source.scanner.contrast
+        assert low - 0.05 < enhancement < high + 0.05
+    assert len({source.scanner.contrast for source in DEMO_SOURCES}) == len(DEMO_SOURCES)
