@@ -31,6 +31,7 @@ from nnunetv2_cdpd.inference.export import label_map, place_logits
 from nnunetv2_cdpd.inference.models import load_model
 from nnunetv2_cdpd.inference.network import PredictionNetwork
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
+from nnunetv2_cdpd.inference.preprocessing import PredictionConfiguration
 from nnunetv2_cdpd.inference.selection import Selection
 from nnunetv2_cdpd.inference.sliding_window import at_whole_steps, weighted_mean_over_windows
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
@@ -268,7 +269,8 @@ class Predictor(host.nnUNetPredictor):
         return self._preprocess(image, {"spacing": spacing})
 
     def _preprocess(self, image: np.ndarray, properties: dict[str, Any], previous: np.ndarray | None = None) -> PreprocessedCase:
-        managers = self.plans_manager, self.dataset_json, self.configuration_manager
+        configuration = PredictionConfiguration(self.configuration_manager, reads_segmentation=previous is not None)
+        managers = self.plans_manager, self.dataset_json, configuration
         axes = self.plans_manager.transpose_forward
         target = list(self.configuration_manager.spacing)
         spacing = [properties["spacing"][axis] for axis in axes][-len(target) :]
