@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 Slicer = tuple[slice | int, ...]
+_PLANES = 16  # of a window, about a megabyte
 
 
 def weighted_mean_over_windows(
@@ -57,13 +58,23 @@ def weighted_mean_over_windows(
                 constant |= {value: found[i] for i in run if (value := values[i]) is not None}
             for i, (slicer, value) in enumerate(zip(batch, values)):
                 output = found[i] if value is None else constant[value]
-                logits[slicer] += output * weights
+                _add(logits[slicer], output, weights)
                 total[slicer[1:]] += weights
             bar.update(len(batch))
     torch.div(logits, total, out=logits)
     if not all(torch.isfinite(channel).all() for channel in logits):
         raise RuntimeError("the network gave logits that are no finite numbers (nan or inf); were its weights damaged?")
     return logits
+
+
+def _add(sums: Tensor, output: Tensor, weights: Tensor) -> None:
+    """sums (n, ...) += output (n, ...) * weights (...), in pieces of a class that stay in a processor's cache."""
+    if sums.is_cuda:
+        sums += output * weights
+        return
+    for sums_of_class, output_of_class in zip(sums, output):
+        for piece in zip(*(whole.split(_PLANES) for whole in (sums_of_class, output_of_class, weights.expand_as(sums_of_class)))):
+            piece[0].add_(piece[1] * piece[2])
 
 
 def at_whole_steps(starts: Collection[int], step: int, size: int) -> dict[int, int]:
