@@ -40,9 +40,8 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
-    print(
-        "| image | mm | mm of the network | nnU-Net, CPU s | ours, CPU s | ratio | difference |\n|---|---|---|---:|---:|---:|---:|"
-    )
+    print("| image | mm | mm of the network | nnU-Net, CPU s | ours, CPU s | ratio | difference |")
+    print("|---|---|---|---:|---:|---:|---:|")
     for shape, spacing, target in VOLUMES:
         data = rng.normal(size=(1, *shape)).astype(np.float32)
         arguments = (data, compute_new_shape(shape, spacing, target), spacing, target)

@@ -29,7 +29,7 @@ from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.inference.export import label_map, place_logits
 from nnunetv2_cdpd.inference.models import load_model
-from nnunetv2_cdpd.inference.network import PredictionNetwork
+from nnunetv2_cdpd.inference.network import VOLUME_CACHE_BYTES, PredictionNetwork
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
 from nnunetv2_cdpd.inference.preprocessing import PredictionConfiguration
 from nnunetv2_cdpd.inference.selection import Selection
@@ -139,6 +139,8 @@ class Predictor(host.nnUNetPredictor):
             raise UserError(f"{folder}: a model of {model.trainer_name}, no CDPDNet; use nnUNetv2_predict_from_modelfolder")
         self.annotation = read_annotation(model.dataset_json, where=folder / FILE_NAME)
         network = PredictionNetwork(model.network)
+        if len(model.weights) > 1 and self.device.type == "cpu" and network.slice_tokens is not None:
+            network.slice_tokens.max_bytes = VOLUME_CACHE_BYTES
         self.manual_initialization(*model._replace(network=network))
         if isinstance(self.network, OptimizedModule):  # nnUNet_compile
             network.compile()
