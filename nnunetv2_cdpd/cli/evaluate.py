@@ -5,8 +5,7 @@ from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import report_failed, reporter
 from nnunetv2_cdpd.cli.options import DATASET_HELP, add_output, add_place, add_processes, given
-from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
-from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
+from nnunetv2_cdpd.evaluation.protocols import DEFAULT_TOLERANCE_MM, NNUNET, PROTOCOLS
 
 DESCRIPTION = """
 Score predictions against references, in each case only on the classes that its source annotates.

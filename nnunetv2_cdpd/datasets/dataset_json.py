@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES
 from nnunetv2.paths import nnUNet_raw
 
 from nnunetv2_cdpd.annotation import Annotation, read_annotation
@@ -77,6 +76,8 @@ def read_dataset_json(path: str | Path, needed: Collection[str] = ("labels",)) -
         names = ", ".join(f"`{key}`" for key in missing)
         raise UserError(f"{path}: {names} missing; nnU-Net v2 needs them, see its dataset_format.md")
     if content.get(READER_KEY, _NO_READER) != _NO_READER:
+        from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES  # takes half a second
+
         readers = ", ".join(reader.__name__ for reader in LIST_OF_IO_CLASSES)
         way_out = f"give one of {readers}, or take it out, nnU-Net then chooses"
         trusted(content[READER_KEY], IMAGE_READER, f"{path}: `{READER_KEY}`", way_out)

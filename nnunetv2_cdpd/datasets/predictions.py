@@ -6,8 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
-
 from nnunetv2_cdpd.datasets.dataset_json import DatasetJson
 from nnunetv2_cdpd.errors import UserError, is_text
 from nnunetv2_cdpd.volumes.reading import CheckedReader
@@ -21,6 +19,8 @@ def reader_for(dataset_json: DatasetJson, files: Sequence[Path]) -> CheckedReade
     Raises:
         UserError: None opens any.
     """
+    from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json  # takes half a second
+
     # A name that is no text ends the process in SimpleITK; a pipe would be waited for.
     for example in (file for file in files if is_text(str(file)) and file.is_file()):
         with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(RuntimeError):

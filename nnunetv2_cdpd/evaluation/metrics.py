@@ -22,10 +22,9 @@ import numpy as np
 
 from nnunetv2_cdpd.annotation import POSITIVE, UNSUPERVISED, Annotation
 from nnunetv2_cdpd.evaluation.matching import prediction_states
-from nnunetv2_cdpd.evaluation.protocols import COUNTS, NNUNET, Protocol
+from nnunetv2_cdpd.evaluation.protocols import COUNTS, DEFAULT_TOLERANCE_MM, NNUNET, Protocol
 from nnunetv2_cdpd.evaluation.surfaces import add_surface_metrics
 
-DEFAULT_TOLERANCE_MM = 3.0  # two voxels of the usual 1.5 mm
 OVERLAP_METRICS = ("Dice", "IoU", *COUNTS)
 
 

@@ -8,6 +8,7 @@ lie in the folder, resampled to that grid (nearest voxel).
 import math
 from dataclasses import dataclass
 
+DEFAULT_TOLERANCE_MM = 3.0  # of the surface Dice: two voxels of the usual 1.5 mm
 COUNTS = ("TP", "FP", "FN", "TN", "n_ref", "n_pred")
 
 

@@ -9,8 +9,7 @@ from nnunetv2_cdpd.datasets.predictions import reader_for
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.case import ScoringJob, score_case
 from nnunetv2_cdpd.evaluation.folders import LabelledFolder, cases_to_score
-from nnunetv2_cdpd.evaluation.metrics import DEFAULT_TOLERANCE_MM
-from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
+from nnunetv2_cdpd.evaluation.protocols import DEFAULT_TOLERANCE_MM, NNUNET, PROTOCOLS
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.jobs import Outcome, in_processes, number_of_processes, run
 from nnunetv2_cdpd.volumes.reading import told_notes

@@ -1,5 +1,6 @@
 """Prediction: CDPDNet on images, from files to label maps, in little memory.
 
+- host_predictor, preprocessing: nnU-Net's predictor with our network, windows and resampling
 - models: model folders: found, checked, read without executing code from them
 - inputs: what to predict: a file, a folder, DICOM series
 - host_predictor: nnU-Net's predictor, with what is made otherwise here

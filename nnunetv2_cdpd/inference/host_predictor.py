@@ -4,7 +4,7 @@ What differs from nnUNetPredictor, whose preprocessing, windows, mirroring, fold
     network         text terms once, slice tokens once, only the heads that are needed, any task (`network`)
     sliding window  windows in batches, constant windows once (`sliding_window`)
     checkpoints     see `models`
-    images          checked before and after nnU-Net's preprocessing
+    images          checked before and after nnU-Net's preprocessing, and resampled axis by axis (`preprocessing`)
 """
 
 import contextlib
@@ -27,7 +27,8 @@ from nnunetv2_cdpd.annotation import Annotation, read_annotation
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.inference.models import load_model
-from nnunetv2_cdpd.inference.network import PredictionNetwork
+from nnunetv2_cdpd.inference.network import VOLUME_CACHE_BYTES, PredictionNetwork
+from nnunetv2_cdpd.inference.preprocessing import PredictionConfiguration
 from nnunetv2_cdpd.inference.sliding_window import at_whole_steps, weighted_mean_over_windows
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
@@ -115,6 +116,8 @@ class HostPredictor(host.nnUNetPredictor):
             raise UserError(f"{folder}: a model of {model.trainer_name}, no CDPDNet; use nnUNetv2_predict_from_modelfolder")
         self.annotation = read_annotation(model.dataset_json, where=folder / FILE_NAME)
         network = PredictionNetwork(model.network)
+        if len(model.weights) > 1 and self.device.type == "cpu" and network.slice_tokens is not None:
+            network.slice_tokens.max_bytes = VOLUME_CACHE_BYTES
         self.manual_initialization(*model._replace(network=network))
         if isinstance(self.network, OptimizedModule):  # nnUNet_compile
             network.compile()
@@ -168,7 +171,8 @@ class HostPredictor(host.nnUNetPredictor):
         return self._preprocess(image, {"spacing": spacing})
 
     def _preprocess(self, image: np.ndarray, properties: dict[str, Any], previous: np.ndarray | None = None) -> PreprocessedCase:
-        managers = self.plans_manager, self.dataset_json, self.configuration_manager
+        configuration = PredictionConfiguration(self.configuration_manager, reads_segmentation=previous is not None)
+        managers = self.plans_manager, self.dataset_json, configuration
         axes = self.plans_manager.transpose_forward
         target = list(self.configuration_manager.spacing)
         spacing = [properties["spacing"][axis] for axis in axes][-len(target) :]

@@ -175,9 +175,17 @@ def load_model(folder: Path, folds: Sequence[int | str] | None, checkpoint_name:
         ) from error
     for file, state_dict in zip(files, weights):
         _check_weights(network, state_dict, file, path)
+    _share_equal_tensors(weights)
     network.load_state_dict(weights[0])
     axes = first.get("inference_allowed_mirroring_axes")
     return TrainedModel(network, plans_manager, configuration, weights, dataset_json, first["trainer_name"], axes)
+
+
+def _share_equal_tensors(weights: Sequence[dict[str, Any]]) -> None:
+    """Hold what folds have in common once: a frozen vision encoder is the most of a network's weights."""
+    for others in weights[1:]:
+        same = {key: v for key, v in weights[0].items() if v.dtype == others[key].dtype and torch.equal(v, others[key])}
+        others |= same
 
 
 def _check_weights(network: nn.Module, state_dict: dict[str, Any], file: Path, plans: Path) -> None:

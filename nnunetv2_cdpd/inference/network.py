@@ -2,7 +2,8 @@
 
 text terms     once per set of weights (they are the same for every image)
 slice tokens   once per slice: windows that overlap along the slice axis and share their place in the plane hold the same
-               slices, and slices of air are all alike; a slice with the same pixels gets the tokens of the first one
+               slices, and slices of air are all alike; a slice with the same pixels gets the tokens of the first one, also
+               under the weights of the next fold, whose frozen encoder is the same
 heads          of the wanted classes only
 tasks          the universal one, a source's, or for a network without a universal task those that annotate a class
 """
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet, TextTerms
 
-TOKEN_CACHE_BYTES = 256 * 2**20
+TOKEN_CACHE_BYTES = 256 * 2**20  # neighbouring windows
+VOLUME_CACHE_BYTES = 2**30  # all windows of a volume, so that the next fold finds them
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ class PredictionNetwork(nn.Module):
         """The network's; nnU-Net's predictor loads before every volume, which costs nothing if it is the same again."""
         if state_dict is self._loaded:
             return None
-        self.forget()
+        if self._loaded is not None and _same_encoder(state_dict, self._loaded):
+            self._text = None
+        else:
+            self.forget()
         self._loaded = None  # for the case that loading fails half-way
         result = self.network.load_state_dict(state_dict, *args, **kwargs)
         self._loaded = state_dict
@@ -108,6 +113,14 @@ class PredictionNetwork(nn.Module):
         if self.network.task_prompt is not None:
             task = self.network.task_of_each_sample(None if choice.task is None else torch.tensor(choice.task), skips[-1])
         return self.decode(skips, task, text, torch.tensor(sorted(choice.classes), device=skips[-1].device))
+
+
+def _same_encoder(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(
+        value is other.get(key) or torch.equal(value, other[key])
+        for key, value in one.items()
+        if key.startswith("slice_encoder.")
+    )
 
 
 class SliceTokens:

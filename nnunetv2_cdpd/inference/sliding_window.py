@@ -14,6 +14,7 @@ from tqdm import tqdm
 from nnunetv2_cdpd.errors import UserError
 
 Slicer = tuple[slice | int, ...]
+_PLANES = 16  # of a window, about a megabyte
 
 
 def weighted_mean_over_windows(
@@ -59,7 +60,7 @@ def weighted_mean_over_windows(
                 constant |= {value: found[i] for i in run if (value := values[i]) is not None}
             for i, (slicer, value) in enumerate(zip(batch, values)):
                 output = found[i] if value is None else constant[value]
-                logits[slicer] += output * weights
+                _add(logits[slicer], output, weights)
                 total[slicer[1:]] += weights
             bar.update(len(batch))
     torch.div(logits, total, out=logits)
@@ -68,6 +69,16 @@ def weighted_mean_over_windows(
             "the network gave logits that are no finite numbers (nan or inf); were its weights damaged? Take another checkpoint"
         )
     return logits
+
+
+def _add(sums: Tensor, output: Tensor, weights: Tensor) -> None:
+    """sums (n, ...) += output (n, ...) * weights (...), in pieces of a class that stay in a processor's cache."""
+    if sums.is_cuda:
+        sums += output * weights
+        return
+    for sums_of_class, output_of_class in zip(sums, output):
+        for piece in zip(*(whole.split(_PLANES) for whole in (sums_of_class, output_of_class, weights.expand_as(sums_of_class)))):
+            piece[0].add_(piece[1] * piece[2])
 
 
 def at_whole_steps(starts: Collection[int], step: int, size: int) -> dict[int, int]:

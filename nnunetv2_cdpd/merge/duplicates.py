@@ -10,8 +10,6 @@ from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
 from nnunetv2_cdpd.datasets.raw import read_dataset
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.merge.collect import MergedCase
-from nnunetv2_cdpd.same_scan.pairs import find_pairs, groups
-from nnunetv2_cdpd.same_scan.store import fingerprints_of
 
 MAX_NAMED = 5
 
@@ -81,6 +79,9 @@ def find_duplicates(
     Raises:
         UserError: All cases of a source would be left out.
     """
+    from nnunetv2_cdpd.same_scan.pairs import find_pairs, groups  # with scipy, which processes of a case spare
+    from nnunetv2_cdpd.same_scan.store import fingerprints_of
+
     cases_of: dict[Path, list[MergedCase]] = {}
     for case in cases:
         cases_of.setdefault(case.images[0], []).append(case)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2.paths import nnUNet_preprocessed
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet
 from nnunetv2_cdpd.jobs import read_json, remove_leftovers, write_json
@@ -44,6 +43,8 @@ def make_folds(case_source: Mapping[str, str], groups: Sequence[Sequence[str]]) 
     num_folds = min(NUM_FOLDS, len(set(numbers)))
     if num_folds < 2:
         return []
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold  # takes two seconds, which processes of a case spare
+
     sources = [case_source[case] for case in cases]
     if max(map(sources.count, set(sources))) < num_folds:  # more than scikit-learn can spread
         sources = [""] * len(cases)

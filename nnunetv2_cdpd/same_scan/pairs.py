@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from scipy.cluster.hierarchy import DisjointSet
 from threadpoolctl import threadpool_limits
 
 from nnunetv2_cdpd.same_scan.alignment import Body, Pair, agreement
@@ -40,6 +39,8 @@ def find_pairs(fingerprints: Sequence[Fingerprint | None], *, min_score: float =
 
 def groups(num_images: int, pairs: Iterable[Pair]) -> list[list[int]]:
     """Images that show the same scan, directly or over others; only groups of at least two, in the order of the images."""
+    from scipy.cluster.hierarchy import DisjointSet  # imported here, like others that take long and not every command needs
+
     same = DisjointSet(range(num_images))
     for pair in pairs:
         same.merge(pair.first, pair.second)

@@ -11,6 +11,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.models import load_model
 from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.trusted import find_trainer
 
@@ -246,3 +247,17 @@ def test_a_users_variant_of_our_trainer_is_found_in_nnunets_folder_for_trainers(
     file = folder / "fold_0" / "checkpoint_final.pth"
     torch.save({**torch.load(file, weights_only=False), "trainer_name": "nnUNetTrainerCDPDOfAUser"}, file)
     assert Predictor.from_folder(folder, [0]).trainer_name == "nnUNetTrainerCDPDOfAUser"
+
+
+def test_folds_hold_a_common_encoder_once(tmp_path):
+    folder = tiny_model.write_model(tmp_path / "model", folds=(0, 1))
+    first, second = (folder / f"fold_{fold}" / "checkpoint_final.pth" for fold in (0, 1))
+    checkpoint, other = (torch.load(path, weights_only=False) for path in (first, second))
+    encoder = {key: value for key, value in checkpoint["network_weights"].items() if key.startswith("slice_encoder.")}
+    torch.save({**other, "network_weights": {**other["network_weights"], **encoder}}, second)
+    one, two = load_model(folder, None, "checkpoint_final.pth").weights
+    shared = {key for key in one if one[key] is two[key]}
+    assert shared >= set(encoder)
+    for key, value in torch.load(second, weights_only=False)["network_weights"].items():
+        assert torch.equal(two[key], value)
+    assert len(shared) < len(one)

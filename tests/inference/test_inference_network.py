@@ -89,6 +89,26 @@ def test_text_terms_are_computed_once_per_set_of_weights():
 
 
 @torch.inference_mode()
+def test_another_fold_keeps_the_tokens_of_the_same_encoder():
+    network, prediction = make()
+    weights = {key: value.clone() for key, value in network.state_dict().items()}
+    prediction.load_state_dict(weights)
+    prediction(patches())
+    encoded = prediction.slice_tokens.encoded
+    fold = {key: value if key.startswith("slice_encoder.") else value * 1.1 for key, value in weights.items()}
+    prediction.load_state_dict(fold)
+    network.load_state_dict(fold)
+    torch.testing.assert_close(prediction(patches()), network(patches()), atol=1e-5, rtol=1e-5)
+    assert prediction.slice_tokens.encoded == encoded
+
+    other = {key: value * 1.1 if key.startswith("slice_encoder.vit") else value for key, value in weights.items()}
+    prediction.load_state_dict(other)
+    network.load_state_dict(other)
+    torch.testing.assert_close(prediction(patches()), network(patches()), atol=1e-5, rtol=1e-5)
+    assert prediction.slice_tokens.encoded == 2 * encoded
+
+
+@torch.inference_mode()
 def test_terms_follow_the_network_when_it_moves():
     network, prediction = make()
     prediction(patches())
