@@ -1,9 +1,9 @@
 """Prediction: CDPDNet on images, from files to label maps, in little memory.
 
-- host_predictor, preprocessing: nnU-Net's predictor with our network, windows and resampling
 - models: model folders: found, checked, read without executing code from them
 - inputs: what to predict: a file, a folder, DICOM series
 - host_predictor: nnU-Net's predictor, with what is made otherwise here
+- preprocessing: nnU-Net's, with images resampled axis by axis
 - predictor: the Python API
 - selection: which classes, task and clean-up are wanted
 - sliding_window: where windows lie
