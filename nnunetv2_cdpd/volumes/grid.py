@@ -135,3 +135,11 @@ def same_place(one: Grid, other: Grid, *, spacing_mm: float, position_mm: float,
         if a.shape != b.shape or not np.allclose(a, b, rtol=relative, atol=tolerance):
             return what
     return None
+
+
+def same_for_nnunet(one: Grid, other: Grid) -> str | None:
+    """`same_place`, shape and spacing as closely as nnU-Net compares them (numpy's `allclose`), which refuses to go on otherwise.
+
+    Origin (mm) and direction cosines as closely as headers hold them, in single precision; tools round them differently.
+    """
+    return same_place(one, other, spacing_mm=1e-8, position_mm=1e-3, relative=1e-5)

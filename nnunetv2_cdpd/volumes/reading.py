@@ -7,7 +7,7 @@ against their checksum, and what contradicts itself in a NIfTI header is put rig
 import contextlib
 import io
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunetv2_cdpd.errors import UserError, listed, reason
 from nnunetv2_cdpd.jobs import written_beside
+from nnunetv2_cdpd.volumes.grid import Grid, same_for_nnunet
 from nnunetv2_cdpd.volumes.nifti import NiftiFile, is_nifti
 from nnunetv2_cdpd.volumes.value_types import check_finite
 from nnunetv2_cdpd.volumes.whole import check_file, check_whole
@@ -71,6 +72,26 @@ class CheckedReader(BaseReaderWriter):
         if not all(map(is_nifti, files)):  # that was checked
             check_finite(array, names)
         return array, properties
+
+    def misread(self, path: Path, array: np.ndarray, properties: Mapping[str, Any]) -> tuple[str, ...]:
+        """`header_notes` of an image, if nnU-Net, which gives the file itself to the reader, gets something else than `read_images`.
+
+        Args:
+            array, properties: What `read_images` returned for it.
+        """
+        if not (notes := header_notes(path)):
+            return ()
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                its_array, its = self.reader.read_images([str(path)])
+        except Exception:  # whatever a reader raises
+            return notes
+        same_size = np.allclose(
+            properties["spacing"], its["spacing"]
+        )  # NibabelIO has it from another entry than the place
+        places = (Grid.of_array(each.shape[1:], those) for each, those in ((array, properties), (its_array, its)))
+        same = same_size and np.array_equal(array, its_array) and same_for_nnunet(*places) is None
+        return () if same else notes
 
     def write_seg(self, seg: np.ndarray, output_fname: str | Path, properties: dict[str, Any]) -> None:
         """Write a label map (Z, Y, X) beside, read it back, and rename it.

@@ -12,11 +12,12 @@ import SimpleITK as sitk
 from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO, SimpleITKIOWithReorient
+from scipy.spatial.transform import Rotation
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import files as written
 from nnunetv2_cdpd.volumes import whole
-from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.volumes.grid import Grid, same_place
 from nnunetv2_cdpd.volumes.nifti import NiftiFile
 from nnunetv2_cdpd.volumes.reading import CheckedReader, header_notes, read_sitk, told_notes, write_sitk
 
@@ -186,6 +187,98 @@ def test_the_sform_decides_where_pixdim_contradicts_it(tmp_path, voxels, reader)
     spoil(path, lambda content: content.__setitem__(slice(80, 92), struct.pack("<3f", 1, 1, 1)))
     assert nibabel.load(path).header.get_zooms() == (1, 1, 1)
     assert_read_as(reader, path, voxels, "two voxel sizes, pixdim 1 x 1 x 1 and sform 0.8 x 1.1 x 5 mm; the sform is used")
+
+
+def two_places(path, voxels, codes, turn_degrees=0.0, shift_mm=0.0):
+    """A file whose sform is its qform, turned about z and shifted along x."""
+    qform, sform = np.diag([*SPACING, 1.0]), np.diag([*SPACING, 1.0])
+    qform[:3, 3] = (10, 20, 30)
+    sform[:3, :3] = Rotation.from_euler("z", turn_degrees, degrees=True).as_matrix() @ sform[:3, :3]
+    sform[:3, 3] = (10 + shift_mm, 20, 30)
+    image = nibabel.Nifti1Image(voxels, sform)
+    image.set_sform(sform, codes[1])
+    image.set_qform(qform, codes[0], update_affine=False)
+    nibabel.save(image, path)
+    return sform
+
+
+@pytest.mark.parametrize("codes", [(1, 1), (1, 2), (2, 1), (1, 4)])  # ITK takes now the one and now the other
+@pytest.mark.parametrize(
+    "turn_degrees, shift_mm, apart", [(10, 0, r"2\.78"), (0, 5, "5"), (180, 0, r"31\.9"), (0, 0.02, r"0\.02")]
+)
+def test_the_sform_decides_where_the_qform_contradicts_it(tmp_path, voxels, reader, codes, turn_degrees, shift_mm, apart):
+    path = tmp_path / "a.nii.gz"
+    sform = two_places(path, voxels, codes, turn_degrees, shift_mm)
+    note = f"its header gives two places, qform and sform, up to {apart}.* mm apart; the sform is used"
+    assert_read_as(reader, path, voxels, note)
+    placed = Grid.of_nifti(SHAPE, sform)
+    assert same_place(NiftiFile(path).grid, placed, spacing_mm=1e-5, position_mm=1e-5) is None
+    assert same_place(Grid.of_image(read_sitk(path)), placed, spacing_mm=1e-5, position_mm=1e-5) is None
+    if isinstance(reader.reader, (SimpleITKIO, NibabelIO)) and not isinstance(reader.reader, SimpleITKIOWithReorient):
+        array, properties = reader.read_images([path])
+        assert same_place(Grid.of_array(array.shape[1:], properties), placed, spacing_mm=1e-5, position_mm=1e-5) is None
+
+
+def test_a_qform_that_is_the_sform_but_for_rounding_is_no_contradiction(tmp_path, voxels):
+    for number in range(20):  # near half a turn, where a quaternion in single precision is least exact
+        affine = np.diag([*SPACING, 1.0])
+        turn = Rotation.from_euler("zyx", [180 + number * 0.005, 0.01, 0], degrees=True)
+        affine[:3, :3] = turn.as_matrix() @ affine[:3, :3]
+        affine[:3, 3] = (-211.3 - number, 177.7, -1043.1)
+        image = sitk.GetImageFromArray(voxels)
+        grid = Grid.of_nifti(SHAPE, affine)
+        image.SetSpacing(grid.spacing.tolist())
+        image.SetOrigin(grid.origin.tolist())
+        image.SetDirection(grid.direction.ravel().tolist())
+        sitk.WriteImage(image, str(tmp_path / "a.nii.gz"))
+        assert header_notes(tmp_path / "a.nii.gz") == ()
+        nibabel.save(nibabel.Nifti1Image(voxels, affine), tmp_path / "b.nii.gz")
+        assert header_notes(tmp_path / "b.nii.gz") == ()
+
+
+def test_a_qform_that_is_no_rotation_gives_way_to_the_sform(tmp_path, voxels, reader):
+    path = write(tmp_path / "a.nii.gz", voxels, qform_code=1)
+    spoil(path, lambda content: struct.pack_into("<3f", content, 256, 3, 3, 3))
+    assert_read_as(reader, path, voxels, "the qform in its header is no rotation; the sform is used")
+
+
+def test_a_header_without_a_place_lies_where_itk_puts_it(tmp_path, voxels, reader):
+    path = spoil(write(tmp_path / "a.nii.gz", voxels), lambda content: struct.pack_into("<2h", content, 252, 0, 0))
+    assert_read_as(
+        reader, path, voxels, "does not say where it lies .neither qform nor sform.; taken as ITK does, the first voxel at 0"
+    )
+    by_itk = Grid.of_image(sitk.ReadImage(str(path)))
+    assert same_place(NiftiFile(path).grid, by_itk, spacing_mm=1e-6, position_mm=1e-6) is None
+    assert same_place(Grid.of_image(read_sitk(path)), by_itk, spacing_mm=1e-6, position_mm=1e-6) is None
+
+
+@pytest.mark.parametrize(
+    "kind, right",  # the readers of nnU-Net that take the file itself as it is meant
+    [
+        ("nifti-2", {"NibabelIO", "NibabelIOWithReorient"}),
+        ("micron", {"SimpleITKIO", "SimpleITKIOWithReorient"}),
+        ("two places", {"NibabelIO", "NibabelIOWithReorient"}),
+        ("two places, as ITK takes them", {reader.__name__ for reader in READERS}),
+        ("no place", {"SimpleITKIO", "SimpleITKIOWithReorient"}),
+        ("two voxel sizes", set()),
+    ],
+)
+def test_what_nnunet_itself_would_read_otherwise_is_known(tmp_path, voxels, reader, kind, right):
+    path = tmp_path / "a.nii.gz"
+    affine = np.diag([*SPACING, 1.0])
+    image = nibabel.Nifti1Image(voxels, affine)
+    if kind == "nifti-2":
+        image = nibabel.Nifti2Image(voxels, affine)
+    if kind == "micron":
+        image.header.set_xyzt_units("micron")
+    nibabel.save(image, path)
+    if kind.startswith("two places"):
+        two_places(path, voxels, (2, 1) if "ITK" in kind else (1, 2), shift_mm=5)
+    if kind == "no place":
+        spoil(path, lambda content: struct.pack_into("<2h", content, 252, 0, 0))
+    if kind == "two voxel sizes":
+        spoil(path, lambda content: struct.pack_into("<3f", content, 80, 1, 1, 1))
+    assert reader.misread(path, *reader.read_images([path])) == (() if reader.name in right else header_notes(path))
 
 
 def test_a_fourth_axis_of_one_volume_is_no_axis(tmp_path, voxels, reader):
