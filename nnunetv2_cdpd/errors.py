@@ -56,6 +56,11 @@ def is_text(name: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
+def is_blank(name: str) -> bool:
+    """Whether a name shows nothing: it is empty, of spaces, or of letters that have no picture."""
+    return not any(letter.isprintable() and not letter.isspace() for letter in name)
+
+
 def by_reason(told: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
     """Each reason of (case, reason) with its cases, in the order of the first of them.
 

@@ -87,10 +87,10 @@ _CDPDNET = record(
                 },
             )
         ),
-        "text": record({"encoder": NAME, "embed_dim": whole_number(1), "class_prompts": list_of(TEXT, 1), "modulate": FLAG}),
+        "text": record({"encoder": NAME, "embed_dim": whole_number(1), "class_prompts": list_of(NAME, 1), "modulate": FLAG}),
         "task": none_or(
             record(
-                {"prompts": list_of(TEXT, 1), "universal": FLAG}, {"annotated_classes": none_or(list_of(list_of(whole_number())))}
+                {"prompts": list_of(NAME, 1), "universal": FLAG}, {"annotated_classes": none_or(list_of(list_of(whole_number())))}
             )
         ),
     },

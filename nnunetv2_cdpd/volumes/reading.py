@@ -74,7 +74,7 @@ class CheckedReader(BaseReaderWriter):
         return array, properties
 
     def misread(self, path: Path, array: np.ndarray, properties: Mapping[str, Any]) -> tuple[str, ...]:
-        """`header_notes` of an image, if nnU-Net, which gives the file itself to the reader, gets something else than `read_images`.
+        """`header_notes` of an image if nnU-Net, which gives the reader the file itself, gets something else than `read_images`.
 
         Args:
             array, properties: What `read_images` returned for it.
@@ -86,9 +86,7 @@ class CheckedReader(BaseReaderWriter):
                 its_array, its = self.reader.read_images([str(path)])
         except Exception:  # whatever a reader raises
             return notes
-        same_size = np.allclose(
-            properties["spacing"], its["spacing"]
-        )  # NibabelIO has it from another entry than the place
+        same_size = np.allclose(properties["spacing"], its["spacing"])  # NibabelIO has it from another entry than the place
         places = (Grid.of_array(each.shape[1:], those) for each, those in ((array, properties), (its_array, its)))
         same = same_size and np.array_equal(array, its_array) and same_for_nnunet(*places) is None
         return () if same else notes
