@@ -8,11 +8,15 @@ nnU-Net read have them the other way round, z first.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
+from nnunetv2_cdpd.errors import UserError
+
+AXES_ROUNDED = 1e-2  # cosines that perpendicular axes may be off by; more is a sheared grid, not rounding
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ONE_PER_AXIS = str.maketrans("RAI", "LPS")  # the two sides that an axis of the body leads to, as one letter
 
@@ -119,6 +123,12 @@ class Grid:
         """The nearest grid with perpendicular axes and the same spacing, and how far this one is from it (cosines)."""
         u, _, v = np.linalg.svd(self.direction)
         return replace(self, direction=u @ v), float(np.abs(self.direction - u @ v).max())
+
+
+def check_not_sheared(grid: Grid, path: Path) -> None:
+    """Raise UserError unless the axes of the grid of a file are perpendicular but for rounding."""
+    if grid.orthonormal()[1] > AXES_ROUNDED:
+        raise UserError(f"{path} has a sheared grid (a tilted gantry?), which nnU-Net cannot use; resample it first")
 
 
 def same_place(one: Grid, other: Grid, *, spacing_mm: float, position_mm: float, relative: float = 0.0) -> str | None:

@@ -21,7 +21,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 
 from nnunetv2_cdpd.errors import UserError, reason
-from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.volumes.grid import AXES_ROUNDED, Grid, check_not_sheared
 from nnunetv2_cdpd.volumes.nifti_header import (
     affine_in_mm,
     first_byte,
@@ -37,7 +37,6 @@ from nnunetv2_cdpd.volumes.whole import check_file, chunks, damaged, told_as_dam
 # benchmarks/conversion.py: on CT, level 1 takes a quarter of the time of level 6 for 5 % more bytes.
 COMPRESSION_LEVEL = 1
 _AXES_EXACT = 1e-4  # perpendicular axes stored in single precision
-_AXES_ROUNDED = 1e-2  # cosines; more is a sheared grid, not rounding
 _SAME_SIZE = 1e-3  # share of a voxel size; more is no rounding
 _FARTHEST_MM = 1e7  # of a voxel from the origin; ITK loses the axes beyond
 
@@ -105,7 +104,7 @@ class NiftiFile:
             sizes = (" x ".join(f"{size:.4g}" for size in np.ravel(each)) for each in (in_pixdim, self.grid.spacing))
             notes.append("its header gives two voxel sizes, pixdim {} and sform {} mm; the sform is used".format(*sizes))
         off = self.grid.orthonormal()[1]
-        if _AXES_EXACT < off <= _AXES_ROUNDED:
+        if _AXES_EXACT < off <= AXES_ROUNDED:
             notes.append("axes in the header were not quite perpendicular, made so")
         return notes
 
@@ -188,9 +187,8 @@ class NiftiFile:
         Raises:
             UserError: The grid is sheared.
         """
+        check_not_sheared(self.grid, self.path)
         mended, off = self.grid.orthonormal()
-        if off > _AXES_ROUNDED:
-            raise UserError(f"{self.path} has a sheared grid (a tilted gantry?), which nnU-Net cannot use; resample it first")
         return (self.grid if off <= _AXES_EXACT else mended), self.notes
 
 

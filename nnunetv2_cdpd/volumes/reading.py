@@ -23,8 +23,9 @@ from nnunetv2_cdpd.errors import UserError, listed, reason
 from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.volumes.grid import Grid, same_for_nnunet
 from nnunetv2_cdpd.volumes.nifti import NiftiFile, is_nifti
+from nnunetv2_cdpd.volumes.text_headers import check_text_header
 from nnunetv2_cdpd.volumes.value_types import check_finite
-from nnunetv2_cdpd.volumes.whole import check_file, check_whole
+from nnunetv2_cdpd.volumes.whole import check_file, check_whole, itk_reason
 
 _OF_VOLUMES = (SimpleITKIO, NibabelIO, NibabelIOWithReorient)
 _DENSE = 8  # a file that is packed this much is sooner unpacked twice than written unpacked
@@ -120,7 +121,7 @@ def read_sitk(path: Path) -> sitk.Image:
         try:
             image = sitk.ReadImage(file)
         except RuntimeError as error:
-            raise UserError(f"{path} cannot be read as an image ({reason(error)}); is it damaged?") from error
+            raise UserError(f"{path} cannot be read as an image ({itk_reason(error)}); is it damaged?") from error
     if not is_nifti(path):  # that was checked
         check_finite(sitk.GetArrayViewFromImage(image), path)
     return image
@@ -166,7 +167,7 @@ def _readable(path: Path, reader: BaseReaderWriter) -> Iterator[str]:
     """The file if the reader reads it right and it is whole, else a copy for the time being."""
     if not is_nifti(path):
         if isinstance(reader, SimpleITKIO):
-            check_whole(path)
+            check_text_header(path, check_whole(path))
         else:
             check_file(path)
         yield str(path)

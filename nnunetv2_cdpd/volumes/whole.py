@@ -71,8 +71,11 @@ def check_file(path: Path) -> None:
         raise UserError(f"{path}: {'is no file' if path.exists() else 'no such file'}; give a file, or take it out of its folder")
 
 
-def check_whole(path: Path) -> None:
+def check_whole(path: Path) -> sitk.ImageFileReader:
     """Check a file of a format other than NIfTI that SimpleITK reads.
+
+    Returns:
+        Its header.
 
     Raises:
         UserError: It ends early, or its checksum is wrong.
@@ -84,7 +87,7 @@ def check_whole(path: Path) -> None:
         size *= length
     payload = _PAYLOADS.get(path.suffix.lower(), _inline)(path)
     if payload is None:  # in several files: SimpleITK says when one is short
-        return
+        return header
     file, start, unpacked = payload
     with told_as_damaged(file):
         if unpacked is None:
@@ -95,6 +98,17 @@ def check_whole(path: Path) -> None:
                 found = unpacked(packed)
     if found < size:
         raise damaged(file, f"{size - found} bytes are missing")
+    return header
+
+
+def text_header(path: Path) -> str:
+    """The lines of a header that are text, NRRD's or MetaImage's."""
+    return _head(path, _META_END if path.suffix.lower() in (".mha", ".mhd") else _NRRD_END)[0].decode(errors="replace")
+
+
+def itk_reason(error: RuntimeError) -> str:
+    """`reason` of an error of SimpleITK, without the places in its own sources."""
+    return reason(RuntimeError(re.split(r"ERROR: ", str(error))[-1]))
 
 
 def _image_header(path: Path) -> sitk.ImageFileReader:
@@ -109,7 +123,7 @@ def _image_header(path: Path) -> sitk.ImageFileReader:
     try:
         header.ReadImageInformation()
     except RuntimeError as error:
-        raise UserError(f"{path}: is no image that can be read; is it damaged?") from error
+        raise UserError(f"{path}: is no image that can be read ({itk_reason(error)}); is it damaged?") from error
     return header
 
 

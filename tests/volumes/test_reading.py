@@ -124,6 +124,95 @@ def test_other_formats_are_read_whole_or_refused(tmp_path, voxels, name, compres
             read_sitk(path)
 
 
+DIRECTIONS = "space: left-posterior-superior\nspace directions: {}\nspace origin: {}\n"
+SIZES = "(0.8,0,0) (0,1.1,0) (0,0,5)"
+
+
+def write_text_header(path, voxels, entries):
+    """NRRD or MetaImage whose header has these lines besides those on how the voxels are stored."""
+    sizes = " ".join(map(str, voxels.shape))
+    if path.suffix == ".nrrd":
+        fixed = f"NRRD0005\ntype: int16\ndimension: {voxels.ndim}\nsizes: {sizes}\nencoding: raw\nendian: little\n"
+        head = f"{fixed}{entries}\n"
+    else:
+        fixed = f"ObjectType = Image\nNDims = {voxels.ndim}\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
+        head = f"{fixed}{entries}DimSize = {sizes}\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    path.write_bytes(head.encode() + voxels.tobytes(order="F"))
+    return path
+
+
+@pytest.mark.parametrize(
+    "name, entries, told",
+    [
+        ("a.nrrd", "", "(no spacings or space directions)"),
+        ("a.nrrd", "space: left-posterior-superior\n", "(no spacings or space directions)"),
+        ("a.nrrd", "spacings: nan nan nan\n", "(`spacings` nan nan nan)"),
+        ("a.nrrd", "spacings: 0.8 NaN 5\n", "(`spacings` 0.8 NaN 5)"),
+        ("a.nrrd", "spacings: 0.8 1.1 \n", None),  # ITK itself does not take it
+        ("a.nrrd", DIRECTIONS.format("none (0,1.1,0) (0,0,5)", "(0,0,0)"), "(`space directions` none (0,1.1,0) (0,0,5))"),
+        ("a.nrrd", DIRECTIONS.format("(0,0,0) (0,1.1,0) (0,0,5)", "(0,0,0)"), "(`space directions` (0,0,0) (0,1.1,0) (0,0,5))"),
+        ("a.mha", "", "(no ElementSpacing or ElementSize)"),
+        ("a.mha", "ElementSpacing = 0.8 nan 5\n", "(`ElementSpacing` 0.8 nan 5)"),
+        ("a.mha", "ElementSpacing = 0.8 0 5\n", "(`ElementSpacing` 0.8 0 5)"),
+    ],
+)
+def test_a_header_without_a_voxel_size_is_not_taken_for_1_mm(tmp_path, voxels, name, entries, told):
+    path = write_text_header(tmp_path / name, voxels, entries)
+    example = "`spacings: 0.8 0.8 5`" if name == "a.nrrd" else "`ElementSpacing = 0.8 0.8 5`"
+    for read in (read_sitk, lambda path: CheckedReader(SimpleITKIO()).read_images([path])):
+        with pytest.raises(UserError) as error:
+            read(path)
+        if told is not None:
+            assert str(error.value) == (
+                f"{path}: its header does not give the size of a voxel along each axis {told}, and what is missing would be read "
+                f"as 1 mm; write {example} there, in mm"
+            )
+        assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, entries, told",
+    [
+        ("a.nrrd", 'spacings: 0.8 1.1 5\nunits: "cm" "cm" "cm"\n', "counts in cm (`units`)"),
+        ("a.nrrd", DIRECTIONS.format(SIZES, "(0,0,0)") + 'space units: "um" "um" "um"\n', "counts in um (`space units`)"),
+        ("a.nrrd", DIRECTIONS.format("(0.8,0.2,0) (0,1.1,0) (0,0,5)", "(0,0,0)"), "has a sheared grid"),
+        ("a.mha", "ElementSpacing = 0.8 1.1 5\nDistanceUnits = um\n", "counts in um (`DistanceUnits`)"),
+        ("a.mha", "ElementSpacing = 0.8 1.1 5\nOffset = nan 0 0\n", "`Offset` in its header holds what is no number (nan 0 0)"),
+        ("a.mha", "ElementSpacing = 0.8 1.1 5\nTransformMatrix = 1 0.3 0 0 1 0 0 0 1\n", "has a sheared grid"),
+    ],
+)
+def test_units_places_and_shear_of_other_formats_are_not_passed_over(tmp_path, voxels, name, entries, told):
+    path = write_text_header(tmp_path / name, voxels, entries)
+    with pytest.raises(UserError, match=re.escape(told)) as error:
+        read_sitk(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, entries",
+    [
+        ("a.nrrd", "spacings: 0.8 1.1 5\n"),
+        ("a.nrrd", 'spacings: 0.8 1.1 5\nunits: "mm" "mm" "mm"\n'),
+        ("a.nrrd", DIRECTIONS.format(SIZES, "(1,2,3)") + "# a remark: of nan\nkey:=nan\n"),
+        ("a.mha", "ElementSpacing = 0.8 1.1 5\n"),
+        ("a.mha", "ElementSize = 0.8 1.1 5\n"),
+    ],
+)
+def test_a_header_that_gives_voxel_sizes_is_read_with_them(tmp_path, voxels, name, entries):
+    image = read_sitk(write_text_header(tmp_path / name, voxels, entries))
+    assert image.GetSpacing() == pytest.approx(SPACING)
+    assert np.array_equal(sitk.GetArrayFromImage(image), voxels.transpose(2, 1, 0))
+
+
+def test_several_values_per_voxel_and_a_picture_need_no_size_along_that_axis(tmp_path, voxels):
+    vectors = np.stack([voxels, voxels])
+    path = write_text_header(
+        tmp_path / "a.nrrd", vectors, DIRECTIONS.format(f"none {SIZES}", "(0,0,0)") + "kinds: vector domain domain domain\n"
+    )
+    assert read_sitk(path).GetNumberOfComponentsPerPixel() == 2
+    assert read_sitk(write_text_header(tmp_path / "b.nrrd", voxels[0], "")).GetSpacing() == (1, 1)
+
+
 @pytest.mark.parametrize("value", [np.nan, -np.inf, 1e300])
 @pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
 def test_values_that_are_no_numbers_are_refused(tmp_path, voxels, reader, value, ending):
