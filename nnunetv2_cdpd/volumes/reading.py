@@ -23,6 +23,7 @@ from nnunetv2_cdpd.errors import UserError, listed, reason
 from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.volumes.grid import Grid, same_for_nnunet
 from nnunetv2_cdpd.volumes.nifti import NiftiFile, is_nifti
+from nnunetv2_cdpd.volumes.placement import times
 from nnunetv2_cdpd.volumes.text_headers import check_text_header
 from nnunetv2_cdpd.volumes.value_types import check_finite
 from nnunetv2_cdpd.volumes.whole import check_file, check_whole, itk_reason
@@ -103,8 +104,17 @@ class CheckedReader(BaseReaderWriter):
             try:
                 self.reader.write_seg(seg, str(beside), properties)
                 written = self.read_seg(beside)[0][0]
-            except (UserError, OSError, RuntimeError) as error:  # SimpleITK's is a RuntimeError
+            except RuntimeError as error:  # SimpleITK's, also of a format that it does not know
+                raise UserError(f"{path}: cannot be written whole; is the disk full? ({itk_reason(error)})") from error
+            except (UserError, OSError) as error:
                 raise UserError(f"{path}: cannot be written whole; is the disk full?") from error
+            except Exception as error:  # whatever a writer raises
+                raise UserError(f"{path}: {self.name} cannot write it ({reason(error)}); use another format") from error
+            if written.shape != seg.shape:
+                raise UserError(
+                    f"{path}: {self.name} keeps {times(written.shape)} of {times(seg.shape)} voxels in {path.suffix}; use "
+                    "another format"
+                )
             if not all(map(np.array_equal, written, seg)):  # slice by slice, in little memory
                 raise UserError(
                     f"{path}: {self.name} does not keep values up to {seg.max()} in {path.suffix}; use another format"

@@ -42,10 +42,10 @@ def check_text_header(path: Path, header: sitk.ImageFileReader) -> None:
     said = {key: entries[key.lower()] for key in _SIZES[kind] if key.lower() in entries}
     sizes = [size for value in said.values() for size in _numbers(value)]
     if len(sizes) < 3 or not all(size and math.isfinite(size) for size in sizes):
-        told = " and ".join(f"`{key}` {value}" for key, value in said.items()) or f"no {' or '.join(_SIZES[kind])}"
+        told = " and ".join(f"`{key}` {text}" for key, text in said.items()) or f"no {' or '.join(_SIZES[kind])}"
         raise UserError(
-            f"{path}: its header does not give the size of a voxel along each axis ({told}), and what is missing would be read as "
-            f"1 mm; write `{_EXAMPLE[kind]}` there, in mm"
+            f"{path}: its header does not give the size of a voxel along each axis ({told}), and what is missing would be read "
+            f"as 1 mm; write `{_EXAMPLE[kind]}` there, in mm"
         )
     for key in (key for key in _PLACES[kind] if key.lower() in entries):
         value = entries[key.lower()]

@@ -452,6 +452,29 @@ def test_values_that_a_format_does_not_keep_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_volume_is_not_kept_as_its_first_slice(tmp_path):
+    png = CheckedReader(NaturalImage2DIO())
+    with pytest.raises(
+        UserError, match="a.png: NaturalImage2DIO keeps 1 x 6 x 7 of 3 x 6 x 7 voxels in .png; use another format"
+    ):
+        png.write_seg(np.zeros((3, 6, 7), int), tmp_path / "a.png", {"spacing": (999, 1, 1)})
+    assert not list(tmp_path.iterdir())
+    png.write_seg(np.ones((1, 6, 7), int), tmp_path / "a.png", {"spacing": (999, 1, 1)})
+    assert np.array_equal(png.read_seg(tmp_path / "a.png")[0][0], np.ones((1, 6, 7)))
+
+
+def test_a_format_that_a_writer_does_not_know_is_told_as_such(tmp_path, voxels):
+    reader = CheckedReader(NibabelIO())
+    _, properties = reader.read_images([write(tmp_path / "a.nii.gz", voxels)])
+    with pytest.raises(UserError, match=r"b.foo: NibabelIO cannot write it \(.*file type.*\); use another format"):
+        reader.write_seg(np.ones(SHAPE[::-1], int), tmp_path / "b.foo", properties)
+    _, properties = CheckedReader(SimpleITKIO()).read_images([tmp_path / "a.nii.gz"])
+    with pytest.raises(
+        UserError, match=r"b.foo: cannot be written whole; is the disk full\? \(Unable to determine ImageIO writer"
+    ):
+        CheckedReader(SimpleITKIO()).write_seg(np.ones(SHAPE[::-1], int), tmp_path / "b.foo", properties)
+
+
 def test_a_full_folder_for_temporary_files_is_told_as_such(tmp_path, voxels, reader, monkeypatch):
     path = write(tmp_path / "a.nii.gz", voxels)
 
