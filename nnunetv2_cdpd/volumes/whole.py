@@ -7,6 +7,7 @@ length can be known.
 import bz2
 import gzip
 import re
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,13 @@ except ImportError:
 
 _CHUNK = 1 << 20  # bytes that are unpacked at a time
 _BROKEN = (OSError, EOFError, ValueError, *_DEFLATE_ERRORS)  # what unpacking raises
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
 _META_END = re.compile(rb"ElementDataFile *= *(\S+) *\r?\n")
 _NRRD_END = re.compile(rb"\r?\n\r?\n")
 _LONGEST_HEADER = 1 << 16
@@ -67,8 +75,13 @@ def told_as_damaged(path: Path) -> Iterator[None]:
 
 def check_file(path: Path) -> None:
     """Raise UserError unless a path is a file with an end; a pipe would be waited for."""
-    if not path.is_file():
-        raise UserError(f"{path}: {'is no file' if path.exists() else 'no such file'}; give a file, or take it out of its folder")
+    if path.is_file():
+        return
+    try:
+        kind = _KINDS.get(stat.S_IFMT(path.stat().st_mode), "something else")
+    except OSError as error:
+        raise UserError(f"{path}: no such file; give a file, or take it out of its folder") from error
+    raise UserError(f"{path}: is no file but {kind}; give a file, or take it out of its folder")
 
 
 def check_whole(path: Path) -> sitk.ImageFileReader:

@@ -156,7 +156,7 @@ def test_a_path_that_is_no_text_is_refused_before_a_reader_crashes(command, monk
 )
 def test_an_empty_argument_is_not_the_working_folder(arguments, told, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(arguments) == 1
+    assert cli.main(arguments) == 1
     way_out = f", or leave {told.split()[0]} out" if told.startswith("-") else ""
     assert capsys.readouterr().err == f"cdpd: error: {told}: is empty, as an unset variable is; give a value{way_out}\n"
     assert not list(tmp_path.iterdir())
