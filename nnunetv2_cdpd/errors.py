@@ -1,7 +1,7 @@
 """Errors: UserError, a mistake that the user can mend; any error as a line, many in few lines; checks of numbers and names."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _MOST_WORDS = 40  # of an error that a library raised; some run over pages
 
@@ -49,6 +49,11 @@ def check_part(part_id: int, num_parts: int) -> None:
 def listed(names: list[str], most: int = 10) -> str:
     """Names in a line of a message; of many, the first and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def first_of(entries: Sequence[str], most: int) -> list[str]:
+    """The first of many entries, and as a last one how many more there are."""
+    return [*entries[:most], *([f"... and {len(entries) - most} more"] if len(entries) > most else [])]
 
 
 def is_text(name: str) -> bool:

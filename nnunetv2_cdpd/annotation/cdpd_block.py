@@ -13,6 +13,7 @@ import numpy as np
 from nnunetv2_cdpd.annotation.contradictions import check_annotation
 from nnunetv2_cdpd.annotation.model import Annotation, MergedLabel, Source
 from nnunetv2_cdpd.errors import UserError, is_blank
+from nnunetv2_cdpd.host import DATASET_FILE
 from nnunetv2_cdpd.jobs.shapes import ANYTHING, NAME, TEXT, Shape, check_shape, list_of, map_of, none_or, record, shown
 
 CDPD_VERSION = 1
@@ -43,7 +44,7 @@ _BLOCK = record(
 )
 
 
-def read_annotation(dataset_json: Mapping[str, Any], where: str | Path = "dataset.json") -> Annotation:
+def read_annotation(dataset_json: Mapping[str, Any], where: str | Path = DATASET_FILE) -> Annotation:
     """Read the annotation of a dataset; one without a `cdpd` block is one source with every class annotated.
 
     Args:
@@ -58,7 +59,7 @@ def read_annotation(dataset_json: Mapping[str, Any], where: str | Path = "datase
     return annotation
 
 
-def read_unchecked_annotation(dataset_json: Mapping[str, Any], where: str | Path = "dataset.json") -> Annotation:
+def read_unchecked_annotation(dataset_json: Mapping[str, Any], where: str | Path = DATASET_FILE) -> Annotation:
     """`read_annotation` without looking for contradictions, for whoever lists them all (`contradictions`).
 
     Raises:
@@ -141,7 +142,7 @@ def dataset_json_entries(annotation: Annotation) -> dict[str, Any]:
     return {"labels": labels, "regions_class_order": list(annotation.values), "cdpd": block}
 
 
-def with_sigmoid_heads(dataset_json: Mapping[str, Any], where: str | Path = "dataset.json") -> dict[str, Any]:
+def with_sigmoid_heads(dataset_json: Mapping[str, Any], where: str | Path = DATASET_FILE) -> dict[str, Any]:
     """A dataset.json whose classes all become regions, so that nnU-Net gives each a sigmoid head of its own.
 
     nnU-Net decides by the labels alone: it uses a softmax with a background head unless one label is a list of at least

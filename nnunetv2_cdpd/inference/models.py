@@ -76,7 +76,7 @@ def read_descriptions(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UserError(f"{folder}: no such folder; give a model folder, as nnUNetv2_train writes it")
     path, described = folder / PLANS_FILE, folder / FILE_NAME
     if not path.is_file():
-        raise UserError(f"{folder}: no plans.json; give a model folder, TRAINER__PLANS__CONFIGURATION")
+        raise UserError(f"{folder}: no {PLANS_FILE}; give a model folder, TRAINER__PLANS__CONFIGURATION")
     plans = read_plans(path, COPY_AGAIN)
     dataset_json = dict(read_dataset_json(described, needed=()).content)
     check_shape(dataset_json, _DATASET_JSON, described, COPY_AGAIN)

@@ -10,7 +10,16 @@
 """
 
 from nnunetv2_cdpd.jobs.batch import Outcome, Runner, run
-from nnunetv2_cdpd.jobs.files import read_json, remove, remove_leftovers, write_json, write_text, written_beside
+from nnunetv2_cdpd.jobs.files import (
+    read_json,
+    remove,
+    remove_leftovers,
+    remove_scratch,
+    scratch_folder,
+    write_json,
+    write_text,
+    written_beside,
+)
 from nnunetv2_cdpd.jobs.folder import output_folder
 from nnunetv2_cdpd.jobs.processes import in_processes, number_of_processes
 from nnunetv2_cdpd.jobs.record import CaseRecord, FileRecord, digest, file_state
@@ -28,7 +37,9 @@ __all__ = [
     "read_json",
     "remove",
     "remove_leftovers",
+    "remove_scratch",
     "run",
+    "scratch_folder",
     "write_json",
     "write_text",
     "written_beside",

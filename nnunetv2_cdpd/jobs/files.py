@@ -11,7 +11,8 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from nnunetv2_cdpd.errors import UserError
 
 BESIDE = ".cdpd_tmp_"  # begins the name of every folder in which something is being written, and of its lock
 _LOCK = ".lock"
+_SCRATCH = "scratch_"  # goes on in the name of a folder whose files nobody keeps
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # of these the system names no file
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)  # of network file systems; ENOSYS is filelock's
 
@@ -66,6 +68,29 @@ def written_beside(path: Path) -> Iterator[Path]:
         give_up(lock)
 
 
+@contextmanager
+def scratch_folder(name: str) -> Iterator[Path]:
+    """A folder for files that nobody keeps, among the system's temporary ones (TMPDIR), for this user's eyes alone.
+
+    It is removed at the end, and that of a killed process by the next command of the same user.
+
+    Args:
+        name: What it is for, a part of its name.
+    """
+    folder, lock = _new_folder(Path(tempfile.gettempdir()), f"{_SCRATCH}{name}_", mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        give_up(lock)
+
+
+def remove_scratch() -> None:
+    """Clear away scratch folders of this user whose processes are gone."""
+    with suppress(OSError):  # no temporary folder at all: told when one is needed
+        _remove_left(filter(_is_mine, held_locks(Path(tempfile.gettempdir()), _SCRATCH)))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8; a name of the file system that is none is written as its escapes."""
     with written_beside(path) as beside:
@@ -100,9 +125,13 @@ def remove(path: Path) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Clear away what processes that are gone were writing in a folder; what is being written stays."""
-    for held in held_locks(folder):
-        if (lock := _if_left(held)) is not None:
-            shutil.rmtree(held.with_suffix(""), ignore_errors=True)
+    _remove_left(path for path in held_locks(folder) if not path.name.startswith(BESIDE + _SCRATCH))
+
+
+def _remove_left(held: Iterable[Path]) -> None:
+    for path in held:
+        if (lock := _if_left(path)) is not None:
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
             give_up(lock)
 
 
@@ -148,6 +177,14 @@ def is_held(path: Path) -> bool:
     return lock is None
 
 
+def _is_mine(path: Path) -> bool:
+    """Whether a file belongs to the user who runs this; on Windows the folder of temporary files does."""
+    try:
+        return os.name == "nt" or path.lstat().st_uid == os.getuid()
+    except OSError:  # it is gone
+        return False
+
+
 def _if_left(path: Path) -> BaseFileLock | None:
     """The lock of a process that is gone, now held; None: it lives, or it is not ours to take."""
     try:
@@ -171,14 +208,14 @@ def _acquired(path: Path, is_new: bool = False) -> BaseFileLock:
     return lock
 
 
-def _new_folder(parent: Path) -> tuple[Path, BaseFileLock]:
+def _new_folder(parent: Path, name: str = "", mode: int = 0o777) -> tuple[Path, BaseFileLock]:
     """A folder of its own for one thing to write, and the lock that tells that its process lives."""
     if parent.is_dir():
         _clear_once(parent)
-    lock = new_lock(parent)
+    lock = new_lock(parent, name)
     folder = Path(lock.lock_file).with_suffix("")
     try:
-        folder.mkdir()
+        folder.mkdir(mode)
     except OSError as error:
         give_up(lock)
         raise OSError(error.errno, error.strerror, str(parent)) from error

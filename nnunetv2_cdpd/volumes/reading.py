@@ -6,7 +6,6 @@ against their checksum, and what contradicts itself in a NIfTI header is put rig
 
 import contextlib
 import io
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReori
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunetv2_cdpd.errors import UserError, listed, reason
-from nnunetv2_cdpd.jobs import written_beside
+from nnunetv2_cdpd.jobs import scratch_folder, written_beside
 from nnunetv2_cdpd.volumes.grid import Grid, same_for_nnunet
 from nnunetv2_cdpd.volumes.nifti import NiftiFile, is_nifti
 from nnunetv2_cdpd.volumes.placement import times
@@ -189,8 +188,8 @@ def _readable(path: Path, reader: BaseReaderWriter) -> Iterator[str]:
         file.check()
         yield str(path)
         return
-    with tempfile.TemporaryDirectory(prefix="cdpd_read_", ignore_cleanup_errors=True) as folder:
-        copy = Path(folder, "volume.nii")
+    with scratch_folder("read") as folder:
+        copy = folder / "volume.nii"
         try:
             file.unpack(copy)
         except OSError as error:
