@@ -136,7 +136,7 @@ def _image_header(path: Path) -> sitk.ImageFileReader:
     try:
         header.ReadImageInformation()
     except RuntimeError as error:
-        raise UserError(f"{path}: is no image that can be read ({itk_reason(error)}); is it damaged?") from error
+        raise UserError(f"{path}: is no image that can be read; is it damaged? ({itk_reason(error)})") from error
     return header
 
 
