@@ -15,7 +15,7 @@ from nnunetv2_cdpd.cli.commands import COMMANDS, module_of, overview_parser, par
 from nnunetv2_cdpd.cli.flags import flags_of, with_flags
 from nnunetv2_cdpd.cli.terminal import quiet, without_library_warnings
 from nnunetv2_cdpd.errors import UserError, is_blank, is_text, one_line
-from nnunetv2_cdpd.jobs.files import remove_scratch
+from nnunetv2_cdpd.jobs import remove_scratch
 from nnunetv2_cdpd.link import ensure_linked
 
 _PROCESSES = {"nnUNet_def_n_proc": 1, "nnUNet_n_proc_DA": 0}  # nnU-Net's variables that hold a number, and the least of each

@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -24,7 +23,7 @@ from nnunetv2_cdpd.errors import UserError
 
 BESIDE = ".cdpd_tmp_"  # begins the name of every folder in which something is being written, and of its lock
 _LOCK = ".lock"
-_SCRATCH = "scratch_"  # goes on in the name of a folder whose files nobody keeps
+SCRATCH = "scratch_"  # goes on in the name of a folder whose files nobody keeps
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # of these the system names no file
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)  # of network file systems; ENOSYS is filelock's
 
@@ -40,7 +39,7 @@ def written_beside(path: Path) -> Iterator[Path]:
     Args:
         path: A file or a folder to be; its parent is there.
     """
-    folder, lock = _new_folder(path.absolute().parent)
+    folder, lock = new_folder(path.absolute().parent)
     try:
         made = folder / "made"
         made.mkdir()
@@ -66,29 +65,6 @@ def written_beside(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         give_up(lock)
-
-
-@contextmanager
-def scratch_folder(name: str) -> Iterator[Path]:
-    """A folder for files that nobody keeps, among the system's temporary ones (TMPDIR), for this user's eyes alone.
-
-    It is removed at the end, and that of a killed process by the next command of the same user.
-
-    Args:
-        name: What it is for, a part of its name.
-    """
-    folder, lock = _new_folder(Path(tempfile.gettempdir()), f"{_SCRATCH}{name}_", mode=0o700)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        give_up(lock)
-
-
-def remove_scratch() -> None:
-    """Clear away scratch folders of this user whose processes are gone."""
-    with suppress(OSError):  # no temporary folder at all: told when one is needed
-        _remove_left(filter(_is_mine, held_locks(Path(tempfile.gettempdir()), _SCRATCH)))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -125,10 +101,11 @@ def remove(path: Path) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Clear away what processes that are gone were writing in a folder; what is being written stays."""
-    _remove_left(path for path in held_locks(folder) if not path.name.startswith(BESIDE + _SCRATCH))
+    remove_left(path for path in held_locks(folder) if not path.name.startswith(BESIDE + SCRATCH))
 
 
-def _remove_left(held: Iterable[Path]) -> None:
+def remove_left(held: Iterable[Path]) -> None:
+    """Clear away what stands beside those locks whose processes are gone."""
     for path in held:
         if (lock := _if_left(path)) is not None:
             shutil.rmtree(path.with_suffix(""), ignore_errors=True)
@@ -177,14 +154,6 @@ def is_held(path: Path) -> bool:
     return lock is None
 
 
-def _is_mine(path: Path) -> bool:
-    """Whether a file belongs to the user who runs this; on Windows the folder of temporary files does."""
-    try:
-        return os.name == "nt" or path.lstat().st_uid == os.getuid()
-    except OSError:  # it is gone
-        return False
-
-
 def _if_left(path: Path) -> BaseFileLock | None:
     """The lock of a process that is gone, now held; None: it lives, or it is not ours to take."""
     try:
@@ -208,7 +177,7 @@ def _acquired(path: Path, is_new: bool = False) -> BaseFileLock:
     return lock
 
 
-def _new_folder(parent: Path, name: str = "", mode: int = 0o777) -> tuple[Path, BaseFileLock]:
+def new_folder(parent: Path, name: str = "", mode: int = 0o777) -> tuple[Path, BaseFileLock]:
     """A folder of its own for one thing to write, and the lock that tells that its process lives."""
     if parent.is_dir():
         _clear_once(parent)
