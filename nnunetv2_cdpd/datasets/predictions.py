@@ -34,12 +34,14 @@ def reader_for(dataset_json: DatasetJson, files: Sequence[Path]) -> CheckedReade
     if not is_text(str(first)):
         raise UserError(f"{str(first)!a}: the name holds bytes that are no UTF-8; rename it")
     check_file(first)
-    header_notes(first)
     others = f" nor {len(files) - 1} others" if len(files) > 1 else ""
+    told = f"{first}: nnU-Net has no reader for {dataset_json.file_ending} that opens it{others}"
+    try:
+        header_notes(first)
+    except UserError as error:
+        raise UserError(f"{told}: {error}") from error
     why = next((f" ({reason(RuntimeError(line))})" for line in reversed(said.splitlines()) if line.strip()), "")
-    raise UserError(
-        f"{first}: nnU-Net has no reader for {dataset_json.file_ending} that opens it{others}{why}; is the file damaged?"
-    )
+    raise UserError(f"{told}{why}; is the file damaged?")
 
 
 def identifiers(folder: Path, ending: str) -> list[str]:
