@@ -1,7 +1,7 @@
 """Errors: UserError, a mistake that the user can mend; any error as a line, many in few lines; checks of numbers and names."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _MOST_WORDS = 40  # of an error that a library raised; some run over pages
 
@@ -51,9 +51,19 @@ def listed(names: list[str], most: int = 10) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def first_of(entries: Sequence[str], most: int) -> list[str]:
+    """The first of many entries, and as a last one how many more there are."""
+    return [*entries[:most], *([f"... and {len(entries) - most} more"] if len(entries) > most else [])]
+
+
 def is_text(name: str) -> bool:
     """Whether a name of the file system is valid text; Python keeps bytes of others as lone surrogates."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def is_blank(name: str) -> bool:
+    """Whether a name shows nothing: it is empty, of spaces, or of letters that have no picture."""
+    return not any(letter.isprintable() and not letter.isspace() for letter in name)
 
 
 def by_reason(told: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:

@@ -2,7 +2,8 @@
 
 A few of nnU-Net's functions build what they use from names of their module. Exchanging the name while the host's own function
 runs keeps that function the host's; a copy of it would rot with nnU-Net's next release. Should nnU-Net rename one of them,
-entering ends in one line that says so, instead of doing nothing; `pytest -m host` looks at all of them.
+entering ends in one line that says so, instead of doing nothing; `pytest -m host` looks at all of them. Here too are the names
+of files that nnU-Net gives and looks for.
 """
 
 import importlib
@@ -16,6 +17,9 @@ from types import ModuleType
 from typing import Any
 
 from nnunetv2_cdpd.errors import UserError
+
+DATASET_FILE = "dataset.json"  # of a raw dataset, a preprocessed one, a model folder and predictions
+PLANS_FILE = "plans.json"  # of a model folder and predictions
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,14 @@ def find_class(name: str) -> type:
     Raises:
         AttributeError: None of our modules defines the name.
     """
+    found = own_class(name)
+    if found is None:
+        raise AttributeError(f"nnunetv2_cdpd has no class {name!r}")
+    return found
+
+
+def own_class(name: str) -> type | None:
+    """`find_class`; None where it raises."""
     for prefix, folder in FOLDER_OF_PREFIX.items():
         if name.startswith(prefix):
             modules = [module for _, module, _ in pkgutil.iter_modules(package_of_top_folder(folder).__path__)]
@@ -50,7 +58,7 @@ def find_class(name: str) -> type:
                 found = getattr(importlib.import_module(f"{folder}.{module}"), name, None)
                 if isinstance(found, type):
                     return found
-    raise AttributeError(f"nnunetv2_cdpd has no class {name!r}")
+    return None
 
 
 def class_names(prefix: str) -> list[str]:

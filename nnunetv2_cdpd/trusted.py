@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.link import FOLDER_OF_PREFIX, find_class
+from nnunetv2_cdpd.link import own_class
 
 if TYPE_CHECKING:
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -127,9 +127,8 @@ def find_trainer(name: Any, where: str = "argument trainer") -> "type[nnUNetTrai
     told = f"{where} names {str(name)[:80]!r}, no trainer that is known here"
     if not isinstance(name, str) or not name.isidentifier():
         raise UserError(f"{told}; give a name like nnUNetTrainerCDPD")
-    if name.startswith(tuple(FOLDER_OF_PREFIX)):
-        with suppress(AttributeError):
-            return find_class(name)
+    if (ours := own_class(name)) is not None:
+        return ours
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # which folders it looks through
             return recursive_find_trainer_class_by_name(name)

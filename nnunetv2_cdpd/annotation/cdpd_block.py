@@ -4,7 +4,7 @@ nnU-Net's `labels` and `regions_class_order` say what the classes are; the `cdpd
 (docs/annotation.md shows one).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,25 @@ import numpy as np
 
 from nnunetv2_cdpd.annotation.contradictions import check_annotation
 from nnunetv2_cdpd.annotation.model import Annotation, MergedLabel, Source
-from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs.shapes import ANYTHING, TEXT, Shape, check_shape, list_of, map_of, none_or, record, shown
+from nnunetv2_cdpd.errors import UserError, is_blank
+from nnunetv2_cdpd.host import DATASET_FILE
+from nnunetv2_cdpd.jobs.shapes import ANYTHING, NAME, TEXT, Shape, check_shape, list_of, map_of, none_or, record, shown
 
 CDPD_VERSION = 1
 _LARGEST_VALUE = np.iinfo(np.uint16).max  # label maps are stored in 16 bits at the most
 _TEXTS = ("task_prompt", "license", "reference")  # of a source, in its order
 _AGAIN = "mend it there, or run `cdpd merge` again"
 _NAMES = list_of(TEXT)
+_PROMPT = Shape("a text or null", lambda value: value is None or NAME.fits(value))
 _VALUE = Shape(f"a value from 0 to {_LARGEST_VALUE}", lambda value: _is_value(value))
 _LABELS = map_of(ANYTHING, "an object, which gives each class name its value")
 _BLOCK = record(
     {
         "sources": map_of(
-            record({"annotated_classes": _NAMES}, {"merged_labels": _NAMES, **dict.fromkeys(_TEXTS, none_or(TEXT))}),
+            record(
+                {"annotated_classes": _NAMES},
+                {"merged_labels": _NAMES, **dict.fromkeys(_TEXTS, none_or(TEXT)), "task_prompt": _PROMPT},
+            ),
             "an object of sources",
             least=1,
         )
@@ -39,7 +44,7 @@ _BLOCK = record(
 )
 
 
-def read_annotation(dataset_json: Mapping[str, Any], where: str | Path = "dataset.json") -> Annotation:
+def read_annotation(dataset_json: Mapping[str, Any], where: str | Path = DATASET_FILE) -> Annotation:
     """Read the annotation of a dataset; one without a `cdpd` block is one source with every class annotated.
 
     Args:
@@ -54,7 +59,7 @@ def read_annotation(dataset_json: Mapping[str, Any], where: str | Path = "datase
     return annotation
 
 
-def read_unchecked_annotation(dataset_json: Mapping[str, Any], where: str | Path = "dataset.json") -> Annotation:
+def read_unchecked_annotation(dataset_json: Mapping[str, Any], where: str | Path = DATASET_FILE) -> Annotation:
     """`read_annotation` without looking for contradictions, for whoever lists them all (`contradictions`).
 
     Raises:
@@ -89,6 +94,8 @@ def read_unchecked_annotation(dataset_json: Mapping[str, Any], where: str | Path
             f"{CDPD_VERSION}; run `cdpd merge` again"
         )
     check_shape(block, _BLOCK, where, _AGAIN, "cdpd")
+    for key in ("sources", "merged_labels"):
+        _check_named(block.get(key, ()), where, f"cdpd: {key}")
     merged_labels = _read_merged_labels(block, listed, where)
     # A merged value has to be declared somewhere for nnU-Net's integrity check; it stands in the regions of its
     # classes, but it belongs to none of them for certain.
@@ -135,7 +142,7 @@ def dataset_json_entries(annotation: Annotation) -> dict[str, Any]:
     return {"labels": labels, "regions_class_order": list(annotation.values), "cdpd": block}
 
 
-def with_sigmoid_heads(dataset_json: Mapping[str, Any], where: str | Path = "dataset.json") -> dict[str, Any]:
+def with_sigmoid_heads(dataset_json: Mapping[str, Any], where: str | Path = DATASET_FILE) -> dict[str, Any]:
     """A dataset.json whose classes all become regions, so that nnU-Net gives each a sigmoid head of its own.
 
     nnU-Net decides by the labels alone: it uses a softmax with a background head unless one label is a list of at least
@@ -185,6 +192,7 @@ def _check_labels(labels: Any, where: str | Path) -> None:
         where,
         "add it, see nnU-Net's dataset_format.md",
     )
+    _check_named(labels, where, "labels")
     for name, label in labels.items():
         listed = (label,) if name == "ignore" else _values_of(label)
         if not listed or not all(_is_value(value) for value in listed):
@@ -192,6 +200,12 @@ def _check_labels(labels: Any, where: str | Path) -> None:
                 f"{where}: label {name!r} is {label!r}, not a value or a list of values from 0 to {_LARGEST_VALUE}; "
                 "nnU-Net v2 writes `name: value`, the first nnU-Net wrote them the other way round"
             )
+
+
+def _check_named(names: Iterable[str], where: str | Path, key: str) -> None:
+    """Raise UserError unless every name can be seen: it becomes a prompt, a file and a line of tables."""
+    if blank := [name for name in names if is_blank(str(name))]:
+        raise UserError(f"{where}: `{key}` holds the blank name {blank[0]!r}; give it a name there")
 
 
 def _is_value(value: Any) -> bool:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from nnunetv2_cdpd.annotation.model import POSITIVE, Annotation
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.host import DATASET_FILE
 
 
-def check_annotation(annotation: Annotation, where: str | Path = "dataset.json") -> None:
+def check_annotation(annotation: Annotation, where: str | Path = DATASET_FILE) -> None:
     """Raise UserError on the first contradiction; `read_annotation` calls this."""
     for contradiction in contradictions(annotation):
         raise UserError(f"{where}: {contradiction}")

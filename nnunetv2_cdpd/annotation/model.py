@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.host import DATASET_FILE
 
 NEGATIVE, POSITIVE, UNSUPERVISED = 0, 1, 2
 
@@ -79,7 +80,7 @@ class Annotation:
     possible_parents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     compatible: frozenset[frozenset[str]] = frozenset()
     ignore_value: int | None = None
-    where: str | Path = field(default="dataset.json", compare=False, repr=False)
+    where: str | Path = field(default=DATASET_FILE, compare=False, repr=False)
 
     # ---- sources and cases ---------------------------------------------------------------------------------------
 

@@ -10,10 +10,12 @@ from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.audit.cases import AuditCase
 from nnunetv2_cdpd.audit.checks import Finding
 from nnunetv2_cdpd.audit.statistics import GeometryStatistics, VolumeStatistics
+from nnunetv2_cdpd.errors import first_of
 from nnunetv2_cdpd.same_scan.alignment import Pair
 from nnunetv2_cdpd.same_scan.pairs import groups
 
 JSON_VERSION = 1
+_MOST_PAIRS = 20  # that are named
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ def audit_summary(audit: Audit) -> str:
     lines += [f"  {kind}: {count}" for kind, count in kinds.items()]
     lines += [f"  {problem}" for problem in audit.listing]
     lines.append(f"pairs of the same scan: {len(audit.pairs)}, groups of them: {len(audit.groups)}")
-    lines += [f"  {audit.cases[p.first].name} = {audit.cases[p.second].name}  {p.score:.2f}" for p in audit.pairs[:20]]
-    lines += [f"  ... and {len(audit.pairs) - 20} more"] if len(audit.pairs) > 20 else []
+    pairs = [f"{audit.cases[p.first].name} = {audit.cases[p.second].name}  {p.score:.2f}" for p in audit.pairs]
+    lines += [f"  {pair}" for pair in first_of(pairs, _MOST_PAIRS)]
     return "\n".join(lines)
 
 

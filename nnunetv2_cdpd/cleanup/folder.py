@@ -17,6 +17,7 @@ from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers, reader_for
 from nnunetv2_cdpd.datasets.roles import NNUNET_SETTINGS_FILE
 from nnunetv2_cdpd.datasets.volume_files import of_another_ending
 from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.host import PLANS_FILE
 from nnunetv2_cdpd.jobs import (
     FileRecord,
     Outcome,
@@ -38,7 +39,7 @@ from nnunetv2_cdpd.volumes.reading import CheckedReader, told_notes
 EFFECTS_FILE = "cleanup.json"
 _RECORD_FILE = "cdpd_clean_record.jsonl"
 _COMMAND = "cdpd clean"
-COPIED = (FILE_NAME, "plans.json", NNUNET_SETTINGS_FILE)  # what nnUNetv2_predict puts beside predictions
+COPIED = (FILE_NAME, PLANS_FILE, NNUNET_SETTINGS_FILE)  # what nnUNetv2_predict puts beside predictions
 
 
 @dataclass(frozen=True)

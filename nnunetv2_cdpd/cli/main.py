@@ -14,7 +14,8 @@ from contextlib import nullcontext
 from nnunetv2_cdpd.cli.commands import COMMANDS, module_of, overview_parser, parser_of
 from nnunetv2_cdpd.cli.flags import flags_of, with_flags
 from nnunetv2_cdpd.cli.terminal import quiet, without_library_warnings
-from nnunetv2_cdpd.errors import UserError, is_text, one_line
+from nnunetv2_cdpd.errors import UserError, is_blank, is_text, one_line
+from nnunetv2_cdpd.jobs import remove_scratch
 from nnunetv2_cdpd.link import ensure_linked
 
 _PROCESSES = {"nnUNet_def_n_proc": 1, "nnUNet_n_proc_DA": 0}  # nnU-Net's variables that hold a number, and the least of each
@@ -75,6 +76,7 @@ def _run(argv: list[str], flags: dict[str, str]) -> int:
         hint = f"did you mean `cdpd {close[0]}`?" if close else f"choose from {', '.join(COMMANDS)}"
         raise UserError(f"unknown command {name!r}; {hint}")
 
+    _check_given(rest)
     _check_environment(rest)
     command, parser = COMMANDS[name], parser_of(name)
     flags.update(flags_of(parser), **getattr(module_of(name), "NNUNET_FLAGS", {}))
@@ -83,10 +85,22 @@ def _run(argv: list[str], flags: dict[str, str]) -> int:
         args.rest = parser.parse_known_args(rest, args)[1]
     else:
         parser.parse_args(rest, args)
+    remove_scratch()
     with without_library_warnings(), quiet() if getattr(args, "quiet", False) else nullcontext():
         if command.links:
             ensure_linked()
         return module_of(name).run(args) or 0
+
+
+def _check_given(arguments: Sequence[str]) -> None:
+    """Raise UserError for a value that is blank: an unset variable of the shell, which as a path would be the working folder."""
+    for before, argument in zip(("", *arguments), arguments):
+        flag, is_joined, value = argument.partition("=") if argument.startswith("-") else (before, "", argument)
+        if is_blank(value if is_joined else argument):
+            where = f"{flag} " if flag.startswith("-") else ""
+            raise UserError(
+                f"{where}{value!r}: is empty, as an unset variable is; give a value{f', or leave {flag} out' if where else ''}"
+            )
 
 
 def _check_environment(arguments: Sequence[str]) -> None:

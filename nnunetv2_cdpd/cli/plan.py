@@ -1,12 +1,11 @@
 """cdpd plan: nnUNetv2_plan_experiment with our planners, for an nnunetv2 that cannot be linked."""
 
 import argparse
-from contextlib import suppress
 from typing import Any
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import exchanged, lent_arguments, original
-from nnunetv2_cdpd.link import DEFAULT_PLANNER, class_names, find_class
+from nnunetv2_cdpd.link import DEFAULT_PLANNER, class_names, own_class
 
 DESCRIPTION = """
 nnUNetv2_plan_experiment that finds nnUNetPlannerCDPD and its variants without `cdpd link`, for an nnunetv2 in a read-only
@@ -33,9 +32,8 @@ def run(args: argparse.Namespace) -> None:
     host_look_up = original("planner_look_up")
 
     def look_up(folder: str, class_name: str, *rest: Any, **options: Any) -> type | None:
-        with suppress(AttributeError):
-            return find_class(class_name)
-        found = host_look_up(folder, class_name, *rest, **options)  # nnU-Net's own, or a user's variant
+        # Else nnU-Net's own, or a user's variant.
+        found = own_class(class_name) or host_look_up(folder, class_name, *rest, **options)
         if found is None:
             ours = ", ".join(class_names(DEFAULT_PLANNER))
             raise UserError(f"-pl {class_name}: there is no such planner; ours are {ours}, nnU-Net's are taken too")

@@ -2,13 +2,12 @@
 
 import argparse
 import inspect
-from contextlib import suppress
 from typing import Any
 
 from nnunetv2_cdpd.cli.options import by_position
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import exchanged, lent_arguments, original
-from nnunetv2_cdpd.link import DEFAULT_PLANS, DEFAULT_TRAINER, ensure_linked, find_class
+from nnunetv2_cdpd.link import DEFAULT_PLANS, DEFAULT_TRAINER, ensure_linked, own_class
 
 DESCRIPTION = """
 nnUNetv2_train, with its arguments (see its -h); unless given, -tr is nnUNetTrainerCDPD and -p nnUNetCDPDPlans. DATASET,
@@ -61,10 +60,8 @@ def run(args: argparse.Namespace) -> None:
 
     def look_up(name: str) -> type:
         """nnU-Net's, which finds ours where nnunetv2 is read-only and not linked too."""
-        with suppress(AttributeError):
-            return find_class(name)
         try:
-            return host_look_up(name)  # nnU-Net's own, or the user's
+            return own_class(name) or host_look_up(name)  # nnU-Net's own, or the user's
         except (RuntimeError, AssertionError, TypeError) as error:
             raise UserError(
                 f"-tr {name}: nnU-Net finds no such trainer; a folder of your own is named by nnUNet_extTrainer"

@@ -84,8 +84,10 @@ def read_masks(masks: Sequence[tuple[int, Path]]) -> Label:
     grid = NiftiFile(masks[0][1]).grid
     array = np.zeros(grid.shape, np.min_scalar_type(max(value for value, _ in masks)))
     overlap = False
+    notes: list[str] = []
     for value, path in masks:
         file = NiftiFile(path)
+        notes += [f"masks: {note}" for note in file.notes]
         mask = _integers(file.read(), path)
         low, high = int(mask.min()), int(mask.max())
         if low < 0 or (high > 1 and not np.isin(mask, (0, high)).all()):
@@ -97,8 +99,8 @@ def read_masks(masks: Sequence[tuple[int, Path]]) -> Label:
         where = mask != 0
         overlap = overlap or not np.isin(array[where], (0, value)).all()
         array[where] = value
-    notes = ("some masks overlap, the later structure was kept",) if overlap else ()
-    return Label(array, grid, notes=notes)
+    notes += ["some masks overlap, the later structure was kept"] if overlap else []
+    return Label(array, grid, notes=tuple(dict.fromkeys(notes)))
 
 
 def remap(array: np.ndarray, values: Mapping[int, int], present: np.ndarray, path: Path) -> np.ndarray:

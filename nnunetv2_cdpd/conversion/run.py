@@ -13,9 +13,9 @@ from nnunetv2_cdpd.conversion.layout import find_downloaded_cases
 from nnunetv2_cdpd.conversion.plan import Options, Plan, left_out, make_plan, outputs_of
 from nnunetv2_cdpd.conversion.records import PartRecords
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
-from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder
+from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_output
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import Outcome, in_processes, output_folder, read_json, run, write_json
+from nnunetv2_cdpd.jobs import Outcome, in_processes, read_json, run, write_json
 
 __all__ = ["Conversion", "Options", "convert"]
 
@@ -74,8 +74,7 @@ def convert(
     if dataset.num_cases not in (None, len(found)):
         report(f"note: {len(found)} labelled cases found, {dataset.name} has {dataset.num_cases}; is the download complete?")
 
-    output = dataset_folder(dataset.name, dataset_id)
-    with output_folder(output, options.part_id, options.num_parts):
+    with dataset_output(dataset.name, dataset_id, options.part_id, options.num_parts) as output:
         plan = make_plan(facts, chosen, output, options)
         return _convert(plan, skipped, num_processes, progress, report)
 

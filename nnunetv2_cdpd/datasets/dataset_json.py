@@ -13,10 +13,10 @@ from nnunetv2.paths import nnUNet_raw
 from nnunetv2_cdpd.annotation import Annotation, read_annotation
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet, raw_folder
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.host import DATASET_FILE as FILE_NAME
 from nnunetv2_cdpd.jobs.shapes import NAME, Shape, check_shape, map_of, read_shaped, record
 from nnunetv2_cdpd.trusted import IMAGE_READER, trusted
 
-FILE_NAME = "dataset.json"
 READER_KEY = "overwrite_image_reader_writer"
 _NO_READER = "None"  # as nnU-Net writes it
 _ENDING = Shape('a text like ".nii.gz"', lambda value: isinstance(value, str) and bool(re.fullmatch(r"(\.[\w+-]+)+", value)))

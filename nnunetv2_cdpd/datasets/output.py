@@ -1,7 +1,10 @@
 """Where we write: no command takes the place of a file that it did not make; nnUNet_raw/Dataset<id>_<name> of a dataset."""
 
 import os
-from collections.abc import Iterable
+import random
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nnunetv2.paths import nnUNet_raw
@@ -9,7 +12,8 @@ from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_dataset
 
 from nnunetv2_cdpd.datasets.roles import Role, is_of_raw_dataset, role_of
 from nnunetv2_cdpd.datasets.volume_files import image_files
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.jobs import output_folder
 from nnunetv2_cdpd.jobs.files import BESIDE, remove, remove_leftovers
 
 _FIRST_ID = 300
@@ -40,7 +44,7 @@ def check_may_write(
             raise UserError(f"{folder}: holds {role.value}, among which nothing is written; {way_out}")
         paths += [folder / name for name in image_files(folder)] if label_maps else []
     if there := [path for path in dict.fromkeys(paths) if os.path.lexists(path)]:
-        it = "it" if len(there) == 1 else f"it and {len(there) - 1} more"
+        it = listed(["it", *map(str, there[1:])], most=1)
         raise UserError(f"{there[0]}: nothing says that this command made {it}; nothing was changed, {way_out}")
 
 
@@ -108,6 +112,24 @@ def dataset_folder(name: str, dataset_id: int | None) -> Path:
             f"argument dataset_id {dataset_id}: taken by {', '.join(taken)}; nnU-Net wants one name per id, give another"
         )
     return raw / f"Dataset{dataset_id:03d}_{name}"
+
+
+@contextmanager
+def dataset_output(name: str, dataset_id: int | None, part_id: int = 0, num_parts: int = 1) -> Iterator[Path]:
+    """`dataset_folder`, held as by `output_folder`: no other call takes its id meanwhile for a dataset of another name.
+
+    Raises:
+        UserError: As both.
+    """
+    while True:
+        output = dataset_folder(name, dataset_id)
+        is_new = not output.exists()
+        with output_folder(output, part_id, num_parts):
+            # Each of two that begin at once has made its folder before it looks, so that one at least sees the other.
+            if not is_new or not _others(int(output.name[7:10]), name):
+                yield output
+                return
+        time.sleep(random.uniform(0.02, 0.3))
 
 
 def is_empty(folder: Path) -> bool:

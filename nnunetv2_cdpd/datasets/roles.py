@@ -5,11 +5,12 @@ import re
 from enum import Enum
 from pathlib import Path
 
+from nnunetv2_cdpd.host import DATASET_FILE, PLANS_FILE
 from nnunetv2_cdpd.jobs.files import real_path
 
 SETTINGS_FILE = "cdpd_predict.json"  # how `cdpd predict` made the predictions beside it
 NNUNET_SETTINGS_FILE = "predict_from_raw_data_args.json"  # the same of nnUNetv2_predict
-_BESIDE_PREDICTIONS = (SETTINGS_FILE, NNUNET_SETTINGS_FILE, "plans.json")
+_BESIDE_PREDICTIONS = (SETTINGS_FILE, NNUNET_SETTINGS_FILE, PLANS_FILE)
 _IN_RAW_DATASET = re.compile(r"(images|labels)(Tr|Ts|Val)")
 _OF_PREPROCESSED = "gt_segmentations"
 _OF_FOLD = "validation"
@@ -40,7 +41,7 @@ def role_of(folder: Path) -> Role | None:
     if folder.name == _OF_FOLD and folder.parent.name.startswith("fold_"):
         return Role.PREDICTIONS
     # A case may be called `scan_0000` itself: a dataset.json, which says what values mean, lies beside label maps only.
-    if not folder.is_dir() or (folder / "dataset.json").is_file():
+    if not folder.is_dir() or (folder / DATASET_FILE).is_file():
         return None
     return Role.IMAGES if any(map(_FIRST_CHANNEL.fullmatch, os.listdir(folder))) else None
 
@@ -51,4 +52,4 @@ def is_of_raw_dataset(folder: Path) -> bool:
     if not _IN_RAW_DATASET.fullmatch(folder.name) or not folder.parent.is_dir():
         return False
     siblings = (other for other in folder.parent.iterdir() if _IN_RAW_DATASET.fullmatch(other.name) and other != folder)
-    return (folder.parent / "dataset.json").is_file() or any(other.is_dir() for other in siblings)
+    return (folder.parent / DATASET_FILE).is_file() or any(other.is_dir() for other in siblings)

@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_cdpd.annotation import CDPD_VERSION
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
 from nnunetv2_cdpd.demo.phantom import ORGANS, Patient, Scanner, make_patient
 from nnunetv2_cdpd.jobs import write_json, written_beside
 from nnunetv2_cdpd.volumes.reading import write_sitk
@@ -121,4 +122,4 @@ def _write_case(patient: Patient, values: Mapping[str, int], case: str, images: 
 
 def _write_dataset_json(folder: Path, labels: dict, **more: object) -> None:
     document = {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz", **more}
-    write_json(folder / "dataset.json", document)
+    write_json(folder / FILE_NAME, document)

@@ -1,6 +1,5 @@
 """Inputs of a prediction: a file, a folder of files, or DICOM series, as cases that nnU-Net's reader of the model opens."""
 
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from nnunetv2_cdpd.datasets.dataset_json import channel_names
 from nnunetv2_cdpd.datasets.volume_files import VOLUME_ENDINGS, is_image_file, not_taken
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.inference.file_names import CHANNEL, beside_volumes, check_channel_numbers, files_of
+from nnunetv2_cdpd.jobs import scratch_folder
 from nnunetv2_cdpd.jobs.files import real_path
 from nnunetv2_cdpd.volumes.reading import CheckedReader, read_sitk, told_notes, write_sitk
 
@@ -143,11 +143,11 @@ def opened(case: Case, reader: CheckedReader, tell: Tell = warnings.warn) -> Ite
     target = next((ending for ending in (".nrrd", ".nii") if ending in readable), None)
     if target is None:
         raise UserError(f"{case.files[0]}: this model reads {', '.join(readable)}, into which the file cannot be converted")
-    with tempfile.TemporaryDirectory(prefix="cdpd_predict_", ignore_cleanup_errors=True) as folder:
+    with scratch_folder("predict") as folder:
         converted = []
         images: Iterable[sitk.Image] = [_read_series(case, tell)] if case.is_dicom else map(read_sitk, case.files)
         for number, image in enumerate(images):
-            converted.append(Path(folder, f"{number}{target}"))
+            converted.append(folder / f"{number}{target}")
             write_sitk(image, converted[-1])
         yield converted
 

@@ -2,23 +2,26 @@
 
 import inspect
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names, read_dataset_json
 from nnunetv2_cdpd.datasets.names import dataset_name
+from nnunetv2_cdpd.datasets.volume_files import VOLUME_ENDINGS
 from nnunetv2_cdpd.errors import UserError, listed, reason
 from nnunetv2_cdpd.jobs.shapes import ANYTHING, NAME, Shape, check_shape, list_of, map_of, none_or, record, whole_number
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, check_channels, read_plans
 from nnunetv2_cdpd.pretrained.torch_files import read_torch
-from nnunetv2_cdpd.trusted import find_trainer
+from nnunetv2_cdpd.trusted import IMAGE_READER, find_trainer, trusted
 
 if TYPE_CHECKING:
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -73,12 +76,27 @@ def read_descriptions(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UserError(f"{folder}: no such folder; give a model folder, as nnUNetv2_train writes it")
     path, described = folder / PLANS_FILE, folder / FILE_NAME
     if not path.is_file():
-        raise UserError(f"{folder}: no plans.json; give a model folder, TRAINER__PLANS__CONFIGURATION")
+        raise UserError(f"{folder}: no {PLANS_FILE}; give a model folder, TRAINER__PLANS__CONFIGURATION")
     plans = read_plans(path, COPY_AGAIN)
     dataset_json = dict(read_dataset_json(described, needed=()).content)
     check_shape(dataset_json, _DATASET_JSON, described, COPY_AGAIN)
     channel_names(dataset_json, described)
+    _check_writer(plans, dataset_json["file_ending"], path, described)
     return plans, dataset_json
+
+
+def _check_writer(plans: Mapping[str, Any], ending: str, path: Path, described: Path) -> None:
+    """Raise UserError where the predictions could not be written, before there are any."""
+    writer: type[BaseReaderWriter] = trusted(
+        plans["image_reader_writer"], IMAGE_READER, f"{path}: `image_reader_writer`", COPY_AGAIN
+    )
+    # nnU-Net lists some formats of SimpleITK only.
+    writes = [*writer.supported_file_endings, *(VOLUME_ENDINGS if issubclass(writer, SimpleITKIO) else ())]
+    if ending.lower() not in writes:
+        raise UserError(
+            f"{described}: `file_ending` is {ending}, which {writer.__name__}, the `image_reader_writer` of {path}, does not "
+            f"write ({', '.join(dict.fromkeys(writes))}); {_TOGETHER}"
+        )
 
 
 def _unpacked(file: Path) -> str:

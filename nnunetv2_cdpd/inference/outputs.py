@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
 from nnunetv2_cdpd.datasets.output import check_may_write
 from nnunetv2_cdpd.datasets.roles import NNUNET_SETTINGS_FILE, SETTINGS_FILE
 from nnunetv2_cdpd.errors import UserError, listed
@@ -104,7 +105,7 @@ def prepare_folder(
     flags: dict[str, Any] = {flag: bool((before or {}).get(flag)) for flag in outputs.flags}
     former = outputs if before is None else replace(outputs, **flags)
     of_cases = list(dict.fromkeys(file for kind in (former, outputs) for case in cases for file in kind.paths(case.identifier)))
-    descriptions = [outputs.folder / name for name in (SETTINGS_FILE, "dataset.json", PLANS_FILE)]
+    descriptions = [outputs.folder / name for name in (SETTINGS_FILE, FILE_NAME, PLANS_FILE)]
     _check_places([*of_cases, *outputs.tables, *descriptions], read)
     there = [file for file in of_cases if file.exists()]
     stale_cases = [case.identifier for case in cases if case.identifier in otherwise]
@@ -112,7 +113,7 @@ def prepare_folder(
     names = mask_names(classes).values()
     for folder in (*there, *stale):
         check_masks(folder, names, outputs.file_ending)
-    described = outputs.folder / "dataset.json"
+    described = outputs.folder / FILE_NAME
     for there_already, content in ((described, dataset_json), (outputs.folder / PLANS_FILE, plans)):
         if before is None and there_already.is_file() and read_json(there_already) != json.loads(json.dumps(content)):
             raise UserError(f"{there_already}: describes something else than these predictions; use another folder")

@@ -5,6 +5,7 @@
 - record: which cases are done and what they were made from
 - files: `written_beside`: files that are never there by half
 - folder: `output_folder`: one job at a time for a folder
+- scratch: `scratch_folder`: files that nobody keeps
 - yaml_files: YAML read safely
 - tables: rows as lines and as CSV
 """
@@ -14,6 +15,7 @@ from nnunetv2_cdpd.jobs.files import read_json, remove, remove_leftovers, write_
 from nnunetv2_cdpd.jobs.folder import output_folder
 from nnunetv2_cdpd.jobs.processes import in_processes, number_of_processes
 from nnunetv2_cdpd.jobs.record import CaseRecord, FileRecord, digest, file_state
+from nnunetv2_cdpd.jobs.scratch import remove_scratch, scratch_folder
 
 __all__ = [
     "CaseRecord",
@@ -28,7 +30,9 @@ __all__ = [
     "read_json",
     "remove",
     "remove_leftovers",
+    "remove_scratch",
     "run",
+    "scratch_folder",
     "write_json",
     "write_text",
     "written_beside",

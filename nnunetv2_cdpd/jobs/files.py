@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from nnunetv2_cdpd.errors import UserError
 
 BESIDE = ".cdpd_tmp_"  # begins the name of every folder in which something is being written, and of its lock
 _LOCK = ".lock"
+SCRATCH = "scratch_"  # goes on in the name of a folder whose files nobody keeps
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # of these the system names no file
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)  # of network file systems; ENOSYS is filelock's
 
@@ -38,7 +39,7 @@ def written_beside(path: Path) -> Iterator[Path]:
     Args:
         path: A file or a folder to be; its parent is there.
     """
-    folder, lock = _new_folder(path.absolute().parent)
+    folder, lock = new_folder(path.absolute().parent)
     try:
         made = folder / "made"
         made.mkdir()
@@ -100,9 +101,14 @@ def remove(path: Path) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Clear away what processes that are gone were writing in a folder; what is being written stays."""
-    for held in held_locks(folder):
-        if (lock := _if_left(held)) is not None:
-            shutil.rmtree(held.with_suffix(""), ignore_errors=True)
+    remove_left(path for path in held_locks(folder) if not path.name.startswith(BESIDE + SCRATCH))
+
+
+def remove_left(held: Iterable[Path]) -> None:
+    """Clear away what stands beside those locks whose processes are gone."""
+    for path in held:
+        if (lock := _if_left(path)) is not None:
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
             give_up(lock)
 
 
@@ -171,14 +177,14 @@ def _acquired(path: Path, is_new: bool = False) -> BaseFileLock:
     return lock
 
 
-def _new_folder(parent: Path) -> tuple[Path, BaseFileLock]:
+def new_folder(parent: Path, name: str = "", mode: int = 0o777) -> tuple[Path, BaseFileLock]:
     """A folder of its own for one thing to write, and the lock that tells that its process lives."""
     if parent.is_dir():
         _clear_once(parent)
-    lock = new_lock(parent)
+    lock = new_lock(parent, name)
     folder = Path(lock.lock_file).with_suffix("")
     try:
-        folder.mkdir()
+        folder.mkdir(mode)
     except OSError as error:
         give_up(lock)
         raise OSError(error.errno, error.strerror, str(parent)) from error

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunetv2_cdpd.errors import UserError, reason
+from nnunetv2_cdpd.errors import UserError, is_blank, reason
 
 _MISSING = object()
 _SHORT = reprlib.Repr()
@@ -97,7 +97,7 @@ def _is_number(value: Any) -> bool:
 
 ANYTHING = Shape("a value", lambda value: True)
 TEXT = Shape("a text", lambda value: isinstance(value, str))
-NAME = Shape("a text", lambda value: isinstance(value, str) and bool(value.strip()))
+NAME = Shape("a text", lambda value: isinstance(value, str) and not is_blank(value))
 FLAG = Shape("true or false", lambda value: isinstance(value, (bool, np.bool_)))
 NUMBER = _number("a number")
 SCORE = Shape("a number, nan or inf", _is_number)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, is_blank
 from nnunetv2_cdpd.jobs.shapes import shown
 
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "timestamp": "a date"}  # YAML's tags
@@ -83,7 +83,7 @@ def text(value: Any, where: str) -> str:
     Raises:
         UserError: It is empty or something else.
     """
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or is_blank(str(value)):
         raise UserError(f"{where}: expected text, got {shown(value)}; put it in quotes")
     return str(value)
 

@@ -13,13 +13,8 @@ from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.datasets.label_maps import checked_label_map, distinct
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.collect import MergedCase
-from nnunetv2_cdpd.volumes.grid import Grid, same_place
+from nnunetv2_cdpd.volumes.grid import Grid, same_for_nnunet
 from nnunetv2_cdpd.volumes.reading import CheckedReader, header_notes
-
-# Origin (mm) and direction cosines: headers store them in single precision, and tools round them differently. Shape and
-# spacing are compared as closely as nnU-Net does, because it refuses to go on otherwise: with numpy's `allclose`.
-POSITION_MM = 1e-3
-SPACING_MM, RELATIVE = 1e-8, 1e-5
 
 
 @dataclass(frozen=True)
@@ -83,16 +78,17 @@ def _image_problems(job: MergeJob, label: Grid) -> list[str]:
     channels = 0
     for path in job.case.images:
         try:
-            problems += [
-                f"{path}: {note}; nnU-Net reads it as it is, `cdpd convert` writes it anew" for note in header_notes(path)
-            ]
             array, properties = job.reader.read_images((path,))
         except UserError as error:
             problems.append(str(error))
             continue
         channels += len(array)  # one file may hold several
         image = Grid.of_array(array.shape[1:], properties)
-        if what := same_place(image, label, spacing_mm=SPACING_MM, position_mm=POSITION_MM, relative=RELATIVE):
+        what = same_for_nnunet(image, label)
+        # Also where nnU-Net reads the image alike: it may be why the label lies elsewhere.
+        notes = header_notes(path) if what else job.reader.misread(path, array, properties)
+        problems += [f"{path}: {note}; nnU-Net reads the file itself, `cdpd convert` writes it anew" for note in notes]
+        if what:
             problems.append(
                 f"{what} of image {path} ({_short(getattr(image, what))}) and label ({_short(getattr(label, what))}) differ; the "
                 "label has to lie on the grid of the image"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunetv2_cdpd.datasets.raw import RawDataset
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, first_of
 from nnunetv2_cdpd.merge.plan import MergePlan
 
 MAX_LISTED = 20
@@ -109,6 +109,5 @@ def collect_cases(inputs: Sequence[RawDataset], plan: MergePlan, prefix: bool) -
 def raise_problems(problems: Sequence[str], outcome: str) -> None:
     """Raise UserError with all problems, the first ones in full, if there are any."""
     if problems:
-        more = len(problems) - MAX_LISTED
-        listed = [*problems[:MAX_LISTED], *([f"... and {more} more"] if more > 0 else [])]
-        raise UserError("\n  ".join([f"{len(problems)} problem{'s' * (len(problems) > 1)}, {outcome}:", *listed]))
+        head = f"{len(problems)} problem{'s' * (len(problems) > 1)}, {outcome}:"
+        raise UserError("\n  ".join([head, *first_of(problems, MAX_LISTED)]))

@@ -15,6 +15,7 @@ from typing import Any
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet
+from nnunetv2_cdpd.errors import first_of
 from nnunetv2_cdpd.jobs import read_json, remove_leftovers, write_json
 from nnunetv2_cdpd.merge.duplicates import Duplicates
 
@@ -22,6 +23,7 @@ SPLITS_FILE = "splits_final.json"
 DUPLICATES_FILE = "cdpd_duplicates.json"
 NUM_FOLDS = 5  # nnU-Net's, as is the seed
 SEED = 12345
+_MOST_GROUPS = 5  # that are named
 
 Splits = list[dict[str, list[str]]]  # as nnU-Net has them in the file
 Folds = list[tuple[set[str], set[str]]]  # training and validation cases of each, to be compared
@@ -115,15 +117,14 @@ def write_folds(
 def _tell(duplicates: Duplicates, splits: Splits, report: Callable[[str], None]) -> None:
     if not duplicates.groups:
         return
-    listed = "; ".join(" = ".join(group) for group in duplicates.groups[:5])
-    more = f"; ... and {len(duplicates.groups) - 5} more" if len(duplicates.groups) > 5 else ""
+    named = "; ".join(first_of([" = ".join(group) for group in duplicates.groups], _MOST_GROUPS))
     if splits:
         report(
-            f"note: {len(duplicates.groups)} scan(s) are in several cases ({listed}{more}); {SPLITS_FILE} keeps them in one "
+            f"note: {len(duplicates.groups)} scan(s) are in several cases ({named}); {SPLITS_FILE} keeps them in one "
             f"fold ({len(splits)} folds)"
         )
     else:
-        report(f"warning: all cases show the same scan ({listed}{more}); no folds can keep them together, so none were written")
+        report(f"warning: all cases show the same scan ({named}); no folds can keep them together, so none were written")
 
 
 def _folds(splits: Any) -> Folds | None:

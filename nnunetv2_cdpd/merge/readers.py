@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
-from nnunetv2_cdpd.datasets.dataset_json import READER_KEY
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, READER_KEY
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
 
@@ -38,7 +38,7 @@ def reader_asked_for(inputs: Sequence[RawDataset]) -> str | None:
     told = ", ".join(f"{name} for {reader or 'none'}" for name, reader in asked.items())
     raise UserError(
         f"the datasets ask for readers that may give other voxels ({told}); write one that reads all as {READER_KEY} into each "
-        "dataset.json"
+        f"{FILE_NAME}"
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.host import PLANS_FILE
 from nnunetv2_cdpd.jobs.shapes import (
     FLAG,
     NAME,
@@ -36,7 +37,6 @@ from nnunetv2_cdpd.trusted import (
     trusted,
 )
 
-PLANS_FILE = "plans.json"  # of a model folder
 _AXES = list_of(whole_number(0, 2), 3, 3)
 _INTENSITIES = record(dict.fromkeys(("mean", "std", "percentile_00_5", "percentile_99_5"), NUMBER))
 _NAMING = record(  # what scoring reads
@@ -87,10 +87,10 @@ _CDPDNET = record(
                 },
             )
         ),
-        "text": record({"encoder": NAME, "embed_dim": whole_number(1), "class_prompts": list_of(TEXT, 1), "modulate": FLAG}),
+        "text": record({"encoder": NAME, "embed_dim": whole_number(1), "class_prompts": list_of(NAME, 1), "modulate": FLAG}),
         "task": none_or(
             record(
-                {"prompts": list_of(TEXT, 1), "universal": FLAG}, {"annotated_classes": none_or(list_of(list_of(whole_number())))}
+                {"prompts": list_of(NAME, 1), "universal": FLAG}, {"annotated_classes": none_or(list_of(list_of(whole_number())))}
             )
         ),
     },

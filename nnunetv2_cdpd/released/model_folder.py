@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nnunetv2_cdpd.annotation import dataset_json_entries
 from nnunetv2_cdpd.errors import UserError, reason
+from nnunetv2_cdpd.host import DATASET_FILE, PLANS_FILE
 from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
@@ -207,8 +208,8 @@ def _write(folder: Path, plans: dict, dataset_json: dict, network: nn.Module) ->
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
         with written_beside(folder) as beside:
             (beside / FOLD).mkdir(parents=True)
-            (beside / "plans.json").write_text(json.dumps(plans, indent=4))
-            (beside / "dataset.json").write_text(json.dumps(dataset_json, indent=4))
+            (beside / PLANS_FILE).write_text(json.dumps(plans, indent=4))
+            (beside / DATASET_FILE).write_text(json.dumps(dataset_json, indent=4))
             torch.save(checkpoint, beside / FOLD / CHECKPOINT)
     except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
         told = getattr(error, "strerror", None) or "is the disk full?"

@@ -6,6 +6,17 @@ from typing import Any, NamedTuple
 
 from nnunetv2_cdpd.evaluation.compare import smallest_p
 from nnunetv2_cdpd.evaluation.tables import COMPARED, SIGNIFICANT
+from nnunetv2_cdpd.jobs.shapes import SCORE, TEXT, list_of, map_of, record, whole_number
+
+_CLASS = record({**dict.fromkeys(COMPARED, SCORE), "cases": whole_number()})
+COMPARISON = record(  # what the page shows of a comparison.json
+    {
+        **dict.fromkeys(("A", "B", "protocol"), TEXT),
+        "cases": list_of(TEXT),
+        "metrics": map_of(map_of(_CLASS, "an object of classes"), "an object of metrics"),
+        "counts": map_of(record(dict.fromkeys(("missed", "spurious"), list_of(whole_number(), 2, 2))), "an object of classes"),
+    }
+)
 
 
 class ComparedClass(NamedTuple):
@@ -51,10 +62,8 @@ def comparison_tables(comparison: Mapping[str, Any], name: str = "", other_name:
     """What the page shows of the content of a comparison.json.
 
     Args:
+        comparison: Of the shape `COMPARISON`.
         name, other_name: Of A and B; empty: the ends of the folders' paths that differ.
-
-    Raises:
-        KeyError, TypeError, ValueError or AttributeError: It is damaged.
     """
     metrics = comparison["metrics"]
     dice_cases = {name: int(row["cases"]) for name, row in metrics.get("Dice", {}).items()}

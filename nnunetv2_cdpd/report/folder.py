@@ -1,17 +1,17 @@
 """report_folder: the page of a folder of predictions that `cdpd evaluate` has scored."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nnunetv2_cdpd.errors import UserError, check_at_least, one_line
+from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.evaluation.evaluate import COMPARISON_JSON, SUMMARY_FILE
 from nnunetv2_cdpd.evaluation.nnunet import read_results
 from nnunetv2_cdpd.evaluation.results import Results
 from nnunetv2_cdpd.jobs.files import real_path
+from nnunetv2_cdpd.jobs.shapes import read_shaped
 from nnunetv2_cdpd.pages.template import check_page
 from nnunetv2_cdpd.report.cases import ReportCase
-from nnunetv2_cdpd.report.comparison import ComparisonTables, comparison_tables
+from nnunetv2_cdpd.report.comparison import COMPARISON, ComparisonTables, comparison_tables
 from nnunetv2_cdpd.report.origin import dataset_of, model_of, where_now
 from nnunetv2_cdpd.report.page import write_report
 from nnunetv2_cdpd.report.tables import worst_first
@@ -117,17 +117,14 @@ def _comparison(path: Path, results: Results, name: str, other_name: str) -> Com
     """A comparison.json that belongs to the results; None: there is no file."""
     if not path.is_file():
         return None
-    try:
-        comparison = json.loads(path.read_text(encoding="utf-8"))
-        classes = {*comparison["counts"], *(name for its in comparison["metrics"].values() for name in its)}
-        belongs = (
-            comparison["protocol"] == results.protocol.name
-            and {case.case for case in results.cases}.issuperset(comparison["cases"])
-            and classes.issubset(results.class_names)
-        )
-        tables = comparison_tables(comparison, name, other_name) if belongs else None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise UserError(f"{path}: damaged ({one_line(error)}); run `cdpd evaluate --compare` again, or remove it") from error
+    way_out = "run `cdpd evaluate --compare` again, or remove it"
+    comparison = read_shaped(path, COMPARISON, way_out)
+    classes = {*comparison["counts"], *(name for its in comparison["metrics"].values() for name in its)}
+    belongs = (
+        comparison["protocol"] == results.protocol.name
+        and {case.case for case in results.cases}.issuperset(comparison["cases"])
+        and classes.issubset(results.class_names)
+    )
     if not belongs:
-        raise UserError(f"{path}: not of the results beside it; run `cdpd evaluate --compare` again, or remove it")
-    return tables
+        raise UserError(f"{path}: not of the results beside it; {way_out}")
+    return comparison_tables(comparison, name, other_name)

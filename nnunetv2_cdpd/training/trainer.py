@@ -32,7 +32,7 @@ from torch.nn.parallel import DistributedDataParallel
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.classes import lateral_pairs
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.host import exchanged
+from nnunetv2_cdpd.host import DATASET_FILE, exchanged
 from nnunetv2_cdpd.jobs import read_json
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.planning.architecture import plans_with_cdpd
@@ -78,7 +78,7 @@ class PartialLabelTrainer(UntornTrainer):
             self.device = process_device(device)
             if self.device.type != "cuda":
                 self.grad_scaler = None
-        self.annotation = read_annotation(self.dataset_json, join(self.preprocessed_dataset_folder_base or "", "dataset.json"))
+        self.annotation = read_annotation(self.dataset_json, join(self.preprocessed_dataset_folder_base or "", DATASET_FILE))
         self.logger.local_logger = SourceLogger([source.name for source in self.annotation.sources])
         self._set_plans(self._plans_with_network())
         self.__dict__.update(self.recipe.trainer_attributes)

@@ -8,11 +8,15 @@ nnU-Net read have them the other way round, z first.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
+from nnunetv2_cdpd.errors import UserError
+
+AXES_ROUNDED = 1e-2  # cosines that perpendicular axes may be off by; more is a sheared grid, not rounding
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ONE_PER_AXIS = str.maketrans("RAI", "LPS")  # the two sides that an axis of the body leads to, as one letter
 
@@ -121,6 +125,12 @@ class Grid:
         return replace(self, direction=u @ v), float(np.abs(self.direction - u @ v).max())
 
 
+def check_not_sheared(grid: Grid, path: Path) -> None:
+    """Raise UserError unless the axes of the grid of a file are perpendicular but for rounding."""
+    if grid.orthonormal()[1] > AXES_ROUNDED:
+        raise UserError(f"{path} has a sheared grid (a tilted gantry?), which nnU-Net cannot use; resample it first")
+
+
 def same_place(one: Grid, other: Grid, *, spacing_mm: float, position_mm: float, relative: float = 0.0) -> str | None:
     """What tells two grids apart: "shape", "spacing", "origin" or "direction"; None if they are the same.
 
@@ -135,3 +145,11 @@ def same_place(one: Grid, other: Grid, *, spacing_mm: float, position_mm: float,
         if a.shape != b.shape or not np.allclose(a, b, rtol=relative, atol=tolerance):
             return what
     return None
+
+
+def same_for_nnunet(one: Grid, other: Grid) -> str | None:
+    """`same_place`, shape and spacing as closely as nnU-Net compares them (numpy's `allclose`), which refuses to go on otherwise.
+
+    Origin (mm) and direction cosines as closely as headers hold them, in single precision; tools round them differently.
+    """
+    return same_place(one, other, spacing_mm=1e-8, position_mm=1e-3, relative=1e-5)

@@ -1,8 +1,8 @@
 """NIfTI files: a header that is checked and understood, voxels that are whole, written as small as is exact.
 
-What a header says is put right here, once: units that are not mm, a voxel size that its affine contradicts, axes that are not
-quite perpendicular, a fourth axis of one volume. `NiftiFile.notes` tells; `NiftiFile.unpack` makes a file that every reader of
-nnU-Net reads the right way.
+What a header says is put right here, once: units that are not mm, a voxel size that its affine contradicts, two places or none,
+axes that are not quite perpendicular, a fourth axis of one volume. `NiftiFile.notes` tells; `NiftiFile.unpack` makes a file that
+every reader of nnU-Net reads the right way.
 """
 
 import gzip
@@ -21,17 +21,23 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 
 from nnunetv2_cdpd.errors import UserError, reason
-from nnunetv2_cdpd.volumes.grid import Grid, same_place
-from nnunetv2_cdpd.volumes.nifti_header import first_byte, storage_header, storage_notes, stored_voxels, unit_in_mm
+from nnunetv2_cdpd.volumes.grid import AXES_ROUNDED, Grid, check_not_sheared
+from nnunetv2_cdpd.volumes.nifti_header import (
+    affine_in_mm,
+    first_byte,
+    place_notes,
+    storage_header,
+    storage_notes,
+    stored_voxels,
+    unit_in_mm,
+)
 from nnunetv2_cdpd.volumes.value_types import check_finite
 from nnunetv2_cdpd.volumes.whole import check_file, chunks, damaged, told_as_damaged
 
 # benchmarks/conversion.py: on CT, level 1 takes a quarter of the time of level 6 for 5 % more bytes.
 COMPRESSION_LEVEL = 1
 _AXES_EXACT = 1e-4  # perpendicular axes stored in single precision
-_AXES_ROUNDED = 1e-2  # cosines; more is a sheared grid, not rounding
 _SAME_SIZE = 1e-3  # share of a voxel size; more is no rounding
-_SAME_PLACE_MM = 0.01
 _FARTHEST_MM = 1e7  # of a voxel from the origin; ITK loses the axes beyond
 
 
@@ -53,7 +59,7 @@ class NiftiFile:
         several: Also several volumes, along the fourth axis.
 
     Attributes:
-        grid: Where the voxels lie, in mm, as the affine says it.
+        grid: Where the voxels lie, in mm, as `affine_in_mm` says it.
         num_volumes: Along the fourth axis.
         notes: What in the header is put right, for the user; empty: any reader reads the file as it is.
 
@@ -80,16 +86,15 @@ class NiftiFile:
         if dtype.fields or not np.issubdtype(dtype, np.number) or np.issubdtype(dtype, np.complexfloating):
             what = "colours" if dtype.fields else f"{dtype} values"
             raise UserError(f"{path} holds {what}, not plain numbers")
-        unit = unit_in_mm(self.image.header)
-        affine = np.diag([unit, unit, unit, 1.0]) @ np.asarray(self.image.affine, np.float64)
+        affine = affine_in_mm(self.image)
         if not (np.abs(affine) < _FARTHEST_MM).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
             raise UserError(f"{path} has no usable geometry in its header (affine {affine[:3].tolist()})")
         self.grid = Grid.of_nifti(shape[:3], affine)
-        self.notes = tuple(self._notes(unit))
+        self.notes = tuple(self._notes())
 
-    def _notes(self, unit: float) -> list[str]:
-        header, shape = self.image.header, self.image.shape
-        notes = list(storage_notes(self.path, self.image))
+    def _notes(self) -> list[str]:
+        header, shape, unit = self.image.header, self.image.shape, unit_in_mm(self.image.header)
+        notes = [*storage_notes(self.path, self.image), *place_notes(self.image, self.grid)]
         if len(shape) > 3 and self.num_volumes == 1:
             notes.append(f"{' x '.join(map(str, shape))} values in the header, one volume")
         if unit != 1:
@@ -99,7 +104,7 @@ class NiftiFile:
             sizes = (" x ".join(f"{size:.4g}" for size in np.ravel(each)) for each in (in_pixdim, self.grid.spacing))
             notes.append("its header gives two voxel sizes, pixdim {} and sform {} mm; the sform is used".format(*sizes))
         off = self.grid.orthonormal()[1]
-        if _AXES_EXACT < off <= _AXES_ROUNDED:
+        if _AXES_EXACT < off <= AXES_ROUNDED:
             notes.append("axes in the header were not quite perpendicular, made so")
         return notes
 
@@ -168,14 +173,7 @@ class NiftiFile:
     @property
     def ready(self) -> bool:
         """Whether the file is what nnU-Net wants as it is."""
-        header, (_, off) = self.image.header, self.grid.orthonormal()
-        qform, sform = header.get_qform(coded=True)[0], header.get_sform(coded=True)[0]
-        if qform is not None and sform is not None:  # readers differ in which they take
-            by_qform, by_sform = (Grid.of_nifti(self.grid.shape, np.asarray(each, np.float64)) for each in (qform, sform))
-            if same_place(by_qform, by_sform, spacing_mm=1, position_mm=_SAME_PLACE_MM):
-                return False
-        one_file = self.path.name.endswith(".nii.gz") and len(self.image.shape) == 3
-        return one_file and not self.notes and off <= _AXES_EXACT
+        return self.path.name.endswith(".nii.gz") and not self.notes and self.grid.orthonormal()[1] <= _AXES_EXACT
 
     @property
     def stores_integers(self) -> bool:
@@ -189,9 +187,8 @@ class NiftiFile:
         Raises:
             UserError: The grid is sheared.
         """
+        check_not_sheared(self.grid, self.path)
         mended, off = self.grid.orthonormal()
-        if off > _AXES_ROUNDED:
-            raise UserError(f"{self.path} has a sheared grid (a tilted gantry?), which nnU-Net cannot use; resample it first")
         return (self.grid if off <= _AXES_EXACT else mended), self.notes
 
 

@@ -5,8 +5,8 @@ against their checksum, and what contradicts itself in a NIfTI header is put rig
 """
 
 import contextlib
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,14 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReori
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunetv2_cdpd.errors import UserError, listed, reason
-from nnunetv2_cdpd.jobs import written_beside
+from nnunetv2_cdpd.jobs import scratch_folder, written_beside
+from nnunetv2_cdpd.volumes.grid import Grid, same_for_nnunet
 from nnunetv2_cdpd.volumes.nifti import NiftiFile, is_nifti
+from nnunetv2_cdpd.volumes.placement import times
 from nnunetv2_cdpd.volumes.said import said_meanwhile
+from nnunetv2_cdpd.volumes.text_headers import check_text_header
 from nnunetv2_cdpd.volumes.value_types import check_finite
-from nnunetv2_cdpd.volumes.whole import check_file, check_whole
+from nnunetv2_cdpd.volumes.whole import check_file, check_whole, itk_reason
 
 _OF_VOLUMES = (SimpleITKIO, NibabelIO, NibabelIOWithReorient)
 _DENSE = 8  # a file that is packed this much is sooner unpacked twice than written unpacked
@@ -71,6 +74,24 @@ class CheckedReader(BaseReaderWriter):
             check_finite(array, names)
         return array, properties
 
+    def misread(self, path: Path, array: np.ndarray, properties: Mapping[str, Any]) -> tuple[str, ...]:
+        """`header_notes` of an image if nnU-Net, which gives the reader the file itself, gets something else than `read_images`.
+
+        Args:
+            array, properties: What `read_images` returned for it.
+        """
+        if not (notes := header_notes(path)):
+            return ()
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                its_array, its = self.reader.read_images([str(path)])
+        except Exception:  # whatever a reader raises
+            return notes
+        same_size = np.allclose(properties["spacing"], its["spacing"])  # NibabelIO has it from another entry than the place
+        places = (Grid.of_array(each.shape[1:], those) for each, those in ((array, properties), (its_array, its)))
+        same = same_size and np.array_equal(array, its_array) and same_for_nnunet(*places) is None
+        return () if same else notes
+
     def write_seg(self, seg: np.ndarray, output_fname: str | Path, properties: dict[str, Any]) -> None:
         """Write a label map (Z, Y, X) beside, read it back, and rename it.
 
@@ -82,8 +103,17 @@ class CheckedReader(BaseReaderWriter):
             try:
                 self.reader.write_seg(seg, str(beside), properties)
                 written = self.read_seg(beside)[0][0]
-            except (UserError, OSError, RuntimeError) as error:  # SimpleITK's is a RuntimeError
+            except RuntimeError as error:  # SimpleITK's, also of a format that it does not know
+                raise UserError(f"{path}: cannot be written whole; is the disk full? ({itk_reason(error)})") from error
+            except (UserError, OSError) as error:
                 raise UserError(f"{path}: cannot be written whole; is the disk full?") from error
+            except Exception as error:  # whatever a writer raises
+                raise UserError(f"{path}: {self.name} cannot write it ({reason(error)}); use another format") from error
+            if written.shape != seg.shape:
+                raise UserError(
+                    f"{path}: {self.name} keeps {times(written.shape)} of {times(seg.shape)} voxels in {path.suffix}; use "
+                    "another format"
+                )
             if not all(map(np.array_equal, written, seg)):  # slice by slice, in little memory
                 raise UserError(
                     f"{path}: {self.name} does not keep values up to {seg.max()} in {path.suffix}; use another format"
@@ -100,7 +130,7 @@ def read_sitk(path: Path) -> sitk.Image:
         try:
             image = sitk.ReadImage(file)
         except RuntimeError as error:
-            raise UserError(f"{path} cannot be read as an image ({reason(error)}); is it damaged?") from error
+            raise UserError(f"{path} cannot be read as an image ({itk_reason(error)}); is it damaged?") from error
     if not is_nifti(path):  # that was checked
         check_finite(sitk.GetArrayViewFromImage(image), path)
     return image
@@ -146,7 +176,7 @@ def _readable(path: Path, reader: BaseReaderWriter) -> Iterator[str]:
     """The file if the reader reads it right and it is whole, else a copy for the time being."""
     if not is_nifti(path):
         if isinstance(reader, SimpleITKIO):
-            check_whole(path)
+            check_text_header(path, check_whole(path))
         else:
             check_file(path)
         yield str(path)
@@ -158,8 +188,8 @@ def _readable(path: Path, reader: BaseReaderWriter) -> Iterator[str]:
         file.check()
         yield str(path)
         return
-    with tempfile.TemporaryDirectory(prefix="cdpd_read_", ignore_cleanup_errors=True) as folder:
-        copy = Path(folder, "volume.nii")
+    with scratch_folder("read") as folder:
+        copy = folder / "volume.nii"
         try:
             file.unpack(copy)
         except OSError as error:

@@ -7,6 +7,7 @@ length can be known.
 import bz2
 import gzip
 import re
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,13 @@ except ImportError:
 
 _CHUNK = 1 << 20  # bytes that are unpacked at a time
 _BROKEN = (OSError, EOFError, ValueError, *_DEFLATE_ERRORS)  # what unpacking raises
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
 _META_END = re.compile(rb"ElementDataFile *= *(\S+) *\r?\n")
 _NRRD_END = re.compile(rb"\r?\n\r?\n")
 _LONGEST_HEADER = 1 << 16
@@ -67,12 +75,20 @@ def told_as_damaged(path: Path) -> Iterator[None]:
 
 def check_file(path: Path) -> None:
     """Raise UserError unless a path is a file with an end; a pipe would be waited for."""
-    if not path.is_file():
-        raise UserError(f"{path}: {'is no file' if path.exists() else 'no such file'}; give a file, or take it out of its folder")
+    if path.is_file():
+        return
+    try:
+        kind = _KINDS.get(stat.S_IFMT(path.stat().st_mode), "something else")
+    except OSError as error:
+        raise UserError(f"{path}: no such file; give a file, or take it out of its folder") from error
+    raise UserError(f"{path}: is no file but {kind}; give a file, or take it out of its folder")
 
 
-def check_whole(path: Path) -> None:
+def check_whole(path: Path) -> sitk.ImageFileReader:
     """Check a file of a format other than NIfTI that SimpleITK reads.
+
+    Returns:
+        Its header.
 
     Raises:
         UserError: It ends early, or its checksum is wrong.
@@ -84,7 +100,7 @@ def check_whole(path: Path) -> None:
         size *= length
     payload = _PAYLOADS.get(path.suffix.lower(), _inline)(path)
     if payload is None:  # in several files: SimpleITK says when one is short
-        return
+        return header
     file, start, unpacked = payload
     with told_as_damaged(file):
         if unpacked is None:
@@ -95,6 +111,17 @@ def check_whole(path: Path) -> None:
                 found = unpacked(packed)
     if found < size:
         raise damaged(file, f"{size - found} bytes are missing")
+    return header
+
+
+def text_header(path: Path) -> str:
+    """The lines of a header that are text, NRRD's or MetaImage's."""
+    return _head(path, _META_END if path.suffix.lower() in (".mha", ".mhd") else _NRRD_END)[0].decode(errors="replace")
+
+
+def itk_reason(error: RuntimeError) -> str:
+    """`reason` of an error of SimpleITK, without the places in its own sources."""
+    return reason(RuntimeError(re.split(r"ERROR: ", str(error))[-1]))
 
 
 def _image_header(path: Path) -> sitk.ImageFileReader:
@@ -109,7 +136,7 @@ def _image_header(path: Path) -> sitk.ImageFileReader:
     try:
         header.ReadImageInformation()
     except RuntimeError as error:
-        raise UserError(f"{path}: is no image that can be read; is it damaged?") from error
+        raise UserError(f"{path}: is no image that can be read; is it damaged? ({itk_reason(error)})") from error
     return header
 
 

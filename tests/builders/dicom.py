@@ -34,6 +34,19 @@ def write_object(path: Path, sop_class: str, modality: str) -> Path:
     return path
 
 
+def spoil_element(path: Path, name: str) -> None:
+    """Give an element of a file another kind than its bytes are, so that it cannot be read; all others stay."""
+    from pydicom.datadict import tag_for_keyword
+
+    tag = tag_for_keyword(name)
+    start = tag.to_bytes(4, "big")
+    bytes_of_tag = start[1::-1] + start[:1:-1]
+    content = path.read_bytes()
+    at = content.index(bytes_of_tag, 132) + 4
+    kind = b"FD" if int.from_bytes(content[at + 2 : at + 4], "little") % 8 else b"FL"
+    path.write_bytes(content[:at] + kind + content[at + 2 :])
+
+
 def write_screenshot(path: Path) -> Path:
     """A captured image of the scan's modality, as dose reports are."""
     file = new_file(path, SECONDARY_CAPTURE, "CT")

@@ -143,6 +143,25 @@ def test_a_path_that_is_no_text_is_refused_before_a_reader_crashes(command, monk
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are text on Windows")
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["predict", "-i", "images", "-o", "", "-m", "model"], "-o ''"),
+        (["predict", "-i", "", "-o", "out", "-m", "model"], "-i ''"),
+        (["predict", "-i", "images", "--output=", "-m", "model"], "--output ''"),
+        (["merge", "1", " ", "-d", "3"], "' '"),
+        (["report", ""], "''"),
+        (["train", "", "3d_fullres", "0"], "''"),
+    ],
+)
+def test_an_empty_argument_is_not_the_working_folder(arguments, told, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 1
+    way_out = f", or leave {told.split()[0]} out" if told.startswith("-") else ""
+    assert capsys.readouterr().err == f"cdpd: error: {told}: is empty, as an unset variable is; give a value{way_out}\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_name_that_the_terminal_has_no_letters_for_is_printed_all_the_same():
     script = "import sys; from nnunetv2_cdpd.cli import main as cli, labels; "
     script += "labels.run = lambda args: print(chr(0x2603), chr(0xdcff)); sys.exit(cli.main(['labels', 'x']))"

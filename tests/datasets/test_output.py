@@ -1,7 +1,11 @@
 """The folder of a new dataset: nnU-Net can take it, and no other dataset has its id."""
 
+import threading
+from contextlib import contextmanager
+
 import pytest
 
+from nnunetv2_cdpd.datasets import output
 from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder, is_empty, raw_folder
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs.files import BESIDE
@@ -55,3 +59,47 @@ def test_nnunet_raw_that_is_a_file_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="nnUNet_raw is .*/file, which is no folder"):
         raw_folder()
+
+
+def test_two_calls_at_once_take_different_free_ids(raw, monkeypatch):
+    """Both find the same id free before either has made its folder."""
+    both, host = threading.Barrier(2), output.dataset_folder
+    first = threading.local()
+
+    def at_once(name, dataset_id):
+        found = host(name, dataset_id)
+        if not getattr(first, "done", False):
+            first.done = True
+            both.wait(10)
+        return found
+
+    monkeypatch.setattr(output, "dataset_folder", at_once)
+    taken, leave = {}, threading.Barrier(2)
+
+    def convert(name):
+        with output.dataset_output(name, None) as folder:
+            taken[name] = folder.name
+            leave.wait(10)
+
+    threads = [threading.Thread(target=convert, args=(name,)) for name in ("A", "B")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(name[:10] for name in taken.values()) == ["Dataset300", "Dataset301"], taken
+    assert {name[10:] for name in taken.values()} == {"_A", "_B"} and not list(raw.iterdir())
+
+
+def test_an_id_that_another_name_takes_meanwhile_is_told(raw, monkeypatch):
+    host = output.output_folder
+
+    @contextmanager
+    def late(folder, *part):
+        with host(folder, *part):
+            (raw / "Dataset305_OTHER").mkdir(exist_ok=True)
+            yield
+
+    monkeypatch.setattr(output, "output_folder", late)
+    with pytest.raises(UserError, match="argument dataset_id 305: taken by Dataset305_OTHER"), output.dataset_output("A", 305):
+        pass
+    assert [path.name for path in raw.iterdir()] == ["Dataset305_OTHER"]

@@ -3,10 +3,12 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from builders import model as tiny_model
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from skimage.io import imread, imsave
 
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.cli.main import main
@@ -261,3 +263,35 @@ def test_folds_hold_a_common_encoder_once(tmp_path):
     for key, value in torch.load(second, weights_only=False)["network_weights"].items():
         assert torch.equal(two[key], value)
     assert len(shared) < len(one)
+
+
+def changed_json(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_file_ending_that_the_writer_does_not_write_is_told_before_anything_is_predicted(model, tmp_path, capsys):
+    folder, images = shutil.copytree(model, tmp_path / "model"), tmp_path / "images"
+    changed_json(folder / "dataset.json", file_ending=".png")
+    images.mkdir()
+    imsave(images / "a_0000.png", np.full((24, 26), 40, np.uint8), check_contrast=False)
+    assert main(["predict", "-i", str(images), "-o", str(tmp_path / "out"), "-m", str(folder), "-device", "cpu"]) == 1
+    assert capsys.readouterr().err == (
+        f"cdpd: error: {folder}/dataset.json: `file_ending` is .png, which SimpleITKIO, the `image_reader_writer` of "
+        f"{folder}/plans.json, does not write (.nii.gz, .nrrd, .mha, .gipl, .nii, .nhdr, .mhd); copy dataset.json, plans.json "
+        "and checkpoint again, from one training\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_are_predicted_into_pictures_by_the_writer_that_the_plans_name(model, tmp_path):
+    folder, images = shutil.copytree(model, tmp_path / "model"), tmp_path / "images"
+    changed_json(folder / "dataset.json", file_ending=".png")
+    plans = tiny_model.make_plans(spacing=[1, 999, 1])  # in the order of the network's axes, x z y
+    changed_json(folder / "plans.json", **plans | {"image_reader_writer": "NaturalImage2DIO"})
+    images.mkdir()
+    picture = np.random.default_rng(0).integers(1, 200, (24, 26)).astype(np.uint8)
+    imsave(images / "a_0000.png", picture, check_contrast=False)
+    out = tmp_path / "out"
+    assert main(["predict", "-i", str(images), "-o", str(out), "-m", str(folder), "-device", "cpu", "--disable_tta"]) == 0
+    expected = Predictor.from_folder(folder, device="cpu", use_mirroring=False).predict(picture[None], (999, 1, 1))
+    assert np.array_equal(imread(out / "a.png"), expected.label_map[0]) and len(np.unique(expected.label_map)) > 1

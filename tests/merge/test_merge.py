@@ -253,6 +253,39 @@ def test_an_image_that_nnunet_would_read_otherwise_is_refused(two):
         merge(301, 302)
 
 
+def store_otherwise(path, how):
+    """The same voxels at the same place by the sform; a qform of 5 mm beside it, or in NIfTI-2."""
+    stored = nibabel.load(path)
+    voxels = np.asanyarray(stored.dataobj)
+    image = (nibabel.Nifti2Image if how == "nifti-2" else nibabel.Nifti1Image)(voxels, stored.affine)
+    if how == "two places":
+        image.set_sform(stored.affine, 2)
+        beside = stored.affine.copy()
+        beside[0, 3] += 5
+        image.set_qform(beside, 1, update_affine=False)
+    nibabel.save(image, path)
+
+
+@pytest.mark.parametrize("how, told", [("two places", "up to 5 mm apart; the sform is used"), ("nifti-2", "NIfTI-2")])
+@pytest.mark.parametrize("reader, is_right", [(None, False), ("SimpleITKIO", False), ("NibabelIO", True)])
+def test_an_image_is_taken_if_the_reader_of_the_dataset_reads_it_right(raw, how, told, reader, is_right):
+    extra = {} if reader is None else {"overwrite_image_reader_writer": reader}
+    dataset = make_dataset(raw / "Dataset301_A", {"spleen": 1}, ["a1", "a2"], **extra)
+    image, label = dataset / "imagesTr/a2_0000.nii.gz", dataset / "labelsTr/a2.nii.gz"
+    original, affine = read(label), nibabel.load(image).affine
+    store_otherwise(image, how)
+    store_otherwise(label, how)
+    if not is_right:
+        with pytest.raises(UserError, match=f"case 'a2': {image}: .*{told}.*; nnU-Net reads the file itself, `cdpd convert`"):
+            merge(301)
+        return
+    folder, _ = merge(301)
+    written = folder / "labelsTr/a2.nii.gz"
+    assert np.array_equal(read(written), original)
+    np.testing.assert_allclose(nibabel.load(written).affine, affine, atol=1e-4)
+    verify_dataset_integrity(str(folder), num_processes=1)
+
+
 def test_nan_in_a_label_is_named(raw):
     make_dataset(raw / "Dataset301_A", {"spleen": 1}, ["a1"], ending=".mha")
     path = raw / "Dataset301_A/labelsTr/a1.mha"

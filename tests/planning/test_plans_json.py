@@ -67,6 +67,12 @@ def test_an_entry_of_another_kind_is_told_with_file_and_key(place, value, tmp_pa
         ("HERE/inherits_from", "3d_fullres", f"`{HERE}: inherits_from` is '3d_fullres', not another one of 3d_fullres"),
         ("HERE/KW/n_stages", 2, f"`{HERE}: architecture: arch_kwargs: strides` has 3 entries for 2 stages"),
         ("HERE/KW/fused_stages", [1, 7], f"`{HERE}: architecture: arch_kwargs: fused_stages` is [1, 7] of 3 stages"),
+        (
+            "HERE/KW/text/class_prompts",
+            ["a", " "],
+            f"`{HERE}: architecture: arch_kwargs: text: class_prompts: 1` is ' ', not a text",
+        ),
+        ("HERE/KW/task/prompts", [""], f"`{HERE}: architecture: arch_kwargs: task: prompts: 0` is '', not a text"),
         ("HERE/KW/nonsense", 1, f"`{HERE}: architecture: arch_kwargs` has nonsense, which PlainConvUNet has not"),
         ("HERE/resampling_fn_data_kwargs", {"no": 1}, "` has no, which resample_data_or_seg_to_shape has not"),
         ("HERE/architecture/_kw_requires_import", ["x"], "`_kw_requires_import` lists 'x', which `arch_kwargs` has not"),

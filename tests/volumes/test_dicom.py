@@ -1,6 +1,7 @@
 """DICOM series: sorted, in HU, on a true grid, or refused by name. Every file is written here."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from builders.dicom import (
     PRESENTATION_STATE,
     REPORT,
     RT_STRUCTURE_SET,
+    spoil_element,
     write_enhanced,
     write_localizers,
     write_object,
@@ -369,7 +371,17 @@ def test_a_name_that_is_no_text_is_refused(volume, tmp_path):
 def test_a_file_that_is_no_dicom_is_refused(content, volume, tmp_path):
     paths = write_dicom(tmp_path, volume)
     paths[3].write_bytes(content)
-    assert f"{paths[3]} is no whole DICOM file" in series_error(paths)
+    told = "Unknown Value Representation 'ZZ'" if b"DICM" in content else "it does not begin as DICOM does"
+    assert f"{paths[3]} is no whole DICOM file; take it out of the series' folder or copy it again ({told}" in series_error(paths)
+
+
+@pytest.mark.parametrize("name", ["RescaleSlope", "Rows"])
+def test_an_element_that_cannot_be_read_is_no_missing_one(name, volume, tmp_path):
+    """A slope that is damaged would else be taken for 1."""
+    paths = write_dicom(tmp_path, volume)
+    spoil_element(paths[3], name)
+    text = series_error(paths)
+    assert re.search(rf"{paths[3].name} has no usable geometry or scale of values in its header \({name}: .*\)", text), text
 
 
 def test_a_file_that_is_gone_is_named(volume, tmp_path):

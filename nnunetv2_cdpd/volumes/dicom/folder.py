@@ -82,7 +82,10 @@ def find_series(files: Iterable[Path], modality: str | None = None) -> Contents:
             series.setdefault(header.series, []).append(header)
     for path in others:
         if path.suffix.lower() in _ENDINGS or (series and _may_lack_ending(path)):
-            raise UserError(f"{path} is no whole DICOM file; take it out of the series' folder or copy it again")
+            raise UserError(
+                f"{path} is no whole DICOM file; take it out of the series' folder or copy it again (it does not "
+                "begin as DICOM does)"
+            )
     volumes = {uid: headers for uid, headers in series.items() if len(headers) > 1 or len(headers[0].slices) > 1}
     if volumes:
         alone = [headers[0].path for uid, headers in series.items() if uid not in volumes]

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from nnunetv2_cdpd.errors import UserError, is_text
+from nnunetv2_cdpd.errors import UserError, is_text, reason
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _MARK = b"DICM"
@@ -145,6 +146,7 @@ def _lack_of_pixels(data: pydicom.Dataset, slices: Sequence[Slice], num_bytes: i
 
 def _dataset(path: Path) -> tuple[pydicom.Dataset | None, int]:
     """The elements that matter, and how many bytes follow from the pixels on; None if the file is not DICOM."""
+    why: Exception | None = None
     try:
         with path.open("rb") as file:
             start = file.read(132)
@@ -158,36 +160,48 @@ def _dataset(path: Path) -> tuple[pydicom.Dataset | None, int]:
         is_whole = bool(is_directory or data.get("SOPClassUID"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except Exception:
-        is_whole = False
+    except Exception as error:
+        is_whole, why = False, error
     if is_whole:
         return data, num_bytes
     if is_marked:
-        raise UserError(f"{path} is no whole DICOM file; take it out of the series' folder or copy it again")
+        told = "it does not say what it holds" if why is None else reason(why)
+        raise UserError(f"{path} is no whole DICOM file; take it out of the series' folder or copy it again ({told})") from why
     return None, 0
 
 
 def _get(data: pydicom.Dataset, name: str) -> Any:
-    """An attribute's value; None if it is missing, empty or nothing that DICOM allows there."""
+    """An attribute's value, of what is only told; None if it is missing, empty or nothing that DICOM allows there."""
+    with suppress(ValueError):
+        return _value(data, name)
+    return None
+
+
+def _value(data: pydicom.Dataset, name: str) -> Any:
+    """An attribute's value, of what places and values depend on; None if it is missing or empty.
+
+    Raises:
+        ValueError: Nothing that DICOM allows there.
+    """
     try:
         return data.get(name)
-    except Exception:
-        return None
+    except Exception as error:
+        raise ValueError(f"{name}: {reason(error)}") from error
 
 
 def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
     """A slice per frame; raises what pydicom and numpy raise where something is missing."""
-    if _get(data, "PhotometricInterpretation") == "MONOCHROME1":  # of which GDCM turns the values over
+    if _value(data, "PhotometricInterpretation") == "MONOCHROME1":  # of which GDCM turns the values over
         raise ValueError("MONOCHROME1, dark for high values; store it as MONOCHROME2")
     shared = _first(data, "SharedFunctionalGroupsSequence")
-    count = int(_get(data, "NumberOfFrames") or 1)
-    groups = _get(data, "PerFrameFunctionalGroupsSequence")
+    count = int(_value(data, "NumberOfFrames") or 1)
+    groups = _value(data, "PerFrameFunctionalGroupsSequence")
     if not groups and count > 1:
         raise ValueError(f"{count} frames in one file and no position for each; convert it to one file per slice")
     frames = groups or [None]
     if groups and len(groups) != count:
         raise ValueError(f"{count} frames, and {len(groups)} places of frames")
-    size = int(data.Columns), int(data.Rows)
+    size = int(_value(data, "Columns")), int(_value(data, "Rows"))
     stored_as = UID(data.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian).name
     instance = _get(data, "InstanceNumber")
     slices: list[Slice] = []
@@ -207,26 +221,26 @@ def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
             raise ValueError(f"pixel spacing {spacing.tolist()}")
         values = of("PixelValueTransformationSequence")
         rescale = None
-        if (intercept := _get(values, "RescaleIntercept")) is not None:
-            slope = _get(values, "RescaleSlope")
+        if (intercept := _value(values, "RescaleIntercept")) is not None:
+            slope = _value(values, "RescaleSlope")
             rescale = 1.0 if slope is None else float(slope), float(intercept)
             if not rescale[0] or not np.isfinite(rescale).all():
                 raise ValueError(f"RescaleSlope {rescale[0]:g}, RescaleIntercept {rescale[1]:g}")
         position = _numbers(of("PlanePositionSequence"), "ImagePositionPatient", 3)
         orientation = np.array([row, column / np.linalg.norm(column)])
         read_with = slices[0].rescale if slices else rescale
-        unit = str(_get(values, "RescaleType") or "").strip()
+        unit = str(_value(values, "RescaleType") or "").strip()
         slices.append(Slice(path, index, position, orientation, spacing, size, rescale, read_with, unit, stored_as, instance))
     return tuple(slices)
 
 
 def _first(data: pydicom.Dataset | None, sequence: str) -> pydicom.Dataset | None:
-    items = _get(data, sequence) if data is not None else None
+    items = _value(data, sequence) if data is not None else None
     return items[0] if items else None
 
 
 def _numbers(data: pydicom.Dataset, name: str, count: int) -> np.ndarray:
-    values = np.array([float(value) for value in _get(data, name) or ()])
+    values = np.array([float(value) for value in _value(data, name) or ()])
     if len(values) != count or not np.isfinite(values).all():
         raise ValueError(f"{name} is missing or incomplete")
     return values
