@@ -126,7 +126,7 @@ def _finish(plan: Plan, outcome: Conversion) -> Conversion:
     for name in [name for name, entry in entries.items() if entry.facts.get("left_out")]:
         outcome.skipped[name] = entries.pop(name).facts["left_out"]
         outcome.done.pop(name, None)
-        outcome.before = [other for other in outcome.before if other != name]
+    outcome.before = [name for name in outcome.before if name not in outcome.skipped]
     outcome.notes = {name: tuple(entry.facts["notes"]) for name, entry in entries.items() if entry.facts["notes"]}
     clear_leftovers(output)
     if outcome.failed or outcome.remaining:

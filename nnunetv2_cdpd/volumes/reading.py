@@ -85,7 +85,7 @@ class CheckedReader(BaseReaderWriter):
                 written = self.read_seg(beside)[0][0]
             except (UserError, OSError, RuntimeError) as error:  # SimpleITK's is a RuntimeError
                 raise UserError(f"{path}: cannot be written whole; is the disk full?") from error
-            if not all(map(np.array_equal, written, seg)):  # slice by slice, in little memory
+            if len(written) != len(seg) or not all(map(np.array_equal, written, seg)):  # slice by slice, in little memory
                 raise UserError(
                     f"{path}: {self.name} does not keep values up to {seg.max()} in {path.suffix}; use another format"
                 )
