@@ -6,9 +6,10 @@ from pathlib import Path
 
 from nnunetv2.configuration import default_num_processes
 
-from nnunetv2_cdpd.conversion.case import ConvertedCase, convert_case
+from nnunetv2_cdpd.conversion.case import convert_case
 from nnunetv2_cdpd.conversion.dataset_facts import DatasetFacts
 from nnunetv2_cdpd.conversion.declaration import SourceDataset
+from nnunetv2_cdpd.conversion.job import ConvertedCase
 from nnunetv2_cdpd.conversion.layout import find_downloaded_cases
 from nnunetv2_cdpd.conversion.plan import Options, Plan, left_out, make_plan, outputs_of
 from nnunetv2_cdpd.conversion.records import PartRecords
