@@ -66,11 +66,11 @@ def read_cases(datasets: Sequence[RawDataset], *, num_processes: int, progress: 
     channels = run(
         further, in_processes(check_readable, num_processes), title="Further channels", progress=progress and bool(further)
     )
+    failed = {**fingerprints.failed, **channels.failed, **facts.failed}
     cases = []
     for (dataset, case), image, label in zip(listed, images, labels):
         source, problems = _source(dataset, case.identifier)
         others = [dataset.path(channel) for channel in case.images[1:]]
-        failed = {**fingerprints.failed, **channels.failed, **facts.failed}
         files = (image, *others, label)
         unread = tuple(failed[str(file)] for file in files if str(file) in failed)
         problems += unread or _header_problems(*files)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from nnunetv2_cdpd.datasets.label_maps import integers, label_values
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.grid import Grid
 from nnunetv2_cdpd.volumes.reading import read_sitk
@@ -52,18 +53,35 @@ def label_facts(path: Path) -> LabelFacts:
     array = sitk.GetArrayViewFromImage(image)
     if array.ndim != image.GetDimension() or array.ndim not in (2, 3):
         raise UserError(f"{path} is not one label map of 2 or 3 dimensions")
-    labelled = np.nonzero(array)
-    stored = array[labelled]
-    values = stored.astype(np.int64)
-    if not np.array_equal(values, stored):
-        raise UserError(f"{path} holds values that are no integers; was it resampled as an image?")
-    distinct, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    places = [np.bincount(inverse, index, len(distinct)) / counts for index in labelled[::-1]]  # x, y(, z) of the file
+    values = label_values(array if array.ndim == 3 else array[None], path)
+    values = values[values != 0]
+    counts, sums = _places(array, values)
     grid = Grid.of_image(image)
     voxel_ml = float(np.prod(grid.spacing)) / 1000
     facts = {}
-    for value, count, *index in zip(distinct.tolist(), counts.tolist(), *(place.tolist() for place in places)):
-        x, y, z = [*grid.position(index).tolist(), 0.0][:3]
+    for value, count, summed in zip(values.tolist(), counts.tolist(), sums):
+        x, y, z = [*grid.position(summed / count).tolist(), 0.0][:3]
         facts[value] = ValueFacts(count * voxel_ml, (x, y, z))
     axes = grid.body_axes if array.ndim == 3 else (0, 1)
     return LabelFacts(tuple(grid.shape[axis] for axis in axes), tuple(grid.spacing[list(axes)].tolist()), facts)
+
+
+def _places(array: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels of each value, and the sums of their indices x, y(, z), float (values, 2 or 3).
+
+    Args:
+        array: A label ((z, )y, x), taken slice by slice, in little memory.
+        values: That are looked for, sorted, without background.
+    """
+    counts, sums = np.zeros(len(values), np.int64), np.zeros((len(values), array.ndim))
+    for first, part in enumerate(array if array.ndim == 3 else [array]):
+        part = integers(part)
+        place = np.nonzero(part)
+        found = np.searchsorted(values, part[place])
+        here = np.bincount(found, minlength=len(values))
+        counts += here
+        for axis, index in enumerate(place[::-1]):
+            sums[:, axis] += np.bincount(found, index, len(values))
+        if array.ndim == 3:
+            sums[:, 2] += first * here
+    return counts, sums

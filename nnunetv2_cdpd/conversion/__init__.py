@@ -8,6 +8,7 @@
 - read_labels: label files, slices and masks, checked and remapped
 - intensity: where no header can be trusted: do the labelled voxels look right?
 - sides: left and right of a merged label, where that is unambiguous
+- job: all that decides what becomes of one case; what came of it
 - case: one case, from its files to imagesTr and labelsTr
 - dataset_facts: what the label maps hold, and dataset.json of the converted dataset
 - plan, records: which cases there are to convert, and which any call has converted

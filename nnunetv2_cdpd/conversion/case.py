@@ -4,17 +4,18 @@ Image and label appear complete or not at all. Runs in spawned processes.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from nnunetv2_cdpd.conversion.declaration import FoundCase, IntensityCheck
+from nnunetv2_cdpd.conversion.declaration import IntensityCheck
 from nnunetv2_cdpd.conversion.intensity import overruled_by_intensity, place_by_intensity
+from nnunetv2_cdpd.conversion.job import ConversionJob, ConvertedCase
 from nnunetv2_cdpd.conversion.read_labels import Label, read_label, read_masks, read_slices, remap
-from nnunetv2_cdpd.conversion.sides import SidePair, split_sides
+from nnunetv2_cdpd.conversion.sides import split_sides
 from nnunetv2_cdpd.conversion.slices import pair_slices
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import written_beside
@@ -23,59 +24,6 @@ from nnunetv2_cdpd.volumes.grid import Grid, same_place
 from nnunetv2_cdpd.volumes.nifti import NiftiFile, link_or_copy, write_nifti
 from nnunetv2_cdpd.volumes.placement import Placement, flips_between, place_label, resample_nearest
 from nnunetv2_cdpd.volumes.value_types import smallest_exact
-
-
-@dataclass(frozen=True)
-class ConversionJob:
-    """What to do for one case.
-
-    dicom: Whether the image is a series.
-    of_series: Whether the collection's images are; this one may be a NIfTI copy of one.
-    masks: Those of the case, with their stored values, in the order in which they are painted.
-    values: Source value -> stored value, of all declared ones.
-    outputs: Image and label of the converted dataset.
-    ignore_value: Stored instead of background outside of the labelled slices, and for values that mean "not annotated here".
-    needs_content: A case whose label holds nothing but background and ignored voxels is left out.
-    hu_offset: Added to the stored values of the image.
-    copy: Copy files that need no change instead of linking them.
-    made_from: Digest of the files and of all that decides the outcome.
-    """
-
-    case: FoundCase
-    dicom: bool
-    of_series: bool
-    masks: tuple[tuple[int, Path], ...]
-    values: Mapping[int, int]
-    outputs: tuple[Path, Path]
-    placement: IntensityCheck | None
-    ignore_value: int | None
-    sides: tuple[SidePair, ...]
-    needs_content: bool
-    hu_offset: float
-    resample_labels: bool
-    copy: bool
-    made_from: str = ""
-
-    @property
-    def label_place(self) -> Path:
-        """What messages about the label name."""
-        return self.case.label[0] if self.case.label else self.masks[0][1].parent
-
-
-@dataclass(frozen=True)
-class ConvertedCase:
-    """What came of a case.
-
-    merged: Names of the merged labels whose sides were not told apart.
-    notes: For the user.
-    held: Stored values of the structures that its label held, before their sides were told apart.
-    left_out: Why nothing was written; None: it was.
-    """
-
-    merged: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    held: tuple[int, ...] = ()
-    left_out: str | None = None
 
 
 @dataclass

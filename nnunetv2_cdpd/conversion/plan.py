@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nnunetv2_cdpd.conversion.case import ConversionJob
 from nnunetv2_cdpd.conversion.dataset_facts import DatasetFacts
 from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
+from nnunetv2_cdpd.conversion.job import ConversionJob
 from nnunetv2_cdpd.conversion.records import PartRecords
 from nnunetv2_cdpd.errors import UserError, check_at_least, check_part
 from nnunetv2_cdpd.jobs import CaseRecord, digest, file_state

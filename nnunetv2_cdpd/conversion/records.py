@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_cdpd.conversion.case import ConversionJob
+from nnunetv2_cdpd.conversion.job import ConversionJob
 from nnunetv2_cdpd.datasets.output import check_own_folder
 from nnunetv2_cdpd.jobs import CaseRecord, FileRecord
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from nnunetv2.configuration import default_num_processes
 
-from nnunetv2_cdpd.conversion.case import ConvertedCase, convert_case
+from nnunetv2_cdpd.conversion.case import convert_case
 from nnunetv2_cdpd.conversion.dataset_facts import DatasetFacts
 from nnunetv2_cdpd.conversion.declaration import SourceDataset
+from nnunetv2_cdpd.conversion.job import ConvertedCase
 from nnunetv2_cdpd.conversion.layout import find_downloaded_cases
 from nnunetv2_cdpd.conversion.plan import Options, Plan, left_out, make_plan, outputs_of
 from nnunetv2_cdpd.conversion.records import PartRecords
@@ -125,7 +126,7 @@ def _finish(plan: Plan, outcome: Conversion) -> Conversion:
     for name in [name for name, entry in entries.items() if entry.facts.get("left_out")]:
         outcome.skipped[name] = entries.pop(name).facts["left_out"]
         outcome.done.pop(name, None)
-        outcome.before = [other for other in outcome.before if other != name]
+    outcome.before = [name for name in outcome.before if name not in outcome.skipped]
     outcome.notes = {name: tuple(entry.facts["notes"]) for name, entry in entries.items() if entry.facts["notes"]}
     clear_leftovers(output)
     if outcome.failed or outcome.remaining:

@@ -53,8 +53,8 @@ def split_sides(label: np.ndarray, image: np.ndarray, grid: Grid, pair: SidePair
     centres = ndimage.mean(x_of, parts, np.arange(1, count + 1))
     body = _body_centre(image, grid)
     large = np.flatnonzero(sizes >= _LARGE * sizes.sum())
-    if len(large) > 2:
-        return f"{len(large)} large parts"
+    if not 1 <= len(large) <= 2:
+        return f"{len(large) or 'no'} large parts"
     if len(large) == 2 and (min(centres[large]) > body) == (max(centres[large]) > body):
         return "both large parts lie on one side of the body"
     plane = body if len(large) == 1 else float(np.mean([min(centres[large]), max(centres[large])]))

@@ -11,6 +11,7 @@ from typing import Any
 from nnunetv2.paths import nnUNet_raw
 
 from nnunetv2_cdpd.annotation import Annotation, read_annotation
+from nnunetv2_cdpd.datasets.names import as_id
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet, raw_folder
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import DATASET_FILE as FILE_NAME
@@ -94,7 +95,7 @@ def channel_names(content: Mapping[str, Any], where: str | Path = FILE_NAME) -> 
     way_out = "mend it there"
     check_shape(content, record({key: _CHANNELS}), where, way_out)
     channels: Mapping[str, str] = content[key]
-    if not all(str(number).isdecimal() for number in channels):
+    if not all(re.fullmatch(r"\d{1,4}", str(number)) for number in channels):  # as nnU-Net counts files of channels
         raise UserError(f'{where}: `{key}` numbers the channels, like {{"0": "CT"}}; {way_out}')
     return tuple(channels[number] for number in sorted(channels, key=int))
 
@@ -105,16 +106,17 @@ def find_dataset(given: str | int | Path) -> Path:
     Raises:
         UserError: There is none, or more than one of that id.
     """
-    text, raw = str(given), raw_folder() if folder_of_nnunet(nnUNet_raw) else Path.cwd()
-    if text.isdigit():
-        found = sorted(folder for folder in raw.glob(f"Dataset{int(text):03d}_*") if folder.is_dir())
+    text, number = str(given), as_id(given)
+    raw = raw_folder() if folder_of_nnunet(nnUNet_raw) else Path.cwd()
+    if number is not None:
+        found = sorted(folder for folder in raw.glob(f"Dataset{number:03d}_*") if folder.is_dir())
     else:
         found = [folder for folder in (Path(text).expanduser(), raw / text) if (folder / FILE_NAME).is_file()][:1]
     if len(found) == 1:
         return Path(os.path.abspath(found[0]))
     if not found and not folder_of_nnunet(nnUNet_raw):
         raise UserError(f"{given}: no dataset here, and nnUNet_raw is not set; set it, or give a folder")
-    if not text.isdigit():
+    if number is None:
         raise UserError(f"{given}: no nnU-Net raw dataset here (no {FILE_NAME}); give an id, a name or a folder")
     there = ", ".join(folder.name for folder in found or sorted(raw.glob("Dataset*"))) or "none"
     problem = "more than one dataset has this id" if found else "no dataset has this id"

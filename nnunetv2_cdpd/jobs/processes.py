@@ -2,8 +2,9 @@
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import current_process
@@ -16,6 +17,7 @@ from nnunetv2_cdpd.jobs.batch import Job, Result, Runner
 
 _UNGUARDED = 117  # exit code of a process whose script wants processes while it is only imported
 _KILLED = -9
+_AHEAD = 2  # jobs handed out per process, so that none waits for its next one
 
 
 def number_of_processes(given: int | None, num_jobs: int, jobs_per_process: int = 1) -> int:
@@ -54,34 +56,46 @@ def _run(function: Callable[[Job], Result], jobs: Sequence[Job], num_processes: 
     # A process imports the script that started it. Without its guard the script comes to this line again, there.
     if getattr(current_process(), "_inheriting", False):
         sys.exit(_UNGUARDED)
-    left, _ = yield from _round(function, jobs, num_processes)
-    # A process that dies (out of memory) takes its pool along, and nobody knows whose job it was: the rest runs one by one.
-    for job in left:
-        undone, exit_codes = yield from _round(function, [job], 1)
-        if undone:
-            yield job, UserError(_why(exit_codes))
+    waiting = deque(jobs)
+    while waiting:
+        left, _ = yield from _round(function, waiting, num_processes)
+        # A process that dies (out of memory) takes its pool along, and nobody knows whose job it was: those that were handed
+        # out run one by one, the many others in a new pool.
+        for job in left:
+            undone, exit_codes = yield from _round(function, deque([job]), 1)
+            if undone:
+                yield job, UserError(_why(exit_codes))
 
 
 def _round(
-    function: Callable[[Job], Result], jobs: Sequence[Job], num_processes: int
+    function: Callable[[Job], Result], waiting: deque[Job], num_processes: int
 ) -> Generator[tuple[Job, Result | Exception], None, tuple[list[Job], list[int | None]]]:
-    """Yield what finishes in one pool; return the jobs that a dying process left undone, and how the processes ended."""
+    """Yield what finishes in one pool.
+
+    Args:
+        waiting: Jobs; those that are handed out are taken from it, all of them unless a process dies.
+
+    Returns:
+        The jobs that were handed out and that a dying process left undone, and how the processes ended.
+    """
     left: list[Job] = []
     futures: dict[Future[Result], Job] = {}
     context = _RecordingContext()
-    pool = ProcessPoolExecutor(min(num_processes, len(jobs)), mp_context=context)
+    pool = ProcessPoolExecutor(min(num_processes, len(waiting)), mp_context=context)
     try:
-        for job in jobs:
-            try:
-                futures[pool.submit(function, job)] = job
-            except BrokenProcessPool:  # a process died before all jobs were handed out
-                left.append(job)
-        for future in as_completed(futures):
-            outcome = _outcome(future.result)
-            if isinstance(outcome, BrokenProcessPool):
-                left.append(futures[future])
-            else:
-                yield futures[future], outcome
+        while futures or (waiting and not left):
+            while waiting and not left and len(futures) < _AHEAD * num_processes:
+                job = waiting.popleft()
+                try:
+                    futures[pool.submit(function, job)] = job
+                except BrokenProcessPool:  # a process died since
+                    left.append(job)
+            for future in wait(futures, return_when=FIRST_COMPLETED).done:
+                job, outcome = futures.pop(future), _outcome(future.result)
+                if isinstance(outcome, BrokenProcessPool):
+                    left.append(job)
+                else:
+                    yield job, outcome
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     exit_codes = [process.exitcode for process in context.processes]

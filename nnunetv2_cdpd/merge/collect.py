@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError, first_of
+from nnunetv2_cdpd.jobs.files import real_path
 from nnunetv2_cdpd.merge.plan import MergePlan
 
 MAX_LISTED = 20
@@ -37,7 +38,7 @@ def check_inputs(inputs: Sequence[RawDataset], output: Path) -> None:
     """Raise UserError unless there are datasets, none of them the output, all with the same channels and file ending."""
     if not inputs:
         raise UserError(f"{output}: nothing to merge; give at least one dataset")
-    if output in (dataset.folder for dataset in inputs):
+    if real_path(output) in (real_path(dataset.folder) for dataset in inputs):
         raise UserError(f"{output}: both an input and the output; give another argument dataset_id")
     first = inputs[0]
     for other in inputs[1:]:

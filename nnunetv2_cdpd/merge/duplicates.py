@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
+from nnunetv2_cdpd.datasets.names import as_id
 from nnunetv2_cdpd.datasets.raw import read_dataset
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.merge.collect import MergedCase
@@ -40,7 +41,7 @@ def held_back_images(given: Sequence[str | int | Path], file_ending: str) -> dic
     images: dict[Path, str] = {}
     for each in given:
         folder = Path(str(each)).expanduser()
-        if not str(each).isdigit() and folder.is_dir() and not (folder / FILE_NAME).is_file():
+        if as_id(each) is None and folder.is_dir() and not (folder / FILE_NAME).is_file():
             found = _images_in(folder, file_ending)
         else:
             dataset = read_dataset(each)

@@ -77,7 +77,8 @@ def write_folds(
     places = [output / SPLITS_FILE]
     if preprocessed := folder_of_nnunet(nnUNet_preprocessed):
         places.append(preprocessed / output.name / SPLITS_FILE)
-    ours = (read_json(output / DUPLICATES_FILE) or {}).get("splits") if duplicates else None
+    before = read_json(output / DUPLICATES_FILE)
+    ours = before.get("splits") if duplicates and isinstance(before, Mapping) else None
     for place in reversed(places):  # what is there and good counts, so that trained folds stay what they are
         there = read_json(place)
         folds = _folds(there)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from nnunetv2_cdpd.annotation import POSITIVE, Annotation, Source
+from nnunetv2_cdpd.datasets.names import as_id
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.naming import IGNORE, Naming, Spelling
@@ -26,8 +27,8 @@ def specs_of(inputs: Sequence[RawDataset], spec: MergeSpec) -> list[DatasetSpec]
 
 
 def _id_of(dataset: RawDataset) -> str:
-    prefix = dataset.name.partition("_")[0].removeprefix("Dataset")
-    return str(int(prefix)) if prefix.isdigit() else dataset.name
+    number = as_id(dataset.name.partition("_")[0].removeprefix("Dataset"))
+    return dataset.name if number is None else str(number)
 
 
 def resolve_sources(

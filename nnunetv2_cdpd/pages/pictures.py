@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from matplotlib.path import Path as Polygon
 from PIL import Image
 
+from nnunetv2_cdpd.datasets.label_maps import integers
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.reading import read_sitk
 
@@ -75,7 +76,7 @@ def read_volume(path: str | Path) -> Volume:
 def read_label_map(path: str | Path) -> Volume:
     """`read_volume` of a label map, as integers."""
     volume = read_volume(path)
-    return volume if volume.array.dtype.kind in "iu" else Volume(volume.array.astype(np.int32), volume.spacing)
+    return Volume(integers(volume.array), volume.spacing)
 
 
 def cut_to_body(

@@ -1,11 +1,12 @@
 """Whole: whether a file holds all that its header promises. SimpleITK fills what is missing with zeros and says nothing.
 
 Compressed voxels are read to their end, against the checksum that was written with them; of voxels as they are only the
-length can be known.
+length can be known. Pictures are read by Pillow and tifffile, which say where one ends early.
 """
 
 import bz2
 import gzip
+import math
 import re
 import stat
 import zlib
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import SimpleITK as sitk
+from PIL import Image
 
 from nnunetv2_cdpd.errors import UserError, reason
 
@@ -39,6 +41,8 @@ _META_END = re.compile(rb"ElementDataFile *= *(\S+) *\r?\n")
 _NRRD_END = re.compile(rb"\r?\n\r?\n")
 _LONGEST_HEADER = 1 << 16
 _GIPL_HEADER = 256
+_PICTURES = (".png", ".bmp", ".jpg", ".jpeg")
+_TIFF = (".tif", ".tiff")
 
 
 def chunks(path: Path) -> Iterator[bytes]:
@@ -93,11 +97,16 @@ def check_whole(path: Path) -> sitk.ImageFileReader:
     Raises:
         UserError: It ends early, or its checksum is wrong.
     """
+    if path.suffix.lower() in _PICTURES:
+        _check_picture(path)
+        return None
     header = _image_header(path)
+    if path.suffix.lower() in _TIFF:
+        _check_tiff(path, header)
+        return None
     pixel = sitk.Image([1] * header.GetDimension(), header.GetPixelID(), max(1, header.GetNumberOfComponents()))
     size = pixel.GetSizeOfPixelComponent() * pixel.GetNumberOfComponentsPerPixel()
-    for length in header.GetSize():
-        size *= length
+    size *= math.prod(header.GetSize())
     payload = _PAYLOADS.get(path.suffix.lower(), _inline)(path)
     if payload is None:  # in several files: SimpleITK says when one is short
         return header
@@ -138,6 +147,28 @@ def _image_header(path: Path) -> sitk.ImageFileReader:
     except RuntimeError as error:
         raise UserError(f"{path}: is no image that can be read; is it damaged? ({itk_reason(error)})") from error
     return header
+
+
+def _check_picture(path: Path) -> None:
+    check_file(path)
+    with told_as_damaged(path), Image.open(path) as picture:
+        try:
+            picture.load()
+        except (SyntaxError, Image.DecompressionBombError) as error:  # Pillow's of a broken PNG; ValueErrors in disguise
+            raise damaged(path, reason(error)) from error
+
+
+def _check_tiff(path: Path, header: sitk.ImageFileReader) -> None:
+    """Check that SimpleITK, which stops at the first page that it cannot find, finds as many voxels as there are."""
+    import tifffile
+
+    try:
+        found = tifffile.imread(path).size
+    except Exception as error:  # each packing has errors of its own
+        raise damaged(path, reason(error)) from error
+    voxels = math.prod(header.GetSize())
+    if found not in (voxels, voxels * header.GetNumberOfComponents()):  # colours of a palette are one value in the file
+        raise damaged(path, f"some of its pages are missing: {found} values, and SimpleITK finds {voxels} voxels")
 
 
 # File that holds the voxels, where they begin, and what counts them while it unpacks them; None: they are stored as they are.

@@ -236,6 +236,23 @@ def test_centres_are_in_the_patients_space(tmp_path):
     assert facts.of([9]) is None and facts.size == (6, 5, 4) and facts.spacing == (2.0, 3.0, 4.0)
 
 
+@pytest.mark.parametrize("name", ["l.nii.gz", "l.png"])
+def test_labels_are_integers_as_a_merge_takes_them(name, tmp_path):
+    array = np.zeros((1, 20, 30))
+    array[0, 4:8, 10:20] = 2
+    if name == "l.png":
+        sitk.WriteImage(sitk.GetImageFromArray(array[0].astype(np.uint8)), str(tmp_path / name))
+    else:  # as some writers scale masks
+        nibabel.save(nibabel.Nifti1Image(array.T * 1.0000000591, np.diag([-1.0, -1.0, 1.0, 1.0])), tmp_path / name)
+    facts = label_facts(tmp_path / name)
+    assert list(facts.values) == [2] and facts.values[2].ml == pytest.approx(40 / 1000)
+    assert facts.values[2].centre == pytest.approx((14.5, 5.5, 0))
+    array[0, 0, 0] = 1.5
+    nibabel.save(nibabel.Nifti1Image(array.T, np.eye(4)), tmp_path / "l.nii")
+    with pytest.raises(UserError, match=r"l.nii holds values that are no integers \(1.5\)"):
+        label_facts(tmp_path / "l.nii")
+
+
 def test_datasets_that_cannot_be_audited_are_named(raw):
     folder = write_dataset(raw / "Dataset501_A", phantoms(1))
     with pytest.raises(UserError, match="Dataset501_A: given twice"):

@@ -86,6 +86,7 @@ def test_a_tumor_joins_the_parts_of_its_kidney_and_keeps_its_value():
         (label_of(LEFT_BOX, np.s_[20:28, 22:30, 6:16]), "both large parts lie on one side"),
         (label_of(np.s_[26:34, 8:18, 6:16]), "in the middle"),
         (label_of(LEFT_BOX, RIGHT_BOX, np.s_[12:18, 25:32, 6:16]), "3 large parts"),
+        (label_of(*(np.s_[x : x + 2, y : y + 2, 6:8] for x in range(8, 56, 12) for y in (8, 16, 24))), "no large parts"),
     ],
 )
 def test_where_it_is_ambiguous_the_label_stays_merged(label, why):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from nnunetv2_cdpd.datasets.dataset_json import channel_names, dataset_json_of, read_dataset_json
+from nnunetv2_cdpd.datasets.names import dataset_name
 from nnunetv2_cdpd.errors import UserError
 
 
@@ -114,3 +115,17 @@ def test_a_damaged_cdpd_block_is_told_by_its_key(block, key, tmp_path):
 def test_channels_are_in_the_order_of_their_numbers():
     assert channel_names({"channel_names": {"10": "c", "2": "b", "0": "a"}}) == ("a", "b", "c")
     assert channel_names({"modality": {"0": "MR"}}) == ("MR",)
+
+
+@pytest.mark.parametrize("digits", ["\u00b2", "1" * 200, "\u0664\u0660\u0660"])  # a superscript; too long; Arabic
+def test_digits_that_are_no_id_are_told(dataset, digits):
+    with pytest.raises(UserError, match="give an id, a name or a folder"):
+        dataset_json_of(digits)
+    with pytest.raises(UserError, match="none of this id or name"):
+        dataset_name(digits)
+
+
+@pytest.mark.parametrize("number", ["\u00b2", "1" * 5000, "-1", "x"])
+def test_channels_that_cannot_be_counted_are_told(number):
+    with pytest.raises(UserError, match="`channel_names` numbers the channels"):
+        channel_names({"channel_names": {number: "CT"}})

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -45,6 +45,32 @@ def test_jobs_that_a_broken_pool_refuses_are_done_later(monkeypatch):
 
     monkeypatch.setattr("nnunetv2_cdpd.jobs.processes.ProcessPoolExecutor", Breaking)
     assert dict(in_processes(square_or_die, 2)([1, 5, 2])) == {1: 1, 5: 25, 2: 4}
+
+
+def test_a_dying_process_slows_down_only_the_jobs_that_were_handed_out(monkeypatch):
+    pools = []
+
+    class Dying:
+        def __init__(self, num_processes, mp_context):
+            self.is_broken = False
+            pools.append(num_processes)
+
+        def submit(self, function, job):
+            self.is_broken |= job == 3 and pools[-1] == 2
+            future = Future()
+            if self.is_broken:
+                future.set_exception(BrokenProcessPool())
+            else:
+                future.set_result(function(job))
+            return future
+
+        def shutdown(self, **how):
+            pass
+
+    monkeypatch.setattr("nnunetv2_cdpd.jobs.processes.ProcessPoolExecutor", Dying)
+    jobs = list(range(1000))
+    assert dict(in_processes(str, 2)(jobs)) == {job: str(job) for job in jobs}
+    assert pools == [2, 1, 2]  # of a thousand jobs, each alone in a process that first imports everything, it were days
 
 
 def test_the_number_of_processes_is_what_is_given_else_at_most_one_per_core_and_job(monkeypatch):

@@ -296,8 +296,10 @@ def test_nan_in_a_label_is_named(raw):
 
 def test_headers_that_differ_by_single_precision_are_fine(two):
     path = two / "Dataset301_LITS/labelsTr/a2.nii.gz"
-    write_volume(path, read(path), origin=(-12.5, 30.0001, 7.25))
-    merge(301, 302)
+    label = read(path)
+    write_volume(path, label, origin=(-12.5, 30.0001, 7.25))
+    folder, _ = merge(301, 302)
+    assert np.array_equal(read(folder / "labelsTr/a2.nii.gz") > 0, label > 0)
 
 
 def test_wrong_number_of_channels_is_named(two):

@@ -50,6 +50,15 @@ def test_folder_that_is_not_ours_stays_untouched(two):
         merge(301)
 
 
+def test_the_output_is_no_input_by_a_link_either(two):
+    folder, _ = merge(301)
+    before = states(folder)
+    (two / "Dataset777_LINK").symlink_to(folder)
+    with pytest.raises(UserError, match="both an input and the output"):
+        merge(777, update=True)
+    assert states(folder) == before
+
+
 def test_other_inputs_need_update(two):
     folder, _ = merge(301)
     before = states(folder)

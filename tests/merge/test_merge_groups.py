@@ -282,6 +282,15 @@ def test_images_that_cannot_be_compared_are_named(raw):
     assert any("note: not searched for the same scan" in text and text.endswith(": tiny") for text in messages)
 
 
+@pytest.mark.parametrize("damaged", ["[1]", "5", '"text"', "{}"])
+def test_a_damaged_list_of_copies_is_written_anew(two, nnunet_folders, damaged):
+    folder, _ = merge(501, 502)
+    was = (folder / "cdpd_duplicates.json").read_text()
+    (folder / "cdpd_duplicates.json").write_text(damaged)
+    merge(501, 502)
+    assert (folder / "cdpd_duplicates.json").read_text() == was
+
+
 def test_search_can_be_left_out(two, nnunet_folders):
     folder, _ = merge(501, 502, search_duplicates=False)
     assert not (folder / "cdpd_duplicates.json").exists() and not (folder / "splits_final.json").exists()

@@ -9,9 +9,11 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tifffile
 from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO, SimpleITKIOWithReorient
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from nnunetv2_cdpd.errors import UserError
@@ -102,6 +104,34 @@ def test_a_well_packed_label_is_checked_too(tmp_path, reader):
         path.write_bytes(spoiled)
         with pytest.raises(UserError, match="is damaged"):
             reader.read_seg(path)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.jpg"])
+def test_packed_pictures_are_read_whole_or_refused(tmp_path, name):
+    array = np.zeros((48, 64), np.uint8)
+    array[8:24, 16:40] = 200
+    path = tmp_path / name
+    Image.fromarray(array).save(path)
+    assert path.stat().st_size < array.size or name == "a.bmp"
+    read = sitk.GetArrayFromImage(read_sitk(path))
+    assert np.allclose(read if read.ndim == 2 else read[..., 0], array, atol=8 if name == "a.jpg" else 0)
+    content = path.read_bytes()
+    for share in (0.3, 0.7):
+        path.write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(UserError, match=f"{re.escape(str(path))} is damaged"):
+            read_sitk(path)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_tiff_files_are_read_whole_or_refused(tmp_path, voxels, compression):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, voxels, compression=compression)
+    assert np.array_equal(sitk.GetArrayFromImage(read_sitk(path)), voxels)
+    content = path.read_bytes()
+    for share in (0.3, 0.6, 0.9, 0.99):
+        path.write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(UserError, match=re.escape(str(path))):
+            read_sitk(path)
 
 
 @pytest.mark.parametrize("name", ["a.nrrd", "a.nhdr", "a.mha", "a.mhd", "a.gipl"])
