@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from builders.pages import disagreeing_columns
 from builders.report import ANNOTATION, make_files, make_results, make_training_log, scores
 
 from nnunetv2_cdpd.cli.main import main
@@ -126,10 +127,15 @@ def test_a_class_keeps_its_colour_through_the_page(page):
             assert f".c{number[1]} {{ --colour: {swatches[0]}; }}" in html
 
 
+def test_a_heads_words_stand_above_those_of_its_column(page):
+    assert page.read_text().count('<th scope="col" class="words">') == 2  # source, worst class
+    assert disagreeing_columns(page.read_text()) == []
+
+
 def test_the_worst_case_comes_first(page):
     assert [case.case for case in worst_first(make_results())] == ["case <2>", "case_1"]
     html = page.read_text()
-    table, pictures = html.index('class="sortable cases"'), html.index('<h2 id="pictures-worst-cases-first">')
+    table, pictures = html.index('<h2 id="cases-the-worst-first">'), html.index('<h2 id="pictures-worst-cases-first">')
     assert html.index("case &lt;2&gt;", table) < html.index("case_1", table)
     assert html.index("case &lt;2&gt;", pictures) < html.index("case_1", pictures) < html.index("case_3", pictures)
 
