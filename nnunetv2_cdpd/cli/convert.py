@@ -62,6 +62,6 @@ def run(args: Namespace) -> int:
     print(f"\n{with_flags(summary(outcome), args.flags)}")
     if outcome.complete:
         number = outcome.folder.name[7:10].lstrip("0")
-        print(f"\nNext:\n  nnUNetv2_plan_and_preprocess -d {number} --verify_dataset_integrity")
+        print(f"\nNext:\n  nnUNetv2_plan_and_preprocess -d {number} -pl nnUNetPlannerCDPD --verify_dataset_integrity")
         print(f"  or `cdpd merge -d {number} ...` with other datasets")
     return report_failed(outcome.failed.items(), args.flags)

@@ -16,9 +16,9 @@ prediction and of the reference are matched by name. Predictions come first; nnU
 With --compare, the same for another folder of predictions, and a paired test for each class: comparison.json, .csv, .txt.
 """
 EXAMPLES = (
-    "cdpd evaluate predictions nnUNet_raw/Dataset400_MultiCT/labelsTs",
-    "cdpd evaluate -ref nnUNet_raw/Dataset400_MultiCT/labelsTs -pred predictions",
-    "cdpd evaluate predictions labelsTs -d 400 --compare predictions_of_another_model -o comparison",
+    "cdpd evaluate predictions nnUNet_raw/Dataset310_ORGANS/labelsTs",
+    "cdpd evaluate -ref nnUNet_raw/Dataset310_ORGANS/labelsTs -pred predictions",
+    "cdpd evaluate predictions labelsTs -d 310 --compare predictions_of_another_model -o comparison",
 )
 
 

@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     folder = "where `cdpd evaluate` wrote summary.json"
     parser.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=f"{folder}; or -i FOLDER")
     parser.add_argument("-i", type=Path, dest="input", metavar="FOLDER", help=argparse.SUPPRESS)
-    parser.add_argument("--images", type=Path, metavar="IMAGES", help="folder of the images (default: contours on black)")
+    parser.add_argument(
+        "--images", type=Path, metavar="IMAGES", help="folder of the images, or the raw dataset (default: contours on black)"
+    )
     parser.add_argument(
         "--references",
         type=Path,

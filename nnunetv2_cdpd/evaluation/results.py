@@ -93,6 +93,17 @@ class Results:
         """A class or union over the cases of a source, or over all cases."""
         return self._summaries[source][name]
 
+    def unions_told(self, source: str | None = None) -> list[str]:
+        """Of each union that a case of a source is scored on: what it stands for, and whether the mean of classes counts it."""
+        scored, counted = scored_on(self.cases_of(source)), self._counted(source)
+        told = []
+        for name, classes in zip(self.reference.column_names, self.reference.columns):
+            if len(classes) > 1 and name in scored:
+                group = " or ".join(sorted(classes, key=self.reference.classes.index))
+                what = f"{group if name == group else f'{name}: {group}'}, not known which"
+                told.append(what if name in counted else f"{what}; not in the mean, which has its classes")
+        return told
+
     def foreground_means(self, source: str | None = None) -> dict[str, float]:
         """Metric -> mean over the means of the classes; see `counted_in_mean`."""
         means = [self.summary(name, source).means for name in self._counted(source)]

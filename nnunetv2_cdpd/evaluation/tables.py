@@ -113,7 +113,7 @@ def _block(results: Results, source: str | None) -> str:
     means = results.foreground_means(source)
     rows.append(["mean of classes", "", "", *_scores(results, means, results.foreground_dice_interval(source)), "", ""])
     title = "All cases" if source is None else f"Source {source}, {len(results.cases_of(source))} cases"
-    lines = [title, *aligned([head, *rows])]
+    lines = [title, *aligned([head, *rows]), *results.unions_told(source)]
     if not_annotated:
         reason = "not annotated" + (", or in no reference" if results.protocol.needs_reference else "")
         lines.append(f"{reason}: {', '.join(not_annotated)}")

@@ -22,7 +22,9 @@ def names_table(inputs: Sequence[RawDataset], naming: Naming) -> str:
             what = "(dropped)" if goal is None else "(not supervised)" if goal == IGNORE else goal
             rows.append((dataset.name, label, "" if goal == label else "*", f"{what} = {group}" if group else what))
     lines = aligned(rows, left=4, last_is_total=False)
-    return "\n".join([*lines, "* another name, by the table of synonyms, the rules for spelling or the YAML"])
+    if any(changed for _, _, changed, _ in rows):
+        lines.append("* another name, by the table of synonyms, the rules for spelling or the YAML")
+    return "\n".join(lines)
 
 
 def near_misses(inputs: Sequence[RawDataset], specs: Sequence[DatasetSpec], naming: Naming) -> list[str]:

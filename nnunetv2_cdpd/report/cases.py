@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnunetv2_cdpd.classes import ClassKey, class_key
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
+from nnunetv2_cdpd.datasets.raw import read_dataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.jobs.tables import number
@@ -29,6 +31,18 @@ class ReportCase(NamedTuple):
         """A case by its label maps; images: Folder of the images, named as nnU-Net names them."""
         image = None if images is None else Path(images) / f"{case}_0000{reference.name.removeprefix(case)}"
         return cls(case, image, reference, prediction)
+
+
+def images_of_dataset(place: str | Path | None) -> dict[str, Path]:
+    """The first channel of each case of a raw dataset, wherever it lies; empty if the place is none.
+
+    Raises:
+        UserError: Its dataset.json is damaged.
+    """
+    if place is None or not (Path(place) / FILE_NAME).is_file():
+        return {}
+    dataset = read_dataset(place)
+    return {case.identifier: dataset.path(case.images[0]) for case in dataset.cases if case.images}
 
 
 @dataclass(frozen=True)

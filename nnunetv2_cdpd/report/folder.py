@@ -10,7 +10,7 @@ from nnunetv2_cdpd.evaluation.results import Results
 from nnunetv2_cdpd.jobs.files import real_path
 from nnunetv2_cdpd.jobs.shapes import read_shaped
 from nnunetv2_cdpd.pages.template import check_page
-from nnunetv2_cdpd.report.cases import ReportCase
+from nnunetv2_cdpd.report.cases import ReportCase, images_of_dataset
 from nnunetv2_cdpd.report.comparison import COMPARISON, ComparisonTables, comparison_tables
 from nnunetv2_cdpd.report.origin import dataset_of, model_of, where_now
 from nnunetv2_cdpd.report.page import write_report
@@ -43,7 +43,8 @@ def report_folder(
     Args:
         folder: With summary.json, and comparison.json where predictions were compared.
         output: HTML file, or a folder for report.html; None: that of the results.
-        images: Folder of the images, named as nnU-Net names them; None: contours on black.
+        images: Folder of the images, named as nnU-Net names them, or a raw dataset, whose images may lie anywhere; None:
+            contours on black.
         references, predictions: Folders of the label maps to draw; None: where they were scored, or where they lie to the
             results now that both were moved together.
         name, other_name: What the page calls these predictions, and those they are compared with; empty: what the files tell.
@@ -86,13 +87,17 @@ def report_folder(
     check_page(page)
     comparison = _comparison(folder / COMPARISON_JSON, results, name, other_name)
     told = {"Model": name or model_of(folder, results.cases), "Dataset": dataset_of(results.cases)}
+    listed = images_of_dataset(images)
     files = {case: where_now(scores[case], folder, references, predictions) for case in shown}
     return write_report(
         page,
         title=title,
         intro_lines=[*(f"{what}: {text}" for what, text in told.items() if text), *intro_lines],
         results=results,
-        cases=[ReportCase.of(case, *files[case], images) for case in shown],
+        cases=[
+            ReportCase(case, listed[case], *files[case]) if case in listed else ReportCase.of(case, *files[case], images)
+            for case in shown
+        ],
         volumes=volumes,
         training=curves,
         comparison=comparison,

@@ -124,7 +124,7 @@ def test_convert_prints_what_came_of_it_and_what_is_next(tmp_path, nnunet_folder
     lits(tmp_path / "download")
     assert main(["convert", "lits", str(tmp_path / "download"), "-d", "7", "--np", "1"]) == 0
     out = capsys.readouterr().out
-    assert "3 converted, 0 skipped, 0 failed" in out and "nnUNetv2_plan_and_preprocess -d 7 " in out
+    assert "3 converted, 0 skipped, 0 failed" in out and "nnUNetv2_plan_and_preprocess -d 7 -pl nnUNetPlannerCDPD " in out
 
 
 def test_convert_exits_with_1_when_a_case_failed(tmp_path, nnunet_folders, capsys, quiet_link):

@@ -32,6 +32,7 @@ def test_the_command_writes_json_csv_and_a_table(folders, capsys):
     assert lines["spleen"] == ["spleen", "2", "2", "0.500", "0.000..1.000", "0.00", "0.500", "1", "0"]
     assert lines["kidney"] == ["kidney", "1", "1", "1.000", "-", "0.00", "1.000", "0", "0"]
     assert "not annotated: right_kidney, left_kidney, colon" in table
+    assert table.count("\nkidney: right_kidney or left_kidney, not known which\n") == 2  # of all cases, of source B
     assert "colon" not in lines
 
     rows = list(csv.DictReader((predicted / "metrics.csv").open()))

@@ -9,6 +9,7 @@ from builders.merge_plan import dataset, plan_of, state
 
 from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.merge.summary import merge_summary
 from nnunetv2_cdpd.merge.telling import names_table
 
 LITS = dataset("Dataset301_LITS", {"Liver": 1, "liver tumour": 2})
@@ -39,7 +40,21 @@ def test_the_table_shows_every_label_and_marks_other_names():
     assert ["Dataset303_OTHER", "my", "gland", "*", "(dropped)"] in lines
     assert ["Dataset304_KITS", "tumor", "tumor"] in lines
     assert ["Dataset304_KITS", "kidneys", "kidneys", "=", "left_kidney", "or", "right_kidney"] in lines
-    assert len(lines) == 2 + 9 + 1
+    assert len(lines) == 2 + 9 + 1 and lines[-1][:3] == ["*", "another", "name,"]
+
+
+def test_the_mark_of_other_names_is_explained_only_where_one_stands():
+    inputs = (dataset("Dataset301_LITS", {"liver": 1}), dataset("Dataset302_SPLEEN", {"spleen": 1}))
+    assert "*" not in names_table(inputs, plan_of(*inputs).naming)
+
+
+def test_a_long_list_of_classes_goes_on_in_further_lines():
+    names = [f"vertebra {number}" for number in range(117)]
+    inputs = (dataset("Dataset301_SPINE", {name: value for value, name in enumerate(names, start=1)}), LITS)
+    lines = merge_summary(plan_of(*inputs).annotation).splitlines()
+    assert max(map(len, lines)) < 120
+    assert [line.split()[0] for line in lines if line[0] not in " -"] == ["source", "SPINE", "LITS", "all"]
+    assert [name for name in names if sum(name in line for line in lines) == 0] == []
 
 
 @pytest.mark.parametrize("labels", [{"kidney_left": 1, "Left Kidney": 2}, {"IVC": 1, "postcava": 2}, {"kidney": 1, "Kidneys": 2}])

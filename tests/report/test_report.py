@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from builders.pages import disagreeing_columns
 from builders.report import ANNOTATION, make_files, make_results, make_training_log, scores
 
 from nnunetv2_cdpd.cli.main import main
@@ -16,6 +17,7 @@ from nnunetv2_cdpd.evaluation.compare import compare_results
 from nnunetv2_cdpd.evaluation.nnunet import summary_of, write_summary
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.evaluation.tables import comparison_json
+from nnunetv2_cdpd.report.cases import images_of_dataset
 from nnunetv2_cdpd.report.comparison import comparison_tables
 from nnunetv2_cdpd.report.folder import report_folder
 from nnunetv2_cdpd.report.origin import dataset_of, model_of
@@ -126,10 +128,22 @@ def test_a_class_keeps_its_colour_through_the_page(page):
             assert f".c{number[1]} {{ --colour: {swatches[0]}; }}" in html
 
 
+def test_a_union_is_explained(page):
+    assert '<p class="quiet">kidney: right_kidney or left_kidney, not known which.</p>' in page.read_text()
+    alone = CaseScores("a", "C", "", "", {"left_kidney": scores(0.5), "kidney": scores(0.5)})
+    told = Results(ANNOTATION, ANNOTATION, (alone,), tolerance_mm=2.0).unions_told()
+    assert told == ["kidney: right_kidney or left_kidney, not known which; not in the mean, which has its classes"]
+
+
+def test_a_heads_words_stand_above_those_of_its_column(page):
+    assert page.read_text().count('<th scope="col" class="words">') == 2  # source, worst class
+    assert disagreeing_columns(page.read_text()) == []
+
+
 def test_the_worst_case_comes_first(page):
     assert [case.case for case in worst_first(make_results())] == ["case <2>", "case_1"]
     html = page.read_text()
-    table, pictures = html.index('class="sortable cases"'), html.index('<h2 id="pictures-worst-cases-first">')
+    table, pictures = html.index('<h2 id="cases-the-worst-first">'), html.index('<h2 id="pictures-worst-cases-first">')
     assert html.index("case &lt;2&gt;", table) < html.index("case_1", table)
     assert html.index("case &lt;2&gt;", pictures) < html.index("case_1", pictures) < html.index("case_3", pictures)
 
@@ -196,6 +210,21 @@ def scored(tmp_path):
     labels = {"liver": [1, 2], "liver_tumor": 2, "right_kidney": [3, 5], "left_kidney": [4, 5], "<b>": 6}
     write_summary(summary_of(results, labels), folder / "summary.json")
     return folder, images
+
+
+def test_images_of_a_merged_dataset_are_found_wherever_they_lie(scored, tmp_path):
+    folder, images = scored
+    merged = tmp_path / "Dataset400_M"
+    merged.mkdir()
+    listed = {"good": {"images": ["../images/good_0000.nii.gz"], "label": "../good.nii.gz"}}
+    content = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "numTraining": 1, "file_ending": ".nii.gz"}
+    (merged / "dataset.json").write_text(json.dumps({**content, "dataset": listed}))
+    assert images_of_dataset(merged) == {"good": images / "good_0000.nii.gz"} and images_of_dataset(images) == {}
+    told = []
+    page = report_folder(folder, images=merged, tell=told.append)
+    assert articles(page) == {"bad": False, "good": True} and len(told) == 1 and "no pictures of bad: its image" in told[0]
+    (images / "bad_0000.nii.gz").rename(merged / "bad_0000.nii.gz")  # not listed, but where a folder of images has it
+    assert articles(report_folder(folder, images=merged, tell=told.append)) == {"bad": True, "good": True} and len(told) == 1
 
 
 def test_the_command_shows_the_worst_cases_and_the_chosen_volumes(scored, tmp_path, capsys):

@@ -1,0 +1,14 @@
+"""What a page's tables look like, read from its HTML."""
+
+import re
+
+
+def disagreeing_columns(html):
+    """Columns of which the head says other than the first row whether their cells are words; (head, cell) each."""
+    found = []
+    for head, row in re.findall(r"<thead><tr>(.*?)</tr></thead>\s*<tbody>\s*<tr>(.*?)</tr>", html, flags=re.DOTALL):
+        heads, cells = (re.findall(r"<t[hd]\b[^>]*>", part) for part in (head, row))
+        if len(heads) == len(cells):  # else one cell says that there is nothing
+            pairs = list(zip(heads, cells))[1:]  # the first column is always words
+            found += [pair for pair in pairs if ('class="words"' in pair[0]) != ('class="words"' in pair[1])]
+    return found
