@@ -2,19 +2,21 @@
 
 import inspect
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
-from torch import nn
+from torch import Tensor, nn
 
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names, read_dataset_json
 from nnunetv2_cdpd.datasets.names import dataset_name
 from nnunetv2_cdpd.errors import UserError, listed, reason
+from nnunetv2_cdpd.jobs import digest
 from nnunetv2_cdpd.jobs.shapes import ANYTHING, NAME, Shape, check_shape, list_of, map_of, none_or, record, whole_number
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, check_channels, read_plans
 from nnunetv2_cdpd.pretrained.torch_files import read_torch
@@ -177,6 +179,11 @@ def load_model(folder: Path, folds: Sequence[int | str] | None, checkpoint_name:
     network.load_state_dict(weights[0])
     axes = first.get("inference_allowed_mirroring_axes")
     return TrainedModel(network, plans_manager, configuration, weights, dataset_json, first["trainer_name"], axes)
+
+
+def weights_digest(weights: Sequence[Mapping[str, Tensor]]) -> str:
+    """What tells the weights of each fold from those of another training, wherever the files lie."""
+    return digest([[crc32(tensor.reshape(-1).view(torch.uint8).numpy()) for tensor in fold.values()] for fold in weights])
 
 
 def _check_weights(network: nn.Module, state_dict: dict[str, Any], file: Path, plans: Path) -> None:
