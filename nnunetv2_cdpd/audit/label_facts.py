@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.volumes.grid import Grid, corners_of
 from nnunetv2_cdpd.volumes.reading import read_sitk
 
 
@@ -26,10 +26,11 @@ class ValueFacts:
 
 @dataclass(frozen=True)
 class LabelFacts:
-    """size and spacing as in ImageFacts; values: stored value -> facts, background left out."""
+    """size, spacing and corners as in ImageFacts; values: stored value -> facts, background left out."""
 
     size: tuple[int, ...]
     spacing: tuple[float, ...]
+    corners: tuple[float, ...]
     values: Mapping[int, ValueFacts]
 
     def of(self, values: Sequence[int]) -> ValueFacts | None:
@@ -66,4 +67,5 @@ def label_facts(path: Path) -> LabelFacts:
         x, y, z = [*grid.position(index).tolist(), 0.0][:3]
         facts[value] = ValueFacts(count * voxel_ml, (x, y, z))
     axes = grid.body_axes if array.ndim == 3 else (0, 1)
-    return LabelFacts(tuple(grid.shape[axis] for axis in axes), tuple(grid.spacing[list(axes)].tolist()), facts)
+    size, spacing = tuple(grid.shape[axis] for axis in axes), tuple(grid.spacing[list(axes)].tolist())
+    return LabelFacts(size, spacing, corners_of(grid), facts)

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from textwrap import indent
 from typing import Generic, Protocol, TypeVar
+from unicodedata import normalize
 
 from nnunetv2_cdpd.errors import UserError, listed
 
@@ -84,7 +85,8 @@ class Download(Generic[Declared]):
                 match = pattern.fullmatch(f"{own}{name}.gz")
             if match and all(match.start(group) >= len(own) for group in match.groupdict()):
                 self.asked_for.add(self.folder / name)
-                yield match.groupdict(), self.folder / name
+                # of an umlaut a Mac makes two letters, other systems one
+                yield {group: normalize("NFC", said) for group, said in match.groupdict().items()}, self.folder / name
 
     @cached_property
     def _names(self) -> frozenset[str]:

@@ -61,12 +61,15 @@ def pair_files(download: Download[SourceDataset]) -> list[FoundCase]:
     lonely = set(images) ^ labelled
     download.lonely.update(case for case in lonely if {case, dataset.identifier(case)} & download.leave_out)
     skipped |= download.lonely
-    for has, lacks, may in ((labelled, set(images), dataset.imageless_labels), (set(images), labelled, dataset.unlabelled_images)):
-        if not may and (without := sorted(has - lacks - skipped, key=natural_key)):
-            missing, there = ("image", "label") if has is labelled else ("label", "image")
+    labels_alone, images_alone = labelled - set(images) - skipped, set(images) - labelled - skipped
+    for missing, there, alone, may in (
+        ("image", "label", labels_alone, dataset.imageless_labels),
+        ("label", "image", images_alone, dataset.unlabelled_images),
+    ):
+        if not may and (without := sorted(alone, key=natural_key)):
             raise download.error(
-                f"no {missing} for the {there}{'s' * (len(without) > 1)} of {listed(without)}; get what is missing, or do without "
-                f"by argument leave_out {without[0]}{' ...' * (len(without) > 1)}"
+                f"no {missing} for the {there}{'s' * (len(without) > 1)} of {listed(without)}; get what is missing, or do "
+                f"without by argument leave_out {without[0]}{' ...' * (len(without) > 1)}"
             )
     return [
         FoundCase(case, files, labels.get(case, ()), masks.get(case, {})) for case, files in images.items() if case in labelled

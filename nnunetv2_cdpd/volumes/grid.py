@@ -121,6 +121,12 @@ class Grid:
         return replace(self, direction=u @ v), float(np.abs(self.direction - u @ v).max())
 
 
+def corners_of(grid: Grid) -> tuple[float, ...]:
+    """Where the middles of the first and of the last voxel lie, in mm: six numbers of a volume."""
+    ends = ([0] * len(grid.shape), [length - 1 for length in grid.shape])
+    return tuple(number for index in ends for number in grid.position(index).tolist())
+
+
 def same_place(one: Grid, other: Grid, *, spacing_mm: float, position_mm: float, relative: float = 0.0) -> str | None:
     """What tells two grids apart: "shape", "spacing", "origin" or "direction"; None if they are the same.
 

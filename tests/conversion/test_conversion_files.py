@@ -133,3 +133,10 @@ def test_a_case_without_image_or_label_can_be_left_out(gone, words, name, tmp_pa
     assert outcome.complete and list(outcome.done) == ["MINE_a"]
     with pytest.raises(UserError, match="argument leave_out c: no such case"):
         run(tmp_path, leave_out=(name, "c"))
+
+
+def test_an_umlaut_of_a_mac_is_that_of_other_systems(tmp_path, nnunet_folders):
+    write_case(tmp_path, "J\u00e4ger")
+    (tmp_path / "lab/J\u00e4ger.nii.gz").rename(tmp_path / "lab/Ja\u0308ger.nii.gz")
+    outcome = run(tmp_path)
+    assert outcome.complete and list(outcome.done) == ["MINE_J\u00e4ger"]

@@ -220,6 +220,6 @@ def test_a_case_identifier_that_is_too_long_for_a_file_is_one_line(raw):
 def test_an_id_with_zeros_in_the_yaml_is_that_id(tmp_path):
     """Not 8, as YAML reads 010: that is another dataset of the same merge."""
     path = tmp_path / "merge.yaml"
-    path.write_text("datasets:\n  008: {name: eight}\n  010: {name: ten}\n")
+    path.write_text("datasets:\n  008: {labels: {a: eight}}\n  010: {labels: {a: ten}}\n")
     inputs = [SimpleNamespace(given=str(k), name=f"Dataset{k:03d}_X{k}", short_name=f"X{k}", folder=f"/x{k}") for k in (8, 10)]
-    assert [spec.name for spec in specs_of(inputs, read_merge_spec(path))] == ["eight", "ten"]
+    assert [spec.labels["a"] for spec in specs_of(inputs, read_merge_spec(path))] == ["eight", "ten"]
