@@ -171,7 +171,8 @@ def _read_series(case: Case, tell: Tell) -> sitk.Image:
 
 def _folders_below(path: Path) -> list[Path]:
     """Folders at any depth, sorted; links are followed, each folder once."""
-    seen, found = {real_path(path)}, []
+    seen = {real_path(path)}
+    found: list[Path] = []
     for above, names, _ in os.walk(path, followlinks=True):
         new = {real_path(Path(above, name)): name for name in sorted(names, reverse=True) if not name.startswith(".")}
         names[:] = [name for place, name in new.items() if place not in seen]
