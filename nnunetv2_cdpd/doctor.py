@@ -179,6 +179,8 @@ def _folders() -> Iterable[Row]:
         value = os.environ.get(variable)
         if not value:
             yield Row(FAIL, variable, f"not set; run: export {variable}=FOLDER, where nnU-Net keeps {content} (demo needs none)")
+        elif os.path.exists(value) and not os.path.isdir(value):
+            yield Row(FAIL, variable, f"{value} is a file; run: export {variable}=FOLDER")
         elif not os.path.isdir(value):
             yield Row(NOTE, variable, f"{value} does not exist yet; run: mkdir -p '{value}'")
         elif not os.access(value, os.W_OK):

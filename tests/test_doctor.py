@@ -150,6 +150,10 @@ def test_nnunets_folders(nnunet_folders, monkeypatch):
     nnunet_folders.results.rmdir()
     rows = rows_by_name(doctor._folders())
     assert rows["nnUNet_raw"].status == FAIL and "export nnUNet_raw=" in rows["nnUNet_raw"].text
+    nnunet_folders.preprocessed.rmdir()
+    nnunet_folders.preprocessed.touch()
+    (row,) = [row for row in doctor._folders() if row.name == "nnUNet_preprocessed"]
+    assert row.status == FAIL and row.text == f"{nnunet_folders.preprocessed} is a file; run: export nnUNet_preprocessed=FOLDER"
     assert rows["nnUNet_results"].status == NOTE and f"mkdir -p '{nnunet_folders.results}'" in rows["nnUNet_results"].text
 
 

@@ -12,7 +12,7 @@ from nnunetv2_cdpd.audit.result import Audit, audit_as_json, audit_summary
 from nnunetv2_cdpd.audit.statistics import geometry_statistics, volume_statistics
 from nnunetv2_cdpd.datasets.output import check_may_write
 from nnunetv2_cdpd.datasets.raw import RawDataset, read_datasets
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.jobs import Outcome, output_folder, read_json, write_json
 from nnunetv2_cdpd.pages.template import check_page
 from nnunetv2_cdpd.same_scan.alignment import Pair
@@ -41,8 +41,11 @@ def audit_datasets(
         num_pictures: Cases with findings, and pairs, of which the page shows pictures.
 
     Raises:
-        UserError: A dataset cannot be read, none of its images can, or files of others would be replaced.
+        UserError: A dataset cannot be read, none of its images can, files of others would be replaced, or an impossible number.
     """
+    check_at_least(0, num_pictures=num_pictures)
+    if not 0 < min_score <= 1:
+        raise UserError(f"argument min_score {min_score}: give a score above 0 and at most 1; {SAME_SCAN} is usual")
     output = Path(output)
     _check_output(output)
     inputs = read_datasets(datasets)

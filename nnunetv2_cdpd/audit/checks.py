@@ -16,6 +16,7 @@ AIR_HU = -300.0  # above which the darkest voxel is not of a whole CT
 BRIGHT_HU = 300.0  # below which the brightest voxel is not of a whole CT: bone is brighter
 SIDE_MM = 15.0  # by which a structure has to lie on the wrong side of the body's middle
 SAME_MM = 1e-3
+CORNER_MM = 0.01  # over a whole image the roundings of its spacing add up
 OBLIQUE_DEGREES = 10.0  # a body lies that straight on every table
 MOST = 0.5  # share of a source's cases above which not a case but the source is wrong
 
@@ -86,8 +87,15 @@ def _geometry(facts: ImageFacts, labels: LabelFacts | None) -> Iterator[str]:
         yield f"axial pixels are not square: {facts.spacing[0]:.4g} x {facts.spacing[1]:.4g} mm"
     if facts.oblique_degrees > OBLIQUE_DEGREES:
         yield f"axes are turned by {facts.oblique_degrees:.1f} degrees against those of the body"
-    if labels is not None and (labels.size != facts.size or not np.allclose(labels.spacing, facts.spacing, atol=SAME_MM)):
+    if labels is not None and not _on_one_grid(facts, labels):
         yield "image and label do not lie on one grid"
+
+
+def _on_one_grid(image: ImageFacts, label: LabelFacts) -> bool:
+    """Whether voxels of one index lie at one place; a label of the right shape may be moved or flipped."""
+    if label.size != image.size or not np.allclose(label.spacing, image.spacing, atol=SAME_MM):
+        return False
+    return np.allclose(label.corners, image.corners, atol=CORNER_MM)
 
 
 def _intensities(facts: ImageFacts) -> Iterator[str]:

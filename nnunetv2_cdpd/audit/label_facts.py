@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from nnunetv2_cdpd.datasets.label_maps import integers, label_values
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.volumes.grid import Grid, corners_of
 from nnunetv2_cdpd.volumes.reading import read_sitk
 
 
@@ -27,10 +27,11 @@ class ValueFacts:
 
 @dataclass(frozen=True)
 class LabelFacts:
-    """size and spacing as in ImageFacts; values: stored value -> facts, background left out."""
+    """size, spacing and corners as in ImageFacts; values: stored value -> facts, background left out."""
 
     size: tuple[int, ...]
     spacing: tuple[float, ...]
+    corners: tuple[float, ...]
     values: Mapping[int, ValueFacts]
 
     def of(self, values: Sequence[int]) -> ValueFacts | None:
@@ -63,7 +64,8 @@ def label_facts(path: Path) -> LabelFacts:
         x, y, z = [*grid.position(summed / count).tolist(), 0.0][:3]
         facts[value] = ValueFacts(count * voxel_ml, (x, y, z))
     axes = grid.body_axes if array.ndim == 3 else (0, 1)
-    return LabelFacts(tuple(grid.shape[axis] for axis in axes), tuple(grid.spacing[list(axes)].tolist()), facts)
+    size, spacing = tuple(grid.shape[axis] for axis in axes), tuple(grid.spacing[list(axes)].tolist())
+    return LabelFacts(size, spacing, corners_of(grid), facts)
 
 
 def _places(array: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

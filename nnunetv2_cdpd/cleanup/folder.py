@@ -129,6 +129,8 @@ def _plan(in_dir: Path, out_dir: Path, rules: Sequence[str] | None, report: Call
     if real_path(out_dir) == real_path(in_dir):
         raise UserError(f"{out_dir}: the cleaned predictions need a folder of their own, to be compared with the others")
     check_rules(rules)
+    if in_dir.is_file():
+        raise UserError(f"{in_dir}: a file; give the folder of predictions, in which dataset.json says what the values mean")
     if not (in_dir / FILE_NAME).is_file():
         raise UserError(f"{in_dir}: no dataset.json, which says what the values mean; nnUNetv2_predict puts it there, copy it")
     dataset_json = read_dataset_json(in_dir / FILE_NAME, NEEDED)

@@ -7,7 +7,9 @@ from typing import Any
 
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
 from nnunetv2.utilities.file_path_utilities import get_output_folder
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunetv2_cdpd.cli.preprocessed_checks import check_fold, check_preprocessed
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.datasets.names import dataset_name
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet, raw_folder
@@ -132,19 +134,22 @@ def check_training_inputs(
     """Check what a training reads.
 
     Raises:
-        UserError: An unknown dataset, configuration or fold, plans that are missing or damaged, weights that could run code, or
-            no finished training to validate.
+        UserError: An unknown dataset, configuration or fold, plans or preprocessed cases that are missing or damaged,
+            weights that could run code, or no finished training to validate.
     """
     if str(fold) != "all" and not str(fold).isdecimal():
         raise UserError(f"fold {fold}: give a number, 0 ... 4, or all")
     folder = preprocessed_folder(dataset)
-    plans_in(folder, plans, [configuration])
+    found = plans_in(folder, plans, [configuration])
     if pretrained is not None:
         read_checkpoint(Path(pretrained))
     if validate:
         finished = Path(get_output_folder(folder.name, trainer, plans, configuration, fold)) / "checkpoint_final.pth"
         if not finished.is_file():
             raise UserError(f"{finished}: no such file, so there is nothing to validate; train to the end first, or go on by --c")
+    identifier = PlansManager(dict(found)).get_configuration(configuration).data_identifier
+    command = f"nnUNetv2_preprocess -d {dataset} -plans_name {plans} -c {configuration}"
+    check_fold(folder, str(fold), check_preprocessed(folder, identifier, command))
 
 
 def check_planning(rest: Sequence[str]) -> None:

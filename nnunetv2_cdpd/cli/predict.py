@@ -110,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.inference.inputs import find_image_cases, modality_of
     from nnunetv2_cdpd.inference.listing import classes_text
-    from nnunetv2_cdpd.inference.models import model_folder_of
+    from nnunetv2_cdpd.inference.models import model_folder_of, weights_digest
     from nnunetv2_cdpd.inference.one_file import is_label_map, predict_file
     from nnunetv2_cdpd.inference.outputs import Outputs
     from nnunetv2_cdpd.inference.predictor import Predictor
@@ -137,6 +137,7 @@ def run(args: argparse.Namespace) -> int:
         "model": str(folder.resolve()),
         **{name: getattr(args, name) for name in ("folds", "classes", "task", "clean")},
         "checkpoint": args.checkpoint_name,
+        "weights": weights_digest(predictor.list_of_parameters),
         "step_size": args.tile_step_size,
         "tta": args.use_mirroring,
         "align_windows": args.align_windows,

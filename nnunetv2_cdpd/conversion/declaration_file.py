@@ -36,7 +36,9 @@ def read_declaration(path: str | Path) -> SourceDataset:
         raise UserError(f"{path}: name: {len(said['name'])} letters; it becomes part of file names, give at most {_MOST_LETTERS}")
     said |= {key: flag(content[key], f"{path}: {key}") for key in _FLAGS if key in content}
     for key in (key for key in ("images", "labels", "mask_files", "foreign") if content.get(key) is not None):
-        said[key] = texts(content[key], f"{path}: {key}")
+        said[key] = tuple(template.removeprefix("./") for template in texts(content[key], f"{path}: {key}"))
+        if wrong := [template for template in said[key] if "\\" in template or template.startswith("/") or ":/" in template]:
+            raise UserError(f"{path}: {key}: {wrong[0]!r}; write it from the folder that is converted on, with /")
         if key != "foreign" and (without := [template for template in said[key] if "{case}" not in template]):
             raise UserError(f"{path}: {key}: {without[0]!r} has no {{case}}, which stands for the case in file names")
     _check_patterns(said, path)

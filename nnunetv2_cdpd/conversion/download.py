@@ -9,10 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from textwrap import indent
 from typing import Generic, Protocol, TypeVar
+from unicodedata import normalize
 
 from nnunetv2_cdpd.errors import UserError, listed
 
 _ENDING = re.compile(r"(\.nii)?\.\w+$")  # of files, in whose letters capitals count for nothing
+_OF_SYSTEMS = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin")  # in any folder, unasked
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".rar", ".7z")
 
 
@@ -36,14 +38,19 @@ Declared = TypeVar("Declared", bound=_Declared)
 class Download(Generic[Declared]):
     """The downloaded folder of a collection, its files listed once.
 
-    Names that begin with `.` or `__MACOSX` are left out: archives made on a Mac bring copies that only look like images.
+    Names that begin with `.` and those of an operating system's own files are left out: archives made on a Mac bring copies
+    that only look like images, Windows and network drives put theirs beside the slices of a scan.
 
+    leave_out: Cases, as the collection names them or as case identifiers, of which nothing needs to be there.
     asked_for: Files that a template has named so far.
+    lonely: Cases left out that have an image or a label only.
     """
 
     dataset: Declared
     folder: Path
+    leave_out: frozenset[str] = frozenset()
     asked_for: set[Path] = field(default_factory=set)
+    lonely: set[str] = field(default_factory=set)
 
     @cached_property
     def files(self) -> tuple[str, ...]:
@@ -57,7 +64,7 @@ class Download(Generic[Declared]):
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                if entry.name.startswith(".") or entry.name.lower() in _OF_SYSTEMS:
                     continue
                 if entry.is_dir():
                     yield from self._walk(Path(entry.path), f"{prefix}{entry.name}/", seen)
@@ -67,14 +74,24 @@ class Download(Generic[Declared]):
     def matches(self, template: str) -> Iterator[tuple[dict[str, str], Path]]:
         """Files that a template names, with what its {...} stand for.
 
-        The folder's own name may stand in the template too, but for nothing that {...} stands for.
+        The folder's own name may stand in the template too, but for nothing that {...} stands for. A file that the template
+        names x.nii.gz may have been unpacked to x.nii, as browsers and archivers do unasked.
         """
-        pattern, own = template_pattern(template, self.dataset.case), f"{self.folder.name}/"
+        pattern, own, names = template_pattern(template, self.dataset.case), f"{self.folder.name}/", self._names
+        packed = template.lower().endswith(".nii.gz")
         for name in self.files:
             match = pattern.fullmatch(own + name)
+            if match is None and packed and (unpacked := name.lower()).endswith(".nii") and f"{unpacked}.gz" not in names:
+                match = pattern.fullmatch(f"{own}{name}.gz")
             if match and all(match.start(group) >= len(own) for group in match.groupdict()):
                 self.asked_for.add(self.folder / name)
-                yield match.groupdict(), self.folder / name
+                # of an umlaut a Mac makes two letters, other systems one
+                yield {group: normalize("NFC", said) for group, said in match.groupdict().items()}, self.folder / name
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """Relative paths in small letters."""
+        return frozenset(map(str.lower, self.files))
 
     def needed_file(self, name: str, tells: str) -> Path:
         """A file of this name beside the images and labels.

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
@@ -15,23 +15,27 @@ from nnunetv2_cdpd.volumes.nifti import is_nifti
 
 
 def find_downloaded_cases(
-    dataset: SourceDataset, folder: Path, report: Callable[[str], None] = lambda line: None
+    dataset: SourceDataset, folder: Path, report: Callable[[str], None] = lambda line: None, leave_out: Collection[str] = ()
 ) -> list[FoundCase]:
     """List the cases of a downloaded folder.
 
     Args:
         report: Called with a line on images and label maps there that are of no case.
+        leave_out: Cases, by either name, that the user does without: an image or label of them may be missing.
 
     Raises:
-        UserError: The folder is not laid out as declared: what was expected, and what is there.
+        UserError: The folder is not laid out as declared: what was expected, and what is there; or one of `leave_out` is no case.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; `cdpd sources {dataset.name}` tells what to download")
-    download = Download(dataset, Path(os.path.abspath(folder)))
+    download = Download(dataset, Path(os.path.abspath(folder)), frozenset(leave_out))
     cases = dataset.find(download) if dataset.find else pair_files(download)
     if not cases:
         raise download.error("no case found")
+    known = {name for case in (*(case.case for case in cases), *download.lonely) for name in (case, dataset.identifier(case))}
+    if unknown := [name for name in leave_out if name not in known]:
+        raise UserError(f"argument leave_out {' '.join(unknown)}: no such case; cases are named like {cases[0].case}")
     for line in _not_taken(download, cases):
         report(f"note: {line}")
     return sorted(cases, key=lambda case: natural_key(case.case))
@@ -54,10 +58,19 @@ def pair_files(download: Download[SourceDataset]) -> list[FoundCase]:
         raise download.error(f"no image found ({' or '.join(dataset.images)})")
     if not labelled:
         raise download.error(f"no label found ({' or '.join((*dataset.labels, *dataset.mask_files))})")
-    if not dataset.imageless_labels and (lonely := sorted(labelled - set(images) - skipped, key=natural_key)):
-        raise download.error(f"no image for the label{'s' * (len(lonely) > 1)} of {listed(lonely)}")
-    if not dataset.unlabelled_images and (lonely := sorted(set(images) - labelled - skipped, key=natural_key)):
-        raise download.error(f"no label for the image{'s' * (len(lonely) > 1)} of {listed(lonely)}")
+    lonely = set(images) ^ labelled
+    download.lonely.update(case for case in lonely if {case, dataset.identifier(case)} & download.leave_out)
+    skipped |= download.lonely
+    labels_alone, images_alone = labelled - set(images) - skipped, set(images) - labelled - skipped
+    for missing, there, alone, may in (
+        ("image", "label", labels_alone, dataset.imageless_labels),
+        ("label", "image", images_alone, dataset.unlabelled_images),
+    ):
+        if not may and (without := sorted(alone, key=natural_key)):
+            raise download.error(
+                f"no {missing} for the {there}{'s' * (len(without) > 1)} of {listed(without)}; get what is missing, or do "
+                f"without by argument leave_out {without[0]}{' ...' * (len(without) > 1)}"
+            )
     return [
         FoundCase(case, files, labels.get(case, ()), masks.get(case, {})) for case, files in images.items() if case in labelled
     ]

@@ -8,7 +8,7 @@ from nnunetv2_cdpd.conversion.dataset_facts import DatasetFacts
 from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
 from nnunetv2_cdpd.conversion.job import ConversionJob
 from nnunetv2_cdpd.conversion.records import PartRecords
-from nnunetv2_cdpd.errors import UserError, check_at_least, check_part
+from nnunetv2_cdpd.errors import check_at_least, check_part
 from nnunetv2_cdpd.jobs import CaseRecord, digest, file_state
 from nnunetv2_cdpd.volumes.nifti import is_nifti
 
@@ -81,9 +81,7 @@ def left_out(dataset: SourceDataset, found: Sequence[FoundCase], options: Option
     """Case identifier -> why, of the cases that are known to be wrong and those that the user leaves out."""
     reasons = dataset.known_errors(skip=True)
     known = {name: case for case in found for name in (case.case, dataset.identifier(case.case))}
-    if unknown := [name for name in options.leave_out if name not in known]:
-        raise UserError(f"argument leave_out {' '.join(unknown)}: no such case; cases are named like {next(iter(known))}")
-    reasons |= {known[name].case: "left out with argument leave_out" for name in options.leave_out}
+    reasons |= {known[name].case: "left out with argument leave_out" for name in options.leave_out if name in known}
     return {dataset.identifier(case.case): reasons[case.case] for case in found if case.case in reasons}
 
 

@@ -67,7 +67,7 @@ def convert(
         UserError: The folder is not laid out as expected, or the output folder is not ours.
     """
     facts = DatasetFacts(dataset, options.split_sides)
-    found = find_downloaded_cases(dataset, Path(source_folder), report)
+    found = find_downloaded_cases(dataset, Path(source_folder), report, options.leave_out)
     skipped = left_out(dataset, found, options)
     chosen = [case for case in found if dataset.identifier(case.case) not in skipped]
     if not chosen:

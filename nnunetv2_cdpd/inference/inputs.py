@@ -1,5 +1,6 @@
 """Inputs of a prediction: a file, a folder of files, or DICOM series, as cases that nnU-Net's reader of the model opens."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from nnunetv2_cdpd.jobs.files import real_path
 from nnunetv2_cdpd.volumes.reading import CheckedReader, read_sitk, told_notes, write_sitk
 
 _NO_SERIES = "because folders below are read for DICOM series only; predict the folder by itself"
+_NO_VOLUME = "being no volume of a format that is read"
 Tell = Callable[[str], Any]  # takes what the user should know of an input, in one line
 
 
@@ -77,16 +79,17 @@ def find_image_cases(
     if num_channels == 1:
         check_channel_numbers(path, [file.name[: -len(ending)] for file in files if (ending := _ending(file, endings))])
     cases = [_case_of_channels(identifier, channels) for identifier, channels in sorted(found.items())]
-    below = sorted(folder for folder in path.rglob("*") if folder.is_dir() and not folder.name.startswith("."))
+    below = _folders_below(path)
     if cases:
         for line in beside_volumes(path, [file for file in files if _ending(file, endings) is None], below):
             tell(line)
     else:
         for folder in (path, *below):
-            cases += _dicom_cases(folder, "_".join(folder.relative_to(path).parts) or real_path(path).name, modality, tell)
+            identifier = "_".join(folder.relative_to(path).parts) or real_path(path).name
+            cases += _dicom_cases(folder, identifier, modality, tell, _NO_VOLUME if folder == path else _NO_SERIES)
     if not cases:
         dicom = f"DICOM of {modality}" if modality else "DICOM"
-        raise UserError(f"{path}: no image in it ({file_ending}, {', '.join(VOLUME_ENDINGS)}, or {dicom})")
+        raise UserError(f"{path}: no image in it ({', '.join(dict.fromkeys((file_ending, *VOLUME_ENDINGS)))}, or {dicom})")
     named: dict[str, Case] = {}
     for case in cases:
         if (other := named.setdefault(case.identifier, case)) is not case:
@@ -167,8 +170,24 @@ def _read_series(case: Case, tell: Tell) -> sitk.Image:
     return series.image()
 
 
-def _dicom_cases(folder: Path, identifier: str, modality: str | None, tell: Tell) -> list[Case]:
-    """A case for each series of a folder that can be a volume, and for a folder with a damaged file, told when it is read."""
+def _folders_below(path: Path) -> list[Path]:
+    """Folders at any depth, sorted; links are followed, each folder once."""
+    seen = {real_path(path)}
+    found: list[Path] = []
+    for above, names, _ in os.walk(path, followlinks=True):
+        new = {real_path(Path(above, name)): name for name in sorted(names, reverse=True) if not name.startswith(".")}
+        names[:] = [name for place, name in new.items() if place not in seen]
+        seen |= set(new)
+        found += [Path(above, name) for name in names]
+    return sorted(found)
+
+
+def _dicom_cases(folder: Path, identifier: str, modality: str | None, tell: Tell, why: str) -> list[Case]:
+    """A case for each series of a folder that can be a volume, and for a folder with a damaged file, told when it is read.
+
+    Args:
+        why: Images of other formats there are not taken.
+    """
     from nnunetv2_cdpd.volumes.dicom import find_series
 
     files = tuple(files_of(folder))
@@ -179,7 +198,7 @@ def _dicom_cases(folder: Path, identifier: str, modality: str | None, tell: Tell
     if passed_over:
         tell(f"{folder}: passed over: {', '.join(passed_over)}")
     else:
-        for line in not_taken(folder, [file.name for file in files if not found and is_image_file(file.name)], _NO_SERIES):
+        for line in not_taken(folder, [file.name for file in files if not found and is_image_file(file.name)], why):
             tell(line)
     if len(found) == 1:
         return [Case(identifier, found[0].files, True, modality)]

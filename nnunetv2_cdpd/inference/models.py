@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -12,12 +13,13 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
-from torch import nn
+from torch import Tensor, nn
 
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names, read_dataset_json
 from nnunetv2_cdpd.datasets.names import dataset_name
 from nnunetv2_cdpd.datasets.volume_files import VOLUME_ENDINGS
 from nnunetv2_cdpd.errors import UserError, listed, reason
+from nnunetv2_cdpd.jobs import digest
 from nnunetv2_cdpd.jobs.shapes import ANYTHING, NAME, Shape, check_shape, list_of, map_of, none_or, record, whole_number
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, check_channels, read_plans
 from nnunetv2_cdpd.pretrained.torch_files import read_torch
@@ -204,6 +206,11 @@ def _share_equal_tensors(weights: Sequence[dict[str, Any]]) -> None:
     for others in weights[1:]:
         same = {key: v for key, v in weights[0].items() if v.dtype == others[key].dtype and torch.equal(v, others[key])}
         others |= same
+
+
+def weights_digest(weights: Sequence[Mapping[str, Tensor]]) -> str:
+    """What tells the weights of each fold from those of another training, wherever the files lie."""
+    return digest([[crc32(tensor.reshape(-1).view(torch.uint8).numpy()) for tensor in fold.values()] for fold in weights])
 
 
 def _check_weights(network: nn.Module, state_dict: dict[str, Any], file: Path, plans: Path) -> None:

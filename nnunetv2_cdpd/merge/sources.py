@@ -16,7 +16,7 @@ def specs_of(inputs: Sequence[RawDataset], spec: MergeSpec) -> list[DatasetSpec]
     found = []
     for dataset in inputs:
         names = {dataset.given, dataset.name, str(dataset.folder), dataset.short_name, _id_of(dataset)}
-        keys = [key for key in entries if key in names]
+        keys = [key for key in entries if key in names or (key.isdecimal() and str(int(key)) in names)]
         if len(keys) > 1:
             raise UserError(f"{spec.path}: {', '.join(keys)} are the same dataset, {dataset.name}; keep one entry")
         found.append(entries.pop(keys[0]) if keys else DatasetSpec())

@@ -16,7 +16,7 @@ from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.volumes.grid import Grid, corners_of
 from nnunetv2_cdpd.volumes.reading import read_sitk
 
 STEP_MM = 6.0
@@ -43,6 +43,7 @@ class ImageFacts:
     percentiles: At PERCENTILES.
     air, tissue: Medians of what is dark and what is bright; about -1000 and 50 in HU.
     body_centre: Of the bright voxels, mm towards the patient's left, back and head.
+    corners: Middles of the file's first and last voxel, likewise.
     """
 
     size: tuple[int, int, int]
@@ -55,6 +56,7 @@ class ImageFacts:
     air: float
     tissue: float
     body_centre: tuple[float, float, float]
+    corners: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def fingerprint(path: str | Path) -> Fingerprint:
         air=air,
         tissue=tissue,
         body_centre=centre,
+        corners=corners_of(grid),
     )
     return Fingerprint(facts, _cut_to_body(volume))
 

@@ -13,7 +13,7 @@ from nnunetv2_cdpd.jobs import Outcome, file_state, in_processes, remove_leftove
 from nnunetv2_cdpd.same_scan.fingerprint import Fingerprint, fingerprint
 
 FINGERPRINTS_FOLDER = "cdpd_fingerprints"
-_VERSION = 1  # of what a fingerprint is
+_VERSION = 2  # of what a fingerprint is
 
 
 @dataclass(frozen=True)

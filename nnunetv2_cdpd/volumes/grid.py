@@ -131,6 +131,12 @@ def check_not_sheared(grid: Grid, path: Path) -> None:
         raise UserError(f"{path} has a sheared grid (a tilted gantry?), which nnU-Net cannot use; resample it first")
 
 
+def corners_of(grid: Grid) -> tuple[float, ...]:
+    """Where the middles of the first and of the last voxel lie, in mm: six numbers of a volume."""
+    ends = ([0] * len(grid.shape), [length - 1 for length in grid.shape])
+    return tuple(number for index in ends for number in grid.position(index).tolist())
+
+
 def same_place(one: Grid, other: Grid, *, spacing_mm: float, position_mm: float, relative: float = 0.0) -> str | None:
     """What tells two grids apart: "shape", "spacing", "origin" or "direction"; None if they are the same.
 

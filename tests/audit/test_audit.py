@@ -124,6 +124,11 @@ def test_empty_and_undeclared_labels_are_named(raw):
     assert findings(found, "never there") == {("", "liver"): "in none of 3 cases"}
 
 
+def moved(image, mm):
+    image.SetOrigin([place + mm for place in image.GetOrigin()])
+    return image
+
+
 def test_geometry_that_looks_lost_or_does_not_fit_is_named(raw):
     def lost(image):
         return with_geometry(sitk.GetArrayFromImage(sitk.DICOMOrient(image, "LPS"))[:, :60, :60], (1.0, 1.0, 1.0))
@@ -138,12 +143,17 @@ def test_geometry_that_looks_lost_or_does_not_fit_is_named(raw):
 
     cases = {"lost": wrong(1, lost, lost), "turned": wrong(2, turned, turned), "oblong": wrong(3, oblong, oblong)}
     cases["apart"] = wrong(4, label=lambda label: label[:, :, 1:])
+    cases["moved"] = wrong(5, label=lambda label: moved(label, 0.1))
+    cases["flipped"] = wrong(6, label=lambda label: sitk.DICOMOrient(label, "RAS"))
+    cases["rounded"] = wrong(7, label=lambda label: moved(label, 0.001))
     write_dataset(raw / "Dataset501_A", cases)
     texts = findings(audit(raw, 501)[0], "geometry")
     assert texts["lost", ""] == "spacing is exactly 1 x 1 x 1 mm, as where the true one was lost"
     assert "turned by 20.0 degrees" in texts["turned", ""]
     assert "axial pixels are not square: 4 x 4.4 mm" in texts["oblong", ""]
-    assert texts["apart", ""] == "image and label do not lie on one grid"
+    for case in ("apart", "moved", "flipped"):
+        assert texts[case, ""] == "image and label do not lie on one grid"
+    assert ("rounded", "") not in texts
 
 
 def test_volumes_far_from_the_others_are_outliers_where_there_are_enough():
@@ -283,6 +293,12 @@ def test_command_writes_both_files_where_it_is_told(raw, tmp_path, capsys):
     assert main(["audit", str(folder), "-o", str(tmp_path / "there"), "-np", "1", "--min-score", "0.7"]) == 0
     assert json.loads((tmp_path / "there/audit.json").read_text())["duplicates"]["min_score"] == 0.7
     assert (tmp_path / "there/audit.html").is_file() and "cases: 2, findings: 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", [{"min_score": 2}, {"min_score": float("nan")}, {"min_score": 0}, {"num_pictures": -1}])
+def test_impossible_numbers_are_refused(option, tmp_path):
+    with pytest.raises(UserError, match=f"argument {next(iter(option))} .*: give "):
+        audit_datasets([tmp_path / "x"], tmp_path, **option)
 
 
 def test_a_torn_further_channel_is_found_and_ends_the_command_with_1(raw, tmp_path, capsys):

@@ -158,6 +158,11 @@ def test_mistakes_end_in_one_line(predictions, tmp_path, prepare, options, messa
     assert "\n" not in str(raised.value) and not (tmp_path / "cleaned" / "cleanup.json").exists()
 
 
+def test_a_file_in_place_of_the_folder_is_told(predictions, tmp_path):
+    with pytest.raises(UserError, match="case_1.nii.gz: a file; give the folder of predictions"):
+        clean_folder(predictions / "case_1.nii.gz", tmp_path / "cleaned", progress=False)
+
+
 def test_links_in_a_circle_end_in_one_line(predictions, tmp_path, capsys):
     (tmp_path / "out").symlink_to(tmp_path / "out")
     for folders in ([predictions, tmp_path / "out"], [tmp_path / "out", tmp_path / "new"]):

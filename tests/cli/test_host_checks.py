@@ -3,12 +3,15 @@
 import json
 import shutil
 
+import blosc2
+import numpy as np
 import pytest
 import torch
 from builders import model as tiny_model
 
-from nnunetv2_cdpd.cli.host_checks import check_trained
+from nnunetv2_cdpd.cli.host_checks import check_trained, check_training_inputs
 from nnunetv2_cdpd.cli.main import main
+from nnunetv2_cdpd.errors import UserError
 
 DATASET = "Dataset850_Tiny"
 MODEL = f"{tiny_model.TRAINER}__{tiny_model.PLANS}__{tiny_model.CONFIGURATION}"
@@ -43,7 +46,6 @@ TRAINING = ("train", "850", "3d_fullres", "0", "-device", "cpu", "-p", tiny_mode
         ((*TRAINING[:3], "x", *TRAINING[4:]), "fold x: give a number, 0 ... 4, or all"),
         ((*TRAINING[:2], "2d", *TRAINING[3:]), "no configuration 2d; give one of 3d_fullres"),
         (TRAINING[:-2], "nnUNetCDPDPlans.json: no such file; -p chooses one of nnUNetTinyPlans, or plan anew: nnUNetv2_plan_"),
-        ((*TRAINING, "-tr", "moon"), "-tr moon: nnU-Net finds no such trainer"),
         ((*TRAINING, "-device", "tpu"), "-device tpu: give one of cuda, cpu, mps"),
         ((*TRAINING, "--c", "--val"), "--c and --val exclude each other"),
         ((*TRAINING, "--val"), "fold_0/checkpoint_final.pth: no such file, so there is nothing to validate"),
@@ -102,3 +104,78 @@ def test_a_fold_without_validation_is_named(folders, capsys):
 def test_help_is_left_to_nnunet(folders):
     check_trained(["850", "--help"], tiny_model.TRAINER, ("3d_fullres",))
     check_trained([], tiny_model.TRAINER, ("3d_fullres",))
+
+
+# ---- preprocessed cases and folds ------------------------------------------------------------------------------------
+
+
+def read_inputs(fold=0):
+    check_training_inputs("850", "3d_fullres", fold, tiny_model.PLANS, tiny_model.TRAINER, None, False)
+
+
+@pytest.fixture
+def preprocessed(folders):
+    """Folder of six preprocessed cases, a to f."""
+    folder = folders.preprocessed / DATASET / tiny_model.make_plans()["configurations"]["3d_fullres"]["data_identifier"]
+    folder.mkdir()
+    for case in "abcdef":
+        (folder / f"{case}.pkl").touch()
+        for name in (case, f"{case}_seg"):
+            blosc2.asarray(np.ones((1, 4, 5, 6), np.float32), urlpath=str(folder / f"{name}.b2nd"))
+    return folder
+
+
+def test_a_trainer_that_there_is_not_is_told(preprocessed, capsys):
+    assert "-tr moon: nnU-Net finds no such trainer" in told(capsys, *TRAINING, "-tr", "moon")
+
+
+def torn(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (
+            lambda folder: torn(folder / "c.b2nd"),
+            "missing or damaged: c.b2nd; make them anew: nnUNetv2_preprocess -d 850 -plans_n",
+        ),
+        (lambda folder: (folder / "d_seg.b2nd").unlink(), "missing or damaged: d_seg.b2nd; make them anew"),
+        (lambda folder: (folder / ".DS_Store").touch(), ".DS_Store: nnU-Net goes on with nothing but preprocessed cases here"),
+        (lambda folder: [path.unlink() for path in folder.iterdir()], "no preprocessed case here; make them: nnUNetv2_preproc"),
+        (
+            lambda folder: [path.unlink() for case in "cd" for path in folder.glob(f"{case}*")],
+            "4 cases, of which nnU-Net makes no",
+        ),
+    ],
+)
+def test_preprocessed_cases_are_whole(spoil, words, preprocessed):
+    read_inputs()
+    spoil(preprocessed)
+    with pytest.raises(UserError) as caught:
+        read_inputs()
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("splits", "words"),
+    [
+        ("[{", "splits_final.json: cannot be read as JSON"),
+        ("5", "splits_final.json: "),
+        ('[{"train": [], "val": ["a"]}]', "delete it, and nnU-Net makes new folds"),
+        ('[{"train": ["a"], "val": []}]', "delete it, and nnU-Net makes new folds"),
+        (
+            '[{"train": ["a", "y"], "val": ["z"]}]',
+            "fold 0 has cases that are not preprocessed: y, z; preprocess them, or delete it",
+        ),
+    ],
+)
+def test_folds_are_of_preprocessed_cases(splits, words, preprocessed):
+    path = preprocessed.parent / "splits_final.json"
+    path.write_text('[{"train": ["a", "b"], "val": ["c"]}]')
+    read_inputs()
+    path.write_text(splits)
+    with pytest.raises(UserError) as caught:
+        read_inputs()
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+    read_inputs("all")

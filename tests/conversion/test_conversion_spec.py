@@ -93,6 +93,9 @@ def test_masks_of_own_data_are_named_by_structure(tmp_path, nnunet_folders):
         (("license: internal", "case: 'x{9999999999}'"), "is no regular expression"),
         (("license: internal", "case: '(?P<case>x)'"), "names a group; write (...) in place of (?P<case>...)"),
         (("scans/{case}", "scans/{1abc}_{case}"), "images: {1abc} in 'scans/{1abc}_{case}' is no word"),
+        (("images: scans/{case}", "images: scans\\{case}"), "'; write it from the folder that is converted on, with /"),
+        (("images: scans/{case}", "images: /data/scans/{case}"), "images: '/data/scans/{case}'; write it from the folder"),
+        (("images: scans/{case}", "images: D:/scans/{case}"), "images: 'D:/scans/{case}'; write it from the folder"),
         (("name: CLINIC", "name: " + "x" * 300), "name: 300 letters; it becomes part of file names, give at most 100"),
     ],
 )
@@ -102,6 +105,11 @@ def test_mistake_in_the_yaml_is_named(change, words, tmp_path):
     with pytest.raises(UserError) as caught:
         read_declaration(path)
     assert words in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_a_template_may_begin_with_the_folder_itself(tmp_path):
+    (tmp_path / "my.yaml").write_text(SPEC.replace("images: scans/{case}", "images: ./scans/{case}"))
+    assert read_declaration(tmp_path / "my.yaml").images == ("scans/{case}",)
 
 
 def test_yaml_of_another_kind_is_refused(tmp_path):

@@ -359,3 +359,20 @@ def test_a_link_that_leads_nowhere_is_a_case_that_fails(tmp_path):
     assert (first.identifier, case.identifier) == ("a", "b")
     with pytest.raises(UserError, match="b_0000.nii.gz"), opened(case, SimpleITKIO()) as files:
         CheckedReader(SimpleITKIO()).read_images(files)
+
+
+def test_links_to_folders_of_series_are_followed_once(tmp_path, volume):
+    (tmp_path / "store/p1").mkdir(parents=True)
+    write_series(tmp_path / "store/p1/ct", volume)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/p1").symlink_to(tmp_path / "store/p1")
+    (tmp_path / "store/p1/loop").symlink_to(tmp_path / "images")
+    assert list(identifiers(tmp_path / "images")) == ["p1_ct"]
+
+
+def test_pictures_in_the_folder_itself_are_named(tmp_path):
+    touch(tmp_path, "x.jpg")
+    told = []
+    with pytest.raises(UserError, match=r"no image in it \(\.nii\.gz, \.nii, "):
+        find_image_cases(tmp_path, ".nii.gz", 1, tell=told.append)
+    assert told == [f"{tmp_path}: not taken, being no volume of a format that is read: x.jpg"]

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from builders import model as tiny_model
 from builders.prediction import SPACING, digests, predict, read
 from builders.replica_files import write_dicom
@@ -214,6 +215,22 @@ def test_resuming_with_other_settings_is_refused(images, model, tmp_path, capsys
     output = predict(images / "case_0_0000.nii.gz", tmp_path / "out", model)
     predict(images, output, model, "--resume", "--classes", "liver", expect=1)
     assert "cdpd_predict.json: the predictions there were made with other settings (classes); use" in capsys.readouterr().err
+
+
+def test_resuming_with_other_weights_is_refused_wherever_they_lie(images, tmp_path, capsys):
+    """A training that went on, or more folds: files of the same names."""
+    image, folder = images / "case_0_0000.nii.gz", tiny_model.write_model(tmp_path / "model", folds=(0,))
+    output = predict(image, tmp_path / "out", folder)
+    settings = json.loads((output / SETTINGS_FILE).read_text())
+    file = folder / "fold_0/checkpoint_final.pth"
+    file.touch()
+    predict(image, output, folder, "--resume")
+    checkpoint = torch.load(file, weights_only=False)
+    next(iter(checkpoint["network_weights"].values())).mul_(1.001)
+    torch.save(checkpoint, file)
+    predict(image, output, folder, "--resume", expect=1)
+    assert "made with other settings (weights); use the same ones" in capsys.readouterr().err
+    assert json.loads((output / SETTINGS_FILE).read_text()) == settings
 
 
 @pytest.mark.parametrize(

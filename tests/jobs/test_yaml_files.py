@@ -77,3 +77,11 @@ def test_file_as_it_is_meant(tmp_path):
     assert load_yaml(path, "docs/x.md")["more"] == {"a": 1, "b": 3}
     path.write_text("")
     assert load_yaml(path, "docs/x.md") == {}
+
+
+def test_what_nobody_writes_for_a_number_stays_text(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text("010: colon\n10: other\n0012: case\n10_5: case\ntime: 1:30\nnumbers: [0, 7, -5, 0x1F, 1.5]\n")
+    content = load_yaml(path, "docs/x.md")
+    assert list(content) == ["010", 10, "0012", "10_5", "time", "numbers"]
+    assert content["time"] == "1:30" and content["numbers"] == [0, 7, -5, 31, 1.5]

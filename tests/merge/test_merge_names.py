@@ -2,6 +2,7 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 from builders.merge import make_dataset, merge, states
@@ -9,6 +10,8 @@ from builders.merge_plan import dataset, plan_of, state
 
 from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.merge.sources import specs_of
+from nnunetv2_cdpd.merge.spec import read_merge_spec
 from nnunetv2_cdpd.merge.summary import merge_summary
 from nnunetv2_cdpd.merge.telling import names_table
 
@@ -227,3 +230,11 @@ def test_a_case_identifier_that_is_too_long_for_a_file_is_one_line(raw):
     path.write_text(json.dumps(content | {"dataset": {"a1": {"images": ["i" * 300], "label": "l" * 300}}}))
     with pytest.raises(UserError, match="is missing"):
         merge(301, update=True)
+
+
+def test_an_id_with_zeros_in_the_yaml_is_that_id(tmp_path):
+    """Not 8, as YAML reads 010: that is another dataset of the same merge."""
+    path = tmp_path / "merge.yaml"
+    path.write_text("datasets:\n  008: {labels: {a: eight}}\n  010: {labels: {a: ten}}\n")
+    inputs = [SimpleNamespace(given=str(k), name=f"Dataset{k:03d}_X{k}", short_name=f"X{k}", folder=f"/x{k}") for k in (8, 10)]
+    assert [spec.labels["a"] for spec in specs_of(inputs, read_merge_spec(path))] == ["eight", "ten"]
