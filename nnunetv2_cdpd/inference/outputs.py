@@ -120,7 +120,7 @@ def prepare_folder(
     if before is None and (outputs.folder / NNUNET_SETTINGS_FILE).is_file():
         raise UserError(f"{outputs.folder}: holds predictions of nnUNetv2_predict ({NNUNET_SETTINGS_FILE}); use another folder")
     new = [*of_cases, *outputs.tables]  # the descriptions are those of these predictions, or there is none
-    way_out = f"move it away, or use another folder (no {SETTINGS_FILE} here, which a prediction leaves)"
+    way_out = f"use another folder, or move it away (no {SETTINGS_FILE} here, which a prediction leaves)"
     check_may_write(new, made_here=before is not None, way_out=way_out, label_maps=True, where=outputs.folder)
     changed = [key for key in written if before is not None and before.get(key) != written[key]]
     if changed and (resume or (there and not alone)):

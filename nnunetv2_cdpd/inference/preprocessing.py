@@ -6,6 +6,7 @@ than a small network; and the label map that it resamples beside the image is on
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
@@ -35,6 +36,6 @@ class PredictionConfiguration(ConfigurationManager):
         return super().resampling_fn_seg if self.reads_segmentation else _as_it_is
 
 
-def _as_it_is(segmentation, *_shape_and_spacings):
+def _as_it_is(segmentation: Any, *_shape_and_spacings: Any) -> Any:
     """What nnU-Net's preprocessor made to hold the image's outside, which it has used by then."""
     return segmentation

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from nnunetv2_cdpd.annotation import Source, dataset_json_entries
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
-from nnunetv2_cdpd.errors import UserError, check_at_least, check_part
+from nnunetv2_cdpd.errors import UserError, check_at_least, check_part, listed
 from nnunetv2_cdpd.inference.host_predictor import PreprocessedCase
 from nnunetv2_cdpd.inference.inputs import Case, opened
 from nnunetv2_cdpd.inference.outputs import STATISTICS, Outputs, prepare_folder
@@ -61,6 +61,10 @@ def predict_cases(
     lower_stage = predictor.configuration_manager.previous_stage_name
     if lower_stage is not None and previous_stage is None:
         raise UserError(f"this model is a cascade; give the predictions of {lower_stage} as argument previous_stage")
+    if lower_stage is None and previous_stage is not None:
+        raise UserError(
+            "argument previous_stage: this model is no cascade and reads no predictions of a lower stage; leave it out"
+        )
     images = [file for case in cases for file in case.files]
     read_files = [*images, *predictor.model_files, *(previous_stage.glob("*") if previous_stage else ())]
     work = _Work(predictor, outputs, None if lower_stage is None else previous_stage)
@@ -82,6 +86,10 @@ def predict_cases(
         for name, file in mask_names(predictor.annotation.classes).items() if outputs.one_file_per_class else ():
             if file != file_name(name):
                 tqdm.write(f"note: the masks of {name!r} are the files {file}{outputs.file_ending}; another class has its name")
+        kept = [case for case in cases if outputs.holds(case.identifier, case)] if resume else []
+        if newer := [case.identifier for case in kept if _is_newer(case, outputs)]:
+            told = f"note: images newer than their predictions, which are kept: {listed(newer)}"
+            tqdm.write(f"{told}; to predict these anew, delete their predictions first")
         outcome = run(
             {case.identifier: case for case in cases[part_id::num_parts]},
             pipeline(work.read, work.predict, work.export, num_readers=num_readers, num_exporters=num_exporters),
@@ -92,6 +100,12 @@ def predict_cases(
         if outputs.statistics:
             _collect_statistics(outputs)
     return outcome
+
+
+def _is_newer(case: Case, outputs: Outputs) -> bool:
+    """Whether an image of a case was written after its prediction: maybe another image, maybe a copy of the same."""
+    predicted = outputs.segmentation(case.identifier).stat().st_mtime
+    return any(file.stat().st_mtime > predicted for file in case.files if file.exists())
 
 
 @dataclass(frozen=True)

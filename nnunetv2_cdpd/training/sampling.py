@@ -19,6 +19,7 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.errors import UserError
 
 LocationKey = int | tuple[int, ...]  # of nnU-Net's `class_locations`: a stored value or several
 
@@ -41,9 +42,18 @@ class AnnotatedCases:
         self.centre_weights = {region: 1 / np.sqrt(count) for region, count in annotating.items()}
 
     def load_case(self, identifier: str) -> tuple[Any, Any, Any, dict]:
-        """nnU-Net's (data, segmentation, segmentation of the previous stage, properties) of a case."""
+        """nnU-Net's (data, segmentation, segmentation of the previous stage, properties) of a case.
+
+        Raises:
+            UserError: It was preprocessed with another dataset.json, so that its values mean something else.
+        """
         data, seg, seg_prev, properties = self.dataset.load_case(identifier)
         wanted = self._centres[self.sources[identifier]]
+        if wanted - {_values(key) for key in properties["class_locations"]}:
+            raise UserError(
+                f"case {identifier}: preprocessed with another dataset.json than the one in nnUNet_preprocessed, which has other "
+                "labels; preprocess the dataset again"
+            )
         locations = {
             key: voxels
             for key, voxels in properties["class_locations"].items()

@@ -138,8 +138,9 @@ class PartialLabelTrainer(UntornTrainer):
     # ---- data ----------------------------------------------------------------------------------------------------
 
     def get_tr_and_val_datasets(self) -> tuple[AnnotatedCases, AnnotatedCases]:
-        training, validation = super().get_tr_and_val_datasets()
-        return AnnotatedCases(training, self.annotation), AnnotatedCases(validation, self.annotation)
+        training, validation = (AnnotatedCases(cases, self.annotation) for cases in super().get_tr_and_val_datasets())
+        training.load_case(training.identifiers[0])  # what it says of a wrong dataset.json would be lost in a loader's process
+        return training, validation
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         task = self.configuration_manager.network_arch_init_kwargs["task"]

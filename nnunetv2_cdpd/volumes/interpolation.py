@@ -119,4 +119,4 @@ def _resampled(image: Tensor, matrices: Mapping[int, np.ndarray], across: int | 
         image = along_axis(image, axis, matrices[axis])
     if within:
         image = image.clamp_(lowest, highest)
-    return along_axis(image, across, matrices[across]) if across in matrices else image
+    return image if across is None or across not in matrices else along_axis(image, across, matrices[across])

@@ -88,11 +88,11 @@ def check_file(path: Path) -> None:
     raise UserError(f"{path}: is no file but {kind}; give a file, or take it out of its folder")
 
 
-def check_whole(path: Path) -> sitk.ImageFileReader:
+def check_whole(path: Path) -> sitk.ImageFileReader | None:
     """Check a file of a format other than NIfTI that SimpleITK reads.
 
     Returns:
-        Its header.
+        Its header; None of a picture or TIFF.
 
     Raises:
         UserError: It ends early, or its checksum is wrong.

@@ -134,7 +134,7 @@ def test_predictions_of_unknown_origin_are_neither_kept_nor_replaced(resume, tmp
     before = (put(tmp_path / "scan.nii.gz"), digests(tmp_path))[1]
     with pytest.raises(
         UserError,
-        match="scan.nii.gz: nothing says that this command made it; .*move it away, or use another folder .no cdpd_predict.json",
+        match="scan.nii.gz: nothing says that this command made it; .*use another folder, or move it away .no cdpd_predict.json",
     ):
         prepare(tmp_path, [], resume=resume)
     assert digests(tmp_path) == before

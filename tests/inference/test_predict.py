@@ -1,8 +1,10 @@
 """cdpd predict: every flag, jobs that are interrupted or hold bad cases, and models that travel in a zip."""
 
 import json
+import os
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -254,6 +256,30 @@ def test_the_model_itself_is_never_overwritten(images, model, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert ".json: the prediction would take the place of" in line and line.endswith("use another output folder")
     assert {path: path.read_bytes() for path in model.rglob("*") if path.is_file()} == before
+
+
+def test_predictions_older_than_their_images_are_kept_and_told(images, model, tmp_path, capsys):
+    image, output = tmp_path / "images", tmp_path / "out"
+    image.mkdir()
+    file = shutil.copy(next(iter(sorted(images.glob("*.nii.gz")))), image)
+    predict(image, output, model)
+    kept = output / f"{Path(file).name.removesuffix('_0000.nii.gz')}.nii.gz"
+    before, predicted = kept.read_bytes(), kept.stat().st_mtime
+    capsys.readouterr()
+    os.utime(file, (predicted - 5, predicted - 5))
+    predict(image, output, model, "--resume")
+    assert "newer" not in "".join(capsys.readouterr())
+    os.utime(file, (predicted + 5, predicted + 5))
+    predict(image, output, model, "--resume")
+    told = "".join(capsys.readouterr())
+    assert f"note: images newer than their predictions, which are kept: {kept.name.removesuffix('.nii.gz')}; " in told
+    assert kept.read_bytes() == before
+
+
+def test_only_a_cascade_takes_a_lower_stage(images, model, tmp_path, capsys):
+    predict(images, tmp_path / "out", model, "-prev_stage_predictions", str(images), expect=1)
+    assert "-prev_stage_predictions: this model is no cascade" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_cascade_needs_the_lower_stage(images, model, tmp_path, capsys, monkeypatch):

@@ -8,6 +8,7 @@ import torch
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source, dataset_json_entries, read_annotation
+from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.training.sampling import AnnotatedCases, SourceBalancedDataLoader
 
 SHAPE = (12, 17, 14)  # larger than the patch, every axis different
@@ -138,6 +139,14 @@ def test_case_without_foreground_gives_a_random_patch(cases):
     loader = make_loader(cases)
     lower, upper = loader.get_bbox(SHAPE, True, {1: np.zeros((0, 4), int)})
     assert [end - start for start, end in zip(lower, upper)] == list(PATCH)
+
+
+def test_cases_preprocessed_with_other_labels_are_told(cases):
+    annotation = read_annotation({"labels": {"background": 0, "liver": 1, "spleen": 2, "aorta": 7}, "name": "plain"})
+    dataset = InMemoryDataset()
+    dataset.load_case = lambda case: (None, None, None, {"class_locations": {1: [1], 2: [2]}})
+    with pytest.raises(UserError, match="case a0: preprocessed with another dataset.json than .*; preprocess the dataset again"):
+        AnnotatedCases(dataset, annotation).load_case("a0")
 
 
 def test_stock_labels_without_regions_are_found(cases):
