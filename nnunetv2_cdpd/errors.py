@@ -56,6 +56,11 @@ def first_of(entries: Sequence[str], most: int) -> list[str]:
     return [*entries[:most], *([f"... and {len(entries) - most} more"] if len(entries) > most else [])]
 
 
+def amount(number: int, thing: str) -> str:
+    """ "1 case", "3 cases"."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def is_text(name: str) -> bool:
     """Whether a name of the file system is valid text; Python keeps bytes of others as lone surrogates."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from nnunetv2_cdpd.annotation.model import NEGATIVE, POSITIVE, UNSUPERVISED, Annotation, Source
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, amount
 
 STATES = {POSITIVE: "positive", NEGATIVE: "negative", UNSUPERVISED: "not supervised"}
 SYMBOLS = {POSITIVE: "+", NEGATIVE: "-", UNSUPERVISED: "."}
@@ -105,7 +105,7 @@ def table_as_text(annotation: Annotation, source: Source, every_value: bool = Fa
     width, cell = max(len(row[0]) for row in rows), len(numbers[-1]) + 1
     cases = number_of_cases(annotation, source)
     lines = [
-        f"source {source.name}{'' if cases is None else f', {cases} cases'}",
+        f"source {source.name}" + ("" if cases is None else f", {amount(cases, 'case')}"),
         f"  annotates {', '.join([*source.annotated_classes, *source.merged_labels])}",
         "  columns: " + ", ".join(f"{number} {name}" for number, name in zip(numbers, columns)),
     ]

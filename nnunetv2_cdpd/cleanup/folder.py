@@ -16,7 +16,7 @@ from nnunetv2_cdpd.datasets.output import check_may_write
 from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers, reader_for
 from nnunetv2_cdpd.datasets.roles import NNUNET_SETTINGS_FILE
 from nnunetv2_cdpd.datasets.volume_files import of_another_ending
-from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.errors import UserError, amount, listed
 from nnunetv2_cdpd.host import PLANS_FILE
 from nnunetv2_cdpd.jobs import (
     FileRecord,
@@ -194,9 +194,9 @@ def effects_table(cleaned: Outcome[Effects]) -> str:
         for name, total in classes.items()
     ]
     if not rows:
-        return f"{len(cleaned.done)} cases, nothing to clean\n"
+        return f"{amount(len(cleaned.done), 'case')}, nothing to clean\n"
     lines = aligned([["rule", "class", "cases", "removed", "moved"], *rows], left=2, last_is_total=False)
-    return "\n".join([f"{len(cleaned.done)} cases; voxels removed, and moved to another class", *lines]) + "\n"
+    return "\n".join([f"{amount(len(cleaned.done), 'case')}; voxels removed, and moved to another class", *lines]) + "\n"
 
 
 def _copy_descriptions(in_dir: Path, out_dir: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nnunetv2_cdpd.errors import amount
 from nnunetv2_cdpd.evaluation.compare import ClassComparison, Comparison, smallest_p
 from nnunetv2_cdpd.evaluation.results import CLASS_COUNTS, Results, counted_in_mean, mean_of_finite
 from nnunetv2_cdpd.jobs.tables import aligned, csv_of, interval, number, p_value
@@ -15,7 +16,7 @@ def text_table(results: Results) -> str:
     """Class by class: cases, Dice, HD95, surface Dice, missed and spurious; over all cases, then for each source."""
     protocol = results.protocol
     head = (
-        f"{len(results.cases)} cases, protocol {protocol.name}; HD95 in {protocol.unit}, surface Dice at "
+        f"{amount(len(results.cases), 'case')}, protocol {protocol.name}; HD95 in {protocol.unit}, surface Dice at "
         f"{results.tolerance_mm:g} mm, 95 % CI of the mean Dice by bootstrap"
     )
     parts = [head, _block(results, None)]
@@ -39,7 +40,7 @@ def comparison_table(comparison: Comparison, name: str, other_name: str) -> str:
     """A block per metric: means, difference, cases better and worse, p; then missed and spurious structures of both."""
     cases = len(comparison.results.cases)
     test = "p by Wilcoxon's signed rank test, Holm-corrected over the classes"
-    parts = [f"A: {name}\nB: {other_name}\n{cases} cases in both; {test}, * below {SIGNIFICANT}"]
+    parts = [f"A: {name}\nB: {other_name}\n{amount(cases, 'case')} in both; {test}, * below {SIGNIFICANT}"]
     if comparison.left_out:
         parts.append(f"not compared, because only one of them has it: {', '.join(comparison.left_out)}")
     for metric, entries in comparison.classes.items():
@@ -112,7 +113,7 @@ def _block(results: Results, source: str | None) -> str:
             not_annotated.append(name)
     means = results.foreground_means(source)
     rows.append(["mean of classes", "", "", *_scores(results, means, results.foreground_dice_interval(source)), "", ""])
-    title = "All cases" if source is None else f"Source {source}, {len(results.cases_of(source))} cases"
+    title = "All cases" if source is None else f"Source {source}, {amount(len(results.cases_of(source)), 'case')}"
     lines = [title, *aligned([head, *rows]), *results.unions_told(source)]
     if not_annotated:
         reason = "not annotated" + (", or in no reference" if results.protocol.needs_reference else "")

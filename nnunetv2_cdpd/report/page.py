@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
-from nnunetv2_cdpd.errors import listed
+from nnunetv2_cdpd.errors import amount, listed
 from nnunetv2_cdpd.evaluation.protocols import NNUNET, PAPER
 from nnunetv2_cdpd.evaluation.results import Results
 from nnunetv2_cdpd.evaluation.tables import SIGNIFICANT
@@ -85,7 +85,7 @@ def write_report(
         left_out={source: without_distance(results, source) for source in (None, *results.source_names)},
         fewest=FEWEST_CASES,
         significant=SIGNIFICANT,
-        source_columns=[(source, f"{len(results.cases_of(source))} cases") for source in results.source_names],
+        source_columns=[(source, amount(len(results.cases_of(source)), "case")) for source in results.source_names],
         cases=case_rows(results),
         anchors={case: f"case-{number}" for number, case in enumerate(jobs, start=1)},
         drawn=drawn,

@@ -176,7 +176,8 @@ def _readable(path: Path, reader: BaseReaderWriter) -> Iterator[str]:
     """The file if the reader reads it right and it is whole, else a copy for the time being."""
     if not is_nifti(path):
         if isinstance(reader, SimpleITKIO):
-            check_text_header(path, check_whole(path))
+            if (header := check_whole(path)) is not None:
+                check_text_header(path, header)
         else:
             check_file(path)
         yield str(path)

@@ -26,7 +26,7 @@ def test_the_command_writes_json_csv_and_a_table(folders, capsys):
     table = capsys.readouterr().out
     assert (predicted / "summary.txt").read_text() in table
     lines = {line.split()[0]: line.split() for line in table.splitlines() if line.strip()}
-    assert "surface Dice at 1 mm" in table and "Source A, 2 cases" in table and "Source B, 1 cases" in table
+    assert "surface Dice at 1 mm" in table and "Source A, 2 cases" in table and "Source B, 1 case" in table
     # class cases present Dice its-interval HD95 surface-Dice missed spurious
     assert lines["liver"] == ["liver", "2", "2", "1.000", "1.000..1.000", "0.00", "1.000", "0", "0"]
     assert lines["spleen"] == ["spleen", "2", "2", "0.500", "0.000..1.000", "0.00", "0.500", "1", "0"]
