@@ -14,7 +14,7 @@ BODY_RADII_MM = (165.0, 112.0)  # x, y
 FAT_MM = 16.0  # under the skin
 FAT_PLANE_MM = 8.0  # around organs that lie in fat
 LENGTH_MM = 270.0
-AIR_HU, LUNG_HU, FAT_HU, SOFT_HU, MUSCLE_HU, BONE_HU = -1000, -780, -95, 35, 52, 250
+AIR_HU, LUNG_HU, FAT_HU, SOFT_HU, MUSCLE_HU, BONE_HU, CORTICAL_HU = -1000, -780, -95, 35, 52, 250, 700
 
 
 @dataclass(frozen=True)
@@ -177,6 +177,7 @@ def _background(body: np.ndarray, masks: dict[str, np.ndarray], spacing: tuple, 
     hu[(ndimage.distance_transform_edt(~in_fat, spacing[::-1]) < FAT_PLANE_MM) & (wall < 0.95)] = FAT_HU
     hu[(z > 96) & (wall < 0.86) & (np.abs(x) > 22)] = LUNG_HU
     hu[np.hypot(x, (y - 66) * 0.9) < 23] = BONE_HU
+    hu[np.hypot(x, y - 78) < 6] = CORTICAL_HU
     hu[(np.abs(wall - 0.97) < 0.035) & (np.sin(z / 5.5 - y / 14) > 0.35) & (z > -40)] = BONE_HU  # ribs slope to the front
     return hu
 
