@@ -86,12 +86,13 @@ def predict_cases(
         for name, file in mask_names(predictor.annotation.classes).items() if outputs.one_file_per_class else ():
             if file != file_name(name):
                 tqdm.write(f"note: the masks of {name!r} are the files {file}{outputs.file_ending}; another class has its name")
-        kept = [case for case in cases if outputs.holds(case.identifier, case)] if resume else []
+        own = cases[part_id::num_parts]
+        kept = [case for case in own if outputs.holds(case.identifier, case)] if resume else []
         if newer := [case.identifier for case in kept if _is_newer(case, outputs)]:
             told = f"note: images newer than their predictions, which are kept: {listed(newer)}"
             tqdm.write(f"{told}; to predict these anew, delete their predictions first")
         outcome = run(
-            {case.identifier: case for case in cases[part_id::num_parts]},
+            {case.identifier: case for case in own},
             pipeline(work.read, work.predict, work.export, num_readers=num_readers, num_exporters=num_exporters),
             title="cases",
             record=outputs if resume else None,

@@ -139,7 +139,8 @@ class PartialLabelTrainer(UntornTrainer):
 
     def get_tr_and_val_datasets(self) -> tuple[AnnotatedCases, AnnotatedCases]:
         training, validation = (AnnotatedCases(cases, self.annotation) for cases in super().get_tr_and_val_datasets())
-        training.load_case(training.identifiers[0])  # what it says of a wrong dataset.json would be lost in a loader's process
+        for case in training.identifiers[:1]:  # what this says of a wrong dataset.json would be lost in a loader's process
+            training.load_case(case)
         return training, validation
 
     def get_dataloaders(self) -> tuple[Any, Any]:

@@ -5,7 +5,6 @@ against their checksum, and what contradicts itself in a NIfTI header is put rig
 """
 
 import contextlib
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ class CheckedReader(BaseReaderWriter):
         if not (notes := header_notes(path)):
             return ()
         try:
-            with contextlib.redirect_stdout(io.StringIO()):
+            with said_meanwhile():
                 its_array, its = self.reader.read_images([str(path)])
         except Exception:  # whatever a reader raises
             return notes
