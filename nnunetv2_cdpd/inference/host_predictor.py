@@ -1,21 +1,23 @@
 """HostPredictor: nnU-Net's predictor with our network, our sliding window, and checkpoints read without executing code.
 
-What differs from nnUNetPredictor, whose preprocessing, windows, mirroring, folds and fallbacks to the CPU it uses:
+What differs from nnUNetPredictor, whose preprocessing, windows and mirroring it uses:
     network         text terms once, slice tokens once, only the heads that are needed, any task (`network`)
-    sliding window  windows in batches, constant windows once (`sliding_window`)
+    sliding window  windows in batches, constant windows once (`sliding_window`); all folds of a place one after the other,
+                    so that a volume's logits are finished block by block (`blocks`)
     checkpoints     see `models`
     images          checked before and after nnU-Net's preprocessing, and resampled axis by axis (`preprocessing`)
 """
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from nnunetv2.configuration import default_num_processes
 from nnunetv2.inference import predict_from_raw_data as host
 from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
@@ -26,10 +28,11 @@ from torch._dynamo import OptimizedModule
 from nnunetv2_cdpd.annotation import Annotation, read_annotation
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError, check_at_least
+from nnunetv2_cdpd.inference.blocks import Block
 from nnunetv2_cdpd.inference.models import load_model
-from nnunetv2_cdpd.inference.network import VOLUME_CACHE_BYTES, PredictionNetwork
+from nnunetv2_cdpd.inference.network import PredictionNetwork, on_device
 from nnunetv2_cdpd.inference.preprocessing import PredictionConfiguration
-from nnunetv2_cdpd.inference.sliding_window import at_whole_steps, weighted_mean_over_windows
+from nnunetv2_cdpd.inference.sliding_window import Ensemble, at_whole_steps, blocks_of_logits
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
 from nnunetv2_cdpd.volumes.reading import CheckedReader
@@ -116,12 +119,11 @@ class HostPredictor(host.nnUNetPredictor):
             raise UserError(f"{folder}: a model of {model.trainer_name}, no CDPDNet; use nnUNetv2_predict_from_modelfolder")
         self.annotation = read_annotation(model.dataset_json, where=folder / FILE_NAME)
         network = PredictionNetwork(model.network)
-        if len(model.weights) > 1 and self.device.type == "cpu" and network.slice_tokens is not None:
-            network.slice_tokens.max_bytes = VOLUME_CACHE_BYTES
         self.manual_initialization(*model._replace(network=network))
         if isinstance(self.network, OptimizedModule):  # nnUNet_compile
             network.compile()
         self.network = network
+        self.list_of_parameters = on_device(model.weights, self.device)
         self.writer = CheckedReader(self.plans_manager.image_reader_writer_class())
 
     @property
@@ -189,33 +191,80 @@ class HostPredictor(host.nnUNetPredictor):
             raise UserError("the image holds values that are no numbers (nan or inf)")
         return PreprocessedCase(data, item["data_properties"])
 
-    # ---- nnU-Net's hooks -------------------------------------------------------------------------------------------
+    # ---- from preprocessed image to logits ---------------------------------------------------------------------------
 
-    def _internal_get_sliding_window_slicers(self, image_size: tuple[int, ...]) -> list:
-        slicers = super()._internal_get_sliding_window_slicers(image_size)
-        encoder = self.network.network.slice_encoder
-        if encoder is None or len(self.configuration_manager.patch_size) != 3:
-            return slicers
-        along = 1 + encoder.slice_axis
-        if self.align_windows:
-            size = self.configuration_manager.patch_size[encoder.slice_axis]
-            moved = at_whole_steps({slicer[along].start for slicer in slicers}, encoder.slice_step, size)
-            windows = {start: slice(moved_to, moved_to + size) for start, moved_to in moved.items()}
-            slicers = [(*slicer[:along], windows[slicer[along].start], *slicer[along + 1 :]) for slicer in slicers]
-        # Windows that hold the same slices one after the other, so that few tokens need to be remembered.
-        return sorted(slicers, key=lambda slicer: [s.start for i, s in enumerate(slicer) if i not in (0, along)])
+    def logit_blocks(self, data: Tensor) -> Iterator[Block]:
+        """Logits of the chosen classes, the mean over folds, block by block as they are finished.
+
+        Where the GPU has no memory for the sums of its blocks, they are held by the CPU, and the blocks come once more from
+        the first one on.
+
+        Args:
+            data: (C, x, y, z), preprocessed.
+
+        Raises:
+            UserError: The network gives values that are no finite numbers.
+        """
+        on_device = self.perform_everything_on_device and self.device.type != "cpu"
+        num_threads = torch.get_num_threads()
+        torch.set_num_threads(min(num_threads, default_num_processes))  # as nnU-Net
+        try:
+            yield from self._blocks(data, self.device if on_device else torch.device("cpu"))
+        except torch.OutOfMemoryError:
+            if not on_device:
+                raise
+            host.empty_cache(self.device)
+            yield from self._blocks(data, torch.device("cpu"))
+        finally:
+            torch.set_num_threads(num_threads)
+
+    def predict_logits_from_preprocessed_data(self, data: Tensor) -> Tensor:
+        """As nnUNetPredictor's: (C, x, y, z) -> logits (n, x, y, z) of all blocks, half precision, on the CPU."""
+        logits = torch.empty((len(self.network.classes), *data.shape[1:]), dtype=torch.half)
+        for block in self.logit_blocks(data):
+            block.write_to(logits)
+        return logits
 
     @torch.inference_mode()
-    def _internal_predict_sliding_window_return_logits(self, data: Tensor, slicers: list, do_on_device: bool = True) -> Tensor:
-        host.empty_cache(self.device)
-        return weighted_mean_over_windows(
-            data.to(self.device if do_on_device else "cpu"),
-            slicers,
-            self._internal_maybe_mirror_and_predict,
-            num_outputs=len(self.network.classes),
-            patch_size=self.configuration_manager.patch_size,
+    def _blocks(self, data: Tensor, sums_device: torch.device) -> Iterator[Block]:
+        self.network = self.network.to(self.device).eval()
+        weights = self.list_of_parameters
+        readout = self.network.read_out_later(weights)
+        ensemble = Ensemble(self._predict, len(weights), self.network.num_outputs, self.network.features_only, readout)
+        padded, inside = host.pad_nd_image(data, self.configuration_manager.patch_size, "constant", {"value": 0}, True)
+        blocks = blocks_of_logits(
+            padded.to(sums_device),
+            self._internal_get_sliding_window_slicers(padded.shape[1:]),
+            ensemble,
+            third_axis=self._slice_axis,
             use_gaussian=self.use_gaussian,
             windows_per_batch=self.windows_per_batch,
             device=self.device,
             progress=self.allow_tqdm,
         )
+        for block in blocks:
+            if (own := block.inside(inside[1:])) is not None:
+                yield own
+
+    def _predict(self, fold: int, windows: Tensor) -> Tensor:
+        self.network.load_state_dict(self.list_of_parameters[fold])
+        # nnU-Net's precision; not around the blocks, whose logits are made and interpolated in single precision
+        with torch.autocast("cuda") if self.device.type == "cuda" else contextlib.nullcontext():
+            return self._internal_maybe_mirror_and_predict(windows)
+
+    @property
+    def _slice_axis(self) -> int:
+        """Along which windows follow each other that hold the same slices, so that few tokens need to be remembered."""
+        encoder = self.network.network.slice_encoder
+        return 2 if encoder is None or len(self.configuration_manager.patch_size) != 3 else encoder.slice_axis
+
+    def _internal_get_sliding_window_slicers(self, image_size: tuple[int, ...]) -> list:
+        slicers = super()._internal_get_sliding_window_slicers(image_size)
+        encoder = self.network.network.slice_encoder
+        if encoder is None or len(self.configuration_manager.patch_size) != 3 or not self.align_windows:
+            return slicers
+        along = 1 + encoder.slice_axis
+        size = self.configuration_manager.patch_size[encoder.slice_axis]
+        moved = at_whole_steps({slicer[along].start for slicer in slicers}, encoder.slice_step, size)
+        windows = {start: slice(moved_to, moved_to + size) for start, moved_to in moved.items()}
+        return [(*slicer[:along], windows[slicer[along].start], *slicer[along + 1 :]) for slicer in slicers]

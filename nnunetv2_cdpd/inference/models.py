@@ -210,7 +210,9 @@ def _share_equal_tensors(weights: Sequence[dict[str, Any]]) -> None:
 
 def weights_digest(weights: Sequence[Mapping[str, Tensor]]) -> str:
     """What tells the weights of each fold from those of another training, wherever the files lie."""
-    return digest([[crc32(tensor.reshape(-1).view(torch.uint8).numpy().data) for tensor in fold.values()] for fold in weights])
+    return digest(
+        [[crc32(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data) for tensor in fold.values()] for fold in weights]
+    )
 
 
 def _check_weights(network: nn.Module, state_dict: dict[str, Any], file: Path, plans: Path) -> None:

@@ -4,7 +4,7 @@ text terms     once per set of weights (they are the same for every image)
 slice tokens   once per slice: windows that overlap along the slice axis and share their place in the plane hold the same
                slices, and slices of air are all alike; a slice with the same pixels gets the tokens of the first one, also
                under the weights of the next fold, whose frozen encoder is the same
-heads          of the wanted classes only
+heads          of the wanted classes only; after the mean over windows, where that has fewer channels than classes
 tasks          the universal one, a source's, or for a network without a universal task those that annotate a class
 """
 
@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nnunetv2_cdpd.inference.blocks import Readout
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet, TextTerms
 
-TOKEN_CACHE_BYTES = 256 * 2**20  # neighbouring windows
-VOLUME_CACHE_BYTES = 2**30  # all windows of a volume, so that the next fold finds them
+TOKEN_CACHE_BYTES = 256 * 2**20  # the windows of a place, so that the next fold finds them
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class TaskClasses:
 
 class PredictionNetwork(nn.Module):
     """(B, C, X, Y(, Z)) -> logits (B, n, X, Y(, Z)) of the classes chosen by `choose`, all of them at first.
+
+    After `read_out_later` the result are the features that its heads read, (B, features per choice, X, Y(, Z)).
 
     Calls the network's steps one by one; `compile` puts compiled ones in their place.
 
@@ -48,6 +50,7 @@ class PredictionNetwork(nn.Module):
         self.slice_tokens = None if network.slice_encoder is None else SliceTokens(network.slice_encoder.token_maps)
         self.encode: Callable[..., list[Tensor]] = network.encode
         self.decode: Callable[..., Any] = network.decode
+        self.features_only = False
         self.choose([TaskClasses(None, tuple(range(network.decoder.num_classes)))])
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
@@ -66,6 +69,50 @@ class PredictionNetwork(nn.Module):
         """Choose the classes of the output, in ascending order, and the task of each; their mean where there are several."""
         self.classes = tuple(sorted({k for choice in choices for k in choice.classes}))
         self.choices = tuple(choices)
+
+    # ---- the last layer --------------------------------------------------------------------------------------------
+
+    @property
+    def num_features(self) -> int:
+        """Channels that the heads read."""
+        return self.network.decoder.seg_layers[-1].in_channels
+
+    @property
+    def num_outputs(self) -> int:
+        """Channels of the result."""
+        return self.num_features * len(self.choices) if self.features_only else len(self.classes)
+
+    def read_out_later(self, weights: Sequence[Mapping[str, Any]]) -> Readout:
+        """Have forward leave its last layer out, if all networks together then give fewer channels than there are classes.
+
+        Args:
+            weights: Of every network, on the device of this one.
+
+        Returns:
+            The layer that was left out: of the features of all networks, one after the other, and of the mean of each.
+        """
+        self.features_only = self.num_features * len(self.choices) * len(weights) < len(self.classes)
+        if not self.features_only:
+            return Readout()
+        row = {k: i for i, k in enumerate(self.classes)}
+        count = torch.zeros(len(row), 1)
+        columns = []
+        for choice in self.choices:
+            count[[row[k] for k in choice.classes]] += 1
+        for state_dict in weights:
+            weight, bias = (state_dict[name].float() for name in self._head_names)
+            for choice in self.choices:
+                column = weight.new_zeros(len(row), self.num_features)
+                column[[row[k] for k in sorted(choice.classes)]] = weight[sorted(choice.classes)].flatten(1)
+                columns.append(column / count.to(weight))
+        bias = torch.stack([state_dict[self._head_names[1]].float() for state_dict in weights]).mean(0)
+        # The mean over networks is already in the mean over windows: every network's weights count there.
+        return Readout(torch.cat(columns, 1), bias[list(self.classes)])
+
+    @property
+    def _head_names(self) -> tuple[str, str]:
+        last = len(self.network.decoder.seg_layers) - 1
+        return f"decoder.seg_layers.{last}.weight", f"decoder.seg_layers.{last}.bias"
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """The network's; nnU-Net's predictor loads before every volume, which costs nothing if it is the same again."""
@@ -98,6 +145,8 @@ class PredictionNetwork(nn.Module):
         if self._text is None:
             self._text = network.text_terms()
         skips = network.modulate(self.encode(x, network.token_grids(x, self.slice_tokens)), self._text)
+        if self.features_only:
+            return torch.cat([self._decoded(skips, choice, self._identity(x), self._text) for choice in self.choices], 1)
         if len(self.choices) == 1:
             return self._logits(skips, self.choices[0], self._text)
         total, count = x.new_zeros(()), torch.zeros(len(self.classes), device=x.device)
@@ -109,10 +158,30 @@ class PredictionNetwork(nn.Module):
         return total / count.view(1, -1, *[1] * (x.ndim - 2))
 
     def _logits(self, skips: Sequence[Tensor], choice: TaskClasses, text: TextTerms) -> Tensor:
+        head = self.network.decoder.seg_layers[-1]
+        classes = torch.tensor(sorted(choice.classes), device=skips[-1].device)
+        return self._decoded(skips, choice, (head.weight[classes], head.bias[classes]), text)
+
+    def _decoded(self, skips: Sequence[Tensor], choice: TaskClasses, head: tuple[Tensor, Tensor], text: TextTerms) -> Tensor:
         task = None
         if self.network.task_prompt is not None:
             task = self.network.task_of_each_sample(None if choice.task is None else torch.tensor(choice.task), skips[-1])
-        return self.decode(skips, task, text, torch.tensor(sorted(choice.classes), device=skips[-1].device))
+        return self.decode(skips, task, text, head)
+
+    def _identity(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A head that gives the features that it reads: exactly, as each is one times itself and nothing else."""
+        n, like = self.num_features, self.network.decoder.seg_layers[-1].weight
+        eye = torch.eye(n, dtype=like.dtype, device=like.device)
+        return eye.view(n, n, *[1] * (x.ndim - 2)), like.new_zeros(n)
+
+
+def on_device(weights: Sequence[Mapping[str, Tensor]], device: torch.device) -> list[dict[str, Tensor]]:
+    """Weights of networks, what they have in common still held once."""
+    moved: dict[int, Tensor] = {}
+    for tensor in (tensor for state_dict in weights for tensor in state_dict.values()):
+        if id(tensor) not in moved:
+            moved[id(tensor)] = tensor.to(device)
+    return [{key: moved[id(tensor)] for key, tensor in state_dict.items()} for state_dict in weights]
 
 
 def _same_encoder(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -169,7 +238,7 @@ def _fingerprints(images: Tensor) -> list[tuple]:
     integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[images.element_size()]
     pixels = images.contiguous().view(integers).flatten(1)
     sums = [(pixels * multipliers).sum(1) for multipliers in _multipliers(pixels.shape[1], images.device)]  # modulo 2 ^ 64
-    return [(tuple(images.shape[1:]), *pair) for pair in zip(*(part.tolist() for part in sums))]
+    return [(tuple(images.shape[1:]), *pair) for pair in torch.stack(sums, 1).tolist()]
 
 
 @lru_cache(maxsize=4)

@@ -48,7 +48,6 @@ def predict_file(predictor: Predictor, image: Path, output: Path, *, tell: Tell)
     def work(case: Case) -> None:
         with opened(case, predictor.writer, tell) as files:
             preprocessed = predictor.preprocess_files(files)
-        logits = predictor.predict_logits_from_preprocessed_data(preprocessed.data)
-        predictor.export(logits, preprocessed.properties).write_label_map(output, predictor.writer)
+        predictor.export(predictor.label(preprocessed)).write_label_map(output, predictor.writer)
 
     return run({case.identifier: case}, in_processes(work, num_processes=1), title="cases", progress=False)

@@ -1,7 +1,7 @@
 """Pipeline: a runner that reads cases ahead and exports behind, while this thread predicts.
 
-Reading and exporting run in threads of this process, so that no volume of logits is ever copied to another one. At most
-`num_exporters` volumes of logits wait to be exported, besides the one that is predicted.
+Reading and exporting run in threads of this process, so that no volume is ever copied to another one. At most `num_exporters`
+predictions wait to be exported, besides the one that is made.
 """
 
 from collections import deque

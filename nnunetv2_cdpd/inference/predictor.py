@@ -1,19 +1,40 @@
 """Predictor: CDPDNet on images from Python: what is to be predicted, and one image's label map.
 
-Classes compete by probability and nest (`nesting`), label maps are made tile by tile (`export`); the rest is `host_predictor`.
+Classes compete by probability and nest (`nesting`), label maps are made block by block while the windows run (`label_map`);
+the rest is `host_predictor`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from nnunetv2_cdpd.inference.export import label_map, place_logits
-from nnunetv2_cdpd.inference.host_predictor import HostPredictor, PathLike
+from nnunetv2_cdpd.inference.blocks import Block
+from nnunetv2_cdpd.inference.export import Geometry, geometry_of, place_logits
+from nnunetv2_cdpd.inference.label_map import LabelMap
+from nnunetv2_cdpd.inference.host_predictor import HostPredictor, PathLike, PreprocessedCase
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
 from nnunetv2_cdpd.inference.selection import Selection
+
+
+@dataclass(frozen=True)
+class LabelledCase:
+    """What the network says of an image, before any clean-up.
+
+    labels: (Z, Y, X) stored values of the classes to tell of; for a clean-up, of all classes.
+    logits: (n, x, y, z) of the needed classes; None unless they are kept.
+    geometry: Where the logits belong in the image.
+    properties: nnU-Net's, of the image.
+    """
+
+    labels: np.ndarray
+    logits: Tensor | None
+    geometry: Geometry
+    properties: Mapping[str, Any]
 
 
 class Predictor(HostPredictor):
@@ -120,20 +141,48 @@ class Predictor(HostPredictor):
             case = as_case(image, self.file_ending, self.num_channels, modality_of(self.dataset_json))
             with opened(case, self.writer) as files:
                 preprocessed = self.preprocess_files(files)
-        prediction = self.export(self.predict_logits_from_preprocessed_data(preprocessed.data), preprocessed.properties)
+        prediction = self.export(self.label(preprocessed))
         if output is not None:
             prediction.write_label_map(Path(output), self.writer)
         return prediction
 
-    def export(self, logits: Tensor, properties: dict[str, Any]) -> Prediction:
-        """Label map of logits (n, x, y, z) of the needed classes, as the sliding window gives them."""
-        selection, annotation = self.selection, self.annotation
-        logits, geometry = place_logits(logits.cpu(), self.plans_manager, self.configuration_manager, properties)
+    def label(self, case: PreprocessedCase) -> LabelledCase:
+        """Run the network on an image, and label every part of it as soon as its logits are final.
+
+        Logits are held as a whole only where they are kept for probabilities, or where the model's plans name another
+        resampling of logits than linear.
+        """
+        shape = case.data.shape[1:]
+        geometry = geometry_of(shape, self.plans_manager, self.configuration_manager, case.properties)
+        if geometry is None:
+            return self.label_logits(self.predict_logits_from_preprocessed_data(case.data), case.properties)
+        labels = self._label_map(geometry)
+        kept = torch.empty((len(self.selection.needed), *shape), dtype=torch.half) if self.selection.probabilities else None
+        for block in self.logit_blocks(case.data):
+            labels.add(block)
+            if kept is not None:
+                block.write_to(kept)
+        return LabelledCase(labels.array, kept, geometry, case.properties)
+
+    def label_logits(self, logits: Tensor, properties: Mapping[str, Any]) -> LabelledCase:
+        """Label an image of whose needed classes all logits (n, x, y, z) are at hand."""
+        logits, geometry = place_logits(logits, self.plans_manager, self.configuration_manager, properties)
+        labels = self._label_map(geometry)
+        labels.add(Block.whole(logits))
+        return LabelledCase(labels.array, logits.cpu() if self.selection.probabilities else None, geometry, properties)
+
+    def _label_map(self, geometry: Geometry) -> LabelMap:
+        selection = self.selection
         written = selection.tree.classes if selection.clean else selection.wanted
-        labels = label_map(logits, selection.needed, geometry, selection.tree, written)
+        return LabelMap(selection.needed, geometry, selection.tree, written)
+
+    def export(self, case: LabelledCase) -> Prediction:
+        """The prediction of an image: cleaned up, if that was selected, and of the wanted classes only."""
+        selection, annotation = self.selection, self.annotation
+        labels = case.labels
         names = [annotation.classes[k] for k in selection.wanted]
         if selection.clean:
-            labels = self._cleaned(labels, properties)
+            labels = self._cleaned(labels, case.properties)
             values = selection.tree.stored_values(selection.wanted).astype(labels.dtype)
             to_written = np.zeros(annotation.num_values, labels.dtype)
             # Where overlapping classes share a value, the innermost that is written decides.
@@ -144,9 +193,9 @@ class Predictor(HostPredictor):
             labels,
             {name: annotation.values[k] for name, k in zip(names, selection.wanted)},
             regions_among(annotation, names),
-            properties,
-            geometry,
-            {annotation.classes[k]: found for k, found in zip(selection.needed, logits)} if selection.probabilities else None,
+            case.properties,
+            case.geometry,
+            None if case.logits is None else {annotation.classes[k]: row for k, row in zip(selection.needed, case.logits)},
         )
 
     def _cleaned(self, labels: np.ndarray, properties: Mapping[str, Any]) -> np.ndarray:

@@ -48,12 +48,22 @@ class AxisResampling:
     def num_outputs(self) -> int:
         return len(self.lower)
 
+    @property
+    def last(self) -> np.ndarray:
+        """The last input voxel that a voxel of the result needs; it may need the one before too."""
+        return np.where(self.fraction > 0, self.upper, self.lower)
+
     def inputs_of(self, outputs: Range) -> Range:
         """The input voxels that a range of the result needs."""
         start, stop = outputs
-        return int(self.lower[start]), int(np.where(self.fraction > 0, self.upper, self.lower)[stop - 1]) + 1
+        return int(self.lower[start]), int(self.last[stop - 1]) + 1
 
-    def matrix(self, outputs: Range, dtype: torch.dtype = torch.float32) -> Tensor:
+    def outputs_of(self, inputs: Range) -> Range:
+        """The voxels of the result whose last input voxel lies in a range."""
+        start, stop = np.searchsorted(self.last, inputs).tolist()
+        return start, stop
+
+    def matrix(self, outputs: Range, dtype: torch.dtype = torch.float32, device: torch.device | None = None) -> Tensor:
         """(outputs, inputs of that range)."""
         first, last = self.inputs_of(outputs)
         rows = np.arange(outputs[1] - outputs[0])
@@ -62,12 +72,14 @@ class AxisResampling:
         weights[rows, self.lower[part] - first] += 1 - self.fraction[part]
         used = self.fraction[part] > 0
         weights[rows[used], self.upper[part][used] - first] += self.fraction[part][used]
-        return torch.from_numpy(weights).to(dtype)
+        return torch.from_numpy(weights).to(device, dtype)
 
-    def tiles(self, inputs_per_tile: int) -> list[Range]:
-        """Ranges of the result that cover it, each made from about so many input voxels."""
-        count = min(max(1, round(self.num_inputs / inputs_per_tile)), self.num_outputs)
-        borders = np.linspace(0, self.num_outputs, count + 1).round().astype(int).tolist()
+    def tiles(self, inputs_per_tile: int, outputs: Range) -> list[Range]:
+        """Ranges that cover a range of the result, each made from about so many input voxels."""
+        start, stop = outputs
+        first, last = self.inputs_of(outputs)
+        count = min(max(1, round((last - first) / inputs_per_tile)), stop - start)
+        borders = np.linspace(start, stop, count + 1).round().astype(int).tolist()
         return list(pairwise(borders))
 
 

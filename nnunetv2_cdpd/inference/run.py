@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
 from tqdm import tqdm
 
 from nnunetv2_cdpd.annotation import Source, dataset_json_entries
@@ -20,7 +19,7 @@ from nnunetv2_cdpd.inference.inputs import Case, opened
 from nnunetv2_cdpd.inference.outputs import STATISTICS, Outputs, prepare_folder
 from nnunetv2_cdpd.inference.pipeline import pipeline
 from nnunetv2_cdpd.inference.prediction import Prediction, file_name, mask_names, regions_among
-from nnunetv2_cdpd.inference.predictor import Predictor
+from nnunetv2_cdpd.inference.predictor import LabelledCase, Predictor
 from nnunetv2_cdpd.inference.statistics import prediction_statistics, write_table
 from nnunetv2_cdpd.jobs import Outcome, output_folder, run, write_json, written_beside
 from nnunetv2_cdpd.jobs.shapes import OBJECT, map_of, read_shaped
@@ -129,12 +128,11 @@ class _Work:
         with opened(case, self.predictor.writer, tqdm.write) as files:
             return self.predictor.preprocess_files(files, previous)
 
-    def predict(self, case: PreprocessedCase) -> tuple[Tensor, dict[str, Any]]:
-        """Logits, and nnU-Net's properties of the case."""
-        return self.predictor.predict_logits_from_preprocessed_data(case.data), case.properties
+    def predict(self, case: PreprocessedCase) -> LabelledCase:
+        return self.predictor.label(case)
 
-    def export(self, case: Case, predicted: tuple[Tensor, dict[str, Any]]) -> None:
-        _write(self.predictor, self.predictor.export(*predicted), case, self.outputs)
+    def export(self, case: Case, labelled: LabelledCase) -> None:
+        _write(self.predictor, self.predictor.export(labelled), case, self.outputs)
 
 
 def predictions_dataset_json(predictor: Predictor) -> dict[str, Any]:

@@ -1,10 +1,12 @@
-"""Sliding window: nnU-Net's weighted mean over windows, several windows at a time, windows without any contrast once.
+"""Sliding window: nnU-Net's weighted mean over windows, block by block, windows without any contrast once.
 
-A window in which every channel is constant (air beyond the body, clipped by the CT normalisation) gives the same logits
+A window in which every channel is constant (air beyond the body, clipped by the CT normalisation) gives the same values
 wherever it lies, so it is run once per volume and value. That changes nothing.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian
@@ -12,73 +14,128 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.blocks import Block, Box, Readout, WindowSums
 
-Slicer = tuple[slice | int, ...]
-_PLANES = 16  # of a window, about a megabyte
+Slicer = tuple[slice | int, ...]  # of channels, then of each axis; a number: one slice, for a network of slices
 
 
-def weighted_mean_over_windows(
+@dataclass(frozen=True)
+class Ensemble:
+    """Networks whose logits are averaged.
+
+    run: (network 0 ... n - 1, windows (B, C, ...)) -> values (B, c, ...).
+    num_networks: n.
+    num_channels: c.
+    stacked: Every network's values are kept apart, for a readout of all; else their mean is taken.
+    readout: Values -> logits.
+    """
+
+    run: Callable[[int, Tensor], Tensor]
+    num_networks: int
+    num_channels: int
+    stacked: bool
+    readout: Readout
+
+
+def blocks_of_logits(
     data: Tensor,
     slicers: Sequence[Slicer],
-    network: Callable[[Tensor], Tensor],
+    ensemble: Ensemble,
     *,
-    num_outputs: int,
-    patch_size: Sequence[int],
+    third_axis: int,
     use_gaussian: bool,
     windows_per_batch: int,
     device: torch.device,
     progress: bool,
-) -> Tensor:
-    """Logits of a volume, as nnU-Net's own loop gives them.
+) -> Iterator[Block]:
+    """Logits of a volume, as nnU-Net's own loop gives them, in single precision (its own sums are of half precision).
 
     Args:
-        data: (C, X, Y, Z), on the device where the result is held.
+        data: (C, X, Y, Z), on the device where the sums are held.
         slicers: Of the windows, nnU-Net's.
-        network: Windows (B, C, ...) on `device` -> logits (B, n, ...).
-        num_outputs: n.
-
-    Returns:
-        (n, X, Y, Z), half precision as nnU-Net's.
+        third_axis: Along which the windows of a place follow each other.
+        device: Of the networks.
 
     Raises:
-        UserError: A logit is no finite number. No RuntimeError, which nnU-Net takes for a lack of memory: it would predict again.
+        UserError: A value is no finite number.
     """
-    weights = torch.ones((), device=data.device)
-    if use_gaussian:
-        weights = compute_gaussian(tuple(patch_size), sigma_scale=1.0 / 8, value_scaling_factor=10, device=data.device)
-    logits = torch.zeros((num_outputs, *data.shape[1:]), dtype=torch.half, device=data.device)
-    total = torch.zeros(data.shape[1:], dtype=torch.half, device=data.device)
-    constant: dict[tuple[float, ...], Tensor] = {}
-    with tqdm(total=len(slicers), desc="windows", leave=False, disable=not progress) as bar:
-        for start in range(0, len(slicers), windows_per_batch):
-            batch = slicers[start : start + windows_per_batch]
-            values = [_constant_values(data[slicer]) for slicer in batch]
-            run = [i for i, value in enumerate(values) if value is None or value not in constant]
-            if run:
-                outputs = network(torch.stack([data[batch[i]] for i in run]).to(device)).to(data.device)
-                found = dict(zip(run, outputs))
-                constant |= {value: found[i] for i in run if (value := values[i]) is not None}
-            for i, (slicer, value) in enumerate(zip(batch, values)):
-                output = found[i] if value is None else constant[value]
-                _add(logits[slicer], output, weights)
-                total[slicer[1:]] += weights
-            bar.update(len(batch))
-    torch.div(logits, total, out=logits)
-    if not all(torch.isfinite(channel).all() for channel in logits):
-        raise UserError(
-            "the network gave logits that are no finite numbers (nan or inf); were its weights damaged? Take another checkpoint"
-        )
-    return logits
+    outer, inner = (axis for axis in range(3) if axis != third_axis)
+    order = (outer, inner, third_axis)
+    windows = sorted((_Window.of(slicer) for slicer in slicers), key=lambda window: [window.box[axis][0] for axis in order])
+    channels = ensemble.num_channels * (ensemble.num_networks if ensemble.stacked else 1)
+    ranges = [[window.box[axis] for window in windows] for axis in (outer, inner)]
+    sums = WindowSums(channels, data.shape[1:], order, *ranges, ensemble.readout, data.device)
+    weights = _weights(windows[0], use_gaussian, data.device)
+    runner = _Runner(data, ensemble, windows_per_batch, device)
+    with tqdm(total=len(windows) * ensemble.num_networks, desc="windows", leave=False, disable=not progress) as bar:
+        for place, group in groupby(windows, key=lambda window: (window.box[outer][0], window.box[inner][0])):
+            for network, window, values in runner.values(list(group)):
+                sums.add(window.box, values, weights, network * ensemble.num_channels if ensemble.stacked else 0)
+                bar.update()
+            block = sums.finished(place)
+            if block is None:
+                continue
+            if not torch.isfinite(block.values).all():
+                raise UserError(
+                    "the network gave logits that are no finite numbers (nan or inf); were its weights damaged? "
+                    "Take another checkpoint"
+                )
+            yield block
 
 
-def _add(sums: Tensor, output: Tensor, weights: Tensor) -> None:
-    """sums (n, ...) += output (n, ...) * weights (...), in pieces of a class that stay in a processor's cache."""
-    if sums.is_cuda:
-        sums += output * weights
-        return
-    for sums_of_class, output_of_class in zip(sums, output):
-        for piece in zip(*(whole.split(_PLANES) for whole in (sums_of_class, output_of_class, weights.expand_as(sums_of_class)))):
-            piece[0].add_(piece[1] * piece[2])
+@dataclass(frozen=True)
+class _Window:
+    """slicer: nnU-Net's. box: The same as a range per axis."""
+
+    slicer: Slicer
+    box: Box
+
+    @classmethod
+    def of(cls, slicer: Slicer) -> "_Window":
+        return cls(slicer, tuple((s.start, s.stop) if isinstance(s, slice) else (s, s + 1) for s in slicer[1:]))
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        return tuple(stop - start for start, stop in self.box)
+
+
+@dataclass
+class _Runner:
+    """The values of windows, of every network in turn; those of a constant window once."""
+
+    data: Tensor
+    ensemble: Ensemble
+    windows_per_batch: int
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        self.constant: dict[tuple[int, tuple[float, ...]], Tensor] = {}
+
+    def values(self, windows: Sequence[_Window]) -> Iterator[tuple[int, _Window, Tensor]]:
+        """Network, window and its values (c, x, y, z)."""
+        kinds = _constant_values([self.data[window.slicer] for window in windows])
+        for network in range(self.ensemble.num_networks):
+            for start in range(0, len(windows), self.windows_per_batch):
+                batch = range(start, min(start + self.windows_per_batch, len(windows)))
+                run = [i for i in batch if kinds[i] is None or (network, kinds[i]) not in self.constant]
+                found: dict[int, Tensor] = {}
+                if run:
+                    images = torch.stack([self.data[windows[i].slicer] for i in run]).to(self.device)
+                    found = dict(zip(run, self.ensemble.run(network, images).to(self.data.device)))
+                    self.constant |= {(network, kind): found[i] for i in run if (kind := kinds[i]) is not None}
+                for i in batch:
+                    kind = kinds[i]
+                    values = found[i] if kind is None else self.constant[network, kind]
+                    yield network, windows[i], values.reshape(len(values), *windows[i].size)
+
+
+def _weights(window: _Window, use_gaussian: bool, device: torch.device) -> Tensor:
+    """Of the voxels of a window, (x, y, z)."""
+    if not use_gaussian:
+        return torch.ones(window.size, device=device)
+    lengths = tuple(part.stop - part.start for part in window.slicer[1:] if isinstance(part, slice))
+    weights = compute_gaussian(lengths, sigma_scale=1.0 / 8, value_scaling_factor=10, device=device)
+    return weights.float().reshape(window.size)
 
 
 def at_whole_steps(starts: Collection[int], step: int, size: int) -> dict[int, int]:
@@ -94,10 +151,7 @@ def at_whole_steps(starts: Collection[int], step: int, size: int) -> dict[int, i
     return moved
 
 
-def _constant_values(window: Tensor) -> tuple[float, ...] | None:
-    """The value of each channel, if all of them are constant."""
-    flat = window.flatten(1)
-    if not torch.equal(flat[:, 0], flat[:, -1]):  # tells for most, without reading the window
-        return None
-    lowest, highest = flat.aminmax(dim=1)
-    return tuple(lowest.tolist()) if torch.equal(lowest, highest) else None
+def _constant_values(windows: Sequence[Tensor]) -> list[tuple[float, ...] | None]:
+    """The value of each channel of each window (C, ...), if all of them are constant; one read-out from the device for all."""
+    bounds = torch.stack([torch.stack(window.flatten(1).aminmax(dim=1)) for window in windows])  # (W, 2, C)
+    return [tuple(lowest) if lowest == highest else None for lowest, highest in bounds.tolist()]

@@ -197,20 +197,20 @@ class CDPDNet(nn.Module):
         return [] if self.slice_encoder is None else self.slice_encoder(x, token_maps)
 
     def decode(
-        self, skips: Sequence[Tensor], task: Tensor | None, text: TextTerms, classes: Tensor | None = None
+        self, skips: Sequence[Tensor], task: Tensor | None, text: TextTerms, head: tuple[Tensor, Tensor] | None = None
     ) -> Tensor | list[Tensor]:
         """Logits of each sample under its task (B,).
 
         Args:
             task: None for a network without tasks.
-            classes: Indices of classes, whose logits alone are computed, without deep supervision; None: all.
+            head: Weight (n, F, 1, 1(, 1)) and bias (n,) of a last layer in place of the network's, without deep supervision.
         """
         if self.task_prompt is not None:
             skips = [*skips[:-1], self.task_prompt(skips[-1], task, text.task)]
-        if classes is None:
+        if head is None:
             return self.decoder(skips)
-        heads = self.decoder.seg_layers[-1].named_parameters(f"seg_layers.{len(self.decoder.seg_layers) - 1}")
-        return functional_call(self.decoder, {name: parameter[classes] for name, parameter in heads}, (skips,))
+        name = f"seg_layers.{len(self.decoder.seg_layers) - 1}"
+        return functional_call(self.decoder, {f"{name}.weight": head[0], f"{name}.bias": head[1]}, (skips,))
 
     def encode(self, x: Tensor, token_grids: Sequence[Tensor]) -> list[Tensor]:
         """Encoder stages, finest first; a fused stage replaces its features for the skip and for the next stage."""

@@ -16,8 +16,9 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch.nn.functional import interpolate
 
 from nnunetv2_cdpd.annotation import Annotation, Source
-from nnunetv2_cdpd.inference import export
-from nnunetv2_cdpd.inference.export import label_map, place_logits, probability_slabs
+from nnunetv2_cdpd.inference import label_map as labelling
+from nnunetv2_cdpd.inference.export import Geometry, place_logits, probability_slabs
+from nnunetv2_cdpd.inference.label_map import label_map
 from nnunetv2_cdpd.inference.nesting import ClassTree
 from nnunetv2_cdpd.inference.resampling import AxisResampling, axis_resamplings, interpolation_kinds, resampled
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPD
@@ -36,7 +37,7 @@ def flat(num_classes=K, value_of=lambda k: k + 1):
 def geometry_of(logits, new_shape, transpose_backward=(0, 1, 2)):
     """An image that the network saw whole, resampled linearly."""
     axes = axis_resamplings(["linear"] * 3, logits.shape[1:], new_shape)
-    return export.Geometry(axes, tuple(map(slice, new_shape)), new_shape, transpose_backward)
+    return Geometry(axes, tuple(map(slice, new_shape)), new_shape, transpose_backward)
 
 
 def make_logits(shape, num_classes=K, seed=0, dtype=torch.half):
@@ -107,20 +108,20 @@ def test_label_map_is_nnunets_where_classes_do_not_overlap(case, fn):
 @pytest.mark.parametrize("tile", [3, 12, 100])
 @pytest.mark.parametrize("dtype", [torch.half, torch.float32, torch.float64])
 def test_label_map_is_the_exact_computation(tile, dtype, monkeypatch):
-    monkeypatch.setattr(export, "TILE", tile)
+    monkeypatch.setattr(labelling, "TILE", tile)
     logits, new_shape = make_logits((23, 17, 29), dtype=dtype), (41, 45, 37)
     geometry = geometry_of(logits, new_shape)
-    exact = interpolate(logits[None].double(), new_shape, mode="trilinear")[0].numpy()
+    exact = interpolate(logits[None].double(), new_shape, mode="trilinear")[0]
     tree = flat()
-    expected = tree.winners(exact, range(K))
+    expected = tree.winners(exact, range(K)).numpy()
     assert (label_map(logits, range(K), geometry, tree) != expected).mean() <= 1e-4
 
 
 def test_logits_of_noise_everywhere_are_exact_too():
     logits, new_shape = torch.randn((K, 11, 13, 9), generator=torch.Generator().manual_seed(1)), (21, 20, 23)
     geometry = geometry_of(logits, new_shape)
-    exact = interpolate(logits[None].double(), new_shape, mode="trilinear")[0].numpy()
-    assert (label_map(logits, range(K), geometry, flat()) != flat().winners(exact, range(K))).mean() <= 1e-4
+    exact = interpolate(logits[None].double(), new_shape, mode="trilinear")[0]
+    assert (label_map(logits, range(K), geometry, flat()) != flat().winners(exact, range(K)).numpy()).mean() <= 1e-4
 
 
 @pytest.mark.parametrize("wanted", [{1}, {0, 4}, {5}, {2, 3}])
@@ -138,7 +139,7 @@ def test_some_classes_lie_where_a_run_of_all_classes_has_them(wanted):
 
 
 def test_a_tile_of_one_class_is_filled_without_interpolating(monkeypatch):
-    monkeypatch.setattr(export, "resampled", None)  # would be called where two classes are possible
+    monkeypatch.setattr(labelling, "resampled", None)  # would be called where two classes are possible
     logits = torch.full((2, 8, 9, 10), -3.0).half()
     logits[1] = 2.0
     new_shape = (12, 15, 11)
@@ -173,10 +174,11 @@ def test_linear_axis_is_torchs(n, m):
     axis, x = AxisResampling.of(n, m, "linear"), torch.randn(n, dtype=torch.float64)
     expected = interpolate(x[None, None], m, mode="linear")[0, 0]
     torch.testing.assert_close(axis.matrix((0, m), torch.float64) @ x[slice(*axis.inputs_of((0, m)))], expected)
-    tiles = axis.tiles(3)
-    assert tiles[0][0] == 0 and tiles[-1][1] == m and all(a[1] == b[0] for a, b in pairwise(tiles))
+    start = m // 3
+    tiles = axis.tiles(3, (start, m))
+    assert tiles[0][0] == start and tiles[-1][1] == m and all(a[1] == b[0] for a, b in pairwise(tiles))
     parts = [axis.matrix(tile, torch.float64) @ x[slice(*axis.inputs_of(tile))] for tile in tiles]
-    torch.testing.assert_close(torch.cat(parts), expected)
+    torch.testing.assert_close(torch.cat(parts), expected[start:])
 
 
 @pytest.mark.parametrize("n, m", [(1, 5), (7, 7), (7, 15), (15, 7), (9, 20)])
@@ -188,6 +190,19 @@ def test_nearest_axis_is_nnunets(n, m):
         resample_torch_fornnunet(x, (m, 6, 7), (6, 1, 1), (6 * n / m, 1, 1), force_separate_z=True),
     ):
         np.testing.assert_allclose(x[0][axis.lower], expected[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["linear", "nearest"])
+@pytest.mark.parametrize("n, m", [(1, 5), (7, 7), (7, 15), (15, 7), (15, 2), (9, 20)])
+def test_every_voxel_of_the_result_belongs_to_one_range_of_inputs(n, m, kind):
+    axis = AxisResampling.of(n, m, kind)
+    for border in range(n + 1):
+        (_, end), (start, stop) = axis.outputs_of((0, border)), axis.outputs_of((border, n))
+        assert end == start and stop == m
+        for outputs, inputs in (((0, end), (0, border)), ((start, m), (max(0, border - 1), n))):
+            if outputs[0] < outputs[1]:
+                first, last = axis.inputs_of(outputs)
+                assert inputs[0] <= first and last <= inputs[1]
 
 
 def test_a_box_is_resampled_along_all_axes():
@@ -265,7 +280,7 @@ def test_exporters_beside_each_other_leave_torch_its_threads():
         time.sleep(0.02)
 
     def do(number):
-        export._in_threads(wait, [(0, 1)] * 6)
+        labelling._in_threads(wait, [(0, 1)] * 6)
         numbers.append(torch.get_num_threads())
 
     before = torch.get_num_threads()

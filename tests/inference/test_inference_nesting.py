@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,8 +28,8 @@ TREE = ClassTree.of(ABDOMEN)
 def winner(tree=TREE, **logits):
     """Name of the winner of a voxel; classes that are not named are at -5."""
     names = tree.annotation.classes
-    values = np.array([[logits.get(name, -5.0)] for name in names], np.float32)
-    (found,) = tree.winners(values, range(len(names)))
+    values = torch.tensor([[logits.get(name, -5.0)] for name in names])
+    (found,) = tree.winners(values, range(len(names))).tolist()
     return names[found - 1] if found else None
 
 
@@ -85,7 +86,7 @@ def slow_winner(tree, logits):
 @given(st.integers(0, 2**32 - 1))
 def test_winners_of_many_voxels_follow_the_rules_one_by_one(seed):
     logits = np.random.default_rng(seed).normal(size=(8, 3, 4, 5)).astype(np.float32)
-    found = TREE.winners(logits, range(8))
+    found = TREE.winners(torch.from_numpy(logits), range(8))
     for voxel in np.ndindex(3, 4, 5):
         assert found[voxel] == slow_winner(TREE, logits[(slice(None), *voxel)])
 
@@ -93,7 +94,7 @@ def test_winners_of_many_voxels_follow_the_rules_one_by_one(seed):
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sets(st.integers(0, 7), min_size=1))
 def test_some_classes_lie_where_a_run_of_all_classes_has_them(seed, wanted):
-    logits = np.random.default_rng(seed).normal(size=(8, 3, 4, 5)).astype(np.float32)
+    logits = torch.randn(8, 3, 4, 5, generator=torch.Generator().manual_seed(seed))
     full = TREE.stored_values(range(8))[TREE.winners(logits, range(8))]
     needed = TREE.needed_for(wanted)
     some = TREE.stored_values(wanted)[TREE.winners(logits[list(needed)], needed)]

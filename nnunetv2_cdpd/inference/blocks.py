@@ -1,0 +1,209 @@
+"""WindowSums: weighted sums over windows, handed out block by block as soon as no further window touches them.
+
+Windows come place by place, a place being where they lie along two axes; along the third one, all windows of a place come
+together. So a volume is finished column by column, and what is held follows a layer of windows, not the volume.
+
+                outer axis                     sums    a cell for each piece between borders of windows, from its first window on
+          ┌──────┬──────┬──────┐               block   a region between starts of windows, when its last place has been added:
+    inner │ done │ done │ sums │                       the mean over windows, with the voxel before it of the neighbours that
+     axis ├──────┼──────┼──────┤                       are done, so that interpolation between blocks has both its voxels
+          │ done │ sums │      │
+          └──────┴──────┴──────┘               (along the third axis a block is as long as the volume)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from nnunetv2_cdpd.inference.resampling import Range
+
+Place = tuple[int, int]  # where windows start along the outer and the inner axis
+Box = tuple[Range, ...]  # a range per axis of the volume
+_THICKNESS = 12  # voxels of a block along an axis at least: slices of a 2D network are gathered
+_PLANES = 16  # of a window, about a megabyte
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What makes logits (K, ...) of the values (c, ...) that windows were summed up of; None: they are the logits.
+
+    A network's last layer is linear and treats every voxel alone, so it may come after the mean over windows, mirrored images
+    and folds: exactly the same, of fewer channels than there are classes.
+
+    weight: (K, c).
+    bias: (K,).
+    """
+
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+
+    def __call__(self, values: Tensor) -> Tensor:
+        if self.weight is None or self.bias is None:
+            return values
+        logits = torch.addmm(self.bias[:, None], self.weight, values.flatten(1))
+        return logits.view(-1, *values.shape[1:])
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a volume's logits that is final.
+
+    own: Its voxels, which no other block has.
+    start: Of `values` in the volume: that of `own`, or one voxel less where a neighbour lies before it.
+    values: (c, x, y, z) up to the end of `own`.
+    """
+
+    own: Box
+    start: tuple[int, ...]
+    values: Tensor
+    readout: Readout
+
+    @classmethod
+    def whole(cls, logits: Tensor) -> "Block":
+        """Logits (K, x, y, z) of a volume as its only block."""
+        return cls(tuple((0, length) for length in logits.shape[1:]), (0, 0, 0), logits, Readout())
+
+    def inside(self, box: Sequence[slice]) -> "Block | None":
+        """What of it lies in a box, whose first voxel is then the first of the volume; None: nothing."""
+        own = tuple((max(start, part.start), min(stop, part.stop)) for (start, stop), part in zip(self.own, box))
+        if any(start >= stop for start, stop in own):
+            return None
+        first = tuple(max(start, part.start) for start, part in zip(self.start, box))
+        cut = tuple(slice(low - start, stop - start) for low, start, (_, stop) in zip(first, self.start, own))
+        return replace(
+            self,
+            own=tuple((start - part.start, stop - part.start) for (start, stop), part in zip(own, box)),
+            start=tuple(low - part.start for low, part in zip(first, box)),
+            values=self.values[(slice(None), *cut)],
+        )
+
+    def write_to(self, logits: Tensor) -> None:
+        """Write its own voxels into the logits (K, x, y, z) of the volume."""
+        cut = tuple(slice(begin - start, stop - start) for (begin, stop), start in zip(self.own, self.start))
+        target = logits[(slice(None), *(slice(*part) for part in self.own))]
+        target.copy_(self.readout(self.values[(slice(None), *cut)]))
+
+
+class WindowSums:
+    """Sums of a volume's windows.
+
+    Args:
+        num_channels: c.
+        shape: (X, Y, Z) of the volume.
+        order: The outer, the inner and the third axis.
+        outer: Ranges of the windows along the outer axis.
+        inner: Along the inner axis.
+        readout: Given on with the blocks.
+        device: Where the sums are held.
+    """
+
+    def __init__(
+        self,
+        num_channels: int,
+        shape: Sequence[int],
+        order: tuple[int, int, int],
+        outer: Sequence[Range],
+        inner: Sequence[Range],
+        readout: Readout,
+        device: torch.device,
+    ) -> None:
+        self.num_channels = num_channels
+        self.shape = tuple(shape)
+        self.order = order
+        self.readout = readout
+        self.device = device
+        self.borders = [_borders(outer, shape[order[0]]), _borders(inner, shape[order[1]])]
+        self.regions = [_regions(outer, shape[order[0]]), _regions(inner, shape[order[1]])]
+        self.cells: dict[tuple[int, int], Tensor] = {}  # (c + 1, ...), the last channel for the weights
+        self.before_outer: dict[Range, Tensor] = {}  # last plane of the blocks before, by their range along the inner axis
+        self.before_inner = torch.empty(0)  # last plane of the block before along the inner axis
+
+    def add(self, window: Box, values: Tensor, weights: Tensor, first_channel: int) -> None:
+        """Add a window's values (n, x, y, z) times weights (x, y, z) to n channels, from the first one on."""
+        channels = slice(first_channel, first_channel + len(values))
+        third = self.order[2]
+        for i in self._pieces(0, window):
+            for j in self._pieces(1, window):
+                piece = self._box(self.borders[0][i], self.borders[1][j], window[third])
+                of_window = tuple(slice(start - low, stop - low) for (start, stop), (low, _) in zip(piece, window))
+                cell = self._cell(i, j)
+                along = slice(*window[third])
+                sums = cell[(slice(None), *(along if axis == third else slice(None) for axis in range(3)))]
+                weights_here = weights[of_window]
+                _add(sums[channels], values[(slice(None), *of_window)], weights_here)
+                sums[-1] += weights_here
+
+    def finished(self, place: Place) -> Block | None:
+        """The block that is complete now that all windows of a place have been added, if one is."""
+        region = tuple(regions.get(start) for regions, start in zip(self.regions, place))
+        outer, inner = region
+        if outer is None or inner is None:
+            return None
+        axis_outer, axis_inner, _ = (1 + axis for axis in self.order)
+        columns = [
+            torch.cat([self.cells.pop((i, j)) for j in self._between(1, inner)], axis_inner) for i in self._between(0, outer)
+        ]
+        sums = torch.cat(columns, axis_outer) if len(columns) > 1 else columns[0]
+        values = sums[:-1].div_(sums[-1])
+        last_plane = _last_plane(values, axis_outer)
+        if outer[0] > 0:
+            values = torch.cat([self.before_outer[inner], values], axis_outer)
+        self.before_outer[inner] = last_plane
+        last_plane = _last_plane(values, axis_inner)
+        if inner[0] > 0:
+            values = torch.cat([self.before_inner, values], axis_inner)
+        self.before_inner = last_plane
+        own = self._box(outer, inner, (0, self.shape[self.order[2]]))
+        start = tuple(stop - length for (_, stop), length in zip(own, values.shape[1:]))
+        return Block(own, start, values, self.readout)
+
+    def _box(self, outer: Range, inner: Range, third: Range) -> Box:
+        by_axis = dict(zip(self.order, (outer, inner, third)))
+        return tuple(by_axis[axis] for axis in range(3))
+
+    def _pieces(self, which: int, window: Box) -> list[int]:
+        """Cells that a window consists of, along the outer (0) or the inner (1) axis."""
+        return self._between(which, window[self.order[which]])
+
+    def _between(self, which: int, limits: Range) -> list[int]:
+        borders = self.borders[which]
+        return [i for i, (start, stop) in enumerate(borders) if limits[0] <= start and stop <= limits[1]]
+
+    def _cell(self, i: int, j: int) -> Tensor:
+        if (i, j) not in self.cells:
+            box = self._box(self.borders[0][i], self.borders[1][j], (0, self.shape[self.order[2]]))
+            size = (self.num_channels + 1, *(stop - start for start, stop in box))
+            self.cells[i, j] = torch.zeros(size, device=self.device)
+        return self.cells[i, j]
+
+
+def _borders(windows: Sequence[Range], length: int) -> list[Range]:
+    """Pieces of an axis that no window has a part of: each lies wholly in a window or wholly outside."""
+    return list(pairwise(sorted({0, length, *(border for window in windows for border in window)})))
+
+
+def _regions(windows: Sequence[Range], length: int) -> dict[int, Range]:
+    """Last start of a window that touches a region -> the region, between starts of windows."""
+    starts = sorted({start for start, _ in windows})
+    edges = [0]
+    for start in starts:
+        if start - edges[-1] >= _THICKNESS:
+            edges.append(start)
+    return {max(s for s in starts if s < stop): (start, stop) for start, stop in pairwise([*edges, length])}
+
+
+def _last_plane(values: Tensor, axis: int) -> Tensor:
+    return values.narrow(axis, values.shape[axis] - 1, 1).clone()
+
+
+def _add(sums: Tensor, values: Tensor, weights: Tensor) -> None:
+    """sums (n, ...) += values (n, ...) * weights (...), in pieces of a class that stay in a processor's cache."""
+    if sums.is_cuda:
+        sums.addcmul_(values.to(sums.dtype), weights)
+        return
+    for sums_of_channel, values_of_channel in zip(sums, values):
+        for piece in zip(*(whole.split(_PLANES) for whole in (sums_of_channel, values_of_channel, weights))):
+            piece[0].addcmul_(piece[1], piece[2])
