@@ -72,19 +72,19 @@ class Block:
         if any(start >= stop for start, stop in own):
             return None
         first = tuple(max(start, part.start) for start, part in zip(self.start, box))
-        cut = tuple(slice(low - start, stop - start) for low, start, (_, stop) in zip(first, self.start, own))
+        cut = [slice(low - start, stop - start) for low, start, (_, stop) in zip(first, self.start, own)]
         return replace(
             self,
             own=tuple((start - part.start, stop - part.start) for (start, stop), part in zip(own, box)),
             start=tuple(low - part.start for low, part in zip(first, box)),
-            values=self.values[(slice(None), *cut)],
+            values=self.values[_in_all_channels(cut)],
         )
 
     def write_to(self, logits: Tensor) -> None:
         """Write its own voxels into the logits (K, x, y, z) of the volume."""
-        cut = tuple(slice(begin - start, stop - start) for (begin, stop), start in zip(self.own, self.start))
-        target = logits[(slice(None), *(slice(*part) for part in self.own))]
-        target.copy_(self.readout(self.values[(slice(None), *cut)]))
+        cut = [slice(begin - start, stop - start) for (begin, stop), start in zip(self.own, self.start)]
+        target = logits[_in_all_channels([slice(*part) for part in self.own])]
+        target.copy_(self.readout(self.values[_in_all_channels(cut)]))
 
 
 class WindowSums:
@@ -128,12 +128,10 @@ class WindowSums:
         for i in self._pieces(0, window):
             for j in self._pieces(1, window):
                 piece = self._box(self.borders[0][i], self.borders[1][j], window[third])
-                of_window = tuple(slice(start - low, stop - low) for (start, stop), (low, _) in zip(piece, window))
-                cell = self._cell(i, j)
-                along = slice(*window[third])
-                sums = cell[(slice(None), *(along if axis == third else slice(None) for axis in range(3)))]
-                weights_here = weights[of_window]
-                _add(sums[channels], values[(slice(None), *of_window)], weights_here)
+                of_window = [slice(start - low, stop - low) for (start, stop), (low, _) in zip(piece, window)]
+                sums = self._cell(i, j).narrow(1 + third, piece[third][0], piece[third][1] - piece[third][0])
+                weights_here = weights[tuple(of_window)]
+                _add(sums[channels], values[_in_all_channels(of_window)], weights_here)
                 sums[-1] += weights_here
 
     def finished(self, place: Place) -> Block | None:
@@ -178,6 +176,10 @@ class WindowSums:
             size = (self.num_channels + 1, *(stop - start for start, stop in box))
             self.cells[i, j] = torch.zeros(size, device=self.device)
         return self.cells[i, j]
+
+
+def _in_all_channels(box: Sequence[slice]) -> tuple[slice, ...]:
+    return (slice(None), *box)
 
 
 def _borders(windows: Sequence[Range], length: int) -> list[Range]:

@@ -10,7 +10,7 @@ What differs from nnUNetPredictor, whose preprocessing, windows and mirroring it
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -63,8 +63,8 @@ def blocks_of_logits(
     order = (outer, inner, third_axis)
     windows = sorted((_Window.of(slicer) for slicer in slicers), key=lambda window: [window.box[axis][0] for axis in order])
     channels = ensemble.num_channels * (ensemble.num_networks if ensemble.stacked else 1)
-    ranges = [[window.box[axis] for window in windows] for axis in (outer, inner)]
-    sums = WindowSums(channels, data.shape[1:], order, *ranges, ensemble.readout, data.device)
+    along_outer, along_inner = ([window.box[axis] for window in windows] for axis in (outer, inner))
+    sums = WindowSums(channels, data.shape[1:], order, along_outer, along_inner, ensemble.readout, data.device)
     weights = _weights(windows[0], use_gaussian, data.device)
     runner = _Runner(data, ensemble, windows_per_batch, device)
     with tqdm(total=len(windows) * ensemble.num_networks, desc="windows", leave=False, disable=not progress) as bar:
