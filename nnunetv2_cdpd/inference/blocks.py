@@ -140,22 +140,25 @@ class WindowSums:
         outer, inner = region
         if outer is None or inner is None:
             return None
-        axis_outer, axis_inner, _ = (1 + axis for axis in self.order)
-        columns = [
-            torch.cat([self.cells.pop((i, j)) for j in self._between(1, inner)], axis_inner) for i in self._between(0, outer)
-        ]
-        sums = torch.cat(columns, axis_outer) if len(columns) > 1 else columns[0]
-        values = sums[:-1].div_(sums[-1])
-        last_plane = _last_plane(values, axis_outer)
-        if outer[0] > 0:
-            values = torch.cat([self.before_outer[inner], values], axis_outer)
-        self.before_outer[inner] = last_plane
-        last_plane = _last_plane(values, axis_inner)
-        if inner[0] > 0:
-            values = torch.cat([self.before_inner, values], axis_inner)
-        self.before_inner = last_plane
         own = self._box(outer, inner, (0, self.shape[self.order[2]]))
-        start = tuple(stop - length for (_, stop), length in zip(own, values.shape[1:]))
+        before = self._box((int(outer[0] > 0), 0), (int(inner[0] > 0), 0), (0, 0))  # voxels of the neighbours
+        start = tuple(first - number for (first, _), (number, _) in zip(own, before))
+        size = [stop - first for first, (_, stop) in zip(start, own)]
+        values = torch.empty((self.num_channels, *size), device=self.device)
+        for i in self._between(0, outer):
+            for j in self._between(1, inner):
+                cell = self.cells.pop((i, j))
+                piece = self._box(self.borders[0][i], self.borders[1][j], own[self.order[2]])
+                target = [slice(a - first, b - first) for (a, b), first in zip(piece, start)]
+                torch.div(cell[:-1], cell[-1], out=values[_in_all_channels(target)])
+        along_outer, along_inner = 1 + self.order[0], 1 + self.order[1]
+        if inner[0] > 0:
+            values.narrow(along_inner, 0, 1).copy_(self.before_inner)
+        without_inner = values.narrow(along_inner, int(inner[0] > 0), inner[1] - inner[0])
+        if outer[0] > 0:
+            without_inner.narrow(along_outer, 0, 1).copy_(self.before_outer[inner])
+        self.before_outer[inner] = _last_plane(without_inner, along_outer)
+        self.before_inner = _last_plane(values, along_inner)
         return Block(own, start, values, self.readout)
 
     def _box(self, outer: Range, inner: Range, third: Range) -> Box:

@@ -75,7 +75,7 @@ def blocks_of_logits(
             block = sums.finished(place)
             if block is None:
                 continue
-            if not torch.isfinite(block.values).all():
+            if not torch.isfinite(block.values.sum()):  # many times faster than to ask every value
                 raise UserError(
                     "the network gave logits that are no finite numbers (nan or inf); were its weights damaged? "
                     "Take another checkpoint"
