@@ -52,7 +52,8 @@ def run(method: str, logits_file: Path, new_shape: tuple[int, int, int], output:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     from nnunetv2_cdpd.annotation import Annotation, Source
-    from nnunetv2_cdpd.inference.export import label_map, place_logits
+    from nnunetv2_cdpd.inference.export import place_logits
+    from nnunetv2_cdpd.inference.label_map import label_map
     from nnunetv2_cdpd.inference.nesting import ClassTree
 
     torch.set_num_threads(num_threads)
