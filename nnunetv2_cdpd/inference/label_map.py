@@ -118,7 +118,8 @@ class _Slabs:
                 part = slab[:, :, self.inputs(1, tile_y), self.inputs(2, tile_z)]
                 part = part.index_select(0, torch.tensor(rows, device=slab.device)).float()  # faster than indexing with a list
                 box = resampled(part, (self.matrices[0][tile_x], self.matrices[1][tile_y], self.matrices[2][tile_z]))
-                target[...] = self.stored[tree.winners(box, winners)].cpu().numpy()
+                labels = self.stored.index_select(0, tree.winners(box, winners).flatten())
+                target[...] = labels.view(box.shape[1:]).cpu().numpy()
 
     def _bounds(self, slab: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Highest and lowest logit of each class around each tile: (n, x, y, z) -> two (n, tiles along y, tiles along z)."""

@@ -11,7 +11,7 @@ nnU-Net paints every class above 0.5 in the order of `regions_class_order`, late
 overlap by a voxel, the one listed last wins.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import TopologicalSorter
@@ -157,20 +157,23 @@ class ClassTree:
             rivals = [k for k in self.rivals[parent] if k in row]
             if not rivals or (parent is not None and parent not in row):
                 continue
-            place = _place_of_highest([logits[row[k]] for k in rivals])
-            found = place.new_tensor([0, *(k + 1 for k in rivals)])[place.int()]
-            winner = found if parent is None else torch.where((winner == parent + 1) & (place > 0), found, winner)
+            found = _highest({k + 1: logits[row[k]] for k in rivals})
+            winner = found if parent is None else torch.where((winner == parent + 1) & (found > 0), found, winner)
         return winner.int()
 
 
-def _place_of_highest(logits: Sequence[Tensor]) -> Tensor:
-    """For each voxel 1 + the place of the highest logit, of the first one among equals; 0 where none is positive.
+def _highest(logits: Mapping[int, Tensor]) -> Tensor:
+    """For each voxel the number of the highest logit, the lowest number among equals; 0 where none is positive.
 
-    Numbers are of the logits' type, since an operation between types takes several times as long on a CPU.
+    Args:
+        logits: By number, ascending.
+
+    Returns:
+        The numbers in the logits' type, since an operation between types takes several times as long on a CPU.
     """
-    best, place, higher = (torch.zeros_like(logits[0]) for _ in range(3))
-    for i, logit in enumerate(logits, start=1):
-        # Later places are higher numbers, so that a maximum keeps them; faster than to assign by a mask.
-        torch.maximum(place, torch.gt(logit, best, out=higher).mul_(i), out=place)
+    best, number_of_best, higher = (torch.zeros_like(next(iter(logits.values()))) for _ in range(3))
+    for number, logit in logits.items():
+        # Later numbers are higher ones, so that a maximum keeps them; faster than to assign by a mask.
+        torch.maximum(number_of_best, torch.gt(logit, best, out=higher).mul_(number), out=number_of_best)
         torch.maximum(best, logit, out=best)
-    return place
+    return number_of_best
