@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import blosc2
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -93,6 +94,34 @@ def test_checkpoint_holds_all_that_prediction_needs(trained):
     assert bool(weights["class_text.embeddings_set"])
     plans = json.loads((trained / "plans.json").read_text())
     assert plans["configurations"]["3d_fullres"]["architecture"]["network_class_name"] == "nnunetv2_cdpd.network.CDPDNet"
+
+
+def test_stock_preprocessing_resamples_by_our_function_where_plans_name_it(workspace, trained, tmp_path):
+    root, _ = workspace
+    preprocessed = tmp_path / "Dataset820_Tiny"
+    shutil.copytree(root / "nnUNet_preprocessed" / "Dataset820_Tiny", preprocessed)
+    plans = json.loads((preprocessed / f"{PLANS}.json").read_text())
+    configuration = plans["configurations"]["3d_fullres"]
+    expected = preprocessed / "as_nnunet_does"
+    (preprocessed / configuration["data_identifier"]).rename(expected)
+    configuration["resampling_fn_data"] = "cdpd_resample_by_axis"
+    (preprocessed / "nnUNetFastPlans.json").write_text(json.dumps(plans | {"plans_name": "nnUNetFastPlans"}))
+    command = ("nnUNetv2_preprocess", "-d", "820", "-plans_name", "nnUNetFastPlans", "-c", "3d_fullres", "-np", "2", "--verbose")
+    output = run(workspace, *command, nnUNet_preprocessed=str(tmp_path))
+    assert "fn_data: functools.partial(<function cdpd_resample_by_axis" in output
+    files = sorted(path.name for path in expected.glob("*.b2nd"))
+    assert len(files) == 24
+    rounded = []
+    for name in files:
+        before, now = (
+            blosc2.open(str(folder / name))[:] for folder in (expected, preprocessed / configuration["data_identifier"])
+        )
+        if name.endswith("_seg.b2nd"):
+            assert np.array_equal(now, before)
+        else:
+            assert np.abs(now - before).max() <= 1e-5 * np.ptp(before)
+            rounded.append(not np.array_equal(now, before))
+    assert any(rounded)  # by another function, then
 
 
 def test_final_validation_counts_annotated_classes_only(trained):
