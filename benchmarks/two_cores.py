@@ -15,10 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 SPACING_MM, SHAPE = (1.0, 0.8, 0.8), (600, 512, 512)  # z, y, x
 POSITIVE = 0.01  # share of voxels in which a class is above 0.5
@@ -101,39 +102,45 @@ def find_reader() -> type:
 
 def predict(model: Path, image: Path, output: Path, threads: int, step_size: float) -> None:
     """Predict in this process, and print what each step takes."""
-    started = time.perf_counter(), time.process_time()
+    started, last = (time.perf_counter(), time.process_time()), [time.perf_counter(), time.process_time()]
 
-    @contextmanager
-    def step(name: str) -> Iterator[None]:
-        wall, cpu = time.perf_counter(), time.process_time()
-        yield
-        tell(name, wall, cpu)
-
-    def tell(name: str, wall: float, cpu: float) -> None:
+    def tell(step: str, since: Sequence[float] = last) -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
-        print(f"| {name} | {seconds:.1f} | {cpu_seconds:.1f} | {peak:.2f} |", flush=True)
+        now = time.perf_counter(), time.process_time()
+        print(f"| {step} | {now[0] - since[0]:.1f} | {now[1] - since[1]:.1f} | {peak:.2f} |", flush=True)
+        last[:] = now
 
     print("| step | seconds | CPU seconds | peak memory by then, GiB |\n|---|---:|---:|---:|")
-    with step("imports"):
-        import torch
+    import torch
 
-        from nnunetv2_cdpd.inference.predictor import Predictor
+    from nnunetv2_cdpd.inference.prediction import Prediction
+    from nnunetv2_cdpd.inference.predictor import Predictor
 
     torch.set_num_threads(threads)
-    with step("model"):
-        predictor = Predictor.from_folder(model, device="cpu", tile_step_size=step_size)
-    with step("reading, preprocessing"):
-        case = predictor.preprocess_files([image])
-    windows = len(predictor._internal_get_sliding_window_slicers(tuple(case.data.shape[1:])))
-    with step("windows"):
-        logits = predictor.predict_logits_from_preprocessed_data(case.data)
-    with step("export"):
-        prediction = predictor.export(logits, case.properties)
-    with step("writing"):
-        prediction.write_label_map(output, predictor.writer)
-    tell("all", *started)
-    print(f"{tuple(case.data.shape[1:])} voxels of the network, {windows} windows, "
+    tell("imports")
+    predictor = Predictor.from_folder(model, device="cpu", tile_step_size=step_size)
+    tell("model")
+    shapes = []
+    preprocess, write = predictor.preprocess_files, Prediction.write_label_map
+
+    def preprocessed(*args: Any, **kwargs: Any) -> Any:
+        case = preprocess(*args, **kwargs)
+        shapes.append(tuple(case.data.shape[1:]))
+        tell("reading, preprocessing")
+        return case
+
+    def written(*args: Any, **kwargs: Any) -> None:
+        tell("windows, label map")
+        write(*args, **kwargs)
+        tell("writing")
+
+    predictor.preprocess_files, Prediction.write_label_map = preprocessed, written
+    prediction = predictor.predict(image, output=output)
+    tell("all", started)
+    patch = predictor.configuration_manager.patch_size
+    padded = [max(pair) for pair in zip(shapes[0], patch)]
+    windows = len(predictor._internal_get_sliding_window_slicers(padded))
+    print(f"{shapes[0]} voxels of the network, {windows} windows, "
           f"{100 * (prediction.label_map > 0).mean():.0f} % of the image labelled")  # fmt: skip
 
 

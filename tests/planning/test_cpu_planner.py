@@ -64,7 +64,7 @@ def test_our_trainer_trains_the_network(tmp_path):
         preprocess_dataset(820, planner.plans_identifier, ["3d_fullres"], [1], show_progress_bar=False)
         trainer = make_trainer(root, MERGED, trainer_class=OneIteration, fold="all", plans=planner.plans_identifier)
         trainer.on_train_start()
-        assert [stage[0].convs[0].conv.out_channels for stage in trainer.cdpdnet.encoder.stages][0] == 16
+        assert trainer.cdpdnet.encoder.output_channels[:2] == [16, 64]
         assert len(trainer.cdpdnet.fusions) == 1 and trainer.cdpdnet.slice_encoder.embed_dim == 24
         trainer.on_epoch_start(), trainer.on_train_epoch_start()
         assert np.isfinite(trainer.train_step(next(trainer.dataloader_train))["loss"])
