@@ -26,6 +26,16 @@ POSITIVE = 0.01  # share of voxels in which a class is above 0.5
 DATASET = "Dataset901_TwoCores"
 
 
+def make(work: Path, planner: str, num_classes: int) -> None:
+    """Model and image in a folder, unless they are there."""
+    work.mkdir(parents=True, exist_ok=True)
+    os.environ |= {name: str(work / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    if not (work / "model").exists():
+        make_model(work, planner, num_classes)
+    if not (work / "ct.nii.gz").exists():
+        make_image(work / "ct.nii.gz")
+
+
 def make_image(path: Path) -> None:
     import numpy as np
     import SimpleITK as sitk
@@ -151,21 +161,20 @@ def main() -> None:
     parser.add_argument("--planner", default="nnUNetPlannerCDPDCPU")
     parser.add_argument("--step_size", type=float, default=0.5)
     parser.add_argument("--work", type=Path, help="folder to keep, and to take if it is there (default: a temporary one)")
-    parser.add_argument("--predict", action="store_true", help=argparse.SUPPRESS)  # the process that is measured
+    parser.add_argument("--part", choices=("make", "predict"), help=argparse.SUPPRESS)  # each in a process of its own
     args = parser.parse_args()
-    if args.predict:
+    if args.part == "make":
+        make(args.work, args.planner, args.classes)
+        return
+    if args.part == "predict":
         predict(args.work / "model", args.work / "ct.nii.gz", args.work / "labels.nii.gz", args.threads, args.step_size)
         return
     with tempfile.TemporaryDirectory() as temporary:
         work = args.work or Path(temporary)
-        work.mkdir(parents=True, exist_ok=True)
-        os.environ |= {name: str(work / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-        if not (work / "model").exists():
-            make_model(work, args.planner, args.classes)
-        if not (work / "ct.nii.gz").exists():
-            make_image(work / "ct.nii.gz")
-        options = ["--work", str(work), "--threads", str(args.threads), "--step_size", str(args.step_size)]
-        subprocess.run([sys.executable, __file__, "--predict", *options], check=True)
+        given = {"--planner": args.planner, "--classes": args.classes, "--threads": args.threads, "--step_size": args.step_size}
+        options = [str(text) for pair in given.items() for text in pair]
+        for part in ("make", "predict"):  # peak memory counts what the process had that started this one
+            subprocess.run([sys.executable, __file__, "--work", str(work), "--part", part, *options], check=True)
 
 
 if __name__ == "__main__":
