@@ -50,7 +50,7 @@ def timed(function: Callable[..., np.ndarray], *arguments: object) -> tuple[floa
 def ellipsoids(shape: tuple[int, ...], count: int) -> np.ndarray:
     """A label map (1, z, y, x) of so many structures, of random size and place."""
     rng = np.random.default_rng(0)
-    labels = np.zeros((1, *shape), np.uint8)
+    labels = np.zeros((1, *shape), np.int8)  # preprocessing marks the outside by -1
     for value in range(1, count + 1):
         radius = rng.uniform(0.02, 0.12, 3) * shape
         centre = rng.uniform(radius, shape - radius)

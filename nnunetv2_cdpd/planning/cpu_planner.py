@@ -15,7 +15,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.planning.architecture import NetworkSettings
 from nnunetv2_cdpd.planning.planner import CDPDPlanning
 
-SPACING_MM = 3.0  # as TotalSegmentator's --fast
+_LEAST_MM = 3.0  # as TotalSegmentator's --fast
 _LARGE = 90  # percentile of the images' sizes that a patch is to hold
 
 
@@ -42,7 +42,7 @@ class CPUPlanning(CDPDPlanning):
 
     def determine_fullres_target_spacing(self) -> np.ndarray:
         spacing = super().determine_fullres_target_spacing()
-        return spacing if self.overwrite_target_spacing is not None else np.maximum(spacing, SPACING_MM)
+        return spacing if self.overwrite_target_spacing is not None else np.maximum(spacing, _LEAST_MM)
 
     def generate_data_identifier(self, configuration_name: str) -> str:
         """Never the default planner's folder, whose images have another spacing."""

@@ -3,10 +3,13 @@
 import json
 
 import pytest
+import torch
+from builders import model as tiny_model
 from nnunetv2.preprocessing.resampling import default_resampling
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.link import find_class
 from nnunetv2_cdpd.volumes.interpolation import cdpd_resample_by_axis
 
@@ -54,3 +57,17 @@ def test_every_preset_has_such_a_twin(planned_dataset, linked, size):
 def test_no_such_plans_where_nnunet_would_not_find_the_function(planned_dataset, unlinked):
     with pytest.raises(UserError, match=r"run: cdpd link, or, .* read-only, plan with nnUNetPlannerCDPDL$"):
         find_class("nnUNetPlannerCDPDLFastResampling")(840)
+
+
+def test_prediction_needs_no_link(tmp_path, monkeypatch):
+    """A model of such plans where nnU-Net does not find the function gives what one of the plain plans gives."""
+
+    def only_its_own(name):
+        return {"resample_data_or_seg_to_shape": default_resampling.resample_data_or_seg_to_shape}[name]
+
+    monkeypatch.setattr("nnunetv2.utilities.plans_handling.plans_handler.recursive_find_resampling_fn_by_name", only_its_own)
+    cases = []
+    for name in ("resample_data_or_seg_to_shape", "cdpd_resample_by_axis"):
+        folder = tiny_model.write_model(tmp_path / name, resampling_fn_data=name)
+        cases.append(Predictor.from_folder(folder, device="cpu").preprocess_array(tiny_model.make_image(), (2.0, 0.8, 0.9)))
+    assert torch.equal(cases[0].data, cases[1].data)
