@@ -1,12 +1,10 @@
 """Plans for prediction without a GPU: coarse, a whole cross-section in a patch, and a network that our trainer trains."""
 
 import json
-from dataclasses import replace
 
-import numpy as np
 import pytest
-from builders.training import MERGED, TINY_VIT, make_trainer, training_folders
-from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset, preprocess_dataset
+import torch
+from builders.training import TINY_VIT, make_trainer
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPDCPU
@@ -49,22 +47,33 @@ def test_images_of_which_nothing_is_left_are_told(planned_dataset):
         nnUNetPlannerCDPDCPU(840)
 
 
-class OneIteration(nnUNetTrainerCDPD):
-    recipe = replace(nnUNetTrainerCDPD.recipe, num_epochs=1, num_iterations_per_epoch=1, num_val_iterations_per_epoch=1)
-
-
-def test_our_trainer_trains_the_network(tmp_path):
-    with training_folders(tmp_path, datasets=(), num_cases=2) as root:
-        extract_fingerprint_dataset(820, num_processes=1, show_progress_bar=False)
-        planner = nnUNetPlannerCDPDCPU(820, overwrite_target_spacing=[0.8, 0.8, 0.8])  # the volumes are 3 cm wide
-        plans = planner.plan_experiment()
-        kwargs = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
-        kwargs["vision"].update(TINY_VIT)
-        planner.save_plans(plans)
-        preprocess_dataset(820, planner.plans_identifier, ["3d_fullres"], [1], show_progress_bar=False)
-        trainer = make_trainer(root, MERGED, trainer_class=OneIteration, fold="all", plans=planner.plans_identifier)
-        trainer.on_train_start()
-        assert trainer.cdpdnet.encoder.output_channels[:2] == [16, 64]
-        assert len(trainer.cdpdnet.fusions) == 1 and trainer.cdpdnet.slice_encoder.embed_dim == 24
-        trainer.on_epoch_start(), trainer.on_train_epoch_start()
-        assert np.isfinite(trainer.train_step(next(trainer.dataloader_train))["loss"])
+def test_our_trainer_trains_the_network(planned_dataset, monkeypatch):
+    scans(planned_dataset, [[40, 36, 36]] * 20, [3.0, 3.0, 3.0])
+    monkeypatch.setenv("CDPD_TEXT_WEIGHTS", "learned")
+    planner = nnUNetPlannerCDPDCPU(840)
+    plans = planner.plan_experiment()
+    configuration = plans["configurations"]["3d_fullres"]
+    configuration["architecture"]["arch_kwargs"]["vision"].update(TINY_VIT)
+    planner.save_plans(plans)
+    cases = planned_dataset / configuration["data_identifier"]
+    cases.mkdir()
+    (cases / "case_0.b2nd").touch()  # by which a trainer knows the format, when it is made
+    trainer = make_trainer(
+        planned_dataset.parents[1],
+        planned_dataset.name,
+        trainer_class=nnUNetTrainerCDPD,
+        plans=planner.plans_identifier,
+    )
+    trainer.initialize()
+    assert trainer.cdpdnet.encoder.output_channels[:2] == [16, 64]
+    assert len(trainer.cdpdnet.fusions) == 1 and trainer.cdpdnet.slice_encoder.embed_dim == 24
+    patch, sources = trainer.configuration_manager.patch_size, torch.tensor([0, 1])
+    sizes = [[int(n * share) for n, share in zip(patch, shares)] for shares in trainer._get_deep_supervision_scales()]
+    scales = [torch.zeros((2, 1, *size), dtype=torch.int16) for size in sizes]
+    for label_map in scales:
+        label_map[0, :, 2:5, 2:5, 2:5], label_map[1, :, 2:5, 2:5, 2:5] = 1, 2
+    batch = {"data": torch.randn((2, 1, *patch)), "target": [*scales, sources], "task": sources}
+    before = [parameter.clone() for parameter in trainer.cdpdnet.fusions.parameters()]
+    losses = [float(trainer.train_step(batch)["loss"]) for _ in range(2)]
+    assert losses[1] < losses[0]
+    assert all(not torch.equal(was, now) for was, now in zip(before, trainer.cdpdnet.fusions.parameters()))
