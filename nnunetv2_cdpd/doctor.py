@@ -20,7 +20,7 @@ from pathlib import Path
 
 from nnunetv2_cdpd import __version__, link
 from nnunetv2_cdpd.errors import UserError, one_line
-from nnunetv2_cdpd.link import DEFAULT_PLANNER, DEFAULT_TRAINER
+from nnunetv2_cdpd.link import DEFAULT_PLANNER, DEFAULT_TRAINER, RESAMPLING
 from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS, weights_choice
 
 OK, NOTE, FAIL = "ok", "note", "FAIL"
@@ -43,8 +43,12 @@ def planner():
     folder = os.path.join(nnunetv2.__path__[0], "experiment_planning")
     return recursive_find_python_class(folder, {DEFAULT_PLANNER!r}, current_module="nnunetv2.experiment_planning")
 
+def resampling():
+    folder = os.path.join(nnunetv2.__path__[0], "preprocessing", "resampling")
+    return recursive_find_python_class(folder, {RESAMPLING!r}, current_module="nnunetv2.preprocessing.resampling")
+
 answers = {{}}
-for look_up in (trainer, planner):
+for look_up in (trainer, planner, resampling):
     try:
         found = look_up()
         pickle.dumps(found)
@@ -152,11 +156,15 @@ def _discovery() -> Iterable[Row]:
     answers = _look_up()
     trainer, text = answers["trainer"]
     yield Row(OK if trainer else FAIL, f"nnU-Net finds {DEFAULT_TRAINER}", text)
-    planner, text = answers["planner"]
-    if trainer and not planner and linked.status == NOTE:
-        yield Row(NOTE, f"nnU-Net finds {DEFAULT_PLANNER}", "not without the link; use: cdpd plan")
-    else:
-        yield Row(OK if planner else FAIL, f"nnU-Net finds {DEFAULT_PLANNER}", text)
+    for what, name, way_out in (
+        ("planner", DEFAULT_PLANNER, "use: cdpd plan"),
+        ("resampling", RESAMPLING, "which only plans of planners named ...FastResampling need"),
+    ):
+        found, text = answers[what]
+        if trainer and not found and linked.status == NOTE:
+            yield Row(NOTE, f"nnU-Net finds {name}", f"not without the link; {way_out}")
+        else:
+            yield Row(OK if found else FAIL, f"nnU-Net finds {name}", text)
 
 
 def _look_up() -> dict[str, tuple[bool, str]]:
@@ -166,7 +174,7 @@ def _look_up() -> dict[str, tuple[bool, str]]:
         )
     if process.returncode != 0:
         reason = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-        return {"trainer": (False, reason), "planner": (False, reason)}
+        return dict.fromkeys(("trainer", "planner", "resampling"), (False, reason))
     return json.loads(process.stdout.splitlines()[-1])
 
 

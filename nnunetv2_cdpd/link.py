@@ -1,11 +1,12 @@
-"""Link: let nnU-Net find our trainers and planners, wherever its package lies.
+"""Link: let nnU-Net find our trainers, planners and resampling, wherever its package lies.
 
 nnU-Net looks classes up by walking the folders of the nnunetv2 package that is imported, module after module, asking each
-for the name. `link` puts one small file beside its trainers and one beside its planners, each a copy of
-ext_trainer/cdpd_link.py, which hands names with our prefixes on to `find_class` here and nothing else.
+for the name, and functions that resample likewise. `link` puts one small file beside its trainers, one beside its planners
+and one beside its resampling, each a copy of ext_trainer/cdpd_link.py, which hands names with our prefixes on to `find_class`
+here and nothing else.
 
 Where nnunetv2 cannot be written to, the folder ext_trainer/ itself serves as nnUNet_extTrainer (nnU-Net's own second place
-for trainers), and `cdpd plan` finds the planner.
+for trainers), `cdpd plan` finds the planner, and plans must not name our resampling (planning/fast_resampling.py).
 """
 
 import base64
@@ -17,9 +18,10 @@ import os
 import pkgutil
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from nnunetv2_cdpd.errors import UserError, one_line
 from nnunetv2_cdpd.jobs.files import written_beside
@@ -28,28 +30,30 @@ DEFAULT_TRAINER, DEFAULT_PLANNER = "nnUNetTrainerCDPD", "nnUNetPlannerCDPD"
 DEFAULT_PLANS = "nnUNetCDPDPlans"  # of that planner
 # A name belongs to us by its prefix, so that a new variant of a trainer needs no new link files.
 FOLDER_OF_PREFIX = {DEFAULT_TRAINER: "nnunetv2_cdpd.trainers", DEFAULT_PLANNER: "nnunetv2_cdpd.planners"}
+# What plans may name as a function that resamples images, and the module that defines it.
+RESAMPLING, _RESAMPLING_MODULE = "cdpd_resample_by_axis", "nnunetv2_cdpd.volumes.interpolation"
 EXT_TRAINER_FOLDER = Path(__file__).parent / "ext_trainer"
 _LINK_FILE = EXT_TRAINER_FOLDER / "cdpd_link.py"
-_HOST_FOLDERS = ("training/nnUNetTrainer", "experiment_planning/experiment_planners")
+_HOST_FOLDERS = ("training/nnUNetTrainer", "experiment_planning/experiment_planners", "preprocessing/resampling")
 _STAMP = re.compile(r"Written by `cdpd link` \(link file version \d+\)")
 
 
-def find_class(name: str) -> type:
-    """The trainer or planner class of a name, whichever module of its folder defines it.
+def find_class(name: str) -> Any:
+    """The trainer or planner class of a name, whichever module of its folder defines it, or the function that resamples.
 
     The link files call this, also those that an older release wrote: name, argument and errors stay as they are.
 
     Raises:
         AttributeError: None of our modules defines the name.
     """
-    found = own_class(name)
+    found = own_class(name) or own_resampling(name)
     if found is None:
         raise AttributeError(f"nnunetv2_cdpd has no class {name!r}")
     return found
 
 
 def own_class(name: str) -> type | None:
-    """`find_class`; None where it raises."""
+    """The trainer or planner class of a name; None if we have none."""
     for prefix, folder in FOLDER_OF_PREFIX.items():
         if name.startswith(prefix):
             modules = [module for _, module, _ in pkgutil.iter_modules(package_of_top_folder(folder).__path__)]
@@ -59,6 +63,11 @@ def own_class(name: str) -> type | None:
                 if isinstance(found, type):
                     return found
     return None
+
+
+def own_resampling(name: Any) -> Callable | None:
+    """The function of a name that plans may choose for resampling; None if it is none of ours."""
+    return getattr(importlib.import_module(_RESAMPLING_MODULE), name) if name == RESAMPLING else None
 
 
 def class_names(prefix: str) -> list[str]:

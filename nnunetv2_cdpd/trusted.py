@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.link import own_class
+from nnunetv2_cdpd.link import own_class, own_resampling
 
 if TYPE_CHECKING:
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -85,6 +85,8 @@ def trusted(name: Any, kind: Kind, where: str, way_out: str) -> Any:
     Raises:
         UserError: It is none that is known.
     """
+    if kind is RESAMPLING and (ours := own_resampling(name)) is not None:  # whether nnU-Net is linked or not
+        return ours
     look_up: Callable[[str, Kind], Any] = _by_module if kind.dotted else _by_search
     found = look_up(name, kind) if isinstance(name, str) else None
     if not kind.knows(found):

@@ -1,5 +1,6 @@
 """nnUNetPlannerCDPD: nnU-Net's default planner for CDPDNet, and those for small networks (planning/ has what they do)."""
 
+from ..planning.cpu_planner import CPUPlanning
 from ..planning.planner import CDPDPlanning
 from ..planning.small_planner import DemoPlanning, SmallPlanning
 
@@ -14,3 +15,7 @@ class nnUNetPlannerCDPDSmall(SmallPlanning, nnUNetPlannerCDPD):
 
 class nnUNetPlannerCDPDDemo(DemoPlanning, nnUNetPlannerCDPDSmall):
     """See DemoPlanning: what `cdpd demo` plans, on the volumes that it makes itself."""
+
+
+class nnUNetPlannerCDPDCPU(CPUPlanning, nnUNetPlannerCDPD):
+    """See CPUPlanning: for prediction on a machine without GPU, at 3 mm."""

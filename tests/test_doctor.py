@@ -17,6 +17,7 @@ from nnunetv2_cdpd.pretrained import hub
 FOUND = {
     "trainer": (True, "nnunetv2_cdpd.trainers.nnUNetTrainerCDPD"),
     "planner": (True, "nnunetv2_cdpd.planners.nnUNetPlannerCDPD"),
+    "resampling": (True, "nnunetv2_cdpd.volumes.interpolation"),
 }
 MISSING = (False, "nnU-Net does not find it")
 
@@ -118,20 +119,22 @@ def discovery(monkeypatch):
 
 
 def test_look_ups_decide_whether_discovery_works(discovery):
-    assert discovery(FOUND) == [OK, OK, OK]
-    assert discovery({**FOUND, "trainer": MISSING}) == [OK, FAIL, OK]
-    assert discovery({**FOUND, "planner": MISSING}) == [OK, OK, FAIL]
+    assert discovery(FOUND) == [OK, OK, OK, OK]
+    assert discovery({**FOUND, "trainer": MISSING}) == [OK, FAIL, OK, OK]
+    assert discovery({**FOUND, "planner": MISSING}) == [OK, OK, FAIL, OK]
+    assert discovery({**FOUND, "resampling": MISSING}) == [OK, OK, OK, FAIL]
 
 
 def test_read_only_nnunetv2_with_the_trainers_variable_is_worth_notes(discovery):
-    assert discovery({**FOUND, "planner": MISSING}, problem="cannot be written to") == [NOTE, OK, NOTE]
-    assert discovery({"trainer": MISSING, "planner": MISSING}, problem="cannot be written to") == [NOTE, FAIL, FAIL]
+    only_trainers = {**FOUND, "planner": MISSING, "resampling": MISSING}
+    assert discovery(only_trainers, problem="cannot be written to") == [NOTE, OK, NOTE, NOTE]
+    assert discovery(dict.fromkeys(FOUND, MISSING), problem="cannot be written to") == [NOTE, FAIL, FAIL, FAIL]
 
 
 def test_process_that_dies_looking_up_gives_its_last_line(monkeypatch):
     died = SimpleNamespace(returncode=1, stdout="", stderr="Traceback\nImportError: broken\n")
     monkeypatch.setattr(subprocess, "run", lambda *arguments, **keywords: died)
-    assert doctor._look_up() == {"trainer": (False, "ImportError: broken"), "planner": (False, "ImportError: broken")}
+    assert doctor._look_up() == dict.fromkeys(FOUND, (False, "ImportError: broken"))
 
 
 def test_class_that_nnunet_does_not_find_is_told_in_one_line():

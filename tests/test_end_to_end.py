@@ -1,5 +1,6 @@
 """The main job through the commands that a user types: merge, plan, preprocess, train, continue, predict, evaluate."""
 
+import copy
 import json
 import math
 import os
@@ -8,12 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import blosc2
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
 from builders import dataset as tiny_dataset
 from nnunetv2.evaluation.evaluate_predictions import load_summary_json
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 TRAINER, PLANS = "nnUNetTrainerCDPDSmall_1epoch", "nnUNetCDPDSmallPlans"
 BIN = Path(sys.executable).parent
@@ -93,6 +98,30 @@ def test_checkpoint_holds_all_that_prediction_needs(trained):
     assert bool(weights["class_text.embeddings_set"])
     plans = json.loads((trained / "plans.json").read_text())
     assert plans["configurations"]["3d_fullres"]["architecture"]["network_class_name"] == "nnunetv2_cdpd.network.CDPDNet"
+
+
+def test_stock_preprocessing_resamples_by_our_function_where_plans_name_it(workspace, trained, tmp_path):
+    root, _ = workspace
+    preprocessed = tmp_path / "Dataset820_Tiny"
+    shutil.copytree(root / "nnUNet_preprocessed" / "Dataset820_Tiny", preprocessed)
+    plans = json.loads((preprocessed / f"{PLANS}.json").read_text())
+    configuration = plans["configurations"]["3d_fullres"]
+    configuration["spacing"] = [1.1 * mm for mm in configuration["spacing"]]
+    hosts = PlansManager(copy.deepcopy(plans))
+    configuration["resampling_fn_data"] = "cdpd_resample_by_axis"
+    (preprocessed / "nnUNetFastPlans.json").write_text(json.dumps(plans | {"plans_name": "nnUNetFastPlans"}))
+    command = ("nnUNetv2_preprocess", "-d", "820", "-plans_name", "nnUNetFastPlans", "-c", "3d_fullres", "-np", "2", "--verbose")
+    output = run(workspace, *command, nnUNet_preprocessed=str(tmp_path))
+    assert "fn_data: functools.partial(<function cdpd_resample_by_axis" in output
+    raw, dataset_json = root / "nnUNet_raw" / "Dataset820_Tiny", json.loads((preprocessed / "dataset.json").read_text())
+    preprocessor = DefaultPreprocessor(verbose=False)
+    for case, files in get_filenames_of_train_images_and_targets(str(raw), dataset_json).items():
+        managers = hosts, hosts.get_configuration("3d_fullres")
+        data, seg, _ = preprocessor.run_case(files["images"], files["label"], *managers, dataset_json)
+        found = preprocessed / configuration["data_identifier"]
+        found_data, found_seg = (blosc2.open(str(found / f"{case}{part}.b2nd"))[:] for part in ("", "_seg"))
+        assert np.array_equal(found_seg, seg)
+        assert 0 < np.abs(found_data - data).max() <= 1e-5 * np.ptp(data)
 
 
 def test_final_validation_counts_annotated_classes_only(trained):

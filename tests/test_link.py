@@ -30,12 +30,12 @@ def skeleton(tmp_path, monkeypatch):
     return folder
 
 
-def test_link_writes_one_file_beside_trainers_and_one_beside_planners(skeleton, capsys):
+def test_link_writes_one_file_beside_trainers_planners_and_resampling(skeleton, capsys):
     before = files_of(skeleton)
     assert main(["link"]) == 0
     added = set(files_of(skeleton)) - set(before)
     assert added == {f"{part}/cdpd_link.py" for part in HOST_FOLDERS}
-    assert capsys.readouterr().out.count("wrote ") == 2
+    assert capsys.readouterr().out.count("wrote ") == 3
 
 
 def test_linking_again_changes_nothing(skeleton, capsys):
@@ -69,24 +69,35 @@ def test_remove_takes_away_what_link_wrote(skeleton, capsys):
 def test_files_of_another_version_are_replaced_and_removed(skeleton):
     main(["link"])
     path = link.link_paths(skeleton)[1]
-    other = path.read_text().replace("link file version 1", "link file version 99")
+    other = path.read_text().replace("link file version ", "link file version 99")
     path.write_text(other)
     assert link.link_state(path) == "outdated"
     assert main(["link", "--check"]) == 1
     assert link.link() == [path]
     assert link.link_state(path) == "linked"
     path.write_text(other)
-    assert len(link.unlink()) == 2
+    assert len(link.unlink()) == 3
+
+
+def test_links_of_before_there_was_resampling_are_told_and_completed(skeleton, capsys):
+    *before, resampling = link.link_paths(skeleton)
+    for path in before:
+        path.write_text('"""Written by `cdpd link` (link file version 1), ..."""\n')
+    assert main(["link", "--check"]) == 1
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["outdated", "outdated", "missing", "run:"]
+    assert link.link() == [*before, resampling]
+    assert main(["link", "--check"]) == 0
+    assert len(link.unlink()) == 3
 
 
 @pytest.mark.parametrize("content", [b"x = 1\n", b"", b"\xff\xfe\x00 not text"])
 def test_file_of_that_name_that_is_not_ours_is_left_alone(skeleton, content, capsys):
-    trainers, planners = link.link_paths(skeleton)
+    trainers, planners, resampling = link.link_paths(skeleton)
     planners.write_bytes(content)
     assert main(["link"]) == 1
     assert f"{planners} was not written by cdpd link" in capsys.readouterr().err
     assert planners.read_bytes() == content
-    assert not trainers.exists()
+    assert not trainers.exists() and not resampling.exists()
     link.unlink()
     assert planners.read_bytes() == content
 
@@ -120,7 +131,7 @@ def test_folders_without_write_permission_are_read_only(skeleton):
 def test_failed_replacement_leaves_the_old_file_and_no_rest(skeleton, monkeypatch):
     link.link()
     path = link.link_paths(skeleton)[0]
-    old = path.read_text().replace("link file version 1", "link file version 0")
+    old = path.read_text().replace("link file version ", "link file version 0")
     path.write_text(old)
     monkeypatch.setattr(os, "replace", read_only)
     with pytest.raises(UserError, match="cannot be written to"):
@@ -243,6 +254,12 @@ def test_forwarded_class_pickles(forwarding, stand_in):
     assert pickle.loads(pickle.dumps(found)) is found
 
 
+def test_forwarded_function_that_resamples_pickles(forwarding):
+    found = forwarding.cdpd_resample_by_axis
+    assert found.__name__ == link.RESAMPLING and pickle.loads(pickle.dumps(found)) is found
+    assert link.own_resampling(link.RESAMPLING) is found and link.own_resampling("resample_by_axis") is None
+
+
 def test_module_of_the_same_name_is_not_taken_for_the_class(forwarding, stand_in):
     import stand_in_trainers.nnUNetTrainerCDPD  # noqa: F401  Python sets the module as attribute of the package
 
@@ -250,13 +267,15 @@ def test_module_of_the_same_name_is_not_taken_for_the_class(forwarding, stand_in
     assert "stand_in_trainers.aaa" not in sys.modules  # its own module first
 
 
-@pytest.mark.parametrize("name", ["nnUNetTrainer", "nnUNetTrainerDiceLoss", "ExperimentPlanner", "__path__", "CDPD"])
+@pytest.mark.parametrize(
+    "name", ["nnUNetTrainer", "nnUNetTrainerDiceLoss", "ExperimentPlanner", "resample_torch_fornnunet", "__path__", "CDPD"]
+)
 def test_other_names_are_not_forwarded(forwarding, name, monkeypatch):
     monkeypatch.setattr(link, "find_class", lambda name: pytest.fail("asked for a name that is not ours"))
     assert not hasattr(forwarding, name)
 
 
-@pytest.mark.parametrize("name", ["nnUNetTrainerCDPD_unknown", "nnUNetTrainerCDPD_number"])
+@pytest.mark.parametrize("name", ["nnUNetTrainerCDPD_unknown", "nnUNetTrainerCDPD_number", "cdpd_resample_unknown"])
 def test_name_of_ours_that_is_no_class_is_an_ordinary_missing_attribute(forwarding, stand_in, name):
     assert not hasattr(forwarding, name)
 

@@ -16,6 +16,7 @@ from builders.project import HOST_FOLDERS, build_wheel, files_of
 PROBE = """
 import importlib.util, json, os, pickle, sys
 import nnunetv2
+from nnunetv2.preprocessing.resampling.utils import recursive_find_resampling_fn_by_name as resampling
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as trainer
 
@@ -27,7 +28,7 @@ def report(look_up, name):
     try:
         found = look_up(name)
     except RuntimeError as error:
-        assert "Could not find requested nnunet trainer" in str(error), error
+        assert "Could not find requested nnunet trainer" in str(error) or "resampling function named" in str(error), error
         found = None
     if found is not None:
         assert pickle.loads(pickle.dumps(found)) is found
@@ -38,10 +39,12 @@ for name in ("nnUNetTrainer", "nnUNetTrainerDiceLoss"):
     report(trainer, name)
 for name in ("ExperimentPlanner", "ResEncUNetPlanner"):
     report(planner, name)
+report(resampling, "resample_data_or_seg_to_shape")
 answer["imports of ours"] = sorted(name for name in sys.modules if name.startswith("nnunetv2_cdpd"))
 for name in ("nnUNetTrainerCDPD", "nnUNetTrainerCDPD_5epochs", "nnUNetTrainerCDPD_unknown"):
     report(trainer, name)
 report(planner, "nnUNetPlannerCDPD")
+report(resampling, "cdpd_resample_by_axis")
 answer["open_clip"] = "open_clip" in sys.modules  # timm is imported by nnU-Net itself
 print(json.dumps(answer))
 """
@@ -51,6 +54,7 @@ STOCK = {
     "nnUNetTrainerDiceLoss": "nnunetv2.training.nnUNetTrainer.variants.loss.nnUNetTrainerDiceLoss",
     "ExperimentPlanner": "nnunetv2.experiment_planning.experiment_planners.default_experiment_planner",
     "ResEncUNetPlanner": "nnunetv2.experiment_planning.experiment_planners.resencUNet_planner",
+    "resample_data_or_seg_to_shape": "nnunetv2.preprocessing.resampling.default_resampling",
     "imports of ours": [],
     "nnUNetTrainerCDPD_unknown": None,
     "open_clip": False,
@@ -59,7 +63,10 @@ OUR_TRAINERS = {
     "nnUNetTrainerCDPD": "nnunetv2_cdpd.trainers.nnUNetTrainerCDPD",
     "nnUNetTrainerCDPD_5epochs": "nnunetv2_cdpd.trainers.variants",
 }
-OUR_PLANNER = {"nnUNetPlannerCDPD": "nnunetv2_cdpd.planners.nnUNetPlannerCDPD"}
+OUR_PLANNER = {
+    "nnUNetPlannerCDPD": "nnunetv2_cdpd.planners.nnUNetPlannerCDPD",
+    "cdpd_resample_by_axis": "nnunetv2_cdpd.volumes.interpolation",  # found, or not, as planners are
+}
 
 
 class Environment:

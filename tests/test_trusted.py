@@ -37,6 +37,7 @@ WHERE, WAY_OUT = "plans.json: `key`", "copy it again"
         ("DefaultPreprocessor", PREPROCESSOR, "DefaultPreprocessor"),
         ("CTNormalization", NORMALIZATION, "CTNormalization"),
         ("resample_torch_fornnunet", RESAMPLING, "resample_torch_fornnunet"),
+        ("cdpd_resample_by_axis", RESAMPLING, "cdpd_resample_by_axis"),
     ],
 )
 def test_what_nnunet_and_we_name_is_found(name, kind, found):

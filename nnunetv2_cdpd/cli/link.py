@@ -1,13 +1,14 @@
-"""cdpd link: let nnU-Net find our trainers and planners."""
+"""cdpd link: let nnU-Net find our trainers, planners and resampling."""
 
 import argparse
 
 from nnunetv2_cdpd import link
 
 DESCRIPTION = """
-Let nnU-Net's own commands find nnUNetTrainerCDPD, nnUNetPlannerCDPD and their variants.
+Let nnU-Net's own commands find nnUNetTrainerCDPD, nnUNetPlannerCDPD and their variants, and the resampling that plans of
+nnUNetPlannerCDPDFastResampling name.
 
-Writes two small files into the nnunetv2 package that Python imports, one beside its trainers and one beside its planners.
+Writes three small files into the nnunetv2 package that Python imports, beside its trainers, planners and resampling.
 They only hand our names on to this package; nnU-Net's own classes are looked up as before, also after this package is
 uninstalled. Needed again after nnunetv2 was installed anew. convert, merge, demo, import-official and doctor do it by
 themselves.
@@ -21,7 +22,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--check", action="store_true", help="only tell whether nnU-Net is linked; exit code 1 if not")
-    action.add_argument("--remove", action="store_true", help="delete the two files")
+    action.add_argument("--remove", action="store_true", help="delete the files")
     action.add_argument(
         "--path",
         action="store_true",

@@ -29,6 +29,7 @@ class CDPDPlanning(ExperimentPlanner):
     network_settings = NetworkSettings()
     default_plans_name = DEFAULT_PLANS
     default_gpu_memory_gb = 8.0
+    finest_features: int | None = None  # at most, at full resolution, where most of the work and memory is; None: the host's
     dataset_fingerprint: dict[str, Any]
 
     def __init__(
@@ -95,7 +96,11 @@ class CDPDPlanning(ExperimentPlanner):
     def _architecture(self, configuration: dict) -> dict[str, Any]:
         """CDPDNet's, on a configuration's U-Net; the settings and the depth say which stages see vision tokens."""
         properties = self.dataset_fingerprint["foreground_intensity_properties_per_channel"]
-        return cdpd_architecture(configuration, self.annotation, properties, self.network_settings)
+        architecture = cdpd_architecture(configuration, self.annotation, properties, self.network_settings)
+        if self.finest_features is not None:
+            finest, *others = architecture["arch_kwargs"]["features_per_stage"]
+            architecture["arch_kwargs"]["features_per_stage"] = [min(finest, self.finest_features), *others]
+        return architecture
 
     def _complete(self, configuration: dict) -> tuple[dict[str, Any], CDPDNet]:
         """CDPDNet's architecture on a configuration's U-Net, and that network, without weights, before stages were chosen."""

@@ -46,17 +46,12 @@ class DemoPlanning(SmallPlanning):
     UNet_blocks_per_stage_encoder: tuple[int, ...]
     max_patch_size = 24
     batch_size = 2
+    finest_features = 8
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.UNet_featuremap_min_edge_length = 3  # so that 24 voxels are halved three times
         self.UNet_blocks_per_stage_encoder = (1, *self.UNet_blocks_per_stage_encoder[1:])
-
-    def _architecture(self, configuration: dict) -> dict[str, Any]:
-        architecture = super()._architecture(configuration)
-        finest, *others = architecture["arch_kwargs"]["features_per_stage"]
-        architecture["arch_kwargs"]["features_per_stage"] = [min(finest, self.UNet_base_num_features // 2), *others]
-        return architecture
 
     def _complete(self, configuration: dict) -> tuple[dict[str, Any], CDPDNet]:
         architecture, network = super()._complete(configuration)

@@ -6,7 +6,9 @@ it is asked for the result of each unit vector. What is left are products of sma
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, wraps
+from multiprocessing import parent_process
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,6 +104,17 @@ def resample_by_axis(
     if not matrices:
         return image.numpy()
     return torch.stack([_resampled(channel, matrices, across if separate else None) for channel in image]).numpy()
+
+
+@wraps(resample_by_axis, assigned=(), updated=())
+def cdpd_resample_by_axis(*args: Any, **kwargs: Any) -> np.ndarray:
+    """`resample_by_axis` as plans name it (`link.RESAMPLING`), for nnU-Net's own preprocessing, by which it is called.
+
+    nnU-Net preprocesses in several processes; each is to take one core, as with nnU-Net's function, and not all of them.
+    """
+    if parent_process() is not None:
+        torch.set_num_threads(1)
+    return resample_by_axis(*args, **kwargs)
 
 
 def _resampled(image: Tensor, matrices: Mapping[int, np.ndarray], across: int | None) -> Tensor:

@@ -15,7 +15,8 @@ def build_wheel(project, folder):
     return wheel
 
 
-HOST_FOLDERS = ("training/nnUNetTrainer", "experiment_planning/experiment_planners")  # of nnunetv2, which `cdpd link` writes to
+# Folders of nnunetv2 that `cdpd link` writes to.
+HOST_FOLDERS = ("training/nnUNetTrainer", "experiment_planning/experiment_planners", "preprocessing/resampling")
 
 
 def files_of(folder):

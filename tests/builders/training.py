@@ -62,11 +62,18 @@ def plan_and_preprocess(dataset_id):
 
 
 def make_trainer(
-    root, dataset=MERGED, resume=False, trainer_class=nnUNetTrainerCDPDSmall_1epoch, configuration="3d_fullres", fold=0, **changes
+    root,
+    dataset=MERGED,
+    resume=False,
+    trainer_class=nnUNetTrainerCDPDSmall_1epoch,
+    configuration="3d_fullres",
+    fold=0,
+    plans=PLANS,
+    **changes,
 ):
     """A trainer as nnUNetv2_train makes it, on the CPU, with attributes changed; everything random is seeded."""
     folder = root / "nnUNet_preprocessed" / dataset
-    plans = json.loads((folder / f"{PLANS}.json").read_text())
+    plans = json.loads((folder / f"{plans}.json").read_text())
     plans["continue_training"] = resume
     dataset_json = json.loads((folder / "dataset.json").read_text())
     torch.manual_seed(0)

@@ -38,6 +38,14 @@ def test_good_plans_are_as_they_are_in_the_file(tmp_path):
     assert read(tmp_path, PLANS) == PLANS
 
 
+def test_our_resampling_becomes_the_hosts_which_is_found_without_a_link(tmp_path):
+    plans = changed("HERE/resampling_fn_data", "cdpd_resample_by_axis")
+    plans["configurations"]["2d"] = {"inherits_from": tiny_model.CONFIGURATION}
+    read_from_file = read(tmp_path, plans)
+    assert read_from_file["configurations"].pop("2d") == {"inherits_from": tiny_model.CONFIGURATION}
+    assert read_from_file == PLANS
+
+
 @pytest.mark.parametrize("value", [..., 5, None, [], "x", {}], ids=repr)
 @pytest.mark.parametrize(
     "place",
@@ -75,6 +83,7 @@ def test_an_entry_of_another_kind_is_told_with_file_and_key(place, value, tmp_pa
         ("HERE/KW/task/prompts", [""], f"`{HERE}: architecture: arch_kwargs: task: prompts: 0` is '', not a text"),
         ("HERE/KW/nonsense", 1, f"`{HERE}: architecture: arch_kwargs` has nonsense, which PlainConvUNet has not"),
         ("HERE/resampling_fn_data_kwargs", {"no": 1}, "` has no, which resample_data_or_seg_to_shape has not"),
+        ("HERE/resampling_fn_data", "cdpd_resample_unknown", "names 'cdpd_resample_unknown', no function that resamples"),
         ("HERE/architecture/_kw_requires_import", ["x"], "`_kw_requires_import` lists 'x', which `arch_kwargs` has not"),
         ("HERE/KW/vision/model_name", "hf-hub:of/a_stranger", "model_name` is 'hf-hub:of/a_stranger', no model of timm"),
         ("HERE/KW/vision/model_kwargs", {"checkpoint_path": "x.pth"}, "has checkpoint_path, which plans may not choose"),

@@ -5,7 +5,14 @@ import pytest
 import torch
 from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
 
-from nnunetv2_cdpd.volumes.interpolation import across_matrix, along_axis, resample_by_axis, spline_matrix
+from nnunetv2_cdpd.volumes import interpolation
+from nnunetv2_cdpd.volumes.interpolation import (
+    across_matrix,
+    along_axis,
+    cdpd_resample_by_axis,
+    resample_by_axis,
+    spline_matrix,
+)
 
 ISOTROPIC = ((1, 1, 1), (1, 1, 1))
 RNG = np.random.default_rng(7)
@@ -84,6 +91,20 @@ def test_label_maps_and_integers_are_left_to_the_host():
     assert found.dtype == np.int16 and np.array_equal(found, expected)
     found, expected = both(labels, (9, 9, 9), ISOTROPIC)
     assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("in_a_worker", [False, True])
+def test_a_process_of_nnunets_preprocessing_takes_one_core(in_a_worker, monkeypatch):
+    threads = []
+    monkeypatch.setattr(interpolation, "parent_process", lambda: object() if in_a_worker else None)
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    data = RNG.normal(size=(1, 6, 7, 8)).astype(np.float32)
+    settings = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
+    assert np.array_equal(
+        cdpd_resample_by_axis(data, (9, 9, 9), *ISOTROPIC, **settings),
+        resample_by_axis(data, (9, 9, 9), *ISOTROPIC, **settings),
+    )
+    assert threads == [1] * in_a_worker
 
 
 def test_a_constant_stays_one():
