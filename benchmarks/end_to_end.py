@@ -1,9 +1,11 @@
 """From an image to its label map: seconds by step, peak memory and agreement; ours, stock nnU-Net, and as TotalSegmentator works.
 
-    python benchmarks/end_to_end.py [--slices 150 300 600] [--classes 14 40 104] [--memory 20]
+    python benchmarks/end_to_end.py [--sizes 256x256x150 512x512x300] [--classes 14 40 104] [--memory 20]
 
-Plans of nnUNetPlannerCDPDCPU (3 mm) for CTs of 512 x 512 x SLICES voxels of 0.8 x 0.8 x 1 mm, random weights, each class above
-0.5 in one voxel of a hundred. Every run is a process of its own, one thread, without mirroring; the image is in memory.
+Plans of nnUNetPlannerCDPDCPU (3 mm); images of 410 x 410 x 300 or 600 mm. Weights are random, and a random network says noise:
+every class somewhere in every cubic centimetre. So that classes lie in compact pieces, as organs do, the last layer reads waves
+of the place in the window in place of the features that were computed (--noise leaves them). Every run is a process of its
+own, one thread, without mirroring; the image is in memory.
 
     ours                Predictor
     nnunet              the same model and weights by nnU-Net's preprocessing, nnUNetPredictor and export
@@ -20,19 +22,26 @@ import contextlib
 import io
 import json
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import two_cores
 
+SIZES = {  # shape, voxel size in mm; z, y, x
+    "256x256x150": ((150, 256, 256), (2.0, 1.6, 1.6)),
+    "512x512x300": ((300, 512, 512), (1.0, 0.8, 0.8)),
+    "512x512x600": ((600, 512, 512), (1.0, 0.8, 0.8)),
+}
 WAYS = ("ours", "nnunet", "totalsegmentator")
+_RADIUS, _EXTENT, _STEEPNESS = 8.0, 0.6, 20.0  # voxels; where 0.5 is; logits
 STEPS = ("preprocessing", "network", "windows without network", "label map")
 
 
@@ -58,18 +67,58 @@ class Clock:
         self.in_network += time.process_time() - start
 
 
-def make_image(slices: int) -> np.ndarray:
+def make_image(size: str) -> np.ndarray:
     """Soft tissue of smooth texture in a body of air, (z, y, x) in HU."""
     from scipy.ndimage import gaussian_filter, zoom
 
-    shape = (slices, *two_cores.SHAPE[1:])
-    coarse = gaussian_filter(np.random.default_rng(0).normal(size=[n // 8 + 1 for n in shape]).astype(np.float32), 1.5)
-    texture = zoom(coarse / coarse.std(), 8, order=1)[tuple(map(slice, shape))]
+    shape, spacing_mm = SIZES[size]
+    coarse = gaussian_filter(np.random.default_rng(0).normal(size=(30, 24, 24)).astype(np.float32), 1.5)  # of 25 mm
+    texture = zoom(coarse / coarse.std(), [25 / mm for mm in spacing_mm], order=1)[tuple(map(slice, shape))]
     y, x = np.ogrid[-1 : 1 : shape[1] * 1j, -1 : 1 : shape[2] * 1j]
     return np.where((y / 0.65) ** 2 + (x / 0.9) ** 2 < 1, 40 + 60 * texture, -1000).astype(np.int16)
 
 
-def run(way: str, model: Path, slices: int, output: Path) -> None:
+def read_waves(model: Path) -> None:
+    """Set the last layer of a model so that it finds a place per class in the waves of `waves`."""
+    import torch
+
+    file = model / "fold_0" / "checkpoint_final.pth"
+    checkpoint = torch.load(file, weights_only=False)
+    names = [name for name in checkpoint["network_weights"] if name.startswith("decoder.seg_layers.")]
+    last = sorted(names)[-1].rpartition(".")[0]
+    weight, bias = (checkpoint["network_weights"][f"{last}.{name}"] for name in ("weight", "bias"))
+    patch = checkpoint["init_args"]["plans"]["configurations"]["3d_fullres"]["patch_size"]
+    voxels = waves(weight.shape[1], patch).flatten(1)
+    at = torch.randint(voxels.shape[1], (len(weight),), generator=torch.Generator().manual_seed(1))
+    weight.copy_(_STEEPNESS * voxels[:, at].T.reshape(weight.shape))
+    bias.fill_(-_STEEPNESS * _EXTENT)
+    torch.save(checkpoint, file)
+
+
+def waves(num_features: int, size: Sequence[int]) -> Any:
+    """(F, x, y, z) of unit length: products of two of them are near 1 at one place, and fall off within `_RADIUS` voxels."""
+    import torch
+
+    frequencies = torch.randn(num_features // 2, 3, generator=torch.Generator().manual_seed(0)) / _RADIUS
+    places = torch.stack(torch.meshgrid(*(torch.arange(float(n)) for n in size), indexing="ij"))
+    phases = torch.einsum("fa,axyz->fxyz", frequencies, places)
+    return torch.cat([phases.sin(), phases.cos()]) / (num_features / 2) ** 0.5
+
+
+def show_waves(network: Any) -> None:
+    """Let the network's last layer read waves."""
+    shown: dict[tuple[int, ...], Any] = {}
+
+    def replace(layer: Any, given: tuple[Any]) -> tuple[Any]:
+        size = tuple(given[0].shape[1:])
+        if size not in shown:
+            shown[size] = waves(size[0], size[1:])
+        return (shown[size].expand(given[0].shape),)
+
+    network.decoder.seg_layers[-1].register_forward_pre_hook(replace)
+
+
+def run(way: str, model: Path, size: str, output: Path, noise: bool) -> None:
     """One prediction in this process; prints what it took as JSON."""
     import torch
 
@@ -77,9 +126,11 @@ def run(way: str, model: Path, slices: int, output: Path) -> None:
 
     torch.set_num_threads(1)
     predictor = Predictor.from_folder(model, device="cpu", use_mirroring=False)
-    image, clock = make_image(slices), Clock()
+    image, clock = make_image(size), Clock()
+    prepare = (lambda network: None) if noise else show_waves
     with contextlib.redirect_stdout(io.StringIO()):
-        labels, by_rule = {"ours": ours, "nnunet": nnunet, "totalsegmentator": totalsegmentator}[way](predictor, image, clock)
+        function = {"ours": ours, "nnunet": nnunet, "totalsegmentator": totalsegmentator}[way]
+        labels, by_rule = function(predictor, image, SIZES[size][1], clock, prepare)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         np.save(output, labels)
         if by_rule is not None:
@@ -87,10 +138,11 @@ def run(way: str, model: Path, slices: int, output: Path) -> None:
     print(json.dumps({"seconds": {**clock.seconds, "network": clock.in_network}, "peak_gib": peak}))
 
 
+Prepare = Callable[[Any], None]
 Labels = tuple[np.ndarray, Callable[[], np.ndarray] | None]
 
 
-def ours(predictor: Any, image: np.ndarray, clock: Clock) -> Labels:
+def ours(predictor: Any, image: np.ndarray, spacing_mm: Sequence[float], clock: Clock, prepare: Prepare) -> Labels:
     from nnunetv2_cdpd.inference.label_map import LabelMap
 
     add = LabelMap.add
@@ -102,9 +154,10 @@ def ours(predictor: Any, image: np.ndarray, clock: Clock) -> Labels:
 
     inside: list[float] = []
     LabelMap.add = timed
+    prepare(predictor.network.network)
     clock.watch(predictor.network)
     with clock.step("preprocessing"):
-        case = predictor.preprocess_array(image, two_cores.SPACING_MM)
+        case = predictor.preprocess_array(image, spacing_mm)
     with clock.step("windows without network"):
         labels = predictor.export(predictor.label(case)).label_map
     clock.seconds["label map"] = sum(inside)
@@ -112,7 +165,7 @@ def ours(predictor: Any, image: np.ndarray, clock: Clock) -> Labels:
     return labels, None
 
 
-def nnunet(predictor: Any, image: np.ndarray, clock: Clock) -> Labels:
+def nnunet(predictor: Any, image: np.ndarray, spacing_mm: Sequence[float], clock: Clock, prepare: Prepare) -> Labels:
     from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy
     from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 
@@ -122,8 +175,9 @@ def nnunet(predictor: Any, image: np.ndarray, clock: Clock) -> Labels:
     network = predictor.network.network
     assert isinstance(network, CDPDNet)
     host = host_predictor(network, plans, configuration, dataset_json)
+    prepare(network)
     clock.watch(network)
-    properties = {"spacing": list(two_cores.SPACING_MM)}
+    properties = {"spacing": list(spacing_mm)}
     with clock.step("preprocessing"):
         item = next(PreprocessAdapterFromNpy([image[None]], [None], [properties], None, plans, dataset_json, configuration))
     with clock.step("windows without network"):
@@ -136,7 +190,7 @@ def nnunet(predictor: Any, image: np.ndarray, clock: Clock) -> Labels:
     return labels, lambda: predictor.label_logits(kept, item["data_properties"]).labels
 
 
-def totalsegmentator(predictor: Any, image: np.ndarray, clock: Clock) -> Labels:
+def totalsegmentator(predictor: Any, image: np.ndarray, spacing_mm: Sequence[float], clock: Clock, prepare: Prepare) -> Labels:
     import torch
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
     from scipy.ndimage import zoom
@@ -150,12 +204,16 @@ def totalsegmentator(predictor: Any, image: np.ndarray, clock: Clock) -> Labels:
         architecture["arch_kwargs"]["unet_class_name"], kwargs, architecture["_kw_requires_import"], 1, len(names) + 1,
         deep_supervision=False,
     )  # fmt: skip
+    own, other = network.decoder.seg_layers[-1], predictor.network.network.decoder.seg_layers[-1]
+    own.weight.data[0], own.bias.data[0] = 0, 0
+    own.weight.data[1:], own.bias.data[1:] = other.weight.data, other.bias.data
     labels = {"background": 0, **{name: k for k, name in enumerate(names, start=1)}}
     dataset_json = {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz"}
     host = host_predictor(network, plans, configuration, dataset_json)
+    prepare(network)
     clock.watch(network)
     spacing = [configuration.spacing[axis] for axis in plans.transpose_backward]
-    factors = [mm / wanted for mm, wanted in zip(two_cores.SPACING_MM, spacing)]
+    factors = [mm / wanted for mm, wanted in zip(spacing_mm, spacing)]
     with clock.step("preprocessing"):
         resampled = zoom(image.astype(np.float32), factors, order=3)
     with clock.step("windows without network"):
@@ -177,18 +235,20 @@ def host_predictor(network: Any, plans: Any, configuration: Any, dataset_json: A
 # ---- the table -------------------------------------------------------------------------------------------------------
 
 
-def measured(way: str, model: Path, slices: int, output: Path, memory: float) -> dict[str, Any] | None:
+def measured(way: str, model: Path, size: str, output: Path, memory: float, noise: bool) -> dict[str, Any] | None:
     """A run in a process of its own; None: it did not survive the memory limit."""
     script = (
         "import resource, sys; limit = int(float(sys.argv[6]) * 2**30); "
         "resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)); sys.path.insert(0, sys.argv[1]); "
         "import end_to_end; from pathlib import Path; "
-        "end_to_end.run(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]))"
+        "end_to_end.run(sys.argv[2], Path(sys.argv[3]), sys.argv[4], Path(sys.argv[5]), sys.argv[7] == 'True')"
     )
-    arguments = [Path(__file__).parent, way, model, slices, output, memory]
+    arguments = [Path(__file__).parent, way, model, size, output, memory, noise]
     result = subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True)
     if result.returncode:
         reason = result.stderr.strip().splitlines()[-1:] or [f"killed by signal {-result.returncode}"]
+        if result.returncode != -signal.SIGKILL and "memory" not in reason[0].lower():
+            sys.exit(f"{way}: {result.stderr}")
         print(f"{way}: did not finish within {memory:g} GiB: {reason[0][:100]}", file=sys.stderr)
         return None
     return json.loads(result.stdout.strip().splitlines()[-1])
@@ -201,44 +261,48 @@ def agreement(one: Path, other: Path) -> str:
     return f"{100 * np.mean([np.mean(x == y) for x, y in zip(a, b)]):.4f} %"
 
 
-def row(slices: int, num_classes: int, way: str, found: dict[str, Any] | None, first: dict[str, Any], agreed: str) -> str:
+def row(size: str, num_classes: int, way: str, found: dict[str, Any] | None, first: dict[str, Any], agreed: str) -> str:
     if found is None:
-        return f"| {slices} | {num_classes} | {way} | does not fit | | | | | | | |"
+        return f"| {size} | {num_classes} | {way} | does not fit | | | | | | | |"
     by_step = [found["seconds"].get(step, 0.0) for step in STEPS]
     network = found["seconds"]["network"]
     ratio, ratio_without = (
         (sum(by_step) - without * network) / (sum(first["seconds"].values()) - without * first["seconds"]["network"])
         for without in (0, 1)
     )
-    figures = " | ".join(f"{seconds:.1f}" for seconds in [*by_step, sum(by_step)])
-    return f"| {slices} | {num_classes} | {way} | {figures} | {ratio:.2f} | {ratio_without:.1f} | {found['peak_gib']:.2f} | {agreed} |"
+    figures = [f"{seconds:.1f}" for seconds in [*by_step, sum(by_step)]]
+    figures += [f"{ratio:.2f}", f"{ratio_without:.1f}", f"{found['peak_gib']:.2f}", agreed]
+    return f"| {size} | {num_classes} | {way} | {' | '.join(figures)} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--slices", type=int, nargs="+", default=[150, 300, 600])
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--classes", type=int, nargs="+", default=[14, 40, 104])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--memory", type=float, default=20, help="GiB for a run (default: %(default)g)")
+    parser.add_argument("--noise", action="store_true", help="leave what the random network says")
     args = parser.parse_args()
-    print(f"| slices | classes | way | {' | '.join(STEPS)} | all | of ours | of ours, without network | peak, GiB | agreement |")
-    print("|---:|---:|---|" + "---:|" * (len(STEPS) + 4) + "---|")
+    print(f"| image | classes | way | {' | '.join(STEPS)} | all | of ours | of ours, without network | peak, GiB | agreement |")
+    print("|---|---:|---|" + "---:|" * (len(STEPS) + 4) + "---|")
     for num_classes in args.classes:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             command = [two_cores.__file__, "--work", folder, "--part", "make", "--classes", num_classes]
             subprocess.run([sys.executable, *map(str, command)], check=True, stdout=subprocess.DEVNULL)
-            for slices in args.slices:
+            if not args.noise:
+                read_waves(folder / "model")
+            for size in args.sizes:
                 outputs = {way: folder / f"{way}.npy" for way in args.ways}
                 first: dict[str, Any] = {}
                 for way, output in outputs.items():
-                    found = measured(way, folder / "model", slices, output, args.memory)
+                    found = measured(way, folder / "model", size, output, args.memory, args.noise)
                     first = first or found or {}
                     agreed = ""
                     if way == "nnunet" and found:
                         by_rule = agreement(output.with_suffix(".rule.npy"), outputs["ours"])
                         agreed = f"{by_rule} by our rule, {agreement(output, outputs['ours'])} as painted"
-                    print(row(slices, num_classes, way, found, first, agreed), flush=True)
+                    print(row(size, num_classes, way, found, first, agreed), flush=True)
                 for file in folder.glob("*.npy"):
                     file.unlink()
 

@@ -11,6 +11,7 @@ place, together a tenth of the volume; `noise` is the worst case for us, every c
 import argparse
 import json
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -133,6 +134,8 @@ def measured(method: str, logits_file: Path, size: str, output: Path, args: argp
     result = subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True)
     if result.returncode:
         reason = result.stderr.strip().splitlines()[-1:] or [f"killed by signal {-result.returncode}"]
+        if result.returncode != -signal.SIGKILL and "memory" not in reason[0].lower():
+            sys.exit(f"{method}: {result.stderr}")
         print(f"    {method}: did not finish within {args.memory} GiB ({reason[0][:100]})", flush=True)
         return None
     return json.loads(result.stdout.strip().splitlines()[-1])

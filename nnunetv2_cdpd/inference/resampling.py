@@ -74,11 +74,11 @@ class AxisResampling:
         weights[rows[used], self.upper[part][used] - first] += self.fraction[part][used]
         return torch.from_numpy(weights).to(device, dtype)
 
-    def tiles(self, inputs_per_tile: int, outputs: Range) -> list[Range]:
-        """Ranges that cover a range of the result, each made from about so many input voxels."""
+    def tiles(self, voxels: int, outputs: Range) -> list[Range]:
+        """Ranges that cover a range of the result, of about so many voxels each, or made from so many input voxels."""
         start, stop = outputs
         first, last = self.inputs_of(outputs)
-        count = min(max(1, round((last - first) / inputs_per_tile)), stop - start)
+        count = min(max(1, round(max(stop - start, last - first) / voxels)), stop - start)
         borders = np.linspace(start, stop, count + 1).round().astype(int).tolist()
         return list(pairwise(borders))
 
