@@ -4,14 +4,14 @@
     python benchmarks/gpu.py OUT --rehearse [--bare]     # the same code on a CPU at tiny sizes: its numbers say nothing
     python benchmarks/gpu.py FOLDER --pack               # what must travel to a machine without the internet
 
-Needs one CUDA device, Python >= 3.10 with torch, triton, timm, einops and the scientific packages (numpy, scipy, pandas, scikit-image,
-scikit-learn, matplotlib), the sources of this project, and nnU-Net with its small packages, installed or as `--pack` puts them
-beside the sources. Readers of files may be absent: they are stood in for, and only the writing of the label map is then not measured.
-Weights are random, so nothing is downloaded.
+Needs one CUDA device, Python >= 3.10 with torch, triton, timm, einops and the scientific packages (numpy, scipy, pandas,
+scikit-image, scikit-learn, matplotlib), this project's sources, and nnU-Net with its small packages, installed or as `--pack`
+puts them beside the sources. Readers of files may be absent: they are stood in for (`gpu_sections/stand_ins.py`), and only the
+writing of the label map is then not measured. Weights are random, so nothing is downloaded.
 
-Every section runs by itself and is left out if the time that it is guessed to take is not left; one that is still running at the
-deadline ends there. OUT/results.json is written after every row, the tables come last. Times are those of the device's events, the
-median after a warm-up, where ms are given; seconds are wall time. A guess of a section's time is no measurement.
+Every section runs by itself and is left out if the time that it is guessed to take is not left; one that still runs at the
+deadline ends there. OUT/results.json is written after every row, the tables come last. Milliseconds are those of the device's
+events, the median after a warm-up; seconds are wall time. A guess of a section's time is no measurement.
 """
 
 import argparse
@@ -46,10 +46,10 @@ SECTIONS = {
     "resampling": Section("parts.resampling", 15),
     "parity": Section("parity.parity", 40),
     "loader": Section("loading.load", 70),
-    "stock": Section("predicting.stock_export", 40),
-    "windows": Section("predicting.windows", 50),
     "compile": Section("training.compiled", 70),
     "planner": Section("parts.planner", 40),
+    "stock": Section("predicting.stock_export", 50),
+    "windows": Section("predicting.windows", 50),
 }
 ENVIRONMENT = {  # nothing is downloaded, and nnU-Net does not ask for a number of processes
     "CDPD_VISION_WEIGHTS": "random", "CDPD_TEXT_WEIGHTS": "learned", "HF_HUB_OFFLINE": "1", "nnUNet_def_n_proc": "4",
@@ -118,8 +118,7 @@ def run(bench: Any, names: list[str], file: Path) -> dict[str, dict[str, Any]]:
         if bench.lacks(section.guess_s):
             result["skipped"] = f"{bench.left_s:.0f} s left of {section.guess_s} wanted"
         else:
-            if bench.on_gpu:
-                signal.setitimer(signal.ITIMER_REAL, bench.left_s)
+            signal.setitimer(signal.ITIMER_REAL, max(bench.left_s, 0.01))
             try:
                 for row, numbers in rows_of(section, bench):
                     result["rows"][row] = numbers
@@ -162,10 +161,14 @@ def print_tables(results: dict[str, dict[str, Any]]) -> None:
         if columns:
             print(f"| what | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}")
         for row, numbers in result["rows"].items():
-            print(f"| {row} | {' | '.join(str(numbers.get(column, '')) for column in columns)} |")
+            print(f"| {row} | {' | '.join(cell(numbers.get(column, '')) for column in columns)} |")
         for ending in ("skipped", "error"):
             if ending in result:
                 print(f"\n{ending}: {result[ending]}")
+
+
+def cell(value: Any) -> str:
+    return ", ".join(f"{key} {number}" for key, number in value.items()) if isinstance(value, dict) else str(value)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-
 from network import memory_kib
 
 T = TypeVar("T")
@@ -30,7 +29,7 @@ class Sizes:
     classes, many, most: Numbers of classes.
     image: Voxels of the volume that is predicted, in the order of `spacing_mm`.
     network_mm: Spacing of the network.
-    cube: Of the volume that is predicted in several ways to compare labels.
+    cube: Voxels per axis, of 1 mm, of what is predicted in several ways.
     processes: That load training data.
     warm_up, rounds: Of what is timed.
     loaded_steps: Training steps with the loader.
@@ -55,9 +54,9 @@ class Sizes:
 
 VIT_B = "vit_base_patch14_dinov2.lvd142m"
 FULL = Sizes(
-    128, 2, (32, 64, 128, 256, 320, 320), VIT_B, 32, 104, 117, (600, 512, 512), (1.0, 0.8, 0.8), 1.5, 240, 12, 4, 9, 40
+    128, 2, (32, 64, 128, 256, 320, 320), VIT_B, 32, 104, 117, (600, 512, 512), (1.0, 0.8, 0.8), 1.5, 192, 12, 4, 9, 40
 )  # fmt: skip
-TINY = Sizes(32, 2, (8, 12, 16), "vit_tiny_patch16_224", 4, 6, 7, (44, 60, 52), (1.0, 0.8, 0.8), 1.5, 40, 2, 1, 2, 3)
+TINY = Sizes(32, 2, (8, 12, 16), "vit_tiny_patch16_224", 4, 6, 7, (60, 64, 52), (1.0, 0.8, 0.8), 1.5, 40, 2, 1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,8 @@ class Bench:
         return self.end - time.monotonic()
 
     def lacks(self, seconds: float) -> bool:
-        """Whether there is less time than that; a rehearsal has what it takes."""
-        return self.on_gpu and self.left_s < seconds
+        """Whether less time is left than that of a GPU; a rehearsal goes on while there is any."""
+        return self.left_s < (seconds if self.on_gpu else 0)
 
     def synchronize(self) -> None:
         if self.on_gpu:
@@ -99,7 +98,7 @@ class Bench:
             torch.cuda.empty_cache()
 
     def repeated(self, function: Callable[[], object]) -> dict[str, float]:
-        """Milliseconds of one call after warm-up: of the device by its events, of a CPU by a clock; median, fastest and slowest."""
+        """Milliseconds of one call after warm-up, by the events of the device or a CPU's clock: median, fastest, slowest."""
         for _ in range(self.sizes.warm_up):
             function()
         times = [self._once_ms(function) for _ in range(self.sizes.rounds)]
@@ -128,7 +127,7 @@ class Bench:
 
     @contextlib.contextmanager
     def peaks(self) -> Iterator[dict[str, float]]:
-        """GiB at the peak of what is done in it, there afterwards; of the device everything that torch has, of the host the process."""
+        """GiB at the peak of what is done in it, known afterwards: what torch has of the device, and the process of the host."""
         found: dict[str, float] = {}
         self.free()
         if self.on_gpu:

@@ -50,7 +50,8 @@ def _loaded(bench: Bench, trainer: Any) -> dict[str, Any]:
     steps, batches = bench.sizes.loaded_steps, trainer.dataloader_train
     batch = next(batches)
     alone_ms = bench.repeated(lambda: trainer.train_step(batch))["ms"]
-    in_store = 2 * bench.sizes.processes  # what the processes have made meanwhile tells nothing of their pace
+    # What the processes have made before, in their two queues and in hand, tells nothing of their pace.
+    in_store = 2 * max(6, bench.sizes.processes // 2) + bench.sizes.processes
     _steps(trainer, in_store)
     seconds, _ = bench.seconds(lambda: _steps(trainer, steps))
     for _ in range(in_store):

@@ -9,23 +9,25 @@ import numpy as np
 import torch
 from builders import model as tiny_model
 from loader import make_annotation
+from network import BLOCKS_RESENC
 from torch import Tensor
 
 from gpu_sections.bench import Bench, Sizes
-from network import BLOCKS_RESENC
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, plans_with_cdpd
 from nnunetv2_cdpd.pretrained.choices import LEARNED
 
 CONFIGURATION = tiny_model.CONFIGURATION
 PLAIN, RESENC = "PlainConvUNet", "ResidualEncoderUNet"
 _LABELLED = 0.5  # share of the voxels at most that a random network labels
+_SPREAD = 3.0  # of its logits, as of a trained one
 
 
 def unet_architecture(name: str, features: tuple[int, ...]) -> dict[str, Any]:
     """nnU-Net's entry of PlainConvUNet, or of the ResEnc presets' network (M), with so many features per stage."""
     stages = len(features)
     kwargs: dict[str, Any] = {
-        "n_stages": stages, "features_per_stage": list(features), "conv_op": "torch.nn.Conv3d", "kernel_sizes": [[3, 3, 3]] * stages,
+        "n_stages": stages, "features_per_stage": list(features), "conv_op": "torch.nn.Conv3d",
+        "kernel_sizes": [[3, 3, 3]] * stages,
         "strides": [[1, 1, 1]] + [[2, 2, 2]] * (stages - 1), "conv_bias": True, "norm_op": "torch.nn.InstanceNorm3d",
         "norm_op_kwargs": {"eps": 1e-5, "affine": True}, "dropout_op": None, "dropout_op_kwargs": None,
         "nonlin": "torch.nn.LeakyReLU", "nonlin_kwargs": {"inplace": True},
@@ -66,15 +68,17 @@ class ModelFolder:
 def model_folder(bench: Bench, classes: int, mm: float | None) -> ModelFolder:
     """Write a CDPDNet with random weights, whose classes are each somewhere, as a trained network's.
 
-    Seconds of an export depend on how many classes can be above 0.5 at the same place, so the biases of the heads are set from
-    the logits of a window: each class has about an equal share of half of its voxels.
+    Seconds of an export depend on how many classes can be above 0.5 at the same place, so the heads are set from the logits of a
+    window: each class has about an equal share of half of its voxels.
     """
     sizes = bench.sizes
     folder = bench.work / f"model_{classes}_{mm}"
     annotation, dataset_json = make_annotation(classes), tiny_model.make_dataset_json(make_annotation(classes))
     settings = NetworkSettings(vision_model=sizes.vision, text_encoder=LEARNED)
     plans = plans_with_cdpd(make_plans(sizes, classes, mm=mm), CONFIGURATION, annotation, settings)
-    windows = normalised(body((sizes.patch, sizes.patch, 2 * sizes.patch)), plans).reshape(sizes.patch, sizes.patch, 2, sizes.patch)
+    windows = normalised(body((sizes.patch, sizes.patch, 2 * sizes.patch)), plans).reshape(
+        sizes.patch, sizes.patch, 2, sizes.patch
+    )
     windows = windows.permute(2, 0, 1, 3)[:, None].contiguous()
     if not folder.exists():
         network = tiny_model.make_network(plans, dataset_json).to(bench.device)
@@ -95,13 +99,11 @@ def model_folder(bench: Bench, classes: int, mm: float | None) -> ModelFolder:
 @torch.inference_mode()
 def _spread_classes(network: Any, windows: Tensor, classes: int) -> None:
     logits = network(windows[:1])[0].flatten(1).float()
-    # torch.quantile takes no more than 16 million numbers
-    highest = torch.stack([channel[::7].kthvalue(_rank(channel[::7].numel(), classes)).values for channel in logits])
-    network.decoder.seg_layers[-1].bias -= highest
-
-
-def _rank(count: int, classes: int) -> int:
-    return max(1, int(count * (1 - _LABELLED / classes)))
+    head, scale = network.decoder.seg_layers[-1], _SPREAD / float(logits.std())
+    rank = max(1, int(logits.shape[1] * (1 - _LABELLED / classes)))
+    highest = torch.stack([channel.kthvalue(rank).values for channel in logits])  # torch.quantile takes fewer numbers
+    head.weight *= scale
+    head.bias.copy_(scale * (head.bias - highest))
 
 
 def body(shape: tuple[int, ...], device: str = "cpu") -> np.ndarray:

@@ -1,7 +1,7 @@
 """Pack: what must travel to a machine without the internet, as one folder.
 
-The sources, and nnU-Net with its small packages at the versions that are installed here: copied from this environment, which needs
-no registry and no building. Compiled packages do not travel (`stand_ins`).
+The sources, and nnU-Net with its small packages at the versions that are installed here: copied from this environment, which
+needs no registry and no building. Compiled packages do not travel (`stand_ins`).
 """
 
 import shutil

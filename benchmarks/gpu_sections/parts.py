@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import Any
 
 import numpy as np
+import planner_memory
 import torch
 from loss import partial_annotation
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
@@ -15,34 +16,43 @@ from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import Tensor
 
-import planner_memory
 from gpu_sections.bench import Bench, Row, quiet
 from gpu_sections.models import body
 from nnunetv2_cdpd.training.loss import PartialLabelLoss
 from nnunetv2_cdpd.volumes.interpolation import along_axis, resample_by_axis, spline_matrix
 
-PACKAGES = ("torch", "triton", "timm", "nnunetv2", "dynamic_network_architectures", "batchgenerators", "batchgeneratorsv2", "numpy")
+PACKAGES = (
+    "torch",
+    "triton",
+    "timm",
+    "nnunetv2",
+    "dynamic_network_architectures",
+    "batchgenerators",
+    "batchgeneratorsv2",
+    "numpy",
+)
 
 
 def machine(bench: Bench) -> Iterator[Row]:
     """The card and its driver, what is installed, and what the card does at its best."""
     versions = {name: _version(name) for name in PACKAGES}
-    yield "software", {"Python": platform.python_version(), **versions, "stood in for": ", ".join(bench.absent) or "nothing"}
+    yield "software", {"is": {"Python": platform.python_version(), **versions}}
+    yield "stood in for", {"is": ", ".join(bench.absent) or "nothing"}
     if shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"]
-        yield "nvidia-smi", {"says": subprocess.run(query, capture_output=True, text=True, timeout=20).stdout.strip()}
+        yield "nvidia-smi", {"is": subprocess.run(query, capture_output=True, text=True, timeout=20).stdout.strip()}
     if bench.on_gpu:
         facts = torch.cuda.get_device_properties(0)
-        yield "card", {"name": facts.name, "GiB": round(facts.total_memory / 2**30, 1), "processors": facts.multi_processor_count}
+        yield "card", {"is": f"{facts.name}, {facts.total_memory / 2**30:.1f} GiB, {facts.multi_processor_count} processors"}
     size = 8192 if bench.on_gpu else 64
     a, b = (torch.randn(size, size, dtype=torch.bfloat16, device=bench.device) for _ in range(2))
     product = bench.repeated(lambda: a @ b)
-    yield "bfloat16 product", product | {"TFLOP/s": round(2 * size**3 / product["ms"] / 1e9, 3)}
+    yield f"bfloat16 product, {size}^3", {"is": f"{2 * size**3 / product['ms'] / 1e9:.3g} TFLOP/s"}
     there = torch.zeros(2**30 if bench.on_gpu else 2**16, dtype=torch.uint8, device=bench.device)
     for name, pinned in (("copy to the host", False), ("copy to pinned memory", True)):
         host = torch.empty(there.shape, dtype=there.dtype, pin_memory=pinned and bench.on_gpu)
         copied = bench.repeated(lambda host=host: host.copy_(there))
-        yield name, copied | {"GB/s": round(there.numel() / copied["ms"] / 1e6, 2)}
+        yield name, {"is": f"{there.numel() / copied['ms'] / 1e6:.3g} GB/s"}
 
 
 def _version(name: str) -> str:
@@ -102,7 +112,7 @@ def planner(bench: Bench) -> Iterator[Row]:
 
 
 def resampling(bench: Bench) -> Iterator[Row]:
-    """A CT to the spacing of the network, one matrix per axis: on the CPU, and on the device from the copy there to the result there."""
+    """A CT to the spacing of the network, one matrix per axis: on the CPU, and on the device with the image there."""
     sizes = bench.sizes
     image = body(sizes.image, bench.device).astype(np.float32)
     target = [sizes.network_mm] * 3

@@ -47,7 +47,7 @@ def predict(bench: Bench) -> Iterator[Row]:
 def warm_up(bench: Bench, predictor: Predictor) -> None:
     """A volume of a few windows, so that the libraries of the device are loaded and their kernels chosen."""
     patch, mm = predictor.configuration_manager.patch_size, predictor.configuration_manager.spacing
-    predictor.predict(body((patch[0] + patch[0] // 4, *patch[1:])), mm)
+    predictor.predict(body((patch[0] * 5 // 4, patch[1] * 5 // 4, patch[2])), mm)
     predictor.network.forget()
 
 
@@ -130,24 +130,21 @@ def windows(bench: Bench) -> Iterator[Row]:
 
 
 def stock_export(bench: Bench) -> Iterator[Row]:
-    """A smaller volume whole, from the preprocessed image to labels, ours and nnU-Net's; and whether the labels are the same."""
+    """A smaller volume, from the preprocessed image to labels, ours and nnU-Net's.
+
+    Labels are not compared: where classes of random heads overlap, nnU-Net takes the last one and we the most probable.
+    """
     sizes = bench.sizes
     predictor = Predictor.from_folder(model_folder(bench, sizes.many, sizes.network_mm).folder, device=bench.device)
     warm_up(bench, predictor)
-    image = body((sizes.cube * 3 // 5,) * 3, bench.device)
+    image = body((sizes.cube * 3 // 4,) * 3)
     with bench.peaks() as peaks, watched(bench, predictor) as steps:
-        total, prediction = bench.seconds(lambda: predictor.predict(image, [1.0] * 3))
+        total, _ = bench.seconds(lambda: predictor.predict(image, [1.0] * 3))
     ours_s = total - steps.get("preprocess s", 0)
     name = f"{' x '.join(map(str, image.shape))} at 1 mm, {sizes.many} classes"
     yield f"ours, {name}", {"s": round(ours_s, 3), **peaks}
     case = predictor.preprocess_array(image, [1.0] * 3)
     host = stock(predictor, network_of(predictor), bench.device)
     with bench.peaks() as peaks:
-        seconds, expected = bench.seconds(lambda: host(case))
-    yield f"nnUNetPredictor, {name}", {"s": seconds, **peaks, "ratio": round(seconds / ours_s, 1), **agreement(prediction.label_map, expected)}
-
-
-def agreement(found: np.ndarray, expected: np.ndarray) -> dict[str, str]:
-    """Voxels with the same label, of all and of those that either calls something."""
-    same, either = found == expected, (found > 0) | (expected > 0)
-    return {"equal": f"{same.mean():.5%}", "equal of labelled": f"{same[either].mean() if either.any() else 1.0:.5%}"}
+        seconds, _ = bench.seconds(lambda: host(case))
+    yield f"nnUNetPredictor, {name}", {"s": seconds, **peaks, "ratio": round(seconds / ours_s, 1)}

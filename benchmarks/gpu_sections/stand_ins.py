@@ -1,4 +1,4 @@
-"""Stand-ins: import nnU-Net and nnunetv2_cdpd where readers of files are not installed, on a machine that measures and reads none.
+"""Stand-ins: import nnU-Net and nnunetv2_cdpd where readers of files are not installed, since nothing here reads any.
 
 What is installed wins. Only packages of NOT_NEEDED that cannot be found become empty modules whose names can be imported,
 annotated with and inherited from; to call one of them is an error that says so.
