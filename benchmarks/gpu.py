@@ -39,7 +39,7 @@ class Section(NamedTuple):
 
 
 SECTIONS = {
-    "machine": Section("parts.machine", 10),
+    "machine": Section("machine.machine", 10),
     "train": Section("training.train", 70),
     "loss": Section("parts.loss", 15),
     "predict": Section("predicting.predict", 70),
@@ -115,8 +115,8 @@ def run(bench: Any, names: list[str], file: Path) -> dict[str, dict[str, Any]]:
     for name in names:
         section, begun = SECTIONS[name], time.monotonic()
         result = results[name] = {"rows": {}}
-        if bench.lacks(section.guess_s):
-            result["skipped"] = f"{bench.left_s:.0f} s left of {section.guess_s} wanted"
+        if lack := bench.lacks(section.guess_s):
+            result["skipped"] = lack
         else:
             signal.setitimer(signal.ITIMER_REAL, max(bench.left_s, 0.01))
             try:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from network import memory_kib
 
 T = TypeVar("T")
 Row = tuple[str, dict[str, Any]]  # what was measured, and the numbers
@@ -83,9 +82,10 @@ class Bench:
     def left_s(self) -> float:
         return self.end - time.monotonic()
 
-    def lacks(self, seconds: float) -> bool:
-        """Whether less time is left than that of a GPU; a rehearsal goes on while there is any."""
-        return self.left_s < (seconds if self.on_gpu else 0)
+    def lacks(self, seconds: float) -> str:
+        """Says so where less time is left than that, on a GPU; a rehearsal goes on while there is any."""
+        left = self.left_s
+        return f"{max(left, 0):.0f} s left of {seconds:g} wanted" if left < (seconds if self.on_gpu else 0) else ""
 
     def synchronize(self) -> None:
         if self.on_gpu:
@@ -138,7 +138,7 @@ class Bench:
             found["device GiB"] = round(torch.cuda.max_memory_allocated() / GIB, 2)
             found["device GiB reserved"] = round(torch.cuda.max_memory_reserved() / GIB, 2)
         if anew:
-            found["host GiB"] = round(memory_kib("VmHWM") / 2**20, 2)
+            found["host GiB"] = round(_host_peak_kib() / 2**20, 2)
         else:
             found["host GiB since the start"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
 
@@ -147,10 +147,16 @@ def _host_peak_anew() -> bool:
     """Let the peak of the host's memory begin here; False where Linux has no way to."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
-        memory_kib("VmHWM")
+        _host_peak_kib()
     except (OSError, RuntimeError):
         return False
     return True
+
+
+def _host_peak_kib() -> int:
+    from network import memory_kib  # here, because it brings the networks with it
+
+    return memory_kib("VmHWM")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Models: plans as nnU-Net makes them for a patch of 128^3, networks with random weights, model folders, a body to predict."""
+"""Models: plans as nnU-Net makes them for a patch of 128^3, networks with random weights, model folders."""
 
 import json
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from network import BLOCKS_RESENC
 from torch import Tensor
 
 from gpu_sections.bench import Bench, Sizes
+from gpu_sections.body import body
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, plans_with_cdpd
 from nnunetv2_cdpd.pretrained.choices import LEARNED
 
@@ -104,16 +105,6 @@ def _spread_classes(network: Any, windows: Tensor, classes: int) -> None:
     highest = torch.stack([channel.kthvalue(rank).values for channel in logits])  # torch.quantile takes fewer numbers
     head.weight *= scale
     head.bias.copy_(scale * (head.bias - highest))
-
-
-def body(shape: tuple[int, ...], device: str = "cpu") -> np.ndarray:
-    """A made-up CT (z, y, x) in HU, int16: smooth tissue in an ellipse, air around it."""
-    generator = torch.Generator(device).manual_seed(0)
-    coarse = torch.randn((1, 1, *(max(2, n // 12) for n in shape)), generator=generator, device=device)
-    tissue = torch.nn.functional.interpolate(coarse, tuple(shape), mode="trilinear")[0, 0] * 90 + 40
-    y, x = (torch.linspace(-1, 1, n, device=device) for n in shape[1:])
-    air = (y[:, None] / 0.75) ** 2 + (x[None] / 0.95) ** 2 > 1
-    return torch.where(air, -1000.0, tissue).clamp(-1000, 1500).to(torch.int16).cpu().numpy()
 
 
 def normalised(image: np.ndarray, plans: dict[str, Any]) -> Tensor:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,8 @@ from prediction import network_of, stock_predictor
 from torch import Tensor
 
 from gpu_sections.bench import Bench, Row
-from gpu_sections.models import body, model_folder
+from gpu_sections.body import body
+from gpu_sections.models import model_folder
 from nnunetv2_cdpd.inference.predictor import Predictor
 
 
@@ -58,7 +60,7 @@ def precisions(bench: Bench, network: torch.nn.Module, windows: Tensor) -> Itera
 @contextlib.contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
     """Single precision on the device, with or without its short cut."""
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [backend.allow_tf32 for backend in backends]
     for backend in backends:
         backend.allow_tf32 = allowed

@@ -1,10 +1,6 @@
-"""Parts that are measured alone: the machine, the loss, the planner's estimate, resampling on the device."""
+"""Parts that are measured alone: the loss, the planner's estimate, resampling on the device."""
 
-import platform
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -17,49 +13,9 @@ from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import Tensor
 
 from gpu_sections.bench import Bench, Row, quiet
-from gpu_sections.models import body
+from gpu_sections.body import body
 from nnunetv2_cdpd.training.loss import PartialLabelLoss
 from nnunetv2_cdpd.volumes.interpolation import along_axis, resample_by_axis, spline_matrix
-
-PACKAGES = (
-    "torch",
-    "triton",
-    "timm",
-    "nnunetv2",
-    "dynamic_network_architectures",
-    "batchgenerators",
-    "batchgeneratorsv2",
-    "numpy",
-)
-
-
-def machine(bench: Bench) -> Iterator[Row]:
-    """The card and its driver, what is installed, and what the card does at its best."""
-    versions = {name: _version(name) for name in PACKAGES}
-    yield "software", {"is": {"Python": platform.python_version(), **versions}}
-    yield "stood in for", {"is": ", ".join(bench.absent) or "nothing"}
-    if shutil.which("nvidia-smi"):
-        query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"]
-        yield "nvidia-smi", {"is": subprocess.run(query, capture_output=True, text=True, timeout=20).stdout.strip()}
-    if bench.on_gpu:
-        facts = torch.cuda.get_device_properties(0)
-        yield "card", {"is": f"{facts.name}, {facts.total_memory / 2**30:.1f} GiB, {facts.multi_processor_count} processors"}
-    size = 8192 if bench.on_gpu else 64
-    a, b = (torch.randn(size, size, dtype=torch.bfloat16, device=bench.device) for _ in range(2))
-    product = bench.repeated(lambda: a @ b)
-    yield f"bfloat16 product, {size}^3", {"is": f"{2 * size**3 / product['ms'] / 1e9:.3g} TFLOP/s"}
-    there = torch.zeros(2**30 if bench.on_gpu else 2**16, dtype=torch.uint8, device=bench.device)
-    for name, pinned in (("copy to the host", False), ("copy to pinned memory", True)):
-        host = torch.empty(there.shape, dtype=there.dtype, pin_memory=pinned and bench.on_gpu)
-        copied = bench.repeated(lambda host=host: host.copy_(there))
-        yield name, {"is": f"{there.numel() / copied['ms'] / 1e6:.3g} GB/s"}
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "none"
 
 
 def loss(bench: Bench) -> Iterator[Row]:
@@ -90,7 +46,7 @@ def _loss_row(bench: Bench, function: Callable[[], Tensor], logits: Tensor) -> d
     with bench.peaks() as peaks:
         times = bench.repeated(step)
     logits.grad = None
-    return {**times, **peaks}
+    return times | peaks
 
 
 def planner(bench: Bench) -> Iterator[Row]:
@@ -126,6 +82,7 @@ def resampling(bench: Bench) -> Iterator[Row]:
         times = bench.repeated(lambda: by_axes(there, new_shape))
     difference = np.abs(by_axes(there, new_shape).cpu().numpy() - expected[0]).max() / np.ptp(image)
     yield f"along_axis on {bench.device}, {name}", times | peaks | {"difference": f"{difference:.0e}"}
+    row: dict[str, Any]
     try:
         row = bench.repeated(lambda: resample_by_axis(there[None], *arguments[1:]))
     except TypeError as error:

@@ -14,7 +14,8 @@ import torch
 from prediction import network_of, stock, stock_predictor
 
 from gpu_sections.bench import Bench, Row
-from gpu_sections.models import body, model_folder
+from gpu_sections.body import body
+from gpu_sections.models import model_folder
 from nnunetv2_cdpd.inference.predictor import Predictor
 
 STEPS = {"preprocess_array": "preprocess s", "predict_logits_from_preprocessed_data": "windows s", "export": "export s"}
@@ -29,8 +30,8 @@ def predict(bench: Bench) -> Iterator[Row]:
     cases = ((sizes.many, sizes.network_mm, WHOLE_S), (sizes.most, sizes.network_mm, WHOLE_S), (sizes.most, None, NATIVE_S))
     for classes, mm, guess_s in cases:
         name = f"{grid}, {classes} classes, {f'{mm:g} mm' if mm else 'native spacing'}"
-        if bench.lacks(guess_s):
-            yield name, {"skipped": f"{bench.left_s:.0f} s left of {guess_s} wanted"}
+        if lack := bench.lacks(guess_s):
+            yield f"ours, {name}", {"skipped": lack}
             continue
         predictor = Predictor.from_folder(model_folder(bench, classes, mm).folder, device=bench.device)
         warm_up(bench, predictor)
@@ -82,12 +83,13 @@ def watched(bench: Bench, predictor: Predictor) -> Iterator[dict[str, Any]]:
         network.register_forward_hook(lambda *_: calls.append((calls.pop()[0], _moment(bench)))),
     ]
     names = [name for name in STEPS if hasattr(predictor, name)]
-    vars(predictor).update({name: timed(STEPS[name], getattr(predictor, name)) for name in names})
+    for name in names:
+        setattr(predictor, name, timed(STEPS[name], getattr(predictor, name)))
     try:
         yield found
     finally:
         for name in names:
-            del vars(predictor)[name]
+            delattr(predictor, name)
         for handle in handles:
             handle.remove()
     bench.synchronize()

@@ -24,7 +24,7 @@ from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
 
 COMPILE_S = 60  # guessed, of one network, most of it compiling
 ALONE, OURS, NO_VISION, STOCK = "U-Net alone", "CDPDNet", "CDPDNet without vision", "stock nnUNetTrainer"
-_WITHOUT = {  # what the network of a trainer lacks
+_WITHOUT: dict[str, dict[str, Any]] = {  # what the network of a trainer lacks
     ALONE: {"vision_model": None, "modulate_by_text": False, "task_prompts": False},
     NO_VISION: {"vision_model": None},
     OURS: {},
@@ -132,6 +132,8 @@ def step_row(bench: Bench, name: str, unet: str, classes: int) -> dict[str, Any]
         times = bench.repeated(lambda: trainer.train_step(batch))
     places = synchronisations(bench, lambda: trainer.train_step(batch))
     optimizer = trainer.optimizer
+    if not optimizer.state:
+        raise RuntimeError("no step was made: the gradient scaler passed over all of them")
     optimizer_ms = bench.repeated(optimizer.step)["ms"]
     return {
         **times, **peaks, "optimizer ms": optimizer_ms, "fused": bool(optimizer.defaults.get("fused")),
@@ -160,8 +162,8 @@ def compiled(bench: Bench) -> Iterator[Row]:
 
     classes, alone_ms = bench.sizes.classes, None
     for name, unet in ((ALONE, PLAIN), (OURS, PLAIN), (ALONE, RESENC)):
-        if bench.lacks(COMPILE_S):
-            yield row_name(name, unet, classes), {"skipped": f"{bench.left_s:.0f} s left of {COMPILE_S} wanted"}
+        if lack := bench.lacks(COMPILE_S):
+            yield row_name(name, unet, classes), {"skipped": lack}
             continue
         torch._dynamo.reset()
         dynamo.counters.clear()
