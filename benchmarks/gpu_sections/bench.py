@@ -132,13 +132,14 @@ class Bench:
         self.free()
         if self.on_gpu:
             torch.cuda.reset_peak_memory_stats()
-        anew = _host_peak_anew()
+        anew, before = _host_peak_anew(), _host_kib("VmRSS")
         yield found
         if self.on_gpu:
             found["device GiB"] = round(torch.cuda.max_memory_allocated() / GIB, 2)
             found["device GiB reserved"] = round(torch.cuda.max_memory_reserved() / GIB, 2)
         if anew:
-            found["host GiB"] = round(_host_peak_kib() / 2**20, 2)
+            found["host GiB"] = round(_host_kib("VmHWM") / 2**20, 2)
+            found["host GiB before"] = round(before / 2**20, 2)
         else:
             found["host GiB since the start"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
 
@@ -147,16 +148,15 @@ def _host_peak_anew() -> bool:
     """Let the peak of the host's memory begin here; False where Linux has no way to."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
-        _host_peak_kib()
-    except (OSError, RuntimeError):
+    except OSError:
         return False
     return True
 
 
-def _host_peak_kib() -> int:
+def _host_kib(field: str) -> int:
     from network import memory_kib  # here, because it brings the networks with it
 
-    return memory_kib("VmHWM")
+    return memory_kib(field)
 
 
 @contextlib.contextmanager

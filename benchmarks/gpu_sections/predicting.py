@@ -19,33 +19,48 @@ from gpu_sections.models import model_folder
 from nnunetv2_cdpd.inference.predictor import Predictor
 
 STEPS = {"preprocess_array": "preprocess s", "predict_logits_from_preprocessed_data": "windows s", "export": "export s"}
-WHOLE_S, NATIVE_S, STOCK_S = 60, 90, 40  # guessed, of one prediction
 
 
 def predict(bench: Bench) -> Iterator[Row]:
-    """Seconds and memory of whole predictions; at the spacing of the image for the memory."""
+    """Seconds and memory of whole predictions at the network's spacing; the windows of nnUNetPredictor."""
     sizes = bench.sizes
     image = body(sizes.image, bench.device)
-    grid = " x ".join(map(str, sizes.image))
-    cases = ((sizes.many, sizes.network_mm, WHOLE_S), (sizes.most, sizes.network_mm, WHOLE_S), (sizes.most, None, NATIVE_S))
-    for classes, mm, guess_s in cases:
-        name = f"{grid}, {classes} classes, {f'{mm:g} mm' if mm else 'native spacing'}"
-        if lack := bench.lacks(guess_s):
-            yield f"ours, {name}", {"skipped": lack}
-            continue
-        predictor = Predictor.from_folder(model_folder(bench, classes, mm).folder, device=bench.device)
-        warm_up(bench, predictor)
-        yield f"ours, {name}", whole(bench, predictor, image)
-        if (classes, mm) == (sizes.many, sizes.network_mm) and not bench.lacks(STOCK_S):
-            case = predictor.preprocess_array(image, sizes.spacing_mm)
-            host = stock_predictor(predictor, network_of(predictor), bench.device)
-            with bench.peaks() as peaks:
-                seconds, _ = bench.seconds(lambda: host.predict_logits_from_preprocessed_data(case.data))  # noqa: B023
-            yield f"nnUNetPredictor, {name}", {"windows s": seconds} | peaks
-            del case, host
+    predictor = warm_predictor(bench, sizes.many, sizes.network_mm)
+    yield f"ours, {_case(bench, sizes.many, sizes.network_mm)}", whole(bench, predictor, image)
+    yield f"nnUNetPredictor, {_case(bench, sizes.many, sizes.network_mm)}", stock_windows(bench, predictor, image)
+    predictor = warm_predictor(bench, sizes.most, sizes.network_mm)
+    yield f"ours, {_case(bench, sizes.most, sizes.network_mm)}", whole(bench, predictor, image)
 
 
-def warm_up(bench: Bench, predictor: Predictor) -> None:
+def stock_windows(bench: Bench, predictor: Predictor, image: np.ndarray) -> dict[str, Any]:
+    """The sliding window of nnUNetPredictor with the same network."""
+    case = predictor.preprocess_array(image, bench.sizes.spacing_mm)
+    host = stock_predictor(predictor, network_of(predictor), bench.device)
+    with bench.peaks() as peaks:
+        seconds, _ = bench.seconds(lambda: host.predict_logits_from_preprocessed_data(case.data))
+    return {"windows s": seconds} | peaks
+
+
+def native(bench: Bench) -> Iterator[Row]:
+    """The most classes at the spacing of the image, for the memory."""
+    sizes = bench.sizes
+    image = body(sizes.image, bench.device)
+    predictor = warm_predictor(bench, sizes.most, None)
+    yield f"ours, {_case(bench, sizes.most, None)}", whole(bench, predictor, image)
+
+
+def _case(bench: Bench, classes: int, mm: float | None) -> str:
+    return f"{' x '.join(map(str, bench.sizes.image))}, {classes} classes, {f'{mm:g} mm' if mm else 'native spacing'}"
+
+
+def warm_predictor(bench: Bench, classes: int, mm: float | None, **settings: Any) -> Predictor:
+    """A predictor that has run: with random weights, at a spacing (`model_folder`)."""
+    predictor = Predictor.from_folder(model_folder(bench, classes, mm).folder, device=bench.device, **settings)
+    warm_up(predictor)
+    return predictor
+
+
+def warm_up(predictor: Predictor) -> None:
     """A volume of a few windows, so that the libraries of the device are loaded and their kernels chosen."""
     patch, mm = predictor.configuration_manager.patch_size, predictor.configuration_manager.spacing
     predictor.predict(body((patch[0] * 5 // 4, patch[1] * 5 // 4, patch[2])), mm)
@@ -120,12 +135,10 @@ def written_s(bench: Bench, predictor: Predictor, prediction: Any) -> float | st
 def windows(bench: Bench) -> Iterator[Row]:
     """The sliding window alone, by how many windows a batch has."""
     sizes = bench.sizes
-    folder = model_folder(bench, sizes.many, sizes.network_mm).folder
     image = body(sizes.image, bench.device)
-    data = Predictor.from_folder(folder, device=bench.device).preprocess_array(image, sizes.spacing_mm).data
+    data = warm_predictor(bench, sizes.many, sizes.network_mm).preprocess_array(image, sizes.spacing_mm).data
     for count, align in ((1, False), (2, False), (4, False), (4, True)):
-        predictor = Predictor.from_folder(folder, device=bench.device, windows_per_batch=count, align_windows=align)
-        warm_up(bench, predictor)
+        predictor = warm_predictor(bench, sizes.many, sizes.network_mm, windows_per_batch=count, align_windows=align)
         with bench.peaks() as peaks, watched(bench, predictor) as steps:
             predictor.predict_logits_from_preprocessed_data(data)
         yield f"{count} per batch{', aligned' if align else ''}, {sizes.many} classes", steps | peaks
@@ -137,8 +150,7 @@ def stock_export(bench: Bench) -> Iterator[Row]:
     Labels are not compared: where classes of random heads overlap, nnU-Net takes the last one and we the most probable.
     """
     sizes = bench.sizes
-    predictor = Predictor.from_folder(model_folder(bench, sizes.many, sizes.network_mm).folder, device=bench.device)
-    warm_up(bench, predictor)
+    predictor = warm_predictor(bench, sizes.many, sizes.network_mm)
     image = body((sizes.cube * 3 // 4,) * 3)
     with bench.peaks() as peaks, watched(bench, predictor) as steps:
         total, _ = bench.seconds(lambda: predictor.predict(image, [1.0] * 3))
