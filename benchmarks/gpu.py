@@ -47,8 +47,8 @@ SECTIONS = {
     "parity": Section("parity.parity", 40),
     "loader": Section("loading.load", 70),
     "native": Section("predicting.native", 60),
-    "compile": Section("training.compiled", 70),
     "planner": Section("parts.planner", 40),
+    "compile": Section("training.compiled", 70),
     "stock": Section("predicting.stock_export", 50),
     "windows": Section("predicting.windows", 50),
 }
