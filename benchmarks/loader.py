@@ -13,6 +13,7 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,13 @@ def make_annotation(num_classes: int) -> Annotation:
     return Annotation(names, values, tuple((value,) for value in values), sources, case_source=cases)
 
 
-def make_cases(folder: Path, annotation: Annotation, labels: LabelManager, patch_size: int) -> nnUNetDatasetBlosc2:
-    """Preprocessed cases a good deal larger than a patch, each class a box of about an organ's size."""
+def made_up_cases(
+    annotation: Annotation, labels: LabelManager, patch_size: int
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, dict[str, Any]]]:
+    """Identifier, data, labels (1, x, y, z) and properties of preprocessed cases a good deal larger than a patch.
+
+    Each class is a box of about an organ's size.
+    """
     generator = np.random.default_rng(0)
     shape = np.array([1.3, 1.6, 1.5]) * patch_size
     shape = shape.astype(int)
@@ -56,10 +62,14 @@ def make_cases(folder: Path, annotation: Annotation, labels: LabelManager, patch
         data = generator.standard_normal((1, *shape), np.float32)
         voxels = {region: np.argwhere(np.isin(seg, region)) for region in labels.foreground_regions}
         locations = {region: np.insert(generator.permutation(found)[:10_000], 0, 0, axis=1) for region, found in voxels.items()}
+        yield case, data, seg[None], {"class_locations": locations}
+
+
+def make_cases(folder: Path, annotation: Annotation, labels: LabelManager, patch_size: int) -> nnUNetDatasetBlosc2:
+    """`made_up_cases` as nnU-Net stores them."""
+    for case, data, seg, properties in made_up_cases(annotation, labels, patch_size):
         blocks, chunks = comp_blosc2_params(data.shape, [patch_size] * 3)
-        nnUNetDatasetBlosc2.save_case(
-            data, seg[None], {"class_locations": locations}, str(folder / case), chunks=chunks, blocks=blocks
-        )
+        nnUNetDatasetBlosc2.save_case(data, seg, properties, str(folder / case), chunks=chunks, blocks=blocks)
     return nnUNetDatasetBlosc2(str(folder))
 
 

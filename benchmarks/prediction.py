@@ -119,19 +119,26 @@ def noise(shape: Sequence[int]) -> PreprocessedCase:
     return PreprocessedCase(torch.randn((1, *shape), generator=torch.Generator().manual_seed(0)), properties)
 
 
-def stock(ours: Predictor, network: torch.nn.Module, device: str) -> Callable[[PreprocessedCase], np.ndarray]:
-    """nnU-Net's predictor and export."""
+def stock_predictor(ours: Predictor, network: torch.nn.Module, device: str) -> nnUNetPredictor:
+    """nnU-Net's predictor with a network of the same plans."""
     with contextlib.redirect_stdout(io.StringIO()):
         host = nnUNetPredictor(device=torch.device(device), allow_tqdm=False)
     plans, configuration = ours.plans_manager, ours.configuration_manager
     weights = {key: value.clone() for key, value in network.state_dict().items()}
     host.manual_initialization(network, plans, configuration, [weights], ours.dataset_json, "", ours.allowed_mirroring_axes)
+    return host
+
+
+def stock(ours: Predictor, network: torch.nn.Module, device: str) -> Callable[[PreprocessedCase], np.ndarray]:
+    """nnU-Net's predictor and export."""
+    host = stock_predictor(ours, network, device)
 
     def predict(case: PreprocessedCase) -> np.ndarray:
         logits = host.predict_logits_from_preprocessed_data(case.data)
         return convert_predicted_logits_to_segmentation_with_correct_shape(
-            logits, plans, configuration, host.label_manager, case.properties, num_threads_torch=torch.get_num_threads()
-        )
+            logits, ours.plans_manager, ours.configuration_manager, host.label_manager, case.properties,
+            num_threads_torch=torch.get_num_threads(),
+        )  # fmt: skip
 
     return predict
 
