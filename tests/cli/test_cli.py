@@ -262,7 +262,7 @@ def test_plan_takes_a_variant_of_our_planner(planned, arguments):
 def test_plan_names_a_planner_of_ours_that_there_is_not(planned, capsys):
     assert cli.main(["plan", "-d", "400", "-pl", "nnUNetPlannerCDPDSmal"]) == 1
     assert (
-        "-pl nnUNetPlannerCDPDSmal: there is no such planner; ours are nnUNetPlannerCDPD, nnUNetPlannerCDPDDemo, "
+        "-pl nnUNetPlannerCDPDSmal: there is no such planner; ours are nnUNetPlannerCDPD, nnUNetPlannerCDPDCPU, "
         in capsys.readouterr().err
     )
 
