@@ -139,7 +139,7 @@ def relative_position_index(dim: int) -> Tensor:
 
 
 def hidden_voxels(like: Tensor, size: torch.Size, shift: int, mask_padding: bool) -> Tensor:
-    """`window_mask` to add to scores: (W, 1, T, T) of 0 and -inf; made once for each size, for a dtype and device like `like`'s."""
+    """`window_mask` to add to scores: (W, 1, T, T) of 0 and -inf, in `like`'s dtype and on its device; made once for a size."""
     # A compiler folds its making into the graph, and a subclass (fake tensors) stands for no values that could be kept.
     if torch.compiler.is_compiling() or type(like) is not Tensor:
         return _hidden_voxels(size, shift, like.dtype, like.device, mask_padding)
@@ -179,4 +179,3 @@ def window_mask(size: torch.Size, shift: int, device: torch.device, mask_padding
         return allowed
     allowed = allowed & valid[:, None]
     return allowed | torch.eye(allowed.shape[-1], dtype=torch.bool, device=device)
-

@@ -101,7 +101,7 @@ class _MaskedSums(torch.autograd.Function):
             x, index = _with_unions(flat[sample, :, voxels], ctx.unions, dtype), values[sample, voxels]
             probability = torch.sigmoid(x)
             slope = of_slope[sample].index_select(1, index)
-            change = torch.ops.aten.sigmoid_backward(slope, probability)  # slope * (1 - p) * p in one pass, exact where p is near 1
+            change = torch.ops.aten.sigmoid_backward(slope, probability)  # slope * (1 - p) * p in one pass, exact near 1
             change.addcmul_(probability, of_probability[sample].index_select(1, index))
             positive = of_positive[sample].index_select(1, index)
             if ctx.unions:
