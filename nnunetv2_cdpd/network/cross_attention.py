@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nnunetv2_cdpd.network.tracing import is_traced
+
 WINDOW = 3
 NUM_HEADS = 4
 MLP_RATIO = 4
@@ -140,8 +142,7 @@ def relative_position_index(dim: int) -> Tensor:
 
 def hidden_voxels(like: Tensor, size: torch.Size, shift: int, mask_padding: bool) -> Tensor:
     """`window_mask` to add to scores: (W, 1, T, T) of 0 and -inf, in `like`'s dtype and on its device; made once for a size."""
-    # A compiler folds its making into the graph, and a subclass (fake tensors) stands for no values that could be kept.
-    if torch.compiler.is_compiling() or type(like) is not Tensor:
+    if is_traced(like):  # a compiler folds its making into the graph
         return _hidden_voxels(size, shift, like.dtype, like.device, mask_padding)
     with torch.inference_mode(False):  # a training may use it after a prediction
         return _kept_hidden_voxels(size, shift, like.dtype, like.device, mask_padding)
