@@ -1,5 +1,8 @@
 """Cost of CDPDNet beside nnU-Net's own networks: forward, training step, peak memory and GFLOP for one patch.
 
+A training step is all that a trainer does with a batch that is there: forward, loss, backward, clipping, optimizer; nnU-Net's
+networks with its loss of regions and SGD, ours with ours and AdamW, all on every class annotated, with deep supervision.
+
     python benchmarks/network.py [--size 96] [--classes 32] [--rounds 5] [-device cuda] [--compile] [--peak-tflops T]
 
 Every round measures every network once, in turn, and a ratio is the median over rounds of ratios within a round: other jobs on
@@ -16,20 +19,26 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
+from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nnunetv2_cdpd.network.cdpdnet import default_slice_step
+from nnunetv2_cdpd.annotation import Annotation, Source
+from nnunetv2_cdpd.network.cdpdnet import CDPDNet, default_slice_step
 from nnunetv2_cdpd.pretrained.choices import LEARNED
 from nnunetv2_cdpd.released.preset import KW_REQUIRES_IMPORT, PAPER_NETWORK_CLASS_NAME, paper_arch_kwargs
+from nnunetv2_cdpd.training.loss import PartialLabelLoss
+from nnunetv2_cdpd.training.optimizer import adamw
 
 REFERENCE = "PlainConvUNet"
 ADDED = ("unet_class_name", "fused_stages", "vision", "patch_size", "text", "task")
@@ -99,8 +108,24 @@ NETWORKS = (
 )
 
 
-def outputs_sum(output: Any) -> Tensor:
-    return sum(part.float().mean() for part in output) if isinstance(output, (list, tuple)) else output.float().mean()
+def make_loss(network: nn.Module, classes: int, weights: Sequence[float]) -> Callable[[Sequence[Tensor], list[Tensor]], Tensor]:
+    """Loss of a network's trainer, of outputs and label maps (B, 1, X, Y, Z), finest first."""
+    values = range(1, classes + 1)
+    if isinstance(network, WithTokens | CDPDNet):
+        names = tuple(f"class {k}" for k in values)
+        annotation = Annotation(names, tuple(values), tuple((k,) for k in values), (Source("all", names),))
+        ours = PartialLabelLoss(annotation, weights=weights)
+        return lambda outputs, maps: ours.to(maps[0].device)(outputs, [*maps, maps[0].new_zeros(1, dtype=torch.long)])
+    dice = {"batch_dice": False, "do_bg": True, "smooth": 1e-5, "ddp": False}
+    host = DeepSupervisionWrapper(DC_and_BCE_loss({}, dice, dice_class=MemoryEfficientSoftDiceLoss), weights)
+    return lambda outputs, maps: host(outputs, [torch.cat([part == k for k in values], 1) for part in maps])
+
+
+def make_optimizer(network: nn.Module) -> torch.optim.Optimizer:
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if isinstance(network, WithTokens | CDPDNet):
+        return adamw(trained, 4e-4, 1e-5)
+    return torch.optim.SGD(trained, 1e-2, weight_decay=3e-5, momentum=0.99, nesterov=True)
 
 
 def measure(function: Callable[[], Any], device: str) -> tuple[float, float]:
@@ -114,21 +139,38 @@ def measure(function: Callable[[], Any], device: str) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def forward_and_step(network: nn.Module, x: Tensor, rest: tuple, device: str) -> tuple[Callable, Callable | None]:
-    """What is measured: a forward pass without gradients, and one with its backward pass (None: nothing to train)."""
+def forward_and_step(
+    network: nn.Module, x: Tensor, rest: tuple, classes: int, compiled: bool = False
+) -> tuple[Callable, Callable | None]:
+    """What is measured: a forward pass without gradients, and a training step (None: nothing to train)."""
+    device = x.device.type
     autocast = (lambda: torch.autocast("cuda")) if device == "cuda" else nullcontext
+    run = torch.compile(network) if compiled else network
 
     def forward() -> None:
         with torch.no_grad(), autocast():
-            network(x, *rest)
+            run(x, *rest)
+
+    if isinstance(network, SliceEncoderOnly):
+        return forward, None
+    with torch.no_grad(), autocast():
+        sizes = [output.shape[2:] for output in network(x, *rest)]
+    maps = [torch.randint(classes + 1, (1, 1, *size), device=device, dtype=torch.int16) for size in sizes]
+    weights = [0.5**i for i in range(len(maps) - 1)] + [0.0]
+    loss, optimizer = make_loss(network, classes, [weight / sum(weights) for weight in weights]), make_optimizer(network)
+    scaler = torch.amp.GradScaler(device, enabled=device == "cuda")
 
     def step() -> None:
-        network.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         with autocast():
-            loss = outputs_sum(network(x, *rest))
-        loss.backward()
+            value = loss(run(x, *rest), maps)
+        scaler.scale(value).backward()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(network.parameters(), 12)
+        scaler.step(optimizer)
+        scaler.update()
 
-    return forward, step if any(parameter.requires_grad for parameter in network.parameters()) else None
+    return forward, step
 
 
 def peak_memory_gib(name: str, args: argparse.Namespace) -> float:
@@ -142,7 +184,7 @@ def print_peak_memory(name: str, args: argparse.Namespace) -> None:
     start = memory_kib("VmRSS")
     x = torch.randn(1, 1, *[args.size] * 3, device=args.device)
     network, rest = build(name, args.size, args.classes, x)
-    forward, step = forward_and_step(network, x, rest, args.device)
+    forward, step = forward_and_step(network, x, rest, args.classes)
     if args.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     else:
@@ -184,7 +226,7 @@ def main() -> None:
             network(x, *rest)
         gflop[name] = counter.get_total_flops() / 1e9
         memory[name] = peak_memory_gib(name, args)
-        timed[name] = forward_and_step(torch.compile(network) if args.compile else network, x, rest, args.device)
+        timed[name] = forward_and_step(network, x, rest, args.classes, args.compile)
         for function in timed[name]:
             if function:
                 function()  # warm up
@@ -198,7 +240,7 @@ def main() -> None:
 def print_table(rounds: list[dict], gflop: dict[str, float], memory: dict[str, float], args: argparse.Namespace) -> None:
     clock = 0 if args.device == "cuda" else 1
     words = "GPU" if args.device == "cuda" else "CPU"
-    print(f"| network | forward, {words} s | ratio | forward + backward, {words} s | ratio | GFLOP forward | peak GiB |")
+    print(f"| network | forward, {words} s | ratio | training step, {words} s | ratio | GFLOP forward | peak GiB |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for name in rounds[0]:
         cells = []

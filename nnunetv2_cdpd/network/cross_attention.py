@@ -10,14 +10,18 @@ order); blocks start as the identity (released: random), and no drop path.
 """
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nnunetv2_cdpd.network.tracing import is_traced
+
 WINDOW = 3
 NUM_HEADS = 4
 MLP_RATIO = 4
+KEPT_MASKS = 16  # two of a fused stage, in the precisions of training and prediction
 
 
 class WindowedCrossAttention(nn.Module):
@@ -41,10 +45,12 @@ class WindowedCrossAttention(nn.Module):
         return block
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        x, y = x.movedim(1, -1), y.movedim(1, -1)  # (B, X, Y, Z, C)
+        dtype = x.dtype
+        x, y = x.movedim(1, -1).contiguous(), y.movedim(1, -1).contiguous()  # (B, X, Y, Z, C)
         for block in self.blocks:
             x = block(x, y)
-        return self.norm(x).movedim(-1, 1)
+        # Autocast on a GPU leaves LayerNorm in float32, and all that follows would work on twice the bytes.
+        return self.norm(x).to(dtype).movedim(-1, 1)
 
 
 class CrossAttentionBlock(nn.Module):
@@ -74,17 +80,18 @@ class CrossAttentionBlock(nn.Module):
 
     def _attention(self, x: Tensor, y: Tensor) -> Tensor:
         size = x.shape[1:-1]
-        query = self._heads(self._to_windows(self.query(y)))
-        key, value = (self._heads(part) for part in self._to_windows(self.key_value(x)).chunk(2, -1))
+        # Windows before projections, which have no bias and leave padding zero: a key and a value take twice the moves.
+        query = self._heads(self.query(self._to_windows(y)))
+        key, value = (self._heads(part) for part in self.key_value(self._to_windows(x)).chunk(2, -1))
         tokens = WINDOW**self.dim
         bias = self.position_bias[self.position_index.flatten()].view(tokens, tokens, -1).permute(2, 0, 1)  # (H, T, T)
-        allowed = window_mask(size, self.shift, x.device, self.mask_padding)  # (W, T, T)
-        mask = bias.masked_fill(~allowed[:, None], -math.inf).to(query.dtype)  # (W, H, T, T)
-        # Windows and heads as one axis: torch.compile fuses attention on four axes, and takes five for them in PyTorch 2.14.
-        query, key, value = (part.flatten(1, 2) for part in (query, key, value))  # (B, W * H, T, C / H)
-        out = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask.flatten(0, 1))
-        out = out.unflatten(1, (-1, self.num_heads))  # (B, W, H, T, C / H)
-        return self.project(self._from_windows(out.transpose(2, 3).flatten(3), size))
+        mask = bias.to(query.dtype) + hidden_voxels(query, size, self.shift, self.mask_padding)  # (W, H, T, T)
+        # Sample by sample: on four axes, which fused kernels take, with one mask for all samples and heads where they lie.
+        samples = [
+            functional.scaled_dot_product_attention(*sample, attn_mask=mask).transpose(1, 2).flatten(2)  # (W, T, C)
+            for sample in zip(query, key, value)
+        ]
+        return self.project(self._from_windows(torch.stack(samples), size))
 
     def _heads(self, windows: Tensor) -> Tensor:
         """(B, W, T, C) -> (B, W, H, T, C / H)."""
@@ -92,7 +99,8 @@ class CrossAttentionBlock(nn.Module):
 
     def _to_windows(self, x: Tensor) -> Tensor:
         """(B, X, Y, Z, C) -> (B, W, T, C), padded to whole windows and shifted."""
-        x = functional.pad(x, [0, 0] + [p for n in reversed(x.shape[1:-1]) for p in (0, -n % WINDOW)])
+        padding = [p for n in reversed(x.shape[1:-1]) for p in (0, -n % WINDOW)]
+        x = functional.pad(x, [0, 0, *padding]) if any(padding) else x  # without any, it would copy
         return windows_of(torch.roll(x, [-self.shift] * self.dim, list(range(1, self.dim + 1))) if self.shift else x)
 
     def _from_windows(self, windows: Tensor, size: torch.Size) -> Tensor:
@@ -130,6 +138,22 @@ def relative_position_index(dim: int) -> Tensor:
     for axis_offset in offset[1:]:
         index = index * (2 * WINDOW - 1) + axis_offset
     return index
+
+
+def hidden_voxels(like: Tensor, size: torch.Size, shift: int, mask_padding: bool) -> Tensor:
+    """`window_mask` to add to scores: (W, 1, T, T) of 0 and -inf, in `like`'s dtype and on its device; made once for a size."""
+    if is_traced(like):  # a compiler folds its making into the graph
+        return _hidden_voxels(size, shift, like.dtype, like.device, mask_padding)
+    with torch.inference_mode(False):  # a training may use it after a prediction
+        return _kept_hidden_voxels(size, shift, like.dtype, like.device, mask_padding)
+
+
+def _hidden_voxels(size: torch.Size, shift: int, dtype: torch.dtype, device: torch.device, mask_padding: bool) -> Tensor:
+    allowed = window_mask(size, shift, device, mask_padding)
+    return torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill(~allowed, -math.inf)[:, None]
+
+
+_kept_hidden_voxels = lru_cache(maxsize=KEPT_MASKS)(_hidden_voxels)
 
 
 def window_mask(size: torch.Size, shift: int, device: torch.device, mask_padding: bool = True) -> Tensor:

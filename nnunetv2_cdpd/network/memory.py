@@ -21,9 +21,9 @@ from nnunetv2_cdpd.network.cross_attention import WINDOW
 
 KEPT_PER_UNIT = 1.93  # values that autograd keeps of a plain U-Net, per unit
 # Values that autograd keeps of a fused stage: fitted to cross-attentions of many sizes and widths, within 1 %.
-KEPT_PER_CHANNEL = 29.4  # per voxel and channel: norms, projection, MLP
-KEPT_PER_PADDED_CHANNEL = 5.7  # per voxel of whole windows and channel: query, key, value, answer
-KEPT_PER_PAIR = 10.5  # per voxel of whole windows and voxel that it sees: attention of every head
+KEPT_PER_CHANNEL = 26.4  # per voxel and channel: norms, projection, MLP
+KEPT_PER_PADDED_CHANNEL = 9.7  # per voxel of whole windows and channel: features, tokens, query, key, value, answer
+KEPT_PER_PAIR = 9.5  # per voxel of whole windows and voxel that it sees: attention of every head
 # Values per token and embedding width at once in a block: residual, norm, hidden layer of the MLP before and after.
 VIT_WORKING = 10
 MAX_FUSION_SHARE = 1 / 3  # of the U-Net's units

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nnunetv2_cdpd.network.half_weights import HalfWeights
+
 
 class SliceEncoder(nn.Module):
     """(B, C, X, Y, Z) patch -> `num_maps` token grids (B, E, S, h, w), of the ViT's last blocks, shallow to deep.
@@ -68,6 +70,7 @@ class SliceEncoder(nn.Module):
         self.vit = timm.create_model(model_name, pretrained=False, num_classes=0, dynamic_img_size=True, **(model_kwargs or {}))
         if num_maps > len(self.vit.blocks):
             raise ValueError(f"{num_maps} token maps need as many ViT blocks, and {model_name} has {len(self.vit.blocks)}")
+        self.half_weights = HalfWeights()
         self.vit_patch_size = self.vit.patch_embed.patch_size
         self.embed_dim = self.vit.embed_dim
         config = timm.data.resolve_model_data_config(self.vit)
@@ -102,9 +105,9 @@ class SliceEncoder(nn.Module):
         images = self.images(x)
         if self.bfloat16_on_cpu and x.device.type == "cpu" and x.dtype == torch.float32:
             with torch.autocast("cpu", torch.bfloat16):
-                maps = [grid.float() for grid in token_maps(images)]
+                maps = [grid.float() for grid in self.half_weights.call(self.vit, token_maps, images)]
         else:
-            maps = token_maps(images)  # each (B * S, E, h, w)
+            maps = self.half_weights.call(self.vit, token_maps, images)  # each (B * S, E, h, w)
         if x.ndim == 4:
             return maps
         return [grid.unflatten(0, (x.shape[0], -1)).transpose(1, 2) for grid in maps]  # (B, E, S, h, w)

@@ -16,7 +16,7 @@ from torch.nn import functional
 from nnunetv2_cdpd.annotation import POSITIVE, UNSUPERVISED
 
 # Logits that are worked on at a time: few enough for a CPU's cache, enough for a GPU to be busy and small beside the rest.
-CPU_CHUNK, GPU_CHUNK = 2**18, 2**22
+CPU_CHUNK, GPU_CHUNK = 2**17, 2**22
 
 
 class MaskedSums(NamedTuple):
@@ -49,7 +49,7 @@ def masked_sums(logits: Tensor, label_map: Tensor, tables: Tensor, unions: Seque
     return MaskedSums(*_MaskedSums.apply(logits, label_map.flatten(1).int(), tables, members))
 
 
-def union_logit(logits: Tensor) -> Tensor:
+def union_logit(logits: Sequence[Tensor] | Tensor) -> Tensor:
     """Logit of "at least one of these": p = 1 - prod(1 - p_k) without leaving log space; (M, ...) -> (...)."""
     union = logits[0]
     for other in logits[1:]:
@@ -65,19 +65,19 @@ class _MaskedSums(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         ctx.save_for_backward(logits, values, tables)
         ctx.unions = unions
-        dtype = _working_dtype(logits)
+        dtype, flat = _working_dtype(logits), logits.flatten(2)
         supervised_by_value, positive_by_value = (tables != UNSUPERVISED).to(dtype), (tables == POSITIVE).to(dtype)
         sums = torch.zeros(5, *tables.shape[:2], dtype=dtype, device=logits.device)
-        for sample, voxels in _chunks(logits):
-            x, index = _with_unions(logits, sample, voxels, unions, dtype), values[sample, voxels]
+        for sample, voxels in _chunks(flat):
+            x, index = _with_unions(flat[sample, :, voxels], unions, dtype), values[sample, voxels]
             supervised = supervised_by_value[sample].index_select(1, index)
             positive = positive_by_value[sample].index_select(1, index)
-            sums[0, sample] += (functional.softplus(x) * supervised - x * positive).sum(1)
-            probability = torch.sigmoid(x)
-            sums[1, sample] += (probability * positive).sum(1)
-            sums[2, sample] += (probability * supervised).sum(1)
             sums[3, sample] += supervised.sum(1)
             sums[4, sample] += positive.sum(1)
+            sums[0, sample] += functional.softplus(x).mul_(supervised).addcmul_(x, positive, value=-1).sum(1)
+            probability = torch.sigmoid(x)
+            sums[1, sample] += positive.mul_(probability).sum(1)  # in place: what a chunk holds is to stay in a CPU's cache
+            sums[2, sample] += supervised.mul_(probability).sum(1)
         bce, intersection, predicted, supervised, reference = sums.unbind()
         ctx.mark_non_differentiable(supervised, reference)
         return bce, intersection, predicted, supervised, reference
@@ -95,20 +95,25 @@ class _MaskedSums(torch.autograd.Function):
         of_probability = supervised * grad_bce[..., None]
         of_positive = positive * grad_bce[..., None]
         of_slope = positive * grad_intersection[..., None] + supervised * grad_predicted[..., None]
-        gradient = torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
-        flat, num_classes = gradient.flatten(2), logits.shape[1]
-        for sample, voxels in _chunks(logits):
-            x, index = _with_unions(logits, sample, voxels, ctx.unions, dtype), values[sample, voxels]
+        flat, num_classes = logits.flatten(2), logits.shape[1]
+        gradient = torch.empty_like(flat)  # lies as the logits do, channels last as well
+        for sample, voxels in _chunks(flat):
+            x, index = _with_unions(flat[sample, :, voxels], ctx.unions, dtype), values[sample, voxels]
             probability = torch.sigmoid(x)
-            change = probability * (1 - probability) * of_slope[sample].index_select(1, index)
-            change += probability * of_probability[sample].index_select(1, index)
-            change -= of_positive[sample].index_select(1, index)
-            for column, union in enumerate(ctx.unions, start=num_classes):
-                for k in union:  # d logit of the union / d logit of a member = p_k / p_union
-                    share = torch.exp(functional.logsigmoid(x[k]) - functional.logsigmoid(x[column]))
-                    change[k] += change[column] * share
-            flat[sample, :, voxels] = change[:num_classes]
-        return gradient, None, None, None
+            slope = of_slope[sample].index_select(1, index)
+            change = torch.ops.aten.sigmoid_backward(slope, probability)  # slope * (1 - p) * p in one pass, exact near 1
+            change.addcmul_(probability, of_probability[sample].index_select(1, index))
+            positive = of_positive[sample].index_select(1, index)
+            if ctx.unions:
+                change -= positive
+                for column, union in enumerate(ctx.unions, start=num_classes):
+                    for k in union:  # d logit of the union / d logit of a member = p_k / p_union
+                        share = torch.exp(functional.logsigmoid(x[k]) - functional.logsigmoid(x[column]))
+                        change[k] += change[column] * share
+                gradient[sample, :, voxels] = change[:num_classes]
+            else:
+                torch.sub(change, positive, out=gradient[sample, :, voxels])
+        return gradient.view(logits.shape), None, None, None
 
 
 def _working_dtype(logits: Tensor) -> torch.dtype:
@@ -116,16 +121,20 @@ def _working_dtype(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
-def _chunks(logits: Tensor) -> Iterator[tuple[int, slice]]:
-    """Sample and range of its voxels, N at most, so that a chunk holds about as many values as is good for the device."""
-    num_voxels = logits[0, 0].numel()
-    step = max(1, (CPU_CHUNK if logits.device.type == "cpu" else GPU_CHUNK) // logits.shape[1])
-    for sample in range(logits.shape[0]):
+def _chunks(flat: Tensor) -> Iterator[tuple[int, slice]]:
+    """Sample and range of its voxels, N at most, so that a chunk of (B, K, N) is about as large as is good for the device."""
+    batch, num_classes, num_voxels = flat.shape
+    step = max(1, (CPU_CHUNK if flat.device.type == "cpu" else GPU_CHUNK) // num_classes)
+    for sample in range(batch):
         for start in range(0, num_voxels, step):
             yield sample, slice(start, min(start + step, num_voxels))
 
 
-def _with_unions(logits: Tensor, sample: int, voxels: slice, unions: tuple[tuple[int, ...], ...], dtype: torch.dtype) -> Tensor:
-    """Logits of a chunk, (K + U, n): of the classes, then of the unions."""
-    x = logits[sample].flatten(1)[:, voxels].to(dtype)
-    return torch.cat([x, *(union_logit(x[list(union)])[None] for union in unions)]) if unions else x
+def _with_unions(chunk: Tensor, unions: tuple[tuple[int, ...], ...], dtype: torch.dtype) -> Tensor:
+    """Logits of a chunk (K, n) -> (K + U, n): of the classes, then of the unions."""
+    num_classes, num_voxels = chunk.shape
+    x = chunk.new_empty(num_classes + len(unions), num_voxels, dtype=dtype)
+    x[:num_classes] = chunk
+    for column, union in enumerate(unions, start=num_classes):
+        x[column] = union_logit([x[k] for k in union])  # not x[list]: a list is sent to a GPU, which is waited for
+    return x

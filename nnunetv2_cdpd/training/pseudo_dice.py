@@ -37,7 +37,8 @@ def counts_per_source(logits: Tensor, label_map: Tensor, sources: Tensor, loss: 
 
 def _counts_of_sample(predicted: Tensor, values: Tensor, states: Tensor, unions: Sequence[Sequence[int]]) -> Tensor:
     """(3, K + U) voxel counts of one sample; predicted: bool (K, N), values: (N,), states: (K + U, V)."""
-    predicted = torch.cat([predicted, *(predicted[list(union)].any(0, keepdim=True) for union in unions)])
+    # each class by its number: a list of them is sent to a GPU, which is waited for
+    predicted = torch.cat([predicted, *(torch.stack([predicted[k] for k in union]).any(0, keepdim=True) for union in unions)])
     positive = (states == POSITIVE).index_select(1, values)
     negative = (states == NEGATIVE).index_select(1, values)
     return torch.stack([(predicted & positive).sum(1), (predicted & negative).sum(1), (~predicted & positive).sum(1)])

@@ -44,6 +44,7 @@ from nnunetv2_cdpd.training.distributed import data_parallel, process_device
 from nnunetv2_cdpd.training.encoders import fill_frozen_encoders
 from nnunetv2_cdpd.training.label_resampling import faster_on_label_maps
 from nnunetv2_cdpd.training.loss import PartialLabelLoss
+from nnunetv2_cdpd.training.optimizer import adamw
 from nnunetv2_cdpd.training.progress import SourceLogger, dice_by_source, source_key
 from nnunetv2_cdpd.training.pseudo_dice import counts_per_source
 from nnunetv2_cdpd.training.recipe import Recipe
@@ -178,8 +179,8 @@ class PartialLabelTrainer(UntornTrainer):
     # ---- optimization --------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
-        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(trained, self.initial_lr, weight_decay=self.weight_decay)
+        trained = (parameter for parameter in self.network.parameters() if parameter.requires_grad)
+        optimizer = adamw(trained, self.initial_lr, self.weight_decay)
         return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
 
     def _build_loss(self) -> PartialLabelLoss:

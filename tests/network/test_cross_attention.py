@@ -1,14 +1,21 @@
 """WindowedCrossAttention: against a plain loop over windows, for any size, without seeing padding or opposite borders."""
 
 import math
+import pickle
+from copy import deepcopy
 
 import pytest
 import torch
+from torch._subclasses import FakeTensor, FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from nnunetv2_cdpd.network import cross_attention as module
 from nnunetv2_cdpd.network.cross_attention import (
     WINDOW,
     CrossAttentionBlock,
     WindowedCrossAttention,
+    hidden_voxels,
     relative_position_index,
     window_mask,
 )
@@ -135,6 +142,107 @@ def test_gradients_are_right():
     attention = trained(WindowedCrossAttention(2, 2)).double()
     inputs = [torch.randn(1, 2, 4, 3, dtype=torch.double, requires_grad=True) for _ in range(2)]
     assert torch.autograd.gradcheck(attention, inputs, fast_mode=True)
+
+
+def test_a_batch_is_its_samples_one_by_one():
+    torch.manual_seed(0)
+    attention = trained(WindowedCrossAttention(8, 3))
+    x, y = torch.randn(3, 8, 4, 5, 6), torch.randn(3, 8, 4, 5, 6)
+    one_by_one = torch.cat([attention(x[i : i + 1], y[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(attention(x, y), one_by_one, atol=1e-5, rtol=1e-5)
+
+
+# ---- the mask is made once for each size ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def masks_made(monkeypatch):
+    """Sizes and shifts for which a mask was made, in order."""
+    made, make = [], module.window_mask
+    monkeypatch.setattr(module, "window_mask", lambda size, shift, *rest: made.append((*size, shift)) or make(size, shift, *rest))
+    module._kept_hidden_voxels.cache_clear()
+    yield made
+    module._kept_hidden_voxels.cache_clear()
+
+
+def test_a_mask_is_made_once_for_each_size_and_shift(masks_made):
+    attention, other = WindowedCrossAttention(8, 3), WindowedCrossAttention(4, 3)
+    for size in ((4, 5, 6), (4, 5, 6), (4, 5, 7)):
+        attention(torch.randn(1, 8, *size), torch.randn(1, 8, *size))
+        other(torch.randn(2, 4, *size), torch.randn(2, 4, *size))  # of the next fold, say
+    assert masks_made == [(4, 5, 6, 0), (4, 5, 6, 1), (4, 5, 7, 0), (4, 5, 7, 1)]
+
+
+def test_a_mask_of_a_prediction_serves_a_training(masks_made):
+    torch.manual_seed(0)
+    attention = trained(WindowedCrossAttention(8, 3))
+    x, y = torch.randn(1, 8, 4, 5, 6), torch.randn(1, 8, 4, 5, 6)
+    with torch.inference_mode():
+        predicted = attention(x, y)
+    out = attention(x, y)
+    out.square().sum().backward()
+    assert len(masks_made) == 2 and all(block.position_bias.grad.any() for block in attention.blocks)
+    torch.testing.assert_close(out, predicted, atol=1e-5, rtol=1e-5)
+
+
+def test_masks_are_kept_by_precision_and_padding_and_not_by_the_network(masks_made):
+    attention, size = WindowedCrossAttention(8, 2), torch.Size((4, 5))
+    x = torch.randn(1, 8, *size)
+    names = list(attention.state_dict())
+    before = attention(x, x)
+    assert list(attention.state_dict()) == names
+    for copy in (deepcopy(attention), pickle.loads(pickle.dumps(attention))):
+        assert torch.equal(copy(x, x), before)
+    assert attention.double()(x.double(), x.double()).dtype == torch.float64
+    assert masks_made == [(4, 5, 0), (4, 5, 1)] * 2
+    seen, hidden = (hidden_voxels(x, size, 0, mask_padding) for mask_padding in (False, True))
+    assert seen.isneginf().sum() == 0 and hidden.isneginf().any()
+
+
+def test_fake_tensors_leave_no_masks_behind(masks_made):
+    """Tools that estimate memory run a network on tensors without values."""
+    size = torch.Size((4, 5))
+    with FakeTensorMode():
+        assert isinstance(hidden_voxels(torch.zeros(1), size, 0, True), FakeTensor)
+    kept = hidden_voxels(torch.zeros(1), size, 0, True)
+    assert type(kept) is torch.Tensor and hidden_voxels(torch.zeros(1), size, 0, True) is kept
+    with FakeTensorMode():
+        assert isinstance(hidden_voxels(torch.zeros(1), size, 0, True), FakeTensor)
+
+
+# ---- precision and kernels --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_precision_of_the_features_is_given_back(monkeypatch, dtype):
+    """In mixed precision on a GPU a LayerNorm gives float32, which it does not on a CPU."""
+    norm = torch.nn.functional.layer_norm
+    monkeypatch.setattr(torch.nn.functional, "layer_norm", lambda x, *rest, **named: norm(x.float(), *rest, **named))
+    attention = trained(WindowedCrossAttention(8, 3))
+    x, y = torch.randn(1, 8, 4, 5, 6, dtype=dtype), torch.randn(1, 8, 4, 5, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert attention(x, y).dtype == dtype
+
+
+class Called(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.names.add(operation.overloadpacket.__name__)
+        return operation(*args, **(kwargs or {}))
+
+
+def test_prediction_on_a_cpu_takes_the_fused_kernel_and_training_the_one_that_teaches_the_bias():
+    torch.manual_seed(0)
+    attention = trained(WindowedCrossAttention(8, 3))
+    x, y = torch.randn(2, 8, 4, 5, 6), torch.randn(2, 8, 4, 5, 6)
+    with torch.no_grad(), Called() as called:
+        fused = attention(x, y)
+    assert "_scaled_dot_product_flash_attention_for_cpu" in called.names
+    with sdpa_kernel(SDPBackend.MATH):
+        torch.testing.assert_close(attention(x, y), fused, atol=1e-5, rtol=1e-5)
 
 
 def test_paper_sees_padding():

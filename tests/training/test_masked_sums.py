@@ -67,15 +67,49 @@ def test_counts_have_no_gradient():
     assert sums.bce.requires_grad and not sums.supervised.requires_grad and not sums.reference.requires_grad
 
 
-def test_two_dimensional_logits_and_logits_that_are_not_contiguous():
+LAYOUTS = {
+    "one after another": lambda logits: logits.contiguous(),
+    "channels last": lambda logits: logits.contiguous(memory_format=torch.channels_last_3d),
+    "axes exchanged": lambda logits: logits.movedim(2, 4).contiguous().movedim(4, 2),
+    "every second": lambda logits: torch.stack([logits, logits], -1)[..., 0],
+    "one for all samples": lambda logits: logits[:1].expand(2, -1, -1, -1, -1),
+}
+
+
+@pytest.mark.parametrize("unions", [(), UNIONS], ids=["no unions", "unions"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_logits_may_lie_in_any_way(monkeypatch, layout, unions):
+    monkeypatch.setattr(module, "CPU_CHUNK", 7 * NUM_CLASSES)
     logits, label_map, tables = make_inputs()
-    flat = logits[..., 0].detach().movedim(2, 3).requires_grad_()  # (B, K, Y, X), strided
-    assert not flat.is_contiguous()
-    values = label_map[..., 0].movedim(2, 3)
-    sums = masked_sums(flat, values, tables, UNIONS)
-    expected = by_definition(flat, values, tables, UNIONS)
+    logits, tables = LAYOUTS[layout](logits.detach()).requires_grad_(), tables[:, : NUM_CLASSES + len(unions)]
+    sums, expected = masked_sums(logits, label_map, tables, unions), by_definition(logits, label_map, tables, unions)
+    for name, value in sums._asdict().items():
+        torch.testing.assert_close(value, getattr(expected, name).double(), msg=name)
+    gradient = gradient_of(sums, logits)
+    torch.testing.assert_close(gradient, gradient_of(expected, logits))
+    if layout in ("one after another", "channels last"):
+        assert gradient.stride() == logits.stride()  # so that the layer before need not copy it
+
+
+def test_two_dimensional_logits():
+    logits, label_map, tables = make_inputs()
+    flat, values = logits[..., 0].detach().movedim(2, 3).requires_grad_(), label_map[..., 0].movedim(2, 3)
+    sums, expected = masked_sums(flat, values, tables, UNIONS), by_definition(flat, values, tables, UNIONS)
     torch.testing.assert_close(sums.bce, expected.bce)
     torch.testing.assert_close(gradient_of(sums, flat), gradient_of(expected, flat))
+
+
+def test_a_small_gradient_of_bce_is_not_lost_beside_a_large_one_of_dice():
+    """A class of ten voxels has a Dice of steep slope; where a voxel is surely positive, only BCE still pulls."""
+    logits = torch.full((1, 1, 2, 1, 1), 12.0, requires_grad=True)
+    tables = torch.tensor([[[POSITIVE]]], dtype=torch.uint8)
+    sums = masked_sums(logits, torch.zeros(1, 1, 2, 1, 1, dtype=torch.int16), tables, ())
+    exact = logits.detach().double().requires_grad_()
+    expected = by_definition(exact, torch.zeros(1, 1, 2, 1, 1, dtype=torch.int16), tables, ())
+    weights = (1e-3, -0.5, 0.4)
+    (gradient,) = torch.autograd.grad(sum(w * part.sum() for w, part in zip(weights, sums)), logits)
+    (right,) = torch.autograd.grad(sum(w * part.sum() for w, part in zip(weights, expected)), exact)
+    torch.testing.assert_close(gradient.double(), right, atol=1e-9, rtol=1e-2)
 
 
 def test_nothing_supervised_gives_zeros():
