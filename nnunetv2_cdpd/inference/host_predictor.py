@@ -206,6 +206,7 @@ class HostPredictor(host.nnUNetPredictor):
             UserError: The network gives values that are no finite numbers.
         """
         on_device = self.perform_everything_on_device and self.device.type != "cpu"
+        self.network = self.network.to(self.device).eval()  # not in inference mode, whose tensors do not tell when they change
         num_threads = torch.get_num_threads()
         torch.set_num_threads(min(num_threads, default_num_processes))  # as nnU-Net
         try:
@@ -227,7 +228,6 @@ class HostPredictor(host.nnUNetPredictor):
 
     @torch.inference_mode()
     def _blocks(self, data: Tensor, sums_device: torch.device) -> Iterator[Block]:
-        self.network = self.network.to(self.device).eval()
         weights = self.list_of_parameters
         readout = self.network.read_out_later(weights)
         ensemble = Ensemble(self._predict, len(weights), self.network.num_outputs, self.network.features_only, readout)
