@@ -23,7 +23,7 @@ from nnunetv2_cdpd.inference.resampling import Range
 Place = tuple[int, int]  # where windows start along the outer and the inner axis
 Box = tuple[Range, ...]  # a range per axis of the volume
 _THICKNESS = 12  # voxels of a block along an axis at least: slices of a 2D network are gathered
-_PLANES = 16  # of a window, about a megabyte
+_PLANES = 16  # of a window that are added at a time: they stay in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -205,10 +205,11 @@ def _last_plane(values: Tensor, axis: int) -> Tensor:
 
 
 def _add(sums: Tensor, values: Tensor, weights: Tensor) -> None:
-    """sums (n, ...) += values (n, ...) * weights (...), in pieces of a class that stay in a processor's cache."""
-    if sums.is_cuda:
+    """sums (n, ...) += values (n, ...) * weights (...), on a CPU in pieces of a channel that stay in its cache."""
+    if sums.device.type != "cpu":
         sums.addcmul_(values.to(sums.dtype), weights)
         return
     for sums_of_channel, values_of_channel in zip(sums, values):
-        for piece in zip(*(whole.split(_PLANES) for whole in (sums_of_channel, values_of_channel, weights))):
+        parts = (sums_of_channel, values_of_channel.to(sums.dtype), weights)
+        for piece in zip(*(whole.split(_PLANES) for whole in parts)):
             piece[0].addcmul_(piece[1], piece[2])

@@ -211,7 +211,7 @@ class HostPredictor(host.nnUNetPredictor):
         torch.set_num_threads(min(num_threads, default_num_processes))  # as nnU-Net
         try:
             yield from self._blocks(data, self.device if on_device else torch.device("cpu"))
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             if not on_device:
                 raise
             host.empty_cache(self.device)

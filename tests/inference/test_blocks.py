@@ -155,6 +155,45 @@ def test_a_part_of_a_block_starts_where_the_box_starts():
     assert (count == 1).all() and torch.equal(part, logits[(slice(None), *box)])
 
 
+@pytest.mark.parametrize("dtype", [torch.half, torch.bfloat16])
+def test_values_of_half_precision_are_summed_up_in_single_precision(dtype):
+    shape, size, starts = STARTS["half a window"]
+    data, slicers = volume(shape), windows_of(size, starts)
+    ensemble = Ensemble(lambda network, windows: run(network, windows).to(dtype), 1, C, False, Readout())
+    options = {"use_gaussian": True, "windows_per_batch": 1, "device": torch.device("cpu"), "progress": False}
+    found = list(blocks_of_logits(data, slicers, ensemble, third_axis=0, **options))
+    assert {block.values.dtype for block in found} == {torch.float32}
+    full = list(blocks_of_logits(data, slicers, Ensemble(run, 1, C, False, Readout()), third_axis=0, **options))
+    rounding = torch.finfo(dtype).eps
+    torch.testing.assert_close(joined(found, shape)[0], joined(full, shape)[0], atol=4 * rounding, rtol=rounding)
+
+
+class Crowded:
+    """A predictor whose GPU has no memory for the second block."""
+
+    device, perform_everything_on_device, network = torch.device("cuda"), True, torch.nn.Identity()
+
+    def __init__(self):
+        self.network.to = lambda device: self.network
+
+    def _blocks(self, data, device):
+        yield device, 0
+        if device.type == "cuda":
+            raise torch.cuda.OutOfMemoryError
+        yield device, 1
+
+
+def test_without_memory_on_the_gpu_the_blocks_come_again_from_the_cpu():
+    threads = torch.get_num_threads()
+    found = list(Predictor.logit_blocks(Crowded(), torch.zeros(1, 2, 2, 2)))
+    assert [(device.type, block) for device, block in found] == [("cuda", 0), ("cpu", 0), ("cpu", 1)]
+    assert torch.get_num_threads() == threads
+    crowded = Crowded()
+    crowded._blocks = lambda data, device: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        list(Predictor.logit_blocks(crowded, torch.zeros(1, 2, 2, 2)))
+
+
 # ---- of a network with fewer features than classes -------------------------------------------------------------------
 
 MANY = tuple(f"organ_{k}" for k in range(20))
