@@ -73,7 +73,8 @@ def cast_by_autocast(module: nn.Module) -> dict[str, Tensor]:
 
 
 def autocast_dtype(device_type: str) -> torch.dtype | None:
-    """What autocast casts to on a device; None: it is off, or this PyTorch has no way to ask."""
-    if not hasattr(torch, "get_autocast_dtype") or not torch.is_autocast_enabled(device_type):
+    """What autocast casts to on a device; None: it is off, the device has none, or this PyTorch has no way to ask."""
+    available = getattr(torch.amp, "is_autocast_available", lambda device_type: False)
+    if not available(device_type) or not torch.is_autocast_enabled(device_type):
         return None
     return torch.get_autocast_dtype(device_type)

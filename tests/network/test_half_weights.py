@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nnunetv2_cdpd.network.half_weights import HalfWeights, cast_by_autocast
+from nnunetv2_cdpd.network.half_weights import HalfWeights, autocast_dtype, cast_by_autocast
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.released.network import PaperSliceEncoder
 
@@ -155,3 +155,9 @@ def test_trained_weights_are_left_to_autocast():
         (out,) = HalfWeights().call(layer, lambda images: [layer(images)], x)
     out.float().sum().backward()
     torch.testing.assert_close(layer.weight.grad, x.sum(0).expand(2, 3), atol=1e-2, rtol=1e-2)
+
+
+def test_devices_without_autocast_are_no_error():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (autocast_dtype("cpu"), autocast_dtype("meta")) == (torch.bfloat16, None)
+    assert autocast_dtype("cpu") is None
