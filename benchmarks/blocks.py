@@ -78,8 +78,9 @@ def main() -> None:
     print(f"{shape}, {args.classes} classes, {len(slicers)} windows of {patch}, {args.features} features")
     for step, taken in seconds.items():
         print(f"  {step}: {taken:.1f} CPU s")
-    print(f"  peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB; a half per class and voxel alone: "
-          f"{2 * args.classes * np.prod(shape) / 2**30:.1f} GiB; {100 * (labels.array > 0).mean():.0f} % labelled")  # fmt: skip
+    peak, halves = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2 * args.classes * np.prod(shape) / 2**30
+    print(f"  peak memory {peak:.2f} GiB; a half per class and voxel alone: {halves:.1f} GiB")
+    print(f"  {100 * (labels.array > 0).mean():.0f} % of the image labelled")
 
 
 if __name__ == "__main__":
