@@ -90,14 +90,14 @@ def bench_with(seconds):
 def test_at_the_deadline_a_section_ends_with_what_it_has_and_the_next_is_left_out(gpu, tmp_path, monkeypatch):
     def rows_of(section, bench):
         yield "first", {"ms": 1}
-        time.sleep(5)
+        time.sleep(60)
         yield "second", {"ms": 2}
 
     monkeypatch.setattr(gpu, "rows_of", rows_of)
     monkeypatch.setattr(gpu, "SECTIONS", {name: gpu.Section("", 0.1) for name in ("long", "next")})
     started = time.monotonic()
     gpu.run(bench_with(0.3), ["long", "next"], tmp_path / "results.json")
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 30
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["long"]["rows"] == {"first": {"ms": 1}}
     assert results["long"]["error"] == "TimeoutError: the deadline came while this section ran"
