@@ -40,6 +40,11 @@ class Readout:
     weight: Tensor | None = None
     bias: Tensor | None = None
 
+    def to(self, device: torch.device) -> "Readout":
+        if self.weight is None or self.bias is None:
+            return self
+        return Readout(self.weight.to(device), self.bias.to(device))
+
     def __call__(self, values: Tensor) -> Tensor:
         if self.weight is None or self.bias is None:
             return values
@@ -80,11 +85,15 @@ class Block:
             values=self.values[_in_all_channels(cut)],
         )
 
+    def to(self, device: torch.device) -> "Block":
+        return replace(self, values=self.values.to(device), readout=self.readout.to(device))
+
     def write_to(self, logits: Tensor) -> None:
-        """Write its own voxels into the logits (K, x, y, z) of the volume."""
+        """Write its own voxels into the logits (K, x, y, z) of the volume; what their type cannot hold as the most it can."""
         cut = [slice(begin - start, stop - start) for (begin, stop), start in zip(self.own, self.start)]
         target = logits[_in_all_channels([slice(*part) for part in self.own])]
-        target.copy_(self.readout(self.values[_in_all_channels(cut)]))
+        most = torch.finfo(logits.dtype).max
+        target.copy_(self.readout(self.values[_in_all_channels(cut)]).clamp(-most, most))
 
 
 class WindowSums:

@@ -28,7 +28,7 @@ from torch._dynamo import OptimizedModule
 from nnunetv2_cdpd.annotation import Annotation, read_annotation
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError, check_at_least
-from nnunetv2_cdpd.inference.blocks import Block
+from nnunetv2_cdpd.inference.blocks import Block, Readout
 from nnunetv2_cdpd.inference.models import load_model
 from nnunetv2_cdpd.inference.network import PredictionNetwork, on_device
 from nnunetv2_cdpd.inference.preprocessing import PredictionConfiguration
@@ -207,8 +207,6 @@ class HostPredictor(host.nnUNetPredictor):
         """
         on_device = self.perform_everything_on_device and self.device.type != "cpu"
         self.network = self.network.to(self.device).eval()  # not in inference mode, whose tensors do not tell when they change
-        num_threads = torch.get_num_threads()
-        torch.set_num_threads(min(num_threads, default_num_processes))  # as nnU-Net
         try:
             yield from self._blocks(data, self.device if on_device else torch.device("cpu"))
         except torch.cuda.OutOfMemoryError:
@@ -216,25 +214,43 @@ class HostPredictor(host.nnUNetPredictor):
                 raise
             host.empty_cache(self.device)
             yield from self._blocks(data, torch.device("cpu"))
-        finally:
-            torch.set_num_threads(num_threads)
 
     def predict_logits_from_preprocessed_data(self, data: Tensor) -> Tensor:
         """As nnUNetPredictor's: (C, x, y, z) -> logits (n, x, y, z) of all blocks, half precision, on the CPU."""
         logits = torch.empty((len(self.network.classes), *data.shape[1:]), dtype=torch.half)
-        for block in self.logit_blocks(data):
-            block.write_to(logits)
+        with hosts_threads():
+            for block in self.logit_blocks(data):
+                block.write_to(logits)
         return logits
 
     @torch.inference_mode()
     def _blocks(self, data: Tensor, sums_device: torch.device) -> Iterator[Block]:
         weights = self.list_of_parameters
-        readout = self.network.read_out_later(weights)
-        ensemble = Ensemble(self._predict, len(weights), self.network.num_outputs, self.network.features_only, readout)
+        readout = self.network.readout(weights)
+        channels = len(self.network.classes)
+        if readout is not None:
+            channels = self.network.num_features * len(self.network.choices)
+
+        def run(fold: int, windows: Tensor) -> Tensor:
+            self.network.load_state_dict(weights[fold])
+            self.network.features_only = readout is not None
+            try:  # nnU-Net's precision; not around the blocks, whose logits are made and interpolated in single precision
+                with torch.autocast("cuda") if self.device.type == "cuda" else contextlib.nullcontext():
+                    return self._internal_maybe_mirror_and_predict(windows)
+            finally:
+                self.network.features_only = False
+
         padded, inside = host.pad_nd_image(data, self.configuration_manager.patch_size, "constant", {"value": 0}, True)
-        blocks = blocks_of_logits(
-            padded.to(sums_device),
-            self._internal_get_sliding_window_slicers(padded.shape[1:]),
+        slicers = self._internal_get_sliding_window_slicers(padded.shape[1:])
+        ensemble = Ensemble(run, len(weights), channels, readout is not None, (readout or Readout()).to(sums_device))
+        for block in self._blocks_of(padded.to(sums_device), slicers, ensemble):
+            if (own := block.inside(inside[1:])) is not None:
+                yield own
+
+    def _blocks_of(self, data: Tensor, slicers: list, ensemble: Ensemble) -> Iterator[Block]:
+        return blocks_of_logits(
+            data,
+            slicers,
             ensemble,
             third_axis=self._slice_axis,
             use_gaussian=self.use_gaussian,
@@ -242,15 +258,16 @@ class HostPredictor(host.nnUNetPredictor):
             device=self.device,
             progress=self.allow_tqdm,
         )
-        for block in blocks:
-            if (own := block.inside(inside[1:])) is not None:
-                yield own
 
-    def _predict(self, fold: int, windows: Tensor) -> Tensor:
-        self.network.load_state_dict(self.list_of_parameters[fold])
-        # nnU-Net's precision; not around the blocks, whose logits are made and interpolated in single precision
-        with torch.autocast("cuda") if self.device.type == "cuda" else contextlib.nullcontext():
-            return self._internal_maybe_mirror_and_predict(windows)
+    @torch.inference_mode()
+    def _internal_predict_sliding_window_return_logits(self, data: Tensor, slicers: list, do_on_device: bool = True) -> Tensor:
+        """nnU-Net's hook, for its own methods: of the network with the weights that it has."""
+        data = data.to(self.device if do_on_device else "cpu")
+        logits = torch.empty((len(self.network.classes), *data.shape[1:]), dtype=torch.half, device=data.device)
+        ensemble = Ensemble(lambda _, x: self._internal_maybe_mirror_and_predict(x), 1, len(logits), False, Readout())
+        for block in self._blocks_of(data, slicers, ensemble):
+            block.write_to(logits)
+        return logits
 
     @property
     def _slice_axis(self) -> int:
@@ -268,3 +285,14 @@ class HostPredictor(host.nnUNetPredictor):
         moved = at_whole_steps({slicer[along].start for slicer in slicers}, encoder.slice_step, size)
         windows = {start: slice(moved_to, moved_to + size) for start, moved_to in moved.items()}
         return [(*slicer[:along], windows[slicer[along].start], *slicer[along + 1 :]) for slicer in slicers]
+
+
+@contextlib.contextmanager
+def hosts_threads() -> Iterator[None]:
+    """As many threads for torch as nnU-Net allows a prediction."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(min(num_threads, default_num_processes))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)

@@ -68,9 +68,12 @@ class LabelMap:
         )
         if block.values.device.type == "cpu":
             _in_threads(slabs.label, slabs.tiles[0])
-        else:
+            return
+        try:
             for tile_x in slabs.tiles[0]:
                 slabs.label(tile_x)
+        except torch.cuda.OutOfMemoryError:  # beside the sums of other blocks
+            self.add(block.to(torch.device("cpu")))
 
 
 @dataclass

@@ -34,7 +34,7 @@ class TaskClasses:
 class PredictionNetwork(nn.Module):
     """(B, C, X, Y(, Z)) -> logits (B, n, X, Y(, Z)) of the classes chosen by `choose`, all of them at first.
 
-    After `read_out_later` the result are the features that its heads read, (B, features per choice, X, Y(, Z)).
+    While `features_only` is set, the result are the features that its heads read, (B, features per choice, X, Y(, Z)).
 
     Calls the network's steps one by one; `compile` puts compiled ones in their place.
 
@@ -77,23 +77,17 @@ class PredictionNetwork(nn.Module):
         """Channels that the heads read."""
         return self.network.decoder.seg_layers[-1].in_channels
 
-    @property
-    def num_outputs(self) -> int:
-        """Channels of the result."""
-        return self.num_features * len(self.choices) if self.features_only else len(self.classes)
-
-    def read_out_later(self, weights: Sequence[Mapping[str, Any]]) -> Readout:
-        """Have forward leave its last layer out, if all networks together then give fewer channels than there are classes.
+    def readout(self, weights: Sequence[Mapping[str, Any]]) -> Readout | None:
+        """The last layer, if without it all networks together give fewer channels than there are classes; else None.
 
         Args:
-            weights: Of every network, on the device of this one.
+            weights: Of every network.
 
         Returns:
-            The layer that was left out: of the features of all networks, one after the other, and of the mean of each.
+            Of the features of all networks, one after the other, each of them the mean over windows and networks.
         """
-        self.features_only = self.num_features * len(self.choices) * len(weights) < len(self.classes)
-        if not self.features_only:
-            return Readout()
+        if self.num_features * len(self.choices) * len(weights) >= len(self.classes):
+            return None
         row = {k: i for i, k in enumerate(self.classes)}
         count = torch.zeros(len(row), 1)
         columns = []
@@ -118,12 +112,16 @@ class PredictionNetwork(nn.Module):
         """The network's; nnU-Net's predictor loads before every volume, which costs nothing if it is the same again."""
         if state_dict is self._loaded:
             return None
-        if self._loaded is not None and _same_encoder(state_dict, self._loaded):
-            self._text = None
-        else:
+        before, self._loaded = self._loaded, None  # for the case that loading fails half-way
+        self._text = None
+        if before is None or before.keys() != state_dict.keys():
             self.forget()
-        self._loaded = None  # for the case that loading fails half-way
-        result = self.network.load_state_dict(state_dict, *args, **kwargs)
+            result = self.network.load_state_dict(state_dict, *args, **kwargs)
+        else:  # what folds have in common is there already, and most of it is the frozen encoder
+            others = {key: value for key, value in state_dict.items() if value is not before[key]}
+            if not _same_encoder(others, before):
+                self.forget()
+            result = self.network.load_state_dict(others, strict=False)
         self._loaded = state_dict
         return result
 
@@ -185,11 +183,7 @@ def on_device(weights: Sequence[Mapping[str, Tensor]], device: torch.device) -> 
 
 
 def _same_encoder(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return all(
-        value is other.get(key) or torch.equal(value, other[key])
-        for key, value in one.items()
-        if key.startswith("slice_encoder.")
-    )
+    return all(torch.equal(value, other[key]) for key, value in one.items() if key.startswith("slice_encoder."))
 
 
 class SliceTokens:

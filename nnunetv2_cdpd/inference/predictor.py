@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nnunetv2_cdpd.inference.blocks import Block
 from nnunetv2_cdpd.inference.export import Geometry, geometry_of, place_logits
-from nnunetv2_cdpd.inference.host_predictor import HostPredictor, PathLike, PreprocessedCase
+from nnunetv2_cdpd.inference.host_predictor import HostPredictor, PathLike, PreprocessedCase, hosts_threads
 from nnunetv2_cdpd.inference.label_map import LabelMap
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
 from nnunetv2_cdpd.inference.selection import Selection
@@ -29,12 +29,14 @@ class LabelledCase:
     logits: (n, x, y, z) of the needed classes; None unless they are kept.
     geometry: Where the logits belong in the image.
     properties: nnU-Net's, of the image.
+    selection: What was to be predicted.
     """
 
     labels: np.ndarray
     logits: Tensor | None
     geometry: Geometry
     properties: Mapping[str, Any]
+    selection: Selection
 
 
 class Predictor(HostPredictor):
@@ -158,18 +160,20 @@ class Predictor(HostPredictor):
             return self.label_logits(self.predict_logits_from_preprocessed_data(case.data), case.properties)
         labels = self._label_map(geometry)
         kept = torch.empty((len(self.selection.needed), *shape), dtype=torch.half) if self.selection.probabilities else None
-        for block in self.logit_blocks(case.data):
-            labels.add(block)
-            if kept is not None:
-                block.write_to(kept)
-        return LabelledCase(labels.array, kept, geometry, case.properties)
+        with hosts_threads():
+            for block in self.logit_blocks(case.data):
+                labels.add(block)
+                if kept is not None:
+                    block.write_to(kept)
+        return LabelledCase(labels.array, kept, geometry, case.properties, self.selection)
 
     def label_logits(self, logits: Tensor, properties: Mapping[str, Any]) -> LabelledCase:
         """Label an image of whose needed classes all logits (n, x, y, z) are at hand."""
         logits, geometry = place_logits(logits, self.plans_manager, self.configuration_manager, properties)
         labels = self._label_map(geometry)
         labels.add(Block.whole(logits))
-        return LabelledCase(labels.array, logits.cpu() if self.selection.probabilities else None, geometry, properties)
+        kept = logits.cpu() if self.selection.probabilities else None
+        return LabelledCase(labels.array, kept, geometry, properties, self.selection)
 
     def _label_map(self, geometry: Geometry) -> LabelMap:
         selection = self.selection
@@ -178,11 +182,11 @@ class Predictor(HostPredictor):
 
     def export(self, case: LabelledCase) -> Prediction:
         """The prediction of an image: cleaned up, if that was selected, and of the wanted classes only."""
-        selection, annotation = self.selection, self.annotation
+        selection, annotation = case.selection, self.annotation
         labels = case.labels
         names = [annotation.classes[k] for k in selection.wanted]
         if selection.clean:
-            labels = self._cleaned(labels, case.properties)
+            labels = self._cleaned(labels, case)
             values = selection.tree.stored_values(selection.wanted).astype(labels.dtype)
             to_written = np.zeros(annotation.num_values, labels.dtype)
             # Where overlapping classes share a value, the innermost that is written decides.
@@ -198,11 +202,12 @@ class Predictor(HostPredictor):
             None if case.logits is None else {annotation.classes[k]: row for k, row in zip(selection.needed, case.logits)},
         )
 
-    def _cleaned(self, labels: np.ndarray, properties: Mapping[str, Any]) -> np.ndarray:
+    def _cleaned(self, labels: np.ndarray, case: LabelledCase) -> np.ndarray:
         from nnunetv2_cdpd.cleanup import clean_label_map
         from nnunetv2_cdpd.cleanup.clean import array_axes, nesting_of
 
-        classes = {self.annotation.classes[k]: self.annotation.values[k] for k in self.selection.tree.classes}
+        classes = {self.annotation.classes[k]: self.annotation.values[k] for k in case.selection.tree.classes}
+        properties = case.properties
         cleaned, _ = clean_label_map(
             labels, properties["spacing"], classes, parents=nesting_of(self.annotation), axes=array_axes(labels.shape, properties)
         )

@@ -59,6 +59,9 @@ def blocks_of_logits(
     Raises:
         UserError: A value is no finite number.
     """
+    for part in (ensemble.readout.weight, ensemble.readout.bias):
+        if part is not None:
+            _check_finite(part)
     outer, inner = (axis for axis in range(3) if axis != third_axis)
     order = (outer, inner, third_axis)
     windows = sorted((_Window.of(slicer) for slicer in slicers), key=lambda window: [window.box[axis][0] for axis in order])
@@ -75,12 +78,15 @@ def blocks_of_logits(
             block = sums.finished(place)
             if block is None:
                 continue
-            if not torch.isfinite(block.values.sum()):  # many times faster than to ask every value
-                raise UserError(
-                    "the network gave logits that are no finite numbers (nan or inf); were its weights damaged? "
-                    "Take another checkpoint"
-                )
+            _check_finite(block.values)
             yield block
+
+
+def _check_finite(values: Tensor) -> None:
+    if not torch.isfinite(values.sum()):  # many times faster than to ask every value
+        raise UserError(
+            "the network gave logits that are no finite numbers (nan or inf); were its weights damaged? Take another checkpoint"
+        )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import torch
 from builders import model as tiny_model
 
 from nnunetv2_cdpd.annotation import Annotation, Source
+from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference import blocks as blocks_module
 from nnunetv2_cdpd.inference.blocks import Readout
 from nnunetv2_cdpd.inference.export import Geometry
@@ -184,10 +185,8 @@ class Crowded:
 
 
 def test_without_memory_on_the_gpu_the_blocks_come_again_from_the_cpu():
-    threads = torch.get_num_threads()
     found = list(Predictor.logit_blocks(Crowded(), torch.zeros(1, 2, 2, 2)))
     assert [(device.type, block) for device, block in found] == [("cuda", 0), ("cpu", 0), ("cpu", 1)]
-    assert torch.get_num_threads() == threads
     crowded = Crowded()
     crowded._blocks = lambda data, device: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError)
     with pytest.raises(torch.cuda.OutOfMemoryError):
@@ -211,10 +210,50 @@ def test_features_are_averaged_where_they_are_fewer_than_classes(folds, universa
     channels = {block.values.shape[0] for block in predictor.logit_blocks(data)}
     assert channels == {expected or len(MANY)}
     found = predictor.predict_logits_from_preprocessed_data(data)
-    monkeypatch.setattr(type(predictor.network), "read_out_later", lambda *_: Readout())
-    predictor.network.features_only = False
+    monkeypatch.setattr(type(predictor.network), "readout", lambda *_: None)
     torch.testing.assert_close(found, predictor.predict_logits_from_preprocessed_data(data), atol=2e-3, rtol=2e-3)
     assert (found > 0).any()
+
+
+def test_after_features_the_network_and_nnunets_own_methods_give_logits(tmp_path):
+    predictor = Predictor.from_folder(tiny_model.write_model(tmp_path / "model", annotation=ANNOTATION), device="cpu")
+    data = predictor.preprocess_array(tiny_model.make_image(), (2.0, 0.8, 0.9)).data
+    found = predictor.predict_logits_from_preprocessed_data(data)
+    with torch.inference_mode():
+        assert predictor.network(torch.zeros(1, 1, 8, 16, 24)).shape[1] == len(MANY)
+    torch.testing.assert_close(found, predictor.predict_sliding_window_return_logits(data), atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_a_last_layer_that_is_no_finite_numbers_is_told(part, tmp_path):
+    predictor = Predictor.from_folder(tiny_model.write_model(tmp_path / "model", annotation=ANNOTATION), device="cpu")
+    broken = dict(predictor.list_of_parameters[0])
+    name = f"decoder.seg_layers.1.{part}"
+    broken[name] = broken[name].clone()
+    broken[name][3] = torch.nan
+    predictor.list_of_parameters = [broken]
+    with pytest.raises(UserError, match="no finite numbers"):
+        predictor.predict(tiny_model.make_image(), (2.0, 0.8, 0.9))
+
+
+def test_logits_beyond_what_a_half_can_hold_are_certain_and_no_nan(tmp_path):
+    predictor = Predictor.from_folder(tiny_model.write_model(tmp_path / "model", annotation=ANNOTATION), device="cpu")
+    huge = dict(predictor.list_of_parameters[0])
+    huge["decoder.seg_layers.1.weight"] = 1e5 * huge["decoder.seg_layers.1.weight"]
+    predictor.list_of_parameters = [huge]
+    probabilities = predictor.predict(tiny_model.make_image(), (2.0, 0.8, 0.9), probabilities=True).probabilities
+    assert np.isfinite(probabilities).all() and probabilities.max() == 1
+
+
+def test_a_labelled_case_keeps_what_was_selected_when_it_was_labelled(tmp_path):
+    predictor = Predictor.from_folder(tiny_model.write_model(tmp_path / "model", annotation=ANNOTATION), device="cpu")
+    case = predictor.preprocess_array(tiny_model.make_image(), (2.0, 0.8, 0.9))
+    predictor.select(["organ_2", "organ_3"])
+    labelled = predictor.label(case)
+    predictor.select(["organ_5"])
+    prediction = predictor.export(labelled)
+    assert set(prediction.values) == {"organ_2", "organ_3"}
+    assert set(np.unique(prediction.label_map)) <= {0, 3, 4}
 
 
 def test_features_of_some_classes_under_a_task(tmp_path):
