@@ -111,6 +111,18 @@ def test_mirroring_is_nnunets(tmp_path, image):
     assert not torch.allclose(plain, found, atol=0.1)
 
 
+def test_a_network_of_slices_is_nnunets(tmp_path):
+    architecture = tiny_model.make_plans()["configurations"][tiny_model.CONFIGURATION]["architecture"]
+    architecture["arch_kwargs"] |= {
+        "conv_op": "torch.nn.Conv2d", "norm_op": "torch.nn.InstanceNorm2d", "kernel_sizes": [[3, 3]] * 3,
+        "strides": [[1, 1], [2, 2], [2, 2]], "patch_size": [16, 24], "fused_stages": [1],
+    }  # fmt: skip
+    model = tiny_model.write_model(tmp_path / "model", patch_size=[16, 24], spacing=[1.4, 1.1], architecture=architecture)
+    predictor = Predictor.from_folder(model, device="cpu")
+    data = torch.randn(1, 14, 30, 40, generator=torch.Generator().manual_seed(0))
+    assert_nnunets(predictor.predict_logits_from_preprocessed_data(data), nnunets_logits(predictor, data))
+
+
 def test_windows_without_contrast_are_run_once_and_change_nothing(predictor):
     data = torch.full((1, 40, 20, 30), -1.5)
     data[0, 28:, 4:, 5:] = torch.randn(12, 16, 25, generator=torch.Generator().manual_seed(0))
