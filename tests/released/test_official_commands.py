@@ -24,6 +24,7 @@ from nnunetv2_cdpd.volumes.dicom import read_series
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
+ROUNDING = 0.01  # of probabilities: nnU-Net sums windows in half precision, which counts in the corners of a volume
 BIN = Path(sys.executable).parent
 FIRING = {"spleen": 1, "right_kidney": 2, "liver": 6}  # the only classes that this network finds, and their values
 OFFLINE = """
@@ -179,16 +180,16 @@ def test_nnunets_own_command_agrees(workspace, model, predicted):
     )  # fmt: skip
     theirs, ours = probabilities(stock), probabilities(predicted)
     assert theirs.shape == ours.shape == (len(RELEASED_CLASSES), 21, 38, 44)  # of the image in the order that the reader gave it
-    np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    np.testing.assert_allclose(ours, theirs, atol=ROUNDING)
 
     their_labels, our_labels = (
         np.asarray(nibabel.as_closest_canonical(nibabel.load(folder / "case.nii.gz")).dataobj).T for folder in (stock, predicted)
     )
-    not_near_half = (np.abs(theirs - 0.5) > 2e-3).all(0)
+    not_near_half = (np.abs(theirs - 0.5) > ROUNDING).all(0)
     clear = not_near_half & ((theirs > 0.5).sum(0) <= 1)
     print(f"probabilities differ by {np.abs(ours - theirs).max():.1e}; labels equal in {(our_labels == their_labels).mean():.2%}")
     print(f"{clear.mean():.2%} of the voxels have one class or none")
     assert clear.mean() > 0.8 and np.array_equal(our_labels[clear], their_labels[clear])
     winner = np.where(ours.max(0) > 0.5, ours.argmax(0) + 1, 0)
-    sure = not_near_half & (np.diff(np.sort(ours, axis=0)[-2:], axis=0)[0] > 2e-3)
+    sure = not_near_half & (np.diff(np.sort(ours, axis=0)[-2:], axis=0)[0] > ROUNDING)
     assert np.array_equal(our_labels[sure], winner[sure])
