@@ -83,7 +83,7 @@ def read_waves(model: Path) -> None:
     import torch
 
     file = model / "fold_0" / "checkpoint_final.pth"
-    checkpoint = torch.load(file, weights_only=False)
+    checkpoint = torch.load(file, weights_only=True)
     names = [name for name in checkpoint["network_weights"] if name.startswith("decoder.seg_layers.")]
     last = sorted(names)[-1].rpartition(".")[0]
     weight, bias = (checkpoint["network_weights"][f"{last}.{name}"] for name in ("weight", "bias"))
