@@ -35,8 +35,8 @@ from builders import model as tiny_model
 
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.classes import CLASS_TABLE
-from nnunetv2_cdpd.inference.host_predictor import PreprocessedCase
 from nnunetv2_cdpd.inference.predictor import Predictor
+from nnunetv2_cdpd.inference.preprocessing import PreprocessedCase
 
 ADDED = ("unet_class_name", "fused_stages", "vision", "patch_size", "text", "task")
 

@@ -11,7 +11,6 @@ What differs from nnUNetPredictor, whose preprocessing, windows and mirroring it
 import contextlib
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ import numpy as np
 import torch
 from nnunetv2.configuration import default_num_processes
 from nnunetv2.inference import predict_from_raw_data as host
-from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy
-from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor
 from torch._dynamo import OptimizedModule
@@ -31,21 +28,11 @@ from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.inference.blocks import Block, Readout
 from nnunetv2_cdpd.inference.models import load_model
 from nnunetv2_cdpd.inference.network import PredictionNetwork, on_device
-from nnunetv2_cdpd.inference.preprocessing import PredictionConfiguration
+from nnunetv2_cdpd.inference.preprocessing import CasePreprocessor, PathLike, PreprocessedCase
 from nnunetv2_cdpd.inference.sliding_window import Ensemble, at_whole_steps, blocks_of_logits
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
 from nnunetv2_cdpd.volumes.reading import CheckedReader
-
-PathLike = str | Path
-
-
-@dataclass(frozen=True)
-class PreprocessedCase:
-    """data: (C, x, y, z) as the network sees it; properties: nnU-Net's."""
-
-    data: Tensor
-    properties: dict[str, Any]
 
 
 class HostPredictor(host.nnUNetPredictor):
@@ -138,58 +125,18 @@ class HostPredictor(host.nnUNetPredictor):
     # ---- preprocessing -----------------------------------------------------------------------------------------------
 
     def preprocess_files(self, files: Sequence[PathLike], previous_stage: PathLike | None = None) -> PreprocessedCase:
-        """Read and preprocess the channels of one image.
-
-        Args:
-            files: One per channel.
-            previous_stage: Label map that a cascade's lower stage predicted.
-
-        Raises:
-            UserError: Not the model's number of channels, or values that are no numbers.
-        """
-        image, properties = self.writer.read_images(files)
-        if len(image) != self.num_channels:  # counted here, because a colour image holds several
-            raise UserError(
-                f"{len(image)} of the model's {self.num_channels} channels; each is a file, CASE_0000, CASE_0001, ..., or one "
-                "file holds all (a colour image)"
-            )
-        previous = None if previous_stage is None else self.writer.read_seg(str(previous_stage))[0]
-        return self._preprocess(image, properties, previous)
+        """See `CasePreprocessor.files`."""
+        return self._preprocessor.files(files, previous_stage)
 
     def preprocess_array(self, image: np.ndarray, spacing_mm: Sequence[float]) -> PreprocessedCase:
-        """Preprocess (Z, Y, X) or (C, Z, Y, X).
+        """See `CasePreprocessor.array`."""
+        return self._preprocessor.array(image, spacing_mm)
 
-        Raises:
-            ValueError: Another number of axes or channels, or a spacing that is not three positive numbers.
-        """
-        image = image[None] if image.ndim == 3 else image
-        if image.ndim != 4 or image.shape[0] != self.num_channels:
-            raise ValueError(
-                f"an image is (Z, Y, X), or (C, Z, Y, X) with {self.num_channels} channels for this model, got {image.shape}"
-            )
-        spacing = [float(mm) for mm in spacing_mm]
-        if len(spacing) != 3 or not all(np.isfinite(spacing)) or min(spacing) <= 0:
-            raise ValueError(f"spacing_mm is a positive number per axis of the array, got {tuple(spacing_mm)}")
-        return self._preprocess(image, {"spacing": spacing})
-
-    def _preprocess(self, image: np.ndarray, properties: dict[str, Any], previous: np.ndarray | None = None) -> PreprocessedCase:
-        configuration = PredictionConfiguration(self.configuration_manager, reads_segmentation=previous is not None)
-        managers = self.plans_manager, self.dataset_json, configuration
-        axes = self.plans_manager.transpose_forward
-        target = list(self.configuration_manager.spacing)
-        spacing = [properties["spacing"][axis] for axis in axes][-len(target) :]
-        shape = [image.shape[1 + axis] for axis in axes][-len(target) :]
-        if 0 in compute_new_shape(shape, spacing, target):
-            raise UserError(
-                f"an image of {' x '.join(map(str, shape))} voxels has none at the model's spacing, "
-                f"{' x '.join(f'{mm:.3g}' for mm in target)} mm; is it the right file?"
-            )
-        adapter = PreprocessAdapterFromNpy([image], [previous], [properties], None, *managers, verbose=self.verbose_preprocessing)
-        item = next(adapter)
-        data = item["data"].to(dtype=torch.float32, memory_format=torch.contiguous_format)
-        if not torch.isfinite(data).all():
-            raise UserError("the image holds values that are no numbers (nan or inf)")
-        return PreprocessedCase(data, item["data_properties"])
+    @property
+    def _preprocessor(self) -> CasePreprocessor:
+        return CasePreprocessor(
+            self.plans_manager, self.configuration_manager, self.dataset_json, self.writer, self.verbose_preprocessing
+        )
 
     # ---- from preprocessed image to logits ---------------------------------------------------------------------------
 

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from nnunetv2_cdpd.inference.blocks import Block
 from nnunetv2_cdpd.inference.export import Geometry, geometry_of, place_logits
-from nnunetv2_cdpd.inference.host_predictor import HostPredictor, PathLike, PreprocessedCase, hosts_threads
+from nnunetv2_cdpd.inference.host_predictor import HostPredictor, hosts_threads
 from nnunetv2_cdpd.inference.label_map import LabelMap
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
+from nnunetv2_cdpd.inference.preprocessing import PathLike, PreprocessedCase
 from nnunetv2_cdpd.inference.selection import Selection
 
 

@@ -1,17 +1,117 @@
-"""Preprocessing: nnU-Net's configuration of a model, with an image's resampling as one matrix per axis.
+"""Preprocessing: from an image to what the network sees, by nnU-Net's preprocessor with one matrix per axis as resampling.
 
 nnU-Net's preprocessor asks the configuration for the functions that resample. Its own interpolation of a CT takes longer
 than a small network; and the label map that it resamples beside the image is one that nobody reads when there is none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+import numpy as np
+import torch
+from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy
+from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape, resample_data_or_seg_to_shape
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import Tensor
 
+from nnunetv2_cdpd.datasets.dataset_json import channel_names
+from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.interpolation import resample_by_axis
+from nnunetv2_cdpd.volumes.reading import CheckedReader
+
+PathLike = str | Path
+
+
+@dataclass(frozen=True)
+class PreprocessedCase:
+    """data: (C, x, y, z) as the network sees it; properties: nnU-Net's."""
+
+    data: Tensor
+    properties: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CasePreprocessor:
+    """Preprocesses images for one model, and checks them before and after.
+
+    reader: nnU-Net's reader of the model's plans.
+    verbose: As nnU-Net's preprocessing.
+    """
+
+    plans: PlansManager
+    configuration: ConfigurationManager
+    dataset_json: dict[str, Any]
+    reader: CheckedReader
+    verbose: bool = False
+
+    @property
+    def num_channels(self) -> int:
+        return len(channel_names(self.dataset_json))
+
+    def files(self, files: Sequence[PathLike], previous_stage: PathLike | None = None) -> PreprocessedCase:
+        """Read and preprocess the channels of one image.
+
+        Args:
+            files: One per channel.
+            previous_stage: Label map that a cascade's lower stage predicted.
+
+        Raises:
+            UserError: Not the model's number of channels, or values that are no numbers.
+        """
+        image, properties = self.reader.read_images(files)
+        if len(image) != self.num_channels:  # counted here, because a colour image holds several
+            raise UserError(
+                f"{len(image)} of the model's {self.num_channels} channels; each is a file, CASE_0000, CASE_0001, ..., or one "
+                "file holds all (a colour image)"
+            )
+        previous = None if previous_stage is None else self.reader.read_seg(str(previous_stage))[0]
+        return self.image(image, properties, previous)
+
+    def array(self, image: np.ndarray, spacing_mm: Sequence[float]) -> PreprocessedCase:
+        """Preprocess (Z, Y, X) or (C, Z, Y, X).
+
+        Raises:
+            ValueError: Another number of axes or channels, or a spacing that is not three positive numbers.
+        """
+        image = image[None] if image.ndim == 3 else image
+        if image.ndim != 4 or image.shape[0] != self.num_channels:
+            raise ValueError(
+                f"an image is (Z, Y, X), or (C, Z, Y, X) with {self.num_channels} channels for this model, got {image.shape}"
+            )
+        spacing = [float(mm) for mm in spacing_mm]
+        if len(spacing) != 3 or not all(np.isfinite(spacing)) or min(spacing) <= 0:
+            raise ValueError(f"spacing_mm is a positive number per axis of the array, got {tuple(spacing_mm)}")
+        return self.image(image, {"spacing": spacing})
+
+    def image(self, image: np.ndarray, properties: dict[str, Any], previous: np.ndarray | None = None) -> PreprocessedCase:
+        """Preprocess (C, Z, Y, X) as nnU-Net's readers give it.
+
+        Args:
+            properties: nnU-Net's, with the spacing.
+            previous: Label map of a cascade's lower stage.
+
+        Raises:
+            UserError: No voxel is left at the model's spacing, or values are no numbers.
+        """
+        axes = self.plans.transpose_forward
+        target = list(self.configuration.spacing)
+        spacing = [properties["spacing"][axis] for axis in axes][-len(target) :]
+        shape = [image.shape[1 + axis] for axis in axes][-len(target) :]
+        if 0 in compute_new_shape(shape, spacing, target):
+            raise UserError(
+                f"an image of {' x '.join(map(str, shape))} voxels has none at the model's spacing, "
+                f"{' x '.join(f'{mm:.3g}' for mm in target)} mm; is it the right file?"
+            )
+        configuration = PredictionConfiguration(self.configuration, reads_segmentation=previous is not None)
+        managers = self.plans, self.dataset_json, configuration
+        item = next(PreprocessAdapterFromNpy([image], [previous], [properties], None, *managers, verbose=self.verbose))
+        data = item["data"].to(dtype=torch.float32, memory_format=torch.contiguous_format)
+        if not torch.isfinite(data).all():
+            raise UserError("the image holds values that are no numbers (nan or inf)")
+        return PreprocessedCase(data, item["data_properties"])
 
 
 class PredictionConfiguration(ConfigurationManager):

@@ -14,12 +14,12 @@ from tqdm import tqdm
 from nnunetv2_cdpd.annotation import Source, dataset_json_entries
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError, check_at_least, check_part, listed
-from nnunetv2_cdpd.inference.host_predictor import PreprocessedCase
 from nnunetv2_cdpd.inference.inputs import Case, opened
 from nnunetv2_cdpd.inference.outputs import STATISTICS, Outputs, prepare_folder
 from nnunetv2_cdpd.inference.pipeline import pipeline
 from nnunetv2_cdpd.inference.prediction import Prediction, file_name, mask_names, regions_among
 from nnunetv2_cdpd.inference.predictor import LabelledCase, Predictor
+from nnunetv2_cdpd.inference.preprocessing import PreprocessedCase
 from nnunetv2_cdpd.inference.statistics import prediction_statistics, write_table
 from nnunetv2_cdpd.jobs import Outcome, output_folder, run, write_json, written_beside
 from nnunetv2_cdpd.jobs.shapes import OBJECT, map_of, read_shaped

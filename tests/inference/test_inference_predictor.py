@@ -18,8 +18,8 @@ from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 import nnunetv2_cdpd
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.inference.host_predictor import PreprocessedCase
 from nnunetv2_cdpd.inference.predictor import Predictor
+from nnunetv2_cdpd.inference.preprocessing import PreprocessedCase
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

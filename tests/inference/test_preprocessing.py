@@ -41,7 +41,7 @@ def test_a_lower_stage_is_resampled_as_nnunet_does(predictor):
     image = tiny_model.make_image()[None]
     previous = (image > np.median(image)).astype(np.int8)
     expected = hosts(predictor, image, (2.0, 0.8, 0.9), previous)["data"]
-    found = predictor._preprocess(image, {"spacing": [2.0, 0.8, 0.9]}, previous).data
+    found = predictor._preprocessor.image(image, {"spacing": [2.0, 0.8, 0.9]}, previous).data
     assert expected.shape[0] > 1
     assert torch.equal(found[1:], expected[1:])
     assert torch.allclose(found[:1], expected[:1], atol=1e-4)
