@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from threading import RLock
 from types import ModuleType
 from typing import Any
 
@@ -70,6 +71,11 @@ EXCHANGES = {
     "rank_of_pretrained_weights": Exchange(
         ("nnunetv2.run.load_pretrained_weights",), "dist", "-pretrained_weights are loaded onto the GPU of the rank"
     ),
+    "fill_holes": Exchange(
+        ("nnunetv2.preprocessing.cropping.cropping",),
+        "binary_fill_holes",
+        "crop_to_nonzero() fills holes of a mask of which only the box is used where no normalization asks for the mask",
+    ),
     "planner_look_up": Exchange(
         ("nnunetv2.experiment_planning.plan_and_preprocess_api",),
         "recursive_find_python_class",
@@ -78,15 +84,19 @@ EXCHANGES = {
 }
 
 
+# Two threads that exchange a name at once would put each other's replacement back as the original.
+_IN_USE = {which: RLock() for which in EXCHANGES}
+
+
 @contextmanager
 def exchanged(which: str, replacement: Any) -> Iterator[None]:
-    """Exchange a name of `EXCHANGES`, and put the original back on leaving.
+    """Exchange a name of `EXCHANGES`, and put the original back on leaving; another thread waits until then.
 
     Raises:
         UserError: This nnU-Net has no such name.
     """
     name = EXCHANGES[which].name
-    with ExitStack() as stack:
+    with _IN_USE[which], ExitStack() as stack:
         for module in _modules_with(which):
             stack.callback(setattr, module, name, getattr(module, name))
             setattr(module, name, replacement)

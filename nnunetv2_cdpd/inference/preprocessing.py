@@ -1,24 +1,30 @@
 """Preprocessing: from an image to what the network sees, by nnU-Net's preprocessor with one matrix per axis as resampling.
 
 nnU-Net's preprocessor asks the configuration for the functions that resample. Its own interpolation of a CT takes longer
-than a small network; and the label map that it resamples beside the image is one that nobody reads when there is none.
+than a small network; and the label map that it resamples beside the image is one that nobody reads when there is none. Nor
+does anybody read where that label map has holes, unless a normalization is to leave out what is zero.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numpy as np
 import torch
 from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy
+from nnunetv2.preprocessing.normalization import default_normalization_schemes
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape, resample_data_or_seg_to_shape
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor
 
 from nnunetv2_cdpd.datasets.dataset_json import channel_names
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.host import exchanged, original
 from nnunetv2_cdpd.volumes.interpolation import resample_by_axis
 from nnunetv2_cdpd.volumes.reading import CheckedReader
 
@@ -107,7 +113,8 @@ class CasePreprocessor:
             )
         configuration = PredictionConfiguration(self.configuration, reads_segmentation=previous is not None)
         managers = self.plans, self.dataset_json, configuration
-        item = next(PreprocessAdapterFromNpy([image], [previous], [properties], None, *managers, verbose=self.verbose))
+        with nullcontext() if previous is not None or _reads_mask(configuration) else _holes_left():
+            item = next(PreprocessAdapterFromNpy([image], [previous], [properties], None, *managers, verbose=self.verbose))
         data = item["data"].to(dtype=torch.float32, memory_format=torch.contiguous_format)
         if not torch.isfinite(data).all():
             raise UserError("the image holds values that are no numbers (nan or inf)")
@@ -134,6 +141,22 @@ class PredictionConfiguration(ConfigurationManager):
     @property
     def resampling_fn_seg(self) -> Callable:
         return super().resampling_fn_seg if self.reads_segmentation else _as_it_is
+
+
+def _reads_mask(configuration: ConfigurationManager) -> bool:
+    """Whether preprocessing needs the voxels that are zero, not only their box; True where classes are not nnU-Net's own."""
+    hosts_own = configuration.preprocessor_class is DefaultPreprocessor and all(
+        hasattr(default_normalization_schemes, name) for name in configuration.normalization_schemes
+    )
+    return not hosts_own or any(configuration.use_mask_for_norm)
+
+
+@contextmanager
+def _holes_left() -> Iterator[None]:
+    """nnU-Net leaves the holes of a mask as they are, in this thread: on a CT that takes longer than to resample it."""
+    ours, fill = get_ident(), original("fill_holes")
+    with exchanged("fill_holes", lambda mask: mask if get_ident() == ours else fill(mask)):
+        yield
 
 
 def _as_it_is(segmentation: Any, *_shape_and_spacings: Any) -> Any:

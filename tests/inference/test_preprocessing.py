@@ -1,16 +1,20 @@
 """Preprocessing for prediction: nnU-Net's own result, resampled axis by axis."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from builders import model as tiny_model
 from nnunetv2.inference.data_iterators import PreprocessAdapterFromNpy
+from nnunetv2.preprocessing.cropping import cropping
 from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
 from nnunetv2.preprocessing.resampling.resample_torch import resample_torch_fornnunet
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+from scipy.ndimage import binary_fill_holes
 
+from nnunetv2_cdpd.inference import preprocessing
 from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.inference.preprocessing import PredictionConfiguration
 from nnunetv2_cdpd.volumes.interpolation import resample_by_axis
@@ -45,6 +49,46 @@ def test_a_lower_stage_is_resampled_as_nnunet_does(predictor):
     assert expected.shape[0] > 1
     assert torch.equal(found[1:], expected[1:])
     assert torch.allclose(found[:1], expected[:1], atol=1e-4)
+
+
+def hollow_image():
+    """A bright shell around a hole of zeros, in zeros."""
+    image = np.zeros((20, 24, 28), np.float32)
+    image[3:17, 2:20, 5:25] = tiny_model.make_image()[3:17, 2:20, 5:25] + 2000
+    image[7:12, 8:14, 10:18] = 0
+    return image[None]
+
+
+@pytest.mark.parametrize("uses_mask", [False, True])
+def test_holes_are_filled_only_where_a_normalization_asks_for_the_mask(predictor, monkeypatch, uses_mask):
+    filled = []
+    monkeypatch.setattr(cropping, "binary_fill_holes", lambda mask: filled.append(1) or binary_fill_holes(mask))
+    entries = predictor.configuration_manager.configuration
+    changed = {"normalization_schemes": ["ZScoreNormalization"], "use_mask_for_norm": [uses_mask]}
+    monkeypatch.setattr(predictor, "configuration_manager", ConfigurationManager({**entries, **changed}))
+    expected = hosts(predictor, hollow_image(), (2.0, 0.8, 0.9))
+    assert len(filled) == 1
+    case = predictor.preprocess_array(hollow_image(), (2.0, 0.8, 0.9))
+    assert len(filled) == 1 + uses_mask
+    assert torch.allclose(case.data, expected["data"], atol=1e-4)
+    assert case.properties == expected["data_properties"]
+
+
+def test_holes_are_filled_for_a_lower_stage_and_in_other_threads(predictor, monkeypatch):
+    filled = []
+
+    def fill(mask):
+        filled.append(1)
+        return binary_fill_holes(mask)
+
+    monkeypatch.setattr(cropping, "binary_fill_holes", fill)
+    predictor._preprocessor.image(hollow_image(), {"spacing": [2.0, 0.8, 0.9]}, np.zeros((1, 20, 24, 28), np.int8))
+    assert len(filled) == 1
+    with preprocessing._holes_left(), ThreadPoolExecutor(1) as other:
+        mask = hollow_image()[0] != 0
+        assert np.array_equal(other.submit(lambda: cropping.binary_fill_holes(mask)).result(), binary_fill_holes(mask))
+        assert cropping.binary_fill_holes(mask) is mask
+    assert cropping.binary_fill_holes is fill
 
 
 def test_only_what_does_the_same_is_exchanged(predictor):
