@@ -1,0 +1,72 @@
+"""Evidence: what training on partial labels brings, arm by arm, on patients that were kept back; and the tables of it.
+
+    python benchmarks/evidence run STUDY DATA WORK [--arms ours complete] [--splits 0 1] [--seeds 0 1 2] [--threads 1]
+    python benchmarks/evidence show [STUDY]        # the tables of what is finished
+    python benchmarks/evidence write               # into benchmarks/README.md
+
+DATA: images/, labels/ and annotated.json of OpenKBP. WORK: datasets, models and predictions. Each run is one arm on one split
+(which fifth of the patients is kept back) with one seed, through the stock commands; its result is a file in
+benchmarks/results, and a run that has one is passed over. A training that was stopped goes on. Two of these commands may share
+WORK when they have no split in common. Prior to it: pip install .
+"""
+
+import argparse
+import os
+from itertools import product
+from pathlib import Path
+
+from patients import NUM_SPLITS
+from results import path_of
+from runs import Run
+from studies import STUDIES
+from tables import README, tables, with_tables
+
+from nnunetv2_cdpd.demo.weights import choose_weights
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="evidence", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="do the runs that have no result yet")
+    run.add_argument("study", choices=STUDIES)
+    run.add_argument("data", type=Path)
+    run.add_argument("work", type=Path)
+    run.add_argument("--arms", nargs="+", help="default: all of the study")
+    run.add_argument("--splits", type=int, nargs="+", choices=range(NUM_SPLITS), default=list(range(NUM_SPLITS)))
+    run.add_argument("--seeds", type=int, nargs="+", default=[0])
+    run.add_argument("--threads", type=int, help="of a training on the CPU; default: nnU-Net's, one for each core")
+    run.add_argument("-device", default="cpu", choices=["cpu", "cuda"])
+    show = commands.add_parser("show", help="print tables")
+    show.add_argument("study", nargs="?", choices=STUDIES)
+    commands.add_parser("write", help="write the tables into benchmarks/README.md")
+    args = parser.parse_args()
+    if args.command == "run":
+        do_runs(args)
+    elif args.command == "show":
+        for name, table in tables().items():
+            if args.study in (None, name):
+                print(f"{name}: {STUDIES[name].words}\n\n{table}\n")
+    else:
+        README.write_text(with_tables(README.read_text()))
+
+
+def do_runs(args: argparse.Namespace) -> None:
+    arms = args.arms or list(STUDIES[args.study].arms)
+    if unknown := set(arms) - set(STUDIES[args.study].arms):
+        raise SystemExit(f"{args.study} has no arm {', '.join(sorted(unknown))}; it has {', '.join(STUDIES[args.study].arms)}")
+    set_weights()
+    for seed, split, arm in product(args.seeds, args.splits, arms):
+        if not path_of(args.study, arm, split, seed).exists():
+            work = args.work.resolve() / args.study / f"split{split}"
+            Run(args.study, arm, split, seed, args.data.resolve(), work, args.device, args.threads).do()
+
+
+def set_weights() -> None:
+    """The weights that are at hand, as `cdpd demo` chooses them."""
+    choices, words = choose_weights()
+    os.environ.update(choices)
+    print(*words, sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

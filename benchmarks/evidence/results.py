@@ -1,0 +1,58 @@
+"""Results: what a run found, a small JSON file each, which lies in the repository: benchmarks/results/STUDY/ARM/."""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from patients import ORGANS
+
+FOLDER = Path(__file__).parents[1] / "results"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One arm on one split with one seed.
+
+    cpu_seconds: Of all its trainings; None where one of them was stopped and went on.
+    scores: Patient -> organ -> metric; only organs that the patient's reference has. None: infinite.
+    """
+
+    study: str
+    arm: str
+    split: int
+    seed: int
+    cpu_seconds: int | None
+    setting: dict[str, Any]
+    versions: dict[str, str]
+    scores: dict[str, dict[str, dict[str, float | None]]]
+
+    def metric(self, name: str, patients: list[str]) -> np.ndarray:
+        """(patients, organs); nan where there is no reference, inf where a prediction is empty."""
+        table = np.full((len(patients), len(ORGANS)), np.nan)
+        for row, patient in enumerate(patients):
+            for column, organ in enumerate(ORGANS):
+                if (values := self.scores.get(patient, {}).get(organ)) is not None:
+                    table[row, column] = math.inf if values[name] is None else values[name]
+        return table
+
+
+def path_of(study: str, arm: str, split: int, seed: int) -> Path:
+    return FOLDER / study / arm / f"split{split}_seed{seed}.json"
+
+
+def write_result(result: Result) -> None:
+    path = path_of(result.study, result.arm, result.split, result.seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(asdict(result), separators=(",", ":"), allow_nan=False) + "\n")
+    os.replace(beside, path)
+
+
+def results_of(study: str, arm: str) -> Iterator[Result]:
+    for path in sorted((FOLDER / study / arm).glob("split*_seed*.json")):
+        yield Result(**json.loads(path.read_text()))

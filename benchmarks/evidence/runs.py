@@ -1,0 +1,136 @@
+"""Runs: one arm of a study on one split with one seed, from data to its result file. What is done already is not done again."""
+
+import csv
+import json
+import math
+import os
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from commands import run
+from patients import Patients
+from raw_data import IDS, TEST, dataset_folder, join_label_maps, make_datasets
+from results import Result, write_result
+from studies import STUDIES, Arm, Study
+
+PLANS = "nnUNetBenchmarkPlans"  # the bare U-Net, on which all trainers stand
+TARGET_SPACING = ("6", "5", "6")  # mm, array order; coarse, so that a small network learns on a CPU
+ITERATIONS_PER_EPOCH = 60  # as benchmarks/trainers has it
+METRICS = ("Dice", "HD95_mm")
+
+
+@dataclass(frozen=True)
+class Run:
+    """work: Folder of the split, with the datasets of its patients."""
+
+    study: str
+    arm: str
+    split: int
+    seed: int
+    data: Path
+    work: Path
+    device: str
+    threads: int | None
+
+    def do(self) -> None:
+        """Make the datasets, train, predict and score, and write the result."""
+        study, patients = STUDIES[self.study], Patients.read(self.data)
+        arm = study.arms[self.arm]
+        self._set_environment(study, arm)
+        make_datasets(study, patients, self.data, self.work, self.split)
+        folders, seconds = {}, []
+        for dataset in arm.datasets:
+            plan(self.work, dataset)
+            model = self._train(dataset, arm)
+            seconds.append(json.loads((model / "cpu_seconds.json").read_text()))
+            folders[dataset] = self._predict(dataset, arm)
+        predictions = folders[arm.datasets[0]]
+        if len(folders) > 1:
+            predictions = join_label_maps(folders, self._folder / "joined")
+            (predictions / "dataset.json").write_text((self.work / TEST / "dataset.json").read_text())
+        run(["cdpd", "evaluate", str(predictions), str(self.work / TEST / "labelsTr"), "-o", str(self._folder)])
+        scores = read_scores(self._folder / "metrics.csv", patients)
+        iterations = rounded_iterations(study.iterations * arm.iterations)
+        versions = {package: metadata.version(package) for package in ("nnunetv2-cdpd", "nnunetv2", "torch")}
+        setting = {"iterations": iterations, "networks": len(arm.datasets), "foreground": study.foreground, "device": self.device}
+        total = None if None in seconds else round(sum(seconds))
+        write_result(Result(self.study, self.arm, self.split, self.seed, total, setting, versions, scores))
+
+    @property
+    def _folder(self) -> Path:
+        return self.work / f"seed{self.seed}" / self.arm
+
+    def _set_environment(self, study: Study, arm: Arm) -> None:
+        os.environ |= {
+            "nnUNet_raw": str(self.work / "nnUNet_raw"),
+            "nnUNet_preprocessed": str(self.work / "nnUNet_preprocessed"),
+            "nnUNet_results": str(self._folder / "nnUNet_results"),
+            "nnUNet_extTrainer": str(Path(__file__).parents[1] / "trainers"),
+            "BENCHMARK_SEED": str(self.seed),
+            "BENCHMARK_FOREGROUND": str(study.foreground),
+            "BENCHMARK_ITERATIONS": str(rounded_iterations(study.iterations * arm.iterations)),
+        }
+        for folder in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+            Path(os.environ[folder]).mkdir(parents=True, exist_ok=True)
+        if self.device == "cpu":
+            os.environ |= {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}
+        if self.threads:
+            os.environ |= {"BENCHMARK_THREADS": str(self.threads), "OMP_NUM_THREADS": str(self.threads)}
+
+    def _train(self, dataset: str, arm: Arm) -> Path:
+        """The model's folder; a training that was stopped goes on, and its CPU time is added up."""
+        results = Path(os.environ["nnUNet_results"])
+        model = results / f"Dataset{IDS[dataset]}_{dataset}" / f"{arm.trainer}__{PLANS}__3d_fullres" / "fold_all"
+        if not (model / "checkpoint_final.pth").exists():
+            going_on = ["--c"] if (model / "checkpoint_latest.pth").exists() else []
+            took = run(["nnUNetv2_train", str(IDS[dataset]), "3d_fullres", "all", *self._common(arm), *going_on])
+            # What a stopped process took is lost, so the time of a training that went on is not told.
+            (model / "cpu_seconds.json").write_text(json.dumps(None if going_on else took))
+        return model
+
+    def _predict(self, dataset: str, arm: Arm) -> Path:
+        folder = self._folder / dataset
+        run(
+            ["nnUNetv2_predict", "-i", str(self.work / TEST / "imagesTr"), "-o", str(folder), "-d", str(IDS[dataset])]
+            + ["-c", "3d_fullres", "-f", "all", "-npp", "1", "-nps", "1", *self._common(arm)]
+        )
+        return folder
+
+    def _common(self, arm: Arm) -> list[str]:
+        return ["-tr", arm.trainer, "-p", PLANS, "-device", self.device]
+
+
+def rounded_iterations(iterations: float) -> int:
+    return round(iterations / ITERATIONS_PER_EPOCH) * ITERATIONS_PER_EPOCH
+
+
+def plan(work: Path, dataset: str) -> None:
+    """Plan and preprocess a dataset, then write plans with the bare U-Net."""
+    preprocessed = dataset_folder(work, dataset, "nnUNet_preprocessed")
+    if (preprocessed / f"{PLANS}.json").exists():
+        return
+    run(
+        ["nnUNetv2_plan_and_preprocess", "-d", str(IDS[dataset]), "-pl", "nnUNetPlannerCDPDSmall", "-c", "3d_fullres"]
+        + ["-np", "1", "-npfp", "1", "-overwrite_target_spacing", *TARGET_SPACING]
+    )
+    plans = json.loads((preprocessed / "nnUNetCDPDSmallPlans.json").read_text())
+    plans["plans_name"] = PLANS
+    architecture = plans["configurations"]["3d_fullres"]["architecture"]
+    kwargs = architecture["arch_kwargs"]
+    architecture["network_class_name"] = kwargs.pop("unet_class_name")
+    for added in ("fused_stages", "vision", "patch_size", "text", "task"):
+        kwargs.pop(added)
+    (preprocessed / f"{PLANS}.json").write_text(json.dumps(plans, indent=2))
+
+
+def read_scores(path: Path, patients: Patients) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Patient -> organ -> metric, of the organs that a patient's reference has; None: infinite, the prediction is empty."""
+    scores: dict[str, dict[str, dict[str, float | None]]] = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["class"] in patients.annotated[row["case"]]:
+                values = {metric: float(row[metric]) for metric in METRICS}
+                finite = {metric: round(value, 4) if math.isfinite(value) else None for metric, value in values.items()}
+                scores.setdefault(row["case"], {})[row["class"]] = finite
+    return scores

@@ -1,0 +1,93 @@
+"""Tables: results as Markdown, and their place in benchmarks/README.md, between two marks that name the table."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from patients import ORGANS
+from results import Result, results_of
+from studies import STUDIES
+
+from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def tables() -> dict[str, str]:
+    """Name -> Markdown, of every study that has results."""
+    return {name: table for name in STUDIES if (table := study_table(name))}
+
+
+def study_table(name: str) -> str:
+    """Dice of each organ and arm, and the paired difference to the control, over the runs that both have; '' without results."""
+    study = STUDIES[name]
+    results = {arm: list(results_of(name, arm)) for arm in study.arms}
+    rows = []
+    for arm, facts in study.arms.items():
+        if not results[arm]:
+            continue
+        patients = sorted({patient for result in results[arm] for patient in result.scores})
+        dice = mean_over_seeds(results[arm], "Dice", patients)
+        distances = mean_over_seeds(results[arm], "HD95_mm", patients)
+        missed = int(np.isinf(distances).sum())
+        distances[np.isinf(distances)] = np.nan
+        organs = " | ".join(f"{value:.3f}" for value in np.nanmean(dice, 0))
+        difference = "" if arm == study.control else told_difference(results[arm], results[study.control])
+        runs = f"{len({result.split for result in results[arm]})} x {len({result.seed for result in results[arm]})}"
+        minutes = np.nanmean([result.cpu_seconds or np.nan for result in results[arm]]) / 60
+        distance = f"{np.nanmean(np.nanmean(distances, 0)):.0f}" + (f" ({missed} not found)" if missed else "")
+        mean = f"**{np.nanmean(np.nanmean(dice, 0)):.3f}**"
+        rows.append(
+            f"| {facts.words} | {organs} | {mean} | {difference} | {distance} | {len(patients)} | {runs} | {minutes:.0f} |"
+        )
+    if not rows:
+        return ""
+    columns = [
+        *ORGANS,
+        "mean",
+        f"against *{study.arms[study.control].words}*",
+        "HD95 mm",
+        "patients",
+        "splits x seeds",
+        "CPU min",
+    ]
+    return "\n".join([f"| arm | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}", *rows])
+
+
+def mean_over_seeds(results: list[Result], metric: str, patients: list[str]) -> np.ndarray:
+    """(patients, organs), the mean of the runs that kept a patient back; nan where no reference is."""
+    tables = np.stack([result.metric(metric, patients) for result in results])
+    there = ~np.isnan(tables)
+    sums = np.where(there, tables, 0.0).sum(0)
+    return np.divide(sums, there.sum(0), out=np.full(sums.shape, np.nan), where=there.any(0))
+
+
+def told_difference(results: list[Result], control: list[Result]) -> str:
+    """Paired difference of the Dice in points with its 95 % interval, patients drawn again, over the runs that both have."""
+    own, its = ({(result.split, result.seed): result for result in of} for of in (results, control))
+    both = sorted(own.keys() & its.keys())
+    if not both:
+        return "no run in common"
+    patients = sorted({patient for key in both for patient in own[key].scores})
+    differences = mean_over_seeds([own[key] for key in both], "Dice", patients)
+    differences -= mean_over_seeds([its[key] for key in both], "Dice", patients)
+    low, high = interval_of_mean(differences)
+    return f"{100 * np.nanmean(np.nanmean(differences, 0)):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+def marked(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(<!-- table {name} -->\n).*?(\n<!-- end of table {name} -->)", re.DOTALL)
+
+
+def with_tables(text: str) -> str:
+    """A text with the tables that its marks name as the results have them.
+
+    Raises:
+        ValueError: A mark names no table.
+    """
+    made = tables()
+    for name in re.findall(r"<!-- table (\w+) -->", text):
+        if name not in made:
+            raise ValueError(f"no results for table {name}")
+        text = marked(name).sub(lambda match, name=name: match[1] + made[name] + match[2], text)
+    return text
