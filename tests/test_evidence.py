@@ -1,0 +1,135 @@
+"""benchmarks/evidence: who is trained on and who is kept back, what is cut off, and tables that are those of the result files."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from builders.project import CLONE
+
+FOLDER = CLONE / "benchmarks" / "evidence"
+MODULES = ("commands", "patients", "raw_data", "results", "runs", "studies", "tables", "visible")
+
+
+@pytest.fixture
+def evidence(monkeypatch):
+    """The modules of the runner, by name."""
+    import importlib
+    import sys
+    from types import SimpleNamespace
+
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
+    for name in MODULES:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def patients(evidence):
+    few = ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid")
+    organs = {f"p{index:02}": tuple(evidence.patients.ORGANS) if index % 3 == 0 else few for index in range(83)}
+    return evidence.patients.Patients(organs)
+
+
+def test_each_complete_patient_is_kept_back_once(patients):
+    kept = [patient for split in range(5) for patient in patients.tested(split, partial=False)]
+    assert sorted(kept) == patients.complete
+
+
+@pytest.mark.parametrize("split", range(5))
+def test_contours_are_equal_and_nobody_is_trained_on_and_tested(evidence, patients, split):
+    study = evidence.studies.STUDIES["equal_contours"]
+    tested = patients.tested(split, partial=study.tests_partial)
+    assert sum(patient in patients.partial for patient in tested) == 5
+    dealt = study.dealt(patients, split)
+    complete = dealt.pop(evidence.studies.COMPLETE)
+    assert not {*tested} & {*complete, *(patient for cases in dealt.values() for patient in cases)}
+    contours = sum(len(source.organs) * len(cases) for source, cases in dealt.items())
+    # 28 complete patients of 83 here, so 22 or 23 for 24 of them, and 50 others for 48
+    assert abs(contours - 7 * len(complete)) <= 4 * 4
+    names = [patient for cases in dealt.values() for patient in cases]
+    assert len(names) == len(set(names)), "a patient belongs to one source"
+
+
+def test_blanked_slices_are_cut_from_image_and_label_map(evidence, tmp_path):
+    image = np.full((6, 40, 40), -1024, np.int16)
+    image[2:5, 5:35, 5:35] = 0  # 30 x 30 voxels of 4 mm2: 36 cm2, less than a body
+    image[3:5, 2:38, 2:38] = 0  # 52 cm2
+    image[:, 18:22, 18:22] = 30  # a strip along an organ in every slice
+    labels = np.zeros(image.shape, np.uint8)
+    labels[:, 18:22, 18:22] = 1
+    for part, array in (("images", image), ("labels", labels)):
+        (tmp_path / "data" / part).mkdir(parents=True)
+        volume = sitk.GetImageFromArray(array)
+        volume.SetSpacing((2.0, 2.0, 3.0))
+        volume.SetOrigin((1.0, 2.0, 10.0))
+        sitk.WriteImage(volume, str(tmp_path / "data" / part / "p.nii.gz"))
+    evidence.visible.write_visible(tmp_path / "data", "p", tmp_path / "out")
+    for part, array in (("images", image), ("labels", labels)):
+        found = sitk.ReadImage(str(tmp_path / "out" / part / "p.nii.gz"))
+        assert np.array_equal(sitk.GetArrayFromImage(found), array[3:5])
+        assert found.GetOrigin() == (1.0, 2.0, 10.0 + 3 * 3.0)
+    blank = sitk.GetImageFromArray(np.full((3, 9, 9), -1024, np.int16))
+    with pytest.raises(ValueError, match="no slice"):
+        evidence.visible.visible_slices(blank)
+
+
+def result(evidence, arm, split, seed, scores, cpu_seconds=600):
+    return evidence.results.Result("equal_contours", arm, split, seed, cpu_seconds, {}, {}, scores)
+
+
+def both(dice, distance=1.0):
+    return {"Dice": dice, "HD95_mm": distance}
+
+
+def test_a_table_is_that_of_its_files(evidence, tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence.results, "FOLDER", tmp_path)
+    for seed, (dice, other) in enumerate([(0.5, 0.7), (0.7, 0.7)]):
+        control = {"a": {"Larynx": both(0.5)}, "b": {"Larynx": both(0.6), "Mandible": both(0.8)}}
+        ours = {"a": {"Larynx": both(dice)}, "b": {"Larynx": both(other), "Mandible": both(0.0, None)}}
+        evidence.results.write_result(result(evidence, "complete", 0, seed, control))
+        evidence.results.write_result(result(evidence, "masked", 0, seed, ours, None if seed else 1200))
+    evidence.results.write_result(result(evidence, "masked", 1, 0, {"c": {"Larynx": both(0.1)}}))  # no control: not compared
+    with np.errstate(all="ignore"):
+        rows = [line.split(" | ") for line in evidence.tables.study_table("equal_contours").splitlines()]
+    assert len(rows) == 4
+    complete, masked = (dict(zip(rows[0], row)) for row in rows[2:])
+    assert complete["Larynx"] == "0.550" and complete["Mandible"] == "0.800" and complete["mean"] == "**0.675**"
+    assert masked["Larynx"] == f"{(0.6 + 0.7 + 0.1) / 3:.3f}" and masked["Mandible"] == "0.000"
+    # larynx: a +10, b +10; mandible: b -80
+    (difference,) = [cell for name, cell in masked.items() if name.startswith("against")]
+    assert difference.startswith("-35.0 (")
+    assert masked["HD95 mm"] == "1 (1 not found)"
+    assert masked["splits x seeds"] == "2 x 2" and masked["CPU min |"] == "15 |" and complete["CPU min |"] == "10 |"
+
+
+def test_result_files_hold_no_infinities(evidence, tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence.results, "FOLDER", tmp_path)
+    one = result(evidence, "ours", 2, 1, {"a": {"Larynx": both(0.0, None)}})
+    evidence.results.write_result(one)
+    path = evidence.results.path_of("equal_contours", "ours", 2, 1)
+    json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(name))
+    (found,) = evidence.results.results_of("equal_contours", "ours")
+    assert found == one and math.isinf(found.metric("HD95_mm", ["a"])[0, list(evidence.patients.ORGANS).index("Larynx")])
+
+
+def test_scores_are_of_organs_that_a_reference_has(evidence, patients, tmp_path):
+    (tmp_path / "metrics.csv").write_text(
+        "case,source,class,Dice,HD95_mm\np00,s,Larynx,0.12345,inf\np01,s,Larynx,0,inf\np01,s,Brainstem,0.5,2.5\n"
+    )
+    assert evidence.runs.read_scores(tmp_path / "metrics.csv", patients) == {
+        "p00": {"Larynx": {"Dice": 0.1235, "HD95_mm": None}},
+        "p01": {"Brainstem": {"Dice": 0.5, "HD95_mm": 2.5}},
+    }
+
+
+def test_the_readme_holds_the_tables_of_the_result_files(evidence):
+    text = evidence.tables.README.read_text()
+    assert evidence.tables.with_tables(text) == text, "run: python benchmarks/evidence write"
+
+
+def test_a_mark_without_results_is_told(evidence, tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence.results, "FOLDER", tmp_path)
+    with pytest.raises(ValueError, match="equal_contours"):
+        evidence.tables.with_tables("<!-- table equal_contours -->\nold\n<!-- end of table equal_contours -->")
