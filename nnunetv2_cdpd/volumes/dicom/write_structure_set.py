@@ -1,0 +1,131 @@
+"""Structure set: a label map as DICOM RTSTRUCT, contours on the slices of the series that was segmented.
+
+Written with pydicom, contours by contourpy. rt-utils, which is the one library for it (1.2.7, of 2023), outlines voxels by their
+centres, so that each structure loses half a voxel all around and a thin one is a line; it cuts holes open by taking voxels away;
+it places all slices by the first one's header, which a tilted gantry puts wrong; it reads no multi-frame files; and it brings
+OpenCV along.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import UID, ImplicitVRLittleEndian, RTStructureSetStorage, generate_uid
+
+from nnunetv2_cdpd.volumes.dicom.derived_object import (
+    Algorithm,
+    Segment,
+    Source,
+    code_item,
+    distinct_labels,
+    long_string,
+    save_object,
+)
+from nnunetv2_cdpd.volumes.dicom.header import Slice
+from nnunetv2_cdpd.volumes.dicom.outlines import outlines
+
+_STUDY_COMPONENT = UID("1.2.840.10008.3.1.2.3.1")  # retired, and what the reference to a study names all the same
+_ANATOMY = "91723000"  # category of a segment that is an organ, or at least no tumor
+
+
+def write_structure_set(path: Path, labels: np.ndarray, source: Source, segments: Sequence[Segment], by: Algorithm) -> None:
+    """Write a file with a structure for each segment; of one that is nowhere, without contours.
+
+    A structure is a class with all that lies in it: a liver goes around its tumor.
+
+    Args:
+        labels: (n, rows, columns), of the slices of the source.
+    """
+    save_object(_structure_set(labels, source, segments, by), path)
+
+
+def _structure_set(labels: np.ndarray, source: Source, segments: Sequence[Segment], by: Algorithm) -> FileDataset:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = RTStructureSetStorage, generate_uid(prefix=None)
+    # Explicit ones hold no contour of more than 64 kB.
+    meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    made = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    made.SOPClassUID, made.SOPInstanceUID = RTStructureSetStorage, meta.MediaStorageSOPInstanceUID
+    names = distinct_labels([segment.name for segment in segments])
+    source.copy_patient_and_study(made, [*names, *by, *(segment.kind[2] for segment in segments)])
+    now = datetime.now()
+    date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    made.Modality, made.SeriesInstanceUID, made.SeriesNumber = "RTSTRUCT", generate_uid(prefix=None), source.series_number(2)
+    made.SeriesDescription, made.OperatorsName, made.InstanceNumber = long_string(by.model), None, 1
+    made.Manufacturer, made.ManufacturerModelName, made.SoftwareVersions = by.name, long_string(by.model), by.version
+    made.DeviceSerialNumber = by.weights
+    made.InstanceCreationDate = made.SeriesDate = made.StructureSetDate = date
+    made.InstanceCreationTime = made.SeriesTime = made.StructureSetTime = time
+    made.StructureSetLabel, made.ApprovalStatus = "PREDICTION", "UNAPPROVED"
+    made.StructureSetDescription = long_string(f"{by.name} {by.version}, {by.model}", 1024)
+    made.FrameOfReferenceUID = source.slices.frame_of_reference
+    made.PositionReferenceIndicator = source.header.get("PositionReferenceIndicator")
+    made.ReferencedFrameOfReferenceSequence = [_referenced(source)]
+    made.StructureSetROISequence, made.ROIContourSequence, made.RTROIObservationsSequence = [], [], []
+    for number, (segment, name) in enumerate(zip(segments, names), start=1):
+        made.StructureSetROISequence.append(_structure(number, name, source, by))
+        made.ROIContourSequence.append(_contours(number, np.isin(labels, segment.values), source, segment))
+        made.RTROIObservationsSequence.append(_observation(number, segment))
+    return made
+
+
+def _referenced(source: Source) -> Dataset:
+    """The series, as the place of all structures."""
+    series, study, frame = Dataset(), Dataset(), Dataset()
+    series.SeriesInstanceUID = source.header.SeriesInstanceUID
+    series.ContourImageSequence = [_image(entry, source, with_frame=False) for entry in source.instances]
+    study.ReferencedSOPClassUID, study.ReferencedSOPInstanceUID = _STUDY_COMPONENT, source.header.StudyInstanceUID
+    study.RTReferencedSeriesSequence = [series]
+    frame.FrameOfReferenceUID = source.slices.frame_of_reference
+    frame.RTReferencedStudySequence = [study]
+    return frame
+
+
+def _image(entry: Slice, source: Source, with_frame: bool = True) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = entry.sop_class, entry.uid
+    if with_frame and entry.uid in source.multi_frame:
+        item.ReferencedFrameNumber = entry.frame + 1
+    return item
+
+
+def _structure(number: int, name: str, source: Source, by: Algorithm) -> Dataset:
+    item = Dataset()
+    item.ROINumber, item.ROIName = number, name
+    item.ReferencedFrameOfReferenceUID = source.slices.frame_of_reference
+    item.ROIGenerationAlgorithm = "AUTOMATIC"
+    item.ROIGenerationDescription = long_string(f"{by.name} {by.version}")
+    return item
+
+
+def _contours(number: int, mask: np.ndarray, source: Source, segment: Segment) -> Dataset:
+    item = Dataset()
+    item.ReferencedROINumber, item.ROIDisplayColor = number, list(segment.rgb)
+    if contours := list(_contours_of_slices(mask, source)):  # an empty sequence is not allowed
+        item.ContourSequence = contours
+    return item
+
+
+def _contours_of_slices(mask: np.ndarray, source: Source) -> Iterator[Dataset]:
+    number = 0
+    for index in np.flatnonzero(mask.any((1, 2))).tolist():
+        for polygon in outlines(mask[index]):
+            number += 1
+            item = Dataset()
+            item.ContourImageSequence = [_image(source.slices.slices[index], source)]
+            item.ContourGeometricType, item.ContourNumber, item.NumberOfContourPoints = "CLOSED_PLANAR", number, len(polygon)
+            item.ContourData = [f"{value:.4f}" for value in source.slices.position(index, polygon).ravel().tolist()]
+            yield item
+
+
+def _observation(number: int, segment: Segment) -> Dataset:
+    item = Dataset()
+    item.ObservationNumber = item.ReferencedROINumber = number
+    # A tumor is no volume to treat: that is for people to say.
+    item.RTROIInterpretedType = "ORGAN" if segment.category[0] == _ANATOMY else None
+    item.ROIInterpreter = None
+    identification = code_item(segment.kind)
+    item.RTROIIdentificationCodeSequence = [identification]
+    return item
