@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pydicom
 
 from nnunetv2_cdpd.errors import UserError, reason
@@ -41,6 +42,7 @@ _OPTIONAL = (
     "PatientSexNeutered", "AdmissionID",
 )  # fmt: skip
 _OF_SOURCE = ("Modality", "SeriesInstanceUID", "SeriesNumber", "Manufacturer", "PositionReferenceIndicator")
+_PRIVATE = "99"  # begins the names of coding schemes that are nobody's standard
 _THE_SAME = ("StudyInstanceUID", "PatientID")  # in all files of a series
 
 Coded = tuple[str, str, str]  # value, scheme and meaning
@@ -89,7 +91,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceSeries:
     """A series that something is derived from.
 
     slices: Where it lies.
@@ -100,7 +102,7 @@ class Source:
     header: pydicom.Dataset
 
     @classmethod
-    def read(cls, files: Sequence[Path], modality: str | None = None) -> "Source":
+    def read(cls, files: Sequence[Path], modality: str | None = None) -> "SourceSeries":
         """Of the files of a series.
 
         Raises:
@@ -170,6 +172,26 @@ def distinct_labels(names: Sequence[str]) -> list[str]:
         numbered = (plain if number == 1 else f"{plain[: LONG_STRING - 5]} {number}" for number in itertools.count(1))
         labels.append(next(label for label in numbered if label not in labels))
     return labels
+
+
+def check_values(labels: np.ndarray, segments: Sequence[Segment]) -> None:
+    """Raise ValueError if a label map holds a value that no segment has; it would be lost."""
+    known = np.zeros(np.iinfo(labels.dtype).max + 1, bool)
+    known[[0, *(segment.value for segment in segments)]] = True
+    if not (found := known[labels]).all():
+        raise ValueError(f"value {labels[~found][0]} of the label map is in no segment")
+
+
+def add_own_scheme(target: pydicom.Dataset, segments: Sequence[Segment], by: Algorithm) -> None:
+    """Say whose a coding scheme is that is not of the standard, where one is used."""
+    target.CodingSchemeIdentificationSequence = []
+    for scheme in sorted({segment.kind[1] for segment in segments if segment.kind[1].startswith(_PRIVATE)}):
+        item = pydicom.Dataset()
+        item.CodingSchemeDesignator, item.CodingSchemeName = scheme, f"Classes of models of {by.name}"
+        item.CodingSchemeResponsibleOrganization = by.name
+        target.CodingSchemeIdentificationSequence.append(item)
+    if not target.CodingSchemeIdentificationSequence:
+        del target.CodingSchemeIdentificationSequence
 
 
 def code_item(code: Coded) -> pydicom.Dataset:

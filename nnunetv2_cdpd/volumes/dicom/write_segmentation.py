@@ -8,17 +8,20 @@ refuse; it is written where somebody asks for it.
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.dicom.derived_object import (
     Algorithm,
     Coded,
     Segment,
-    Source,
+    SourceSeries,
+    add_own_scheme,
+    check_values,
     code_item,
     distinct_labels,
     long_string,
@@ -43,9 +46,9 @@ def check_highdicom() -> None:
 
 
 def write_segmentation(
-    path: Path, labels: np.ndarray, source: Source, segments: Sequence[Segment], by: Algorithm, kind: str = BINARY
+    path: Path, labels: np.ndarray, source: SourceSeries, segments: Sequence[Segment], by: Algorithm, kind: str = BINARY
 ) -> None:
-    """Write a file with a segment for each class; one that is nowhere is described too, and has no frame.
+    """Write a file with a segment for each class; one that is nowhere is described, too, and has no frame.
 
     A voxel is in one segment, that of its value. Segments of a LABELMAP have their values as numbers; those of BINARY must be
     numbered from 1 on, and are so in the order of their values.
@@ -62,7 +65,7 @@ def write_segmentation(
 
 
 def _segmentation(
-    labels: np.ndarray, source: Source, segments: Sequence[Segment], by: Algorithm, kind: str
+    labels: np.ndarray, source: SourceSeries, segments: Sequence[Segment], by: Algorithm, kind: str
 ) -> "Segmentation":
     from highdicom.seg import Segmentation, SegmentationTypeValues
 
@@ -75,17 +78,18 @@ def _segmentation(
         def copy_specimen_information(self, dataset: Dataset) -> None:
             """Slices of a patient have none."""
 
+    check_values(labels, segments)
     segments = sorted(segments, key=lambda segment: segment.value)
     names = distinct_labels([segment.name for segment in segments])
     numbers = [segment.value if kind == LABELMAP else index for index, segment in enumerate(segments, start=1)]
     images = _images(source)
     if not labels.any():  # all slices of all segments would be written
         labels, images = labels[:1], images[:1]
-    to_number = np.zeros(max(int(labels.max()), *(segment.value for segment in segments)) + 1, np.uint16)
+    to_number = np.zeros(segments[-1].value + 1, np.uint8 if max(numbers) < 256 else np.uint16)
     to_number[[segment.value for segment in segments]] = numbers
     made = OfSource(
         source_images=images,
-        pixel_array=to_number.astype(np.uint8 if max(numbers) < 256 else np.uint16)[labels],
+        pixel_array=to_number[labels],
         segmentation_type=SegmentationTypeValues[kind.upper()],
         segment_descriptions=[
             _description(number, name, segment, source, by) for number, name, segment in zip(numbers, names, segments)
@@ -105,10 +109,11 @@ def _segmentation(
         specific_character_set=None,
     )
     _name_slices(made, source)
+    add_own_scheme(made, segments, by)
     return made
 
 
-def _images(source: Source) -> list[Dataset]:
+def _images(source: SourceSeries) -> list[Dataset]:
     """Each slice as a file of its own, as highdicom wants them, with what it needs to know and nothing that it could stumble on.
 
     Of a multi-frame file it would take all frames in their order, and one file only.
@@ -141,7 +146,7 @@ def _decimal(value: float) -> str:
     return format_number_as_ds(float(value))
 
 
-def _description(number: int, name: str, segment: Segment, source: Source, by: Algorithm) -> "SegmentDescription":
+def _description(number: int, name: str, segment: Segment, source: SourceSeries, by: Algorithm) -> "SegmentDescription":
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription
@@ -161,7 +166,7 @@ def _description(number: int, name: str, segment: Segment, source: Source, by: A
             parameters={"weights": by.weights},
         ),
         # The same structure of the same series, whoever finds it again.
-        tracking_uid=generate_uid(prefix=None, entropy_srcs=[source.header.SeriesInstanceUID, segment.name]),
+        tracking_uid=UID(f"2.25.{uuid5(NAMESPACE_OID, f'{source.header.SeriesInstanceUID} {segment.name}').int}"),
         tracking_id=name,
         anatomic_regions=[_code(segment.region)] if segment.region else None,
         display_color=CIELabColor.from_rgb(*segment.rgb),
@@ -180,7 +185,7 @@ def _code(code: Coded) -> Any:
     return CodedConcept(code[0], code[1], long_string(code[2]))
 
 
-def _name_slices(made: "Segmentation", source: Source) -> None:
+def _name_slices(made: "Segmentation", source: SourceSeries) -> None:
     """Put the identifiers of files, and the numbers of frames in them, where the places of slices stand."""
     groups = made.PerFrameFunctionalGroupsSequence
     references = [image for group in groups for derived in group.DerivationImageSequence for image in derived.SourceImageSequence]

@@ -2,8 +2,8 @@
 
 Written with pydicom, contours by contourpy. rt-utils, which is the one library for it (1.2.7, of 2023), outlines voxels by their
 centres, so that each structure loses half a voxel all around and a thin one is a line; it cuts holes open by taking voxels away;
-it places all slices by the first one's header, which a tilted gantry puts wrong; it reads no multi-frame files; and it brings
-OpenCV along.
+it takes voxels and slices for squares (their two spacings, and rows and columns, are mixed up); it places all slices by the first
+one's header, which a tilted gantry puts wrong; and it reads no multi-frame files.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,9 @@ from pydicom.uid import UID, ImplicitVRLittleEndian, RTStructureSetStorage, gene
 from nnunetv2_cdpd.volumes.dicom.derived_object import (
     Algorithm,
     Segment,
-    Source,
+    SourceSeries,
+    add_own_scheme,
+    check_values,
     code_item,
     distinct_labels,
     long_string,
@@ -30,7 +32,7 @@ _STUDY_COMPONENT = UID("1.2.840.10008.3.1.2.3.1")  # retired, and what the refer
 _ANATOMY = "91723000"  # category of a segment that is an organ, or at least no tumor
 
 
-def write_structure_set(path: Path, labels: np.ndarray, source: Source, segments: Sequence[Segment], by: Algorithm) -> None:
+def write_structure_set(path: Path, labels: np.ndarray, source: SourceSeries, segments: Sequence[Segment], by: Algorithm) -> None:
     """Write a file with a structure for each segment; of one that is nowhere, without contours.
 
     A structure is a class with all that lies in it: a liver goes around its tumor.
@@ -41,7 +43,8 @@ def write_structure_set(path: Path, labels: np.ndarray, source: Source, segments
     save_object(_structure_set(labels, source, segments, by), path)
 
 
-def _structure_set(labels: np.ndarray, source: Source, segments: Sequence[Segment], by: Algorithm) -> FileDataset:
+def _structure_set(labels: np.ndarray, source: SourceSeries, segments: Sequence[Segment], by: Algorithm) -> FileDataset:
+    check_values(labels, segments)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = RTStructureSetStorage, generate_uid(prefix=None)
     # Explicit ones hold no contour of more than 64 kB.
@@ -63,6 +66,7 @@ def _structure_set(labels: np.ndarray, source: Source, segments: Sequence[Segmen
     made.FrameOfReferenceUID = source.slices.frame_of_reference
     made.PositionReferenceIndicator = source.header.get("PositionReferenceIndicator")
     made.ReferencedFrameOfReferenceSequence = [_referenced(source)]
+    add_own_scheme(made, segments, by)
     made.StructureSetROISequence, made.ROIContourSequence, made.RTROIObservationsSequence = [], [], []
     for number, (segment, name) in enumerate(zip(segments, names), start=1):
         made.StructureSetROISequence.append(_structure(number, name, source, by))
@@ -71,7 +75,7 @@ def _structure_set(labels: np.ndarray, source: Source, segments: Sequence[Segmen
     return made
 
 
-def _referenced(source: Source) -> Dataset:
+def _referenced(source: SourceSeries) -> Dataset:
     """The series, as the place of all structures."""
     series, study, frame = Dataset(), Dataset(), Dataset()
     series.SeriesInstanceUID = source.header.SeriesInstanceUID
@@ -83,7 +87,7 @@ def _referenced(source: Source) -> Dataset:
     return frame
 
 
-def _image(entry: Slice, source: Source, with_frame: bool = True) -> Dataset:
+def _image(entry: Slice, source: SourceSeries, with_frame: bool = True) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = entry.sop_class, entry.uid
     if with_frame and entry.uid in source.multi_frame:
@@ -91,7 +95,7 @@ def _image(entry: Slice, source: Source, with_frame: bool = True) -> Dataset:
     return item
 
 
-def _structure(number: int, name: str, source: Source, by: Algorithm) -> Dataset:
+def _structure(number: int, name: str, source: SourceSeries, by: Algorithm) -> Dataset:
     item = Dataset()
     item.ROINumber, item.ROIName = number, name
     item.ReferencedFrameOfReferenceUID = source.slices.frame_of_reference
@@ -100,7 +104,7 @@ def _structure(number: int, name: str, source: Source, by: Algorithm) -> Dataset
     return item
 
 
-def _contours(number: int, mask: np.ndarray, source: Source, segment: Segment) -> Dataset:
+def _contours(number: int, mask: np.ndarray, source: SourceSeries, segment: Segment) -> Dataset:
     item = Dataset()
     item.ReferencedROINumber, item.ROIDisplayColor = number, list(segment.rgb)
     if contours := list(_contours_of_slices(mask, source)):  # an empty sequence is not allowed
@@ -108,7 +112,7 @@ def _contours(number: int, mask: np.ndarray, source: Source, segment: Segment) -
     return item
 
 
-def _contours_of_slices(mask: np.ndarray, source: Source) -> Iterator[Dataset]:
+def _contours_of_slices(mask: np.ndarray, source: SourceSeries) -> Iterator[Dataset]:
     number = 0
     for index in np.flatnonzero(mask.any((1, 2))).tolist():
         for polygon in outlines(mask[index]):
@@ -126,6 +130,7 @@ def _observation(number: int, segment: Segment) -> Dataset:
     # A tumor is no volume to treat: that is for people to say.
     item.RTROIInterpretedType = "ORGAN" if segment.category[0] == _ANATOMY else None
     item.ROIInterpreter = None
-    identification = code_item(segment.kind)
-    item.RTROIIdentificationCodeSequence = [identification]
+    item.RTROIIdentificationCodeSequence = [code_item(segment.kind)]
+    if segment.side:
+        item.RTROIIdentificationCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [code_item(segment.side)]
     return item
