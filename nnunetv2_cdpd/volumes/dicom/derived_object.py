@@ -176,10 +176,9 @@ def distinct_labels(names: Sequence[str]) -> list[str]:
 
 def check_values(labels: np.ndarray, segments: Sequence[Segment]) -> None:
     """Raise ValueError if a label map holds a value that no segment has; it would be lost."""
-    known = np.zeros(np.iinfo(labels.dtype).max + 1, bool)
-    known[[0, *(segment.value for segment in segments)]] = True
-    if not (found := known[labels]).all():
-        raise ValueError(f"value {labels[~found][0]} of the label map is in no segment")
+    found = {value for each in labels for value in np.flatnonzero(np.bincount(each.ravel())).tolist()}
+    if others := sorted(found - {0, *(segment.value for segment in segments)}):
+        raise ValueError(f"value {others[0]} of the label map is in no segment")
 
 
 def add_own_scheme(target: pydicom.Dataset, segments: Sequence[Segment], by: Algorithm) -> None:

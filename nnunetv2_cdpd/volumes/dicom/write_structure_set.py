@@ -8,10 +8,13 @@ one's header, which a tilted gantry puts wrong; and it reads no multi-frame file
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.tag import Tag
 from pydicom.uid import UID, ImplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
 from nnunetv2_cdpd.volumes.dicom.derived_object import (
@@ -29,6 +32,7 @@ from nnunetv2_cdpd.volumes.dicom.header import Slice
 from nnunetv2_cdpd.volumes.dicom.outlines import outlines
 
 _STUDY_COMPONENT = UID("1.2.840.10008.3.1.2.3.1")  # retired, and what the reference to a study names all the same
+_CONTOUR_DATA = Tag("ContourData")
 _ANATOMY = "91723000"  # category of a segment that is an organ, or at least no tumor
 
 
@@ -70,7 +74,9 @@ def _structure_set(labels: np.ndarray, source: SourceSeries, segments: Sequence[
     made.StructureSetROISequence, made.ROIContourSequence, made.RTROIObservationsSequence = [], [], []
     for number, (segment, name) in enumerate(zip(segments, names), start=1):
         made.StructureSetROISequence.append(_structure(number, name, source, by))
-        made.ROIContourSequence.append(_contours(number, np.isin(labels, segment.values), source, segment))
+        made.ROIContourSequence.append(
+            _contours(number, reduce(np.logical_or, [labels == value for value in segment.values]), source, segment)
+        )
         made.RTROIObservationsSequence.append(_observation(number, segment))
     return made
 
@@ -120,7 +126,9 @@ def _contours_of_slices(mask: np.ndarray, source: SourceSeries) -> Iterator[Data
             item = Dataset()
             item.ContourImageSequence = [_image(source.slices.slices[index], source)]
             item.ContourGeometricType, item.ContourNumber, item.NumberOfContourPoints = "CLOSED_PLANAR", number, len(polygon)
-            item.ContourData = [f"{value:.4f}" for value in source.slices.position(index, polygon).ravel().tolist()]
+            points = "\\".join(f"{value:.4f}" for value in source.slices.position(index, polygon).ravel().tolist())
+            # As it is written: number by number pydicom takes many times as long as all the rest.
+            item[_CONTOUR_DATA] = DataElement(_CONTOUR_DATA, "DS", points, already_converted=True)
             yield item
 
 
