@@ -51,7 +51,11 @@ class DicomFiles:
             for name, value in prediction.values.items()
         ]
 
-    def write(self, files: Mapping[str, PathLike], prediction: Prediction) -> None:
+    def write(self, path: PathLike, output_format: str, prediction: Prediction) -> None:
+        """`write_formats` of one."""
+        self.write_formats({output_format: path}, prediction)
+
+    def write_formats(self, files: Mapping[str, PathLike], prediction: Prediction) -> None:
         """Write files of formats of `DICOM_ENDINGS`.
 
         Args:

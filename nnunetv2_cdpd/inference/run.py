@@ -180,7 +180,7 @@ def _write(predictor: Predictor, prediction: Prediction, case: Case, outputs: Ou
         prediction.write_probabilities(outputs.folder / f"{case.identifier}.npz")
         with written_beside(outputs.folder / f"{case.identifier}.pkl") as beside:
             beside.write_bytes(pickle.dumps(dict(prediction.properties)))
-    DicomFiles(predictor, tqdm.write).write(outputs.dicom_files(case.identifier), prediction)
+    DicomFiles(predictor, tqdm.write).write_formats(outputs.dicom_files(case.identifier), prediction)
     if NIFTI not in outputs.formats:
         return
     if outputs.one_file_per_class:

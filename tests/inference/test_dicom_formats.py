@@ -197,13 +197,13 @@ def test_the_library_writes_several_formats_at_once(series, done, model, tmp_pat
     assert np.array_equal(read(files["nifti"]), read(done / "tilted.nii.gz")) and prediction.source is not None
     theirs = pydicom.dcmread(done / "tilted_seg.dcm")
     assert np.array_equal(pydicom.dcmread(files["dicom-seg"]).pixel_array, theirs.pixel_array)
-    DicomFiles(predictor, told.append).write({"dicom-labelmap": tmp_path / "again.dcm"}, prediction)
+    DicomFiles(predictor, told.append).write(tmp_path / "again.dcm", "dicom-labelmap", prediction)
     beside = np.count_nonzero(prediction.label_map) - np.count_nonzero(pydicom.dcmread(tmp_path / "again.dcm").pixel_array)
     assert beside > 0 and told == [f"{series / 'tilted'}: {beside} labelled voxels lie beside the slices, in no DICOM file"]
     assert pydicom.dcmread(tmp_path / "again.dcm").SegmentationType == "LABELMAP"
     plain = predictor.predict(series / "plain")
     with pytest.raises(UserError, match="rtstruct is written of a DICOM series only"):
-        DicomFiles(predictor).write({"rtstruct": tmp_path / "no.dcm"}, plain)
+        DicomFiles(predictor).write(tmp_path / "no.dcm", "rtstruct", plain)
     with pytest.raises(UserError, match="argument formats dicom: no such format; there are nifti, dicom-seg"):
         predictor.predict(series / "plain", output={"dicom": tmp_path / "no.dcm"})
 

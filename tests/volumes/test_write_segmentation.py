@@ -127,7 +127,13 @@ def test_segments_say_what_they_are_who_made_them_and_how_they_look(tmp_path):
 
 
 def test_patient_and_study_are_those_of_the_series_and_all_its_files_are_named(tmp_path):
-    more = {"StudyDescription": "Abdomen", "PatientAge": "070Y", "PatientIdentityRemoved": "YES", "DeidentificationMethod": "x"}
+    more = {
+        "LossyImageCompression": "01",
+        "StudyDescription": "Abdomen",
+        "PatientAge": "070Y",
+        "PatientIdentityRemoved": "YES",
+        "DeidentificationMethod": "x",
+    }
     source, _, path = written(tmp_path, PLAIN, **more, InstitutionName="Hospital")
     file, first = pydicom.dcmread(path), pydicom.dcmread(source.slices.slices[0].path)
     for name in (*PATIENT, *more, "StudyInstanceUID", "FrameOfReferenceUID"):
