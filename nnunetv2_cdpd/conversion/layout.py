@@ -49,7 +49,7 @@ def pair_files(download: Download[SourceDataset]) -> list[FoundCase]:
     """
     dataset = download.dataset
     images = _files(download, dataset.images, "image", folders=dataset.dicom)
-    labels = {} if dataset.masks else _files(download, dataset.labels, "label", folders=dataset.slices)
+    labels = {} if dataset.masks else _files(download, dataset.labels, "label", folders=dataset.slices, several=dataset.rois)
     masks = _masks(download, dataset.labels if dataset.masks else dataset.mask_files)
     masks = {case: files for case, files in masks.items() if case not in labels}
     labelled = {*labels, *masks}
@@ -98,8 +98,10 @@ def _grouped(names: Sequence[Path], most: int = 10) -> list[str]:
     return [f"{key} ({count})" for key, count in min(files, folders, key=len).items()]
 
 
-def _files(download: Download[SourceDataset], templates: Iterable[str], what: str, folders: bool) -> dict[str, tuple[Path, ...]]:
-    """Case -> its one file, or where a template names folders all files below.
+def _files(
+    download: Download[SourceDataset], templates: Iterable[str], what: str, folders: bool, several: bool = False
+) -> dict[str, tuple[Path, ...]]:
+    """Case -> its one file, or several where it may have them, or where a template names folders all files below.
 
     A template asks only for the cases that no earlier one has found; a NIfTI file is never that of a folder.
     """
@@ -107,12 +109,12 @@ def _files(download: Download[SourceDataset], templates: Iterable[str], what: st
     found: dict[str, tuple[Path, ...]] = {}
     for template in templates:
         here: dict[str, list[Path]] = {}
-        is_folder = folders and not is_nifti(template)
+        is_folder = (folders and not is_nifti(template)) or (several and not template.lower().endswith(".dcm"))
         for said, path in download.matches(f"{template.rstrip('/')}/**/*" if is_folder else template):
             if said["case"] not in found and path not in foreign and not (is_folder and _is_no_slice(path)):
                 here.setdefault(said["case"], []).append(path)
         for case, (path, *others) in here.items():
-            if others and not is_folder:
+            if others and not is_folder and not several:
                 raise download.error(f"case {case} has two {what}s, {path} and {others[0]}; remove one")
         found |= {case: tuple(files) for case, files in here.items()}
     return found

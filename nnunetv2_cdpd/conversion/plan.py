@@ -95,12 +95,13 @@ def _job(case: FoundCase, facts: DatasetFacts, output: Path, options: Options) -
         dicom=dataset.dicom and not is_nifti(case.image[0]),
         of_series=dataset.dicom,
         masks=tuple((facts.stored[name], path) for name, path in masks),
-        values=facts.mask_values if case.masks else facts.values,
+        values=facts.mask_values if case.masks or dataset.rois else facts.values,
         outputs=outputs_of(output, dataset.identifier(case.case)),
+        rois=facts.roi_rules,
         placement=dataset.placement,
         ignore_value=facts.ignore_value,
         sides=facts.side_pairs,
-        needs_content=dataset.sources_by_content,
+        needs_content=dataset.sources_by_content or (dataset.rois and not dataset.annotates),
         hu_offset=dataset.hu_offset,
         resample_labels=options.resample_labels,
         copy=options.copy,
@@ -124,4 +125,6 @@ def _made_from(job: ConversionJob) -> str:
     how += ["resampled up to the faces"] if job.resample_labels else []
     how += ["slices paired by number"] if len(case.label) > 1 else []
     how += ["left out without content"] if job.needs_content else []
+    if job.rois is not None:
+        how += [sorted(job.rois.names.patterns.items()), job.rois.join, job.rois.fill_gaps, list(job.rois.stored)]
     return digest(files, masks, sorted(job.values.items()), how)

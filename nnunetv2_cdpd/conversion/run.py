@@ -1,5 +1,6 @@
 """convert: all cases of a collection, in processes; stopped anywhere, a second call does the rest."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ class Conversion(Outcome[ConvertedCase]):
     remaining: Cases that other parts have still to do.
     skipped: Case identifier -> reason.
     notes: Case identifier -> notes on it.
+    unmapped: Name in structure sets and segmentations that the declaration does not name -> how many cases have it.
     """
 
     folder: Path = Path()
@@ -38,6 +40,7 @@ class Conversion(Outcome[ConvertedCase]):
     remaining: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unmapped: dict[str, int] = field(default_factory=dict)
 
 
 def convert(
@@ -123,6 +126,8 @@ def _finish(plan: Plan, outcome: Conversion) -> Conversion:
     entries = PartRecords(output, dataset.name, options.part_id, options.num_parts).valid(jobs)
     expected = list(jobs)[: options.limit]
     outcome.remaining = len([name for name in expected if name not in entries and name not in outcome.failed])
+    names = Counter(unmapped for entry in entries.values() for unmapped in entry.facts.get("unmapped", ()))
+    outcome.unmapped = dict(sorted(names.items(), key=lambda pair: (-pair[1], pair[0])))
     for name in [name for name, entry in entries.items() if entry.facts.get("left_out")]:
         outcome.skipped[name] = entries.pop(name).facts["left_out"]
         outcome.done.pop(name, None)

@@ -103,8 +103,8 @@ def read_header(path: Path) -> Header | None:
     problem = None
     if is_image:
         try:
-            slices = _slices(path, data)
-            problem = _lack_of_pixels(data, slices, num_bytes)
+            slices = slices_of(path, data)
+            problem = lack_of_pixels(data, slices, num_bytes)
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             problem = f"has no usable geometry or scale of values in its header ({error})"
     if is_localizer := "LOCALIZER" in (_get(data, "ImageType") or ()):
@@ -133,7 +133,7 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def _lack_of_pixels(data: pydicom.Dataset, slices: Sequence[Slice], num_bytes: int) -> str | None:
+def lack_of_pixels(data: pydicom.Dataset, slices: Sequence[Slice], num_bytes: int) -> str | None:
     """What is wrong with a file that ends too early; of compressed pixels GDCM says so."""
     syntax = UID(data.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian)
     if not num_bytes and not syntax.is_deflated:  # such a file is read to its end at once
@@ -189,8 +189,8 @@ def _value(data: pydicom.Dataset, name: str) -> Any:
         raise ValueError(f"{name}: {reason(error)}") from error
 
 
-def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
-    """A slice per frame; raises what pydicom and numpy raise where something is missing."""
+def slices_of(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
+    """A slice per frame of a file's elements; raises what pydicom and numpy raise where something is missing."""
     if _value(data, "PhotometricInterpretation") == "MONOCHROME1":  # of which GDCM turns the values over
         raise ValueError("MONOCHROME1, dark for high values; store it as MONOCHROME2")
     shared = _first(data, "SharedFunctionalGroupsSequence")

@@ -1,7 +1,7 @@
 """Series: slices of one volume, checked, sorted by position, in HU."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +62,21 @@ class Series:
             volume[..., index] = exact.T
         return volume
 
+    @property
+    def upright(self) -> Grid:
+        """The grid of `image`: the series' own, or with a tilted gantry one of the same slices, larger within their planes."""
+        grid = self.grid
+        if not self.drift.any():
+            return grid
+        drift = self.drift @ grid.direction[:, :2] / grid.spacing[:2]  # voxels along x and y
+        first = np.floor(np.minimum(drift, 0) + 1e-6)  # but for rounding
+        last = np.ceil(np.maximum(drift, 0) - 1e-6)
+        columns, rows = (np.array(grid.shape[:2]) + (last - first)).astype(int).tolist()
+        origin = grid.origin + grid.direction[:, :2] @ (first * grid.spacing[:2])
+        return replace(grid, shape=(columns, rows, grid.shape[2]), origin=origin)
+
     def image(self) -> sitk.Image:
-        """HU on an upright grid: the series' own, or with a tilted gantry one of the same slices, larger within their planes.
+        """HU on an upright grid.
 
         Slices of a tilted gantry are moved within their planes (linear interpolation there, none across slices); what lies
         outside of them gets the lowest value of the volume.
@@ -82,14 +95,10 @@ class Series:
         sideways = sitk.AffineTransform(3)
         sideways.SetMatrix((np.eye(3) - np.outer(self.drift, grid.direction[:, 2]) / self._depth).ravel().tolist())
         sideways.SetCenter(grid.origin.tolist())
-        drift = self.drift @ grid.direction[:, :2] / grid.spacing[:2]  # voxels along x and y
-        first = np.floor(np.minimum(drift, 0) + 1e-6)  # but for rounding
-        last = np.ceil(np.maximum(drift, 0) - 1e-6)
-        size = [*(np.array(grid.shape[:2]) + (last - first)).astype(int).tolist(), grid.shape[2]]
-        origin = grid.origin + grid.direction[:, :2] @ (first * grid.spacing[:2])
+        upright = self.upright
+        geometry = upright.origin.tolist(), image.GetSpacing(), image.GetDirection()
         outside = float(volume.min())
-        geometry = origin.tolist(), image.GetSpacing(), image.GetDirection()
-        return sitk.Resample(image, size, sideways, sitk.sitkLinear, *geometry, outside, image.GetPixelID())
+        return sitk.Resample(image, upright.shape, sideways, sitk.sitkLinear, *geometry, outside, image.GetPixelID())
 
 
 def read_series(files: Sequence[Path], modality: str | None = "CT") -> Series:

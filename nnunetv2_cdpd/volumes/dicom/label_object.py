@@ -1,0 +1,115 @@
+"""LabelObject: a DICOM file that labels a series, what its structures are called, and which series it is of."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pydicom
+
+from nnunetv2_cdpd.errors import UserError, reason, shortened
+from nnunetv2_cdpd.volumes.dicom.contours import Drawing
+from nnunetv2_cdpd.volumes.dicom.header import Slice
+from nnunetv2_cdpd.volumes.dicom.series import Series
+from nnunetv2_cdpd.volumes.grid import Grid
+
+
+class SeriesReference(NamedTuple):
+    """What label objects say of the series that they are of.
+
+    uid: Its unique identifier.
+    frame_of_reference: The identifier of the space in which positions are given; "" where the series does not name any.
+    """
+
+    uid: str
+    frame_of_reference: str
+
+
+@dataclass(frozen=True)
+class LabelledSlices:
+    """Where labels are to lie.
+
+    grid: Of the image: upright.
+    slices: Of the series, as they were taken, in the order of the grid.
+    """
+
+    grid: Grid
+    slices: Sequence[Slice]
+
+    @classmethod
+    def of(cls, series: Series) -> "LabelledSlices":
+        return cls(series.upright, series.slices)
+
+    @cached_property
+    def firsts(self) -> np.ndarray:
+        """Where the first voxel of each slice lies, as an index x, y, z of the grid that need not be whole, (n, 3)."""
+        to_index = np.linalg.inv(self.grid.affine)
+        return np.array([entry.position for entry in self.slices]) @ to_index[:3, :3].T + to_index[:3, 3]
+
+
+@dataclass(frozen=True)
+class LabelObject(ABC):
+    """A structure set or a segmentation.
+
+    data: Its elements but for pixels.
+    num_bytes: How many bytes follow from the pixels on.
+    """
+
+    path: Path
+    data: pydicom.Dataset
+    num_bytes: int
+
+    @property
+    @abstractmethod
+    def structures(self) -> Mapping[int, str]:
+        """Number -> name as it stands in the file, of all structures; what others wrote, to be shown by `errors.shortened`."""
+
+    @property
+    @abstractmethod
+    def series(self) -> frozenset[str]:
+        """Identifiers of the series that it refers to."""
+
+    @property
+    @abstractmethod
+    def frames_of_reference(self) -> Mapping[int, str]:
+        """Number of a structure -> identifier of the space in which it lies; those of which the file says it."""
+
+    @abstractmethod
+    def draw(self, numbers: Collection[int], where: LabelledSlices, fill_gaps: int | None) -> dict[int, Drawing]:
+        """Structures on the grid of an image.
+
+        Args:
+            fill_gaps: As for `draw_contours`.
+
+        Raises:
+            UserError: The file is damaged, or does not lie on this grid.
+        """
+
+    def is_of(self, series: SeriesReference) -> bool:
+        """Whether it refers to a series; where it refers to none, whether it lies in the same space."""
+        if self.series:
+            return series.uid in self.series
+        return series.frame_of_reference in set(self.frames_of_reference.values()) - {""}
+
+    def check_space(self, numbers: Collection[int], series: SeriesReference) -> None:
+        """Raise UserError if one of these structures lies in another space than the series."""
+        for number in numbers:
+            space = self.frames_of_reference.get(number, "")
+            if space and series.frame_of_reference and space != series.frame_of_reference:
+                raise UserError(
+                    f"{self.path}: {shortened(self.structures[number])} lies in the frame of reference {shortened(space)}, the "
+                    f"image in {shortened(series.frame_of_reference)}; export it on the image's series"
+                )
+
+    def broken(self, error: BaseException | str) -> UserError:
+        why = error if isinstance(error, str) else reason(error)
+        return UserError(f"{self.path}: is no whole {KINDS[str(self.data.SOPClassUID)]} ({why}); export it again")
+
+
+STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+KINDS = {STRUCTURE_SET: "structure set", SEGMENTATION: "segmentation", LABEL_MAP: "segmentation"}

@@ -1,0 +1,82 @@
+"""StructureSet: an RT Structure Set, contours drawn by hand or by a radiotherapy system."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
+
+import numpy as np
+import pydicom
+from pydicom.dataelem import RawDataElement
+
+from nnunetv2_cdpd.errors import amount, shortened
+from nnunetv2_cdpd.volumes.dicom.contours import Drawing, draw_contours
+from nnunetv2_cdpd.volumes.dicom.label_object import LabelledSlices, LabelObject
+
+_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")  # both by the even-odd rule, as radiotherapy systems mean them
+_FARTHEST_MM = 1e6
+
+
+class StructureSet(LabelObject):
+    @cached_property
+    def structures(self) -> Mapping[int, str]:
+        return {int(roi.ROINumber): str(roi.get("ROIName") or "") for roi in self._rois}
+
+    @cached_property
+    def series(self) -> frozenset[str]:
+        return frozenset(
+            str(series.SeriesInstanceUID)
+            for space in self.data.get("ReferencedFrameOfReferenceSequence") or ()
+            for study in space.get("RTReferencedStudySequence") or ()
+            for series in study.get("RTReferencedSeriesSequence") or ()
+        )
+
+    @cached_property
+    def frames_of_reference(self) -> Mapping[int, str]:
+        return {int(roi.ROINumber): str(roi.get("ReferencedFrameOfReferenceUID") or "") for roi in self._rois}
+
+    def draw(self, numbers: Collection[int], where: LabelledSlices, fill_gaps: int | None) -> dict[int, Drawing]:
+        drawings = {}
+        for number in numbers:
+            closed: list[np.ndarray] = []
+            others: Counter[str] = Counter()
+            try:
+                for contour in self._contours(number):
+                    kind = str(contour.get("ContourGeometricType") or "").strip()
+                    if kind in _CLOSED:
+                        closed.append(_points(contour))
+                    else:
+                        others[kind] += 1
+            except Exception as error:  # whatever pydicom and numpy raise
+                raise self.broken(f"contours of {shortened(self.structures[number])}: {error}") from error
+            drawing = draw_contours(closed, where.grid, fill_gaps)
+            for kind, count in others.items():
+                told = f"of type {shortened(kind)}" if kind else "without a type"
+                drawing.notes.append(f"{amount(count, 'contour')} {told} left out, only closed ones have an inside")
+            drawings[number] = drawing
+        return drawings
+
+    @property
+    def _rois(self) -> list[pydicom.Dataset]:
+        return list(self.data.get("StructureSetROISequence") or ())
+
+    def _contours(self, number: int) -> Iterator[pydicom.Dataset]:
+        for roi in self.data.get("ROIContourSequence") or ():
+            if int(roi.ReferencedROINumber) == number:
+                yield from roi.get("ContourSequence") or ()
+
+
+def _points(contour: pydicom.Dataset) -> np.ndarray:
+    """(n, 3) mm of one contour; pydicom's own numbers, an object each, take ten times as long."""
+    element = contour.get_item("ContourData")
+    stored = None if element is None else element.value
+    if isinstance(element, RawDataElement) and isinstance(stored, bytes):
+        stored = stored.rstrip(b" \0").split(b"\\")
+    values = np.array(stored or (), float)
+    if len(values) % 3 or not (np.abs(values) < _FARTHEST_MM).all():
+        raise ValueError("a point without place")
+    points = values.reshape(-1, 3)
+    if (count := contour.get("NumberOfContourPoints")) is not None and int(count) != len(points):
+        raise ValueError(f"{len(points)} of {count} points")
+    if not len(points):
+        raise ValueError("a contour without points")
+    return points
