@@ -12,8 +12,9 @@ from nnunetv2_cdpd.datasets.label_maps import distinct
 from nnunetv2_cdpd.errors import UserError, listed, shortened
 from nnunetv2_cdpd.volumes.dicom import Series, SeriesFiles, find_series, read_series
 from nnunetv2_cdpd.volumes.dicom.contours import Drawing
-from nnunetv2_cdpd.volumes.dicom.label_files import is_label_file, read_label_object, series_reference
-from nnunetv2_cdpd.volumes.dicom.label_object import LabelledSlices, LabelObject, SeriesReference
+from nnunetv2_cdpd.volumes.dicom.label_files import is_label_file, read_label_object
+from nnunetv2_cdpd.volumes.dicom.label_object import LabelObject, SeriesReference
+from nnunetv2_cdpd.volumes.dicom.source_slices import SourceSlices
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def read_labelled_series(image_files: Sequence[Path], label_files: Iterable[Path
     left = set(label_paths)
     files = [path for path in image_files if path not in left]
     found = find_series(files, "CT").series
-    references = {series_reference(entry.files[0]): entry for entry in found}
+    references = {SeriesReference.of(entry): entry for entry in found}
     labelled = {reference: entry for reference, entry in references.items() if any(each.is_of(reference) for each in objects)}
     if len(labelled) > 1:
         raise UserError(
@@ -143,7 +144,7 @@ def _drawn(
             )
         for each, number in those:
             wanted.setdefault(id(each), []).append(number)
-    where = LabelledSlices.of(labelled.series)
+    where = SourceSlices.of(labelled.series)
     drawings: dict[tuple[int, int], Drawing] = {}
     for each in labelled.objects:
         numbers = wanted.get(id(each), [])

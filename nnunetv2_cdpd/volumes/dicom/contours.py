@@ -2,9 +2,9 @@
 
 A voxel belongs to a structure if its centre lies inside of the structure's closed contours on its slice, by the even-odd rule
 over all of them: a contour within another one takes away, one within that adds again; a hole that a contour reaches through a
-channel of no width is a hole too. A centre on a line belongs to it as well, because programs that make contours of masks draw them through
-the centres of the outermost voxels. No library is used: those at hand take a pixel's corner for its centre or round the points
-first (Pillow, OpenCV, scikit-image's polygons), or take minutes for a series (matplotlib, scikit-image's points in a polygon).
+channel of no width is a hole too. A centre on a line belongs to it as well, because programs that make contours of masks draw
+them through the centres of the outermost voxels. No library is used: those at hand round the points first (Pillow, OpenCV), leave
+open what happens on a line (matplotlib, scikit-image), or look at one contour and one voxel at a time.
 
 Contours lie on slices or are taken on the nearest one; slices without a contour are left empty, as radiotherapy systems and the
 usual converters leave them. Of a structure that was drawn on every second or third slice that would be wrong: it is refused,

@@ -8,7 +8,7 @@ import pydicom
 
 from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.volumes.dicom.header import is_dicom
-from nnunetv2_cdpd.volumes.dicom.label_object import KINDS, STRUCTURE_SET, LabelObject, SeriesReference
+from nnunetv2_cdpd.volumes.dicom.label_object import KINDS, STRUCTURE_SET, LabelObject
 from nnunetv2_cdpd.volumes.dicom.segmentation import Segmentation
 from nnunetv2_cdpd.volumes.dicom.structure_set import StructureSet
 
@@ -40,9 +40,3 @@ def read_label_object(path: Path) -> LabelObject:
     except Exception as error:  # whatever pydicom raises
         raise UserError(f"{path}: is no whole structure set or segmentation ({reason(error)}); export it again") from error
     return found
-
-
-def series_reference(path: Path) -> SeriesReference:
-    """What label objects say of the series of an image file that was read as one before."""
-    data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "FrameOfReferenceUID"])
-    return SeriesReference(str(data.get("SeriesInstanceUID") or ""), str(data.get("FrameOfReferenceUID") or ""))

@@ -1,20 +1,17 @@
 """LabelObject: a DICOM file that labels a series, what its structures are called, and which series it is of."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pydicom
 
 from nnunetv2_cdpd.errors import UserError, reason, shortened
 from nnunetv2_cdpd.volumes.dicom.contours import Drawing
-from nnunetv2_cdpd.volumes.dicom.header import Slice
-from nnunetv2_cdpd.volumes.dicom.series import Series
-from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.volumes.dicom.folder import SeriesFiles
+from nnunetv2_cdpd.volumes.dicom.source_slices import SourceSlices
 
 
 class SeriesReference(NamedTuple):
@@ -27,27 +24,10 @@ class SeriesReference(NamedTuple):
     uid: str
     frame_of_reference: str
 
-
-@dataclass(frozen=True)
-class LabelledSlices:
-    """Where labels are to lie.
-
-    grid: Of the image: upright.
-    slices: Of the series, as they were taken, in the order of the grid.
-    """
-
-    grid: Grid
-    slices: Sequence[Slice]
-
     @classmethod
-    def of(cls, series: Series) -> "LabelledSlices":
-        return cls(series.upright, series.slices)
-
-    @cached_property
-    def firsts(self) -> np.ndarray:
-        """Where the first voxel of each slice lies, as an index x, y, z of the grid that need not be whole, (n, 3)."""
-        to_index = np.linalg.inv(self.grid.affine)
-        return np.array([entry.position for entry in self.slices]) @ to_index[:3, :3].T + to_index[:3, 3]
+    def of(cls, files: SeriesFiles) -> "SeriesReference":
+        first = files.headers[0]
+        return cls(first.series, first.slices[0].frame_of_reference if first.slices else "")
 
 
 @dataclass(frozen=True)
@@ -78,8 +58,8 @@ class LabelObject(ABC):
         """Number of a structure -> identifier of the space in which it lies; those of which the file says it."""
 
     @abstractmethod
-    def draw(self, numbers: Collection[int], where: LabelledSlices, fill_gaps: int | None) -> dict[int, Drawing]:
-        """Structures on the grid of an image.
+    def draw(self, numbers: Collection[int], where: SourceSlices, fill_gaps: int | None) -> dict[int, Drawing]:
+        """Structures on the upright grid of a series.
 
         Args:
             fill_gaps: As for `draw_contours`.

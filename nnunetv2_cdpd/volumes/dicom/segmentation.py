@@ -11,9 +11,11 @@ from pydicom.pixels import iter_pixels
 from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.volumes.dicom.contours import Drawing, Patch
 from nnunetv2_cdpd.volumes.dicom.header import Slice, lack_of_pixels, slices_of
-from nnunetv2_cdpd.volumes.dicom.label_object import LABEL_MAP, LabelledSlices, LabelObject
+from nnunetv2_cdpd.volumes.dicom.label_object import LABEL_MAP, LabelObject
+from nnunetv2_cdpd.volumes.dicom.source_slices import SourceSlices
 from nnunetv2_cdpd.volumes.placement import DIRECTION_TOLERANCE, OFFSET_TOLERANCE_VOXELS
 
+_MOST_TIMES = 2  # that a frame may be as long as the image
 _IDENTIFICATION = "SegmentIdentificationSequence"
 _THRESHOLD = 0.5  # of the largest value of a fractional segmentation, from which on a voxel belongs to a structure
 
@@ -32,7 +34,7 @@ class Segmentation(LabelObject):
     def frames_of_reference(self) -> Mapping[int, str]:
         return dict.fromkeys(self.structures, str(self.data.get("FrameOfReferenceUID") or ""))
 
-    def draw(self, numbers: Collection[int], where: LabelledSlices, fill_gaps: int | None) -> dict[int, Drawing]:
+    def draw(self, numbers: Collection[int], where: SourceSlices, fill_gaps: int | None) -> dict[int, Drawing]:
         drawings = {number: Drawing() for number in numbers}
         try:
             frames = slices_of(self.path, self.data)
@@ -132,35 +134,39 @@ class _Place:
         return ((place[0], place[1], place[2]), kept[cut].copy()), count == total
 
 
-def _place(frame: Slice, where: LabelledSlices) -> _Place:
-    """Where a frame lies: on a slice of the series, which a tilted gantry has moved aside in the grid, or in the grid itself.
+def _place(frame: Slice, where: SourceSlices) -> _Place:
+    """Where a frame lies: on a slice of the series, wherever a tilted gantry has moved that, or in the upright grid itself.
 
     Raises:
         UserError: On another grid.
     """
     grid = where.grid
     to_index = np.linalg.inv(grid.affine)
-    steps = (to_index[:3, :3] @ (frame.orientation * frame.spacing[:, None]).T).T  # of a column, of a row, in voxels of the image
+    steps = (to_index[:3, :3] @ (frame.orientation * frame.spacing[:, None]).T).T  # of a column, of a row, in voxels of the grid
     turn = np.rint(steps)
-    first = to_index[:3, :3] @ frame.position + to_index[:3, 3]
     is_turned = (np.abs(turn).sum(1) == 1).all() and (np.abs(turn).sum(0) <= 1).all()
     off_mm_per_mm = np.abs(grid.spacing * (steps - turn) / frame.spacing[:, None]).max()
-    problem = f"{frame.path}: a frame lies on another grid than its image; export the segmentation on the slices of its image"
-    if not is_turned or off_mm_per_mm > DIRECTION_TOLERANCE:
-        raise UserError(problem)
     axes = int(np.abs(turn[0]).argmax()), int(np.abs(turn[1]).argmax())
-    if any(size > 2 * grid.shape[axis] for size, axis in zip(frame.size, axes, strict=True)):
-        raise UserError(problem)
-    own = where.firsts[int(np.clip(np.rint(first[2]), 0, len(where.firsts) - 1))]
-    middle = (np.array(frame.size) - 1) / 2 @ (steps - turn)  # by how much the frame's middle has drifted away
-    for aside in (own - [0, 0, np.rint(own[2])], np.zeros(3)):
-        away = first - aside
-        if np.abs(away - np.rint(away) + middle).max() <= OFFSET_TOLERANCE_VOXELS:
-            break
-    else:
-        raise UserError(problem)
-    lowest = np.rint(away) + np.rint(aside)
+    is_of_size = all(size <= _MOST_TIMES * grid.shape[axis] for size, axis in zip(frame.size, axes, strict=True))
+    first = _first(frame.position, where, is_in_plane=2 not in axes)
+    if not is_turned or off_mm_per_mm > DIRECTION_TOLERANCE or not is_of_size or first is None:
+        raise UserError(
+            f"{frame.path}: a frame lies on another grid than its image; export the segmentation on the slices of its image"
+        )
     for size, axis, step in zip(frame.size, axes, turn, strict=True):
-        lowest[axis] -= (size - 1) * (step[axis] < 0)
-    flips = bool(turn[0].min() < 0), bool(turn[1].min() < 0)
-    return _Place(axes, flips, lowest.astype(int), grid.shape)
+        first[axis] -= (size - 1) * (step[axis] < 0)
+    return _Place(axes, (bool(turn[0].min() < 0), bool(turn[1].min() < 0)), first, grid.shape)
+
+
+def _first(position: np.ndarray, where: SourceSlices, is_in_plane: bool) -> np.ndarray | None:
+    """Index x, y, z of the voxel at a frame's first pixel; None where the frame lies between voxels."""
+    to_index = np.linalg.inv(where.grid.affine)
+    column, row, number = where.index_of(position[None])[0]
+    for index, aside in (
+        (np.array([column, row, number]), where.offsets[int(np.clip(np.rint(number), 0, len(where.slices) - 1))]),
+        (to_index[:3, :3] @ position + to_index[:3, 3], np.zeros(2, int)),
+    ):
+        whole = np.rint(index)
+        if np.abs(index - whole).max() <= OFFSET_TOLERANCE_VOXELS and (is_in_plane or not where.is_tilted or not aside.any()):
+            return whole.astype(int) + [*aside, 0]
+    return None

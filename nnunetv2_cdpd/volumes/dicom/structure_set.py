@@ -10,7 +10,8 @@ from pydicom.dataelem import RawDataElement
 
 from nnunetv2_cdpd.errors import amount, shortened
 from nnunetv2_cdpd.volumes.dicom.contours import Drawing, draw_contours
-from nnunetv2_cdpd.volumes.dicom.label_object import LabelledSlices, LabelObject
+from nnunetv2_cdpd.volumes.dicom.label_object import LabelObject
+from nnunetv2_cdpd.volumes.dicom.source_slices import SourceSlices
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")  # both by the even-odd rule, as radiotherapy systems mean them
 _FARTHEST_MM = 1e6
@@ -34,7 +35,7 @@ class StructureSet(LabelObject):
     def frames_of_reference(self) -> Mapping[int, str]:
         return {int(roi.ROINumber): str(roi.get("ReferencedFrameOfReferenceUID") or "") for roi in self._rois}
 
-    def draw(self, numbers: Collection[int], where: LabelledSlices, fill_gaps: int | None) -> dict[int, Drawing]:
+    def draw(self, numbers: Collection[int], where: SourceSlices, fill_gaps: int | None) -> dict[int, Drawing]:
         drawings = {}
         for number in numbers:
             closed: list[np.ndarray] = []
