@@ -17,7 +17,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from nnunetv2_cdpd.errors import amount
 from nnunetv2_cdpd.volumes.dicom.series import OFF_MM, UNEVEN
 from nnunetv2_cdpd.volumes.grid import Grid
 
@@ -34,7 +33,7 @@ Patch = tuple[tuple[slice, slice, slice], np.ndarray]
 class Drawing:
     """What one structure is on a grid.
 
-    notes: For the user, without the structure's name.
+    notes: For the user, without the structure's name; alike for alike structures, so that many cases take few lines.
     problem: Why it is not there as it was drawn, so that it must not be taken; None: it is.
     """
 
@@ -143,7 +142,7 @@ def _on_slices(contours: Sequence[np.ndarray], grid: Grid, drawing: Drawing) -> 
     to_index = np.linalg.inv(grid.affine)
     tolerance = max(UNEVEN, OFF_MM / float(grid.spacing[2]))  # of the distance between slices
     here: dict[int, list[tuple[float, np.ndarray]]] = {}
-    beyond = 0
+    beyond = between = copies = False
     for points in contours:
         index = points @ to_index[:3, :3].T + to_index[:3, 3]
         depth = index[:, 2]
@@ -153,10 +152,9 @@ def _on_slices(contours: Sequence[np.ndarray], grid: Grid, drawing: Drawing) -> 
         middle = float(depth.mean())
         nearest = int(np.floor(middle + 0.5 - _TIE)) if abs(middle) < 1e9 else -1
         if not 0 <= nearest < grid.shape[2]:
-            beyond += 1
+            beyond = True
             continue
         here.setdefault(nearest, []).append((middle, index[:, :2]))
-    between = copies = 0
     off = 0.0
     on_slices: dict[int, list[np.ndarray]] = {}
     for nearest, found in here.items():
@@ -165,19 +163,19 @@ def _on_slices(contours: Sequence[np.ndarray], grid: Grid, drawing: Drawing) -> 
         lines: dict[bytes, np.ndarray] = {}
         for middle, line in found:
             if abs(middle - plane) > tolerance:
-                between += 1
+                between = True
             else:
-                copies += line.tobytes() in lines
+                copies |= line.tobytes() in lines
                 lines[line.tobytes()] = line
         on_slices[nearest] = list(lines.values())
     if beyond:
-        drawing.notes.append(f"{amount(beyond, 'contour')} beyond the first or last slice of the image left out")
+        drawing.notes.append("contours beyond the first or last slice of the image left out")
     if between:
-        drawing.notes.append(f"{amount(between, 'contour')} between slices left out, others are nearer to these")
+        drawing.notes.append("contours between slices left out, others are nearer to these")
     if copies:
-        drawing.notes.append(f"{amount(copies, 'contour')} given twice taken once")
+        drawing.notes.append("contours given twice taken once")
     if off > tolerance:
-        drawing.notes.append(f"contours up to {off * grid.spacing[2]:.2g} mm beside their slices taken on the nearest one")
+        drawing.notes.append("contours beside the slices taken on the nearest one")
     return on_slices
 
 
@@ -194,9 +192,9 @@ def _gaps(indices: Sequence[int], fill_gaps: int | None, drawing: Drawing) -> li
         )
         return []
     filled = int((steps - 1)[steps - 1 <= (fill_gaps or 0)].sum())
-    notes = [f"{amount(filled, 'slice')} without a contour filled between others"] if filled else []
+    notes = ["slices without a contour filled between others"] if filled else []
     if missing > filled:
-        notes.append(f"{amount(missing - filled, 'slice')} without a contour between others left empty")
+        notes.append("slices without a contour between others left empty")
     return notes
 
 

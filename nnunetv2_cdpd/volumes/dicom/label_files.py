@@ -2,15 +2,24 @@
 
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import pydicom
+from pydicom.dataelem import RawDataElement
 
 from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.volumes.dicom.header import is_dicom
-from nnunetv2_cdpd.volumes.dicom.label_object import KINDS, STRUCTURE_SET, LabelObject
+from nnunetv2_cdpd.volumes.dicom.label_object import LabelObject
 from nnunetv2_cdpd.volumes.dicom.segmentation import Segmentation
 from nnunetv2_cdpd.volumes.dicom.structure_set import StructureSet
+
+_UNTIL_MARK = 0xFFFFFFFF  # length of an element that ends with a mark
+_KINDS: dict[str, type[LabelObject]] = {
+    "1.2.840.10008.5.1.4.1.1.481.3": StructureSet,
+    "1.2.840.10008.5.1.4.1.1.66.4": Segmentation,
+    "1.2.840.10008.5.1.4.1.1.66.7": Segmentation,  # of label maps
+}
 
 
 def is_label_file(path: Path) -> bool:
@@ -18,7 +27,7 @@ def is_label_file(path: Path) -> bool:
     if not is_dicom(path):
         return False
     try:
-        return str(pydicom.dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True).get("SOPClassUID")) in KINDS
+        return str(pydicom.dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True).get("SOPClassUID")) in _KINDS
     except Exception:  # whatever pydicom raises; of a file that names its kind in its own header, reading it tells why
         return False
 
@@ -33,10 +42,19 @@ def read_label_object(path: Path) -> LabelObject:
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")  # of values that DICOM does not allow
             data = pydicom.dcmread(file, stop_before_pixels=True)
-            found: LabelObject = (StructureSet if data.SOPClassUID == STRUCTURE_SET else Segmentation)(
-                path, data, os.fstat(file.fileno()).st_size - file.tell()
-            )
+            found = _KINDS[str(data.SOPClassUID)](path, data, os.fstat(file.fileno()).st_size - file.tell())
+            _check_whole(data, found.needed)
             _ = found.structures, found.series, found.frames_of_reference  # read here, where a damaged one is told
     except Exception as error:  # whatever pydicom raises
         raise UserError(f"{path}: is no whole structure set or segmentation ({reason(error)}); export it again") from error
     return found
+
+
+def _check_whole(data: pydicom.Dataset, needed: Iterable[str]) -> None:
+    """Raise ValueError if a file has ended early, of which pydicom says nothing: its last element is short, or some are missing."""
+    for element in map(data.get_item, tuple(data.keys())):
+        is_counted = isinstance(element, RawDataElement) and element.value is not None and element.length != _UNTIL_MARK
+        if is_counted and len(element.value) < element.length:
+            raise ValueError(f"it ends early, {element.length - len(element.value)} bytes are missing")
+    if missing := [name for name in needed if name not in data]:
+        raise ValueError(f"it ends early or lacks {missing[0]}")

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import pydicom
 
@@ -34,6 +34,8 @@ class SeriesReference(NamedTuple):
 class LabelObject(ABC):
     """A structure set or a segmentation.
 
+    kind: What it is, in words.
+    needed: Elements that every such file has.
     data: Its elements but for pixels.
     num_bytes: How many bytes follow from the pixels on.
     """
@@ -41,6 +43,9 @@ class LabelObject(ABC):
     path: Path
     data: pydicom.Dataset
     num_bytes: int
+
+    kind: ClassVar[str]
+    needed: ClassVar[tuple[str, ...]]
 
     @property
     @abstractmethod
@@ -86,10 +91,4 @@ class LabelObject(ABC):
 
     def broken(self, error: BaseException | str) -> UserError:
         why = error if isinstance(error, str) else reason(error)
-        return UserError(f"{self.path}: is no whole {KINDS[str(self.data.SOPClassUID)]} ({why}); export it again")
-
-
-STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
-SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
-LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
-KINDS = {STRUCTURE_SET: "structure set", SEGMENTATION: "segmentation", LABEL_MAP: "segmentation"}
+        return UserError(f"{self.path}: is no whole {self.kind} ({why}); export it again")

@@ -11,7 +11,7 @@ from pydicom.pixels import iter_pixels
 from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.volumes.dicom.contours import Drawing, Patch
 from nnunetv2_cdpd.volumes.dicom.header import Slice, lack_of_pixels, slices_of
-from nnunetv2_cdpd.volumes.dicom.label_object import LABEL_MAP, LabelObject
+from nnunetv2_cdpd.volumes.dicom.label_object import LabelObject
 from nnunetv2_cdpd.volumes.dicom.source_slices import SourceSlices
 from nnunetv2_cdpd.volumes.placement import DIRECTION_TOLERANCE, OFFSET_TOLERANCE_VOXELS
 
@@ -21,6 +21,9 @@ _THRESHOLD = 0.5  # of the largest value of a fractional segmentation, from whic
 
 
 class Segmentation(LabelObject):
+    kind = "segmentation"
+    needed = ("SegmentSequence", "SegmentationType")
+
     @cached_property
     def structures(self) -> Mapping[int, str]:
         named = {int(item.SegmentNumber): str(item.get("SegmentLabel") or "") for item in self.data.get("SegmentSequence") or ()}
@@ -61,7 +64,7 @@ class Segmentation(LabelObject):
 
     @property
     def _is_label_map(self) -> bool:
-        return self.data.SOPClassUID == LABEL_MAP or self.data.get("SegmentationType") == "LABELMAP"
+        return self.data.get("SegmentationType") == "LABELMAP"
 
     @property
     def _background(self) -> int:
@@ -92,9 +95,21 @@ class Segmentation(LabelObject):
         if not frames:
             return
         try:
-            yield from (pixels for pixels in iter_pixels(self.path, indices=frames, raw=True))
+            if int(self.data.BitsAllocated) == 1:
+                yield from self._bits(frames)
+            else:
+                yield from iter_pixels(self.path, indices=frames, raw=True)
         except Exception as error:  # whatever pydicom and the decoders raise
             raise self.broken(f"its pixels cannot be read: {reason(error)}") from error
+
+    def _bits(self, frames: Sequence[int]) -> Iterator[np.ndarray]:
+        """Frames of packed bits, which need not begin with a byte; pydicom takes it that they do."""
+        stored = np.frombuffer(pydicom.dcmread(self.path, specific_tags=["PixelData"]).PixelData, np.uint8)
+        shape = int(self.data.Rows), int(self.data.Columns)
+        for frame in frames:
+            first, end = frame * shape[0] * shape[1], (frame + 1) * shape[0] * shape[1]
+            bits = np.unpackbits(stored[first // 8 : -(-end // 8)], bitorder="little")
+            yield bits[first % 8 : first % 8 + end - first].reshape(shape)
 
 
 @dataclass(frozen=True)

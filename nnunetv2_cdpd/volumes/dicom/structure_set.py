@@ -1,6 +1,5 @@
 """StructureSet: an RT Structure Set, contours drawn by hand or by a radiotherapy system."""
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 
@@ -8,7 +7,7 @@ import numpy as np
 import pydicom
 from pydicom.dataelem import RawDataElement
 
-from nnunetv2_cdpd.errors import amount, shortened
+from nnunetv2_cdpd.errors import shortened
 from nnunetv2_cdpd.volumes.dicom.contours import Drawing, draw_contours
 from nnunetv2_cdpd.volumes.dicom.label_object import LabelObject
 from nnunetv2_cdpd.volumes.dicom.source_slices import SourceSlices
@@ -18,6 +17,9 @@ _FARTHEST_MM = 1e6
 
 
 class StructureSet(LabelObject):
+    kind = "structure set"
+    needed = ("StructureSetROISequence", "ROIContourSequence")
+
     @cached_property
     def structures(self) -> Mapping[int, str]:
         return {int(roi.ROINumber): str(roi.get("ROIName") or "") for roi in self._rois}
@@ -39,20 +41,20 @@ class StructureSet(LabelObject):
         drawings = {}
         for number in numbers:
             closed: list[np.ndarray] = []
-            others: Counter[str] = Counter()
+            others: dict[str, None] = {}
             try:
                 for contour in self._contours(number):
                     kind = str(contour.get("ContourGeometricType") or "").strip()
                     if kind in _CLOSED:
                         closed.append(_points(contour))
                     else:
-                        others[kind] += 1
+                        others[kind] = None
             except Exception as error:  # whatever pydicom and numpy raise
                 raise self.broken(f"contours of {shortened(self.structures[number])}: {error}") from error
             drawing = draw_contours(closed, where.grid, fill_gaps)
-            for kind, count in others.items():
+            for kind in others:
                 told = f"of type {shortened(kind)}" if kind else "without a type"
-                drawing.notes.append(f"{amount(count, 'contour')} {told} left out, only closed ones have an inside")
+                drawing.notes.append(f"contours {told} left out, only closed ones have an inside")
             drawings[number] = drawing
         return drawings
 
