@@ -126,5 +126,5 @@ def _made_from(job: ConversionJob) -> str:
     how += ["slices paired by number"] if len(case.label) > 1 else []
     how += ["left out without content"] if job.needs_content else []
     if job.rois is not None:
-        how += [sorted(job.rois.names.patterns.items()), job.rois.join, job.rois.fill_gaps, list(job.rois.stored)]
+        how += [repr(job.rois)]
     return digest(files, masks, sorted(job.values.items()), how)

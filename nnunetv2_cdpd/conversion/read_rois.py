@@ -39,13 +39,13 @@ class RoiRules:
 class LabelledSeries:
     """A series and the structure sets and segmentations that are of it.
 
-    others: In words, those that are of another series.
+    num_others: How many are of another series.
     """
 
     series: Series
     reference: SeriesReference
     objects: tuple[LabelObject, ...]
-    others: tuple[str, ...]
+    num_others: int
 
 
 def read_labelled_series(image_files: Sequence[Path], label_files: Iterable[Path]) -> LabelledSeries:
@@ -77,7 +77,7 @@ def read_labelled_series(image_files: Sequence[Path], label_files: Iterable[Path
     series = read_series(next(iter(labelled.values())).files if labelled else files)
     reference = next(iter(labelled), SeriesReference("", ""))
     own = tuple(each for each in objects if each.is_of(reference))
-    return LabelledSeries(series, reference, own, tuple(_refers(each) for each in objects if each not in own))
+    return LabelledSeries(series, reference, own, len(objects) - len(own))
 
 
 def read_rois(labelled: LabelledSeries, rules: RoiRules) -> tuple[Label, tuple[str, ...]]:
@@ -89,7 +89,7 @@ def read_rois(labelled: LabelledSeries, rules: RoiRules) -> tuple[Label, tuple[s
     Raises:
         UserError: A name that means two structures, two names that mean one, another frame of reference, a damaged file.
     """
-    notes = [f"not taken: {len(labelled.others)} of another series"] if labelled.others else []
+    notes = ["not taken: structure sets and segmentations of another series"] if labelled.num_others else []
     found: dict[str, list[tuple[LabelObject, int]]] = {}
     unmapped: dict[str, None] = {}
     for each in labelled.objects:

@@ -29,6 +29,10 @@ _MOST_CROSSINGS = 1 << 22  # of lines and rows at a time, for little memory
 Patch = tuple[tuple[slice, slice, slice], np.ndarray]
 
 
+class _NotAsDrawnError(Exception):
+    """A structure that would not be on the grid as it was drawn."""
+
+
 @dataclass
 class Drawing:
     """What one structure is on a grid.
@@ -52,13 +56,14 @@ def draw_contours(contours: Sequence[np.ndarray], grid: Grid, fill_gaps: int | N
             contours on neighbouring slices is a problem.
     """
     drawing = Drawing()
-    on_slices = _on_slices(contours, grid, drawing)
-    if drawing.problem or not on_slices:
+    try:
+        on_slices = _on_slices(contours, grid, drawing.notes)
+        drawing.notes += _gaps(sorted(on_slices), fill_gaps)
+    except _NotAsDrawnError as error:
+        return Drawing(problem=str(error))
+    if not on_slices:
         return drawing
     areas = {index: area for index, lines in on_slices.items() if (area := area_inside(lines, grid.shape[:2])) is not None}
-    drawing.notes += _gaps(sorted(on_slices), fill_gaps, drawing)
-    if drawing.problem:
-        return drawing
     if not any(mask.any() for _, mask in areas.values()):
         drawing.notes.append("its contours hold no voxel's centre of the image")
         return drawing
@@ -137,8 +142,8 @@ def _half_width(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     return np.divide(ON_LINE * np.hypot(run, rise), rise, out=np.full(len(rise), np.inf), where=rise > _LEVEL)
 
 
-def _on_slices(contours: Sequence[np.ndarray], grid: Grid, drawing: Drawing) -> dict[int, list[np.ndarray]]:
-    """Index of a slice -> the contours on it, (n, 2) in pixels; what cannot be taken is told in the drawing."""
+def _on_slices(contours: Sequence[np.ndarray], grid: Grid, notes: list[str]) -> dict[int, list[np.ndarray]]:
+    """Index of a slice -> the contours on it, (n, 2) in pixels; what cannot be taken is added to the notes."""
     to_index = np.linalg.inv(grid.affine)
     tolerance = max(UNEVEN, OFF_MM / float(grid.spacing[2]))  # of the distance between slices
     here: dict[int, list[tuple[float, np.ndarray]]] = {}
@@ -147,8 +152,7 @@ def _on_slices(contours: Sequence[np.ndarray], grid: Grid, drawing: Drawing) -> 
         index = points @ to_index[:3, :3].T + to_index[:3, 3]
         depth = index[:, 2]
         if np.ptp(depth) > 2 * tolerance:
-            drawing.problem = "its contours are not parallel to the slices of the image"
-            return {}
+            raise _NotAsDrawnError("its contours are not parallel to the slices of the image")
         middle = float(depth.mean())
         nearest = int(np.floor(middle + 0.5 - _TIE)) if abs(middle) < 1e9 else -1
         if not 0 <= nearest < grid.shape[2]:
@@ -169,28 +173,27 @@ def _on_slices(contours: Sequence[np.ndarray], grid: Grid, drawing: Drawing) -> 
                 lines[line.tobytes()] = line
         on_slices[nearest] = list(lines.values())
     if beyond:
-        drawing.notes.append("contours beyond the first or last slice of the image left out")
+        notes.append("contours beyond the first or last slice of the image left out")
     if between:
-        drawing.notes.append("contours between slices left out, others are nearer to these")
+        notes.append("contours between slices left out, others are nearer to these")
     if copies:
-        drawing.notes.append("contours given twice taken once")
+        notes.append("contours given twice taken once")
     if off > tolerance:
-        drawing.notes.append("contours beside the slices taken on the nearest one")
+        notes.append("contours beside the slices taken on the nearest one")
     return on_slices
 
 
-def _gaps(indices: Sequence[int], fill_gaps: int | None, drawing: Drawing) -> list[str]:
+def _gaps(indices: Sequence[int], fill_gaps: int | None) -> list[str]:
     """What is to be said of slices without a contour between those that have one."""
     steps = np.diff(indices)
     missing = int((steps - 1).sum())
     if not missing:
         return []
     if fill_gaps is None and (steps > 1).all():
-        drawing.problem = (
+        raise _NotAsDrawnError(
             f"it has contours on {len(indices)} of {indices[-1] - indices[0] + 1} slices, nowhere on neighbouring ones (say "
             f"`fill_gaps: {int(steps.min()) - 1}` to fill what lies between them, or `fill_gaps: 0` if nothing does)"
         )
-        return []
     filled = int((steps - 1)[steps - 1 <= (fill_gaps or 0)].sum())
     notes = ["slices without a contour filled between others"] if filled else []
     if missing > filled:

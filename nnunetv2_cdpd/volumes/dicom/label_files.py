@@ -4,9 +4,9 @@ import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pydicom
-from pydicom.dataelem import RawDataElement
 
 from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.volumes.dicom.header import is_dicom
@@ -51,10 +51,10 @@ def read_label_object(path: Path) -> LabelObject:
 
 
 def _check_whole(data: pydicom.Dataset, needed: Iterable[str]) -> None:
-    """Raise ValueError if a file has ended early, of which pydicom says nothing: its last element is short, or some are missing."""
-    for element in map(data.get_item, tuple(data.keys())):
-        is_counted = isinstance(element, RawDataElement) and element.value is not None and element.length != _UNTIL_MARK
-        if is_counted and len(element.value) < element.length:
-            raise ValueError(f"it ends early, {element.length - len(element.value)} bytes are missing")
+    """Raise ValueError if a file ended early, of which pydicom says nothing: its last element is short, or others are missing."""
+    for tag in tuple(data.keys()):
+        element: Any = data.get_item(tag)  # as it is stored, where nothing was made of it yet
+        if isinstance(element.value, bytes) and len(element.value) < (length := getattr(element, "length", 0)) < _UNTIL_MARK:
+            raise ValueError(f"it ends early, {length - len(element.value)} bytes are missing")
     if missing := [name for name in needed if name not in data]:
         raise ValueError(f"it ends early or lacks {missing[0]}")

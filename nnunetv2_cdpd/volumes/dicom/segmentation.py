@@ -129,7 +129,7 @@ class _Place:
     def patch(self, mask: np.ndarray) -> tuple[Patch | None, bool]:
         """What of a mask (rows, columns) lies in the image, if any does, and whether that is all of it."""
         part = mask.T
-        part = np.flip(part, [axis for axis in (0, 1) if self.flips[axis]])
+        part = np.flip(part, tuple(axis for axis in (0, 1) if self.flips[axis]))
         if self.axes[0] > self.axes[1]:
             part = part.T
         (across,) = {0, 1, 2} - set(self.axes)

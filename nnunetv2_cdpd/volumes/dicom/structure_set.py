@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.dataelem import RawDataElement
 
 from nnunetv2_cdpd.errors import shortened
 from nnunetv2_cdpd.volumes.dicom.contours import Drawing, draw_contours
@@ -71,8 +71,8 @@ class StructureSet(LabelObject):
 def _points(contour: pydicom.Dataset) -> np.ndarray:
     """(n, 3) mm of one contour; pydicom's own numbers, an object each, take ten times as long."""
     element = contour.get_item("ContourData")
-    stored = None if element is None else element.value
-    if isinstance(element, RawDataElement) and isinstance(stored, bytes):
+    stored: Any = None if element is None else element.value
+    if isinstance(stored, bytes):  # not made numbers of yet
         stored = stored.rstrip(b" \0").split(b"\\")
     values = np.array(stored or (), float)
     if len(values) % 3 or not (np.abs(values) < _FARTHEST_MM).all():
