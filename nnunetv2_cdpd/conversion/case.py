@@ -5,6 +5,7 @@ Image and label appear complete or not at all. Runs in spawned processes.
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,8 +45,7 @@ class _Image:
 
     def read(self) -> np.ndarray:
         if self.voxels is None:
-            assert self.file is not None, "a DICOM series is read at once"
-            self.voxels = self.file.read()
+            self.voxels = self.file.read() if self.file is not None else _upright_voxels(self.series)
         return self.voxels
 
 
@@ -64,19 +64,22 @@ def convert_case(job: ConversionJob) -> ConvertedCase:
         raise UserError(f"{job.case.image[0]}: no file can have so long a name ({job.outputs[0].name}); shorten the case's")
     notes = [] if job.case.note is None else [job.case.note]
     image = _read_image(job, notes)
-    image_path, label_path = job.outputs
+    *image_path, label_path = job.outputs
     label, unmapped = _read_label(job, image)
     held = {job.values.get(int(value), -1) for value in label.present} - {0, job.ignore_value}  # -1: undeclared, told below
     if job.needs_content and not held:
         return ConvertedCase(left_out="its label holds no structure, so nothing tells what it annotates", unmapped=unmapped)
-    with written_beside(image_path) as image_beside, written_beside(label_path) as label_beside:
+    with ExitStack() as stack:
+        image_beside = [stack.enter_context(written_beside(path)) for path in image_path]
+        label_beside = stack.enter_context(written_beside(label_path))
         notes += label.notes
         to_image = _place(job, label, image, notes)
         stored = remap(to_image(label.array), job.values, label.present, job.label_place)
         stored = _ignore_outside_labelled_slices(job, stored, label, to_image)
         stored, merged = _split_sides(job, stored, image, notes)
         _write_label(job, stored, label, image, label_beside)
-        _write_image(job, image, image_beside, notes)
+        for path in image_beside:
+            _write_image(job, image, path, notes)
     return ConvertedCase(merged, tuple(dict.fromkeys(notes)), tuple(sorted(held)), unmapped=unmapped)
 
 
@@ -91,7 +94,7 @@ def _read_image(job: ConversionJob, notes: list[str]) -> _Image:
             )
         labelled = read_labelled_series(job.case.image, job.case.label)
         notes += labelled.series.notes
-        image = _Image(labelled.series.upright, None, labelled.series, _upright_voxels(labelled.series), labelled)
+        image = _Image(labelled.series.upright, None, labelled.series, labelled=labelled)
     elif job.dicom:
         series = read_series(job.case.image)
         if series.strays:  # a published series is one; label slices are matched with its files
@@ -115,7 +118,8 @@ def _read_image(job: ConversionJob, notes: list[str]) -> _Image:
     return image
 
 
-def _upright_voxels(series: Series) -> np.ndarray:
+def _upright_voxels(series: Series | None) -> np.ndarray:
+    assert series is not None, "an image is of a file or a series"
     return sitk.GetArrayFromImage(series.image()).T if series.drift.any() else series.read()
 
 

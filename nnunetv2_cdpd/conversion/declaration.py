@@ -144,6 +144,7 @@ class SourceDataset:
     definitions: Mapping[str, str] = field(default_factory=dict)
     overlaps: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
+    prefixed: bool = True  # whether case identifiers begin with the name
     where: str = ""  # the file that declares it, for messages
 
     def __post_init__(self) -> None:
@@ -226,4 +227,4 @@ class SourceDataset:
 
     def identifier(self, case: str) -> str:
         """Case identifier in the converted dataset: collections number their cases alike, so the name comes first."""
-        return f"{self.name}_{case}"
+        return f"{self.name}_{case}" if self.prefixed else case

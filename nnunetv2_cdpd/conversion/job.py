@@ -17,7 +17,7 @@ class ConversionJob:
     of_series: Whether the collection's images are; this one may be a NIfTI copy of one.
     masks: Those of the case, with their stored values, in the order in which they are painted.
     values: Source value -> stored value, of all declared ones.
-    outputs: Image and label of the converted dataset.
+    outputs: Image and label of the converted dataset, or the label alone.
     rois: What to make of the label, if it is of structure sets and segmentations.
     ignore_value: Stored instead of background outside of the labelled slices, and for values that mean "not annotated here".
     needs_content: A case whose label holds nothing but background and ignored voxels is left out.
@@ -31,7 +31,7 @@ class ConversionJob:
     of_series: bool
     masks: tuple[tuple[int, Path], ...]
     values: Mapping[int, int]
-    outputs: tuple[Path, Path]
+    outputs: tuple[Path, ...]
     rois: RoiRules | None
     placement: IntensityCheck | None
     ignore_value: int | None

@@ -48,8 +48,10 @@ def pair_files(download: Download[SourceDataset]) -> list[FoundCase]:
         UserError: Labels without image, images without label, two files for one case, or nothing at all.
     """
     dataset = download.dataset
-    images = _files(download, dataset.images, "image", folders=dataset.dicom)
-    labels = {} if dataset.masks else _files(download, dataset.labels, "label", folders=dataset.slices, several=dataset.rois)
+    images = files_by_case(download, dataset.images, "image", folders=dataset.dicom)
+    labels = (
+        {} if dataset.masks else files_by_case(download, dataset.labels, "label", folders=dataset.slices, several=dataset.rois)
+    )
     masks = _masks(download, dataset.labels if dataset.masks else dataset.mask_files)
     masks = {case: files for case, files in masks.items() if case not in labels}
     labelled = {*labels, *masks}
@@ -98,8 +100,8 @@ def _grouped(names: Sequence[Path], most: int = 10) -> list[str]:
     return [f"{key} ({count})" for key, count in min(files, folders, key=len).items()]
 
 
-def _files(
-    download: Download[SourceDataset], templates: Iterable[str], what: str, folders: bool, several: bool = False
+def files_by_case(
+    download: Download[SourceDataset], templates: Iterable[str], what: str, folders: bool = False, several: bool = False
 ) -> dict[str, tuple[Path, ...]]:
     """Case -> its one file, or several where it may have them, or where a template names folders all files below.
 

@@ -22,6 +22,7 @@ class Options:
     copy: Copy files that need no change instead of linking them.
     resample_labels: Bring labels of another grid to that of their image.
     split_sides: Separate merged labels into left and right where that is unambiguous.
+    labels_only: Write label maps alone, and their dataset.json though cases have failed: these are to be compared with others.
     leave_out: Cases to leave out, as case identifiers or as the collection names them.
     """
 
@@ -31,6 +32,7 @@ class Options:
     copy: bool = False
     resample_labels: bool = False
     split_sides: bool = False
+    labels_only: bool = False
     leave_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -96,7 +98,7 @@ def _job(case: FoundCase, facts: DatasetFacts, output: Path, options: Options) -
         of_series=dataset.dicom,
         masks=tuple((facts.stored[name], path) for name, path in masks),
         values=facts.mask_values if case.masks or dataset.rois else facts.values,
-        outputs=outputs_of(output, dataset.identifier(case.case)),
+        outputs=outputs_of(output, dataset.identifier(case.case))[options.labels_only :],
         rois=facts.roi_rules,
         placement=dataset.placement,
         ignore_value=facts.ignore_value,

@@ -72,10 +72,14 @@ def read_labelled_series(image_files: Sequence[Path], label_files: Iterable[Path
             f"{label_paths[0].parent}: the structure sets and segmentations are of {len(labelled)} series, "
             f"{listed(list(map(str, labelled.values())))}; make each a case of its own"
         )
-    if found and not labelled:
+    if not found:
+        raise UserError(
+            f"{_refers(objects[0])}, whose slices tell the grid; put that CT series beside it, where images are looked for"
+        )
+    if not labelled:
         raise UserError(f"{_refers(objects[0])}, not to {_named(references)} in {found[0].files[0].parent}")
-    series = read_series(next(iter(labelled.values())).files if labelled else files)
-    reference = next(iter(labelled), SeriesReference("", ""))
+    reference, entry = next(iter(labelled.items()))
+    series = read_series(entry.files)
     own = tuple(each for each in objects if each.is_of(reference))
     return LabelledSeries(series, reference, own, len(objects) - len(own))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from nnunetv2_cdpd.annotation import Annotation, Source
@@ -11,7 +12,9 @@ from nnunetv2_cdpd.datasets.roles import Role, is_of_raw_dataset, role_of
 from nnunetv2_cdpd.datasets.volume_files import of_another_ending
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.jobs.files import real_path
+from nnunetv2_cdpd.volumes.dicom.label_files import is_label_file
 
+_LOOKED_AT = 1000  # files of a folder without dataset.json, to tell why there is none
 FULLY_ANNOTATED = "fully annotated"  # source of the cases that no source of the dataset.json knows
 
 
@@ -142,4 +145,10 @@ def _near(folder: Path) -> Path:
     for path in (folder / FILE_NAME, folder.parent / FILE_NAME):
         if path.is_file():
             return path
+    files = islice((path for path in folder.rglob("*") if path.is_file()), _LOOKED_AT)
+    if any(map(is_label_file, files)):
+        raise UserError(
+            f"{folder}: holds structure sets or segmentations; give argument spec, the YAML that names their structures "
+            "(docs/conversion.md), and the folder in which the image series lie too, whose slices tell the grid"
+        )
     raise UserError(f"{folder}: no dataset.json here or in the folder above; give it with argument dataset_json")

@@ -15,7 +15,7 @@ SPACE = "1.2.826.0.1.3680043.8.498.1"
 STUDY = "1.2.826.0.1.3680043.8.498.2"
 
 
-def write_series(folder: Path, image, **given) -> list[Path]:
+def write_scan(folder: Path, image, **given) -> list[Path]:
     """`write_dicom` with what label objects take from a series; files from below to above."""
     empty = ("PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime")
     tags = {**dict.fromkeys((*empty, "ReferringPhysicianName"), ""), "FrameOfReferenceUID": SPACE, "StudyInstanceUID": STUDY}

@@ -5,90 +5,22 @@ import json
 import numpy as np
 import pydicom
 import pytest
-from builders.dicom_labels import boxes, in_mm, lps, write_segmentation, write_series, write_structure_set
+from builders.clinic import ALL, SPEC, STRUCTURES, Clinic, expected
+from builders.dicom_labels import boxes, in_mm, lps, write_scan, write_segmentation, write_structure_set
 from builders.replica_files import AFFINE, make_truth
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.annotation.model import NEGATIVE, UNSUPERVISED
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.conversion.declaration_file import read_declaration
-from nnunetv2_cdpd.conversion.run import convert
 from nnunetv2_cdpd.conversion.summary import summary
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.nifti import NiftiFile
-
-SPEC = """
-name: CLINIC
-images: "data/{case}"
-labels: "data/{case}"
-dicom: true
-rois: true
-values:
-  "liver|leber|hepar.*": liver
-  "(gtv|tumou?r)[ _-]*[0-9]*": liver_tumor
-  "(kidney|niere)[ _]*l(eft|inks)?": left_kidney
-  "(?-i:Milz)|spleen": spleen
-  "body|external|ptv.*": null
-nested: {liver_tumor: liver}
-"""
-STRUCTURES = ["liver", "liver_tumor", "left_kidney", "spleen"]
-
-
-class Clinic:
-    """A folder of patients, each with a series and what labels it, in one folder as archives send them."""
-
-    def __init__(self, folder):
-        self.folder, self.truths = folder, {}
-        (folder / "data").mkdir()
-        self.declare()
-
-    def declare(self, *changes):
-        text = SPEC
-        for old, new in changes:
-            assert old in text
-            text = text.replace(old, new)
-        (self.folder / "my.yaml").write_text(text)
-
-    def patient(self, case, names, write=write_structure_set, **given):
-        """A patient whose structures go by these names; names of None are not drawn."""
-        truth = make_truth(STRUCTURES, int(case[1:]))
-        slices = write_series(self.folder / f"data/{case}/ct", truth.image)
-        masks = {name: lps(truth.masks[structure]) for structure, name in names.items()}
-        path = self.folder / f"data/{case}/export/{write.__name__}.dcm"
-        if write is write_structure_set:
-            write(path, slices, [(name, boxes(slices, mask)) for name, mask in masks.items()], **given)
-        else:
-            write(path, slices, masks, **given)
-        self.truths[case] = truth
-        return slices, path
-
-    def convert(self):
-        declared = read_declaration(self.folder / "my.yaml")
-        return convert(declared, self.folder / "data", num_processes=1, progress=False, report=lambda line: None)
-
-    def label(self, outcome, case):
-        return NiftiFile(outcome.folder / f"labelsTr/CLINIC_{case}.nii.gz").read()
-
-    def annotated(self, outcome):
-        """Case -> (source, classes that it annotates)."""
-        annotation = read_annotation(json.loads((outcome.folder / "dataset.json").read_text()))
-        sources = (annotation.sources[annotation.source_index(f"CLINIC_{case}")] for case in self.truths)
-        return {case: (source.name, set(source.annotated_classes)) for case, source in zip(self.truths, sources)}
 
 
 @pytest.fixture
 def clinic(tmp_path, nnunet_folders):
     return Clinic(tmp_path)
-
-
-ALL = {"liver": "LIVER", "liver_tumor": "GTV 1", "left_kidney": "Niere  links", "spleen": "Milz"}
-
-
-def expected(truth, values):
-    label = np.zeros(truth.image.shape, np.uint8)
-    for name, value in values.items():
-        label[truth.masks[name]] = value
-    return lps(label)
 
 
 def test_names_are_mapped_and_what_is_absent_is_not_annotated(clinic):
@@ -137,7 +69,7 @@ def test_sources_of_many_structures_are_named_alike_whatever_other_cases_hold(cl
     clinic.declare((SPEC[start:end], values), (SPEC[end:], ""))
     for case, count in (("p1", 5), ("p2", 10)):
         truth = make_truth(names, 1)
-        slices = write_series(clinic.folder / f"data/{case}/ct", truth.image)
+        slices = write_scan(clinic.folder / f"data/{case}/ct", truth.image)
         rois = [(name, boxes(slices, lps(truth.masks[name]))) for name in list(names)[:count]]
         write_structure_set(clinic.folder / f"data/{case}/rs.dcm", slices, rois)
         clinic.truths[case] = truth
@@ -203,8 +135,8 @@ def test_two_files_of_one_series_are_taken_together(clinic):
 
 def test_the_series_is_that_which_the_structure_set_refers_to(clinic):
     clinic.patient("p1", {"liver": "liver"})
-    other = write_series(clinic.folder / "data/p1/ct thin", make_truth(STRUCTURES, 77).image)
-    write_series(clinic.folder / "data/p1/mr", make_truth(STRUCTURES, 78).image, Modality="MR")
+    other = write_scan(clinic.folder / "data/p1/ct thin", make_truth(STRUCTURES, 77).image)
+    write_scan(clinic.folder / "data/p1/mr", make_truth(STRUCTURES, 78).image, Modality="MR")
     outcome = clinic.convert()
     image = NiftiFile(outcome.folder / "imagesTr/CLINIC_p1_0000.nii.gz").read()
     assert np.array_equal(image, lps(clinic.truths["p1"].image))
@@ -214,7 +146,7 @@ def test_the_series_is_that_which_the_structure_set_refers_to(clinic):
 def test_labels_of_another_series_are_passed_over_or_an_error(clinic):
     clinic.patient("p1", {"liver": "liver"}, series=["1.2.3"])
     clinic.patient("p2", {"liver": "liver"}, write_segmentation)
-    other = write_series(clinic.folder / "other", make_truth(STRUCTURES, 3).image)
+    other = write_scan(clinic.folder / "other", make_truth(STRUCTURES, 3).image)
     write_segmentation(clinic.folder / "data/p2/export/other.dcm", other, {"spleen": np.ones((26, 24, 18), bool)})
     outcome = clinic.convert()
     assert "structure_set.dcm refers to series '1.2.3', not to series (18 files) '" in outcome.failed["CLINIC_p1"]
@@ -310,7 +242,7 @@ def test_a_tilted_gantry_is_straightened_with_its_labels(clinic):
         start = matrix[:3, 3] + matrix[:3, 0] * (top[0] - 1) + matrix[:3, 1] * (top[1] - 1) + matrix[:3, 2] * z
         return [f"{value:.6f}" for value in start + [0, 0.4 * z, 0]]
 
-    slices = write_series(clinic.folder / "data/p1/ct", truth.image, ImagePositionPatient=tilted)
+    slices = write_scan(clinic.folder / "data/p1/ct", truth.image, ImagePositionPatient=tilted)
     mask = np.zeros(truth.image.shape, bool)
     mask[5:15, 6:16, 3:9] = True
     write_segmentation(clinic.folder / "data/p1/seg.dcm", slices, {"liver": mask})
