@@ -35,6 +35,11 @@ class Options:
     labels_only: bool = False
     leave_out: tuple[str, ...] = ()
 
+    @property
+    def way_out(self) -> str:
+        """What to do where the output folder is another's."""
+        return f"give another argument {'output' if self.labels_only else 'dataset_id'}"
+
     def __post_init__(self) -> None:
         check_part(self.part_id, self.num_parts)
         check_at_least(1, limit=self.limit)
@@ -72,7 +77,7 @@ def make_plan(facts: DatasetFacts, cases: Sequence[FoundCase], output: Path, opt
     """
     dataset = facts.dataset
     jobs = {dataset.identifier(case.case): _job(case, facts, output, options) for case in cases}
-    records = PartRecords(output, dataset.name, options.part_id, options.num_parts)
+    records = PartRecords(output, dataset.name, options.part_id, options.num_parts, options.way_out)
     done = records.valid(jobs)
     ours = frozenset(list(jobs)[options.part_id :: options.num_parts])
     todo = {name: jobs[name] for name in list(jobs)[: options.limit] if name in ours and name not in done}

@@ -1,5 +1,6 @@
 """Structure sets and segmentations of a case as one label on the grid of its image."""
 
+import filecmp
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from nnunetv2_cdpd.datasets.label_maps import distinct
 from nnunetv2_cdpd.errors import UserError, listed, shortened
 from nnunetv2_cdpd.volumes.dicom import Series, SeriesFiles, find_series, read_series
 from nnunetv2_cdpd.volumes.dicom.contours import Drawing
-from nnunetv2_cdpd.volumes.dicom.label_files import is_label_file, read_label_object
+from nnunetv2_cdpd.volumes.dicom.label_files import label_files_among, read_label_object
 from nnunetv2_cdpd.volumes.dicom.label_object import LabelObject, SeriesReference
 from nnunetv2_cdpd.volumes.dicom.source_slices import SourceSlices
 
@@ -58,10 +59,10 @@ def read_labelled_series(image_files: Sequence[Path], label_files: Iterable[Path
     Raises:
         UserError: No structure set or segmentation, none of this series or of several, one that is damaged, or as `read_series`.
     """
-    label_paths = [path for path in dict.fromkeys(label_files) if is_label_file(path)]
+    label_paths = label_files_among(label_files)
     if not label_paths:
         raise UserError(f"{image_files[0].parent}: no structure set or segmentation among the files of the label")
-    objects = [read_label_object(path) for path in label_paths]
+    objects = _without_copies([read_label_object(path) for path in label_paths])
     left = set(label_paths)
     files = [path for path in image_files if path not in left]
     found = find_series(files, "CT").series
@@ -82,6 +83,15 @@ def read_labelled_series(image_files: Sequence[Path], label_files: Iterable[Path
     series = read_series(entry.files)
     own = tuple(each for each in objects if each.is_of(reference))
     return LabelledSeries(series, reference, own, len(objects) - len(own))
+
+
+def _without_copies(objects: Sequence[LabelObject]) -> list[LabelObject]:
+    """Each file once: exports that are made twice leave a second one under another name."""
+    kept: list[LabelObject] = []
+    for each in objects:
+        if not any(filecmp.cmp(each.path, other.path, shallow=False) for other in kept):
+            kept.append(each)
+    return kept
 
 
 def read_rois(labelled: LabelledSeries, rules: RoiRules) -> tuple[Label, tuple[str, ...]]:

@@ -20,18 +20,19 @@ class PartRecords:
         name: Of the collection.
         part_id: Of this call, 0 ... num_parts - 1.
         num_parts: How many calls share the cases.
+        way_out: What to do if the folder is not ours.
 
     Raises:
         UserError: The folder holds something else.
     """
 
-    def __init__(self, output: Path, name: str, part_id: int, num_parts: int) -> None:
+    def __init__(self, output: Path, name: str, part_id: int, num_parts: int, way_out: str) -> None:
         part = f".{part_id}of{num_parts}" if num_parts > 1 else ""
         own = output / RECORD_FILE.replace(".jsonl", f"{part}.jsonl")
         others = sorted(path for path in output.glob(RECORD_FILE.replace(".jsonl", "*.jsonl")) if path != own)
         self.own, *self.others = (FileRecord(path, [name], _COMMAND, asdict, _are_facts) for path in (own, *others))
         is_ours = own.is_file() or bool(others)
-        check_own_folder(output, made_here=is_ours, command=_COMMAND, way_out="give another argument dataset_id")
+        check_own_folder(output, made_here=is_ours, command=_COMMAND, way_out=way_out)
 
     @property
     def known(self) -> set[str]:

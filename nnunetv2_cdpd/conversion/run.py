@@ -145,7 +145,7 @@ def _finish(plan: Plan, outcome: Conversion) -> Conversion:
     """Write dataset.json if all cases are there."""
     output, jobs, options, dataset = plan.output, plan.jobs, plan.options, plan.facts.dataset
     # Other parts may have finished meanwhile.
-    entries = PartRecords(output, dataset.name, options.part_id, options.num_parts).valid(jobs)
+    entries = PartRecords(output, dataset.name, options.part_id, options.num_parts, options.way_out).valid(jobs)
     expected = list(jobs)[: options.limit]
     outcome.remaining = len([name for name in expected if name not in entries and name not in outcome.failed])
     names = Counter(unmapped for entry in entries.values() for unmapped in entry.facts.get("unmapped", ()))

@@ -1,6 +1,7 @@
 """LabelledFolder: label maps with the dataset.json that says what they mean, and the cases that two folders share."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -145,10 +146,17 @@ def _near(folder: Path) -> Path:
     for path in (folder / FILE_NAME, folder.parent / FILE_NAME):
         if path.is_file():
             return path
-    files = islice((path for path in folder.rglob("*") if path.is_file()), _LOOKED_AT)
-    if any(map(is_label_file, files)):
+    if _holds_labels_of_dicom(folder):
         raise UserError(
             f"{folder}: holds structure sets or segmentations; give argument spec, the YAML that names their structures "
             "(docs/conversion.md), and the folder in which the image series lie too, whose slices tell the grid"
         )
     raise UserError(f"{folder}: no dataset.json here or in the folder above; give it with argument dataset_json")
+
+
+def _holds_labels_of_dicom(folder: Path) -> bool:
+    for path in islice((path for path in folder.rglob("*") if path.is_file()), _LOOKED_AT):
+        with suppress(UserError):  # a damaged one is no reason for another message
+            if is_label_file(path):
+                return True
+    return False

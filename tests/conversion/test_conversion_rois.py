@@ -187,6 +187,23 @@ def test_one_bad_file_stops_no_other_case(clinic):
     assert all("\n" not in why for why in outcome.failed.values())
 
 
+def test_a_file_that_is_no_label_though_its_name_says_so_is_told(clinic):
+    for case, content in (("p1", b""), ("p2", b"\0" * 128 + b"DICM" + b"\1\2\3" * 40)):
+        clinic.patient(case, {"liver": "liver"})
+        (clinic.folder / f"data/{case}/export/RS.dcm").write_bytes(content)
+    clinic.declare(
+        ('images: "data/{case}"', 'images: "data/{case}/ct"'), ('labels: "data/{case}"', 'labels: "data/{case}/export"')
+    )
+    failed = clinic.convert().failed
+    assert len(failed) == 2 and all("RS.dcm is no whole DICOM file" in why and "\n" not in why for why in failed.values())
+
+
+def test_the_same_file_under_two_names_is_taken_once(clinic):
+    _, path = clinic.patient("p1", {"liver": "liver"})
+    path.with_name("copy.dcm").write_bytes(path.read_bytes())
+    assert clinic.convert().complete
+
+
 def test_what_cannot_be_taken_is_not_annotated_and_told(clinic):
     slices, path = clinic.patient("p1", {"liver": "liver"})
     masks = {name: lps(mask) for name, mask in clinic.truths["p1"].masks.items()}

@@ -1,6 +1,7 @@
 """Structure sets and segmentations that other programs write, read on the grid of their series."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pydicom
 import pytest
 from builders.dicom_labels import in_mm, write_segmentation, write_structure_set
 from builders.source_series import geometries, write_series
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import RLELossless
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.dicom import find_series, read_series
@@ -234,6 +235,22 @@ def test_contours_lie_on_the_slices_of_their_series(tmp_path, name):
     assert ((volume.ravel() == inside) | on_line).all() and volume.any()
 
 
+@pytest.mark.parametrize("name", [name for name in GEOMETRIES if not re.search("multiframe|tilted", name)][:6])
+def test_structure_sets_of_rt_utils_are_read_voxel_by_voxel(tmp_path, name):
+    """Its contours run through the centres of the outermost voxels, around holes too."""
+    builder = pytest.importorskip("rt_utils").RTStructBuilder
+    spacing = GEOMETRIES[name].spacing
+    geometry = replace(GEOMETRIES[name], spacing=(spacing[0], spacing[0], spacing[2]))  # it takes pixels for squares
+    slices = write_series(tmp_path / "ct", geometry)
+    made = builder.create_new(dicom_series_path=str(tmp_path / "ct"))
+    order = [slices.index(Path(each.filename)) for each in made.series_data]
+    masks = made_masks(geometry)
+    for key, mask in masks.items():
+        made.add_roi(mask=mask.transpose(1, 0, 2)[:, :, order], name=key)
+    made.save(str(tmp_path / "rs.dcm"))
+    assert same(read(tmp_path / "rs.dcm", slices, fill_gaps=0)[0], masks)
+
+
 def test_only_closed_contours_have_an_inside(tmp_path):
     slices = write_series(tmp_path / "ct", PLAIN)
     lines = contours(slices, RING, [1, 2])
@@ -290,6 +307,34 @@ def test_a_structure_set_that_ends_early_is_told_wherever_it_ends(tmp_path):
             read(path, slices)
 
 
+def test_a_structure_set_without_the_mark_of_dicom_is_one(tmp_path):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    path = write_structure_set(tmp_path / "rs.dcm", slices, [("Ring", contours(slices, RING, [1, 2]))])
+    file = pydicom.dcmread(path)
+    pydicom.dcmwrite(tmp_path / "old", file, implicit_vr=True, little_endian=True, force_encoding=True)
+    content = (tmp_path / "old").read_bytes()
+    (tmp_path / "old").write_bytes(content[content.index(b"\x08\0\x05\0") :])
+    assert is_label_file(tmp_path / "old") and np.array_equal(read(tmp_path / "old", slices)[0]["Ring"], ring(PLAIN, [1, 2]))
+
+
+@pytest.mark.parametrize("write", [write_structure_set, write_segmentation])
+def test_two_structures_of_one_number_are_told(tmp_path, write):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    path = tmp_path / "label.dcm"
+    if write is write_segmentation:
+        write(path, slices, made_masks(PLAIN))
+    else:
+        write(path, slices, [("a", contours(slices, RING, [1])), ("b", [])])
+    file = pydicom.dcmread(path)
+    for item in file.get("StructureSetROISequence", ()):
+        item.ROINumber = 5
+    for item in file.get("SegmentSequence", ()):
+        item.SegmentNumber = 5
+    file.save_as(path)
+    with pytest.raises(UserError, match="two structures of the number 5"):
+        read_label_object(path)
+
+
 def test_names_are_read_in_the_letters_that_the_file_says(tmp_path):
     slices = write_series(tmp_path / "ct", PLAIN)
     path = write_structure_set(tmp_path / "rs.dcm", slices, [("Größe Ω 肝臓", contours(slices, RING, [1]))])
@@ -299,6 +344,8 @@ def test_names_are_read_in_the_letters_that_the_file_says(tmp_path):
 def test_images_and_other_files_are_no_label_files(tmp_path):
     slices = write_series(tmp_path / "ct", PLAIN)
     (tmp_path / "text.dcm").write_text("no")
+    assert not any(map(is_label_file, [*slices, tmp_path / "text.dcm"]))
     (tmp_path / "short.dcm").write_bytes(b"\0" * 128 + b"DICM")
-    assert not any(map(is_label_file, [*slices, tmp_path / "text.dcm", tmp_path / "short.dcm", tmp_path / "none.dcm"]))
-    assert pydicom.dcmread(slices[0]).file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    for name, words in (("short.dcm", "is no whole DICOM file"), ("none.dcm", "cannot be read")):
+        with pytest.raises(UserError, match=rf"{name}:? {words}"):
+            is_label_file(tmp_path / name)

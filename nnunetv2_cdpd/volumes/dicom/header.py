@@ -149,7 +149,17 @@ def lack_of_pixels(data: pydicom.Dataset, slices: Sequence[Slice], num_bytes: in
     return f"ends within its pixels ({num_bytes} of {expected} bytes); copy it again" if num_bytes < expected else None
 
 
-def _dataset(path: Path) -> tuple[pydicom.Dataset | None, int]:
+def sop_class_of(path: Path) -> str | None:
+    """Unique identifier of what a file is; None if it is not DICOM.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    data, _ = _dataset(path, ("SOPClassUID",))
+    return None if data is None else str(_get(data, "SOPClassUID") or "")
+
+
+def _dataset(path: Path, tags: Sequence[str] = _TAGS) -> tuple[pydicom.Dataset | None, int]:
     """The elements that matter, and how many bytes follow from the pixels on; None if the file is not DICOM."""
     why: Exception | None = None
     try:
@@ -159,7 +169,7 @@ def _dataset(path: Path) -> tuple[pydicom.Dataset | None, int]:
             is_marked = start[128:] == _MARK
             if not is_marked and start[:2] not in _UNMARKED:
                 return None, 0
-            data = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+            data = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(tags))
             num_bytes = os.fstat(file.fileno()).st_size - file.tell()
         is_directory = data.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage  # of all files of a disc
         is_whole = bool(is_directory or data.get("SOPClassUID"))

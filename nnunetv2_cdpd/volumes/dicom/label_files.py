@@ -9,7 +9,8 @@ from typing import Any
 import pydicom
 
 from nnunetv2_cdpd.errors import UserError, reason
-from nnunetv2_cdpd.volumes.dicom.header import is_dicom
+from nnunetv2_cdpd.volumes.dicom.folder import DICOM_NAMES
+from nnunetv2_cdpd.volumes.dicom.header import sop_class_of
 from nnunetv2_cdpd.volumes.dicom.label_object import LabelObject
 from nnunetv2_cdpd.volumes.dicom.segmentation import Segmentation
 from nnunetv2_cdpd.volumes.dicom.structure_set import StructureSet
@@ -23,13 +24,28 @@ _KINDS: dict[str, type[LabelObject]] = {
 
 
 def is_label_file(path: Path) -> bool:
-    """Whether a file is a structure set or a segmentation, by its first elements; nothing else of it is read."""
-    if not is_dicom(path):
-        return False
-    try:
-        return str(pydicom.dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True).get("SOPClassUID")) in _KINDS
-    except Exception:  # whatever pydicom raises; of a file that names its kind in its own header, reading it tells why
-        return False
+    """Whether a file is a structure set or a segmentation, by its first elements.
+
+    Raises:
+        UserError: It is a damaged file of DICOM.
+    """
+    return sop_class_of(path) in _KINDS
+
+
+def label_files_among(files: Iterable[Path]) -> list[Path]:
+    """Structure sets and segmentations among the files of a case, each once.
+
+    Raises:
+        UserError: A file is damaged, or named like DICOM and is not.
+    """
+    found = []
+    for path in dict.fromkeys(files):
+        kind = sop_class_of(path)
+        if kind is None and path.suffix.lower() in DICOM_NAMES:
+            raise UserError(f"{path} is no whole DICOM file; take it out of the folder or copy it again (it begins otherwise)")
+        if kind in _KINDS:
+            found.append(path)
+    return found
 
 
 def read_label_object(path: Path) -> LabelObject:
@@ -41,7 +57,7 @@ def read_label_object(path: Path) -> LabelObject:
     try:
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")  # of values that DICOM does not allow
-            data = pydicom.dcmread(file, stop_before_pixels=True)
+            data = pydicom.dcmread(file, stop_before_pixels=True, force=True)  # old files lack the mark
             found = _KINDS[str(data.SOPClassUID)](path, data, os.fstat(file.fileno()).st_size - file.tell())
             _check_whole(data, found.needed)
             _ = found.structures, found.series, found.frames_of_reference  # read here, where a damaged one is told

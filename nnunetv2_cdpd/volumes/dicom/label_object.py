@@ -1,7 +1,7 @@
 """LabelObject: a DICOM file that labels a series, what its structures are called, and which series it is of."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -75,7 +75,7 @@ class LabelObject(ABC):
 
     def is_of(self, series: SeriesReference) -> bool:
         """Whether it refers to a series; where it refers to none, whether it lies in the same space."""
-        if self.series:
+        if self.series:  # a series without an identifier is none that anything refers to
             return series.uid in self.series
         return series.frame_of_reference in set(self.frames_of_reference.values()) - {""}
 
@@ -88,6 +88,22 @@ class LabelObject(ABC):
                     f"{self.path}: {shortened(self.structures[number])} lies in the frame of reference {shortened(space)}, the "
                     f"image in {shortened(series.frame_of_reference)}; export it on the image's series"
                 )
+
+    @staticmethod
+    def names_of(items: Iterable[pydicom.Dataset], number: str, name: str) -> dict[int, str]:
+        """Number -> name of the structures that a sequence lists, by what it calls both.
+
+        Raises:
+            ValueError: Two have one number.
+        """
+        found: dict[int, str] = {}
+        for item in items:
+            own = int(item[number].value)
+            if own in found:
+                raise ValueError(f"two structures of the number {own}")
+            text = item.get(name) or ""
+            found[own] = text if isinstance(text, str) else "\\".join(map(str, text))  # which DICOM takes for several names
+        return found
 
     def broken(self, error: BaseException | str) -> UserError:
         why = error if isinstance(error, str) else reason(error)

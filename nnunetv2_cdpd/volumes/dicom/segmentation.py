@@ -26,12 +26,12 @@ class Segmentation(LabelObject):
 
     @cached_property
     def structures(self) -> Mapping[int, str]:
-        named = {int(item.SegmentNumber): str(item.get("SegmentLabel") or "") for item in self.data.get("SegmentSequence") or ()}
+        named = self.names_of(self.data.get("SegmentSequence") or (), "SegmentNumber", "SegmentLabel")
         return {number: name for number, name in named.items() if not self._is_label_map or number != self._background}
 
     @cached_property
     def series(self) -> frozenset[str]:
-        return frozenset(str(item.SeriesInstanceUID) for item in self.data.get("ReferencedSeriesSequence") or ())
+        return frozenset(str(item.SeriesInstanceUID) for item in self.data.get("ReferencedSeriesSequence") or ()) - {""}
 
     @cached_property
     def frames_of_reference(self) -> Mapping[int, str]:

@@ -22,7 +22,7 @@ class StructureSet(LabelObject):
 
     @cached_property
     def structures(self) -> Mapping[int, str]:
-        return {int(roi.ROINumber): str(roi.get("ROIName") or "") for roi in self._rois}
+        return self.names_of(self._rois, "ROINumber", "ROIName")
 
     @cached_property
     def series(self) -> frozenset[str]:
@@ -31,7 +31,7 @@ class StructureSet(LabelObject):
             for space in self.data.get("ReferencedFrameOfReferenceSequence") or ()
             for study in space.get("RTReferencedStudySequence") or ()
             for series in study.get("RTReferencedSeriesSequence") or ()
-        )
+        ) - {""}
 
     @cached_property
     def frames_of_reference(self) -> Mapping[int, str]:
