@@ -79,8 +79,8 @@ class SourceDataset:
     slices: `labels` are folders of image slices, named in the order of the DICOM slices; .nii and .nii.gz are files here too.
     masks: `labels` hold {structure} too: binary files, `values` is keyed by their names; one structure may have several.
     rois: `labels` are folders, or files that end in .dcm, of structure sets and segmentations, of which those of the image's
-        series are taken; `values` is keyed by regular expressions of whole names. A case annotates the structures that it
-        holds and those of `annotates`.
+        series are taken, also where no {case} tells whose they are; `values` is keyed by regular expressions of whole names. A
+        case annotates the structures that it holds and those of `annotates`.
     join_rois: Several names of one structure in a case are taken together; otherwise they are an error.
     fill_gaps: Slices without a contour that are filled between two that have one; None: none are, and a structure with contours
         nowhere on neighbouring slices is not taken.

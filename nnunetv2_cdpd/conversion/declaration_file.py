@@ -39,7 +39,8 @@ def read_declaration(path: str | Path) -> SourceDataset:
         said[key] = tuple(template.removeprefix("./") for template in texts(content[key], f"{path}: {key}"))
         if wrong := [template for template in said[key] if "\\" in template or template.startswith("/") or ":/" in template]:
             raise UserError(f"{path}: {key}: {wrong[0]!r}; write it from the folder that is converted on, with /")
-        if key != "foreign" and (without := [template for template in said[key] if "{case}" not in template]):
+        may_lack_case = key == "foreign" or (key == "labels" and said.get("rois"))
+        if not may_lack_case and (without := [template for template in said[key] if "{case}" not in template]):
             raise UserError(f"{path}: {key}: {without[0]!r} has no {{case}}, which stands for the case in file names")
     _check_patterns(said, path)
     masks = said.get("masks", False)

@@ -2,11 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
 from nnunetv2_cdpd.conversion.download import Download
+from nnunetv2_cdpd.conversion.shared_labels import labels_by_series
 from nnunetv2_cdpd.conversion.slices import natural_key
 from nnunetv2_cdpd.datasets.volume_files import is_image_file, not_taken
 from nnunetv2_cdpd.errors import UserError, listed
@@ -36,7 +37,7 @@ def find_downloaded_cases(
     known = {name for case in (*(case.case for case in cases), *download.lonely) for name in (case, dataset.identifier(case))}
     if unknown := [name for name in leave_out if name not in known]:
         raise UserError(f"argument leave_out {' '.join(unknown)}: no such case; cases are named like {cases[0].case}")
-    for line in _not_taken(download, cases):
+    for line in (*download.told, *_not_taken(download, cases)):
         report(f"note: {line}")
     return sorted(cases, key=lambda case: natural_key(case.case))
 
@@ -49,9 +50,7 @@ def pair_files(download: Download[SourceDataset]) -> list[FoundCase]:
     """
     dataset = download.dataset
     images = files_by_case(download, dataset.images, "image", folders=dataset.dicom)
-    labels = (
-        {} if dataset.masks else files_by_case(download, dataset.labels, "label", folders=dataset.slices, several=dataset.rois)
-    )
+    labels = {} if dataset.masks else _labels(download, images)
     masks = _masks(download, dataset.labels if dataset.masks else dataset.mask_files)
     masks = {case: files for case, files in masks.items() if case not in labels}
     labelled = {*labels, *masks}
@@ -76,6 +75,21 @@ def pair_files(download: Download[SourceDataset]) -> list[FoundCase]:
     return [
         FoundCase(case, files, labels.get(case, ()), masks.get(case, {})) for case, files in images.items() if case in labelled
     ]
+
+
+def _labels(download: Download[SourceDataset], images: Mapping[str, tuple[Path, ...]]) -> dict[str, tuple[Path, ...]]:
+    dataset = download.dataset
+    named = [template for template in dataset.labels if "{case}" in template or not dataset.rois]
+    labels = files_by_case(download, named, "label", folders=dataset.slices, several=dataset.rois)
+    shared = [_in_folder(template) for template in dataset.labels if template not in named]
+    files = dict.fromkeys(path for template in shared for _, path in download.matches(template) if not _is_no_slice(path))
+    without = {case: paths for case, paths in images.items() if case not in labels}
+    return labels | (labels_by_series(without, files, download.told) if files else {})
+
+
+def _in_folder(template: str) -> str:
+    """The template of structure sets and segmentations, files or all below a folder."""
+    return template if template.lower().endswith(".dcm") else f"{template.rstrip('/')}/**/*"
 
 
 def _not_taken(download: Download[SourceDataset], cases: Iterable[FoundCase]) -> list[str]:
@@ -111,7 +125,7 @@ def files_by_case(
     found: dict[str, tuple[Path, ...]] = {}
     for template in templates:
         here: dict[str, list[Path]] = {}
-        is_folder = (folders and not is_nifti(template)) or (several and not template.lower().endswith(".dcm"))
+        is_folder = (folders and not is_nifti(template)) or (several and _in_folder(template) != template)
         for said, path in download.matches(f"{template.rstrip('/')}/**/*" if is_folder else template):
             if said["case"] not in found and path not in foreign and not (is_folder and _is_no_slice(path)):
                 here.setdefault(said["case"], []).append(path)

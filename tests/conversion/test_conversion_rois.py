@@ -13,6 +13,7 @@ from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.annotation.model import NEGATIVE, UNSUPERVISED
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.conversion.declaration_file import read_declaration
+from nnunetv2_cdpd.conversion.run import convert
 from nnunetv2_cdpd.conversion.summary import summary
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.nifti import NiftiFile
@@ -299,6 +300,30 @@ def test_the_command_lists_what_was_not_mapped(clinic, capsys):
     assert main(["convert", "--spec", str(clinic.folder / "my.yaml"), str(clinic.folder / "data"), "-np", "1"]) == 0
     told = capsys.readouterr().out
     assert "not named in `values`" in told and "    'lien' (1 case)" in told
+
+
+def test_labels_of_many_patients_in_one_folder_are_found_by_what_they_refer_to(clinic):
+    folder = clinic.folder / "data/plans"
+    for case, number in (("p1", 9), ("p2", 3), ("p3", 5)):
+        _, path = clinic.patient(case, {"liver": "liver"}, write_segmentation if case == "p2" else write_structure_set)
+        folder.mkdir(exist_ok=True)
+        path.rename(folder / f"RS.{number}.dcm")
+    other = write_scan(clinic.folder / "other", make_truth(STRUCTURES, 4).image)
+    write_structure_set(folder / "RS.0.dcm", other, [("liver", [])])
+    (folder / "RS.1.dcm").write_bytes((folder / "RS.9.dcm").read_bytes()[:-200])
+    clinic.declare(('images: "data/{case}"', 'images: "data/{case}/ct"'), ('labels: "data/{case}"', "labels: data/plans"))
+    lines = []
+    outcome = convert(
+        read_declaration(clinic.folder / "my.yaml"), clinic.folder / "data", num_processes=1, progress=False, report=lines.append
+    )
+    assert outcome.complete and len(outcome.done) == 3
+    for case, truth in clinic.truths.items():
+        assert np.array_equal(clinic.label(outcome, case) > 0, lps(truth.masks["liver"]))
+    assert any("RS.0.dcm: refers to no series of a case, so it is not taken" in line for line in lines)
+    assert any("RS.1.dcm: is no whole structure set or segmentation (it ends early" in line for line in lines)
+    (folder / "RS.3.dcm").unlink()
+    with pytest.raises(UserError, match="no label for the image of p2"):
+        clinic.convert()
 
 
 def test_files_of_many_patients_may_be_named_one_by_one(clinic):
