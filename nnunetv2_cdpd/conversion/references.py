@@ -3,17 +3,20 @@ by the names of its structures. They stay in the folder of the results, where a 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nnunetv2_cdpd.classes import class_key
 from nnunetv2_cdpd.conversion.declaration import SourceDataset
 from nnunetv2_cdpd.conversion.download import Download
 from nnunetv2_cdpd.conversion.layout import files_by_case, find_downloaded_cases
 from nnunetv2_cdpd.conversion.run import Conversion, convert_labels
 from nnunetv2_cdpd.conversion.summary import summary
 from nnunetv2_cdpd.datasets.predictions import identifiers
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, is_blank
+from nnunetv2_cdpd.volumes.dicom.label_files import read_label_object
 
 _ENDING = ".nii.gz"
 _DICOM_PREDICTIONS = ("{case}_labelmap.dcm", "{case}_seg.dcm", "{case}_rtstruct.dcm", "{case}.dcm")  # as cdpd predict names them
@@ -78,7 +81,14 @@ def label_maps_to_compare(
         if not own:
             raise UserError(f"{folder}: {min(found)} and the others are of no case of {source_folder}; give another folder")
         place = output / ("predictions" if len(predictions) == 1 else f"predictions_{number}")
-        converted = convert_labels(_by_names(dataset), own, place, num_processes=num_processes, progress=progress, report=report)
+        converted = convert_labels(
+            _as_predicted(dataset, (path for paths in found.values() for path in paths)),
+            own,
+            place,
+            num_processes=num_processes,
+            progress=progress,
+            report=report,
+        )
         failed |= {case: why for case, why in converted.failed.items() if case not in failed}
         if not converted.complete:
             raise UserError(f"{folder}: no prediction can be read; {_first(converted)}")
@@ -93,10 +103,25 @@ def _predicted(dataset: SourceDataset, folder: Path) -> dict[str, tuple[Path, ..
     return files_by_case(Download(replace(dataset, foreign=(), case=r"[^/]+?"), folder), _DICOM_PREDICTIONS, "prediction")
 
 
-def _by_names(dataset: SourceDataset) -> SourceDataset:
-    """What a prediction says: structures by their own names, all of them wherever they occur."""
-    names = dataset.structures
-    return replace(dataset, values={re.escape(name): name for name in names}, annotates=(*names, *dataset.unions))
+def _as_predicted(dataset: SourceDataset, files: Iterable[Path]) -> SourceDataset:
+    """What predictions say: structures by the names in any of their files, each wherever it occurs, nested as the references'."""
+    names: dict[str, None] = {}
+    for path in files:
+        with suppress(UserError):  # told when it is converted
+            names |= dict.fromkeys(" ".join(name.split()) for name in read_label_object(path).structures.values())
+    names = {name: None for name in names if name.isprintable() and not is_blank(name)}
+    meant = {class_key(name): name for name in names}
+    nested = {class_key(inner): class_key(outer) for inner, outer in dataset.nested.items()}
+    return replace(
+        dataset,
+        values={f"(?-i:{re.escape(name)})": name for name in names},
+        nested={meant[inner]: meant[outer] for inner, outer in nested.items() if {inner, outer} <= meant.keys()},
+        unions={},
+        merged_labels={},
+        annotates=tuple(names),
+        join_rois=True,
+        where="",
+    )
 
 
 def _first(made: Conversion) -> str:

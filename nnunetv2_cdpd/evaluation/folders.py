@@ -53,10 +53,14 @@ class LabelledFolder:
 
     @classmethod
     def of_predictions(cls, folder: Path, reference: "LabelledFolder") -> "LabelledFolder":
-        """Predictions, whose labels are those of the dataset.json beside them, else of the references."""
-        if not (folder / FILE_NAME).is_file():
+        """Predictions, whose labels are those of the dataset.json beside them, else of the references.
+
+        Label maps of a raw dataset, as those that DICOM predictions become, have theirs in the folder above.
+        """
+        path = (folder.parent if is_of_raw_dataset(folder) else folder) / FILE_NAME
+        if not path.is_file():
             return replace(reference, folder=folder)
-        found = read_dataset_json(folder / FILE_NAME, NEEDED)
+        found = read_dataset_json(path, NEEDED)
         return cls(folder, found, found.annotation)
 
     def source_index(self, case: str) -> int:

@@ -78,6 +78,19 @@ def test_predictions_may_be_segmentations_too(clinic, ending):
     assert evaluate(clinic) == (0, RIGHT)
 
 
+def test_a_class_that_no_prediction_holds_is_not_scored_and_other_spellings_are_known(clinic, capsys):
+    names = {"Hepatic Tumor": "liver_tumor", "liver": "liver", "kidney_left": "left_kidney"}
+    for case, slices in clinic.slices.items():
+        masks = {name: lps(clinic.truths[case].masks[structure]) for name, structure in names.items()}
+        if case == "p2":
+            masks["kidney_left"] = np.zeros_like(masks["liver"])
+        write_segmentation(clinic.folder / f"predicted/{case}_seg.dcm", slices, masks)
+    code, rows = evaluate(clinic)
+    expected = {key: counts for key, counts in RIGHT.items() if key[1] != "spleen"}
+    assert code == 0 and rows == expected | {("p2", "left_kidney"): (0, 0, 8)}
+    assert "not scored, because" in capsys.readouterr().out
+
+
 def test_a_bad_reference_stops_no_other_and_is_told(clinic, capsys):
     for case in ("p1", "p2"):
         predict(clinic, case, f"{case}.nii.gz")

@@ -96,7 +96,7 @@ def read_header(path: Path) -> Header | None:
     """
     if not is_text(str(path)):  # GDCM ends the process
         raise UserError(f"{str(path)!a}: the name holds bytes that are no UTF-8; rename it")
-    data, num_bytes = _dataset(path)
+    data, num_bytes = read_elements(path)
     if data is None:
         return None
     sop_class = UID(str(_get(data, "SOPClassUID") or MediaStorageDirectoryStorage))
@@ -149,18 +149,8 @@ def lack_of_pixels(data: pydicom.Dataset, slices: Sequence[Slice], num_bytes: in
     return f"ends within its pixels ({num_bytes} of {expected} bytes); copy it again" if num_bytes < expected else None
 
 
-def sop_class_of(path: Path) -> str | None:
-    """Unique identifier of what a file is; None if it is not DICOM.
-
-    Raises:
-        UserError: It is damaged.
-    """
-    data, _ = _dataset(path, ("SOPClassUID",))
-    return None if data is None else str(_get(data, "SOPClassUID") or "")
-
-
-def _dataset(path: Path, tags: Sequence[str] = _TAGS) -> tuple[pydicom.Dataset | None, int]:
-    """The elements that matter, and how many bytes follow from the pixels on; None if the file is not DICOM."""
+def read_elements(path: Path, tags: Sequence[str] = _TAGS) -> tuple[pydicom.Dataset | None, int]:
+    """Elements of a file, and how many bytes follow from the pixels on; None if it is not DICOM, UserError if it is damaged."""
     why: Exception | None = None
     try:
         with path.open("rb") as file:

@@ -10,7 +10,7 @@ import pydicom
 
 from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.volumes.dicom.folder import DICOM_NAMES
-from nnunetv2_cdpd.volumes.dicom.header import sop_class_of
+from nnunetv2_cdpd.volumes.dicom.header import read_elements
 from nnunetv2_cdpd.volumes.dicom.label_object import LabelObject
 from nnunetv2_cdpd.volumes.dicom.segmentation import Segmentation
 from nnunetv2_cdpd.volumes.dicom.structure_set import StructureSet
@@ -29,7 +29,7 @@ def is_label_file(path: Path) -> bool:
     Raises:
         UserError: It is a damaged file of DICOM.
     """
-    return sop_class_of(path) in _KINDS
+    return _sop_class(path) in _KINDS
 
 
 def label_files_among(files: Iterable[Path]) -> list[Path]:
@@ -40,7 +40,7 @@ def label_files_among(files: Iterable[Path]) -> list[Path]:
     """
     found = []
     for path in dict.fromkeys(files):
-        kind = sop_class_of(path)
+        kind = _sop_class(path)
         if kind is None and path.suffix.lower() in DICOM_NAMES:
             raise UserError(f"{path} is no whole DICOM file; take it out of the folder or copy it again (it begins otherwise)")
         if kind in _KINDS:
@@ -74,3 +74,9 @@ def _check_whole(data: pydicom.Dataset, needed: Iterable[str]) -> None:
             raise ValueError(f"it ends early, {length - len(element.value)} bytes are missing")
     if missing := [name for name in needed if name not in data]:
         raise ValueError(f"it ends early or lacks {missing[0]}")
+
+
+def _sop_class(path: Path) -> str | None:
+    """Unique identifier of what a file is; None if it is not DICOM."""
+    data, _ = read_elements(path, ("SOPClassUID",))
+    return None if data is None else str(data.get("SOPClassUID") or "")
