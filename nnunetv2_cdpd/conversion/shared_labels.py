@@ -40,7 +40,7 @@ def labels_by_series(images: Mapping[str, Sequence[Path]], files: Iterable[Path]
 
 def _references(files: Iterable[Path]) -> list[SeriesReference]:
     """Of the series that files are slices of; what is none, or damaged, is told when its case is converted."""
-    references = []
+    references: list[SeriesReference] = []
     for path in files:
         try:
             references += map(SeriesReference.of, find_series([path]).series)

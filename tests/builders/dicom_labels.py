@@ -52,13 +52,14 @@ def lps(array):
     return array[::-1, ::-1]
 
 
-def write_structure_set(path: Path, slices: list[Path], rois, *, series=None, space=None, kinds=None) -> Path:
+def write_structure_set(path: Path, slices: list[Path], rois, *, series=None, space=None, kinds=None, drawn_on=None) -> Path:
     """Write a structure set.
 
     Args:
         rois: (name, contours (n, 3) mm) of each.
         series: Identifiers of the series that it refers to; None: that of the slices.
         space: Frame of reference of its structures; None: that of the slices.
+        drawn_on: Identifier of the image on which the contours of the names in it were drawn.
         kinds: Type of the contours of the names in it; others are closed.
     """
     image = pydicom.dcmread(slices[0], stop_before_pixels=True)
@@ -83,6 +84,9 @@ def write_structure_set(path: Path, slices: list[Path], rois, *, series=None, sp
             if contours is not None:
                 kind = (kinds or {}).get(name, "CLOSED_PLANAR")
                 entry.ContourSequence = [_contour(points, kind) for points in contours]
+            if name in (drawn_on or {}):
+                for contour in entry.ContourSequence:
+                    contour.ContourImageSequence = [_of(ReferencedSOPInstanceUID=drawn_on[name])]
             file.ROIContourSequence.append(entry)
         path.parent.mkdir(parents=True, exist_ok=True)
         file.save_as(path, enforce_file_format=True)

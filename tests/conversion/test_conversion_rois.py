@@ -176,6 +176,15 @@ def test_contours_of_another_frame_of_reference_are_an_error(clinic):
         assert f".dcm: '{name}' lies in the frame of reference '1.2.3.4', the image in '" in outcome.failed[case]
 
 
+def test_a_frame_of_reference_may_be_said_for_all_structures_at_once(clinic):
+    _, path = clinic.patient("p1", {"liver": "liver"}, space="1.2.3.4")
+    file = pydicom.dcmread(path)
+    for item in file.StructureSetROISequence:
+        del item.ReferencedFrameOfReferenceUID
+    file.save_as(path)
+    assert "lies in the frame of reference '1.2.3.4'" in clinic.convert().failed["CLINIC_p1"]
+
+
 def test_one_bad_file_stops_no_other_case(clinic):
     for case in ("p1", "p2", "p3"):
         _, path = clinic.patient(case, {"liver": "liver"})

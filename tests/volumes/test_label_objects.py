@@ -267,6 +267,17 @@ def test_only_closed_contours_have_an_inside(tmp_path):
     ]
 
 
+def test_of_two_series_that_a_file_refers_to_a_structure_is_of_that_on_which_it_was_drawn(tmp_path):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    lines, image = contours(slices, RING, [1, 2]), pydicom.dcmread(slices[2])
+    rois, drawn_on = [("a", lines), ("b", lines), ("c", lines)], {"a": image.SOPInstanceUID, "b": "1.2.3"}
+    series = [image.SeriesInstanceUID, "1.2.3.4"]
+    path = write_structure_set(tmp_path / "rs.dcm", slices, rois, series=series, drawn_on=drawn_on)
+    assert read(path, slices)[1] == ["it was drawn on another series that its file refers to"]
+    one = write_structure_set(tmp_path / "one.dcm", slices, rois, drawn_on=drawn_on)  # whose identifiers were not kept
+    assert read(one, slices)[1] == []
+
+
 def test_a_structure_without_contours_is_none(tmp_path):
     slices = write_series(tmp_path / "ct", PLAIN)
     found, told = read(write_structure_set(tmp_path / "rs.dcm", slices, [("empty", None), ("none", [])]), slices)

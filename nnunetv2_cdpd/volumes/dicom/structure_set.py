@@ -35,28 +35,37 @@ class StructureSet(LabelObject):
 
     @cached_property
     def frames_of_reference(self) -> Mapping[int, str]:
-        return {int(roi.ROINumber): str(roi.get("ReferencedFrameOfReferenceUID") or "") for roi in self._rois}
+        spaces = {
+            str(item.get("FrameOfReferenceUID") or "") for item in self.data.get("ReferencedFrameOfReferenceSequence") or ()
+        }
+        only = spaces.pop() if len(spaces) == 1 else ""
+        return {int(roi.ROINumber): str(roi.get("ReferencedFrameOfReferenceUID") or only) for roi in self._rois}
 
     def draw(self, numbers: Collection[int], where: SourceSlices, fill_gaps: int | None) -> dict[int, Drawing]:
-        drawings = {}
-        for number in numbers:
-            closed: list[np.ndarray] = []
-            others: dict[str, None] = {}
-            try:
-                for contour in self._contours(number):
-                    kind = str(contour.get("ContourGeometricType") or "").strip()
-                    if kind in _CLOSED:
-                        closed.append(_points(contour))
-                    else:
-                        others[kind] = None
-            except Exception as error:  # whatever pydicom and numpy raise
-                raise self.broken(f"contours of {shortened(self.structures[number])}: {error}") from error
-            drawing = draw_contours(closed, where.grid, fill_gaps)
-            for kind in others:
-                told = f"of type {shortened(kind)}" if kind else "without a type"
-                drawing.notes.append(f"contours {told} left out, only closed ones have an inside")
-            drawings[number] = drawing
-        return drawings
+        return {number: self._draw(number, where, fill_gaps) for number in numbers}
+
+    def _draw(self, number: int, where: SourceSlices, fill_gaps: int | None) -> Drawing:
+        closed: list[np.ndarray] = []
+        others: dict[str, None] = {}
+        images: set[str] = set()  # on which it was drawn
+        try:
+            for contour in self._contours(number):
+                kind = str(contour.get("ContourGeometricType") or "").strip()
+                if kind in _CLOSED:
+                    closed.append(_points(contour))
+                else:
+                    others[kind] = None
+                if len(self.series) > 1:
+                    images |= {str(image.ReferencedSOPInstanceUID) for image in contour.get("ContourImageSequence") or ()}
+        except Exception as error:  # whatever pydicom and numpy raise
+            raise self.broken(f"contours of {shortened(self.structures[number])}: {error}") from error
+        drawing = draw_contours(closed, where.grid, fill_gaps)
+        if images and images.isdisjoint(entry.uid for entry in where.slices):
+            drawing.problem = "it was drawn on another series that its file refers to"
+        for kind in others:
+            told = f"of type {shortened(kind)}" if kind else "without a type"
+            drawing.notes.append(f"contours {told} left out, only closed ones have an inside")
+        return drawing
 
     @property
     def _rois(self) -> list[pydicom.Dataset]:
