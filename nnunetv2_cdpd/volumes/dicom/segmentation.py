@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import pydicom
 from pydicom.pixels import iter_pixels
+from pydicom.uid import ExplicitVRBigEndian
 
 from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.volumes.dicom.contours import Drawing, Patch
@@ -104,7 +105,10 @@ class Segmentation(LabelObject):
 
     def _bits(self, frames: Sequence[int]) -> Iterator[np.ndarray]:
         """Frames of packed bits, which need not begin with a byte; pydicom takes it that they do."""
-        stored = np.frombuffer(pydicom.dcmread(self.path, specific_tags=["PixelData"]).PixelData, np.uint8)
+        data = pydicom.dcmread(self.path, specific_tags=["PixelData"])
+        stored = np.frombuffer(data.PixelData, np.uint8)
+        if data["PixelData"].VR == "OW" and data.file_meta.get("TransferSyntaxUID") == ExplicitVRBigEndian:
+            stored = stored.view(np.uint16).byteswap().view(np.uint8)
         shape = int(self.data.Rows), int(self.data.Columns)
         for frame in frames:
             first, end = frame * shape[0] * shape[1], (frame + 1) * shape[0] * shape[1]
