@@ -120,6 +120,7 @@ def _as_predicted(dataset: SourceDataset, files: Iterable[Path]) -> SourceDatase
         merged_labels={},
         annotates=tuple(names),
         join_rois=True,
+        fill_gaps=0,  # a slice without a contour is one where nothing was predicted
         where="",
     )
 
