@@ -24,6 +24,11 @@ PLAIN, TILTED, OBLIQUE = (
 )
 
 
+def few(names):
+    """The first ones, among which every kind is; the others are slow."""
+    return [name if number < 16 else pytest.param(name, marks=pytest.mark.slow) for number, name in enumerate(names)]
+
+
 def made_masks(geometry, seed=0):
     """Two structures (x, y, slice) that reach the borders and leave slices empty."""
     random = np.random.default_rng(seed)
@@ -55,7 +60,7 @@ def same(masks, others):
 # ---- segmentations ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.parametrize("name", few(GEOMETRIES))
 def test_a_segmentation_lies_on_the_slices_of_its_series(tmp_path, name):
     geometry = GEOMETRIES[name]
     slices = write_series(tmp_path / "ct", geometry)
@@ -208,7 +213,7 @@ def contours(slices, lines, numbers):
     return [in_mm(slices, [(x, y, z) for x, y in points]) for z in numbers for points in lines]
 
 
-@pytest.mark.parametrize("name", [name for name in GEOMETRIES if "multiframe" not in name])
+@pytest.mark.parametrize("name", few(name for name in GEOMETRIES if "multiframe" not in name))
 def test_contours_lie_on_the_slices_of_their_series(tmp_path, name):
     geometry = GEOMETRIES[name]
     slices = write_series(tmp_path / "ct", geometry)
