@@ -12,7 +12,7 @@ from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.classes import coded_class
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.formats import DICOM_LABELMAP, RTSTRUCT
-from nnunetv2_cdpd.inference.host_predictor import PathLike
+from nnunetv2_cdpd.inference.preprocessing import PathLike
 from nnunetv2_cdpd.inference.inputs import Tell
 from nnunetv2_cdpd.inference.models import weights_digest
 from nnunetv2_cdpd.inference.prediction import Prediction

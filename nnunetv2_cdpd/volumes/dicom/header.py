@@ -95,7 +95,7 @@ def read_header(path: Path) -> Header | None:
     """
     if not is_text(str(path)):  # GDCM ends the process
         raise UserError(f"{str(path)!a}: the name holds bytes that are no UTF-8; rename it")
-    data, num_bytes = _dataset(path)
+    data, num_bytes = read_elements(path)
     if data is None:
         return None
     sop_class = UID(str(_get(data, "SOPClassUID") or MediaStorageDirectoryStorage))
@@ -107,8 +107,8 @@ def read_header(path: Path) -> Header | None:
     problem = None
     if is_image:
         try:
-            slices = _slices(path, data)
-            problem = _lack_of_pixels(data, slices, num_bytes)
+            slices = slices_of(path, data)
+            problem = lack_of_pixels(data, slices, num_bytes)
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             problem = f"has no usable geometry or scale of values in its header ({error})"
     if is_localizer := "LOCALIZER" in (_get(data, "ImageType") or ()):
@@ -137,7 +137,7 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def _lack_of_pixels(data: pydicom.Dataset, slices: Sequence[Slice], num_bytes: int) -> str | None:
+def lack_of_pixels(data: pydicom.Dataset, slices: Sequence[Slice], num_bytes: int) -> str | None:
     """What is wrong with a file that ends too early; of compressed pixels GDCM says so."""
     syntax = UID(data.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian)
     if not num_bytes and not syntax.is_deflated:  # such a file is read to its end at once
@@ -148,8 +148,8 @@ def _lack_of_pixels(data: pydicom.Dataset, slices: Sequence[Slice], num_bytes: i
     return f"ends within its pixels ({num_bytes} of {expected} bytes); copy it again" if num_bytes < expected else None
 
 
-def _dataset(path: Path) -> tuple[pydicom.Dataset | None, int]:
-    """The elements that matter, and how many bytes follow from the pixels on; None if the file is not DICOM."""
+def read_elements(path: Path, tags: Sequence[str] = _TAGS) -> tuple[pydicom.Dataset | None, int]:
+    """Elements of a file, and how many bytes follow from the pixels on; None if it is not DICOM, UserError if it is damaged."""
     why: Exception | None = None
     try:
         with path.open("rb") as file:
@@ -158,7 +158,7 @@ def _dataset(path: Path) -> tuple[pydicom.Dataset | None, int]:
             is_marked = start[128:] == _MARK
             if not is_marked and start[:2] not in _UNMARKED:
                 return None, 0
-            data = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+            data = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(tags))
             num_bytes = os.fstat(file.fileno()).st_size - file.tell()
         is_directory = data.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage  # of all files of a disc
         is_whole = bool(is_directory or data.get("SOPClassUID"))
@@ -193,8 +193,8 @@ def _value(data: pydicom.Dataset, name: str) -> Any:
         raise ValueError(f"{name}: {reason(error)}") from error
 
 
-def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
-    """A slice per frame; raises what pydicom and numpy raise where something is missing."""
+def slices_of(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
+    """A slice per frame of a file's elements; raises what pydicom and numpy raise where something is missing."""
     if _value(data, "PhotometricInterpretation") == "MONOCHROME1":  # of which GDCM turns the values over
         raise ValueError("MONOCHROME1, dark for high values; store it as MONOCHROME2")
     shared = _first(data, "SharedFunctionalGroupsSequence")
