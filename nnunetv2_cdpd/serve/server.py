@@ -1,0 +1,107 @@
+"""Server: what the routes of both interfaces share: the models, the jobs, the images, and how an upload becomes a job."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from nnunetv2_cdpd.errors import listed
+from nnunetv2_cdpd.serve.access import Access
+from nnunetv2_cdpd.serve.images import ImageStore
+from nnunetv2_cdpd.serve.limits import Limits
+from nnunetv2_cdpd.serve.receiving import Received, Receiver, busy, removed_on_error
+from nnunetv2_cdpd.serve.store import ENDINGS, ServedJob
+from nnunetv2_cdpd.serve.waiting import JobQueue, QueueFull
+
+_FULL = "as many jobs wait as this server takes; try again later"
+FILE_FIELDS = ("file", "files")
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server.
+
+    models: Name -> what may be asked of it (`LoadedModels.described`).
+    """
+
+    models: Mapping[str, Mapping[str, Any]]
+    queue: JobQueue
+    images: ImageStore
+    limits: Limits
+    access: Access
+    receiver: Receiver
+
+    def check_asked(self, model: str | None, classes: Sequence[str] | None, task: str | None, ending: str = ENDINGS[0]) -> str:
+        """The model's name, which may be left out where there is one.
+
+        Raises:
+            HTTPException: An unknown model (404), class, task or ending (400).
+        """
+        if model is None and len(self.models) == 1:
+            (model,) = self.models
+        if model not in self.models:
+            there = f"choose from {', '.join(self.models)}"
+            raise HTTPException(404 if model else 400, f"no model {model!r}; {there}" if model else f"name a model: {there}")
+        facts = self.models[model]
+        if task is not None and task not in facts["tasks"]:
+            known = f"choose from {listed(list(facts['tasks']))}" if facts["tasks"] else "it was trained without tasks"
+            raise HTTPException(400, f"model {model} has no task {task!r}; {known}")
+        known_classes = facts["classes"] if task is None else facts["tasks"][task]
+        for name in classes or ():
+            if name not in known_classes:
+                under = "" if task is None else f" under task {task!r}"
+                raise HTTPException(400, f"model {model} has no class {name!r}{under}; choose from {listed(list(known_classes))}")
+        if ending not in ENDINGS:
+            raise HTTPException(400, f"no label map can be written as {ending!r}; choose from {', '.join(ENDINGS)}")
+        return model
+
+    def check_room(self) -> None:
+        """Raise HTTPException (429) where no further job may wait."""
+        try:
+            self.queue.check_room()
+        except QueueFull as error:
+            raise busy(429, _FULL) from error
+
+    async def take_job(
+        self,
+        request: Request,
+        make: Callable[[str, Received], Awaitable[ServedJob]],
+    ) -> ServedJob:
+        """Receive a job and let it wait.
+
+        Args:
+            make: (identifier, what was received) -> the job.
+
+        Raises:
+            HTTPException: It is refused.
+        """
+        self.check_room()
+        async with self.receiver.slot():
+            identifier, folder = await run_in_threadpool(self.queue.new_folder)
+            async with removed_on_error(folder):
+                job = await make(identifier, await self.receiver.receive(request, folder, FILE_FIELDS))
+                self.check_files(job)
+                try:
+                    await run_in_threadpool(self.queue.submit, job)
+                except QueueFull as error:
+                    raise busy(429, _FULL) from error
+        return job
+
+    def check_files(self, job: ServedJob) -> None:
+        """Raise HTTPException (400) unless a job has an image with as many volumes as the model has channels."""
+        if not job.files:
+            raise HTTPException(400, "no image in the request; send a file as its body, or as field `file` of a form")
+        channels = self.models[job.model]["channels"]
+        kinds = {Path(file).name.partition(".")[2] for file in job.files}
+        is_series = kinds == {"dcm"} or kinds == {"zip"}
+        if (1 if is_series else len(job.files)) != len(channels):
+            sent = "a DICOM series" if is_series else f"{len(job.files)} files"
+            raise HTTPException(
+                400, f"{sent}, and model {job.model} takes a file per channel: {', '.join(channels)}, in this order"
+            )
+        if "dcm" in kinds and len(kinds) > 1:
+            raise HTTPException(400, "DICOM files among others; send the slices of one series alone")
