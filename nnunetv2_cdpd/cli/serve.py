@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -83,8 +84,13 @@ def run(args: argparse.Namespace) -> None:
         settings={**given(args, *names), "perform_everything_on_device": not args.not_on_device},
         **given(args, "host", "port", "token_file", "origins", "hosts", "images"),
     )
-    tell = reporter(args.flags)
-    serve_models(options, lambda line: (tell(line), None)[1])
+    say = reporter(args.flags)
+
+    def tell(line: str) -> None:
+        say(line)
+        sys.stdout.flush()  # a log file should have it now
+
+    serve_models(options, tell)
 
 
 def _named(models: Sequence[str]) -> dict[str, Path]:

@@ -1,7 +1,6 @@
 """Connections: uvicorn's, which also end where a client neither sends its request nor reads its answer."""
 
 import asyncio
-from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -11,8 +10,8 @@ def patient_for(seconds: float) -> type[H11Protocol]:
     """Connections that wait so long for the head of a request, and for a client that reads nothing of an answer."""
 
     class PatientConnection(H11Protocol):
-        _waiting: asyncio.TimerHandle | None = None
-        _stuck: asyncio.TimerHandle | None = None
+        _waiting: asyncio.TimerHandle | None = None  # for the head of a request
+        _stuck: asyncio.TimerHandle | None = None  # with an answer that nobody reads
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -31,8 +30,9 @@ def patient_for(seconds: float) -> type[H11Protocol]:
             is_idle = self.conn.their_state is h11.IDLE
             if is_idle and self._waiting is None:
                 self._waiting = self.loop.call_later(seconds, self.transport.abort)
-            elif not is_idle:
-                self._waiting = _ended(self._waiting)
+            elif not is_idle and self._waiting is not None:
+                self._waiting.cancel()
+                self._waiting = None
 
         def pause_writing(self) -> None:
             super().pause_writing()
@@ -41,15 +41,14 @@ def patient_for(seconds: float) -> type[H11Protocol]:
 
         def resume_writing(self) -> None:
             super().resume_writing()
-            self._stuck = _ended(self._stuck)
+            if self._stuck is not None:
+                self._stuck.cancel()
+                self._stuck = None
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._waiting, self._stuck = _ended(self._waiting), _ended(self._stuck)
+            for timer in (self._waiting, self._stuck):
+                if timer is not None:
+                    timer.cancel()
             super().connection_lost(exc)
 
     return PatientConnection
-
-
-def _ended(timer: Any) -> None:
-    if timer is not None:
-        timer.cancel()

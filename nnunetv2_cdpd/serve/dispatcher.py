@@ -53,6 +53,7 @@ class Dispatcher:
             "task": job.task,
             "files": job.files,
             "ending": job.ending,
+            "is_packed": job.is_packed,
         }
 
         def report(done: int, total: int) -> None:

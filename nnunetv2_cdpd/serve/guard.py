@@ -15,6 +15,7 @@ OPEN_PATHS = ("/health", "/docs", "/openapi.json", "/auth/", "/auth/token")  # f
 OPEN_FOLDER = "/static-offline-docs/"
 _DISCARDED = 16 << 20  # bytes of a refused body that are read, so that a client which sends it all hears why
 _DISCARD_SECONDS = 5.0
+_TOO_SLOW = 408
 
 
 class Guard:
@@ -35,7 +36,7 @@ class Guard:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                if message["status"] >= 400:
+                if message["status"] >= 400 and message["status"] != _TOO_SLOW:
                     await body.discard()
                 own = MutableHeaders(scope=message)
                 if not body.is_read:  # else the client could go on sending for as long as it likes

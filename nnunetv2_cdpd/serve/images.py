@@ -23,7 +23,7 @@ class ImageStore:
 
     def __init__(self, folder: Path, limits: Limits, shown: Path | None = None) -> None:
         self.folder, self._limits, self._shown = folder, limits, shown
-        self._lock = threading.RLock()
+        self._lock, self._looking = threading.RLock(), threading.Lock()
         self._images = {image.id: image for image in read_entries(folder, KeptImage)}
         self._found: dict[str, tuple[Path, ...]] = {}
         self._scanned = float("-inf")
@@ -65,16 +65,22 @@ class ImageStore:
                 if image.name == name:
                     image.used = time.time()
                     return [Path(file) for file in image.files]
-            if name not in self._found and self._shown is not None and time.monotonic() - self._scanned > _SCAN_SECONDS:
-                self._found = found_images(self._shown)
-                self._scanned = time.monotonic()
-            found = self._found.get(name)
-            return None if found is None else list(found)
+        found = self._found.get(name) or self._looked_for().get(name)
+        return None if found is None else list(found)
 
     def names(self) -> list[str]:
-        """Of all images that can be named, as far as is known."""
+        """Of all images that can be named."""
         with self._lock:
-            return list(dict.fromkeys((*(image.name for image in self._images.values()), *self._found)))
+            sent = [image.name for image in self._images.values() if image.name != image.id]
+        return list(dict.fromkeys((*sent, *self._looked_for())))
+
+    def _looked_for(self) -> dict[str, tuple[Path, ...]]:
+        """What is in the shown folder now, or was a moment ago; looking takes a while where there is much."""
+        with self._looking:
+            if self._shown is not None and time.monotonic() - self._scanned > _SCAN_SECONDS:
+                self._found = found_images(self._shown)
+                self._scanned = time.monotonic()
+            return self._found
 
     def forget(self, image: KeptImage) -> None:
         """Remove an image that was sent."""

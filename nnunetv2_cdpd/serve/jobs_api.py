@@ -18,8 +18,8 @@ _SENT = {
     "requestBody": {
         "required": True,
         "description": "The image: a volume (NIfTI, NRRD, MetaImage, GIPL), or a zip of a DICOM series; as the body itself, "
-        "or as field `file` of a form, which may come several times: a volume per channel in the order of the channels, or the slices "
-        "of a DICOM series.",
+        "or as field `file` of a form, which may come several times: a volume per channel in the order of the channels, or the "
+        "slices of a DICOM series.",
         "content": {
             "multipart/form-data": {
                 "schema": {"type": "object", "properties": {"file": {"type": "array", "items": _BINARY}}, "required": ["file"]}

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from secrets import token_hex
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
@@ -51,7 +50,7 @@ async def info(server: Its) -> dict[str, Any]:
         "strategies": {},
         "scoring": {},
         "train_stats": {},
-        "datastore": _datastore_status(server),
+        "datastore": await _datastore_status(server),
     }
 
 
@@ -67,8 +66,7 @@ async def auth(server: Its) -> dict[str, Any]:
 async def auth_token(server: Its, request: Request) -> dict[str, Any]:
     if server.access.token is None:
         return {"access_token": None, "token_type": None}
-    sent = parse_qs((await server.receiver.receive_small(request)).decode(errors="replace"))
-    if not server.access.is_token(sent.get("password", [""])[0]):
+    if not server.access.is_token((await server.receiver.receive_fields(request)).get("password", "")):
         raise HTTPException(401, "not the token of this server; give it as the password")
     return {"access_token": server.access.token, "token_type": "bearer"}
 
@@ -99,11 +97,12 @@ async def infer(
     async def make(identifier: str, received: Received) -> ServedJob:
         params = _params(received.fields)
         classes, task, ending = _asked(params)
+        is_packed = bool(params.get("result_compress", False))
         server.check_asked(model, classes, task, ending)
         files = received.files or await run_in_threadpool(_named_image, server, image, session_id)
-        return ServedJob(identifier, model, classes, task, [str(file) for file in files], ending)
+        return ServedJob(identifier, model, classes, task, [str(file) for file in files], ending, is_packed)
 
-    job = await server.take_job(request, make)
+    job = await server.take_job(request, make, takes_fields=True)
     while not job.is_over:
         if await request.is_disconnected():
             await run_in_threadpool(server.queue.cancel, job)
@@ -242,8 +241,8 @@ async def end_session(server: Its, session_id: str) -> dict[str, Any]:
     return _session_info(server, found)
 
 
-def _datastore_status(server: Server) -> dict[str, Any]:
-    return {"total": len(server.images.names()), "completed": 0, "label_tags": {}}
+async def _datastore_status(server: Server) -> dict[str, Any]:
+    return {"total": len(await run_in_threadpool(server.images.names)), "completed": 0, "label_tags": {}}
 
 
 @router.get("/datastore/", summary="The images that can be named")
@@ -251,8 +250,9 @@ async def datastore(server: Its, output: Literal["train", "stats", "all"] = "sta
     if output == "train":
         return []
     if output == "stats":
-        return _datastore_status(server)
-    images = {name: {"image": {"ext": "", "info": {}}, "labels": {}} for name in server.images.names()}
+        return await _datastore_status(server)
+    names = await run_in_threadpool(server.images.names)
+    images = {name: {"image": {"ext": "", "info": {}}, "labels": {}} for name in names}
     return {"name": "nnunetv2_cdpd", "description": "", "objects": images}
 
 

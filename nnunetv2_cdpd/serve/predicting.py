@@ -39,6 +39,7 @@ class PredictionRequest:
     task: str | None
     files: Sequence[Path]
     ending: str
+    is_packed: bool
 
 
 class LoadedModels:
@@ -88,7 +89,8 @@ class LoadedModels:
             beside.mkdir(mode=0o700)
             statistics = prediction_statistics(prediction, image, channel_names(predictor.dataset_json)[0])
             write_json(beside / STATISTICS_FILE, statistics)
-            _write_label_map(prediction, beside / label_map_file(request.ending), predictor.writer)
+            path = beside / label_map_file(request.ending)
+            _write_label_map(prediction, path, predictor.writer, request.is_packed)
             write_json(beside / RESULT_FILE, {"notes": notes, "values": dict(prediction.values)})
         return dict(prediction.values)
 
@@ -170,10 +172,10 @@ def _size_and_spacing(file: Path) -> tuple[Sequence[int], Sequence[float]]:
     return [*size, reader.GetNumberOfComponents()], [*reader.GetSpacing(), 1.0][:3]
 
 
-def _write_label_map(prediction: Prediction, path: Path, writer: CheckedReader) -> None:
-    """Write the label map in a format of the client's, which the model's writer may not write."""
+def _write_label_map(prediction: Prediction, path: Path, writer: CheckedReader, is_packed: bool) -> None:
+    """Write the label map in a format of the client's, which the model's writer may not write, or only packed."""
     endings = writer.supported_file_endings
-    if path.name.endswith(tuple(endings)):
+    if path.name.endswith(tuple(endings)) and (is_packed or path.suffix in (".gz", ".nii")):
         prediction.write_label_map(path, writer)
         return
     with scratch_folder("serve") as folder:

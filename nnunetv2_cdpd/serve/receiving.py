@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -64,11 +65,12 @@ class Receiver:
         finally:
             self._slots.release()
 
-    async def receive(self, request: Request, folder: Path, names: tuple[str, ...]) -> Received:
+    async def receive(self, request: Request, folder: Path, names: tuple[str, ...], takes_fields: bool = False) -> Received:
         """The files of a request, put into a folder.
 
         Args:
             names: Of the fields of a form whose files are taken; other files are left out.
+            takes_fields: A body that is said to be fields of a form is that, and no file, as which curl sends one.
 
         Raises:
             HTTPException: It is too large (413), too slow (408), of no kind that is taken, or no form (400).
@@ -78,6 +80,8 @@ class Receiver:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "multipart/form-data":
             await self._receive_form(request, folder, names, received)
+        elif kind == "application/x-www-form-urlencoded" and takes_fields:
+            received.fields |= await self.receive_fields(request)
         else:
             path = folder / "input"
             with path.open("xb") as file:
@@ -91,8 +95,8 @@ class Receiver:
             raise HTTPException(400, str(error)) from error
         return received
 
-    async def receive_small(self, request: Request) -> bytes:
-        """A body of a few lines.
+    async def receive_fields(self, request: Request) -> dict[str, str]:
+        """The fields of a small form without files.
 
         Raises:
             HTTPException: It is larger.
@@ -101,8 +105,11 @@ class Receiver:
         async for chunk in self._limited(request):
             body += chunk
             if len(body) > _SMALL:
-                raise self._too_large()
-        return body
+                raise HTTPException(413, "more than the fields of this form can hold")
+        try:
+            return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+        except ValueError as error:
+            raise HTTPException(400, f"the form cannot be read ({error})") from error
 
     async def _receive_form(self, request: Request, folder: Path, names: tuple[str, ...], received: Received) -> None:
         parser = MultiPartParser(

@@ -43,9 +43,11 @@ class Server:
         """
         if model is None and len(self.models) == 1:
             (model,) = self.models
+        there = f"choose from {', '.join(self.models)}"
+        if model is None:
+            raise HTTPException(400, f"name a model: {there}")
         if model not in self.models:
-            there = f"choose from {', '.join(self.models)}"
-            raise HTTPException(404 if model else 400, f"no model {model!r}; {there}" if model else f"name a model: {there}")
+            raise HTTPException(404, f"no model {model!r}; {there}")
         facts = self.models[model]
         if task is not None and task not in facts["tasks"]:
             known = f"choose from {listed(list(facts['tasks']))}" if facts["tasks"] else "it was trained without tasks"
@@ -70,11 +72,13 @@ class Server:
         self,
         request: Request,
         make: Callable[[str, Received], Awaitable[ServedJob]],
+        takes_fields: bool = False,
     ) -> ServedJob:
         """Receive a job and let it wait.
 
         Args:
             make: (identifier, what was received) -> the job.
+            takes_fields: See `Receiver.receive`.
 
         Raises:
             HTTPException: It is refused.
@@ -83,7 +87,7 @@ class Server:
         async with self.receiver.slot():
             identifier, folder = await run_in_threadpool(self.queue.new_folder)
             async with removed_on_error(folder):
-                job = await make(identifier, await self.receiver.receive(request, folder, FILE_FIELDS))
+                job = await make(identifier, await self.receiver.receive(request, folder, FILE_FIELDS, takes_fields))
                 self.check_files(job)
                 try:
                     await run_in_threadpool(self.queue.submit, job)

@@ -36,6 +36,7 @@ class ServedJob:
     classes: None: all that the task annotates.
     files: Of one image: a volume per channel, a zip, or the slices of a series.
     ending: Of the label map's file.
+    is_packed: Compress it, where the format leaves the choice.
     error: Why there is no result, in one line.
     notes: What is particular about the image.
     values: Class -> its value in the label map.
@@ -48,6 +49,7 @@ class ServedJob:
     task: str | None
     files: list[str]
     ending: str
+    is_packed: bool = True
     state: str = QUEUED
     created: float = field(default_factory=time.time)
     started: float | None = None

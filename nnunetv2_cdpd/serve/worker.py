@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -199,7 +199,7 @@ def _work(
             say(done={"notes": notes, "values": values})
 
 
-def _without(line: str, files: list[Path], folder: Path) -> str:
+def _without(line: str, files: Sequence[Path], folder: Path) -> str:
     """A line for a client, who knows no paths of this machine."""
     for path in sorted({folder, *(file.parent for file in files)}, key=lambda path: -len(str(path))):
         line = line.replace(f"{path}/", "").replace(str(path), "the image")
