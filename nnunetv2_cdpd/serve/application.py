@@ -14,9 +14,9 @@ from starlette.requests import ClientDisconnect
 
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.errors import one_line
-from nnunetv2_cdpd.serve import jobs_api, monai_label
 from nnunetv2_cdpd.serve.guard import Guard
-from nnunetv2_cdpd.serve.jobs_api import problem
+from nnunetv2_cdpd.serve.jobs_api import jobs_router, problem
+from nnunetv2_cdpd.serve.monai_label import monai_label_router
 from nnunetv2_cdpd.serve.server import Server
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -34,8 +34,8 @@ def application(server: Server) -> FastAPI:
         middleware=[*allowed, Middleware(Guard, access=server.access)],
     )
     app.state.server = server
-    app.include_router(jobs_api.router)
-    app.include_router(monai_label.router)
+    app.include_router(jobs_router)
+    app.include_router(monai_label_router)
     app.add_exception_handler(HTTPException, _refusal)
     app.add_exception_handler(RequestValidationError, _wrong_argument)
     app.add_exception_handler(ClientDisconnect, _gone)

@@ -76,7 +76,7 @@ def server_of(request: Request) -> Server:
 
 
 Its = Annotated[Server, Depends(server_of)]
-router = APIRouter(responses={code: {"model": Problem} for code in (400, 401, 404)})
+jobs_router = APIRouter(responses={code: {"model": Problem} for code in (400, 401, 404)})
 
 
 def job_state(server: Server, job: ServedJob) -> JobState:
@@ -101,17 +101,17 @@ def job_state(server: Server, job: ServedJob) -> JobState:
     )
 
 
-@router.get("/health", summary="Whether the server is there, and how many jobs wait", tags=["server"])
+@jobs_router.get("/health", summary="Whether the server is there, and how many jobs wait", tags=["server"])
 async def health(server: Its) -> dict[str, Any]:
     return {"status": "ok", "queued": server.queue.num_waiting}
 
 
-@router.get("/models", summary="The models, with classes, tasks and channels", tags=["server"])
+@jobs_router.get("/models", summary="The models, with classes, tasks and channels", tags=["server"])
 async def models(server: Its) -> dict[str, ModelFacts]:
     return {name: ModelFacts(**facts) for name, facts in server.models.items()}
 
 
-@router.post(
+@jobs_router.post(
     "/jobs",
     status_code=202,
     summary="Send an image to be predicted",
@@ -148,12 +148,12 @@ def _job(server: Its, job_id: str) -> ServedJob:
 Known = Annotated[ServedJob, Depends(_job)]
 
 
-@router.get("/jobs/{job_id}", summary="How far a job is", tags=["jobs"])
+@jobs_router.get("/jobs/{job_id}", summary="How far a job is", tags=["jobs"])
 async def job(server: Its, known: Known) -> JobState:
     return job_state(server, known)
 
 
-@router.delete("/jobs/{job_id}", summary="Cancel a job, or remove what a finished one left", tags=["jobs"])
+@jobs_router.delete("/jobs/{job_id}", summary="Cancel a job, or remove what a finished one left", tags=["jobs"])
 async def remove_job(server: Its, known: Known) -> JobState:
     if known.is_over:
         await run_in_threadpool(server.queue.forget, known)
@@ -171,13 +171,13 @@ def _result(server: Server, job: ServedJob, name: str) -> Path:
     return path
 
 
-@router.get("/jobs/{job_id}/label_map", summary="The label map", tags=["jobs"], response_class=FileResponse)
+@jobs_router.get("/jobs/{job_id}/label_map", summary="The label map", tags=["jobs"], response_class=FileResponse)
 async def label_map(server: Its, known: Known) -> FileResponse:
     name = label_map_file(known.ending)
     return FileResponse(_result(server, known, name), media_type="application/octet-stream", filename=name)
 
 
-@router.get("/jobs/{job_id}/statistics", summary="Volume, mean intensity and place of every class", tags=["jobs"])
+@jobs_router.get("/jobs/{job_id}/statistics", summary="Volume, mean intensity and place of every class", tags=["jobs"])
 async def statistics(server: Its, known: Known) -> Response:
     return FileResponse(_result(server, known, STATISTICS_FILE), media_type="application/json")
 

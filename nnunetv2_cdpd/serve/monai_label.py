@@ -25,10 +25,10 @@ from nnunetv2_cdpd.serve.store import DONE, KeptImage, ServedJob, label_map_file
 
 _LOOK_SECONDS = 0.05  # between two looks whether a job is over
 _CHUNK = 1 << 16
-router = APIRouter(tags=["MONAI Label"], responses={code: {"model": Problem} for code in (400, 401, 404)})
+monai_label_router = APIRouter(tags=["MONAI Label"], responses={code: {"model": Problem} for code in (400, 401, 404)})
 
 
-@router.get("/info/", summary="The models, as MONAI Label tells of them")
+@monai_label_router.get("/info/", summary="The models, as MONAI Label tells of them")
 async def info(server: Its) -> dict[str, Any]:
     models = {
         name: {
@@ -57,12 +57,14 @@ async def info(server: Its) -> dict[str, Any]:
 # ---- who may ask ---------------------------------------------------------------------------------------------------------
 
 
-@router.get("/auth/", summary="Whether a token is needed")
+@monai_label_router.get("/auth/", summary="Whether a token is needed")
 async def auth(server: Its) -> dict[str, Any]:
     return {"enabled": server.access.token is not None, "client_id": "", "realm": ""}
 
 
-@router.post("/auth/token", summary="The token, for a client that asks for a name and a password: the token is the password")
+@monai_label_router.post(
+    "/auth/token", summary="The token, for a client that asks for a name and a password: the token is the password"
+)
 async def auth_token(server: Its, request: Request) -> dict[str, Any]:
     if server.access.token is None:
         return {"access_token": None, "token_type": None}
@@ -71,7 +73,7 @@ async def auth_token(server: Its, request: Request) -> dict[str, Any]:
     return {"access_token": server.access.token, "token_type": "bearer"}
 
 
-@router.get("/auth/token/valid", summary="Whether the token that was sent is right")
+@monai_label_router.get("/auth/token/valid", summary="Whether the token that was sent is right")
 async def auth_token_valid() -> dict[str, Any]:
     return {"username": "user"}
 
@@ -79,7 +81,7 @@ async def auth_token_valid() -> dict[str, Any]:
 # ---- prediction ----------------------------------------------------------------------------------------------------------
 
 
-@router.post(
+@monai_label_router.post(
     "/infer/{model}",
     summary="Predict an image, and wait for the result",
     responses={code: {"model": Problem} for code in (408, 413, 429, 500, 503)},
@@ -222,19 +224,19 @@ async def _keep(server: Server, request: Request, name: str | None, expires: flo
             return await run_in_threadpool(server.images.keep, identifier, name, received.files, expires)
 
 
-@router.put("/session/", summary="Send an image for several predictions")
+@monai_label_router.put("/session/", summary="Send an image for several predictions")
 async def new_session(server: Its, request: Request, expiry: Annotated[int, Query(ge=0)] = 0) -> dict[str, Any]:
     session = await _keep(server, request, None, float(expiry))
     return {"session_id": session.id, "session_info": _session_info(server, session)}
 
 
-@router.get("/session/{session_id}", summary="A session, or its image")
+@monai_label_router.get("/session/{session_id}", summary="A session, or its image")
 async def session(server: Its, session_id: str, update_ts: bool = False, image: bool = False) -> Response:
     found = _session(server, session_id, update_ts)
     return _only_file(found.files) if image else JSONResponse(_session_info(server, found))
 
 
-@router.delete("/session/{session_id}", summary="End a session")
+@monai_label_router.delete("/session/{session_id}", summary="End a session")
 async def end_session(server: Its, session_id: str) -> dict[str, Any]:
     found = _session(server, session_id, use=False)
     await run_in_threadpool(server.images.forget, found)
@@ -245,7 +247,7 @@ async def _datastore_status(server: Server) -> dict[str, Any]:
     return {"total": len(await run_in_threadpool(server.images.names)), "completed": 0, "label_tags": {}}
 
 
-@router.get("/datastore/", summary="The images that can be named")
+@monai_label_router.get("/datastore/", summary="The images that can be named")
 async def datastore(server: Its, output: Literal["train", "stats", "all"] = "stats") -> Any:
     if output == "train":
         return []
@@ -256,32 +258,32 @@ async def datastore(server: Its, output: Literal["train", "stats", "all"] = "sta
     return {"name": "nnunetv2_cdpd", "description": "", "objects": images}
 
 
-@router.put("/datastore/", summary="Send an image under a name")
-@router.put("/datastore/image", summary="Send an image under a name")
+@monai_label_router.put("/datastore/", summary="Send an image under a name")
+@monai_label_router.put("/datastore/image", summary="Send an image under a name")
 async def new_image(server: Its, request: Request, image: str | None = None) -> dict[str, str]:
     return {"image": (await _keep(server, request, image or None)).name}
 
 
-@router.head("/datastore/image", summary="Whether there is an image of a name")
-@router.get("/datastore/image", summary="An image by its name")
+@monai_label_router.head("/datastore/image", summary="Whether there is an image of a name")
+@monai_label_router.get("/datastore/image", summary="An image by its name")
 async def named_image(server: Its, image: str) -> Response:
     return _only_file([str(file) for file in await run_in_threadpool(_named_image, server, image, "")])
 
 
-@router.get("/datastore/image/info", summary="What is known of an image")
+@monai_label_router.get("/datastore/image/info", summary="What is known of an image")
 async def image_info(server: Its, image: str) -> dict[str, Any]:
     await run_in_threadpool(_named_image, server, image, "")
     return {}
 
 
-@router.delete("/datastore/", summary="Remove an image that was sent")
-@router.delete("/datastore/image", summary="Remove an image that was sent")
+@monai_label_router.delete("/datastore/", summary="Remove an image that was sent")
+@monai_label_router.delete("/datastore/image", summary="Remove an image that was sent")
 async def remove_image(server: Its, id: str) -> dict[str, Any]:
     await run_in_threadpool(server.images.forget_named, id)
     return {}
 
 
-@router.put("/datastore/label", summary="Labels are not kept here", status_code=501)
+@monai_label_router.put("/datastore/label", summary="Labels are not kept here", status_code=501)
 async def no_labels() -> Response:
     raise HTTPException(501, "this server predicts and keeps no labels; save them in the viewer")
 

@@ -1,6 +1,9 @@
 """Predicting: what happens in the process that holds the models: one image after the other, files in, files out."""
 
 import math
+import os
+import re
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +79,7 @@ class LoadedModels:
         predictor, notes = self._predictors[request.model], []
 
         def note(line: str) -> None:
-            notes.append(line.replace(f"{request.folder}/", ""))
+            notes.append(without_paths(line, request))
             tell(notes[-1])
 
         predictor.select(request.classes, task=request.task)
@@ -127,6 +130,14 @@ class LoadedModels:
             spacing_of_axes = [spacing[::-1][axis] for axis in order][-len(target) :]
             voxels = math.prod(size)
             self._limits.check_voxels(voxels, voxels * math.prod(spacing_of_axes) / math.prod(target))
+
+
+def without_paths(line: str, request: PredictionRequest) -> str:
+    """A line for a client, who knows no folder of this machine."""
+    folders = {request.folder, *(file.parent for file in request.files)}
+    for folder in sorted(map(str, folders), key=len, reverse=True):
+        line = line.replace(f"{folder}{os.sep}", "").replace(folder, "the image")
+    return re.sub(rf"{re.escape(tempfile.gettempdir())}[/\\\\][^\s:,;()]*[/\\\\]", "", line)
 
 
 def _loaded(folder: Path, settings: Mapping[str, Any], report: ReportWindows) -> Predictor:

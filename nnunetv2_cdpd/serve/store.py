@@ -81,7 +81,7 @@ class KeptImage:
     expires: float = 0.0
 
 
-Entry = TypeVar("Entry", ServedJob, KeptImage)
+Kept = TypeVar("Kept", ServedJob, KeptImage)
 
 
 def label_map_file(ending: str) -> str:
@@ -118,7 +118,7 @@ def write_entry(folder: Path, entry: ServedJob | KeptImage) -> None:
     write_json(folder / _file_of(type(entry)), asdict(entry))
 
 
-def read_entries(parent: Path, kind: type[Entry]) -> list[Entry]:
+def read_entries(parent: Path, kind: type[Kept]) -> list[Kept]:
     """What is kept, oldest first; folders that were never finished are removed."""
     found = []
     known = {entry.name for entry in fields(kind)}
@@ -151,7 +151,7 @@ def remove_inputs(folder: Path) -> None:
                 remove(path)
 
 
-def outdated(entries: list[Entry], most: int, is_old: Callable[[Entry], bool]) -> list[Entry]:
+def outdated(entries: list[Kept], most: int, is_old: Callable[[Kept], bool]) -> list[Kept]:
     """Those to be removed: the old ones, and the oldest of more than `most`.
 
     Args:

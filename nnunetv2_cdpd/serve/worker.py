@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -170,7 +170,7 @@ def _work(
             say(windows=[done, total])
 
     try:
-        from nnunetv2_cdpd.serve.predicting import LoadedModels, PredictionRequest
+        from nnunetv2_cdpd.serve.predicting import LoadedModels, PredictionRequest, without_paths
 
         folders = {name: Path(folder) for name, folder in models.items()}
         loaded = LoadedModels(folders, Limits(**limits), settings, report)
@@ -184,26 +184,19 @@ def _work(
             asked = json.loads(connection.recv_bytes())
         except (EOFError, OSError):
             return
-        folder = Path(asked["folder"])
-        request = PredictionRequest(**{**asked, "folder": folder, "files": [Path(file) for file in asked["files"]]})
+        asked |= {"folder": Path(asked["folder"]), "files": [Path(file) for file in asked["files"]]}
+        request = PredictionRequest(**asked)
         notes: list[str] = []
         try:
             values = loaded.predict(request, notes.append)
         except JobCancelled:
             say(cancelled=True)
         except UserError as error:
-            say(failed=_without(one_line(error), request.files, folder), is_unexpected=False)
+            say(failed=without_paths(one_line(error), request), is_unexpected=False)
         except Exception as error:  # no memory, or a fault of ours: the next job gets a new process
-            say(failed=_without(one_line(error), request.files, folder), is_unexpected=True)
+            say(failed=without_paths(one_line(error), request), is_unexpected=True)
         else:
             say(done={"notes": notes, "values": values})
-
-
-def _without(line: str, files: Sequence[Path], folder: Path) -> str:
-    """A line for a client, who knows no paths of this machine."""
-    for path in sorted({folder, *(file.parent for file in files)}, key=lambda path: -len(str(path))):
-        line = line.replace(f"{path}/", "").replace(str(path), "the image")
-    return line
 
 
 def _end_with_the_server() -> None:

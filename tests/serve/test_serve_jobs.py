@@ -1,6 +1,7 @@
 """The interface of jobs, asked over HTTP at a real server."""
 
 import asyncio
+import gzip
 import json
 import os
 import socket
@@ -170,6 +171,7 @@ def test_files_that_are_none(client, volume, tmp_path):
     for content, words in (
         (volume.read_bytes()[:-200], "damaged"),
         (bytes(huge), "8,000,000,000 voxels"),
+        (gzip.compress(gzip.decompress(volume.read_bytes()) + bytes(70 << 20)), "goes on long after its last voxel"),
         (zipped(tmp_path / "text.zip", [("a.txt", b"hello")]).read_bytes(), "no DICOM file"),
     ):
         failed = wait_for(client, client.post("/jobs", content=content).json()["id"])
