@@ -13,8 +13,8 @@ from nnunetv2_cdpd.serve.access import Access
 
 OPEN_PATHS = ("/health", "/docs", "/openapi.json", "/auth/", "/auth/token")  # for which no token is needed
 OPEN_FOLDER = "/static-offline-docs/"
-_DISCARDED = 16 << 20  # bytes of a refused body that are read, so that a client which sends it all hears why
-_DISCARD_SECONDS = 5.0
+_DISCARDED = 256 << 20  # bytes of a refused body that are read, so that a client which sends it all hears why
+_DISCARD_SECONDS = 30.0
 _TOO_SLOW = 408
 
 
