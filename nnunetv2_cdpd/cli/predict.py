@@ -6,6 +6,7 @@ from pathlib import Path
 from nnunetv2_cdpd.cli.flags import report_failed, reporter
 from nnunetv2_cdpd.cli.options import ListInstead, add_device, add_output, add_parts, given
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.formats import FORMATS, NIFTI
 from nnunetv2_cdpd.link import DEFAULT_PLANS, DEFAULT_TRAINER
 
 DESCRIPTION = """
@@ -21,6 +22,7 @@ EXAMPLES = (
     "cdpd predict -i imagesTs -o predictions -d 400",
     "cdpd predict -i scan.nii.gz -o liver.nii.gz -m MODEL_FOLDER --classes liver liver_tumor",
     "cdpd predict -i DICOM_FOLDER -o predictions -d 400 --task KITS23 --one-file-per-class --stats",
+    "cdpd predict -i DICOM_FOLDER -o predictions -d 400 --format nifti dicom-seg rtstruct",
     "cdpd predict -m MODEL_FOLDER --list-classes",
 )
 
@@ -56,6 +58,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--clean", action="store_true", help="clean up by anatomy, as `cdpd clean`")
     what.add_argument("--one-file-per-class", action="store_true", help="a folder per case with a mask per class, no label map")
+    what.add_argument(
+        "--format",
+        nargs="+",
+        dest="formats",
+        choices=FORMATS,
+        default=[NIFTI],
+        metavar="FORMAT",
+        help=f"of the label map, one or more of {', '.join(FORMATS)}; the DICOM ones for DICOM series only (default: {NIFTI})",
+    )
     what.add_argument(
         "--save_probabilities", "--probabilities", action="store_true", dest="probabilities", help="nnU-Net's npz and pkl, too"
     )
@@ -108,6 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from nnunetv2_cdpd.inference.formats import check_formats
     from nnunetv2_cdpd.inference.inputs import find_image_cases, modality_of
     from nnunetv2_cdpd.inference.listing import classes_text
     from nnunetv2_cdpd.inference.models import model_folder_of, weights_digest
@@ -120,6 +132,7 @@ def run(args: argparse.Namespace) -> int:
     if args.list_classes:
         print(classes_text(folder))
         return 0
+    check_formats(args.formats, args.one_file_per_class)
     names = ("checkpoint_name", "device", "tile_step_size", "use_mirroring", "windows_per_batch", "align_windows", "verbose")
     predictor = Predictor.from_folder(
         folder, args.folds, perform_everything_on_device=not args.not_on_device, allow_tqdm=args.progress, **given(args, *names)
@@ -127,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
     predictor.select(args.classes, task=args.task, clean=args.clean, probabilities=args.probabilities)
     if is_label_map(args.output, predictor.file_ending):
         _check_one_file(args)
-        alone = predict_file(predictor, args.input, args.output, tell=reporter(args.flags))
+        alone = predict_file(predictor, args.input, args.output, tell=reporter(args.flags), output_format=args.formats[0])
         if alone.done:
             print(f"written to {args.output}")
         return report_failed(alone.failed.items(), args.flags)
@@ -142,7 +155,9 @@ def run(args: argparse.Namespace) -> int:
         "tta": args.use_mirroring,
         "align_windows": args.align_windows,
     }
-    outputs = Outputs(args.output, predictor.file_ending, args.one_file_per_class, args.probabilities, args.stats)
+    outputs = Outputs(
+        args.output, predictor.file_ending, args.one_file_per_class, args.probabilities, args.stats, tuple(args.formats)
+    )
     work = ("resume", "part_id", "num_parts", "num_readers", "num_exporters", "previous_stage", "progress")
     outcome = predict_cases(predictor, cases, outputs, settings=settings, **given(args, *work))
     print(f"written to {args.output}")
@@ -154,5 +169,7 @@ def _check_one_file(args: argparse.Namespace) -> None:
     for name in ("one_file_per_class", "probabilities", "stats", "resume", "previous_stage"):
         if getattr(args, name):
             raise UserError(f"-o {args.output}: one label map, to which argument {name} does not go; give a folder")
+    if len(args.formats) > 1:
+        raise UserError(f"-o {args.output}: one label map, which cannot be of {len(args.formats)} formats; give a folder")
     if args.num_parts > 1:
         raise UserError(f"-o {args.output}: one label map, which cannot be shared among {args.num_parts} calls; give a folder")

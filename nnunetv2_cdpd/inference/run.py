@@ -14,8 +14,10 @@ from tqdm import tqdm
 from nnunetv2_cdpd.annotation import Source, dataset_json_entries
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError, check_at_least, check_part, listed
+from nnunetv2_cdpd.inference.dicom_files import DicomFiles
+from nnunetv2_cdpd.inference.formats import NIFTI, check_are_dicom, check_formats
 from nnunetv2_cdpd.inference.host_predictor import PreprocessedCase
-from nnunetv2_cdpd.inference.inputs import Case, opened
+from nnunetv2_cdpd.inference.inputs import Case, opened, source_of
 from nnunetv2_cdpd.inference.outputs import STATISTICS, Outputs, prepare_folder
 from nnunetv2_cdpd.inference.pipeline import pipeline
 from nnunetv2_cdpd.inference.prediction import Prediction, file_name, mask_names, regions_among
@@ -24,6 +26,7 @@ from nnunetv2_cdpd.inference.statistics import prediction_statistics, write_tabl
 from nnunetv2_cdpd.jobs import Outcome, output_folder, run, write_json, written_beside
 from nnunetv2_cdpd.jobs.shapes import OBJECT, map_of, read_shaped
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
+from nnunetv2_cdpd.volumes.dicom.derived_object import SourceSeries
 
 
 def predict_cases(
@@ -53,7 +56,7 @@ def predict_cases(
 
     Raises:
         UserError: An output would take the place of a file that is read, or of one of unknown origin; a resumed job has other
-            settings; a cascade lacks the previous stage; or an impossible number.
+            settings; a cascade lacks the previous stage; a case is no DICOM series as a format needs it; or an impossible number.
     """
     check_part(part_id, num_parts)
     check_at_least(0, num_readers=num_readers, num_exporters=num_exporters)
@@ -64,6 +67,8 @@ def predict_cases(
         raise UserError(
             "argument previous_stage: this model is no cascade and reads no predictions of a lower stage; leave it out"
         )
+    check_formats(outputs.formats, outputs.one_file_per_class)
+    check_are_dicom(outputs.formats, cases)
     images = [file for case in cases for file in case.files]
     read_files = [*images, *predictor.model_files, *(previous_stage.glob("*") if previous_stage else ())]
     work = _Work(predictor, outputs, None if lower_stage is None else previous_stage)
@@ -104,7 +109,7 @@ def predict_cases(
 
 def _is_newer(case: Case, outputs: Outputs) -> bool:
     """Whether an image of a case was written after its prediction: maybe another image, maybe a copy of the same."""
-    predicted = outputs.segmentation(case.identifier).stat().st_mtime
+    predicted = outputs.paths(case.identifier)[0].stat().st_mtime
     return any(file.stat().st_mtime > predicted for file in case.files if file.exists())
 
 
@@ -119,20 +124,24 @@ class _Work:
     outputs: Outputs
     previous_stage: Path | None
 
-    def read(self, case: Case) -> PreprocessedCase:
+    def read(self, case: Case) -> tuple[PreprocessedCase, SourceSeries | None]:
         previous = None
         if self.previous_stage is not None:
             previous = self.previous_stage / (case.identifier + self.outputs.file_ending)
             if not previous.is_file():
                 raise UserError(f"{previous}: missing; predict {self.predictor.configuration_manager.previous_stage_name} first")
+        # Before the work: of a series that nothing could be derived from.
+        source = source_of(case) if self.outputs.dicom_formats else None
         with opened(case, self.predictor.writer, tqdm.write) as files:
-            return self.predictor.preprocess_files(files, previous)
+            return self.predictor.preprocess_files(files, previous), source
 
-    def predict(self, case: PreprocessedCase) -> LabelledCase:
-        return self.predictor.label(case)
+    def predict(self, read: tuple[PreprocessedCase, SourceSeries | None]) -> tuple[LabelledCase, SourceSeries | None]:
+        case, source = read
+        return self.predictor.label(case), source
 
-    def export(self, case: Case, labelled: LabelledCase) -> None:
-        _write(self.predictor, self.predictor.export(labelled), case, self.outputs)
+    def export(self, case: Case, predicted: tuple[LabelledCase, SourceSeries | None]) -> None:
+        labelled, source = predicted
+        _write(self.predictor, replace(self.predictor.export(labelled), source=source), case, self.outputs)
 
 
 def predictions_dataset_json(predictor: Predictor) -> dict[str, Any]:
@@ -171,6 +180,10 @@ def _write(predictor: Predictor, prediction: Prediction, case: Case, outputs: Ou
         prediction.write_probabilities(outputs.folder / f"{case.identifier}.npz")
         with written_beside(outputs.folder / f"{case.identifier}.pkl") as beside:
             beside.write_bytes(pickle.dumps(dict(prediction.properties)))
+    for name, file in outputs.dicom_files(case.identifier).items():
+        DicomFiles(predictor).write(file, name, prediction)
+    if NIFTI not in outputs.formats:
+        return
     if outputs.one_file_per_class:
         prediction.write_masks(path, outputs.file_ending, predictor.writer, mask_names(predictor.annotation.classes))
     else:

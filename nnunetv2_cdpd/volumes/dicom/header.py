@@ -24,10 +24,10 @@ _MARK = b"DICM"
 _UNMARKED = (b"\x02\0", b"\x08\0")  # old files lack the mark and begin with an element of one of the first groups
 _PERPENDICULAR = 1e-2  # cosine that rounding may leave between rows and columns
 _TAGS = (
-    "SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "InstanceNumber", "Rows",
-    "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "NumberOfFrames", "ImagePositionPatient",
-    "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept", "RescaleType",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesNumber",
+    "SeriesDescription", "InstanceNumber", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",
+    "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept",
+    "RescaleType", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 
 
@@ -45,6 +45,8 @@ class Slice:
     rescale_type: Unit of rescaled values as DICOM names it, "" where not given.
     stored_as: DICOM's name of the way pixels are stored.
     instance: Number in the series, None where not given; those of one file's frames are one.
+    sop_class, uid, frame_of_reference: Unique identifiers of the kind of the file, of the file, and of what positions are
+        relative to; "" where not given.
     """
 
     path: Path
@@ -58,6 +60,9 @@ class Slice:
     rescale_type: str
     stored_as: str
     instance: int | None = None
+    sop_class: str = ""
+    uid: str = ""
+    frame_of_reference: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,6 +209,7 @@ def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
     size = int(_value(data, "Columns")), int(_value(data, "Rows"))
     stored_as = UID(data.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian).name
     instance = _get(data, "InstanceNumber")
+    uids = [str(_get(data, name) or "") for name in ("SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID")]
     slices: list[Slice] = []
     for index, frame in enumerate(frames):
 
@@ -230,7 +236,8 @@ def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
         orientation = np.array([row, column / np.linalg.norm(column)])
         read_with = slices[0].rescale if slices else rescale
         unit = str(_value(values, "RescaleType") or "").strip()
-        slices.append(Slice(path, index, position, orientation, spacing, size, rescale, read_with, unit, stored_as, instance))
+        values_of = rescale, read_with, unit, stored_as
+        slices.append(Slice(path, index, position, orientation, spacing, size, *values_of, instance, *uids))
     return tuple(slices)
 
 
