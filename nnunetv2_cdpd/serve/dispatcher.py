@@ -52,8 +52,10 @@ class Dispatcher:
             "classes": job.classes,
             "task": job.task,
             "files": job.files,
+            "is_series": job.is_series,
             "ending": job.ending,
             "is_packed": job.is_packed,
+            "formats": job.formats,
         }
 
         def report(done: int, total: int) -> None:

@@ -2,13 +2,12 @@
 
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import remove
 from nnunetv2_cdpd.serve.limits import Limits
-from nnunetv2_cdpd.serve.store import KeptImage, new_entry, outdated, read_entries, write_entry
+from nnunetv2_cdpd.serve.store import KeptImage, SentImage, new_entry, outdated, read_entries, write_entry
 
 _SCAN_SECONDS = 10.0  # between two looks into the folder of images for a name that is not known
 
@@ -25,7 +24,7 @@ class ImageStore:
         self.folder, self._limits, self._shown = folder, limits, shown
         self._lock, self._looking = threading.RLock(), threading.Lock()
         self._images = {image.id: image for image in read_entries(folder, KeptImage)}
-        self._found: dict[str, tuple[Path, ...]] = {}
+        self._found: dict[str, SentImage] = {}
         self._scanned = float("-inf")
         self.clear()
 
@@ -33,14 +32,15 @@ class ImageStore:
         """Identifier and folder for an image that is sent; it is kept by `keep`."""
         return new_entry(self.folder)
 
-    def keep(self, identifier: str, name: str | None, files: Sequence[Path], expires: float = 0.0) -> KeptImage:
+    def keep(self, identifier: str, name: str | None, sent: SentImage, expires: float = 0.0) -> KeptImage:
         """Keep an image that was sent; one of the same name goes.
 
         Args:
             name: None: its identifier.
             expires: Seconds for which nobody asks for it; 0: as long as the server keeps any.
         """
-        image = KeptImage(identifier, identifier if name is None else name, [str(file) for file in files], expires=expires)
+        files = [str(file) for file in sent.files]
+        image = KeptImage(identifier, identifier if name is None else name, files, sent.is_series, expires=expires)
         with self._lock:
             write_entry(self.folder / identifier, image)
             self.forget_named(image.name)
@@ -57,16 +57,15 @@ class ImageStore:
                 image.used = time.time()
             return image
 
-    def files(self, name: str) -> list[Path] | None:
-        """The files of an image: one that was sent, by its name, else one of the shown folder; None: there is none."""
+    def named(self, name: str) -> SentImage | None:
+        """An image that was sent, by its name, else one of the shown folder; None: there is none."""
         self.clear()
         with self._lock:
             for image in self._images.values():
                 if image.name == name:
                     image.used = time.time()
-                    return [Path(file) for file in image.files]
-        found = self._found.get(name) or self._looked_for().get(name)
-        return None if found is None else list(found)
+                    return sent_image(image)
+        return self._found.get(name) or self._looked_for().get(name)
 
     def names(self) -> list[str]:
         """Of all images that can be named."""
@@ -74,7 +73,7 @@ class ImageStore:
             sent = [image.name for image in self._images.values() if image.name != image.id]
         return list(dict.fromkeys((*sent, *self._looked_for())))
 
-    def _looked_for(self) -> dict[str, tuple[Path, ...]]:
+    def _looked_for(self) -> dict[str, SentImage]:
         """What is in the shown folder now, or was a moment ago; looking takes a while where there is much."""
         with self._looking:
             if self._shown is not None and time.monotonic() - self._scanned > _SCAN_SECONDS:
@@ -106,7 +105,12 @@ class ImageStore:
                 self.forget(image)
 
 
-def found_images(folder: Path) -> dict[str, tuple[Path, ...]]:
+def sent_image(image: KeptImage) -> SentImage:
+    """The files of an image that is kept."""
+    return SentImage(tuple(map(Path, image.files)), image.is_series)
+
+
+def found_images(folder: Path) -> dict[str, SentImage]:
     """The images of a folder, at any depth: volumes by their name without ending, DICOM series by their SeriesInstanceUID.
 
     What cannot be read is left out.
@@ -115,7 +119,7 @@ def found_images(folder: Path) -> dict[str, tuple[Path, ...]]:
     from nnunetv2_cdpd.inference.file_names import files_of
     from nnunetv2_cdpd.volumes.dicom import find_series
 
-    found: dict[str, tuple[Path, ...]] = {}
+    found: dict[str, SentImage] = {}
     for place in (folder, *sorted(path for path in folder.rglob("*") if path.is_dir())):
         others = []
         for file in files_of(place):
@@ -123,11 +127,11 @@ def found_images(folder: Path) -> dict[str, tuple[Path, ...]]:
             if ending is None:
                 others.append(file)
             else:
-                found.setdefault(file.name[: -len(ending)], (file,))
+                found.setdefault(file.name[: -len(ending)], SentImage((file,), False))
         try:
             series = find_series(others).series
         except UserError:
             continue
         for entry in series:
-            found.setdefault(entry.headers[0].series, entry.files)
+            found.setdefault(entry.headers[0].series, SentImage(entry.files, True))
     return found

@@ -9,9 +9,10 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from nnunetv2_cdpd.inference.formats import DICOM_ENDINGS, DICOM_LABELMAP, DICOM_SEG, RTSTRUCT
 from nnunetv2_cdpd.serve.receiving import Received
 from nnunetv2_cdpd.serve.server import Server
-from nnunetv2_cdpd.serve.store import DONE, ENDINGS, STATISTICS_FILE, ServedJob, label_map_file
+from nnunetv2_cdpd.serve.store import DONE, ENDINGS, STATISTICS_FILE, ServedJob, dicom_file, label_map_file
 
 _BINARY = {"type": "string", "format": "binary"}
 _SENT = {
@@ -82,7 +83,7 @@ jobs_router = APIRouter(responses={code: {"model": Problem} for code in (400, 40
 def job_state(server: Server, job: ServedJob) -> JobState:
     """A job as clients see it."""
     windows = job.windows
-    results = {"label_map": f"/jobs/{job.id}/label_map", "statistics": f"/jobs/{job.id}/statistics"}
+    results = {name: f"/jobs/{job.id}/{name}" for name in ("label_map", "statistics", *job.formats)}
     return JobState(
         id=job.id,
         state=job.state,
@@ -127,11 +128,15 @@ async def new_job(
     classes: Annotated[list[str] | None, Query(description="these only; once per class")] = None,
     task: Annotated[str | None, Query(description="predict as this source's task")] = None,
     ending: Annotated[str, Query(description=f"of the label map: {', '.join(ENDINGS)}")] = ENDINGS[0],
+    formats: Annotated[
+        list[str] | None, Query(description=f"of a DICOM series also {', '.join(DICOM_ENDINGS)}; once per format")
+    ] = None,
 ) -> JobState:
-    name = server.check_asked(model, classes, task, ending)
+    wanted = list(dict.fromkeys(formats or ()))
+    name = server.check_asked(model, classes, task, ending, wanted)
 
     async def make(identifier: str, received: Received) -> ServedJob:
-        return ServedJob(identifier, name, classes, task, [str(file) for file in received.files], ending)
+        return server.new_job(identifier, name, received.image, classes, task, ending, formats=wanted)
 
     job = await server.take_job(request, make)
     response.headers["Location"] = f"/jobs/{job.id}"
@@ -180,6 +185,33 @@ async def label_map(server: Its, known: Known) -> FileResponse:
 @jobs_router.get("/jobs/{job_id}/statistics", summary="Volume, mean intensity and place of every class", tags=["jobs"])
 async def statistics(server: Its, known: Known) -> Response:
     return FileResponse(_result(server, known, STATISTICS_FILE), media_type="application/json")
+
+
+@jobs_router.get("/jobs/{job_id}/dicom-seg", summary="DICOM segmentation, on the slices that were sent", tags=["jobs"])
+async def dicom_segmentation(server: Its, known: Known) -> Response:
+    return dicom_answer(server, known, DICOM_SEG)
+
+
+@jobs_router.get("/jobs/{job_id}/dicom-labelmap", summary="DICOM segmentation as a label map (2024)", tags=["jobs"])
+async def dicom_label_map(server: Its, known: Known) -> Response:
+    return dicom_answer(server, known, DICOM_LABELMAP)
+
+
+@jobs_router.get("/jobs/{job_id}/rtstruct", summary="DICOM structure set", tags=["jobs"])
+async def structure_set(server: Its, known: Known) -> Response:
+    return dicom_answer(server, known, RTSTRUCT)
+
+
+def dicom_answer(server: Server, job: ServedJob, output_format: str) -> FileResponse:
+    """A file of DICOM of a job that is done.
+
+    Raises:
+        HTTPException: It is not done (409), or the format was not asked for (404).
+    """
+    if output_format not in job.formats:
+        raise HTTPException(404, f"{output_format} was not asked for; send the series with formats={output_format}")
+    name = dicom_file(output_format)
+    return FileResponse(_result(server, job, name), media_type="application/dicom", filename=name)
 
 
 def problem(status: int, why: str, headers: Any = None) -> JSONResponse:

@@ -18,10 +18,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from nnunetv2_cdpd import __version__
-from nnunetv2_cdpd.serve.jobs_api import Its, Problem
+from nnunetv2_cdpd.datasets.volume_files import VOLUME_ENDINGS
+from nnunetv2_cdpd.inference.formats import DICOM_SEG
+from nnunetv2_cdpd.serve.images import sent_image
+from nnunetv2_cdpd.serve.jobs_api import Its, Problem, dicom_answer
 from nnunetv2_cdpd.serve.receiving import Received, removed_on_error
 from nnunetv2_cdpd.serve.server import FILE_FIELDS, Server
-from nnunetv2_cdpd.serve.store import DONE, KeptImage, ServedJob, label_map_file
+from nnunetv2_cdpd.serve.store import DONE, KeptImage, SentImage, ServedJob, label_map_file
 
 _LOOK_SECONDS = 0.05  # between two looks whether a job is over
 _CHUNK = 1 << 16
@@ -92,7 +95,7 @@ async def infer(
     model: str,
     image: Annotated[str, Query(description="name of an image that was sent, or of the folder that the server reads")] = "",
     session_id: str = "",
-    output: Literal["image", "json", "all"] | None = None,
+    output: Literal["image", "json", "all", "dicom_seg"] | None = None,
 ) -> Response:
     server.check_asked(model, None, None)
 
@@ -101,8 +104,9 @@ async def infer(
         classes, task, ending = _asked(params)
         is_packed = bool(params.get("result_compress", False))
         server.check_asked(model, classes, task, ending)
-        files = received.files or await run_in_threadpool(_named_image, server, image, session_id)
-        return ServedJob(identifier, model, classes, task, [str(file) for file in files], ending, is_packed)
+        sent = received.image or await run_in_threadpool(_named_image, server, image, session_id)
+        formats = [DICOM_SEG] if output == "dicom_seg" else []
+        return server.new_job(identifier, model, sent, classes, task, ending, formats=formats, is_packed=is_packed)
 
     job = await server.take_job(request, make, takes_fields=True)
     while not job.is_over:
@@ -112,8 +116,12 @@ async def infer(
         await asyncio.sleep(_LOOK_SECONDS)
     if job.state != DONE:
         raise HTTPException(500, f"the job is {job.state}: {job.error}")
-    path = server.queue.folder_of(job) / "result" / label_map_file(job.ending)
     forget = BackgroundTask(server.queue.forget, job)
+    if output == "dicom_seg":
+        answer = dicom_answer(server, job, DICOM_SEG)
+        answer.background = forget
+        return answer
+    path = server.queue.folder_of(job) / "result" / label_map_file(job.ending)
     params = {
         "label_names": _label_names(server.models[model], job),
         "notes": job.notes,
@@ -149,16 +157,15 @@ def _asked(params: Mapping[str, Any]) -> tuple[list[str] | None, str | None, str
     return classes or None, task or None, ending or ".nii.gz"
 
 
-def _named_image(server: Server, image: str, session_id: str) -> list[Path]:
+def _named_image(server: Server, image: str, session_id: str) -> SentImage:
     if session_id:
-        session = _session(server, session_id)
-        return [Path(file) for file in session.files]
+        return sent_image(_session(server, session_id))
     if not image:
         raise HTTPException(400, "no image: send a file, or name an image or a session")
-    files = server.images.files(image)
-    if files is None:
+    found = server.images.named(image)
+    if found is None:
         raise HTTPException(404, f"no image {image!r}; send it, or put it into the folder of argument --images")
-    return files
+    return found
 
 
 def _label_names(facts: Mapping[str, Any], job: ServedJob) -> dict[str, int]:
@@ -219,9 +226,9 @@ async def _keep(server: Server, request: Request, name: str | None, expires: flo
         identifier, folder = await run_in_threadpool(server.images.new_folder)
         async with removed_on_error(folder):
             received = await server.receiver.receive(request, folder, FILE_FIELDS)
-            if not received.files:
+            if received.image is None:
                 raise HTTPException(400, "no image in the request")
-            return await run_in_threadpool(server.images.keep, identifier, name, received.files, expires)
+            return await run_in_threadpool(server.images.keep, identifier, name, received.image, expires)
 
 
 @monai_label_router.put("/session/", summary="Send an image for several predictions")
@@ -233,7 +240,7 @@ async def new_session(server: Its, request: Request, expiry: Annotated[int, Quer
 @monai_label_router.get("/session/{session_id}", summary="A session, or its image")
 async def session(server: Its, session_id: str, update_ts: bool = False, image: bool = False) -> Response:
     found = _session(server, session_id, update_ts)
-    return _only_file(found.files) if image else JSONResponse(_session_info(server, found))
+    return _only_file(sent_image(found)) if image else JSONResponse(_session_info(server, found))
 
 
 @monai_label_router.delete("/session/{session_id}", summary="End a session")
@@ -267,7 +274,7 @@ async def new_image(server: Its, request: Request, image: str | None = None) -> 
 @monai_label_router.head("/datastore/image", summary="Whether there is an image of a name")
 @monai_label_router.get("/datastore/image", summary="An image by its name")
 async def named_image(server: Its, image: str) -> Response:
-    return _only_file([str(file) for file in await run_in_threadpool(_named_image, server, image, "")])
+    return _only_file(await run_in_threadpool(_named_image, server, image, ""))
 
 
 @monai_label_router.get("/datastore/image/info", summary="What is known of an image")
@@ -288,7 +295,9 @@ async def no_labels() -> Response:
     raise HTTPException(501, "this server predicts and keeps no labels; save them in the viewer")
 
 
-def _only_file(files: list[str]) -> Response:
-    if len(files) != 1:
-        raise HTTPException(404, f"the image is {len(files)} files, which cannot be had as one")
-    return FileResponse(files[0], media_type="application/octet-stream", filename=f"image{''.join(Path(files[0]).suffixes[-2:])}")
+def _only_file(image: SentImage) -> Response:
+    if len(image.files) != 1:
+        raise HTTPException(404, f"the image is {len(image.files)} files, which cannot be had as one")
+    (file,) = image.files
+    ending = next((ending for ending in (*VOLUME_ENDINGS, ".zip") if file.name.lower().endswith(ending)), ".dcm")
+    return FileResponse(file, media_type="application/octet-stream", filename=f"image{ending}")

@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import SimpleITK as sitk
 
 from nnunetv2_cdpd.datasets.dataset_json import channel_names
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.inference.inputs import Case, modality_of, opened
+from nnunetv2_cdpd.inference.dicom_files import DicomFiles
+from nnunetv2_cdpd.inference.formats import check_formats
+from nnunetv2_cdpd.inference.inputs import Case, modality_of, opened, source_of
 from nnunetv2_cdpd.inference.nesting import ClassTree
 from nnunetv2_cdpd.inference.prediction import Prediction
 from nnunetv2_cdpd.inference.predictor import Predictor
@@ -21,9 +23,9 @@ from nnunetv2_cdpd.inference.sliding_window import ReportWindows
 from nnunetv2_cdpd.inference.statistics import prediction_statistics
 from nnunetv2_cdpd.jobs import scratch_folder, write_json, written_beside
 from nnunetv2_cdpd.serve.archive import unpack_slices
-from nnunetv2_cdpd.serve.kinds import DICOM, ZIP
+from nnunetv2_cdpd.serve.kinds import ZIP
 from nnunetv2_cdpd.serve.limits import Limits
-from nnunetv2_cdpd.serve.store import RESULT_FILE, STATISTICS_FILE, label_map_file
+from nnunetv2_cdpd.serve.store import RESULT_FILE, STATISTICS_FILE, dicom_file, label_map_file
 from nnunetv2_cdpd.volumes.dicom import find_series
 from nnunetv2_cdpd.volumes.nifti import NiftiFile, is_nifti
 from nnunetv2_cdpd.volumes.reading import CheckedReader, read_sitk, write_sitk
@@ -41,8 +43,10 @@ class PredictionRequest:
     classes: Sequence[str] | None
     task: str | None
     files: Sequence[Path]
+    is_series: bool
     ending: str
     is_packed: bool
+    formats: Sequence[str]
 
 
 class LoadedModels:
@@ -59,6 +63,7 @@ class LoadedModels:
     def __init__(self, folders: Mapping[str, Path], limits: Limits, settings: Mapping[str, Any], report: ReportWindows) -> None:
         self._limits = limits
         self._predictors = {name: _loaded(folder, settings, report) for name, folder in folders.items()}
+        self._dicom_files = {name: DicomFiles(predictor) for name, predictor in self._predictors.items()}
 
     def described(self) -> dict[str, dict[str, Any]]:
         """What clients may ask of each model, JSON-able: classes with their values, tasks with the classes of each, channels."""
@@ -84,9 +89,12 @@ class LoadedModels:
 
         predictor.select(request.classes, task=request.task)
         case = self._case(request, predictor, note)
+        if request.formats:
+            check_formats(request.formats)
+        source = source_of(case) if request.formats else None
         with opened(case, predictor.writer, note) as files:
             self._check_size(files, predictor)
-            prediction = predictor.export(predictor.label(predictor.preprocess_files(files)))
+            prediction = replace(predictor.export(predictor.label(predictor.preprocess_files(files))), source=source)
             image = predictor.writer.read_images(files[:1])[0][0]
         with written_beside(request.folder / "result") as beside:
             beside.mkdir(mode=0o700)
@@ -94,12 +102,14 @@ class LoadedModels:
             write_json(beside / STATISTICS_FILE, statistics)
             path = beside / label_map_file(request.ending)
             _write_label_map(prediction, path, predictor.writer, request.is_packed)
+            for name in request.formats:
+                self._dicom_files[request.model].write(beside / dicom_file(name), name, prediction)
             write_json(beside / RESULT_FILE, {"notes": notes, "values": dict(prediction.values)})
         return dict(prediction.values)
 
     def _case(self, request: PredictionRequest, predictor: Predictor, tell: Callable[[str], None]) -> Case:
         files, modality = list(request.files), modality_of(predictor.dataset_json)
-        if [file.suffix for file in files] == [ZIP]:
+        if request.is_series and [file.suffix for file in files] == [ZIP]:
             folder = request.folder / "series"
             folder.mkdir(mode=0o700)
             if others := unpack_slices(files[0], folder, self._limits.unpacked_bytes):
@@ -107,7 +117,7 @@ class LoadedModels:
             files = sorted(folder.iterdir())
             if not files:
                 raise UserError("the zip holds no DICOM file; send the slices of one series")
-        elif not all(file.suffix == DICOM for file in files):
+        elif not request.is_series:
             for file in files:
                 self._limits.check_voxels(math.prod(_size_and_spacing(file)[0]), 0)
             return Case("image", tuple(files), channels=tuple(range(len(files))))

@@ -20,8 +20,9 @@ from starlette.requests import Request
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import remove
 from nnunetv2_cdpd.serve.archive import MOST_FILES, check_archive
-from nnunetv2_cdpd.serve.kinds import ZIP, kind_of
+from nnunetv2_cdpd.serve.kinds import DICOM, ZIP, kind_of
 from nnunetv2_cdpd.serve.limits import Limits
+from nnunetv2_cdpd.serve.store import SentImage
 
 _SLOWEST = 16 * 1024  # bytes per second that a client must send on average
 _MOST_FIELDS = 32
@@ -41,6 +42,12 @@ class Received:
 
     fields: dict[str, str] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
+
+    @property
+    def image(self) -> SentImage | None:
+        """None: no file was sent."""
+        kinds = {file.suffix for file in self.files}
+        return SentImage(tuple(self.files), kinds in ({DICOM}, {ZIP})) if self.files else None
 
 
 class Receiver:
@@ -169,6 +176,8 @@ class Receiver:
                 check_archive(path, self._limits.unpacked_bytes)
             named.append(path.with_name(f"input_{number}{kind}"))
             path.rename(named[-1])
+        if len({file.suffix == DICOM for file in named}) > 1:
+            raise UserError("DICOM files among others; send the slices of one series alone")
         return named
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -10,11 +9,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from nnunetv2_cdpd.errors import listed
+from nnunetv2_cdpd.inference.formats import DICOM_ENDINGS
 from nnunetv2_cdpd.serve.access import Access
 from nnunetv2_cdpd.serve.images import ImageStore
 from nnunetv2_cdpd.serve.limits import Limits
 from nnunetv2_cdpd.serve.receiving import Received, Receiver, busy, removed_on_error
-from nnunetv2_cdpd.serve.store import ENDINGS, ServedJob
+from nnunetv2_cdpd.serve.store import ENDINGS, SentImage, ServedJob
 from nnunetv2_cdpd.serve.waiting import JobQueue, QueueFull
 
 _FULL = "as many jobs wait as this server takes; try again later"
@@ -35,11 +35,18 @@ class Server:
     access: Access
     receiver: Receiver
 
-    def check_asked(self, model: str | None, classes: Sequence[str] | None, task: str | None, ending: str = ENDINGS[0]) -> str:
+    def check_asked(
+        self,
+        model: str | None,
+        classes: Sequence[str] | None,
+        task: str | None,
+        ending: str = ENDINGS[0],
+        formats: Sequence[str] = (),
+    ) -> str:
         """The model's name, which may be left out where there is one.
 
         Raises:
-            HTTPException: An unknown model (404), class, task or ending (400).
+            HTTPException: An unknown model (404), class, task, ending or format (400).
         """
         if model is None and len(self.models) == 1:
             (model,) = self.models
@@ -59,6 +66,9 @@ class Server:
                 raise HTTPException(400, f"model {model} has no class {name!r}{under}; choose from {listed(list(known_classes))}")
         if ending not in ENDINGS:
             raise HTTPException(400, f"no label map can be written as {ending!r}; choose from {', '.join(ENDINGS)}")
+        for name in formats:
+            if name not in DICOM_ENDINGS:
+                raise HTTPException(400, f"no format {name!r}; choose from {', '.join(DICOM_ENDINGS)}")
         return model
 
     def check_room(self) -> None:
@@ -88,24 +98,37 @@ class Server:
             identifier, folder = await run_in_threadpool(self.queue.new_folder)
             async with removed_on_error(folder):
                 job = await make(identifier, await self.receiver.receive(request, folder, FILE_FIELDS, takes_fields))
-                self.check_files(job)
                 try:
                     await run_in_threadpool(self.queue.submit, job)
                 except QueueFull as error:
                     raise busy(429, _FULL) from error
         return job
 
-    def check_files(self, job: ServedJob) -> None:
-        """Raise HTTPException (400) unless a job has an image with as many volumes as the model has channels."""
-        if not job.files:
+    def new_job(
+        self,
+        identifier: str,
+        model: str,
+        image: SentImage | None,
+        classes: Sequence[str] | None,
+        task: str | None,
+        ending: str,
+        *,
+        formats: Sequence[str] = (),
+        is_packed: bool = True,
+    ) -> ServedJob:
+        """A job that may be submitted.
+
+        Raises:
+            HTTPException: There is no image (400), or it has not the model's channels, or is no series as a format needs it.
+        """
+        if image is None:
             raise HTTPException(400, "no image in the request; send a file as its body, or as field `file` of a form")
-        channels = self.models[job.model]["channels"]
-        kinds = {Path(file).name.partition(".")[2] for file in job.files}
-        is_series = kinds == {"dcm"} or kinds == {"zip"}
-        if (1 if is_series else len(job.files)) != len(channels):
-            sent = "a DICOM series" if is_series else f"{len(job.files)} files"
-            raise HTTPException(
-                400, f"{sent}, and model {job.model} takes a file per channel: {', '.join(channels)}, in this order"
-            )
-        if "dcm" in kinds and len(kinds) > 1:
-            raise HTTPException(400, "DICOM files among others; send the slices of one series alone")
+        channels = self.models[model]["channels"]
+        if (1 if image.is_series else len(image.files)) != len(channels):
+            sent = "a DICOM series" if image.is_series else f"{len(image.files)} files"
+            raise HTTPException(400, f"{sent}, and model {model} takes a file per channel: {', '.join(channels)}, in this order")
+        if formats and not image.is_series:
+            raise HTTPException(400, f"{formats[0]} is written of a DICOM series only, and the image is none")
+        named = None if classes is None else list(classes)
+        files = [str(file) for file in image.files]
+        return ServedJob(identifier, model, named, task, files, image.is_series, ending, is_packed, list(formats))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.formats import DICOM_ENDINGS
 from nnunetv2_cdpd.jobs import read_json, remove, write_json
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")  # in which a label map can be had
@@ -28,15 +29,25 @@ QUEUED, RUNNING, DONE, FAILED, CANCELLED, LOST = "queued", "running", "done", "f
 _LOST = "the server ended before this job was done; send it again"
 
 
+@dataclass(frozen=True)
+class SentImage:
+    """Files of one image: a volume per channel; or the slices of a DICOM series, or a zip of them."""
+
+    files: tuple[Path, ...]
+    is_series: bool
+
+
 @dataclass
 class ServedJob:
     """One image to be predicted.
 
     model: Its name.
     classes: None: all that the task annotates.
-    files: Of one image: a volume per channel, a zip, or the slices of a series.
+    files: Of one image: a volume per channel, a zip of slices, or the slices.
+    is_series: Whether they are slices, or a zip of them.
     ending: Of the label map's file.
     is_packed: Compress it, where the format leaves the choice.
+    formats: Of DICOM, in which the prediction is wanted too.
     error: Why there is no result, in one line.
     notes: What is particular about the image.
     values: Class -> its value in the label map.
@@ -48,8 +59,10 @@ class ServedJob:
     classes: list[str] | None
     task: str | None
     files: list[str]
+    is_series: bool
     ending: str
     is_packed: bool = True
+    formats: list[str] = field(default_factory=list)
     state: str = QUEUED
     created: float = field(default_factory=time.time)
     started: float | None = None
@@ -76,6 +89,7 @@ class KeptImage:
     id: str
     name: str
     files: list[str]
+    is_series: bool
     created: float = field(default_factory=time.time)
     used: float = field(default_factory=time.time)
     expires: float = 0.0
@@ -87,6 +101,11 @@ Kept = TypeVar("Kept", ServedJob, KeptImage)
 def label_map_file(ending: str) -> str:
     """Name of the label map among the results."""
     return f"label_map{ending}"
+
+
+def dicom_file(output_format: str) -> str:
+    """Name of a file of a format of DICOM among the results."""
+    return f"prediction{DICOM_ENDINGS[output_format]}"
 
 
 def open_state(folder: Path) -> None:

@@ -75,9 +75,19 @@ def write_long_volume(path: Path) -> Path:
     return write_volume(path, (60, 120, 120))
 
 
-def write_series(folder: Path) -> list[Path]:
-    """A CT series; array as `write_volume`'s."""
-    return write_dicom(folder, np.transpose(tiny_model.make_image((14, 21, 18)), (2, 1, 0)))
+def write_series(folder: Path, **more) -> list[Path]:
+    """A CT series of one study; array as `write_volume`'s.
+
+    Args:
+        more: Of `write_dicom`.
+    """
+    return write_dicom(
+        folder,
+        np.transpose(tiny_model.make_image((14, 21, 18)), (2, 1, 0)),
+        StudyInstanceUID="1.2.3.4",
+        FrameOfReferenceUID="1.2.3.5",
+        **more,
+    )
 
 
 def zipped(path: Path, entries) -> Path:

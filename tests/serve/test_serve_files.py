@@ -17,7 +17,7 @@ from nnunetv2_cdpd.serve.archive import MOST_FILES, check_archive, unpack_slices
 from nnunetv2_cdpd.serve.images import ImageStore, found_images
 from nnunetv2_cdpd.serve.kinds import kind_of
 from nnunetv2_cdpd.serve.limits import Limits
-from nnunetv2_cdpd.serve.store import ServedJob, open_state
+from nnunetv2_cdpd.serve.store import SentImage, ServedJob, open_state
 from nnunetv2_cdpd.serve.waiting import JobQueue, QueueFull
 
 PLENTY = 1 << 30
@@ -128,7 +128,7 @@ def queue_in(folder, **limits):
 def job_in(queue, **facts):
     identifier, folder = queue.new_folder()
     (folder / "input_0.nii").write_bytes(b"x")
-    job = ServedJob(identifier, "tiny", None, None, [str(folder / "input_0.nii")], ".nii.gz", **facts)
+    job = ServedJob(identifier, "tiny", None, None, [str(folder / "input_0.nii")], False, ".nii.gz", **facts)
     queue.submit(job)
     return job
 
@@ -181,11 +181,11 @@ def test_images_by_name_are_kept_for_a_while(tmp_path):
     def keep(name, **more):
         identifier, folder = store.new_folder()
         (folder / "input_0.nii").write_bytes(b"x")
-        return store.keep(identifier, name, [folder / "input_0.nii"], **more)
+        return store.keep(identifier, name, SentImage((folder / "input_0.nii",), False), **more)
 
     first, second = keep("a"), keep("a")
     assert store.get(first.id) is None
-    assert store.files("a") == [store.folder / second.id / "input_0.nii"]
+    assert store.named("a").files == (store.folder / second.id / "input_0.nii",)
     session = keep(None, expires=100)
     assert store.names() == ["a"]
     session.used -= 101
@@ -204,11 +204,11 @@ def ids(store):
 def test_images_of_a_folder_are_found_by_name_and_series(tmp_path):
     (tmp_path / "deep" / "er").mkdir(parents=True)
     (tmp_path / "deep" / "scan.nii.gz").write_bytes(gzip.compress(b""))
-    slices = write_series(tmp_path / "deep" / "er" / "ct")
+    slices = write_series(tmp_path / "deep" / "er" / "ct", names="IM{:04d}")
     found = found_images(tmp_path)
     (uid,) = found.keys() - {"scan"}
-    assert sorted(found[uid]) == sorted(slices)
-    assert found["scan"] == (tmp_path / "deep" / "scan.nii.gz",)
+    assert (sorted(found[uid].files), found[uid].is_series) == (sorted(slices), True)
+    assert found["scan"] == SentImage((tmp_path / "deep" / "scan.nii.gz",), False)
 
 
 @pytest.mark.parametrize(("voxels", "at_model", "words"), [(3_000_000, 0, "takes 2,000,000"), (1000, 3e9, "voxel size")])

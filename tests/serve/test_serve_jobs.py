@@ -2,13 +2,16 @@
 
 import asyncio
 import gzip
+import io
 import json
 import os
 import socket
 import time
 
+import highdicom
 import httpx
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from builders.prediction import read
@@ -42,7 +45,8 @@ def running(client, long_volume):
 
 
 def result(client, job, tmp_path, ending=".nii.gz"):
-    assert wait_for(client, job)["state"] == "done"
+    state = wait_for(client, job)
+    assert state["state"] == "done", state["error"]
     path = tmp_path / f"{job}{ending}"
     path.write_bytes(client.get(f"/jobs/{job}/label_map").content)
     return path
@@ -84,6 +88,31 @@ def test_a_series_as_zip_or_slice_by_slice(client, predictor, tmp_path, as_zip):
     np.testing.assert_array_equal(read(path), predictor.predict(tmp_path / "series").label_map)
     notes = client.get(f"/jobs/{job}").json()["notes"]
     assert notes == (["1 files of the zip are no DICOM and were passed over"] if as_zip else [])
+
+
+def test_a_series_as_dicom(client, tmp_path):
+    """Read by pydicom and highdicom: patient, study and slices are the series', each class has the voxels of the label map."""
+    slices = write_series(tmp_path / "series")
+    asked = {"formats": ["dicom-seg", "rtstruct"], "classes": ["liver", "spleen"]}
+    content = zipped(tmp_path / "series.zip", [(file.name, file.read_bytes()) for file in slices]).read_bytes()
+    job = client.post("/jobs", params=asked, content=content).json()["id"]
+    labels = read(result(client, job, tmp_path))
+    of_series = {str(pydicom.dcmread(file).SOPInstanceUID) for file in slices}
+    answer = client.get(f"/jobs/{job}/dicom-seg")
+    segmentation = highdicom.seg.segread(io.BytesIO(answer.content))
+    assert answer.headers["content-type"] == "application/dicom"
+    assert segmentation.PatientID == "anonymous"
+    uids = [uid for _, _, uid in segmentation.get_source_image_uids()]
+    assert set(uids) <= of_series
+    voxels = {str(item.SegmentLabel): 0 for item in segmentation.SegmentSequence}
+    for frame, item in zip(segmentation.pixel_array, segmentation.PerFrameFunctionalGroupsSequence):
+        number = item.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        voxels[str(segmentation.SegmentSequence[number - 1].SegmentLabel)] += int(frame.sum())
+    assert voxels == {"liver": int((labels == 1).sum()), "spleen": int((labels == 6).sum())}
+    structures = pydicom.dcmread(io.BytesIO(client.get(f"/jobs/{job}/rtstruct").content))
+    assert [str(item.ROIName) for item in structures.StructureSetROISequence] == ["liver", "spleen"]
+    assert client.get(f"/jobs/{job}/dicom-labelmap").status_code == 404
+    assert client.get(f"/jobs/{job}").json()["results"]["dicom-seg"] == f"/jobs/{job}/dicom-seg"
 
 
 def test_progress_place_and_cancelling(client, running, volume):
@@ -133,6 +162,8 @@ def test_a_hundred_at_once(client, server, running, volume, tmp_path):
         ("/jobs?task=Heart", 400, "no task 'Heart'; choose from Liver, Kidney, Organs"),
         ("/jobs?task=Liver&classes=spleen", 400, "no class 'spleen' under task 'Liver'; choose from liver, liver_tumor"),
         ("/jobs?ending=/../x", 400, "no label map can be written as '/../x'"),
+        ("/jobs?formats=pdf", 400, "no format 'pdf'; choose from dicom-seg, dicom-labelmap, rtstruct"),
+        ("/jobs?formats=rtstruct", 400, "rtstruct is written of a DICOM series only"),
         ("/infer/other?image=x", 404, "no model 'other'"),
     ],
 )

@@ -1,6 +1,7 @@
 """MONAI Label's interface: spoken byte by byte as its client does, and by that client itself where it is installed."""
 
 import http.client
+import io
 import json
 import re
 import socket
@@ -8,6 +9,7 @@ import time
 import warnings
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from builders.model import ANNOTATION, CLASSES
@@ -23,7 +25,7 @@ LIMIT = "----------lImIt_of_THE_fIle_eW_$"  # the client's own
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shown")
-    write_series(folder / "patient" / "ct")
+    write_series(folder / "patient" / "ct", names="1.2.{}")
     return folder
 
 
@@ -128,6 +130,9 @@ def test_ohif_names_a_series(client, shown, model, tmp_path):
     path.write_bytes(answer.content)
     expected = Predictor.from_folder(model, device="cpu").predict(shown / "patient" / "ct").label_map
     np.testing.assert_array_equal(read(path), expected)
+    answer = client.post("/infer/tiny", params={"image": uid, "output": "dicom_seg"}, files=form)
+    assert answer.headers["content-type"] == "application/dicom"
+    assert pydicom.dcmread(io.BytesIO(answer.content)).Modality == "SEG"
     asked = {**page, "Access-Control-Request-Method": "POST"}
     assert client.options("/infer/tiny", headers=asked).status_code == 200
     assert client.options("/infer/tiny", headers={**asked, "Origin": "http://other.example"}).status_code == 400
@@ -143,6 +148,7 @@ def test_classes_and_what_is_wrong_with_params(client, volume):
     for params in ("[1]", "{", '{"classes": 3}', '{"classes": "heart"}', '{"task": 1}', '{"result_extension": "/../../x.nrrd"}'):
         assert told(params).status_code == 400, params
     assert told("{}", output="dicom").status_code == 400
+    assert "of a DICOM series only" in told("{}", output="dicom_seg").json()["detail"]
     failed = client.post("/infer/tiny", files={"file": scan[:-100]})
     assert failed.status_code == 500
     assert "damaged" in failed.json()["detail"]
