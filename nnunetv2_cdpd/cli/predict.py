@@ -21,8 +21,7 @@ Where classes overlap, the most probable one wins, and a nested class is labelle
 EXAMPLES = (
     "cdpd predict -i imagesTs -o predictions -d 400",
     "cdpd predict -i scan.nii.gz -o liver.nii.gz -m MODEL_FOLDER --classes liver liver_tumor",
-    "cdpd predict -i DICOM_FOLDER -o predictions -d 400 --task KITS23 --one-file-per-class --stats",
-    "cdpd predict -i DICOM_FOLDER -o predictions -d 400 --format nifti dicom-seg rtstruct",
+    "cdpd predict -i DICOM_FOLDER -o predictions -d 400 --task KITS23 --format nifti dicom-seg rtstruct --stats",
     "cdpd predict -m MODEL_FOLDER --list-classes",
 )
 

@@ -179,7 +179,7 @@ def _read_series(case: Case, tell: Tell) -> sitk.Image:
     if series.drift.any():
         tell(
             f"{case.files[0].parent}: gantry tilt of {series.tilt_degrees:.1f} degrees; the slices are moved within their planes "
-            "to an upright grid, and the prediction lies on that"
+            "to an upright grid, on which a label map lies; DICOM files of it lie on the slices themselves"
         )
     return series.image()
 

@@ -4,6 +4,7 @@
     folder   the series of a folder, and what is passed over
     series   a checked series: sorted by position, in HU, its geometry
     source_slices  from the upright grid of a series back to its slices
+    derived_object, write_segmentation, write_structure_set, outlines  a label map as SEG or RTSTRUCT on those slices
 
 Headers are read with pydicom, pixels with GDCM (in SimpleITK). SimpleITK's own reader of series is not used: it gives a
 volume with a wrong geometry for missing slices (a larger spacing), a tilted gantry (no tilt), copies of slices, and a

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pydicom
+from pydicom.datadict import dictionary_VR
 
 from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.jobs import written_beside
@@ -155,7 +156,7 @@ class SourceSeries:
             if name in self.header:
                 target[name] = self.header[name]
             elif name in _REQUIRED:
-                setattr(target, name, None)
+                target.add_new(name, dictionary_VR(name), None)
 
 
 def long_string(text: str, longest: int = LONG_STRING) -> str:

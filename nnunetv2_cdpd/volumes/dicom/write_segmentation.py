@@ -127,8 +127,8 @@ def _images(source: SourceSeries) -> list[Dataset]:
         image.StudyInstanceUID, image.SeriesInstanceUID = source.header.StudyInstanceUID, source.header.SeriesInstanceUID
         image.FrameOfReferenceUID = source.slices.frame_of_reference
         image.PositionReferenceIndicator = source.header.get("PositionReferenceIndicator")
-        for name in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
-            setattr(image, name, "")
+        image.PatientID = image.PatientName = image.PatientBirthDate = image.PatientSex = ""  # come with `copy_patient_and_study`
+        image.AccessionNumber = image.StudyID = ""
         image.StudyDate = image.StudyTime = None
         image.Columns, image.Rows = entry.size
         image.ImagePositionPatient = [_decimal(value) for value in entry.position]
