@@ -115,7 +115,7 @@ async def infer(
             return Response(status_code=499)
         await asyncio.sleep(_LOOK_SECONDS)
     if job.state != DONE:
-        raise HTTPException(500, f"the job is {job.state}: {job.error}")
+        raise HTTPException(500, f"{job.state}: {job.error}")
     forget = BackgroundTask(server.queue.forget, job)
     if output == "dicom_seg":
         answer = dicom_answer(server, job, DICOM_SEG)

@@ -12,22 +12,18 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import remove
-from nnunetv2_cdpd.serve.archive import MOST_FILES, check_archive
+from nnunetv2_cdpd.serve.archive import check_archive
+from nnunetv2_cdpd.serve.forms import MOST_FIELDS, FormFiles
 from nnunetv2_cdpd.serve.kinds import DICOM, ZIP, kind_of
 from nnunetv2_cdpd.serve.limits import Limits
 from nnunetv2_cdpd.serve.store import SentImage
 
 _SLOWEST = 16 * 1024  # bytes per second that a client must send on average
-_MOST_FIELDS = 32
-_LONGEST_FIELD = 1 << 20  # bytes
-_COPIED = 1 << 20  # bytes at a time
 _SMALL = 1 << 16
 RETRY_SECONDS = 10
 
@@ -114,31 +110,19 @@ class Receiver:
             if len(body) > _SMALL:
                 raise HTTPException(413, "more than the fields of this form can hold")
         try:
-            return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+            return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS))
         except ValueError as error:
             raise HTTPException(400, f"the form cannot be read ({error})") from error
 
     async def _receive_form(self, request: Request, folder: Path, names: tuple[str, ...], received: Received) -> None:
-        parser = MultiPartParser(
-            request.headers,
-            self._limited(request),
-            max_files=MOST_FILES,
-            max_fields=_MOST_FIELDS,
-            max_part_size=_LONGEST_FIELD,
-        )
         try:
-            form = await parser.parse()
-        except MultiPartException as error:
-            raise HTTPException(400, f"the form cannot be read ({error.message})") from error
-        try:
-            for name, value in form.multi_items():
-                if not isinstance(value, UploadFile):
-                    received.fields[name] = value
-                elif name in names and value.size:
-                    received.files.append(folder / f"input_{len(received.files)}")
-                    await _copy(value, received.files[-1])
-        finally:
-            await form.close()
+            with FormFiles(request.headers["content-type"], folder, names) as form:
+                async for chunk in self._limited(request):
+                    await run_in_threadpool(form.write, chunk)
+                form.finish()
+        except UserError as error:
+            raise HTTPException(400, str(error)) from error
+        received.fields, received.files = form.fields, form.files
 
     async def _limited(self, request: Request) -> AsyncGenerator[bytes, None]:
         """The body's bytes; raises HTTPException where it is too large or too slow."""
@@ -179,12 +163,6 @@ class Receiver:
         if len({file.suffix == DICOM for file in named}) > 1:
             raise UserError("DICOM files among others; send the slices of one series alone")
         return named
-
-
-async def _copy(source: UploadFile, target: Path) -> None:
-    with target.open("xb") as file:
-        while chunk := await source.read(_COPIED):
-            await run_in_threadpool(file.write, chunk)
 
 
 @asynccontextmanager

@@ -138,15 +138,16 @@ def write_entry(folder: Path, entry: ServedJob | KeptImage) -> None:
 
 
 def read_entries(parent: Path, kind: type[Kept]) -> list[Kept]:
-    """What is kept, oldest first; folders that were never finished are removed."""
+    """What is kept, oldest first; folders that were never finished are removed, those of something else stay."""
     found = []
     known = {entry.name for entry in fields(kind)}
     for folder in parent.iterdir():
-        content: Any = read_json(folder / _file_of(kind))
-        if not isinstance(content, dict) or content.keys() != known or content["id"] != folder.name:
+        if not (folder / _file_of(kind)).exists():
             remove(folder)
             continue
-        found.append(kind(**content))
+        content: Any = read_json(folder / _file_of(kind))
+        if isinstance(content, dict) and content.keys() == known and content["id"] == folder.name:
+            found.append(kind(**content))
     return sorted(found, key=lambda entry: entry.created)
 
 

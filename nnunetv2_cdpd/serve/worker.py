@@ -22,6 +22,7 @@ from nnunetv2_cdpd.errors import UserError, one_line
 from nnunetv2_cdpd.serve.limits import Limits
 
 _TOLD_SECONDS = 0.1  # between two reports of progress
+_KILLED = -9
 _STOP_SECONDS = 5.0  # that a process has to end by itself
 
 
@@ -142,7 +143,7 @@ class Worker:
 
 
 def _how_ended(process: Any) -> str:
-    if process.exitcode == -signal.SIGKILL:
+    if process.exitcode == _KILLED:
         return "it was killed, most likely for lack of memory"
     names = {entry.value: entry.name for entry in signal.Signals}
     return names.get(-(process.exitcode or 0), f"exit code {process.exitcode}")

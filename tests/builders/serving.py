@@ -52,14 +52,6 @@ class RunningServer:
             self.end()
 
 
-def refused(*arguments, environment=None):
-    """Exit code and what is told of a server that does not start."""
-    command = [sys.executable, "-m", "nnunetv2_cdpd.cli.main", "serve", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(environment or {})}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=_START_SECONDS)
-    return done.returncode, done.stderr
-
-
 def write_volume(path: Path, shape=(14, 21, 18), seed=0) -> Path:
     """An image as the tiny model's, in its patient's coordinates."""
     picture = sitk.GetImageFromArray(tiny_model.make_image(shape, seed=seed))
@@ -109,15 +101,26 @@ def wait_for(client, job_id, states=("done", "failed", "cancelled", "lost"), sec
     raise AssertionError(f"job {job_id} is still {state['state']}")
 
 
-def cpu_seconds(pid: int) -> float:
-    """That a process and those that it started have used until now."""
-    ticks = 0
+def processes_of(pid: int) -> dict[int, list[str]]:
+    """A process and those that it started -> what /proc says of each."""
+    found = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
                 fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
+            except OSError:  # it is gone
                 continue
-            if int(folder.name) == pid or int(fields[1]) == pid:
-                ticks += int(fields[11]) + int(fields[12])
+            if pid in (int(folder.name), int(fields[1])):
+                found[int(folder.name)] = fields
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """That a process and those that it started have used until now."""
+    ticks = sum(int(fields[11]) + int(fields[12]) for fields in processes_of(pid).values())
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def workers_of(pid: int) -> list[int]:
+    """Processes that a server started and that hold models."""
+    return [its for its in processes_of(pid) if its != pid and b"spawn_main" in Path(f"/proc/{its}/cmdline").read_bytes()]

@@ -5,8 +5,6 @@ import pytest
 from builders import model as tiny_model
 from builders.serving import RunningServer, write_volume
 
-pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):

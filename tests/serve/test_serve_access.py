@@ -122,6 +122,20 @@ def test_more_channels_or_files_than_the_model_has(tmp_path):
         400,
         "2 files, and model tiny takes a file per channel: CT, in this order",
     )
+    form = "multipart/form-data; boundary=b"
+    named = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n'
+    for kind, content, words in (
+        ("multipart/form-data", b"x", "names no boundary"),
+        ("multipart/form-data; boundary=" + "b" * 5000, b"x", "the form cannot be read"),
+        (form, b"x", "the form cannot be read"),
+        (form, named % (b"file", b'; filename="a"') + nifti, "it ends early"),
+        (form, b"--b\r\n\r\nx\r\n--b--\r\n", "a part has no name"),
+        (form, b"--b\r\n" + b"X" * 20000 + b": y\r\n", "the form cannot be read"),
+        (form, named % (b"params", b"") + b"x" * (1 << 21), "fields of the form are too long"),
+        (form, b"".join(named % (b"f%d" % n, b"") + b"x\r\n" for n in range(40)), "more than 32 fields"),
+    ):
+        answer = client.post("/jobs", headers={"Content-Type": kind}, content=content)
+        assert (answer.status_code, words in answer.json()["detail"]) == (400, True), (words, answer.text)
     answer = client.post("/jobs", headers={"Content-Type": "multipart/form-data"}, content=b"x")
     assert (answer.status_code, "the form cannot be read" in answer.json()["detail"]) == (400, True)
     assert list((tmp_path_of(tmp_path) / "jobs").iterdir()) == []

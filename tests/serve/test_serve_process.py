@@ -11,15 +11,16 @@ import httpx
 import numpy as np
 import pytest
 from builders.prediction import read
-from builders.serving import RunningServer, cpu_seconds, refused, wait_for, write_long_volume
+from builders.serving import RunningServer, cpu_seconds, wait_for, workers_of, write_long_volume
 
+from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.inference.predictor import Predictor
 
 TOKEN = "correct-horse-battery-staple"
 
 
 @pytest.mark.slow
-def test_a_kill_leaves_jobs_done_or_lost(model, volume, tmp_path):
+def test_a_kill_leaves_jobs_done_or_lost(model, volume, tmp_path, capsys):
     long_volume = write_long_volume(tmp_path / "long.nii.gz").read_bytes()
     state = tmp_path / "state"
     with RunningServer(f"tiny={model}", "--state", state) as server, httpx.Client(base_url=server.url, timeout=60) as client:
@@ -27,9 +28,8 @@ def test_a_kill_leaves_jobs_done_or_lost(model, volume, tmp_path):
         wait_for(client, first)
         others = [client.post("/jobs", content=long_volume).json()["id"] for _ in range(3)]
         wait_for(client, others[0], ("running",))
-        code, told = refused(f"tiny={model}", "--state", state, "--port", "0")
-        assert code == 1
-        assert f"process {server.process.pid}" in told and told.count("\n") == 1
+        told = refusal(capsys, f"tiny={model}", "--state", state, "--port", "0")
+        assert f"process {server.process.pid}" in told
         worker = workers_of(server.process.pid)
         server.kill()
     end = time.monotonic() + 20
@@ -65,12 +65,6 @@ def kill_the_worker(server, client, long_volume, volume):
     assert wait_for(client, waiting)["state"] == "done"
 
 
-def workers_of(pid):
-    """Processes that a server started and that hold models."""
-    found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True).stdout
-    return [int(line.split()[0]) for line in found.splitlines() if "spawn_main" in line]
-
-
 @pytest.mark.parametrize(
     ("arguments", "environment", "words"),
     [
@@ -83,27 +77,38 @@ def workers_of(pid):
         (("--images", "nowhere"), {}, "nowhere: no such folder"),
     ],
 )
-def test_what_it_does_not_start_with(tmp_path, arguments, environment, words):
-    code, told = refused(f"tiny={tmp_path}", "--state", tmp_path / "state", *arguments, environment=environment)
-    assert code == 1
-    assert words in told
-    assert told.count("\n") == 1
+def test_what_it_does_not_start_with(tmp_path, monkeypatch, capsys, arguments, environment, words):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert words in refusal(capsys, f"tiny={tmp_path}", "--state", tmp_path / "state", *arguments)
 
 
 @pytest.mark.slow
-def test_no_model(tmp_path):
-    code, told = refused(f"tiny={tmp_path}", "--state", tmp_path / "state", "--port", "0")
-    assert (code, told) == (1, f"cdpd: error: {tmp_path}: no plans.json; give a model folder, TRAINER__PLANS__CONFIGURATION\n")
+def test_no_model(tmp_path, capsys):
+    told = refusal(capsys, f"tiny={tmp_path}", "--state", tmp_path / "state", "--port", "0")
+    assert told == f"cdpd: error: {tmp_path}: no plans.json; give a model folder, TRAINER__PLANS__CONFIGURATION\n"
 
 
-def test_a_folder_of_somebody_else(tmp_path):
-    state = tmp_path / "mine"
-    state.mkdir()
-    (state / "thesis.txt").write_text("mine")
-    code, told = refused(f"tiny={tmp_path}", "--state", state, "--port", "0")
-    assert code == 1
-    assert "holds something else than a server's jobs" in told
-    assert [path.name for path in state.iterdir()] == ["thesis.txt"]
+def test_a_folder_of_somebody_else(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert "holds something else than a server's jobs" in refusal(capsys, "tiny=x", "--state", tmp_path, "--port", "0")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_names_of_models(tmp_path, capsys):
+    folder = tmp_path / "Dataset400_MultiCT" / "nnUNetTrainerCDPD__nnUNetCDPDPlans__3d_fullres"
+    both = refusal(capsys, folder, tmp_path / "other" / "Dataset400_MultiCT", "--port", "0")
+    assert "are both called Dataset400_MultiCT; name one, as other=" in both
+    assert "'a b' cannot be a part of an address" in refusal(capsys, f"a b={folder}", "--port", "0")
+
+
+def refusal(capsys, *arguments):
+    """What is told, in one line, of a server that does not start."""
+    capsys.readouterr()
+    assert main(["serve", *map(str, arguments)]) == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    return told
 
 
 @pytest.mark.slow
