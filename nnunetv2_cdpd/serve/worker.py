@@ -11,10 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class Worker:
         self._context = get_context("spawn")
         self._process: Any = None
         self._connection: Connection
-        self._cancelled: Event
+        self._serial = 0  # of the job that the process works on
 
     @property
     def pid(self) -> int | None:
@@ -62,8 +62,7 @@ class Worker:
         """
         self.stop()
         self._connection, its = self._context.Pipe()
-        self._cancelled = self._context.Event()
-        self._process = self._context.Process(target=_work, args=(its, self._cancelled, *self._arguments), daemon=True)
+        self._process = self._context.Process(target=_work, args=(its, *self._arguments), daemon=True)
         self._process.start()
         its.close()
         message = self._message(None)
@@ -92,12 +91,14 @@ class Worker:
                 self.start()
             except UserError as error:
                 raise JobFailed(f"the models could not be loaded again: {error}") from error
-        self._cancelled.clear()
-        self._connection.send_bytes(json.dumps(request).encode())
+        self._serial += 1
+        is_told = False
+        self._say(job=self._serial, **request)
         end = time.monotonic() + 60 * self._limits.job_minutes
         while True:
-            if is_cancelled():
-                self._cancelled.set()
+            if is_cancelled() and not is_told:
+                is_told = True
+                self._say(cancel=self._serial)
             message = self._message(0.2)
             if message is None:
                 how = _how_ended(self._process)
@@ -118,6 +119,10 @@ class Worker:
             elif time.monotonic() > end:
                 self.stop()
                 raise JobFailed(f"it took longer than {self._limits.job_minutes:g} minutes, and was ended")
+
+    def _say(self, **message: Any) -> None:
+        with suppress(OSError):  # it has ended, which is told by its silence
+            self._connection.send_bytes(json.dumps(message).encode())
 
     def _message(self, seconds: float | None) -> dict[str, Any] | None:
         """What the process says next; {} if it says nothing for so long, None if it has ended."""
@@ -149,9 +154,7 @@ def _how_ended(process: Any) -> str:
     return names.get(-(process.exitcode or 0), f"exit code {process.exitcode}")
 
 
-def _work(
-    connection: Connection, cancelled: Event, models: Mapping[str, str], limits: Mapping[str, Any], settings: Mapping[str, Any]
-) -> None:
+def _work(connection: Connection, models: Mapping[str, str], limits: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """The process: loads the models, then predicts what it is told until the server is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the terminal sends to all; the server ends this process
     _end_with_the_server()
@@ -160,12 +163,13 @@ def _work(
     def say(**message: Any) -> None:
         connection.send_bytes(json.dumps(message).encode())
 
-    told = 0.0
+    told, job = 0.0, 0
 
     def report(done: int, total: int) -> None:
         nonlocal told
-        if cancelled.is_set():
-            raise JobCancelled
+        while connection.poll():  # while it works the server only says that a job is not wanted any more
+            if json.loads(connection.recv_bytes()).get("cancel") == job:
+                raise JobCancelled
         if done == total or time.monotonic() - told > _TOLD_SECONDS:
             told = time.monotonic()
             say(windows=[done, total])
@@ -185,6 +189,9 @@ def _work(
             asked = json.loads(connection.recv_bytes())
         except (EOFError, OSError):
             return
+        if "cancel" in asked:  # of a job that was done by then
+            continue
+        job = asked.pop("job")
         asked |= {"folder": Path(asked["folder"]), "files": [Path(file) for file in asked["files"]]}
         request = PredictionRequest(**asked)
         notes: list[str] = []
