@@ -1,13 +1,19 @@
 """DICOM files of predictions: what a model's classes are as segments, and its label maps on the slices that an archive has."""
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.classes import coded_class
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.formats import DICOM_LABELMAP, RTSTRUCT
+from nnunetv2_cdpd.inference.host_predictor import PathLike
+from nnunetv2_cdpd.inference.inputs import Tell
 from nnunetv2_cdpd.inference.models import weights_digest
 from nnunetv2_cdpd.inference.prediction import Prediction
 from nnunetv2_cdpd.inference.predictor import Predictor
@@ -22,9 +28,13 @@ _PROGRAM = "nnunetv2-cdpd"
 
 @dataclass(frozen=True)
 class DicomFiles:
-    """Writes predictions of a model as DICOM."""
+    """Writes predictions of a model as DICOM.
+
+    tell: Hears what the files leave out.
+    """
 
     predictor: Predictor
+    tell: Tell = warnings.warn
 
     @cached_property
     def algorithm(self) -> Algorithm:
@@ -41,21 +51,32 @@ class DicomFiles:
             for name, value in prediction.values.items()
         ]
 
-    def write(self, path: Path, output_format: str, prediction: Prediction) -> None:
-        """Write a file of one of `DICOM_ENDINGS`.
+    def write(self, path: PathLike, output_format: str, prediction: Prediction) -> None:
+        """`write_formats` of one."""
+        self.write_formats({output_format: path}, prediction)
+
+    def write_formats(self, files: Mapping[str, PathLike], prediction: Prediction) -> None:
+        """Write files of formats of `DICOM_ENDINGS`.
+
+        Args:
+            files: Format -> file.
 
         Raises:
             UserError: The image was no DICOM series, or lies on another grid than the series.
         """
-        source = prediction.source
-        if source is None:
-            raise UserError(f"{path}: {output_format} is written of a DICOM series only; give one as the image")
-        labels = prediction.label_map
-        grid = Grid.of_properties(labels.shape, prediction.properties)
-        on_slices = source.slices.on_slices(labels.T, grid)
+        source, labels = prediction.source, prediction.label_map
+        for file in files.values() if source is None else ():
+            raise UserError(f"{file}: {', '.join(files)} is written of a DICOM series only; give one as the image")
+        if not files or source is None:
+            return
+        on_slices = source.slices.on_slices(labels.T, Grid.of_properties(labels.shape, prediction.properties))
+        lost = np.count_nonzero(labels) - np.count_nonzero(on_slices) if source.slices.is_tilted else 0
+        if lost:
+            self.tell(f"{source.slices.slices[0].path.parent}: {lost} labelled voxels lie beside the slices, in no DICOM file")
         segments = self.segments(prediction)
-        if output_format == RTSTRUCT:
-            write_structure_set(path, on_slices, source, segments, self.algorithm)
-        else:
-            kind = LABELMAP if output_format == DICOM_LABELMAP else BINARY
-            write_segmentation(path, on_slices, source, segments, self.algorithm, kind)
+        for name, file in files.items():
+            if name == RTSTRUCT:
+                write_structure_set(Path(file), on_slices, source, segments, self.algorithm)
+            else:
+                kind = LABELMAP if name == DICOM_LABELMAP else BINARY
+                write_segmentation(Path(file), on_slices, source, segments, self.algorithm, kind)

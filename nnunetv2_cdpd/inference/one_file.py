@@ -61,6 +61,6 @@ def predict_file(predictor: Predictor, image: Path, output: Path, *, tell: Tell,
         if source is None:
             prediction.write_label_map(output, predictor.writer)
         else:
-            DicomFiles(predictor).write(output, output_format, prediction)
+            DicomFiles(predictor, tell).write(output, output_format, prediction)
 
     return run({case.identifier: case}, in_processes(work, num_processes=1), title="cases", progress=False)

@@ -154,8 +154,7 @@ class Predictor(HostPredictor):
             with opened(case, self.writer) as files:
                 preprocessed = self.preprocess_files(files)
         prediction = replace(self.export(self.label(preprocessed)), source=source)
-        for name in of_dicom:
-            DicomFiles(self).write(Path(files_out[name]), name, prediction)
+        DicomFiles(self).write_formats({name: files_out[name] for name in of_dicom}, prediction)
         if NIFTI in files_out:
             prediction.write_label_map(Path(files_out[NIFTI]), self.writer)
         return prediction

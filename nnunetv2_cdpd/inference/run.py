@@ -180,8 +180,7 @@ def _write(predictor: Predictor, prediction: Prediction, case: Case, outputs: Ou
         prediction.write_probabilities(outputs.folder / f"{case.identifier}.npz")
         with written_beside(outputs.folder / f"{case.identifier}.pkl") as beside:
             beside.write_bytes(pickle.dumps(dict(prediction.properties)))
-    for name, file in outputs.dicom_files(case.identifier).items():
-        DicomFiles(predictor).write(file, name, prediction)
+    DicomFiles(predictor, tqdm.write).write_formats(outputs.dicom_files(case.identifier), prediction)
     if NIFTI not in outputs.formats:
         return
     if outputs.one_file_per_class:

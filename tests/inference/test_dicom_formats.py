@@ -191,13 +191,15 @@ def test_masks_need_the_format_that_holds_them(series, model, tmp_path, capsys):
 
 
 def test_the_library_writes_several_formats_at_once(series, done, model, tmp_path):
-    predictor = Predictor.from_folder(model, [0], device="cpu")
+    predictor, told = Predictor.from_folder(model, [0], device="cpu"), []
     files = {"nifti": tmp_path / "a.nii.gz", "rtstruct": tmp_path / "a_rt.dcm", "dicom-seg": tmp_path / "a_seg.dcm"}
     prediction = predictor.predict(series / "tilted", output=files)
     assert np.array_equal(read(files["nifti"]), read(done / "tilted.nii.gz")) and prediction.source is not None
     theirs = pydicom.dcmread(done / "tilted_seg.dcm")
     assert np.array_equal(pydicom.dcmread(files["dicom-seg"]).pixel_array, theirs.pixel_array)
-    DicomFiles(predictor).write(tmp_path / "again.dcm", "dicom-labelmap", prediction)
+    DicomFiles(predictor, told.append).write(tmp_path / "again.dcm", "dicom-labelmap", prediction)
+    beside = np.count_nonzero(prediction.label_map) - np.count_nonzero(pydicom.dcmread(tmp_path / "again.dcm").pixel_array)
+    assert beside > 0 and told == [f"{series / 'tilted'}: {beside} labelled voxels lie beside the slices, in no DICOM file"]
     assert pydicom.dcmread(tmp_path / "again.dcm").SegmentationType == "LABELMAP"
     plain = predictor.predict(series / "plain")
     with pytest.raises(UserError, match="rtstruct is written of a DICOM series only"):

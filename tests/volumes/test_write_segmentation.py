@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +128,13 @@ def test_segments_say_what_they_are_who_made_them_and_how_they_look(tmp_path):
 
 
 def test_patient_and_study_are_those_of_the_series_and_all_its_files_are_named(tmp_path):
-    more = {"StudyDescription": "Abdomen", "PatientAge": "070Y", "PatientIdentityRemoved": "YES", "DeidentificationMethod": "x"}
+    more = {
+        "LossyImageCompression": "01",
+        "StudyDescription": "Abdomen",
+        "PatientAge": "070Y",
+        "PatientIdentityRemoved": "YES",
+        "DeidentificationMethod": "x",
+    }
     source, _, path = written(tmp_path, PLAIN, **more, InstitutionName="Hospital")
     file, first = pydicom.dcmread(path), pydicom.dcmread(source.slices.slices[0].path)
     for name in (*PATIENT, *more, "StudyInstanceUID", "FrameOfReferenceUID"):
@@ -198,6 +205,19 @@ def test_what_another_file_could_not_name_is_refused(tmp_path):
     header.save_as(files[2])
     with pytest.raises(UserError, match=f"{files[0].name} and .*{files[2].name} are of one series but differ in their PatientID"):
         SourceSeries.read(files)
+
+
+def test_values_beyond_a_byte_are_kept(tmp_path):
+    source = SourceSeries.read(write_series(tmp_path / "series", PLAIN))
+    labels = np.where(blobs(source.slices.shape) == 1, 300, 0).astype(np.uint16)
+    (segment,) = segments({1: "liver"})
+    segment = replace(segment, value=300, values=(300,))
+    for kind in KINDS:
+        write_segmentation(tmp_path / f"{kind}.dcm", labels, source, [segment], ALGORITHM, kind)
+    found = pydicom.dcmread(tmp_path / "labelmap.dcm")
+    assert {item.SegmentNumber for item in found.SegmentSequence} - {0} == {300} and set(np.unique(found.pixel_array)) == {0, 300}
+    _, masks = read_segments(tmp_path / "binary.dcm")
+    assert sum(mask.sum() for mask in masks["liver"].values()) == (labels > 0).sum()
 
 
 def test_a_value_without_a_segment_is_not_lost(tmp_path):

@@ -24,6 +24,7 @@ from nnunetv2_cdpd.volumes.dicom.source_slices import SourceSlices
 LONG_STRING = 64  # letters that DICOM allows in most texts
 _MOST_SERIES_NUMBER = 2**31 - 1
 _UTF8 = "ISO_IR 192"
+LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 # The elements of the modules Patient, Clinical Trial Subject, General Study, Patient Study and Clinical Trial Study; first those
 # that an object must have, if only empty.
 _REQUIRED = (
@@ -42,7 +43,7 @@ _OPTIONAL = (
     "PatientSize", "PatientWeight", "PatientBodyMassIndex", "MedicalAlerts", "Allergies", "PregnancyStatus", "SmokingStatus",
     "PatientSexNeutered", "AdmissionID",
 )  # fmt: skip
-_OF_SOURCE = ("Modality", "SeriesInstanceUID", "SeriesNumber", "Manufacturer", "PositionReferenceIndicator")
+_OF_SOURCE = ("Modality", "SeriesInstanceUID", "SeriesNumber", "PositionReferenceIndicator", *LOSSY)
 _PRIVATE = "99"  # begins the names of coding schemes that are nobody's standard
 _THE_SAME = ("StudyInstanceUID", "PatientID")  # in all files of a series
 

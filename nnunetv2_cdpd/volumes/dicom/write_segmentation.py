@@ -16,6 +16,7 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_ui
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.dicom.derived_object import (
+    LOSSY,
     Algorithm,
     Coded,
     Segment,
@@ -135,6 +136,9 @@ def _images(source: SourceSeries) -> list[Dataset]:
         image.ImageOrientationPatient = [_decimal(value) for value in first.orientation.ravel()]
         image.PixelSpacing = [_decimal(value) for value in first.spacing[::-1]]
         image.SliceThickness = _decimal(source.slices.grid.spacing[2])
+        for name in LOSSY:
+            if name in source.header:
+                image[name] = source.header[name]
         images.append(image)
     return images
 
