@@ -8,7 +8,7 @@
 - run: a server from its start to its end
 - limits, access: how much clients may take; who may ask
 - application, guard, connections: FastAPI and uvicorn, with what every request passes and how long a client may wait
-- jobs_api, monai_label: the two interfaces; server: what both share
+- jobs_api; monai_label, monai_images: the two interfaces; server: what both share
 - receiving, forms, kinds, archive: uploads as they come, told by what is in them; zips of strangers
 - store, waiting, images: jobs and images, on the disk and in memory
 - dispatcher, worker, predicting: job after job, in a process that may die

@@ -16,6 +16,7 @@ from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.errors import one_line
 from nnunetv2_cdpd.serve.guard import Guard
 from nnunetv2_cdpd.serve.jobs_api import jobs_router, problem
+from nnunetv2_cdpd.serve.monai_images import monai_images_router
 from nnunetv2_cdpd.serve.monai_label import monai_label_router
 from nnunetv2_cdpd.serve.server import Server
 
@@ -36,6 +37,7 @@ def application(server: Server) -> FastAPI:
     app.state.server = server
     app.include_router(jobs_router)
     app.include_router(monai_label_router)
+    app.include_router(monai_images_router)
     app.add_exception_handler(HTTPException, _refusal)
     app.add_exception_handler(RequestValidationError, _wrong_argument)
     app.add_exception_handler(ClientDisconnect, _gone)

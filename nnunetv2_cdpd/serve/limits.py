@@ -23,7 +23,7 @@ class Limits:
     """
 
     upload_mb: int = 2048
-    uploads: int = 4
+    uploads: int = 8
     queued: int = 16
     kept_jobs: int = 100
     kept_hours: float = 24.0

@@ -18,13 +18,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from nnunetv2_cdpd import __version__
-from nnunetv2_cdpd.datasets.volume_files import VOLUME_ENDINGS
 from nnunetv2_cdpd.inference.formats import DICOM_SEG
-from nnunetv2_cdpd.serve.images import sent_image
 from nnunetv2_cdpd.serve.jobs_api import Its, Problem, dicom_answer
-from nnunetv2_cdpd.serve.receiving import Received, removed_on_error
-from nnunetv2_cdpd.serve.server import FILE_FIELDS, Server
-from nnunetv2_cdpd.serve.store import DONE, KeptImage, SentImage, ServedJob, label_map_file
+from nnunetv2_cdpd.serve.monai_images import datastore_status, named_image
+from nnunetv2_cdpd.serve.receiving import Received
+from nnunetv2_cdpd.serve.store import DONE, ServedJob, label_map_file
 
 _LOOK_SECONDS = 0.05  # between two looks whether a job is over
 _CHUNK = 1 << 16
@@ -53,7 +51,7 @@ async def info(server: Its) -> dict[str, Any]:
         "strategies": {},
         "scoring": {},
         "train_stats": {},
-        "datastore": await _datastore_status(server),
+        "datastore": await datastore_status(server),
     }
 
 
@@ -104,7 +102,7 @@ async def infer(
         classes, task, ending = _asked(params)
         is_packed = bool(params.get("result_compress", False))
         server.check_asked(model, classes, task, ending)
-        sent = received.image or await run_in_threadpool(_named_image, server, image, session_id)
+        sent = received.image or await run_in_threadpool(named_image, server, image, session_id)
         formats = [DICOM_SEG] if output == "dicom_seg" else []
         return server.new_job(identifier, model, sent, classes, task, ending, formats=formats, is_packed=is_packed)
 
@@ -157,17 +155,6 @@ def _asked(params: Mapping[str, Any]) -> tuple[list[str] | None, str | None, str
     return classes or None, task or None, ending or ".nii.gz"
 
 
-def _named_image(server: Server, image: str, session_id: str) -> SentImage:
-    if session_id:
-        return sent_image(_session(server, session_id))
-    if not image:
-        raise HTTPException(400, "no image: send a file, or name an image or a session")
-    found = server.images.named(image)
-    if found is None:
-        raise HTTPException(404, f"no image {image!r}; send it, or put it into the folder of argument --images")
-    return found
-
-
 def _label_names(facts: Mapping[str, Any], job: ServedJob) -> dict[str, int]:
     """Name -> value, without a gap: 3D Slicer gives the i-th name to value i, whatever its value here says."""
     names = {value: name for name, value in (*facts["merged"].items(), *facts["classes"].items())}
@@ -197,107 +184,3 @@ def _form(params: Mapping[str, Any], name: str, path: Path, after: BackgroundTas
     length = len(head) + path.stat().st_size + len(tail)
     kind = f"multipart/form-data; boundary={boundary}"
     return StreamingResponse(parts(), 200, {"Content-Length": str(length), "Content-Type": kind}, background=after)
-
-
-# ---- sessions and images -------------------------------------------------------------------------------------------------
-
-
-def _session(server: Server, session_id: str, use: bool = True) -> KeptImage:
-    session = server.images.get(session_id, use)
-    if session is None:
-        raise HTTPException(404, f"Session ({session_id}) Not Found")
-    return session
-
-
-def _session_info(server: Server, session: KeptImage) -> dict[str, Any]:
-    return {
-        "name": session.id,
-        "path": "",
-        "image": "",
-        "meta": {},
-        "create_ts": int(session.created),
-        "last_access_ts": int(session.used),
-        "expiry": int(session.expires or 3600 * server.limits.kept_hours),
-    }
-
-
-async def _keep(server: Server, request: Request, name: str | None, expires: float = 0.0) -> KeptImage:
-    async with server.receiver.slot():
-        identifier, folder = await run_in_threadpool(server.images.new_folder)
-        async with removed_on_error(folder):
-            received = await server.receiver.receive(request, folder, FILE_FIELDS)
-            if received.image is None:
-                raise HTTPException(400, "no image in the request")
-            return await run_in_threadpool(server.images.keep, identifier, name, received.image, expires)
-
-
-@monai_label_router.put("/session/", summary="Send an image for several predictions")
-async def new_session(server: Its, request: Request, expiry: Annotated[int, Query(ge=0)] = 0) -> dict[str, Any]:
-    session = await _keep(server, request, None, float(expiry))
-    return {"session_id": session.id, "session_info": _session_info(server, session)}
-
-
-@monai_label_router.get("/session/{session_id}", summary="A session, or its image")
-async def session(server: Its, session_id: str, update_ts: bool = False, image: bool = False) -> Response:
-    found = _session(server, session_id, update_ts)
-    return _only_file(sent_image(found)) if image else JSONResponse(_session_info(server, found))
-
-
-@monai_label_router.delete("/session/{session_id}", summary="End a session")
-async def end_session(server: Its, session_id: str) -> dict[str, Any]:
-    found = _session(server, session_id, use=False)
-    await run_in_threadpool(server.images.forget, found)
-    return _session_info(server, found)
-
-
-async def _datastore_status(server: Server) -> dict[str, Any]:
-    return {"total": len(await run_in_threadpool(server.images.names)), "completed": 0, "label_tags": {}}
-
-
-@monai_label_router.get("/datastore/", summary="The images that can be named")
-async def datastore(server: Its, output: Literal["train", "stats", "all"] = "stats") -> Any:
-    if output == "train":
-        return []
-    if output == "stats":
-        return await _datastore_status(server)
-    names = await run_in_threadpool(server.images.names)
-    images = {name: {"image": {"ext": "", "info": {}}, "labels": {}} for name in names}
-    return {"name": "nnunetv2_cdpd", "description": "", "objects": images}
-
-
-@monai_label_router.put("/datastore/", summary="Send an image under a name")
-@monai_label_router.put("/datastore/image", summary="Send an image under a name")
-async def new_image(server: Its, request: Request, image: str | None = None) -> dict[str, str]:
-    return {"image": (await _keep(server, request, image or None)).name}
-
-
-@monai_label_router.head("/datastore/image", summary="Whether there is an image of a name")
-@monai_label_router.get("/datastore/image", summary="An image by its name")
-async def named_image(server: Its, image: str) -> Response:
-    return _only_file(await run_in_threadpool(_named_image, server, image, ""))
-
-
-@monai_label_router.get("/datastore/image/info", summary="What is known of an image")
-async def image_info(server: Its, image: str) -> dict[str, Any]:
-    await run_in_threadpool(_named_image, server, image, "")
-    return {}
-
-
-@monai_label_router.delete("/datastore/", summary="Remove an image that was sent")
-@monai_label_router.delete("/datastore/image", summary="Remove an image that was sent")
-async def remove_image(server: Its, id: str) -> dict[str, Any]:
-    await run_in_threadpool(server.images.forget_named, id)
-    return {}
-
-
-@monai_label_router.put("/datastore/label", summary="Labels are not kept here", status_code=501)
-async def no_labels() -> Response:
-    raise HTTPException(501, "this server predicts and keeps no labels; save them in the viewer")
-
-
-def _only_file(image: SentImage) -> Response:
-    if len(image.files) != 1:
-        raise HTTPException(404, f"the image is {len(image.files)} files, which cannot be had as one")
-    (file,) = image.files
-    ending = next((ending for ending in (*VOLUME_ENDINGS, ".zip") if file.name.lower().endswith(ending)), ".dcm")
-    return FileResponse(file, media_type="application/octet-stream", filename=f"image{ending}")

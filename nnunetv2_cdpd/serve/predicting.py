@@ -63,7 +63,6 @@ class LoadedModels:
     def __init__(self, folders: Mapping[str, Path], limits: Limits, settings: Mapping[str, Any], report: ReportWindows) -> None:
         self._limits = limits
         self._predictors = {name: _loaded(folder, settings, report) for name, folder in folders.items()}
-        self._dicom_files = {name: DicomFiles(predictor) for name, predictor in self._predictors.items()}
 
     def described(self) -> dict[str, dict[str, Any]]:
         """What clients may ask of each model, JSON-able: classes with their values, tasks with the classes of each, channels."""
@@ -102,8 +101,7 @@ class LoadedModels:
             write_json(beside / STATISTICS_FILE, statistics)
             path = beside / label_map_file(request.ending)
             _write_label_map(prediction, path, predictor.writer, request.is_packed)
-            for name in request.formats:
-                self._dicom_files[request.model].write(beside / dicom_file(name), name, prediction)
+            DicomFiles(predictor, note).write_formats({name: beside / dicom_file(name) for name in request.formats}, prediction)
             write_json(beside / RESULT_FILE, {"notes": notes, "values": dict(prediction.values)})
         return dict(prediction.values)
 

@@ -23,7 +23,7 @@ from nnunetv2_cdpd.serve.kinds import DICOM, ZIP, kind_of
 from nnunetv2_cdpd.serve.limits import Limits
 from nnunetv2_cdpd.serve.store import SentImage
 
-_SLOWEST = 16 * 1024  # bytes per second that a client must send on average
+_SLOWEST = 64 * 1024  # bytes per second that a client must send on average
 _SMALL = 1 << 16
 RETRY_SECONDS = 10
 
