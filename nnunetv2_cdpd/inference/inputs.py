@@ -159,11 +159,7 @@ def opened(case: Case, reader: CheckedReader, tell: Tell = warnings.warn) -> Ite
 
 
 def source_of(case: Case) -> "SourceSeries":
-    """What a file that is derived from a DICOM series says of it.
-
-    Raises:
-        UserError: The series is not whole, or lacks what others must name.
-    """
+    """What a file that is derived from a DICOM series must say of it; raises as `SourceSeries.read`."""
     from nnunetv2_cdpd.volumes.dicom.derived_object import SourceSeries
 
     return SourceSeries.read(case.files, case.modality)

@@ -8,8 +8,9 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from builders.derived_objects import inside, read_segments
-from builders.dicom_predictions import write_kinds
+from builders.dicom_predictions import geometry_of, write_kinds
 from builders.prediction import digests, predict, read
+from builders.source_series import write_series
 
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.classes import CLASS_TABLE
@@ -167,6 +168,17 @@ def test_a_series_without_place_or_identifiers_fails_alone(series, model, tmp_pa
     # A label map alone needs no frame of reference.
     predict(cases / "plain", tmp_path / "nifti", model)
     assert (tmp_path / "nifti" / "plain.nii.gz").is_file()
+
+
+def test_a_patient_as_hospitals_write_one_is_carried_over_without_a_warning(model, tmp_path, recwarn):
+    odd = {"PatientName": "anonymous a=b=c=d", "PatientID": "A" * 90, "PatientSex": "not told", "PatientBirthDate": "1950"}
+    write_series(tmp_path / "series", geometry_of("plain"), **odd)
+    recwarn.clear()
+    predict(tmp_path / "series", tmp_path / "out", model, "--format", "dicom-seg", "rtstruct")
+    assert [str(said.message) for said in recwarn if "pydicom" in said.filename] == []
+    for ending in ("_seg.dcm", "_rtstruct.dcm"):
+        file = pydicom.dcmread(tmp_path / "out" / f"series{ending}")
+        assert {name: str(file[name].value) for name in odd} == odd
 
 
 def test_one_file_of_one_format(series, done, model, tmp_path, capsys):

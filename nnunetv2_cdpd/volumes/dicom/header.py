@@ -45,8 +45,7 @@ class Slice:
     rescale_type: Unit of rescaled values as DICOM names it, "" where not given.
     stored_as: DICOM's name of the way pixels are stored.
     instance: Number in the series, None where not given; those of one file's frames are one.
-    sop_class, uid, frame_of_reference: Unique identifiers of the kind of the file, of the file, and of what positions are
-        relative to; "" where not given.
+    sop_class, uid, frame_of_reference: Identifiers of the file's kind, of the file, of its space; "" where not given.
     """
 
     path: Path
@@ -236,8 +235,8 @@ def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
         orientation = np.array([row, column / np.linalg.norm(column)])
         read_with = slices[0].rescale if slices else rescale
         unit = str(_value(values, "RescaleType") or "").strip()
-        values_of = rescale, read_with, unit, stored_as
-        slices.append(Slice(path, index, position, orientation, spacing, size, *values_of, instance, *uids))
+        place, scale = (position, orientation, spacing, size), (rescale, read_with, unit)
+        slices.append(Slice(path, index, *place, *scale, stored_as, instance, *uids))
     return tuple(slices)
 
 
