@@ -1,10 +1,28 @@
 """Mistakes: which voxels of a prediction are wrong, by the pair of stored values in reference and prediction."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-MISSED, SPURIOUS = 1, 2  # of a voxel in one class that is predicted as another one, both: 3
+MISSED, SPURIOUS = 1, 2  # of a voxel in one class that is predicted as another one, both
+
+
+class MistakeKind(NamedTuple):
+    """What a page calls a code of `Mistakes`, and how it shows it."""
+
+    name: str
+    code: int
+    colour: str
+    text: str
+
+
+# Colours that the colour-blind tell apart too, far from those of the first dozen of classes
+MISTAKE_KINDS = (
+    MistakeKind("missed", MISSED, "#ff2a00", "in the reference, not predicted (false negative)"),
+    MistakeKind("spurious", SPURIOUS, "#00a0ff", "predicted, not in the reference (false positive)"),
+    MistakeKind("another class", MISSED | SPURIOUS, "#ffffff", "one class missed, another one in its place"),
+)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,6 @@ COLOURS = (
     "#00ffa6", "#ff6fd3", "#905900", "#7aa600", "#37bc00", "#9b9000", "#43c8bc", "#b1b1ff", "#d39bff", "#0059ff",
 )  # fmt: skip
 
-# Of mistakes: what tells them apart for the colour-blind too; where both are, another class was predicted.
-MISTAKE_COLOURS = {"missed": "#ff8c1a", "spurious": "#38b6ff", "another class": "#d9a6ff"}
-
 
 @dataclass(frozen=True)
 class Palette:

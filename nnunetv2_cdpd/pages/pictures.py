@@ -14,13 +14,12 @@ from matplotlib.path import Path as Polygon
 from PIL import Image
 
 from nnunetv2_cdpd.pages.body import Volume, cut_to_body
-from nnunetv2_cdpd.pages.mistakes import MISSED, SPURIOUS, Mistakes, looked_up
+from nnunetv2_cdpd.pages.mistakes import MISTAKE_KINDS, Mistakes, looked_up
 
 PLANES = ("axial", "coronal", "sagittal")  # cut across axes 0, 1, 2 of a volume (z, y, x)
 PANEL_PIXELS = 440  # width of the widest plane
 SLICE_QUALITY = 82  # of its JPEG
 STRAIGHT = 0.3  # pixels by which a contour may be moved to save points
-MISTAKES = {"missed": (MISSED, MISSED | SPURIOUS), "spurious": (SPURIOUS, MISSED | SPURIOUS)}  # contours, by codes
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class PlanePicture:
     width, height: In pixels; all planes of a case have the same pixels per mm.
     image: Data URI of a JPEG; empty where there is no image.
     reference, prediction: Class -> path data of its contours ("M10 20l3 4z"), outer classes first.
-    mistakes: "missed", "spurious" -> path data of their contours.
+    mistakes: Name of a kind of mistake -> path data of its contours.
     """
 
     plane: str
@@ -90,7 +89,7 @@ def case_pictures(
         wrong = {}
         if mistakes is not None:
             codes = looked_up(mistakes.codes, *(slice_[None] for slice_ in slices))[0]
-            wrong = _contours(codes, MISTAKES, (height, width))
+            wrong = _contours(codes, {kind.name: (kind.code,) for kind in MISTAKE_KINDS}, (height, width))
         background = "" if grey is None else _jpeg(_slice(grey, axis, index), (width, height))
         number = box[axis].start + index + 1
         pictures.append(PlanePicture(plane, number, num_slices[axis], width, height, background, *contours, wrong))

@@ -10,6 +10,7 @@ from nnunetv2_cdpd.evaluation.results import Results
 from nnunetv2_cdpd.evaluation.tables import SIGNIFICANT
 from nnunetv2_cdpd.jobs import Outcome, in_processes, run
 from nnunetv2_cdpd.pages.layers import Layers
+from nnunetv2_cdpd.pages.mistakes import MISTAKE_KINDS
 from nnunetv2_cdpd.pages.template import write_html
 from nnunetv2_cdpd.pages.viewer import MOST_VOLUMES, bytes_of_each
 from nnunetv2_cdpd.report.cases import DrawJob, DrawnCase, ReportCase, draw_case, legend, viewer_classes
@@ -100,7 +101,9 @@ def write_report(
         cases=case_rows(results),
         anchors={case: f"case-{number}" for number, case in enumerate(jobs, start=1)},
         worst={case: job.mistakes.worst for case, job in jobs.items() if job.mistakes is not None},
+        volumes={case: its.volume for case, its in drawn.done.items() if its.volume is not None},
         viewer_classes=viewer_classes(layers),
+        viewer_mistakes=[{"index": kind.code, "name": kind.name, "colour": kind.colour} for kind in MISTAKE_KINDS],
         drawn=drawn,
         legends={case: legend(results, scored.get(case), its.seen, layers) for case, its in drawn.done.items()},
         case_sources={name: case.source for name, case in scored.items()} if len(results.reference.sources) > 1 else {},
