@@ -11,6 +11,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,13 @@ OPTIONS = (
     "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-quic", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--window-size=1200,900",
 )  # fmt: skip
+# The browser reads from descriptor 3 and writes to 4
+START = """
+import fcntl, os, sys
+for low, high in enumerate([fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]], start=3):
+    os.dup2(high, low)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 SECONDS = 60.0  # that an answer may take
 KEYS = {
     "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "PageUp": 33, "PageDown": 34, "Tab": 9, "Enter": 13,
@@ -110,8 +118,7 @@ class Browser:
         as_root = ("--no-sandbox",) if hasattr(os, "geteuid") and os.geteuid() == 0 else ()
         command = (str(BROWSER), *OPTIONS, *as_root, f"--user-data-dir={profile}", *options, "about:blank")
         self._process = subprocess.Popen(
-            # the browser reads from 3 and writes to 4
-            ["sh", "-c", f'exec "$@" 3<&{read_end} 4>&{write_end}', "sh", *command],
+            [sys.executable, "-c", START, str(read_end), str(write_end), *command],
             pass_fds=(read_end, write_end),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

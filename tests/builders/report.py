@@ -5,6 +5,8 @@ import SimpleITK as sitk
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
+from nnunetv2_cdpd.pages.body import Volume
+from nnunetv2_cdpd.volumes.grid import Grid
 
 SHAPE = (10, 16, 24)  # z, y, x
 SPACING = (1.0, 2.0, 3.0)  # x, y, z in mm
@@ -23,6 +25,11 @@ ANNOTATION = read_annotation(
         },
     }
 )
+
+
+def volume_of(array, spacing):
+    """spacing: Along z, y, x."""
+    return Volume(array, Grid(array.shape[::-1], np.array(spacing[::-1], float), np.zeros(3), np.eye(3)))
 
 
 def scores(dice, n_ref=10, n_pred=10):
