@@ -10,12 +10,15 @@
   // Where the arrows lead in each view, in voxels to the patient's right, to the front and to the head: the patient's right and
   // the front of the body are on the left.
   const AXIAL = { left: [1, 0, 0], up: [0, 1, 0], through: [0, 0, 1] };
+  const CORONAL = { left: [1, 0, 0], up: [0, 0, 1], through: [0, 1, 0] };
+  const SAGITTAL = { left: [0, 1, 0], up: [0, 0, 1], through: [1, 0, 0] };
+  const MOVES = { [SLICE_TYPE.AXIAL]: AXIAL, [SLICE_TYPE.CORONAL]: CORONAL, [SLICE_TYPE.SAGITTAL]: SAGITTAL };
   const VIEWS = [
     { name: "planes and 3D", type: SLICE_TYPE.MULTIPLANAR, render: SHOW_RENDER.ALWAYS, moves: AXIAL },
     { name: "planes", type: SLICE_TYPE.MULTIPLANAR, render: SHOW_RENDER.NEVER, moves: AXIAL },
     { name: "axial", type: SLICE_TYPE.AXIAL, moves: AXIAL },
-    { name: "coronal", type: SLICE_TYPE.CORONAL, moves: { left: [1, 0, 0], up: [0, 0, 1], through: [0, 1, 0] } },
-    { name: "sagittal", type: SLICE_TYPE.SAGITTAL, moves: { left: [0, 1, 0], up: [0, 0, 1], through: [1, 0, 0] } },
+    { name: "coronal", type: SLICE_TYPE.CORONAL, moves: CORONAL },
+    { name: "sagittal", type: SLICE_TYPE.SAGITTAL, moves: SAGITTAL },
     { name: "3D", type: SLICE_TYPE.RENDER },
   ];
   const FLAT = VIEWS.filter(({ name }) => name === "axial"); // of a single slice
@@ -55,7 +58,7 @@
   };
 
   const cases = choice("Case", () => show(cases.list.value));
-  const views = choice("View", () => applyView());
+  const views = choice("View", () => { setView(); nv.drawScene(); });
   const windows = choice("Window", () => applyWindow());
   const chips = element("div", { className: "controls chips", aria: { role: "group", "aria-label": "classes" } });
   const where = element("p", { className: "where", aria: { role: "status" } });
@@ -124,7 +127,7 @@
   const nv = new Niivue({
     isRadiologicalConvention: true, sagittalNoseLeft: true, showAllOrientationMarkers: true, isOrientCube: true,
     backColor: [0, 0, 0, 1], fontColor: [0.85, 0.9, 1, 1], crosshairColor: [1, 1, 1, 0.7], crosshairWidth: 1, crosshairWidthUnit: "mm",
-    crosshairGap: 12, multiplanarLayout: MULTIPLANAR_TYPE.GRID, multiplanarPadPixels: 22, tileMargin: 4, fontMinPx: 14, fontSizeScaling: 0.3, show3Dcrosshair: false,
+    crosshairGap: 12, multiplanarLayout: MULTIPLANAR_TYPE.GRID, multiplanarPadPixels: 22, tileMargin: 4, fontMinPx: 18, fontSizeScaling: 0.3, show3Dcrosshair: false,
     dragMode: DRAG_MODE.pan, dragAndDropEnabled: false, loadingText: "", logLevel: "fatal", isForceMouseClickToVoxelCenters: true,
   });
 
@@ -135,32 +138,33 @@
     nv.opts.isNearestInterpolation = false;
     nv.drawScene();
   };
-  const applyOverlays = () => {
+  // These set; nothing is drawn before all is set.
+  const setOverlays = () => {
     overlays.forEach((overlay) => {
       const { volume, shown, opacity, entries } = overlay;
       overlay.box.checked = shown;
+      overlay.box.disabled = overlay.range.disabled = !volume;
       overlay.range.value = Math.round(100 * opacity);
       if (!volume) return;
       volume.opacity = shown ? opacity : 0;
       volume.setColormapLabel(tableOf(entries));
     });
     errors.hidden = !overlays[2].shown;
-    redraw();
   };
+  const setView = () => {
+    state.view = VIEWS.find(({ name }) => name === views.list.value);
+    if ("render" in state.view) nv.opts.multiplanarShowRender = state.view.render;
+    nv.opts.sliceType = state.view.type;
+  };
+  const setStart = () => {
+    nv.scene.crosshairPos = nv.mm2frac(state.shown.start, 0, true); // by the whole affine, however askew
+    nv.createOnLocationChange();
+  };
+  const applyOverlays = () => { setOverlays(); redraw(); };
   const applyWindow = () => {
     const [, low, high] = state.shown.windows[windows.list.selectedIndex];
     Object.assign(nv.volumes[0], { cal_min: low, cal_max: high });
     redraw();
-  };
-  const applyView = () => {
-    state.view = VIEWS.find(({ name }) => name === views.list.value);
-    if ("render" in state.view) nv.opts.multiplanarShowRender = state.view.render;
-    nv.setSliceType(state.view.type);
-  };
-  const toStart = () => {
-    nv.scene.crosshairPos = nv.mm2frac(state.shown.start);
-    nv.createOnLocationChange();
-    nv.drawScene();
   };
 
   const show = async (name) => {
@@ -177,14 +181,10 @@
     }
     if (load !== state.loads) return;
     state.shown = data;
-    while (nv.volumes.length) nv.removeVolume(nv.volumes[nv.volumes.length - 1]);
-    for (const overlay of overlays) overlay.volume = made.find((volume) => volume.name === `${overlay.what}.nii`);
-    for (const [index, { volume, entries, box, range }] of overlays.entries()) {
-      box.disabled = range.disabled = !volume;
-      if (volume) volume.setColormapLabel(tableOf(entries));
-      if (!volume) overlays[index].shown = false;
+    for (const overlay of overlays) {
+      overlay.volume = made.find((volume) => volume.name === `${overlay.what}.nii`);
+      overlay.shown &&= Boolean(overlay.volume);
     }
-    for (const volume of made) nv.addVolume(volume);
     const present = new Set(labels.slice(0, 2).flatMap((voxels) => [...new Set(voxels)]));
     chips.replaceChildren(...classes.filter(({ index }) => present.has(index)).map(chip));
     cases.list.value = name;
@@ -192,9 +192,12 @@
     fill(views.list, (data.shape[2] === 1 ? FLAT : VIEWS).map((view) => view.name));
     if ([...views.list.options].some(({ value }) => value === state.view.name)) views.list.value = state.view.name;
     canvas.setAttribute("aria-label", `volume of ${name}`);
-    applyView();
-    applyOverlays();
-    toStart();
+    setView();
+    setOverlays();
+    nv.volumes = made.slice(0, -1); // each that is added is drawn with all before it
+    nv.addVolume(made.at(-1));
+    setStart();
+    redraw();
     place.dataset.ready = "yes";
     place.dataset.case = name;
   };
@@ -238,7 +241,7 @@
     ArrowLeft: flat((far) => move("left", 1, far), () => turn(-1, 0)), ArrowRight: flat((far) => move("left", -1, far), () => turn(1, 0)),
     ArrowUp: flat((far) => move("up", 1, far), () => turn(0, 1)), ArrowDown: flat((far) => move("up", -1, far), () => turn(0, -1)),
     PageUp: flat((far) => move("through", 1, far), () => {}), PageDown: flat((far) => move("through", -1, far), () => {}),
-    Home: toStart, "+": () => fade(0.1), "-": () => fade(-0.1),
+    Home: () => { setStart(); nv.drawScene(); }, "+": () => fade(0.1), "-": () => fade(-0.1),
     w: () => next(windows.list, 1), v: () => next(views.list, 1), n: () => next(cases.list, 1), b: () => next(cases.list, -1),
     c: () => { state.cut = (state.cut + 1) % CUTS.length; nv.setClipPlane(CUTS[state.cut]); },
     ...Object.fromEntries(overlays.map((overlay) => [overlay.letter, () => toggle(overlay)])),
@@ -254,8 +257,18 @@
     }, { capture: true });
   }
   stage.addEventListener("pointerdown", () => canvas.focus({ preventScroll: true }), { capture: true });
-  // the wheel scrolls the page until the viewer is meant
-  stage.addEventListener("wheel", (event) => document.activeElement !== canvas && event.stopPropagation(), { capture: true });
+  // the wheel scrolls the page until the viewer is meant, then slice by slice; niivue's own steps are a hundredth of a volume
+  stage.addEventListener("wheel", (event) => {
+    const box = canvas.getBoundingClientRect();
+    const tile = nv.screenSlices[nv.tileIndex((event.clientX - box.left) * nv.uiData.dpr, (event.clientY - box.top) * nv.uiData.dpr)];
+    const moves = MOVES[tile?.axCorSag];
+    const meant = document.activeElement === canvas;
+    if (meant && !moves) return; // niivue zooms the 3D picture
+    event.stopPropagation();
+    if (!meant) return;
+    event.preventDefault();
+    nv.moveCrosshairInVox(...moves.through.map((step) => -step * Math.sign(event.deltaY)));
+  }, { capture: true, passive: false });
   canvas.addEventListener("webglcontextlost", () => fail("the browser has taken back its graphics; load the page again"));
   document.addEventListener("click", ({ target }) => {
     const link = target.closest?.("a[data-case]");

@@ -38,7 +38,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 SECONDS = 60.0  # that an answer may take
 KEYS = {
-    "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "PageUp": 33, "PageDown": 34, "Tab": 9, "Enter": 13,
+    "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "PageUp": 33, "PageDown": 34, "Home": 36, "Tab": 9, "Enter": 13,
 }  # fmt: skip
 
 
@@ -103,9 +103,9 @@ class Page:
     def wheel(self, x: float, y: float, down: float) -> None:
         self.send("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=down)
 
-    def picture(self, whole: bool = False) -> np.ndarray:
-        """(height, width, 3) of what is seen, or of the whole page."""
-        data = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
+    def picture(self) -> np.ndarray:
+        """(height, width, 3) of what is seen."""
+        data = self.send("Page.captureScreenshot", format="png")["data"]
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
 
 
