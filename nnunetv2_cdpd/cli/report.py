@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--volumes",
         nargs="*",
         metavar="CASE",
-        help=f"cases whose volume a viewer shows, about 1 MB each; without CASE the worst and some typical ones, {CHOSEN_VOLUMES}",
+        help=f"cases whose volume a viewer shows, about 1 MB each; without CASE {CHOSEN_VOLUMES}, the worst and typical ones",
     )
     parser.add_argument(
         "--training", nargs="+", type=Path, default=[], metavar="PLACE", help="training logs, fold folders or model folders"

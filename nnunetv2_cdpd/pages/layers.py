@@ -47,4 +47,6 @@ class Layers:
     def seen(self, reference: np.ndarray, prediction: np.ndarray) -> frozenset[ClassKey]:
         """Keys of the classes that occur in a case."""
         pairs = ((self.reference_names, reference), (self.prediction_names, prediction))
-        return frozenset(class_key(names[value]) for names, values in pairs for value in distinct(values).tolist() if value in names)
+        return frozenset(
+            class_key(names[value]) for names, values in pairs for value in distinct(values).tolist() if value in names
+        )

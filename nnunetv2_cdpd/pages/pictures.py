@@ -6,7 +6,7 @@ They lie as `body` tells. Pixels are square in mm. Contours are paths, the slice
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import contourpy
 import numpy as np
@@ -30,7 +30,7 @@ class PlanePicture:
     width, height: In pixels; all planes of a case have the same pixels per mm.
     image: Data URI of a JPEG; empty where there is no image.
     reference, prediction: Class -> path data of its contours ("M10 20l3 4z"), outer classes first.
-    mistakes: Name of a kind of mistake -> path data of its contours.
+    mistakes: Name of a kind of mistake -> path data of its contours; empty where there is no score.
     """
 
     plane: str
@@ -41,7 +41,7 @@ class PlanePicture:
     image: str
     reference: Mapping[str, str]
     prediction: Mapping[str, str]
-    mistakes: Mapping[str, str]
+    mistakes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def percent(self) -> float:
@@ -85,14 +85,14 @@ def case_pictures(
         index = best[axis]
         height, width = (max(1, round(mm * pixels_per_mm)) for other, mm in enumerate(extent) if other != axis)
         slices = [_slice(label_map, axis, index) for label_map in labels]
-        contours = [_contours(slice_, regions, (height, width)) for slice_, regions in zip(slices, both_regions)]
-        wrong = {}
+        drawn = list(zip(slices, both_regions))
         if mistakes is not None:
             codes = looked_up(mistakes.codes, *(slice_[None] for slice_ in slices))[0]
-            wrong = _contours(codes, {kind.name: (kind.code,) for kind in MISTAKE_KINDS}, (height, width))
+            drawn.append((codes, {kind.name: (kind.code,) for kind in MISTAKE_KINDS}))
+        contours = [_contours(slice_, regions, (height, width)) for slice_, regions in drawn]
         background = "" if grey is None else _jpeg(_slice(grey, axis, index), (width, height))
         number = box[axis].start + index + 1
-        pictures.append(PlanePicture(plane, number, num_slices[axis], width, height, background, *contours, wrong))
+        pictures.append(PlanePicture(plane, number, num_slices[axis], width, height, background, *contours))
     return pictures
 
 

@@ -164,7 +164,7 @@ def _reduced_grid(grid: Grid, corner: Sequence[int], cropped: Sequence[int], sha
     """Of voxels that lie beside each other as those of the crop do; corner, cropped, shape: Along z, y, x."""
     steps = np.array([old / new for old, new in zip(cropped, shape)])[::-1]
     first = np.array(corner[::-1]) + (steps - 1) / 2
-    return Grid(tuple(shape[::-1]), grid.spacing * steps, grid.position(first), grid.direction)
+    return Grid(tuple(shape[::-1]), grid.spacing * steps, grid.position(first.tolist()), grid.direction)
 
 
 def _middles(shape: Sequence[int], full: Sequence[int]) -> list[np.ndarray]:

@@ -73,7 +73,12 @@ class DrawnCase:
     @property
     def picture_bytes(self) -> int:
         """Of its pictures in the page, about."""
-        its = (path for plane in self.planes for part in (plane.reference, plane.prediction, plane.mistakes) for path in part.values())
+        its = (
+            path
+            for plane in self.planes
+            for part in (plane.reference, plane.prediction, plane.mistakes)
+            for path in part.values()
+        )
         return sum(map(len, its)) + sum(len(plane.image) for plane in self.planes)
 
 

@@ -28,7 +28,9 @@ from nnunetv2_cdpd.report.tables import (
 )
 from nnunetv2_cdpd.report.training import TrainingCurves
 
-PICTURES_BYTES = 32_000_000  # of all pictures together; with viewer, volumes and tables a page stays below 64 MB, which browsers open well
+PICTURES_BYTES = (
+    32_000_000  # of all pictures together; with viewer, volumes and tables a page stays below 64 MB, which browsers open well
+)
 MOST_NAME = 30  # characters before ": " that are the name of a fact
 
 
@@ -72,9 +74,7 @@ def write_report(
     scored = {case.case: case for case in results.cases}
     each = bytes_of_each(len(set(volumes)))
     jobs = {
-        case.case: DrawJob(
-            case, layers, window, mistakes_of(results, scored.get(case.case)), each if case.case in volumes else 0
-        )
+        case.case: DrawJob(case, layers, window, mistakes_of(results, scored.get(case.case)), each if case.case in volumes else 0)
         for case in shown
     }
     drawn = run(jobs, in_processes(draw_case, num_processes), title="Pictures", progress=False)

@@ -38,7 +38,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 SECONDS = 60.0  # that an answer may take
 KEYS = {
-    "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "PageUp": 33, "PageDown": 34, "Home": 36, "Tab": 9, "Enter": 13,
+    "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "PageUp": 33, "PageDown": 34, "Home": 36,
 }  # fmt: skip
 
 

@@ -32,7 +32,8 @@ class ViewerTab:
     def choose(self, label, text):
         """An entry of the list with a label, by how it begins."""
         self.tab.run(f"""(() => {{
-            const list = [...{VIEWER}.querySelectorAll('label')].find((it) => it.textContent.startsWith('{label}')).querySelector('select');
+            const labels = [...{VIEWER}.querySelectorAll('label')];
+            const list = labels.find((it) => it.textContent.startsWith('{label}')).querySelector('select');
             const index = [...list.options].findIndex((it) => it.textContent.startsWith('{text}'));
             if (index === list.selectedIndex) return;
             list.selectedIndex = index;
@@ -62,7 +63,10 @@ class ViewerTab:
         """(height, width, 3) of the canvas."""
         self.tab.run(f"{VIEWER}.querySelector('.stage').scrollIntoView({{behavior: 'instant', block: 'start'}})")
         self.tab.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        x, y, width, height = (round(its) for its in self.tab.run(f"(({{x, y, width, height}}) => [x, y, width, height])({CANVAS}.getBoundingClientRect())"))
+        x, y, width, height = (
+            round(its)
+            for its in self.tab.run(f"(({{x, y, width, height}}) => [x, y, width, height])({CANVAS}.getBoundingClientRect())")
+        )
         return self.tab.picture()[y : y + height, x : x + width]
 
 
@@ -78,7 +82,9 @@ def edge_letters(picture):
     found = [box for box in ndimage.find_objects(parts) if box[0].stop - box[0].start > 6]
     height, width = red.shape
     centres = [((box[0].start + box[0].stop) / 2 / height, (box[1].start + box[1].stop) / 2 / width) for box in found]
-    picked = [min(range(len(found)), key=lambda at: side * centres[at][axis]) for axis, side in ((1, 1), (1, -1), (0, 1), (0, -1))]
+    picked = [
+        min(range(len(found)), key=lambda at: side * centres[at][axis]) for axis, side in ((1, 1), (1, -1), (0, 1), (0, -1))
+    ]
     return "".join(_letter((blue - red)[found[at]] > 2 * FONT_BLUE) for at in picked)
 
 

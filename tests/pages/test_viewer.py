@@ -62,7 +62,9 @@ def test_other_intensities_span_what_most_voxels_do():
     image = np.random.default_rng(0).gamma(2, 400, SHAPE).astype(np.float32)
     label = np.ones(SHAPE, np.uint8)
     volume = viewer_volume(image, volume_of(label, (1, 1, 1)), label, {}, {}, window=(0.0, 3000.0))
-    assert volume.unit == "" and [name for name, *_ in volume.windows] == ["given", "all"] and volume.windows[0][1:] == (0.0, 3000.0)
+    assert (
+        volume.unit == "" and [name for name, *_ in volume.windows] == ["given", "all"] and volume.windows[0][1:] == (0.0, 3000.0)
+    )
     low, high = np.percentile(image, (0.5, 99.5))
     inside = (image > low) & (image < high)
     shown = np.array(volume.levels)[unpacked(volume, "image")]
@@ -72,7 +74,12 @@ def test_other_intensities_span_what_most_voxels_do():
 @pytest.mark.parametrize("turn", [(0, 0, 0), (0, 0, 20), (10, -15, 30)])
 def test_a_reduced_and_cropped_volume_lies_where_its_voxels_were(turn):
     """A ball of 12 mm around a known place, whatever the direction of the grid."""
-    grid = Grid((150, 140, 90), np.array([1.0, 1.0, 2.5]), np.array([-200.0, 31.0, -700.0]), Rotation.from_euler("xyz", turn, True).as_matrix())
+    grid = Grid(
+        (150, 140, 90),
+        np.array([1.0, 1.0, 2.5]),
+        np.array([-200.0, 31.0, -700.0]),
+        Rotation.from_euler("xyz", turn, True).as_matrix(),
+    )
     centre = grid.position((60, 75, 40))
     index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1)
     positions = index * grid.spacing @ grid.direction.T + grid.origin
@@ -80,7 +87,14 @@ def test_a_reduced_and_cropped_volume_lies_where_its_voxels_were(turn):
     its = np.zeros((2, 2), bool)
     its[0, 1] = True
     volume = viewer_volume(
-        None, Volume(ball, grid), np.roll(ball, 8, 2), {1: 5}, {1: 5}, None, Mistakes(its * np.uint8(2), "x", its, its), most_bytes=1200
+        None,
+        Volume(ball, grid),
+        np.roll(ball, 8, 2),
+        {1: 5},
+        {1: 5},
+        None,
+        Mistakes(its * np.uint8(2), "x", its, its),
+        most_bytes=1200,
     )
     assert 0 < volume.size <= 1200 and volume.shape[0] < 80 and volume.shape[2] < 30
     affine = np.array(volume.affine)

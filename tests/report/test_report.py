@@ -58,10 +58,15 @@ class Page(HTMLParser):
 def test_the_wheel_holds_style_script_and_templates(project_wheel):
     with zipfile.ZipFile(project_wheel) as archive:
         vendored = {f"pages/vendor/{name}" for name in ("niivue.js", "LICENSE", "README.md")}
-        needed = {"pages/style.css", "pages/script.js", "pages/viewer.js", "pages/base.html", "report/page.html", "audit/page.html"}
-        assert needed | vendored <= {
-            name.removeprefix("nnunetv2_cdpd/") for name in archive.namelist()
+        needed = {
+            "pages/style.css",
+            "pages/script.js",
+            "pages/viewer.js",
+            "pages/base.html",
+            "report/page.html",
+            "audit/page.html",
         }
+        assert needed | vendored <= {name.removeprefix("nnunetv2_cdpd/") for name in archive.namelist()}
 
 
 @pytest.fixture
@@ -194,7 +199,9 @@ def test_a_page_has_room_for_so_many_volumes(scored, tmp_path, capsys):
         write_report(tmp_path / "r.html", title="T", results=make_results(), cases=files, volumes=many)
     assert main(["report", str(scored[0]), "--volumes", *many]) == 1
     told = capsys.readouterr().err
-    assert told == "cdpd: error: argument volumes: 25 cases, but a page has room for 24; choose fewer\n" or "--volumes: 25" in told
+    assert (
+        told == "cdpd: error: argument volumes: 25 cases, but a page has room for 24; choose fewer\n" or "--volumes: 25" in told
+    )
 
 
 def test_volumes_without_names_are_the_worst_and_some_typical_ones(scored):
@@ -411,7 +418,9 @@ def test_a_folder_as_output_holds_the_page(scored, tmp_path, capsys):
 
 def articles(page):
     """Case -> whether its pictures are there."""
-    found = re.findall(r'<article class="case" id="[^"]*">\n<h3>([\w&;]+(?: &lt;2&gt;)?)(.*?)</article>', page.read_text(), re.DOTALL)
+    found = re.findall(
+        r'<article class="case" id="[^"]*">\n<h3>([\w&;]+(?: &lt;2&gt;)?)(.*?)</article>', page.read_text(), re.DOTALL
+    )
     return {case: 'class="pictures four"' in text for case, text in found}
 
 

@@ -51,7 +51,9 @@ def test_a_click_on_the_head_sorts_and_a_second_click_turns_the_order_around(bro
         assert tab.run("document.querySelectorAll('table.cases thead th')[3].ariaSort") == "descending"
         # classes that are not scored stay at the end, whatever the order
         tab.run("document.querySelectorAll('table.sortable')[0].querySelectorAll('thead button')[3].click()")
-        names = tab.run("[...document.querySelectorAll('table.sortable')[0].tBodies[0].rows].map((it) => it.cells[0].textContent)")
+        names = tab.run(
+            "[...document.querySelectorAll('table.sortable')[0].tBodies[0].rows].map((it) => it.cells[0].textContent)"
+        )
         assert set(names[:2]) == {"liver", "liver_tumor"} and len(names) == 5
         assert tab.messages == []
 

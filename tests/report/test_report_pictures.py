@@ -216,11 +216,15 @@ def test_slices_go_through_the_mistakes_of_the_worst_class():
         wrong[value, 0] = touched[value] = touched[:, value] = True
         codes = np.zeros((7, 7), np.uint8)
         codes[[1, 6], 0] = MISSED
-        planes = case_pictures(None, volume_of(reference, (1, 1, 1)), prediction, classes, classes, None, Mistakes(codes, worst, wrong, touched))
+        planes = case_pictures(
+            None, volume_of(reference, (1, 1, 1)), prediction, classes, classes, None, Mistakes(codes, worst, wrong, touched)
+        )
         for plane, number in zip(planes, expected):
             assert number is None or plane.slice_number == number
         assert set(planes[0].mistakes) == {"missed"}
-    results = Results(ANNOTATION, ANNOTATION, (CaseScores("a", "A & B", "", "", {"liver": bad, "liver_tumor": good}),), tolerance_mm=2.0)
+    results = Results(
+        ANNOTATION, ANNOTATION, (CaseScores("a", "A & B", "", "", {"liver": bad, "liver_tumor": good}),), tolerance_mm=2.0
+    )
     assert mistakes_of(results, results.cases[0]).worst == "liver"
 
 
@@ -241,8 +245,14 @@ def test_each_kind_of_mistake_has_its_contour():
     codes = np.zeros((7, 7), np.uint8)
     codes[1, 0], codes[0, 1], codes[1, 6] = MISSED, SPURIOUS, MISSED | SPURIOUS
     nothing = np.zeros((7, 7), bool)
-    (plane,) = case_pictures(None, volume_of(reference, (1, 1, 1)), prediction, {}, {}, None, Mistakes(codes, "", nothing, nothing))
+    (plane,) = case_pictures(
+        None, volume_of(reference, (1, 1, 1)), prediction, {}, {}, None, Mistakes(codes, "", nothing, nothing)
+    )
     scale = PANEL_PIXELS / 20  # from 5 to 25
-    for name, rows, columns in (("missed", (0, 5), (0, 5)), ("spurious", (10, 15), (0, 5)), ("another class", (10, 15), (15, 20))):
+    for name, rows, columns in (
+        ("missed", (0, 5), (0, 5)),
+        ("spurious", (10, 15), (0, 5)),
+        ("another class", (10, 15), (15, 20)),
+    ):
         found = points(plane.mistakes[name])
         assert np.allclose([found.min(0), found.max(0)], np.array([columns, rows]).T * scale, atol=0.5), name
