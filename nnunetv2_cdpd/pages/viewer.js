@@ -35,7 +35,7 @@
   ];
   const hidden = new Set(); // numbers of classes
   const names = new Map(classes.map(({ index, name }) => [index, name]));
-  const state = { loads: 0, shown: null, view: VIEWS[0], cut: 0 };
+  const state = { loads: 0, shown: null, view: VIEWS[0], window: "", cut: 0 };
 
   // ---- what is on the page -----------------------------------------------------------------------------------------------
 
@@ -161,8 +161,13 @@
     nv.createOnLocationChange();
   };
   const applyOverlays = () => { setOverlays(); redraw(); };
+  const chosenWindow = () => {
+    const [name, low, high] = state.shown.windows[windows.list.selectedIndex];
+    state.window = name;
+    return [low, high];
+  };
   const applyWindow = () => {
-    const [, low, high] = state.shown.windows[windows.list.selectedIndex];
+    const [low, high] = chosenWindow();
     Object.assign(nv.volumes[0], { cal_min: low, cal_max: high });
     redraw();
   };
@@ -173,14 +178,17 @@
     const count = data.shape.reduce((product, length) => product * length);
     const [image, ...labels] = await Promise.all(["image", ...overlays.map(({ what }) => what)].map((what) => data[what] && unpack(data[what])));
     if (load !== state.loads) return; // another case was chosen meanwhile
-    const [, low, high] = data.windows[0];
     const intensities = image ? Float32Array.from(image, (code) => data.levels[code]) : new Float32Array(count);
-    const made = [await niftiOf("image", data, intensities, FLOAT32, low, high)];
+    const made = [await niftiOf("image", data, intensities, FLOAT32, 0, 1)];
     for (const [index, { what }] of overlays.entries()) {
       if (labels[index]) made.push(await niftiOf(what, data, labels[index], UINT8, 0, 255));
     }
     if (load !== state.loads) return;
     state.shown = data;
+    fill(windows.list, data.windows.map(([window, black, white]) => (data.unit ? `${window} ${black} to ${white} ${data.unit}` : window)));
+    windows.list.selectedIndex = Math.max(0, data.windows.findIndex(([window]) => window === state.window)); // as before, where it has it
+    const [low, high] = chosenWindow();
+    Object.assign(made[0], { cal_min: low, cal_max: high });
     for (const overlay of overlays) {
       overlay.volume = made.find((volume) => volume.name === `${overlay.what}.nii`);
       overlay.shown &&= Boolean(overlay.volume);
@@ -188,7 +196,6 @@
     const present = new Set(labels.slice(0, 2).flatMap((voxels) => [...new Set(voxels)]));
     chips.replaceChildren(...classes.filter(({ index }) => present.has(index)).map(chip));
     cases.list.value = name;
-    fill(windows.list, data.windows.map(([window, black, white]) => (data.unit ? `${window} ${black} to ${white} ${data.unit}` : window)));
     fill(views.list, (data.shape[2] === 1 ? FLAT : VIEWS).map((view) => view.name));
     if ([...views.list.options].some(({ value }) => value === state.view.name)) views.list.value = state.view.name;
     canvas.setAttribute("aria-label", `volume of ${name}`);

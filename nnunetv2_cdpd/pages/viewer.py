@@ -22,6 +22,7 @@ PAGE_BYTES = 24_000_000  # of all volumes together, as they stand in a page
 CASE_BYTES = 3_000_000
 MOST_VOLUMES = 24  # on a page; each has a megabyte at least
 MOST_VOXELS = 2_500_000
+MOST_ALONG = 1024  # voxels of an axis, which every graphics card takes
 MARGIN_MM = 25.0  # around the labels
 CT_WINDOWS = {"soft tissue": CT_WINDOW, "lung": (-1350.0, 150.0), "bone": (-500.0, 1300.0)}  # HU
 # HU of the 256 codes: steps of 16 in air, lung and bone, of 4 between
@@ -149,7 +150,7 @@ def _reduced_shape(shape: Sequence[int], spacing: Sequence[float], most: int) ->
     """With as many voxels at most: the finest axes are coarsened first."""
 
     def at(mm: float) -> tuple[int, ...]:
-        return tuple(max(1, min(length, int(length * its / mm))) for length, its in zip(shape, spacing))
+        return tuple(max(1, min(length, MOST_ALONG, int(length * its / mm))) for length, its in zip(shape, spacing))
 
     low, high = min(spacing), max(length * its for length, its in zip(shape, spacing))
     if np.prod(at(low)) <= most:

@@ -118,3 +118,14 @@ def make_turned_files(folder, case, axes, degrees=(0, 0, 0)):
         files.append(folder / f"{case}_{name}.nii.gz")
         sitk.WriteImage(sitk.DICOMOrient(volume, axes), str(files[-1]))
     return (case, *files), grid
+
+
+def make_flat_files(folder, case):
+    """Label maps of a single slice without an image, the liver right and front."""
+    label = np.zeros((1, 10, 12), np.uint8)
+    label[0, 1:4, 1:5] = 1
+    file = folder / f"{case}.nii.gz"
+    volume = sitk.GetImageFromArray(label)
+    volume.SetSpacing((2.0, 2.0, 5.0))
+    sitk.WriteImage(volume, str(file))
+    return case, None, file, file

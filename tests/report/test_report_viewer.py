@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from builders.browser import BROWSER, WITHOUT
-from builders.report import ANNOTATION, SHAPE, SPACING, make_files, make_turned_files, scores
+from builders.report import ANNOTATION, SHAPE, SPACING, make_files, make_flat_files, make_turned_files, scores
 from builders.viewer import CANVAS, VIEWER, ViewerTab, edge_letters, pixels_of
 
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
@@ -28,9 +28,9 @@ def page(tmp_path_factory):
         for case, dice in (("a", 0.25), ("b", 0.5))
     )
     turned = [make_turned_files(folder, axes, axes, degrees)[0] for axes, degrees in TURNS.items()]
-    files = [make_files(folder, "a"), make_files(folder, "b"), *turned]
+    files = [make_files(folder, "a"), make_files(folder, "b"), *turned, make_flat_files(folder, "flat")]
     results = Results(ANNOTATION, ANNOTATION, cases, tolerance_mm=2.0)
-    return write_report(folder / "r.html", title="T", results=results, cases=files, volumes=["a", "b", *TURNS])
+    return write_report(folder / "r.html", title="T", results=results, cases=files, volumes=["a", "b", *TURNS, "flat"])
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,7 @@ def test_colours_are_ours_to_the_bit_and_blend_by_opacity(viewer):
     assert len(pixels_of(viewer.picture(), LIVER)) == 0
     for key in 2 * ["ArrowRight", "ArrowDown"]:  # the crosshair away from the liver
         viewer.tab.press(key, modifiers=8)
+    viewer.tab.press("PageUp")  # to where the tumor is too
     viewer.overlays(prediction=100)
     viewer.tab.run("document.activeElement.blur()")  # and its outline
     solid = viewer.picture()
@@ -263,6 +264,23 @@ def test_every_control_has_a_name_and_the_keys_are_told(viewer):
     told = viewer.tab.run("document.getElementById('viewer-keys').textContent")
     for key in ("Page Up", "Home", "r, p, e", "w", "v", "n, b", "c"):
         assert key in told
+
+
+def test_a_window_is_kept_from_case_to_case_and_a_single_slice_has_one_view(viewer):
+    viewer.choose("Window", "bone")
+    viewer.choose("View", "coronal")
+    viewer.show("flat")  # without an image
+    assert viewer.tab.run(f"[...{VIEWER}.querySelectorAll('select')[1].options].map((it) => it.value)") == ["axial"]
+    viewer.overlays(prediction=100)
+    picture = viewer.picture()
+    liver = pixels_of(picture, LIVER)
+    assert len(liver) > 500 and (liver.mean(0) < np.array(picture.shape[:2]) / 2).all()  # front and right
+    assert viewer.position == pytest.approx((-6 * 2, -5 * 2, 0), abs=1.01) and "HU" not in viewer.where
+    viewer.show("b")
+    assert viewer.tab.run(f"{VIEWER}.querySelectorAll('select')[2].value").startswith("soft") and viewer.tab.messages == []
+    viewer.choose("Window", "bone")
+    viewer.show("a")
+    assert viewer.tab.run(f"{VIEWER}.querySelectorAll('select')[2].value").startswith("bone")
 
 
 def test_the_link_of_a_case_shows_its_volume(viewer):
