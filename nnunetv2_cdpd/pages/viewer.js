@@ -126,7 +126,7 @@
 
   const nv = new Niivue({
     isRadiologicalConvention: true, sagittalNoseLeft: true, showAllOrientationMarkers: true, isOrientCube: true,
-    backColor: [0, 0, 0, 1], fontColor: [0.85, 0.9, 1, 1], crosshairColor: [1, 1, 1, 0.7], crosshairWidth: 0.3, crosshairWidthUnit: "percent",
+    backColor: [0, 0, 0, 1], fontColor: [0.85, 0.9, 1, 1], crosshairColor: [1, 1, 1, 0.7], clipPlaneColor: [0, 0, 0, 0], crosshairWidth: 0.3, crosshairWidthUnit: "percent",
     crosshairGap: 6, multiplanarLayout: MULTIPLANAR_TYPE.GRID, multiplanarPadPixels: 22, tileMargin: 4, fontMinPx: 18, fontSizeScaling: 0.3, show3Dcrosshair: false,
     dragMode: DRAG_MODE.pan, dragAndDropEnabled: false, loadingText: "", logLevel: "fatal", isForceMouseClickToVoxelCenters: true,
   });

@@ -183,11 +183,10 @@ def _nearest(label_map: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def _packed_labels(label_map: np.ndarray, indices: Mapping[int, int]) -> str:
-    table = np.zeros(max(0, int(label_map.max())) + 1, np.uint8)
-    for value, index in indices.items():
-        if value < len(table):
-            table[value] = index
-    return _packed(table[np.maximum(label_map, 0)])
+    others = max(indices, default=0) + 1  # whatever values there are besides
+    table = np.zeros(others + 1, np.uint8)
+    table[list(indices)] = list(indices.values())
+    return _packed(table[np.clip(label_map, 0, others)])
 
 
 def _packed(voxels: np.ndarray) -> str:

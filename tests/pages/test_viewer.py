@@ -53,6 +53,16 @@ def test_a_small_volume_holds_every_voxel():
     assert away.max() <= 8 and away[soft].max() <= 2  # half a step
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.int32, np.int64])
+def test_values_that_nothing_declares_are_not_drawn_however_large(kind):
+    label = np.zeros((1, 4, 4), kind)
+    label[0, 0, :3] = 1, 2, np.iinfo(kind).max
+    label[0, 1, 0] = np.iinfo(kind).min
+    volume = viewer_volume(None, volume_of(label, (1, 1, 1)), label, {2: 7}, {})
+    assert unpacked(volume, "reference")[0, 0].tolist()[:3] == [0, 7, 0] and unpacked(volume, "reference").sum() == 7
+    assert not unpacked(volume, "prediction").any()
+
+
 def test_levels_of_hu_are_256_in_order():
     assert len(HU_LEVELS) == 256 and (np.diff(HU_LEVELS) > 0).all() and HU_LEVELS[0] == -1024 and HU_LEVELS[-1] > 1500
     assert dict(CT_WINDOWS)["soft tissue"] == CT_WINDOW
