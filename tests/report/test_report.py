@@ -198,10 +198,7 @@ def test_a_page_has_room_for_so_many_volumes(scored, tmp_path, capsys):
     with pytest.raises(ValueError, match="25 volumes; a page has room for 24"):
         write_report(tmp_path / "r.html", title="T", results=make_results(), cases=files, volumes=many)
     assert main(["report", str(scored[0]), "--volumes", *many]) == 1
-    told = capsys.readouterr().err
-    assert (
-        told == "cdpd: error: argument volumes: 25 cases, but a page has room for 24; choose fewer\n" or "--volumes: 25" in told
-    )
+    assert capsys.readouterr().err == "cdpd: error: --volumes: 25 cases, but a page has room for 24; choose fewer\n"
 
 
 def test_volumes_without_names_are_the_worst_and_some_typical_ones(scored):

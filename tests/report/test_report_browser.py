@@ -11,16 +11,25 @@ from nnunetv2_cdpd.report.page import write_report
 CASES = """[...document.querySelectorAll('table.cases tbody th a')].map((it) => it.textContent)"""
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report")
+def written(folder, volumes):
     dice = {"b": 0.5, "a": 0.75, "c": 0.25}
     cases = tuple(
         CaseScores(case, "A & B", "", "", {"liver": scores(value), "liver_tumor": scores(value)}) for case, value in dice.items()
     )
     results = Results(ANNOTATION, ANNOTATION, cases, tolerance_mm=2.0)
     files = [make_files(folder, case) for case in dice]
-    return write_report(folder / "report.html", title="Browser", results=results, cases=files, volumes=["a", "c"])
+    return write_report(folder / "report.html", title="Browser", results=results, cases=files, volumes=volumes)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("report"), ["a", "c"])
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The page without its viewer, for what has nothing to do with it."""
+    return written(tmp_path_factory.mktemp("plain"), [])
 
 
 def test_the_page_opens_without_a_message_and_asks_for_nothing(browser, page):
@@ -40,9 +49,9 @@ def test_a_message_or_a_request_would_be_seen_and_is_refused(browser, page):
             assert any("violates" in message and name in message for message in tab.messages), (name, tab.messages)
 
 
-def test_a_click_on_the_head_sorts_and_a_second_click_turns_the_order_around(browser, page):
+def test_a_click_on_the_head_sorts_and_a_second_click_turns_the_order_around(browser, plain):
     heads = "[...document.querySelectorAll('table.cases thead button')]"
-    with browser.open(page) as tab:
+    with browser.open(plain) as tab:
         tab.run(f"{heads}[0].click()")
         assert tab.run(CASES) == ["a", "b", "c"]
         assert tab.run("document.querySelector('table.cases thead th').ariaSort") == "ascending"
@@ -77,15 +86,15 @@ def test_nothing_is_wider_than_the_window(browser, page, width):
         assert tab.run(WIDER) == [width] and tab.messages == []
 
 
-def test_the_page_is_dark_where_the_reader_wants_it(browser, page):
-    with browser.open(page, height=600, dark=True) as tab:
+def test_the_page_is_dark_where_the_reader_wants_it(browser, plain):
+    with browser.open(plain, height=600, dark=True) as tab:
         picture = tab.picture().astype(int)
     assert (picture.max(-1) < 40).mean() > 0.4 and (picture.min(-1) > 180).mean() > 0.001  # ground and text
     assert (picture == 255).all(-1).mean() < 0.05
 
 
-def test_the_page_can_be_looked_at_and_printed(browser, page):
-    with browser.open(page) as tab:
+def test_the_page_can_be_looked_at_and_printed(browser, plain):
+    with browser.open(plain) as tab:
         tab.run("document.querySelector('article').scrollIntoView({behavior: 'instant'})")
         picture = tab.picture().astype(int)
         assert (picture.max(-1) - picture.min(-1) > 60).mean() > 0.001 and (picture == 255).all(-1).mean() > 0.1
