@@ -28,9 +28,7 @@ from nnunetv2_cdpd.report.tables import (
 )
 from nnunetv2_cdpd.report.training import TrainingCurves
 
-PICTURES_BYTES = (
-    32_000_000  # of all pictures together; with viewer, volumes and tables a page stays below 64 MB, which browsers open well
-)
+PICTURES_BYTES = 32_000_000  # of all pictures together; with the viewer and its volumes about 60 MB, which browsers open well
 MOST_NAME = 30  # characters before ": " that are the name of a fact
 
 

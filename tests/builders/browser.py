@@ -53,8 +53,6 @@ class Page:
         self._browser, self.session = browser, session
         self.requests: list[str] = []
         self.messages: list[str] = []
-        for domain in ("Page", "Runtime", "Network", "Log"):
-            self.send(f"{domain}.enable")
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
         return self._browser.send(method, self.session, **parameters)
@@ -163,9 +161,10 @@ class Browser:
         """A page of a file, loaded; before: Script that runs before those of the page."""
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        page = self._pages[session] = Page.__new__(Page)
-        Page.__init__(page, self, session)
+        page = self._pages[session] = Page(self, session)
         try:
+            for domain in ("Page", "Runtime", "Network", "Log"):
+                page.send(f"{domain}.enable")
             page.size(width, height)
             scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
             page.send("Emulation.setEmulatedMedia", features=scheme)

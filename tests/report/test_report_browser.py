@@ -6,6 +6,7 @@ import pytest
 from builders.report import ANNOTATION, make_files, scores
 
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
+from nnunetv2_cdpd.pages.mistakes import MISTAKE_KINDS
 from nnunetv2_cdpd.report.page import write_report
 
 CASES = """[...document.querySelectorAll('table.cases tbody th a')].map((it) => it.textContent)"""
@@ -65,6 +66,21 @@ def test_a_click_on_the_head_sorts_and_a_second_click_turns_the_order_around(bro
         )
         assert set(names[:2]) == {"liver", "liver_tumor"} and len(names) == 5
         assert tab.messages == []
+
+
+def test_mistakes_stand_beside_the_prediction_in_the_colours_of_their_legend(browser, plain):
+    of = "getComputedStyle(document.querySelector('article').querySelector('{}')).{}"
+    with browser.open(plain) as tab:
+        for kind in MISTAKE_KINDS[:2]:
+            colour = "rgb({}, {}, {})".format(*(int(kind.colour[at : at + 2], 16) for at in (1, 3, 5)))
+            assert tab.run(of.format(f"path.mistake-{kind.code}", "fill")) == colour, kind.name
+            assert tab.run(of.format(f".swatch.mistake-{kind.code}", "backgroundColor")) == colour, kind.name
+        heads = tab.run("[...document.querySelector('article').querySelectorAll('.head')].map((it) => it.textContent)")
+        assert heads == ["image", "reference", "prediction, reference dashed", "mistakes"]
+        lefts = tab.run(
+            "[...document.querySelectorAll('article figure')].slice(0, 4).map((it) => it.getBoundingClientRect().left)"
+        )
+        assert lefts == sorted(set(lefts))  # side by side
 
 
 WIDER = """
