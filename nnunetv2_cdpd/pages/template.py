@@ -7,14 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.datasets.output import check_may_write
 from nnunetv2_cdpd.jobs import write_text
 from nnunetv2_cdpd.jobs.tables import interval, number, p_value
 from nnunetv2_cdpd.pages.contents import PageContents
+from nnunetv2_cdpd.pages.mistakes import MISTAKE_KINDS
 from nnunetv2_cdpd.pages.palette import Palette
 
+# What the browser holds a page to: nothing is fetched, whatever a script in it asks for
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; connect-src data:; "
+    "base-uri 'none'; form-action 'none'"
+)
 _MADE_BY = b"<footer>Made by nnunetv2-cdpd"  # of pages/base.html
 
 
@@ -59,9 +66,15 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals |= {"verbatim": _verbatim, "policy": POLICY, "mistake_kinds": MISTAKE_KINDS}
     environment.filters |= {"interval": interval, "number": number, "p_value": p_value, "sort_key": _sort_key}
     environment.tests["finite"] = math.isfinite
     return environment
+
+
+def _verbatim(name: str) -> Markup:
+    """A file of the package as it is: code may hold what a template would take for its own."""
+    return Markup((Path(__file__).parents[1] / name).read_text(encoding="utf-8"))
 
 
 def _sort_key(value: float) -> str:
