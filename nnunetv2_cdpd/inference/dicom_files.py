@@ -12,11 +12,11 @@ from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.classes import coded_class
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.formats import DICOM_LABELMAP, RTSTRUCT
-from nnunetv2_cdpd.inference.preprocessing import PathLike
 from nnunetv2_cdpd.inference.inputs import Tell
 from nnunetv2_cdpd.inference.models import weights_digest
 from nnunetv2_cdpd.inference.prediction import Prediction
 from nnunetv2_cdpd.inference.predictor import Predictor
+from nnunetv2_cdpd.inference.preprocessing import PathLike
 from nnunetv2_cdpd.pages.palette import Palette
 from nnunetv2_cdpd.volumes.dicom.derived_object import Algorithm, Segment
 from nnunetv2_cdpd.volumes.dicom.write_segmentation import BINARY, LABELMAP, write_segmentation
