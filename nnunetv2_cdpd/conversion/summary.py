@@ -1,7 +1,7 @@
 """What came of a conversion, in words."""
 
 from nnunetv2_cdpd.conversion.run import Conversion
-from nnunetv2_cdpd.errors import by_reason, listed
+from nnunetv2_cdpd.errors import amount, by_reason, listed
 
 
 def summary(outcome: Conversion) -> str:
@@ -17,6 +17,7 @@ def summary(outcome: Conversion) -> str:
         lines.append(
             "dataset.json is not written yet: mend the failed cases or name them with argument leave_out, and call again"
         )
-    elif outcome.remaining:
-        lines.append(f"dataset.json is not written yet: {outcome.remaining} cases are left for the other parts")
+    elif outcome.is_part:
+        left = f"{amount(outcome.remaining, 'case')} left for the other parts" if outcome.remaining else "all cases are there"
+        lines.append(f"dataset.json is not written by a part ({left}): after the last one, call without argument num_parts")
     return "\n".join(lines)
