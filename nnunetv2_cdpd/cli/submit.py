@@ -23,8 +23,7 @@ EXAMPLES = (
     --then --partition gpu --gpus 1 --cpus 12 --time 1-0 -- train 400 3d_fullres 0 1 2 3 4 \\
     --then --jobs 4 --time 2:0:0 -- predict -i imagesTs -o predictions -d 400 \\
     --then --partition cpu --gpus 0 -- evaluate predictions labelsTs""",
-    "cdpd submit --jobs 20 --array-parallelism 8 -- convert TotalSegmentator ~/totalsegmentator -d 305",
-    "cdpd submit --dry-run --nodes 2 --gpus 4 -- train 400 3d_fullres all",
+    "cdpd submit --dry-run --jobs 20 --array-parallelism 8 -- convert TotalSegmentator ~/totalsegmentator -d 305",
     "cdpd submit --status cdpd_submit                          # what has become of the jobs, and why one was not run",
 )
 _THEN = "--then"
@@ -42,12 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ask.add_argument("--constraint", metavar="FEATURES")
     ask.add_argument("--time", metavar="TIME", help="as sbatch takes it: minutes, H:M:S, D-H")
     ask.add_argument("--mem", metavar="SIZE", help="main memory, as 64G")
-    ask.add_argument("--cpus", type=int, metavar="N", help="cores; nnU-Net starts no more processes, unless its variables say so")
+    ask.add_argument("--cpus", type=int, metavar="N", help="cores, and the most processes that nnU-Net starts")
     ask.add_argument("--gpus", metavar="N", help="GPUs on each node: a number, or a kind and a number (a100:2); 0: none")
     ask.add_argument("--nodes", type=int, default=1, metavar="N", help="on which this step's training runs")
     ask.add_argument("--setup", action="append", default=[], metavar="LINE", help="run before the work, as 'module load cuda'")
     ask.add_argument(
-        "--sbatch", action="append", default=[], metavar="KEY=VALUE", help="any other option of sbatch, as mail-type=END"
+        "--sbatch", action="append", default=[], metavar="KEY=VALUE", help="another option of sbatch, as mail-type=END"
     )
     how = parser.add_argument_group("how")
     how.add_argument("--jobs", type=int, default=1, metavar="N", help="share the cases of this step among N jobs")
@@ -87,11 +86,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _submit(args: argparse.Namespace) -> int:
-    from nnunetv2_cdpd.jobs import write_text
+    from nnunetv2_cdpd.jobs import remove, write_text
     from nnunetv2_cdpd.link import ensure_linked
     from nnunetv2_cdpd.submit.environment import check_environment
     from nnunetv2_cdpd.submit.here import run_jobs
-    from nnunetv2_cdpd.submit.record import State
+    from nnunetv2_cdpd.submit.record import JOBS_FILE, State
     from nnunetv2_cdpd.submit.script import SCRIPT, script_of
     from nnunetv2_cdpd.submit.slurm import dependency, submit_jobs
     from nnunetv2_cdpd.submit.steps import jobs_of
@@ -117,7 +116,12 @@ def _submit(args: argparse.Namespace) -> int:
     for name, text in scripts.items():
         write_text(folder / f"{name}{SCRIPT}", text)
     if args.cluster == "slurm":
-        submit_jobs(jobs, folder, args.after, print)
+        try:
+            submit_jobs(jobs, folder, args.after, print)
+        except UserError:
+            if not (folder / JOBS_FILE).exists():  # nothing was submitted
+                remove(folder)
+            raise
         print(f"scripts and logs: {folder}\nwhat has become of them: cdpd submit --status {folder}   (or squeue --me)")
         return 0
     told = run_jobs(jobs, folder, print)
@@ -170,9 +174,7 @@ def _check_command(command: str, arguments: Sequence[str]) -> None:
         return
     if command not in COMMANDS or command in _UNFIT:
         fit = [name for name in COMMANDS if name not in _UNFIT]
-        raise UserError(
-            f"{command}: cannot be submitted; give {listed(fit, len(fit))}, or one of nnU-Net's, as nnUNetv2_preprocess"
-        )
+        raise UserError(f"{command}: cannot be submitted; give {listed(fit, len(fit))}, or nnUNetv2_...")
     if not COMMANDS[command].takes_any_argument:
         parser_of(command).parse_args(arguments)
 

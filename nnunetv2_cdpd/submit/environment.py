@@ -42,11 +42,9 @@ def check_environment(jobs: Sequence[Submission]) -> None:
         for name in _NEEDS.get(job.command, ("nnUNet_results",) if _is_by_id(job) else ()):
             folder = folder_of_nnunet(_FOLDERS[name])
             if folder is None:
-                raise UserError(
-                    f"{name} is not set, and {job.command} needs it; `export {name}=/path/to/folder` and submit again"
-                )
+                raise UserError(f"{name} is not set, which {job.command} needs; `export {name}=/path/to/folder` and submit again")
             if not folder.is_dir():
-                raise UserError(f"{name}={folder}: no such folder, and {job.command} needs it; make it, or set {name} to another")
+                raise UserError(f"{name}={folder}: no such folder, which {job.command} needs; make it, or set {name} to another")
         if job.command == "train":
             for variable, word in ((VISION_WEIGHTS, RANDOM), (TEXT_WEIGHTS, LEARNED)):
                 choice = weights_choice(variable)

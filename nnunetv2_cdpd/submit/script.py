@@ -55,9 +55,7 @@ def script_of(job: Submission, folder: Path) -> str:
         UserError: submitit is not installed, or the environment or the folder's name holds what no script can.
     """
     if not str(folder).isprintable():
-        raise UserError(
-            f"{str(folder)!r}: becomes a line for sbatch, in which a line break or the like cannot be; use another folder"
-        )
+        raise UserError(f"{str(folder)!r}: no line for sbatch can hold a line break or the like; use another folder")
     executor = _executor(folder)
     resources, is_array = job.resources, len(job.calls) > 1
     files = f"{folder}/{job.name}".replace("%", "%%")

@@ -21,7 +21,7 @@ def submit_jobs(jobs: Sequence[Submission], folder: Path, after: Sequence[str], 
         after: Slurm's ids of jobs that the first one waits for.
 
     Raises:
-        UserError: Slurm refuses one; those before it are cancelled.
+        UserError: Slurm refuses one; those before it are cancelled, and the folder has a record of them.
     """
     submitted: list[Submitted] = []
     wait_for = list(after)
@@ -29,10 +29,7 @@ def submit_jobs(jobs: Sequence[Submission], folder: Path, after: Sequence[str], 
         try:
             number = _sbatch(folder / f"{job.name}{SCRIPT}", wait_for)
         except UserError as error:
-            if submitted:
-                _call(["scancel", *(str(one.id) for one in submitted)])
-                raise UserError(f"{job.name}: {error}; the jobs before it were cancelled, nothing is submitted") from error
-            raise UserError(f"{job.name}: {error}") from error
+            raise UserError(f"{job.name}: {error}{_cancelled(submitted)}") from error
         submitted.append(of_job(job, number))
         write_record(folder, submitted)
         jobs_there = f"job {number}" if len(job.calls) == 1 else f"jobs {number}_0 to {number}_{len(job.calls) - 1}"
@@ -51,6 +48,17 @@ def queued_jobs() -> dict[str, str]:
     output = _call(["squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format", "%i|%T|%r"])
     rows = [line.split("|") for line in output.splitlines() if line.count("|") == 2]
     return {row[0].strip(): f"{row[1].lower()}, {row[2]}" if row[2] not in ("None", "") else row[1].lower() for row in rows}
+
+
+def _cancelled(submitted: Sequence[Submitted]) -> str:
+    """Cancel jobs, since a later one is refused; how that went, to end a message with."""
+    numbers = [str(one.id) for one in submitted]
+    try:
+        if numbers:
+            _call(["scancel", *numbers])
+    except UserError as error:
+        return f"; the jobs before it could not be cancelled ({error}): scancel {' '.join(numbers)}"
+    return "; the jobs before it were cancelled" if numbers else ""
 
 
 def _sbatch(script: Path, after: Sequence[str]) -> str:

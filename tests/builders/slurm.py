@@ -9,14 +9,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 NODES = ("cdpd1", "cdpd2")
 CPUS = 4  # of each node, whatever the machine has
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel", "squeue")
 _SBIN = os.pathsep.join(("/usr/sbin", "/usr/local/sbin"))
+_GONE = (OSError, RuntimeError, TimeoutError, subprocess.TimeoutExpired)  # what is being stopped may be gone already
 _SECONDS = 25  # that it may take to be ready
 
 CONF = """
@@ -26,7 +27,7 @@ SlurmctldPort={controller_port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -95,10 +96,8 @@ class Slurm:
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o400)
         ports = _free_ports(1 + len(NODES))
-        nodes = "\n".join(
-            f"NodeName={node} NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1 Port={port} CPUs={CPUS} RealMemory=2000 State=UNKNOWN"
-            for node, port in zip(NODES, ports[1:])
-        )
+        here = f"NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1 CPUs={CPUS} RealMemory=2000 State=UNKNOWN"
+        nodes = "\n".join(f"NodeName={node} Port={port} {here}" for node, port in zip(NODES, ports[1:]))
         conf = CONF.format(folder=self.folder, controller_port=ports[0], nodes=nodes, names=",".join(NODES))
         (self.folder / "slurm.conf").write_text(conf)
         (self.folder / "cgroup.conf").write_text(f"CgroupPlugin={_cgroup_plugin()}\n")
@@ -109,9 +108,8 @@ class Slurm:
         self._start("slurmctld", "-D", "-c", "-f", self.environment["SLURM_CONF"])
         for node in NODES:
             self._start("slurmd", "-D", "-c", "-N", node, "-f", self.environment["SLURM_CONF"])
-        _wait_for(
-            lambda: self.call("sinfo", "--noheader", "-p", "normal", "-o", "%T %D", check=False).split() == ["idle", "2"], "nodes"
-        )
+        ready = ["idle", str(len(NODES))]
+        _wait_for(lambda: self.call("sinfo", "-h", "-p", "normal", "-o", "%T %D", check=False).split() == ready, "nodes")
 
     def _start(self, program: str, *arguments: str) -> None:
         path = _which(program)
@@ -123,7 +121,7 @@ class Slurm:
 
     def stop(self) -> None:
         """End all jobs, then the daemons."""
-        with _ignored():
+        with suppress(*_GONE):
             self.call("scancel", "--user=root", "--signal=KILL", "--full", check=False)
             self.call("scancel", "--user=root", check=False)
             _wait_for(lambda: not self.call("squeue", "--noheader", check=False).strip(), "end of jobs", seconds=15)
@@ -136,23 +134,34 @@ class Slurm:
                 process.kill()
                 process.wait()
         for path in Path("/proc").glob("[0-9]*/environ"):  # what slurmstepd left
-            with _ignored():
+            with suppress(*_GONE):
                 if f"SLURM_CONF={self.folder}/slurm.conf".encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
                     os.kill(int(path.parent.name), signal.SIGKILL)
 
+    def states(self, job: str) -> set[str]:
+        """Of a job that is known to the controller, or of all of its array: PENDING, RUNNING, COMPLETED, FAILED, ..."""
+        return set(re.findall(r"JobState=(\w+)", self.call("scontrol", "show", "job", job)))
+
     def state(self, job: str) -> str:
-        """Of a job that is known to the controller: PENDING, RUNNING, COMPLETED, FAILED, ..."""
-        found = re.search(r"JobState=(\w+)", self.call("scontrol", "show", "job", job))
-        return found[1] if found else ""
+        (state,) = self.states(job)
+        return state
+
+    def hurry(self) -> None:
+        """Let jobs that are started again begin now; Slurm lets them wait."""
+        for line in self.call("squeue", "-h", "-r", "-t", "PENDING", "-o", "%i %r", check=False).splitlines():
+            job, _, reason = line.partition(" ")
+            if reason == "BeginTime":
+                self.call("scontrol", "update", f"jobid={job}", "StartTime=now", check=False)
 
     def wait(self, *jobs: str, state: str | None = None, seconds: float = 60) -> None:
         """Until jobs have a state, or have ended."""
         running = {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "SUSPENDED"}
-        _wait_for(
-            lambda: all((self.state(job) == state) if state else (self.state(job) not in running) for job in jobs),
-            f"{jobs} {state}",
-            seconds,
-        )
+
+        def are_there() -> bool:
+            self.hurry()
+            return all((self.state(job) == state) if state else (self.states(job).isdisjoint(running)) for job in jobs)
+
+        _wait_for(are_there, f"{jobs} {state or 'ended'}", seconds)
 
 
 @contextmanager
@@ -166,15 +175,7 @@ def running_slurm(folder: Path) -> Iterator[Slurm]:
         slurm.stop()
 
 
-@contextmanager
-def _ignored() -> Iterator[None]:
-    try:
-        yield
-    except (OSError, RuntimeError, TimeoutError, subprocess.TimeoutExpired):
-        pass
-
-
-def _wait_for(is_so, what: str, seconds: float = _SECONDS) -> None:
+def _wait_for(is_so: Callable[[], bool], what: str, seconds: float = _SECONDS) -> None:
     end = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > end:
