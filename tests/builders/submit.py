@@ -23,5 +23,5 @@ def write_probe(folder: Path) -> str:
 
 
 def starts(path: Path) -> list[list[str]]:
-    """Of each start of the program: its process, how often it was started again, its number in the array, nnUNet_raw, arguments."""
+    """Of each start: the process, how often it was started before, its number in the array, nnUNet_raw and the arguments."""
     return [line.split(" ") for line in path.read_text().splitlines()] if path.exists() else []

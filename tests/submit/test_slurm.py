@@ -73,9 +73,8 @@ def test_a_job_waits_for_jobs_that_were_there_before(slurm, place, capsys):
 
 
 def test_a_failed_job_stops_those_that_need_it_and_is_named(slurm, place, capsys):
-    one, two, three = submit(
-        capsys, "--", "train", "fail", "order", "3", "4", "--then", "--", PROBE, "ok", "order", "--then", "--", PROBE, "ok", "order"
-    )  # fmt: skip
+    ok = ("--then", "--", PROBE, "ok", "order")
+    one, two, three = submit(capsys, "--", "train", "fail", "order", "3", "4", *ok, *ok)
     slurm.wait(one, two, three)
     assert [slurm.state(job) for job in (two, three)] == ["CANCELLED", "CANCELLED"] and len(starts(place / "order")) == 2
     logs = place / "cdpd_submit"
