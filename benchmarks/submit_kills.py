@@ -3,8 +3,8 @@
     python benchmarks/submit_kills.py FOLDER [--kills 100] [--cases 150] [--jobs 6] [--seed 0]
 
 As root, with Debian's slurm-wlm and munge: a cluster of two nodes on this machine, on loopback, which ends with the script. Jobs
-are killed by -9, requeued, told that their time is up, cancelled, or preempted by another partition. Where all are done before the
-kills are, another conversion begins. Each one's dataset is compared, file by file, with that of an undisturbed conversion.
+are killed by -9, requeued, told that their time is up, cancelled, or preempted by another partition. Where all are done before
+the kills are, another conversion begins. Each one's dataset is compared, file by file, with that of an undisturbed conversion.
 """
 
 import argparse

@@ -61,6 +61,7 @@ def test_steps_run_in_order_and_an_array_in_jobs_of_its_own(slurm, place, capsys
     assert "start 1:" in (place / "cdpd_submit/1-train_2.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_job_waits_for_jobs_that_were_there_before(slurm, place, capsys):
     (first,) = submit(capsys, "--", PROBE, "wait", "order", "30")
     (second,) = submit(capsys, "--after", first, "--", PROBE, "ok", "order")
@@ -121,7 +122,7 @@ def test_a_job_whose_time_is_nearly_up_is_started_again_and_goes_on(slurm, place
 
 
 def test_a_job_is_started_again_so_often_and_no_more(slurm, place, capsys):
-    (one,) = submit(capsys, "--requeues", "0", "--", PROBE, "wait", "order", "2")
+    (one,) = submit(capsys, "--requeues", "0", "--", PROBE, "wait", "order", "1")
     wait_for_starts(slurm, place / "order", 1)
     slurm.call("scancel", "--batch", "--signal=USR2", one)
     slurm.wait(one)
@@ -129,6 +130,7 @@ def test_a_job_is_started_again_so_often_and_no_more(slurm, place, capsys):
     assert "is not started again: it was 0 times (--requeues)" in (place / f"cdpd_submit/1-{PROBE}.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_preempted_job_is_started_again_and_goes_on(slurm, place, capsys):
     nodes = len(NODES)  # each has cores for one of these jobs
     submit(capsys, "--cpus", str(CPUS), "--partition", "normal", "--", "train", "wait", "order", "30", "31")
