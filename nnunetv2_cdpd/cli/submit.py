@@ -1,6 +1,7 @@
 """cdpd submit: commands as jobs of a Slurm cluster, one step after the other."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def _submit(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.jobs import remove, write_text
     from nnunetv2_cdpd.link import ensure_linked
     from nnunetv2_cdpd.submit.environment import check_environment
-    from nnunetv2_cdpd.submit.here import run_jobs
+    from nnunetv2_cdpd.submit.here import check_one_machine, run_jobs
     from nnunetv2_cdpd.submit.record import JOBS_FILE, State
     from nnunetv2_cdpd.submit.script import SCRIPT, script_of
     from nnunetv2_cdpd.submit.slurm import dependency, submit_jobs
@@ -97,6 +98,8 @@ def _submit(args: argparse.Namespace) -> int:
 
     jobs = jobs_of([_step(one) for one in _segments(args)])
     check_environment(jobs)
+    if args.cluster == "local":
+        check_one_machine(jobs)
     folder = _new_folder(args.logs)
     scripts = {job.name: script_of(job, folder) for job in jobs}
     if args.cluster == "local" and args.after:
@@ -112,7 +115,7 @@ def _submit(args: argparse.Namespace) -> int:
         return 0
     if any(job.command.startswith("nnUNetv2_") for job in jobs):
         ensure_linked()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=args.logs is not None)
     for name, text in scripts.items():
         write_text(folder / f"{name}{SCRIPT}", text)
     if args.cluster == "slurm":
@@ -122,7 +125,8 @@ def _submit(args: argparse.Namespace) -> int:
             if not (folder / JOBS_FILE).exists():  # nothing was submitted
                 remove(folder)
             raise
-        print(f"scripts and logs: {folder}\nwhat has become of them: cdpd submit --status {folder}   (or squeue --me)")
+        print(f"scripts and logs: {folder}")
+        print(f"what has become of them: cdpd submit --status {shlex.quote(str(folder))}   (or squeue --me)")
         return 0
     told = run_jobs(jobs, folder, print)
     for one in told:

@@ -20,12 +20,7 @@ def run_jobs(jobs: Sequence[Submission], folder: Path, tell: Callable[[str], Non
 
     Returns:
         What has become of each.
-
-    Raises:
-        UserError: A job asks for several machines.
     """
-    if several := next((job for job in jobs if job.resources.nodes > 1), None):
-        raise UserError(f"argument nodes {several.resources.nodes}: this is one machine; submit to a cluster, or leave it out")
     submitted: list[Submitted] = [of_job(job, None) for job in jobs]
     write_record(folder, submitted)
     for number, job in enumerate(jobs, start=1):
@@ -35,6 +30,12 @@ def run_jobs(jobs: Sequence[Submission], folder: Path, tell: Callable[[str], Non
         if any(one.state is not State.DONE for one in states(folder, submitted[:number], {})):
             break
     return states(folder, submitted, {})
+
+
+def check_one_machine(jobs: Sequence[Submission]) -> None:
+    """Raise UserError for a job that asks for several."""
+    if several := next((job for job in jobs if job.resources.nodes > 1), None):
+        raise UserError(f"argument nodes {several.resources.nodes}: this is one machine; submit to a cluster, or leave it out")
 
 
 def _run(job: Submission, folder: Path, name: str, part: int | None) -> None:

@@ -11,7 +11,7 @@ from nnunetv2_cdpd.submit.record import Submitted, of_job, write_record
 from nnunetv2_cdpd.submit.script import SCRIPT
 from nnunetv2_cdpd.submit.steps import Submission
 
-_WHERE = "submit on a machine that reaches the cluster, or give --cluster local"
+_OF_SLURM = re.compile(r"^\w+: (error: )?", re.MULTILINE)  # before each line that a command says
 
 
 def submit_jobs(jobs: Sequence[Submission], folder: Path, after: Sequence[str], tell: Callable[[str], None]) -> list[Submitted]:
@@ -21,8 +21,11 @@ def submit_jobs(jobs: Sequence[Submission], folder: Path, after: Sequence[str], 
         after: Slurm's ids of jobs that the first one waits for.
 
     Raises:
-        UserError: Slurm refuses one; those before it are cancelled, and the folder has a record of them.
+        UserError: A job to wait for is unknown, or Slurm refuses one; those before it are cancelled, which are in
+            the record of the folder.
     """
+    for number in after:
+        _check_known(number)
     submitted: list[Submitted] = []
     wait_for = list(after)
     for job in jobs:
@@ -50,6 +53,16 @@ def queued_jobs() -> dict[str, str]:
     return {row[0].strip(): f"{row[1].lower()}, {row[2]}" if row[2] not in ("None", "") else row[1].lower() for row in rows}
 
 
+def _check_known(number: str) -> None:
+    """Raise UserError for a job that Slurm does not know: it would be taken for one that has done its work."""
+    try:
+        _call(["scontrol", "show", "job", number])
+    except UserError as error:
+        raise UserError(
+            f"argument after {number}: Slurm knows no such job, or no more ({error}); leave it out if it has done its work"
+        ) from error
+
+
 def _cancelled(submitted: Sequence[Submitted]) -> str:
     """Cancel jobs, since a later one is refused; how that went, to end a message with."""
     numbers = [str(one.id) for one in submitted]
@@ -73,8 +86,10 @@ def _call(command: list[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     except FileNotFoundError as error:
-        raise UserError(f"there is no {command[0]} here, so no Slurm; {_WHERE}") from error
+        raise UserError(
+            f"there is no {command[0]} here, so no Slurm; submit on a machine that reaches the cluster, or give --cluster local"
+        ) from error
     if done.returncode:
-        why = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
-        raise UserError(f"{command[0]}: {reason(RuntimeError(why.removeprefix(f'{command[0]}: error: ')))}; {_WHERE}")
+        why = _OF_SLURM.sub("", _OF_SLURM.sub("", done.stderr.strip() or done.stdout.strip())) or f"exit code {done.returncode}"
+        raise UserError(f"{command[0]} says: {reason(RuntimeError(why))}; change what it names, or ask whoever runs the cluster")
     return done.stdout

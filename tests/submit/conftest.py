@@ -6,8 +6,8 @@ from builders.submit import write_probe
 
 @pytest.fixture
 def place(tmp_path, nnunet_folders, monkeypatch):
-    """A working folder of its own with a space in its name, and a program to submit in PATH."""
-    folder = tmp_path / "my work"
+    """A working folder of its own with a name of hard letters, and a program to submit in PATH."""
+    folder = tmp_path / "it's 50%d work"
     folder.mkdir()
     write_probe(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")

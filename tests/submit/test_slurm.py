@@ -87,10 +87,27 @@ def test_a_failed_job_stops_those_that_need_it_and_is_named(slurm, place, capsys
     ])  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--time", "soon"), "sbatch says: Invalid --time specification; change what it names, or ask whoever runs the cluster"),
+        (("--mem", "900000G"), "sbatch says: Memory specification can not be satisfied Batch job submission failed"),
+        (("--gpus", "1"), "sbatch says: Invalid generic resource (gres) specification"),
+        (("--sbatch", "nonsense=1"), "sbatch says: unrecognized option '--nonsense=1'"),
+        (("--after", "987654"), "--after 987654: Slurm knows no such job, or no more (scontrol says: "),
+    ],
+)
+def test_what_slurm_refuses_is_told_in_a_line_and_nothing_is_left(options, words, slurm, place, capsys):
+    assert main(["submit", *options, "--", PROBE, "ok", "order"]) == 1
+    captured = capsys.readouterr()
+    assert words in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+    assert os.listdir(place) == []
+
+
 def test_a_step_that_slurm_refuses_takes_those_before_it_back(slurm, place, capsys):
     assert main(["submit", "--", PROBE, "wait", "order", "30", "--then", "--partition", "none", "--", PROBE, "ok", "order"]) == 1
     captured = capsys.readouterr()
-    assert captured.err.startswith(f"cdpd: error: 2-{PROBE}: sbatch: ") and "invalid partition" in captured.err.lower()
+    assert captured.err.startswith(f"cdpd: error: 2-{PROBE}: sbatch says: ") and "invalid partition" in captured.err.lower()
     assert captured.err.count("\n") == 1 and "; the jobs before it were cancelled" in captured.err
     (number,) = re.findall(r"job (\d+)", captured.out)
     slurm.wait(number)

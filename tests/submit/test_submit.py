@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -51,7 +52,7 @@ def test_a_dry_run_prints_what_is_asked_for_and_submits_nothing(place, capsys, n
         "#SBATCH --time=1-0", "#SBATCH --account=lab", "#SBATCH --qos=long", "#SBATCH --constraint='a|b'",
         "#SBATCH --array=0-1%2", "#SBATCH --mail-type=END", "#SBATCH --job-name=cdpd-1-train", "#SBATCH --nodes=1",
         "#SBATCH --ntasks-per-node=1", "#SBATCH --open-mode=append", "#SBATCH --requeue", "#SBATCH --signal=B:USR2@60",
-        f"#SBATCH --output='{place}/cdpd_submit/1-train_%a.log'",
+        f"#SBATCH --output={shlex.quote(str(place).replace('%', '%%') + '/cdpd_submit/1-train_%a.log')}",
     }  # fmt: skip
     assert "module load x" in lines and f"export nnUNet_raw={nnunet_folders.raw}" in lines
     assert "0) work+=(400 3d_fullres 0) ;;" in lines and "1) work+=(400 3d_fullres 1) ;;" in lines
@@ -191,7 +192,7 @@ def test_what_a_job_does_not_need_may_be_missing(place, capsys, monkeypatch):
 )
 def test_mistakes_are_told_in_a_line(arguments, words, place, capsys):
     assert words in refused(capsys, *arguments)
-    assert not [name for name in os.listdir(place) if not name.startswith("cdpd_submit")]
+    assert os.listdir(place) == []
 
 
 def test_arguments_that_a_command_does_not_take_are_told_before(place, capsys):
