@@ -31,7 +31,7 @@ class Command:
 
 
 _START, _DATA, _TRAINING = "to begin with", "data", "training"
-_PREDICTION, _RESULTS, _SHELL = "prediction", "results", "shell"
+_PREDICTION, _RESULTS, _CLUSTER, _SHELL = "prediction", "results", "cluster", "shell"
 COMMANDS = {
     "doctor": Command("show what works here and how to mend what does not", _START, answers=True),  # links too, as a check
     "link": Command("let nnU-Net's commands find CDPDNet's trainers and planners", _START),
@@ -52,6 +52,7 @@ COMMANDS = {
     "clean": Command("clean predictions by what is known of the anatomy", _PREDICTION),
     "evaluate": Command("score predictions on what each source annotates", _RESULTS),
     "report": Command("scores, pictures and volumes as one HTML page", _RESULTS),
+    "submit": Command("any of these as jobs of a Slurm cluster, one after the other", _CLUSTER),
     "completion": Command("a script with which the shell completes cdpd's commands and flags", _SHELL, answers=True),
 }
 

@@ -69,6 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--save_probabilities", "--probabilities", action="store_true", dest="probabilities", help="nnU-Net's npz and pkl, too"
     )
+    what.add_argument(
+        "--bids",
+        nargs="?",
+        const="",
+        metavar="SUFFIX",
+        help="IMAGES are a BIDS dataset, or files with BIDS names (of this suffix, as T1w); OUTPUT becomes a derivatives dataset",
+    )
     what.add_argument("--stats", action="store_true", help="volume, mean HU and centroid per class: statistics.json and .csv")
 
     how = parser.add_argument_group("how")
@@ -118,6 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from nnunetv2_cdpd.inference.bids import find_bids_cases
     from nnunetv2_cdpd.inference.formats import check_formats
     from nnunetv2_cdpd.inference.inputs import find_image_cases, modality_of
     from nnunetv2_cdpd.inference.listing import classes_text
@@ -127,6 +135,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.inference.predictor import Predictor
     from nnunetv2_cdpd.inference.run import predict_cases
 
+    _check_bids(args)
     folder = args.model or model_folder_of(args.dataset, args.trainer, args.plans, args.configuration)
     if args.list_classes:
         print(classes_text(folder))
@@ -143,8 +152,11 @@ def run(args: argparse.Namespace) -> int:
         if alone.done:
             print(f"written to {args.output}")
         return report_failed(alone.failed.items(), args.flags)
-    modality = modality_of(predictor.dataset_json)
-    cases = find_image_cases(args.input, predictor.file_ending, predictor.num_channels, modality, tell=reporter(args.flags))
+    tell, kind = reporter(args.flags), (predictor.file_ending, predictor.num_channels)
+    if args.bids is None:
+        cases = find_image_cases(args.input, *kind, modality_of(predictor.dataset_json), tell=tell)
+    else:
+        cases = find_bids_cases(args.input, args.bids, *kind, tell)
     settings = {
         "model": str(folder.resolve()),
         **{name: getattr(args, name) for name in ("folds", "classes", "task", "clean")},
@@ -163,10 +175,19 @@ def run(args: argparse.Namespace) -> int:
     return report_failed(outcome.failed.items(), args.flags)
 
 
+def _check_bids(args: argparse.Namespace) -> None:
+    """Raise UserError for what BIDS has no names for."""
+    for name in ("one_file_per_class", "probabilities", "stats", "previous_stage"):
+        if args.bids is not None and getattr(args, name):
+            raise UserError(
+                f"argument bids: argument {name} writes or reads files that BIDS has no names for; leave one of them out"
+            )
+
+
 def _check_one_file(args: argparse.Namespace) -> None:
     """Raise UserError for what only a folder can take."""
-    for name in ("one_file_per_class", "probabilities", "stats", "resume", "previous_stage"):
-        if getattr(args, name):
+    for name in ("one_file_per_class", "probabilities", "stats", "resume", "previous_stage", "bids"):
+        if getattr(args, name) not in (None, False):
             raise UserError(f"-o {args.output}: one label map, to which argument {name} does not go; give a folder")
     if len(args.formats) > 1:
         raise UserError(f"-o {args.output}: one label map, which cannot be of {len(args.formats)} formats; give a folder")

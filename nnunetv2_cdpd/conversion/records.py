@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.conversion.job import ConversionJob
-from nnunetv2_cdpd.datasets.output import check_own_folder
+from nnunetv2_cdpd.datasets.output import check_own_folder, is_empty
 from nnunetv2_cdpd.jobs import CaseRecord, FileRecord
 
 RECORD_FILE = "cdpd_convert_record.jsonl"
@@ -27,11 +27,12 @@ class PartRecords:
     """
 
     def __init__(self, output: Path, name: str, part_id: int, num_parts: int, way_out: str) -> None:
+        is_new = is_empty(output)  # looked at first: a part that begins at the same time writes its record before all else
         part = f".{part_id}of{num_parts}" if num_parts > 1 else ""
         own = output / RECORD_FILE.replace(".jsonl", f"{part}.jsonl")
         others = sorted(path for path in output.glob(RECORD_FILE.replace(".jsonl", "*.jsonl")) if path != own)
         self.own, *self.others = (FileRecord(path, [name], _COMMAND, asdict, _are_facts) for path in (own, *others))
-        is_ours = own.is_file() or bool(others)
+        is_ours = is_new or own.is_file() or bool(others)
         check_own_folder(output, made_here=is_ours, command=_COMMAND, way_out=way_out)
 
     @property

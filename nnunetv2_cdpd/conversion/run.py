@@ -30,6 +30,7 @@ class Conversion(Outcome[ConvertedCase]):
 
     complete: Whether dataset.json was written.
     remaining: Cases that other parts have still to do.
+    is_part: Other calls do other cases; the dataset is finished by one that does all.
     skipped: Case identifier -> reason.
     notes: Case identifier -> notes on it.
     unmapped: Name in structure sets and segmentations that the declaration does not name -> how many cases have it.
@@ -38,6 +39,7 @@ class Conversion(Outcome[ConvertedCase]):
     folder: Path = Path()
     complete: bool = False
     remaining: int = 0
+    is_part: bool = False
     skipped: dict[str, str] = field(default_factory=dict)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unmapped: dict[str, int] = field(default_factory=dict)
@@ -64,7 +66,8 @@ def convert(
         report: Called with each line for the user while it runs.
 
     Returns:
-        What was done; `failed` cases stop no other, but dataset.json is only written when there are none.
+        What was done; `failed` cases stop no other, but dataset.json is only written when there are none, and by a call for
+        all cases: of several parts none knows that it is the last one.
 
     Raises:
         UserError: The folder is not laid out as expected, or the output folder is not ours.
@@ -121,7 +124,8 @@ def _convert(
         record=plan.records.own,
         progress=progress,
     )
-    return _finish(plan, Conversion(outcome.done, list(plan.done), outcome.failed, plan.output, skipped=skipped))
+    is_part = plan.options.num_parts > 1
+    return _finish(plan, Conversion(outcome.done, list(plan.done), outcome.failed, plan.output, is_part=is_part, skipped=skipped))
 
 
 def _clear_outdated(plan: Plan) -> None:
@@ -142,7 +146,7 @@ def _clear_outdated(plan: Plan) -> None:
 
 
 def _finish(plan: Plan, outcome: Conversion) -> Conversion:
-    """Write dataset.json if all cases are there."""
+    """Write dataset.json if all cases are there, and no other call is at work."""
     output, jobs, options, dataset = plan.output, plan.jobs, plan.options, plan.facts.dataset
     # Other parts may have finished meanwhile.
     entries = PartRecords(output, dataset.name, options.part_id, options.num_parts, options.way_out).valid(jobs)
@@ -159,7 +163,7 @@ def _finish(plan: Plan, outcome: Conversion) -> Conversion:
     if (outcome.failed and not options.labels_only) or outcome.remaining:
         (output / FILE_NAME).unlink(missing_ok=True)
         return outcome
-    if not entries:  # all were looked at and left out
+    if outcome.is_part or not entries:  # all were looked at and left out
         return outcome
     for name in {*jobs, *outcome.skipped} - set(entries):  # one that was written when a kill came, and is left out since
         for path in outputs_of(output, name):

@@ -25,6 +25,7 @@ def summary(outcome: Conversion) -> str:
         lines.append(
             "dataset.json is not written yet: mend the failed cases or name them with argument leave_out, and call again"
         )
-    elif outcome.remaining:
-        lines.append(f"dataset.json is not written yet: {outcome.remaining} cases are left for the other parts")
+    elif outcome.is_part:
+        left = f"{amount(outcome.remaining, 'case')} left for the other parts" if outcome.remaining else "all cases are there"
+        lines.append(f"dataset.json is not written by a part ({left}): after the last one, call without argument num_parts")
     return "\n".join(lines)

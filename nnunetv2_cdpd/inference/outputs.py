@@ -195,7 +195,8 @@ def _cases_in(outputs: Outputs) -> set[str]:
             found.add(path.name)
         elif not outputs.one_file_per_class and path.is_file() and path.name.endswith(ending):
             found.add(path.name[: -len(ending)])
-    return found
+    below = outputs.folder.glob(f"sub-*/**/*{glob.escape(ending)}")  # of a BIDS dataset, named by their places
+    return found | {path.relative_to(outputs.folder).as_posix()[: -len(ending)] for path in below}
 
 
 def _check_places(written: Iterable[Path], read: Iterable[Path]) -> None:

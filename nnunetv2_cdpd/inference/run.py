@@ -14,6 +14,7 @@ from tqdm import tqdm
 from nnunetv2_cdpd.annotation import Source, dataset_json_entries
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError, check_at_least, check_part, listed
+from nnunetv2_cdpd.inference.bids import BidsCase, begin_bids_dataset, write_bids_description, write_bids_labels
 from nnunetv2_cdpd.inference.dicom_files import DicomFiles
 from nnunetv2_cdpd.inference.formats import NIFTI, check_are_dicom, check_formats
 from nnunetv2_cdpd.inference.inputs import Case, opened, source_of
@@ -73,7 +74,10 @@ def predict_cases(
     read_files = [*images, *predictor.model_files, *(previous_stage.glob("*") if previous_stage else ())]
     work = _Work(predictor, outputs, None if lower_stage is None else previous_stage)
     dataset_json = predictions_dataset_json(predictor)
+    is_bids = any(isinstance(case, BidsCase) for case in cases)
     with output_folder(outputs.folder, part_id, num_parts):
+        if is_bids:
+            begin_bids_dataset(outputs.folder)
         prepare_folder(
             outputs,
             cases,
@@ -87,6 +91,8 @@ def predict_cases(
         )
         write_json(outputs.folder / FILE_NAME, dataset_json)
         write_json(outputs.folder / PLANS_FILE, predictor.plans_manager.plans)
+        if is_bids:
+            write_bids_description(outputs.folder)
         for name, file in mask_names(predictor.annotation.classes).items() if outputs.one_file_per_class else ():
             if file != file_name(name):
                 tqdm.write(f"note: the masks of {name!r} are the files {file}{outputs.file_ending}; another class has its name")
@@ -171,6 +177,9 @@ def predictions_dataset_json(predictor: Predictor) -> dict[str, Any]:
 def _write(predictor: Predictor, prediction: Prediction, case: Case, outputs: Outputs) -> None:
     """Everything about a case; the segmentation last, because it is what people look for."""
     path = outputs.segmentation(case.identifier)
+    if isinstance(case, BidsCase):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bids_labels(path, prediction.values, predictor.annotation.classes)
     if outputs.statistics:
         with opened(case, predictor.writer, tell=lambda note: None) as files:  # told when it was read
             image = predictor.writer.read_images(files[:1])[0][0]
