@@ -1,4 +1,4 @@
-"""What SimpleITK does not tell of a NIfTI file: voxels that are missing or no numbers, which it reads as zeros; a second place."""
+"""What SimpleITK does not tell of a NIfTI file: voxels that are missing or no numbers, read as zeros; a second place."""
 
 import math
 import struct
