@@ -73,7 +73,8 @@ def test_wheel_made_from_the_source_archive_is_the_same(project_copy, project_wh
 def test_every_imported_package_is_declared():
     config = configparser.ConfigParser()
     config.read(CLONE / "setup.cfg")
-    lines = [config["options"]["install_requires"], config["options.extras_require"]["completion"]]
+    extras = config["options.extras_require"]
+    lines = [config["options"]["install_requires"], extras["completion"], extras["onnx"]]
     requirements = [requirement for text in lines for requirement in text.split("\n") if requirement]
     declared = {_normal(re.match(r"[\w.-]+", requirement)[0]) for requirement in requirements}
     for path in SOURCES:
