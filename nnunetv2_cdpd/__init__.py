@@ -8,6 +8,7 @@ The rooms by what they are about (docs/structure.md says what flows through them
 - text, pretrained: prompts; weights of the frozen encoders
 - network, released: CDPDNet, part by part; the paper's network and its checkpoint
 - planning, training: CDPDNet in nnU-Net's plans; loss, sampling, the trainers' bodies
+- portable: exported models (ONNX) where neither torch nor nnU-Net is
 - inference, cleanup, evaluation: images in, label maps out: `Predictor` (also here); anatomy; scores of annotated classes
 - conversion, same_scan: downloads to raw datasets; the same scan in two of them
 - audit, merge: what may be wrong with datasets; many datasets to one

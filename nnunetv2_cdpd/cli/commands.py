@@ -49,6 +49,7 @@ COMMANDS = {
     "import-official": Command("the released CDPDNet as an nnU-Net model folder", _PREDICTION, links=True),
     "predict": Command("predict images: all classes or some, in little memory", _PREDICTION),
     "serve": Command("predict what clients send over HTTP, also 3D Slicer and OHIF", _PREDICTION),
+    "export-onnx": Command("a model as one ONNX file, which runs without PyTorch and nnU-Net", _PREDICTION),
     "clean": Command("clean predictions by what is known of the anatomy", _PREDICTION),
     "evaluate": Command("score predictions on what each source annotates", _RESULTS),
     "report": Command("scores, pictures and volumes as one HTML page", _RESULTS),

@@ -18,7 +18,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from nnunetv2_cdpd.inference.resampling import Range
+from nnunetv2_cdpd.volumes.axes import Range
 
 Place = tuple[int, int]  # where windows start along the outer and the inner axis
 Box = tuple[Range, ...]  # a range per axis of the volume

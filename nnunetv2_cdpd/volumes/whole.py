@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import SimpleITK as sitk
-from PIL import Image
 
 from nnunetv2_cdpd.errors import UserError, reason
 
@@ -151,6 +150,8 @@ def _image_header(path: Path) -> sitk.ImageFileReader:
 
 
 def _check_picture(path: Path) -> None:
+    from PIL import Image  # not where `portable` runs alone
+
     check_file(path)
     with told_as_damaged(path), Image.open(path) as picture:
         try:
