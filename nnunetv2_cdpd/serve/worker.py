@@ -23,7 +23,7 @@ from nnunetv2_cdpd.serve.limits import Limits
 
 _TOLD_SECONDS = 0.1  # between two reports of progress
 _KILLED = -9
-_STOP_SECONDS = 5.0  # that a process has to end by itself
+_STOP_SECONDS = 2.0  # that a process has to end
 
 
 class JobFailed(Exception):
@@ -138,12 +138,13 @@ class Worker:
         """End the process, if there is one."""
         if self._process is None:
             return
-        self._process.terminate()
-        self._process.join(_STOP_SECONDS)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-        self._connection.close()
+        self._connection.close()  # at which it ends by itself, unless it is amid something long
+        for end in (None, self._process.terminate, self._process.kill):
+            if end is not None:
+                end()
+            self._process.join(_STOP_SECONDS)
+            if not self._process.is_alive():
+                break
         self._process = None
 
 
@@ -167,9 +168,12 @@ def _work(connection: Connection, models: Mapping[str, str], limits: Mapping[str
 
     def report(done: int, total: int) -> None:
         nonlocal told
-        while connection.poll():  # while it works the server only says that a job is not wanted any more
-            if json.loads(connection.recv_bytes()).get("cancel") == job:
-                raise JobCancelled
+        try:
+            while connection.poll():  # while it works the server only says that a job is not wanted any more
+                if json.loads(connection.recv_bytes()).get("cancel") == job:
+                    raise JobCancelled
+        except (EOFError, OSError):  # nor is this process
+            sys.exit()
         if done == total or time.monotonic() - told > _TOLD_SECONDS:
             told = time.monotonic()
             say(windows=[done, total])
