@@ -6,7 +6,7 @@
 - tables.html, pictures.html, viewer.html: macros for tables that sort by a click, for pictures and for the viewer
 - body: volumes turned to the axes of the body
 - pictures: three planes of a case with contours
-- viewer: volumes as viewer.js shows them, by niivue in vendor/
+- viewer: volumes as viewer.js (of viewer_parts.js) shows them, by niivue in vendor/
 - mistakes: which voxels of a prediction are wrong
 - layers: which class is drawn where
 - palette: one colour for each class

@@ -5,7 +5,8 @@
   if (!place) return;
   const { classes, mistakes } = JSON.parse(place.querySelector("script.page").textContent);
   const texts = new Map([...place.querySelectorAll("script.case")].map((its) => [its.dataset.case, its]));
-  const { Niivue, NVImage, SLICE_TYPE, SHOW_RENDER, MULTIPLANAR_TYPE, DRAG_MODE } = globalThis.niivue;
+  const { UINT8, FLOAT32, element, swatch, choice, fill, next, help, unpack, niftiOf, tableOf } = viewerParts;
+  const { Niivue, SLICE_TYPE, SHOW_RENDER, MULTIPLANAR_TYPE, DRAG_MODE } = globalThis.niivue;
 
   // Where the arrows lead in each view, in voxels to the patient's right, to the front and to the head: the patient's right and
   // the front of the body are on the left.
@@ -24,8 +25,6 @@
   const FLAT = VIEWS.filter(({ name }) => name === "axial"); // of a single slice
   const DEGREES = 5; // of a key in 3D
   const FAR = 5; // voxels with Shift
-  const UINT8 = 2; // types of NIfTI
-  const FLOAT32 = 16;
   const CUTS = [[2, 0, 0], [0, 0, 90], [0, 270, 0], [0, 0, 0]]; // of the 3D picture: depth, azimuth, elevation; 2: none
 
   const overlays = [
@@ -38,24 +37,6 @@
   const state = { loads: 0, shown: null, view: VIEWS[0], window: "", cut: 0 };
 
   // ---- what is on the page -----------------------------------------------------------------------------------------------
-
-  const element = (tag, properties, ...children) => {
-    const { aria = {}, ...others } = properties;
-    const made = Object.assign(document.createElement(tag), others);
-    for (const [name, value] of Object.entries(aria)) made.setAttribute(name, value);
-    made.append(...children);
-    return made;
-  };
-  const choice = (label, onChange) => {
-    const list = element("select", {});
-    list.addEventListener("change", onChange);
-    return { list, labelled: element("label", {}, `${label} `, list) };
-  };
-  const fill = (list, entries) => list.replaceChildren(...entries.map((name) => element("option", { value: name }, name)));
-  const next = (list, step) => {
-    list.selectedIndex = (list.selectedIndex + step + list.options.length) % list.options.length;
-    list.dispatchEvent(new Event("change"));
-  };
 
   const cases = choice("Case", () => show(cases.list.value));
   const views = choice("View", () => { setView(); nv.drawScene(); });
@@ -76,23 +57,6 @@
   const errors = element("span", { className: "legend" },
     ...mistakes.map(({ name, colour }) => element("span", {}, swatch(colour), name)));
 
-  function swatch(colour) {
-    const made = element("span", { className: "swatch" });
-    made.style.background = colour;
-    return made;
-  }
-
-  const KEYS = [
-    ["← → ↑ ↓", "move the crosshair as seen; with Shift 5 voxels; in 3D turn"], ["Page Up, Page Down", "next slice"],
-    ["Home", "the largest mistake"], ["r, p, e", "reference, prediction, mistakes on and off"], ["+, −", "opacity of what is on"],
-    ["w", "next window"], ["v", "next view"], ["n, b", "next case, the one before"], ["c", "cut the 3D picture open"],
-  ];
-  const help = element("details", { className: "keys" }, element("summary", {}, "Keys and mouse"),
-    element("p", { className: "quiet" }, "Keys work while the picture has the focus: click it or move to it with Tab. A click or a drag ",
-      "moves the crosshair; then the wheel scrolls through the slices. In 3D a drag turns and the wheel zooms."),
-    element("dl", { id: "viewer-keys" }, ...KEYS.flatMap(([key, text]) => [element("dt", {}, key), element("dd", {}, text)])));
-
-  const hueOf = (colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
   const fail = (reason) => {
     place.replaceChildren(element("p", { className: "warning" }, `No volumes: ${reason}. The pictures below do not need them.`));
     place.dataset.ready = "failed";
@@ -100,34 +64,10 @@
 
   // ---- volumes -----------------------------------------------------------------------------------------------------------
 
-  const unpack = async (text) => {
-    const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-    return new Uint8Array(await new Response(stream).arrayBuffer());
-  };
-
-  const niftiOf = async (name, data, voxels, type, low, high) => {
-    const spacing = [0, 1, 2].map((axis) => Math.hypot(...data.affine.slice(0, 3).map((row) => row[axis])));
-    const file = NVImage.createNiftiArray(data.shape, spacing, data.affine.flat(), type, new Uint8Array(voxels.buffer));
-    // colours, opacity, no second file, limits that hold for every voxel
-    return NVImage.new(file.buffer, `${name}.nii`, "gray", 1, null, low, high, true, 0, false, false, "", 0, undefined, NaN, NaN,
-      false, null, 0, null);
-  };
-
-  const tableOf = (entries) => {
-    const table = { R: [0], G: [0], B: [0], A: [0], I: [0], labels: [""] };
-    for (const { index, name, colour } of entries) {
-      const [red, green, blue] = hueOf(colour);
-      const opaque = entries === classes && hidden.has(index) ? 0 : 255;
-      for (const [key, value] of Object.entries({ R: red, G: green, B: blue, A: opaque, I: index, labels: name })) table[key].push(value);
-    }
-    return table;
-  };
-
   const nv = new Niivue({
     isRadiologicalConvention: true, sagittalNoseLeft: true, showAllOrientationMarkers: true, isOrientCube: true,
-    backColor: [0, 0, 0, 1], fontColor: [0.85, 0.9, 1, 1], crosshairColor: [1, 1, 1, 0.7], clipPlaneColor: [0, 0, 0, 0], crosshairWidth: 0.3, crosshairWidthUnit: "percent",
-    crosshairGap: 6, multiplanarLayout: MULTIPLANAR_TYPE.GRID, multiplanarPadPixels: 22, tileMargin: 4, fontMinPx: 18, fontSizeScaling: 0.3, show3Dcrosshair: false,
+    backColor: [0, 0, 0, 1], fontColor: [0.85, 0.9, 1, 1], crosshairColor: [1, 1, 1, 0.7], clipPlaneColor: [0, 0, 0, 0],
+    crosshairWidth: 0.3, crosshairWidthUnit: "percent", crosshairGap: 6, multiplanarLayout: MULTIPLANAR_TYPE.GRID, multiplanarPadPixels: 22, tileMargin: 4, fontMinPx: 18, fontSizeScaling: 0.3, show3Dcrosshair: false,
     dragMode: DRAG_MODE.pan, dragAndDropEnabled: false, loadingText: "", logLevel: "fatal", isForceMouseClickToVoxelCenters: true,
   });
 
@@ -147,7 +87,7 @@
       overlay.range.value = Math.round(100 * opacity);
       if (!volume) return;
       volume.opacity = shown ? opacity : 0;
-      volume.setColormapLabel(tableOf(entries));
+      volume.setColormapLabel(tableOf(entries, entries === classes ? hidden : new Set()));
     });
     errors.hidden = !overlays[2].shown;
   };
