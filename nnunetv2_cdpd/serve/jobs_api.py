@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from nnunetv2_cdpd.inference.formats import DICOM_ENDINGS, DICOM_LABELMAP, DICOM_SEG, RTSTRUCT
 from nnunetv2_cdpd.serve.receiving import Received
 from nnunetv2_cdpd.serve.server import Server
-from nnunetv2_cdpd.serve.store import DONE, ENDINGS, STATISTICS_FILE, ServedJob, dicom_file, label_map_file
+from nnunetv2_cdpd.serve.store import DONE, LABEL_MAP_ENDINGS, STATISTICS_FILE, ServedJob, dicom_file, label_map_file
 
 _BINARY = {"type": "string", "format": "binary"}
 _SENT = {
@@ -127,7 +127,7 @@ async def new_job(
     model: Annotated[str | None, Query(description="may be left out where there is one")] = None,
     classes: Annotated[list[str] | None, Query(description="these only; once per class")] = None,
     task: Annotated[str | None, Query(description="predict as this source's task")] = None,
-    ending: Annotated[str, Query(description=f"of the label map: {', '.join(ENDINGS)}")] = ENDINGS[0],
+    ending: Annotated[str, Query(description=f"of the label map: {', '.join(LABEL_MAP_ENDINGS)}")] = LABEL_MAP_ENDINGS[0],
     formats: Annotated[
         list[str] | None, Query(description=f"of a DICOM series also {', '.join(DICOM_ENDINGS)}; once per format")
     ] = None,

@@ -14,7 +14,7 @@ from nnunetv2_cdpd.serve.access import Access
 from nnunetv2_cdpd.serve.images import ImageStore
 from nnunetv2_cdpd.serve.limits import Limits
 from nnunetv2_cdpd.serve.receiving import Received, Receiver, busy, removed_on_error
-from nnunetv2_cdpd.serve.store import ENDINGS, SentImage, ServedJob
+from nnunetv2_cdpd.serve.store import LABEL_MAP_ENDINGS, SentImage, ServedJob
 from nnunetv2_cdpd.serve.waiting import JobQueue, QueueFull
 
 _FULL = "as many jobs wait as this server takes; try again later"
@@ -40,7 +40,7 @@ class Server:
         model: str | None,
         classes: Sequence[str] | None,
         task: str | None,
-        ending: str = ENDINGS[0],
+        ending: str = LABEL_MAP_ENDINGS[0],
         formats: Sequence[str] = (),
     ) -> str:
         """The model's name, which may be left out where there is one.
@@ -64,8 +64,8 @@ class Server:
             if name not in known_classes:
                 under = "" if task is None else f" under task {task!r}"
                 raise HTTPException(400, f"model {model} has no class {name!r}{under}; choose from {listed(list(known_classes))}")
-        if ending not in ENDINGS:
-            raise HTTPException(400, f"no label map can be written as {ending!r}; choose from {', '.join(ENDINGS)}")
+        if ending not in LABEL_MAP_ENDINGS:
+            raise HTTPException(400, f"no label map can be written as {ending!r}; choose from {', '.join(LABEL_MAP_ENDINGS)}")
         for name in formats:
             if name not in DICOM_ENDINGS:
                 raise HTTPException(400, f"no format {name!r}; choose from {', '.join(DICOM_ENDINGS)}")

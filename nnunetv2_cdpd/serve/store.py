@@ -21,7 +21,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.formats import DICOM_ENDINGS
 from nnunetv2_cdpd.jobs import read_json, remove, write_json
 
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")  # in which a label map can be had
+LABEL_MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")  # in which a label map can be had
 STATISTICS_FILE, RESULT_FILE = "statistics.json", "result.json"
 _MARK = "cdpd_serve.json"
 _VERSION = 1
