@@ -23,7 +23,7 @@ from nnunetv2_cdpd.volumes.splines import MAX_ORDER
 _REORIENTS = {SimpleITKIO: False, NibabelIO: False, SimpleITKIOWithReorient: True, NibabelIOWithReorient: True}
 
 
-def description_of(predictor: Predictor, folder: Path, folds: list[str]) -> Description:
+def onnx_description_of(predictor: Predictor, folder: Path, folds: list[str]) -> Description:
     """Of a predictor, with what is selected.
 
     Args:
