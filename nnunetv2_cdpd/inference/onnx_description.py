@@ -1,6 +1,7 @@
 """What an exported model says of itself (`portable.description`), from a model folder; what the runner lacks is refused."""
 
 from pathlib import Path
+from typing import Any
 
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO, SimpleITKIOWithReorient
@@ -22,7 +23,7 @@ from nnunetv2_cdpd.volumes.splines import MAX_ORDER
 _REORIENTS = {SimpleITKIO: False, NibabelIO: False, SimpleITKIOWithReorient: True, NibabelIOWithReorient: True}
 
 
-def description_of(predictor: Predictor, folder: Path, folds: list[str]) -> Description:
+def onnx_description_of(predictor: Predictor, folder: Path, folds: list[str]) -> Description:
     """Of a predictor, with what is selected.
 
     Args:
@@ -84,7 +85,7 @@ def description_of(predictor: Predictor, folder: Path, folds: list[str]) -> Desc
     )
 
 
-def _rule(function: object, key: str, where: str) -> ResamplingRule:
+def _rule(function: Any, key: str, where: str) -> ResamplingRule:
     rule = resampling_rule(function)
     if rule is None or max(rule.order, rule.order_z) > MAX_ORDER:
         raise UserError(f"{where}: `{key}` is none that the runner has; use cdpd predict")

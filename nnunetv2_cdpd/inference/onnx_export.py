@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.models import folds_of
-from nnunetv2_cdpd.inference.onnx_description import description_of
+from nnunetv2_cdpd.inference.onnx_description import onnx_description_of
 from nnunetv2_cdpd.inference.onnx_graph import FoldMean, write_graph
 from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.inference.runner_file import write_runner
@@ -54,7 +54,7 @@ def export_onnx(
     predictor = Predictor.from_folder(model, folds, device="cpu", checkpoint_name=checkpoint_name)
     predictor.select(classes, task=task)
     used = [str(fold) for fold in folds_of(model, folds, checkpoint_name)]
-    description = description_of(predictor, model, used)
+    description = onnx_description_of(predictor, model, used)
     Description.from_json(description.to_json(), str(model))
     with written_beside(output) as beside:
         difference = write_graph(FoldMean(predictor), description, beside)

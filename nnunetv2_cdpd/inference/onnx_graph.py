@@ -89,15 +89,15 @@ class StepwiseNorm(nn.Module):
 
     def __init__(self, norm: nn.InstanceNorm2d | nn.InstanceNorm3d) -> None:
         super().__init__()
-        self.eps, self.weight, self.bias = norm.eps, norm.weight, norm.bias
+        self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
         x = x - _mean(x)
-        scale = (_mean(x * x) + self.eps).rsqrt()
-        if self.weight is None:
-            return x * scale
-        shape = (1, -1, *[1] * (x.ndim - 2))
-        return x * (scale * self.weight.view(shape)) + self.bias.view(shape)
+        scale = (_mean(x * x) + self.norm.eps).rsqrt()
+        if self.norm.affine:
+            weight, bias = (term.view(1, -1, *[1] * (x.ndim - 2)) for term in (self.norm.weight, self.norm.bias))
+            return x * (scale * weight) + bias
+        return x * scale
 
 
 def _mean(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ OTHER_ROOMS = (
     "errors.py",
     *(f"volumes/{name}.py" for name in ("__init__", "axes", "grid", "splines", "text_headers", "value_types", "whole")),
 )
-_START = "import sys\n\nfrom nnunetv2_cdpd.portable.main import main\n\nsys.exit(main())\n"
+_START = "import sys\n\nfrom nnunetv2_cdpd.portable.main import runner_main\n\nsys.exit(runner_main())\n"
 _TIME = (1980, 1, 1, 0, 0, 0)  # the same sources give the same file
 
 

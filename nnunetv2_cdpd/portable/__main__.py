@@ -2,7 +2,7 @@
 
 import sys
 
-from nnunetv2_cdpd.portable.main import main
+from nnunetv2_cdpd.portable.main import runner_main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(runner_main())

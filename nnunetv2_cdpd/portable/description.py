@@ -136,12 +136,12 @@ class _Entries:
             raise UserError(f"{self.where}: its description is damaged ({otherwise}); export the model again")
 
     def rule(self, key: str, most: int) -> ResamplingRule:
-        orders = [
+        order, order_z = (
             self(f"{key}.{name}", f"0 to {most}", lambda value: _is_whole(value, 0) and value <= most)
             for name in ("order", "order_z")
-        ]
+        )
         force = self(f"{key}.force_separate_z", "true, false or null", lambda value: value is None or isinstance(value, bool))
-        return ResamplingRule(*orders, force, self(f"{key}.threshold", "a positive number", _is_positive))
+        return ResamplingRule(order, order_z, force, self(f"{key}.threshold", "a positive number", _is_positive))
 
 
 def _description(read: _Entries) -> Description:

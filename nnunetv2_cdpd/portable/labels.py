@@ -13,7 +13,7 @@ from nnunetv2_cdpd.portable.description import Description
 from nnunetv2_cdpd.portable.preprocessing import SeenImage
 from nnunetv2_cdpd.portable.rivalry import winners_of
 from nnunetv2_cdpd.portable.windows import Layer
-from nnunetv2_cdpd.volumes.axes import Range, axis_resamplings
+from nnunetv2_cdpd.volumes.axes import Range, axis_resamplings, in_all_channels
 
 _TILE = 32  # voxels of the image along each axis
 
@@ -64,7 +64,7 @@ class LayeredLabels:
         for tile in product(*tiles):
             inputs = [axis.inputs_of(part) for axis, part in zip(axes, tile)]
             inputs[0] = (inputs[0][0] - first, inputs[0][1] - first)
-            box = logits[(slice(None), *(slice(*part) for part in inputs))]
+            box = logits[in_all_channels([slice(*part) for part in inputs])]
             self._label(box, [matrices[i][part] for i, part in enumerate(tile)], target, tile)
 
     def _label(self, box: np.ndarray, matrices: list[np.ndarray], target: np.ndarray, tile: tuple[Range, ...]) -> None:

@@ -19,7 +19,7 @@ IMAGES are a file per channel of one image, LABELS the file to write (.nii.gz, .
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def runner_main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit code."""
     parser = argparse.ArgumentParser("runner", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, metavar="MODEL", help="the .onnx file")

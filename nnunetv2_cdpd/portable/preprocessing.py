@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.portable.description import CT, Description, Normalization
-from nnunetv2_cdpd.volumes.axes import ResamplingRule
+from nnunetv2_cdpd.volumes.axes import ResamplingRule, in_all_channels
 from nnunetv2_cdpd.volumes.splines import across_matrix, spline_matrix
 
 _EPSILON = 1e-8  # nnU-Net's smallest spread of intensities
@@ -42,7 +42,7 @@ def preprocessed(image: np.ndarray, spacing: Sequence[float], description: Descr
     full_spacing = tuple(spacing[axis] for axis in axes)
     full_shape = data.shape[1:]
     crop, mask = _nonzero(data, any(each.use_mask for each in description.normalizations))
-    data = data[(slice(None), *crop)].copy(order="K")  # with the order in memory that nnU-Net's has, for the last bit of means
+    data = data[in_all_channels(crop)].copy(order="K")  # with the order in memory that nnU-Net's has, for the last bit
     target = (*full_spacing[: 3 - len(description.spacing)], *description.spacing)
     shape = tuple(round(old / new * length) for old, new, length in zip(full_spacing, target, data.shape[1:]))
     if 0 in shape:

@@ -10,6 +10,8 @@ from itertools import combinations, product
 
 import numpy as np
 
+from nnunetv2_cdpd.volumes.axes import in_all_channels
+
 _SIGMA = 1 / 8  # nnU-Net's, of a window's length
 _TRUNCATED = 4  # sigmas, scipy's
 _SCALE = 10  # nnU-Net's highest weight
@@ -72,13 +74,13 @@ def layers_of_logits(
             windows = []
             for place in batch:
                 corner = dict(zip((axis, *others), (start, *place)))
-                windows.append(data[(slice(None), *(slice(corner[a], corner[a] + size[a]) for a in range(3)))])
+                windows.append(data[in_all_channels([slice(corner[a], corner[a] + size[a]) for a in range(3)])])
             for place, logits in zip(batch, runner.run(windows)):
                 if sums is None or held is None:
                     layer = (size[axis], *(data.shape[1 + other] for other in others))
                     sums, held = np.zeros((len(logits), *layer), np.float32), np.zeros(layer, np.float32)
                 part = (slice(None), *(slice(low, low + size[other]) for low, other in zip(place, others)))
-                sums[(slice(None), *part)] += _axis_first(logits, axis) * weights
+                sums[in_all_channels(part)] += _axis_first(logits, axis) * weights
                 held[part] += weights
             done += len(batch)
             progress(done, total)
@@ -88,7 +90,7 @@ def layers_of_logits(
         low, high = (min(max(border - before[axis], 0), shape[axis]) for border in (start, following))
         if low < high:
             own = (slice(low + before[axis] - start, high + before[axis] - start), *inside)
-            yield Layer(axis, low, sums[(slice(None), *own)] / held[own])
+            yield Layer(axis, low, sums[in_all_channels(own)] / held[own])
         for values in (sums.swapaxes(0, 1), held):
             values[: len(values) - planes] = values[planes:].copy()
             values[len(values) - planes :] = 0

@@ -120,3 +120,8 @@ class AxisResampling:
 def axis_resamplings(kinds: Sequence[str], shape: Sequence[int], new_shape: Sequence[int]) -> tuple[AxisResampling, ...]:
     """The resampling of each axis between two shapes."""
     return tuple(AxisResampling.of(int(n), int(m), kind) for n, m, kind in zip(shape, new_shape, kinds))
+
+
+def in_all_channels(box: Sequence[slice]) -> tuple[slice, ...]:
+    """A box of (x, y, z) as one of (c, x, y, z)."""
+    return (slice(None), *box)

@@ -21,14 +21,14 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_cdpd.cli.main import main as cdpd
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference import onnx_graph
-from nnunetv2_cdpd.inference.onnx_description import description_of
+from nnunetv2_cdpd.inference.onnx_description import onnx_description_of
 from nnunetv2_cdpd.inference.onnx_export import export_onnx
 from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.inference.runner_file import OTHER_ROOMS, write_runner
 from nnunetv2_cdpd.network.slice_encoder import means_of_slices
 from nnunetv2_cdpd.portable.description import KEY, Description
 from nnunetv2_cdpd.portable.images import read_image
-from nnunetv2_cdpd.portable.main import main as runner
+from nnunetv2_cdpd.portable.main import runner_main as runner
 from nnunetv2_cdpd.portable.runner import OnnxModel
 
 RUNS_WITH = ("numpy", "onnxruntime", "SimpleITK")
@@ -270,10 +270,10 @@ def test_what_the_runner_cannot_do_is_refused_by_name(exported, change, told, tm
     predictor = Predictor.from_folder(exported.model, device="cpu")
     predictor.configuration_manager.configuration.update(change)
     if told == "works":
-        assert description_of(predictor, exported.model, ["0"]).normalizations[0].scheme == "NoNormalization"
+        assert onnx_description_of(predictor, exported.model, ["0"]).normalizations[0].scheme == "NoNormalization"
         return
     with pytest.raises(UserError, match=told):
-        description_of(predictor, exported.model, ["0"])
+        onnx_description_of(predictor, exported.model, ["0"])
 
 
 def test_a_reader_and_a_normalization_that_are_not_in_the_runner(exported):
@@ -281,11 +281,11 @@ def test_a_reader_and_a_normalization_that_are_not_in_the_runner(exported):
     plans = {**predictor.plans_manager.plans, "image_reader_writer": "NaturalImage2DIO"}
     predictor.plans_manager = PlansManager(plans)
     with pytest.raises(UserError, match="images are read by NaturalImage2DIO, which is not in the runner"):
-        description_of(predictor, exported.model, ["0"])
+        onnx_description_of(predictor, exported.model, ["0"])
     predictor.plans_manager = PlansManager({**plans, "image_reader_writer": "SimpleITKIO"})
     predictor.configuration_manager.configuration["normalization_schemes"] = ["OwnNormalization"]
     with pytest.raises(UserError, match="normalised by OwnNormalization"):
-        description_of(predictor, exported.model, ["0"])
+        onnx_description_of(predictor, exported.model, ["0"])
 
 
 def test_too_many_weights_for_a_file(exported, tmp_path, monkeypatch):
@@ -328,7 +328,7 @@ def test_choice_of_classes_is_described(exported):
     """Of a tumor in two possible parents: all that decides about it is an output, and only it is written."""
     predictor = Predictor.from_folder(exported.model, device="cpu")
     predictor.select(["kidney_tumor"])
-    description = description_of(predictor, exported.model, ["0"])
+    description = onnx_description_of(predictor, exported.model, ["0"])
     assert description.classes == {"kidney_tumor": 5}
     assert set(description.stored) == {0, 5} and len(description.outputs) > 1
     assert Description.from_json(description.to_json(), KEY) == description

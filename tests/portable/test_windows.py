@@ -7,6 +7,7 @@ from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compu
 
 from nnunetv2_cdpd.portable import windows
 from nnunetv2_cdpd.portable.windows import WindowSettings, layers_of_logits, window_starts
+from nnunetv2_cdpd.volumes.axes import in_all_channels
 
 
 @pytest.mark.parametrize("length", [8, 9, 11, 12, 13, 16, 17, 40, 101])
@@ -36,11 +37,11 @@ def means_on_paper(data, patch, step_size, mirror):
         for y in starts[1]:
             for z in starts[2]:
                 box = (slice(x, x + patch[0]), slice(y, y + patch[1]), slice(z, z + patch[2]))
-                image = data[(slice(None), *box)][None]
+                image = data[in_all_channels(box)][None]
                 logits = place_dependent(image)[0].astype(float)
                 if mirror:
                     logits = (logits + place_dependent(image[:, :, ::-1])[0][:, ::-1]) / 2
-                sums[(slice(None), *box)] += logits * weights
+                sums[in_all_channels(box)] += logits * weights
                 held[box] += weights
     return sums / held
 
@@ -53,7 +54,7 @@ def test_the_mean_over_windows(shape, axis, batch, mirror):
     missing = [max(0, p - n) for p, n in zip(patch, shape)]
     padded = np.pad(data, [(0, 0), *((m // 2, m - m // 2) for m in missing)])
     inside = tuple(slice(m // 2, m // 2 + n) for m, n in zip(missing, shape))
-    expected = means_on_paper(padded, patch, 0.5, bool(mirror))[(slice(None), *inside)]
+    expected = means_on_paper(padded, patch, 0.5, bool(mirror))[in_all_channels(inside)]
     layers = list(layers_of_logits(data, place_dependent, WindowSettings(patch, 0.5, batch, mirror)))
     assert {layer.axis for layer in layers} == {axis}
     assert [layer.start for layer in layers] == [0, *np.cumsum([layer.logits.shape[1] for layer in layers])[:-1]]
