@@ -47,6 +47,7 @@ COMMANDS = {
     "find-best": Command("nnUNetv2_find_best_configuration on annotated classes", _TRAINING, takes_any_argument=True),
     "accumulate": Command("nnUNetv2_accumulate_crossval_results on annotated classes", _TRAINING, takes_any_argument=True),
     "import-official": Command("the released CDPDNet as an nnU-Net model folder", _PREDICTION, links=True),
+    "card": Command("a model's sources, licenses, scores, limits; as a page, JSON and CycloneDX", _PREDICTION, answers=True),
     "predict": Command("predict images: all classes or some, in little memory", _PREDICTION),
     "clean": Command("clean predictions by what is known of the anatomy", _PREDICTION),
     "evaluate": Command("score predictions on what each source annotates", _RESULTS),

@@ -19,6 +19,7 @@ from nnunetv2_cdpd.jobs.shapes import NAME, Shape, check_shape, map_of, read_sha
 from nnunetv2_cdpd.trusted import IMAGE_READER, trusted
 
 READER_KEY = "overwrite_image_reader_writer"
+_NNUNETS_JOKE = "Whoever converted this dataset"
 _NO_READER = "None"  # as nnU-Net writes it
 _ENDING = Shape('a text like ".nii.gz"', lambda value: isinstance(value, str) and bool(re.fullmatch(r"(\.[\w+-]+)+", value)))
 _KINDS = record(optional={"file_ending": _ENDING}, words="an object, as a dataset.json of nnU-Net v2 does")
@@ -53,6 +54,12 @@ class DatasetJson:
         """Name of the reader of nnU-Net that it asks for; None: nnU-Net chooses by file ending."""
         asked = self.content.get(READER_KEY, _NO_READER)
         return None if asked == _NO_READER else asked
+
+    @property
+    def license(self) -> str | None:
+        """What it states for all cases; nnU-Net writes `licence`, and a joke where nobody gave one."""
+        text = self.content.get("licence") or self.content.get("license")
+        return str(text) if text and not str(text).startswith(_NNUNETS_JOKE) else None
 
     @cached_property
     def channel_names(self) -> tuple[str, ...]:

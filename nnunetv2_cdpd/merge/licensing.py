@@ -108,7 +108,7 @@ def _terms(dataset: RawDataset, entry: DatasetSpec, source: Source) -> tuple[Ter
         terms, note = source_terms(named, stated)
         return terms, note and f"{note}; {_license_line(dataset, source)} in the YAML decides"
     terms, public = stated_terms(said), public_source(named)
-    others = {"its dataset.json": stated, f"the public dataset {public.name}" if public else "": public and public.license}
+    others = {"its dataset.json": stated} | ({} if public is None else {f"the public dataset {public.name}": public.license})
     told = [
         f"{who} {text!r}"
         for who, text in others.items()

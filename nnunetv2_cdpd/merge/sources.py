@@ -113,12 +113,8 @@ def said_of_source(dataset: RawDataset, spec: DatasetSpec, source: Source) -> So
 
 
 def license_text(dataset: RawDataset, source: Source) -> str | None:
-    """The license that dataset.json states for a source; nnU-Net writes `licence`, and a joke where nobody gave one."""
-    if source.license:
-        return source.license
-    content = dataset.dataset_json.content
-    text = _text(content.get("licence") or content.get("license"))
-    return None if text and text.startswith("Whoever converted this dataset") else text
+    """The license that dataset.json states for a source."""
+    return source.license or dataset.dataset_json.license
 
 
 def _text(value: object) -> str | None:
