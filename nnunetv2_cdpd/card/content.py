@@ -17,6 +17,7 @@ from nnunetv2_cdpd.card.scores import ensembles_with, scores_of_model
 from nnunetv2_cdpd.card.shape import CARD_VERSION
 from nnunetv2_cdpd.card.text import Plain
 from nnunetv2_cdpd.card.weights import packages_of_model, terms_of_weights, weights_of_model
+from nnunetv2_cdpd.card.words import plain_words
 from nnunetv2_cdpd.conversion.source_terms import public_source, source_terms
 from nnunetv2_cdpd.licenses import USES, Terms
 from nnunetv2_cdpd.released.preset import PAPER_NETWORK_CLASS_NAME
@@ -48,7 +49,7 @@ def make_card(model: ModelFolder, former: Mapping[str, Any] | None, words: Mappi
         "made_by": f"nnunetv2-cdpd {__version__}",
         "date": date.today().isoformat(),
         "model": _model(model),
-        "words": dict(words if words is not None else former["words"] if former else {}),
+        "words": plain_words(words if words is not None else former["words"] if former else {}),
         "classes": _classes(model),
         "sources": sources,
         "left_out": _left_out(model),

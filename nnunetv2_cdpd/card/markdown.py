@@ -55,7 +55,9 @@ def _interval(limits: list[float] | None) -> str:
 
 
 def _setting(value: Any) -> str:
-    return json.dumps(value).replace('"', "") if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(f"({_setting(entry)})" if isinstance(entry, list) else _setting(entry) for entry in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _annotates(source: Mapping[str, Any]) -> str:

@@ -58,6 +58,8 @@ def not_measured(card: Mapping[str, Any]) -> list[str]:
     scored = {entry["name"] for entry in scores["classes"] if entry["present"] > 0}
     if without := [entry["name"] for entry in card["classes"] if entry["name"] not in scored]:
         lines.append(f"Classes that no scored case holds: {listed(without, 40)}.")
+    if unvalidated := [fold["name"] for fold in card["model"]["folds"] if fold["name"] not in scores["folds"]]:
+        lines.append(f"Fold {listed(unvalidated)}: no scores of its validation, or not joined with the others'.")
     of_sources = {entry["name"] for entry in scores["sources"]}
     if unseen := [source["name"] for source in card["sources"] if source["name"] not in of_sources]:
         lines.append(f"Sources without a scored case: {listed(unseen, 40)}.")

@@ -15,6 +15,7 @@ from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.jobs.shapes import SCORE, TEXT, check_shape, list_of, map_of, read_shaped, record
 
 SUMMARY = "summary.json"
+_JOINED = "crossval_results_folds_"  # begins the name of the folder of nnU-Net's accumulated predictions
 _METRICS = map_of(record({"Dice": SCORE, "n_ref": SCORE, "n_pred": SCORE}), "an object of metrics")
 _SHAPE = record({"metric_per_case": list_of(record({"metrics": _METRICS}, {"reference_file": TEXT, "source": TEXT}))})
 _WAY_OUT = "validate the fold again (nnUNetv2_train ... --val), or remove the file"
@@ -46,6 +47,7 @@ def scores_of_model(model: ModelFolder) -> dict[str, Any] | None:
     return {
         "protocol": f"{protocol}; protocol {' and '.join(sorted(named & set(PROTOCOLS)))}; mean Dice, 95 % interval by bootstrap",
         "files": [{"name": path.relative_to(model.path).as_posix(), "sha256": checksum_of_json(path)} for path in files],
+        "folds": list(dict.fromkeys(fold for path in files for fold in _folds(path))),
         "cases": len(cases),
         "classes": [_class(results, name, None) for name in scored if results.summary(name).cases],
         "sources": [
@@ -76,11 +78,16 @@ def ensembles_with(model: ModelFolder) -> list[dict[str, Any]]:
 
 
 def _files(model: ModelFolder) -> list[Path]:
-    joined = sorted(
-        model.path.glob(f"crossval_results_folds_*/{SUMMARY}"), key=lambda path: (-path.parent.name.count("_"), path.parent.name)
-    )
+    joined = sorted(model.path.glob(f"{_JOINED}*/{SUMMARY}"), key=lambda path: (-path.parent.name.count("_"), path.parent.name))
     single = [path for fold in model.folds if (path := model.path / f"fold_{fold.name}/validation/{SUMMARY}").is_file()]
     return joined[:1] or single
+
+
+def _folds(path: Path) -> list[str]:
+    """Names of the folds whose predictions a summary scores, from its place."""
+    folder = path.parent
+    of = folder.parent.name.removeprefix("fold_") if folder.name == "validation" else folder.name.removeprefix(_JOINED)
+    return of.split("_")
 
 
 def _cases(summary: Mapping[str, Any], model: ModelFolder, path: Path) -> Iterator[CaseScores]:

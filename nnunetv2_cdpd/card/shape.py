@@ -46,6 +46,7 @@ _MODEL = {
 }
 _SCORES = {
     "protocol": TEXT,
+    "folds": _TEXTS,
     "files": list_of(record({"name": TEXT, "sha256": _SHA256})),
     "cases": whole_number(),
     "classes": list_of(

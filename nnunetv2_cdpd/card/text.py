@@ -15,7 +15,7 @@ _PATH = re.compile(
     rf"""(?:\bfile:{_REST}|(?<![\w:/.])(?:[a-z]:[\\/]|\\\\\w|~[\\/]|/(?:(?:{_ROOTS})\b|[^/\s]+/)){_REST})""", re.IGNORECASE
 )
 _MARKDOWN = re.compile(r"([\\`*\[\]<>|&#~$!])|((?<![^\W_])_|_(?![^\W_]))")  # an underscore within a word means nothing
-_AT_START = re.compile(r"^([-+=:]|\d+(?=[.)]))")
+_AT_START = re.compile(r"^(?:([-+=:])(?=[-+=:\s]|$)|(\d+)(?=[.)](?:\s|$)))")  # what would begin a list, a rule or a heading
 
 
 @dataclass(frozen=True)
@@ -56,4 +56,4 @@ def plain_cases(identifiers: Iterable[Any]) -> Plain:
 def escaped(value: Any) -> str:
     """A text that Markdown shows as it is, wherever in a line it stands, in a table too; no HTML comes out of it."""
     text = _MARKDOWN.sub(lambda found: f"\\{found[0]}", one_plain_line(value, 10**6))
-    return _AT_START.sub(lambda found: f"\\{found[0]}" if found[0] in "-+=:" else f"{found[0]}\\", text)
+    return _AT_START.sub(lambda found: f"\\{found[1]}" if found[1] else f"{found[2]}\\", text)

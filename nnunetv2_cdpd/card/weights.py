@@ -17,6 +17,7 @@ _ORIGINS = {
     LEARNED_HERE: "learned with the network, from no text",
     BROUGHT: "came with the weights that the training began with",
 }
+_MOST_PACKAGES = 1000
 _TEXT_RELEASES = {"openai": "MIT"}  # open_clip's tag -> license of the release (github.com/openai/CLIP)
 
 
@@ -57,7 +58,11 @@ def packages_of_model(model: ModelFolder, former: Mapping[str, Any] | None) -> d
         other = list({(package["name"], package["version"]): package for package in others}.values())
         return {"python": Plain()(told[-1].get("python", ""), 20) or None, "packages": last, "other_versions": other}
     if former is not None and former["packages"]:
-        return dict(former)
+        listed = {
+            key: [_package(entry["name"], entry["version"], entry["license"]) for entry in former[key]]
+            for key in ("packages", "other_versions")
+        }
+        return {"python": former["python"] and Plain()(former["python"], 20), **listed}
     torch = [version for fold in model.trained if isinstance(version := fold.debug.get("torch_version"), str)]
     known = [{"name": "torch", "version": Plain()(torch[-1], 40), "license": None}] if torch else []
     return {"python": None, "packages": known, "other_versions": []}
@@ -71,7 +76,7 @@ def terms_of_weights(entry: Mapping[str, Any]) -> Terms:
 def _weights(part: str, name: str, recorded: list[Mapping[str, Any]], before: Mapping[str, Any] | None) -> dict[str, Any]:
     kinds = list(dict.fromkeys(kind for entry in recorded if (kind := entry.get("kind")) in _ORIGINS))
     if not kinds and before is not None and before["name"] == name:
-        return dict(before)
+        return {key: Plain()(its, 200) if isinstance(its, str) else its for key, its in before.items()}
     if not kinds and name == LEARNED:
         kinds = [LEARNED_HERE]
     checksums = list(dict.fromkeys(str(its)[:64] for entry in recorded if (its := entry.get("sha256"))))
@@ -106,13 +111,11 @@ def _released_license(part: str, name: str) -> str | None:
 
 def _packages(listed: Mapping[str, Any]) -> list[dict[str, Any]]:
     """name -> [version, license] of a debug.json, whatever somebody wrote there."""
+    entries = list(listed.items())[:_MOST_PACKAGES]
+    return [_package(name, *its) for name, its in entries if isinstance(its, (list, tuple)) and len(its) == 2]
+
+
+def _package(name: Any, version: Any, license: Any) -> dict[str, Any]:
     plain = Plain()
-    return [
-        {
-            "name": plain(name, 60),
-            "version": plain(its[0], 40),
-            "license": plain(its[1], 100) if isinstance(its[1], str) else None,
-        }
-        for name, its in list(listed.items())[:1000]
-        if isinstance(its, (list, tuple)) and len(its) == 2
-    ]
+    said = plain(license, 100) if isinstance(license, str) else None
+    return {"name": plain(name, 60), "version": plain(version, 40), "license": said}

@@ -19,8 +19,13 @@ def read_words(path: Path) -> Mapping[str, list[str]]:
         UserError: It cannot be read, has an unknown key, or two licenses.
     """
     content = known_mapping(load_yaml(path, "docs/card.md"), WORDS, str(path))
-    said = {key: [Plain()(text, _MOST_LETTERS) for text in texts(value, f"{path}: {key}")] for key, value in content.items()}
+    said = {key: list(texts(value, f"{path}: {key}")) for key, value in content.items()}
     for key, its in said.items():
         if len(its) > (1 if key in _ONE else _MOST_TEXTS):
             raise UserError(f"{path}: {key}: {len(its)} texts; give {'one' if key in _ONE else f'at most {_MOST_TEXTS}'}")
-    return {key: its for key, its in said.items() if its}
+    return plain_words(said)
+
+
+def plain_words(said: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The words as lines that a card can hold."""
+    return {key: [Plain()(text, _MOST_LETTERS) for text in said[key]] for key in WORDS if said.get(key)}

@@ -12,7 +12,8 @@ from nnunetv2_cdpd.cli.terminal import print_json
 DESCRIPTION = """
 Show the card of a model folder (classes, sources with licenses and citations, scores, training, weights, intended use, limits,
 and what is not known), made from what the folder holds now. With -o it is written: as JSON, as Markdown, and as a list of
-components (CycloneDX). A training of nnUNetTrainerCDPD writes its card when it ends; nnUNetv2_export_model_to_zip takes the JSON along.
+components (CycloneDX). A training of nnUNetTrainerCDPD writes its card when it ends, and nnUNetv2_export_model_to_zip takes the
+JSON along.
 """
 EXAMPLES = (
     "cdpd card MODEL_FOLDER",
