@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cyclonedx.model.component import Component
     from cyclonedx.model.license import License
 
-MISSING = "the list of components needs cyclonedx-python-lib; run: pip install nnunetv2-cdpd[card]"
+NO_LIBRARY = "the list of components needs cyclonedx-python-lib; run: pip install nnunetv2-cdpd[card]"
 _NAMESPACE = uuid.UUID("5f4b8ad4-2b5e-4f0e-9a55-0c6c1f7a3d10")  # of our serial numbers
 
 
@@ -31,7 +31,7 @@ def components_json(card: Mapping[str, Any]) -> str:
         from cyclonedx.output import make_outputter
         from cyclonedx.schema import OutputFormat, SchemaVersion
     except ImportError as error:
-        raise UserError(MISSING) from error
+        raise UserError(NO_LIBRARY) from error
     bom = Bom(serial_number=uuid.uuid5(_NAMESPACE, digest(card)))
     bom.metadata.timestamp = _midnight(card["date"])
     bom.metadata.component = model = _model(card)

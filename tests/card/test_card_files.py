@@ -168,7 +168,7 @@ def test_without_the_library_the_card_is_written_and_the_way_out_told(model, mon
     assert "pip install nnunetv2-cdpd[card]" in capsys.readouterr().out
     assert sorted(path.name for path in model.glob("cdpd_*")) == FILES[:2]
     assert main(["card", str(model), "--components"]) == 1
-    assert components.MISSING in capsys.readouterr().err
+    assert components.NO_LIBRARY in capsys.readouterr().err
     assert main(["card", str(model), "--check"]) == 0
 
 
