@@ -23,7 +23,7 @@ from nnunetv2_cdpd.jobs.shapes import check_shape, read_shaped, record
 
 CARD_FILE, MARKDOWN_FILE, COMPONENTS_FILE = "cdpd_card.json", "cdpd_card.md", "cdpd_components.cdx.json"
 CARD_KEY = "cdpd_card"  # in dataset_fingerprint.json
-MAKE_ANEW = "make it anew: cdpd card MODEL -o MODEL"
+MAKE_ANEW = "remove it and make it anew: cdpd card MODEL -o MODEL"
 
 
 def recorded_card(folder: Path) -> tuple[dict[str, Any], Path] | None:
@@ -79,13 +79,13 @@ def write_card(card: Mapping[str, Any], place: Path, model: Path, report: Callab
     if place.is_file():
         raise UserError(f"{place}: a file; give a folder, or a zip that nnUNetv2_export_model_to_zip wrote, as argument output")
     check_unchanged(place / MARKDOWN_FILE)
+    if place.resolve() == model.resolve():
+        _write_within(card, model / FINGERPRINT_FILE)
     place.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(place / name, text)
     if COMPONENTS_FILE not in texts:
         (place / COMPONENTS_FILE).unlink(missing_ok=True)  # of an earlier card
-    if place.resolve() == model.resolve():
-        _write_within(card, model / FINGERPRINT_FILE)
 
 
 def check_unchanged(path: Path) -> None:

@@ -33,13 +33,14 @@ def scores_of_model(model: ModelFolder) -> dict[str, Any] | None:
     """
     files = _files(model)
     read = {path: read_shaped(path, _SHAPE, _WAY_OUT) for path in files}
-    cases = [case for path, summary in read.items() for case in _cases(summary, model, path)]
+    cases = [case for path, summary in read.items() for case in _cases(summary, model, path) if case.metrics]
     if not cases:
         return None
     annotation = model.annotation
     results = Results(annotation, annotation, tuple(cases), 0.0)
-    ours = all(isinstance(summary.get("cdpd"), dict) for summary in read.values())
-    named = {str(summary.get("cdpd", {}).get("protocol", NNUNET.name)) for summary in read.values()}
+    blocks = [block for summary in read.values() if isinstance(block := summary.get("cdpd"), dict)]
+    ours = len(blocks) == len(read)
+    named = {str(block.get("protocol", NNUNET.name)) for block in blocks} or {NNUNET.name}
     protocol = f"cross-validation: each case predicted by the fold that did not train on it; {_OURS if ours else _NNUNETS}"
     if model.folds and all(fold.name == "all" for fold in model.folds):
         protocol = f"validation of fold all, on cases that it was trained on, so it says nothing of new ones; {_OURS}"

@@ -7,7 +7,7 @@ from nnunetv2_cdpd.card.folder import ModelFolder
 from nnunetv2_cdpd.card.text import Plain
 from nnunetv2_cdpd.licenses import Terms, read_terms
 from nnunetv2_cdpd.pretrained.choices import LEARNED
-from nnunetv2_cdpd.training.provenance import AT_RANDOM, BROUGHT, FROM_FILE, LEARNED_HERE, PRETRAINED, TEXT, VISION
+from nnunetv2_cdpd.training.provenance import AT_RANDOM, BROUGHT, FROM_FILE, LEARNED_HERE, PRETRAINED, TEXT_PART, VISION_PART
 
 UNKNOWN_ORIGIN = "not known"
 _ORIGINS = {
@@ -27,15 +27,16 @@ def weights_of_model(model: ModelFolder, former: Iterable[Mapping[str, Any]] = (
     Args:
         former: The same of an earlier card, for what the folder does not tell any more.
     """
-    kwargs = model.architecture.get("arch_kwargs")
-    kwargs = kwargs if isinstance(kwargs, Mapping) else {}
+    kwargs = _mapping(model.architecture.get("arch_kwargs"))
     before = {entry["part"]: entry for entry in former}
     recorded: dict[str, dict[str, Mapping[str, Any]]] = {}
     for fold in model.trained:
-        for entry in fold.provenance.get("weights") or ():
-            if isinstance(entry, Mapping) and isinstance(entry.get("part"), str):
-                recorded.setdefault(entry["part"], {})[fold.name] = entry
-    names = {VISION: (kwargs.get("vision") or {}).get("model_name"), TEXT: (kwargs.get("text") or {}).get("encoder")}
+        for entry in fold.provenance.get("weights", ()):
+            recorded.setdefault(entry["part"], {})[fold.name] = entry
+    names = {
+        VISION_PART: _mapping(kwargs.get("vision")).get("model_name"),
+        TEXT_PART: _mapping(kwargs.get("text")).get("encoder"),
+    }
     return [
         _weights(part, model.plain.name(name), list(recorded.get(part, {}).values()), before.get(part))
         for part, name in names.items()
@@ -49,11 +50,11 @@ def packages_of_model(model: ModelFolder, former: Mapping[str, Any] | None) -> d
     Args:
         former: The same of an earlier card, for what the folder does not tell any more.
     """
-    told = [fold.provenance for fold in model.trained if isinstance(fold.provenance.get("packages"), Mapping)]
+    told = [fold.provenance for fold in model.trained if fold.provenance.get("packages")]
     if told:
         last = _packages(told[-1]["packages"])
         of_others = [told[k]["packages"] for k in range(len(told) - 1)]
-        earlier = [its for one in told for its in one.get("earlier_packages") or () if isinstance(its, Mapping)]
+        earlier = [its for one in told for its in one.get("earlier_packages", ())]
         others = [package for its in (*of_others, *earlier) for package in _packages(its) if package not in last]
         other = list({(package["name"], package["version"]): package for package in others}.values())
         return {"python": Plain()(told[-1].get("python", ""), 20) or None, "packages": last, "other_versions": other}
@@ -74,12 +75,12 @@ def terms_of_weights(entry: Mapping[str, Any]) -> Terms:
 
 
 def _weights(part: str, name: str, recorded: list[Mapping[str, Any]], before: Mapping[str, Any] | None) -> dict[str, Any]:
-    kinds = list(dict.fromkeys(kind for entry in recorded if (kind := entry.get("kind")) in _ORIGINS))
+    kinds = list(dict.fromkeys(kind for entry in recorded if (kind := entry["kind"]) in _ORIGINS))
     if not kinds and before is not None and before["name"] == name:
         return {key: Plain()(its, 200) if isinstance(its, str) else its for key, its in before.items()}
     if not kinds and name == LEARNED:
         kinds = [LEARNED_HERE]
-    checksums = list(dict.fromkeys(str(its)[:64] for entry in recorded if (its := entry.get("sha256"))))
+    checksums = list(dict.fromkeys(its[:64] for entry in recorded if (its := entry["sha256"])))
     nobodys = bool(kinds) and set(kinds) <= {AT_RANDOM, LEARNED_HERE}
     released = None if nobodys else _released_license(part, name)
     is_known = bool(kinds) and set(kinds) <= {PRETRAINED, AT_RANDOM, LEARNED_HERE}
@@ -97,7 +98,7 @@ def _weights(part: str, name: str, recorded: list[Mapping[str, Any]], before: Ma
 
 def _released_license(part: str, name: str) -> str | None:
     """The license of the weights that are released under a name; None: it is not known here."""
-    if part == TEXT:
+    if part == TEXT_PART:
         return _TEXT_RELEASES.get(name.rpartition("/")[2])
     import timm
 
@@ -109,10 +110,13 @@ def _released_license(part: str, name: str) -> str | None:
     return terms.spdx or said
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
 def _packages(listed: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """name -> [version, license] of a debug.json, whatever somebody wrote there."""
-    entries = list(listed.items())[:_MOST_PACKAGES]
-    return [_package(name, *its) for name, its in entries if isinstance(its, (list, tuple)) and len(its) == 2]
+    """name -> [version, license], as a provenance has them."""
+    return [_package(name, version, license) for name, (version, license) in list(listed.items())[:_MOST_PACKAGES]]
 
 
 def _package(name: Any, version: Any, license: Any) -> dict[str, Any]:

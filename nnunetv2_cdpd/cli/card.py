@@ -26,10 +26,10 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_place(parser, ("-m",), "model", "TRAINER__PLANS__CONFIGURATION, as nnUNetv2_train writes it", metavar="MODEL_FOLDER")
     place = "folder to write the card to, such as the model folder, or a zip that nnUNetv2_export_model_to_zip wrote of it"
-    add_output(parser, place, metavar="FOLDER_OR_ZIP")
     words = "YAML of your own words: description, intended_use, out_of_scope, limits, license, authors, contact (docs/card.md)"
     parser.add_argument("--words", type=Path, metavar="FILE", help=words)
     shown = parser.add_mutually_exclusive_group()
+    add_output(shown, place, metavar="FOLDER_OR_ZIP")
     shown.add_argument("--json", action="store_true", help="print the card as JSON")
     shown.add_argument("--components", action="store_true", help="print the list of components as JSON")
     shown.add_argument("--check", action="store_true", help="only say where the folder's card is stale; exit code 1 if it is")
@@ -41,7 +41,10 @@ def run(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.card.files import card_of, write_card
     from nnunetv2_cdpd.card.markdown import card_markdown
     from nnunetv2_cdpd.card.words import read_words
+    from nnunetv2_cdpd.errors import UserError
 
+    if args.check and args.words is not None:
+        raise UserError("argument words: nothing is written by --check; leave one of the two out")
     if args.check:
         found = list(check_card(args.model))
         for line in found:

@@ -14,8 +14,8 @@ from nnunetv2_cdpd.training.provenance import (
     FROM_FILE,
     LEARNED_HERE,
     PRETRAINED,
-    TEXT,
-    VISION,
+    TEXT_PART,
+    VISION_PART,
     WeightsOrigin,
     file_checksum,
 )
@@ -40,12 +40,12 @@ def fill_frozen_encoders(network: CDPDNet, arch_kwargs: Mapping[str, Any], embed
 def _vision(encoder: Any) -> WeightsOrigin:
     if encoder.weights_set:
         line = "Vision encoder weights: those that came with the network's weights"
-        return WeightsOrigin(VISION, encoder.model_name, BROUGHT, None, line)
+        return WeightsOrigin(VISION_PART, encoder.model_name, BROUGHT, None, line)
     choice = weights_choice(VISION_WEIGHTS)
     origin = load_vision_weights(encoder, choice)
     kind = AT_RANDOM if choice == RANDOM else PRETRAINED if choice is None else FROM_FILE
     checksum = None if kind == AT_RANDOM else file_checksum(Path(origin))
-    return WeightsOrigin(VISION, encoder.model_name, kind, checksum, f"Vision encoder weights: {origin}")
+    return WeightsOrigin(VISION_PART, encoder.model_name, kind, checksum, f"Vision encoder weights: {origin}")
 
 
 def _text(network: CDPDNet, arch_kwargs: Mapping[str, Any], embeddings_file: str) -> WeightsOrigin:
@@ -53,7 +53,7 @@ def _text(network: CDPDNet, arch_kwargs: Mapping[str, Any], embeddings_file: str
     if network.text_embeddings_set:
         kind = LEARNED_HERE if name == LEARNED else BROUGHT
         line = "Text embeddings: learned, or those that came with the network's weights"
-        return WeightsOrigin(TEXT, name, kind, None, line)
+        return WeightsOrigin(TEXT_PART, name, kind, None, line)
     embeddings = load_or_embed(
         embeddings_file,
         class_prompts=arch_kwargs["text"]["class_prompts"],
@@ -63,4 +63,4 @@ def _text(network: CDPDNet, arch_kwargs: Mapping[str, Any], embeddings_file: str
     )
     network.set_text_embeddings(embeddings.class_embeddings, embeddings.task_embeddings)
     kind = PRETRAINED if embeddings.encoder == name else FROM_FILE
-    return WeightsOrigin(TEXT, name, kind, embeddings.checksum, f"Text embeddings: {embeddings.encoder}")
+    return WeightsOrigin(TEXT_PART, name, kind, embeddings.checksum, f"Text embeddings: {embeddings.encoder}")

@@ -16,17 +16,25 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs.shapes import TEXT, check_shape, list_of, map_of, none_or, record
+
 PROVENANCE = "provenance"  # attribute of the trainer, and key of debug.json
-VISION, TEXT = "vision encoder", "text embeddings"
+VISION_PART, TEXT_PART = "vision encoder", "text embeddings"
 PRETRAINED, FROM_FILE, AT_RANDOM, LEARNED_HERE, BROUGHT = "pretrained", "file", "random", "learned", "brought"
 _ROOT = "nnunetv2-cdpd"
+_PACKAGES = map_of(list_of(none_or(TEXT), 2, 2), "an object of packages")
+_SHAPE = record(
+    {"weights": list_of(record({"part": TEXT, "name": TEXT, "kind": TEXT, "sha256": none_or(TEXT)}))},
+    {"python": TEXT, "packages": _PACKAGES, "earlier_packages": list_of(_PACKAGES)},
+)
 
 
 @dataclass(frozen=True)
 class WeightsOrigin:
     """Where the weights of a frozen encoder came from.
 
-    part: VISION or TEXT.
+    part: VISION_PART or TEXT_PART.
     name: timm's or open_clip's.
     kind: PRETRAINED (as its makers released it), FROM_FILE (of the user), AT_RANDOM, LEARNED_HERE (no text), or BROUGHT (with the
         weights that the training began with).
@@ -49,13 +57,12 @@ def training_provenance(origins: Iterable[WeightsOrigin], former: Any) -> str:
     """
     entries = [{key: value for key, value in asdict(origin).items() if key != "line"} for origin in origins]
     before = read_provenance(former)
-    known = {entry.get("part"): entry for entry in before.get("weights", ()) if isinstance(entry, dict)}
+    known = {entry["part"]: entry for entry in before.get("weights", ())}
     weights = [known.get(entry["part"], entry) if entry["kind"] == BROUGHT else entry for entry in entries]
     packages = installed_packages()
-    earlier = before.get("packages")
-    sessions = before.get("earlier_packages") or []
-    if isinstance(earlier, dict) and earlier != packages:
-        sessions = [*sessions, {name: its for name, its in earlier.items() if its != packages.get(name)}]
+    earlier, sessions = before.get("packages", packages), before.get("earlier_packages", [])
+    if changed := {name: its for name, its in earlier.items() if its != packages.get(name)}:
+        sessions = [*sessions, changed]
     return json.dumps(
         {"weights": weights, "python": platform.python_version(), "packages": packages, "earlier_packages": sessions}
     )
@@ -68,7 +75,11 @@ def read_provenance(debug: Any) -> Mapping[str, Any]:
         found = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    try:
+        check_shape(found, _SHAPE, PROVENANCE, "-")
+    except UserError:  # somebody else's, or half of one: what it says is not known
+        return {}
+    return found
 
 
 def installed_packages() -> dict[str, list[str | None]]:

@@ -241,3 +241,49 @@ def test_an_annotation_without_cases_is_counted_as_not_known(tmp_path):
     made = card(write_trained(tmp_path / "m", annotation=replace(ANNOTATION, case_source={})))
     assert [source["cases"] for source in made["sources"]] == [None] * 3
     assert "How many cases these sources gave: LiTS, Kidney, Organs." in made["not_known"]
+
+
+@pytest.mark.parametrize(
+    "provenance",
+    [
+        "[[[",
+        '{"weights": 5}',
+        '{"weights": [{"part": "vision encoder"}], "packages": [1]}',
+        "[]",
+        5,
+        '{"weights": [], "packages": 7}',
+    ],
+)
+def test_a_provenance_of_somebody_else_is_not_known(tmp_path, provenance):
+    model = write_trained(tmp_path / "m", provenance=None)
+    path = model / "fold_0/debug.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "provenance": provenance}))
+    made = card(model)
+    assert made["weights"][0]["origin"] == "not known"
+    assert [package["name"] for package in made["made_with"]["packages"]] == ["torch"]
+
+
+def test_plans_and_summaries_of_somebody_else(model):
+    plans = json.loads((model / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"] |= {"vision": [1], "text": "x"}
+    (model / "plans.json").write_text(json.dumps(plans))
+    path = write_summary(model / "fold_0/validation", DICE, ours=False)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "cdpd": "x"}))
+    made = card(model)
+    assert made["weights"] == [] and by_name(made["scores"]["classes"])["liver"]["dice"] == pytest.approx(0.8)
+
+
+def test_a_continued_training_keeps_what_it_began_with():
+    from nnunetv2_cdpd.training.provenance import WeightsOrigin, installed_packages, read_provenance, training_provenance
+
+    first = training_provenance([WeightsOrigin("vision encoder", "v", "file", "ab", "/a/path")], None)
+    assert "/a/path" not in first
+    debug = {"provenance": first}
+    again = read_provenance(
+        {"provenance": training_provenance([WeightsOrigin("vision encoder", "v", "brought", None, "")], debug)}
+    )
+    assert [(entry["kind"], entry["sha256"]) for entry in again["weights"]] == [("file", "ab")]
+    assert again["earlier_packages"] == [] and again["packages"] == installed_packages()
+    older = read_provenance(debug) | {"packages": {**installed_packages(), "torch": ["0.1", None], "gone": ["1", "MIT"]}}
+    later = read_provenance({"provenance": training_provenance([], {"provenance": json.dumps(older)})})
+    assert later["earlier_packages"] == [{"torch": ["0.1", None], "gone": ["1", "MIT"]}]
