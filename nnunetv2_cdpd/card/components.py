@@ -35,7 +35,8 @@ def components_json(card: Mapping[str, Any]) -> str:
     bom = Bom(serial_number=uuid.uuid5(_NAMESPACE, digest(card)))
     bom.metadata.timestamp = _midnight(card["date"])
     bom.metadata.component = model = _model(card)
-    parts = [*map(_source, card["sources"]), *map(_weights, card["weights"]), *map(_package, card["made_with"]["packages"])]
+    sources = [_source(source, number) for number, source in enumerate(card["sources"], start=1)]
+    parts = [*sources, *map(_weights, card["weights"]), *map(_package, card["made_with"]["packages"])]
     bom.components.update(parts)
     bom.register_dependency(model, parts)
     return make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=2)
@@ -68,7 +69,7 @@ def _model(card: Mapping[str, Any]) -> "Component":
     )
 
 
-def _source(source: Mapping[str, Any]) -> "Component":
+def _source(source: Mapping[str, Any], number: int) -> "Component":
     from cyclonedx.model import Property
     from cyclonedx.model.component import Component, ComponentType
 
@@ -82,7 +83,7 @@ def _source(source: Mapping[str, Any]) -> "Component":
     return Component(
         name=source["name"],
         type=ComponentType.DATA,
-        bom_ref=f"source:{source['name']}",
+        bom_ref=f"source:{number}",
         description=source["reference"],
         licenses=_licenses(source["license"]),
         properties=[Property(name=f"cdpd:{name}", value=value) for name, value in facts.items() if value],

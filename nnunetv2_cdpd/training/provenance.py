@@ -72,7 +72,7 @@ def read_provenance(debug: Any) -> Mapping[str, Any]:
     """The provenance in the content of a debug.json; empty where there is none that can be read."""
     text = debug.get(PROVENANCE) if isinstance(debug, dict) else None
     try:
-        found = json.loads(text) if isinstance(text, str) else None
+        found: Any = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):
         return {}
     try:

@@ -18,6 +18,7 @@ from nnunetv2_cdpd.jobs.shapes import check_shape
 DICE = {
     "LIV_0001": {"liver": 0.9, "liver_tumor": 0.5},
     "LIV_0002": {"liver": 0.7, "liver_tumor": None},
+    "KID_0001": {},  # nothing that it is scored on
     "ORG_0001": {"liver": 0.8, "right_kidney": 0.0, "left_kidney": 1.0, "spleen": 0.6},
 }
 
