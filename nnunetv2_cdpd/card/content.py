@@ -38,8 +38,7 @@ def make_card(model: ModelFolder, former: Mapping[str, Any] | None, words: Mappi
         UserError: A file of the folder is damaged.
     """
     plain, annotation = model.plain, model.annotation
-    of_all = model.dataset_json.license if len(annotation.sources) == 1 else None
-    of_source = {source.name: source_terms(source.name, source.license or of_all) for source in annotation.sources}
+    of_source = {source.name: source_terms(source.name, model.dataset_json.licenses_of(source)) for source in annotation.sources}
     sources = [_source(model, source, *of_source[source.name]) for source in annotation.sources]
     weights = weights_of_model(model, former["weights"] if former else ())
     terms = {f"source {plain.name(name)}": its for name, (its, _) in of_source.items()}

@@ -1,5 +1,6 @@
 """The license of a source: what its dataset.json states, read by the table of licenses and the facts of public datasets."""
 
+from collections.abc import Sequence
 from functools import cache
 
 from nnunetv2_cdpd.classes import name_key
@@ -20,22 +21,25 @@ def stated_terms(text: str | None) -> Terms:
     return _by_words().get(text or "") or read_terms(text)
 
 
-def source_terms(name: str, text: str | None) -> tuple[Terms, str | None]:
+def source_terms(name: str, texts: Sequence[str]) -> tuple[Terms, str | None]:
     """The terms of a source, and what a person should look at, None if nothing.
 
-    Where the statement is another than that of the public dataset of this name, both bind until the user says which holds.
+    Where its statements differ, or are not those of the public dataset of this name, all bind until the user says which holds.
 
     Args:
-        text: As dataset.json states it; None: it does not.
+        texts: What dataset.json states; none: it states nothing.
     """
-    stated, public = stated_terms(text), public_source(name)
-    if public is None or (text is not None and stated == public.terms):
-        return stated, None
-    if text is None:
-        return stated, f"its dataset.json states no license; that of the public dataset {public.name} is {public.license!r}"
-    same = stated.identifiers == public.terms.identifiers and stated.identifiers
-    told = f"its dataset.json states the license {text!r}, the public dataset {public.name} has {public.license!r}"
-    return (stated, None) if same else (bound_by((stated, public.terms), text), told)
+    public = public_source(name)
+    if not texts:
+        if public is None:
+            return Terms(None), None
+        return Terms(None), f"its dataset.json states no license; that of the public dataset {public.name} is {public.license!r}"
+    said = {f"its dataset.json states the license {text!r}": stated_terms(text) for text in texts}
+    if public is not None:
+        said[f"the public dataset {public.name} has {public.license!r}"] = public.terms
+    if len({terms.identifiers for terms in said.values()}) == 1:
+        return stated_terms(texts[0]), None
+    return bound_by(said.values(), texts[0]), ", ".join(said)
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import Any
 
 from nnunetv2.paths import nnUNet_raw
 
-from nnunetv2_cdpd.annotation import Annotation, read_annotation
+from nnunetv2_cdpd.annotation import Annotation, Source, read_annotation
 from nnunetv2_cdpd.datasets.names import as_id
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet, raw_folder
 from nnunetv2_cdpd.errors import UserError
@@ -55,11 +55,15 @@ class DatasetJson:
         asked = self.content.get(READER_KEY, _NO_READER)
         return None if asked == _NO_READER else asked
 
-    @property
-    def license(self) -> str | None:
-        """What it states for all cases; nnU-Net writes `licence`, and a joke where nobody gave one."""
-        text = self.content.get("licence") or self.content.get("license")
-        return str(text) if text and not str(text).startswith(_NNUNETS_JOKE) else None
+    def licenses_of(self, source: Source) -> tuple[str, ...]:
+        """Every license that it states for a source: beside it, and for the whole dataset where that is the only source.
+
+        nnU-Net writes `licence`, and a joke where nobody gave one.
+        """
+        of_all = [self.content.get("licence"), self.content.get("license")] if len(self.annotation.sources) == 1 else []
+        joined = f"{source.name}: {source.license}"  # as `cdpd merge` writes it for all sources
+        texts = [str(text) for text in (source.license, *of_all) if text and str(text) != joined]
+        return tuple(dict.fromkeys(text for text in texts if not text.startswith(_NNUNETS_JOKE)))
 
     @cached_property
     def channel_names(self) -> tuple[str, ...]:

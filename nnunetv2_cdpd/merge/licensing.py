@@ -17,7 +17,7 @@ from nnunetv2_cdpd.licenses import OWN, USES, Terms
 from nnunetv2_cdpd.merge.naming import resolve_names
 from nnunetv2_cdpd.merge.plan import MergePlan, plan_merge
 from nnunetv2_cdpd.merge.scoped import with_scopes
-from nnunetv2_cdpd.merge.sources import license_text, said_of_source, source_name, specs_of
+from nnunetv2_cdpd.merge.sources import said_of_source, source_name, specs_of
 from nnunetv2_cdpd.merge.spec import DatasetSpec, MergeSpec
 
 
@@ -102,18 +102,15 @@ def left_out_lines(block: Mapping[str, Any]) -> list[str]:
 
 
 def _terms(dataset: RawDataset, entry: DatasetSpec, source: Source) -> tuple[Terms, str | None]:
-    stated, named = license_text(dataset, source), dataset.source_name(source)
+    texts, named = dataset.dataset_json.licenses_of(source), dataset.source_name(source)
     said = said_of_source(dataset, entry, source).license
     if said is None:
-        terms, note = source_terms(named, stated)
+        terms, note = source_terms(named, texts)
         return terms, note and f"{note}; {_license_line(dataset, source)} in the YAML decides"
     terms, public = stated_terms(said), public_source(named)
-    others = {"its dataset.json": stated} | ({} if public is None else {f"the public dataset {public.name}": public.license})
-    told = [
-        f"{who} {text!r}"
-        for who, text in others.items()
-        if text not in (None, said) and stated_terms(text).identifiers != terms.identifiers
-    ]
+    others = [("its dataset.json", text) for text in texts]
+    others += [(f"the public dataset {public.name}", public.license)] if public is not None else []
+    told = [f"{who} {text!r}" for who, text in others if text != said and stated_terms(text).identifiers != terms.identifiers]
     return terms, f"the YAML states the license {said!r}, {' and '.join(told)}; the YAML's holds" if told else None
 
 

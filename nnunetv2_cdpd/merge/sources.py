@@ -66,7 +66,7 @@ def resolve_sources(
                 tuple(goal for goal in classes if goal in goals),
                 tuple(goal for goal in naming.merged_labels if goal in goals),
                 said.task_prompt or source.task_prompt,
-                said.license or license_text(dataset, source),
+                said.license or next(iter(dataset.dataset_json.licenses_of(source)), None),
                 said.reference or source.reference or _text(dataset.dataset_json.content.get("reference")),
             )
             names[source.name] = name
@@ -110,11 +110,6 @@ def said_of_source(dataset: RawDataset, spec: DatasetSpec, source: Source) -> So
         holds = f"{dataset.name}: holds the sources {', '.join(several)}"
         raise UserError(f"{holds}; say in the YAML under `sources:` which is meant")
     return spec.sources.get(source.name, spec.source)
-
-
-def license_text(dataset: RawDataset, source: Source) -> str | None:
-    """The license that dataset.json states for a source."""
-    return source.license or dataset.dataset_json.license
 
 
 def _text(value: object) -> str | None:

@@ -114,7 +114,7 @@ def test_no_public_dataset_that_forbids_products_allows_them():
 def test_a_source_is_known_by_its_name_also_with_merged_labels():
     assert public_source("kits-23").name == public_source("KITS23_merged_kidney").name == "KITS23"
     assert public_source("MyKITS") is None
-    terms, note = source_terms("KITS23", "Apache-2.0")
+    terms, note = source_terms("KITS23", ["Apache-2.0"])
     assert terms.allows("commercial") is False and "'Apache-2.0', the public dataset KITS23 has 'CC BY-NC-SA 4.0'" in note
-    assert source_terms("KITS23", "cc-by-nc-sa-4.0")[1] is None
-    assert source_terms("mine", None) == (Terms(None), None)
+    assert source_terms("KITS23", ["cc-by-nc-sa-4.0"])[1] is None
+    assert source_terms("mine", []) == (Terms(None), None)

@@ -85,6 +85,21 @@ def test_statements_that_contradict_the_public_dataset_are_told_and_both_bind(ra
     assert list(content(folder)["cdpd"]["sources"]) == ["KITS23", "FREE"]  # the user decided
 
 
+def test_a_dataset_json_that_contradicts_itself_is_told_and_all_it_says_binds(raw):
+    make_dataset(raw / "Dataset301_A", {"liver": 1}, ["a1"], licence="CC BY 4.0", license="CC BY-NC 4.0")
+    block = {"version": 1, "sources": {"B": {"annotated_classes": ["spleen"], "license": "MIT"}}}
+    make_dataset(raw / "Dataset302_B", {"spleen": 1}, ["b1"], licence="research only", cdpd=block)
+    make_dataset(raw / "Dataset303_C", {"colon": 1}, ["c1"], licence="CC BY 4.0", license="cc-by-4.0")
+    folder, messages = merge(301, 302, 303, license="commercial")
+    assert list(content(folder)["cdpd"]["sources"]) == ["C"]
+    (note,) = [line for line in messages if "source 'A'" in line]
+    assert "states the license 'CC BY 4.0', its dataset.json states the license 'CC BY-NC 4.0'" in note
+    assert any("'MIT', its dataset.json states the license 'research only'" in line for line in messages)
+    # the merged dataset states the one of its only source, for all of it too
+    again, messages = merge(400, license="commercial", dataset_id=401)
+    assert list(content(again)["cdpd"]["sources"]) == ["C"] and not any("states" in line for line in messages)
+
+
 def test_a_public_name_alone_allows_nothing(raw):
     make_dataset(raw / "Dataset301_TotalSegmentator", {"liver": 1}, ["a1"])
     make_dataset(raw / "Dataset302_FREE", {"liver": 1}, ["b1"], licence="CC0")
