@@ -20,7 +20,9 @@ SOURCES = sorted(path.relative_to(CLONE) for folder in PACKAGE_FOLDERS for path 
 DISTRIBUTION_OF_IMPORT = {  # where the two names differ by more than "-" and "_"
     "PIL": "pillow",
     "SimpleITK": "simpleitk",
+    "cyclonedx": "cyclonedx-python-lib",
     "open_clip": "open_clip_torch",
+    "packageurl": "packageurl-python",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }

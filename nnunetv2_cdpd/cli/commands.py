@@ -47,6 +47,7 @@ COMMANDS = {
     "find-best": Command("nnUNetv2_find_best_configuration on annotated classes", _TRAINING, takes_any_argument=True),
     "accumulate": Command("nnUNetv2_accumulate_crossval_results on annotated classes", _TRAINING, takes_any_argument=True),
     "import-official": Command("the released CDPDNet as an nnU-Net model folder", _PREDICTION, links=True),
+    "card": Command("a model's sources, licenses, scores, limits; as a page, JSON and CycloneDX", _PREDICTION, answers=True),
     "predict": Command("predict images: all classes or some, in little memory", _PREDICTION),
     "serve": Command("predict what clients send over HTTP, also 3D Slicer and OHIF", _PREDICTION),
     "export-onnx": Command("a model as one ONNX file, which runs without PyTorch and nnU-Net", _PREDICTION),

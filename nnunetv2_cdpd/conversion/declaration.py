@@ -8,6 +8,7 @@ from typing import Any
 from nnunetv2_cdpd.conversion.download import Download
 from nnunetv2_cdpd.conversion.roi_names import RoiNames
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.licenses import Terms, bound_by, read_terms
 
 CC_BY_3 = "CC BY 3.0"
 CC_BY_4 = "CC BY 4.0"
@@ -71,6 +72,9 @@ class SourceDataset:
     """A collection of cases that were annotated by one protocol (or by few, see `sources`).
 
     name: Short, of letters and digits: names the dataset, its source, and the prefix of its case identifiers.
+    license: In words, as `cdpd sources` tells it.
+    license_names: Where `license` is more than a name of the table of licenses: the names that bind, all of them; of several
+        that sources differ in too, since it is not known which.
     layout: What the downloaded folder has to look like, as a drawing for the user.
     images, labels: Templates of file names below the folder: {case} stands for the case, * for anything within a name,
         ** for any folders; matched from the end of the path. Alternatives in order of preference.
@@ -118,6 +122,7 @@ class SourceDataset:
     images: tuple[str, ...]
     labels: tuple[str, ...]
     values: Mapping[Any, str | None]
+    license_names: tuple[str, ...] = ()
     case: str = r"[^/]+?"
     dicom: bool = False
     slices: bool = False
@@ -213,6 +218,11 @@ class SourceDataset:
         """Source -> structures; a dataset that is one source is named like it."""
         everything = (*self.structures, *self.unions)
         return dict(self.sources) or {self.name: everything if self.annotates is None else self.annotates}
+
+    @property
+    def terms(self) -> Terms:
+        """What its license allows."""
+        return bound_by(map(read_terms, self.license_names or (self.license,)), self.license)
 
     def known_errors(self, skip: bool) -> dict[str, str]:
         """Case -> what is wrong with it, of those that are left out, or of those that are converted all the same."""

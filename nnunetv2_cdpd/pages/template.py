@@ -1,6 +1,7 @@
 """Template: a page from data and its template, which lies beside the code that makes the data; all text is escaped."""
 
 import math
+from collections.abc import Callable, Mapping
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -54,6 +55,28 @@ def write_html(path: Path, template: str, *, title: str, palette: Palette, **dat
     today = date.today().isoformat()
     html = page.render(title=title, palette=palette, contents=PageContents(), version=__version__, date=today, **data)
     write_text(path, html.encode("utf-8", "backslashreplace").decode())  # names of files need not be text
+
+
+def text_of(template: str, escape: Callable[[Any], Any], filters: Mapping[str, Callable[[Any], Any]], **data: Any) -> str:
+    """A text that is no HTML.
+
+    Args:
+        template: By its path in the package, like "card/card.md".
+        escape: Makes of every value what the template's language shows as it is.
+        filters: Of the template, by their names in it.
+        data: What the template shows; a name that it lacks is an error.
+    """
+    environment = Environment(
+        loader=PackageLoader("nnunetv2_cdpd", "."),
+        autoescape=False,
+        finalize=escape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= filters
+    return environment.get_template(template).render(**data)
 
 
 @cache
