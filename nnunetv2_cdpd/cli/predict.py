@@ -177,6 +177,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_bids(args: argparse.Namespace) -> None:
     """Raise UserError for what BIDS has no names for."""
+    if args.bids is not None and args.formats != [NIFTI]:
+        raise UserError(f"argument bids: derivatives are {NIFTI}, and argument formats names others; leave one of them out")
     for name in ("one_file_per_class", "probabilities", "stats", "previous_stage"):
         if args.bids is not None and getattr(args, name):
             raise UserError(

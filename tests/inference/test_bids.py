@@ -173,3 +173,9 @@ def test_nothing_of_another_dataset_is_replaced(dataset, model, tmp_path, capsys
 def test_files_that_bids_has_no_names_for_are_refused(flag, dataset, model, tmp_path, capsys):
     assert main(["predict", "-i", str(dataset), "-o", str(tmp_path / "out"), "-m", str(model), "--bids", flag]) == 1
     assert f"--bids: {flag} writes or reads files that BIDS has no names for" in capsys.readouterr().err
+
+
+def test_formats_of_dicom_are_no_derivatives(dataset, model, tmp_path, capsys):
+    command = ["predict", "-i", str(dataset), "-o", str(tmp_path / "out"), "-m", str(model), "--bids", "--format"]
+    assert main([*command, "nifti", "rtstruct"]) == 1
+    assert "--bids: derivatives are nifti, and --format names others; leave one of them out" in capsys.readouterr().err
