@@ -20,8 +20,8 @@ from nnunetv2_cdpd.inference.blocks import Readout
 from nnunetv2_cdpd.inference.export import Geometry
 from nnunetv2_cdpd.inference.label_map import LabelMap
 from nnunetv2_cdpd.inference.nesting import ClassTree
-from nnunetv2_cdpd.inference.resampling import LINEAR, axis_resamplings
 from nnunetv2_cdpd.inference.sliding_window import Ensemble, blocks_of_logits
+from nnunetv2_cdpd.volumes.axes import LINEAR, axis_resamplings
 
 FEW_LOGITS = -6.0  # bias, so that few classes are above 0.5 in a voxel
 

@@ -18,6 +18,7 @@ DATASET = SourceDataset(
     region="abdomen and pelvis",
     license="unsettled: CC BY 4.0 (catalogue of amid) or CC BY-NC-SA (AbdomenAtlas' paper); ask the organisers before other use "
     "than research",
+    license_names=("CC BY 4.0", "CC BY-NC-SA"),
     link="https://zenodo.org/records/7262581 (amos22.zip)",
     reference="Ji et al., AMOS, NeurIPS 2022, arXiv 2206.08023",
     size="24 GB",

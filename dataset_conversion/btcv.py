@@ -12,6 +12,7 @@ DATASET = SourceDataset(
     title="Multi-Atlas Labeling Beyond the Cranial Vault, abdomen (training set)",
     region="abdomen",
     license=f"{CC_BY_4} (registration required)",
+    license_names=(CC_BY_4,),
     link="https://www.synapse.org/#!Synapse:syn3193805 (Abdomen/RawData.zip)",
     reference="Landman et al., MICCAI Multi-Atlas Labeling Beyond the Cranial Vault, 2015, doi:10.7303/syn3193805",
     size="about 2 GB",

@@ -7,6 +7,7 @@ DATASET = SourceDataset(
     title="Combined (CT-MR) Healthy Abdominal Organ Segmentation, CT training set",
     region="abdomen",
     license=f"{CC_BY_NC_SA_4} (rules of the challenge, https://chaos.grand-challenge.org)",
+    license_names=(CC_BY_NC_SA_4,),
     link="https://zenodo.org/records/3431873 (CHAOS_Train_Sets.zip)",
     reference="Kavur et al., CHAOS Challenge, Medical Image Analysis 2021, doi:10.1016/j.media.2020.101950",
     size="0.9 GB",

@@ -7,6 +7,7 @@ DATASET = SourceDataset(
     title="Fast and Low-resource semi-supervised Abdominal oRgan sEgmentation 2022 (labelled training set)",
     region="abdomen",
     license=f"{CC_BY_NC_SA_4} (on a mirror; the challenge page gives rules only)",
+    license_names=(CC_BY_NC_SA_4,),
     link="https://zenodo.org/records/7860267",
     reference="Ma et al., Unleashing the strengths of unlabelled data in deep learning-assisted pan-cancer abdominal organ "
     "quantification, Lancet Digital Health 2024, doi:10.1016/S2589-7500(24)00154-7",

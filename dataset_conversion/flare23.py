@@ -19,6 +19,7 @@ DATASET = SourceDataset(
     title="Fast, Low-resource and Accurate oRgan and Pan-cancer sEgmentation 2023 (labelled training set)",
     region="abdomen",
     license="CC BY-NC-ND 4.0 (AbdomenAtlas' paper; the challenge asks for registration)",
+    license_names=("CC BY-NC-ND 4.0",),
     link="https://codalab.lisn.upsaclay.fr/competitions/12239",
     reference="Ma et al., Automatic Organ and Pan-cancer Segmentation in Abdomen CT: the FLARE 2023 Challenge, arXiv 2408.12534",
     size="size not checked",

@@ -12,6 +12,7 @@ DATASET = SourceDataset(
     title="Kidney PArsing Challenge 2022 (training set)",
     region="kidney",
     license="CC BY-NC 4.0 (as a redistribution says; the challenge asks for registration)",
+    license_names=("CC BY-NC 4.0",),
     link="https://kipa22.grand-challenge.org",
     reference="He et al., Meta grayscale adaptive network for 3D integrated renal structures segmentation, "
     "Medical Image Analysis 2021, doi:10.1016/j.media.2021.102055",

@@ -10,6 +10,7 @@ DATASET = SourceDataset(
     title="Liver Tumor Segmentation Benchmark (training set)",
     region="abdomen",
     license="CC BY-NC-ND 4.0 or CC BY-SA 4.0 (sources differ)",
+    license_names=("CC BY-NC-ND 4.0", "CC BY-SA 4.0"),
     link="https://competitions.codalab.org/competitions/17094",
     reference="Bilic et al., The Liver Tumor Segmentation Benchmark (LiTS), Medical Image Analysis 2023, "
     "doi:10.1016/j.media.2022.102680",

@@ -11,6 +11,7 @@ DATASET = SourceDataset(
     title="Multi-Modality Whole Heart Segmentation 2017, CT training set",
     region="heart",
     license="on registration, for research (terms of the challenge)",
+    license_names=("research only",),
     link="https://zmiclab.github.io/zxh/0/mmwhs/",
     reference="Zhuang and Shen, Multi-scale patch and multi-modality atlases for whole heart segmentation of MRI, Medical Image "
     "Analysis 2016, doi:10.1016/j.media.2016.02.006",

@@ -7,6 +7,7 @@ DATASET = SourceDataset(
     title="Segmentation of THoracic Organs at Risk in CT images (training set)",
     region="chest",
     license="on request, for research (rules of the challenge)",
+    license_names=("research only",),
     link="https://competitions.codalab.org/competitions/21145",
     reference="Lambert et al., SegTHOR, IPTA 2020, arXiv 1912.05950",
     size="size not checked",

@@ -10,6 +10,7 @@ DATASET = SourceDataset(
     title="Whole abdominal ORgan Dataset (training, validation and test set)",
     region="abdomen and pelvis",
     license="GPL-3.0, academic research only",
+    license_names=("GPL-3.0-only", "research only"),
     link="https://github.com/HiLab-git/WORD (password in its README; labels of the test set are in the repository)",
     reference="Luo et al., WORD, Medical Image Analysis 2022, doi:10.1016/j.media.2022.102642",
     size="about 12 GB",

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 _MOST_WORDS = 40  # of an error that a library raised; some run over pages
+_MOST_LETTERS = 64  # of a name that others wrote into a file
 
 
 class UserError(Exception):
@@ -69,6 +70,11 @@ def is_text(name: str) -> bool:
 def is_blank(name: str) -> bool:
     """Whether a name shows nothing: it is empty, of spaces, or of letters that have no picture."""
     return not any(letter.isprintable() and not letter.isspace() for letter in name)
+
+
+def shortened(name: str) -> str:
+    """A name that somebody else wrote into a file, quoted: in one line, no longer than a line takes, no letter that acts."""
+    return repr(name if len(name) <= _MOST_LETTERS else f"{name[:_MOST_LETTERS]}... ({len(name)} letters)")
 
 
 def by_reason(told: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:

@@ -21,6 +21,8 @@ from nnunetv2_cdpd.errors import UserError
 
 DATASET_FILE = "dataset.json"  # of a raw dataset, a preprocessed one, a model folder and predictions
 PLANS_FILE = "plans.json"  # of a model folder and predictions
+FINGERPRINT_FILE = "dataset_fingerprint.json"  # of a preprocessed dataset and a model folder, where nothing reads it
+DEBUG_FILE = "debug.json"  # of a fold: the attributes of its trainer, as text
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,9 @@ SOURCES = sorted(path.relative_to(CLONE) for folder in PACKAGE_FOLDERS for path 
 DISTRIBUTION_OF_IMPORT = {  # where the two names differ by more than "-" and "_"
     "PIL": "pillow",
     "SimpleITK": "simpleitk",
+    "cyclonedx": "cyclonedx-python-lib",
     "open_clip": "open_clip_torch",
+    "packageurl": "packageurl-python",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
@@ -73,7 +75,8 @@ def test_wheel_made_from_the_source_archive_is_the_same(project_copy, project_wh
 def test_every_imported_package_is_declared():
     config = configparser.ConfigParser()
     config.read(CLONE / "setup.cfg")
-    lines = [config["options"]["install_requires"], config["options.extras_require"]["completion"]]
+    extras = config["options.extras_require"]
+    lines = [config["options"]["install_requires"], *(extras[name] for name in extras if name not in ("test", "dev", "docs"))]
     requirements = [requirement for text in lines for requirement in text.split("\n") if requirement]
     declared = {_normal(re.match(r"[\w.-]+", requirement)[0]) for requirement in requirements}
     for path in SOURCES:

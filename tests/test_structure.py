@@ -25,7 +25,11 @@ PROTOCOLS = {"cli": {"DESCRIPTION", "EXAMPLES", "add_arguments", "run"}, "datase
 @pytest.mark.parametrize(
     ("what", "pattern", "places"),
     [
-        ("the one writer", r"\bos\.(replace|rename)\b|shutil\.move|NamedTemporaryFile|mkstemp", {"jobs/files.py"}),
+        (
+            "the one writer; and that of the runner, which has the standard library only",
+            r"\bos\.(replace|rename)\b|shutil\.move|NamedTemporaryFile|mkstemp",
+            {"jobs/files.py", "portable/images.py"},
+        ),
         ("the one pool of processes", r"ProcessPoolExecutor|multiprocessing\.Pool", {"jobs/processes.py"}),
         ("the one batch", r"\bin_processes\(.*\)\(", set()),
         (
@@ -41,9 +45,9 @@ PROTOCOLS = {"cli": {"DESCRIPTION", "EXAMPLES", "add_arguments", "run"}, "datase
         ),
         ("the one place of the key of readers", r"[\"']overwrite_image_reader_writer", {"datasets/dataset_json.py"}),
         (
-            "the readers of volumes",
+            "the readers of volumes; and the runner's, without nibabel",
             r"sitk\.ReadImage|\b(nibabel|nib)\.load\b",
-            {"volumes/nifti.py", "volumes/reading.py"},
+            {"volumes/nifti.py", "volumes/reading.py", "portable/images.py"},
         ),
         ("the one reader of YAML", r"^import yaml|^from yaml", {"jobs/yaml_files.py"}),
         ("the one writer of tables", r"csv\.(Dict)?[Ww]riter", {"jobs/tables.py"}),
@@ -62,7 +66,8 @@ def test_one_mechanism_for_one_thing(what, pattern, places):
 
 
 def test_only_the_command_line_parses_arguments():
-    assert {name.split("/")[0] for name, text in SOURCES.items() if "argparse" in text} == {"cli"}
+    """And the runner, which is a command where there is no other one of ours."""
+    assert {name.split("/")[0] for name, text in SOURCES.items() if "argparse" in text} == {"cli", "portable"}
 
 
 def test_no_public_name_is_given_twice():

@@ -1,7 +1,23 @@
 """nnUNetTrainerCDPD: CDPDNet on partially labelled datasets, for plans of nnUNetPlannerCDPD or of nnU-Net's own planners."""
 
+from pathlib import Path
+
 from ..training.console import ConsoleTrainer
 
 
 class nnUNetTrainerCDPD(ConsoleTrainer):
     """See PartialLabelTrainer; the learning rate and weight decay of the paper, nnU-Net's schedule and augmentation."""
+
+    def on_train_end(self) -> None:
+        super().on_train_end()
+        self._write_card()
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        super().perform_actual_validation(save_probabilities)
+        self._write_card()
+
+    def _write_card(self) -> None:
+        from ..card.files import card_if_possible
+
+        if self.local_rank == 0 and not self.disable_checkpointing:
+            card_if_possible(Path(self.output_folder_base), self.print_to_log_file)

@@ -117,6 +117,7 @@ def convert(commands, inputs):
     for part in (0, 1):
         parts = ("--part-id", part, "--num-parts", 2)
         commands.cdpd(f"convert CHAOS, part {part}", "convert", "CHAOS", inputs / "chaos", "-d", "306", *parts, *one)
+    commands.cdpd("convert CHAOS, all parts", "convert", "CHAOS", inputs / "chaos", "-d", "306", *one)
     broken = ("convert", "--spec", inputs / "broken.yaml", inputs / "broken", "-d", "308", *one)
     commands.cdpd("convert BROKEN", *broken, expect=1)
     commands.cdpd("convert BROKEN, labels resampled", *broken, "--resample-labels", expect=1)

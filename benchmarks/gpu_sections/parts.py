@@ -15,7 +15,8 @@ from torch import Tensor
 from gpu_sections.bench import Bench, Row, quiet
 from gpu_sections.body import body
 from nnunetv2_cdpd.training.loss import PartialLabelLoss
-from nnunetv2_cdpd.volumes.interpolation import along_axis, resample_by_axis, spline_matrix
+from nnunetv2_cdpd.volumes.interpolation import along_axis, resample_by_axis
+from nnunetv2_cdpd.volumes.splines import spline_matrix
 
 
 def loss(bench: Bench) -> Iterator[Row]:

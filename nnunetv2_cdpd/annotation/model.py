@@ -118,6 +118,12 @@ class Annotation:
                 values |= {value} | (set(region) - named)  # where regions overlap, a part may have no name of its own
         return sorted(values | (set() if self.ignore_value is None else {self.ignore_value}))
 
+    def lies_in(self, name: str) -> tuple[str, ...]:
+        """The classes that a nested class lies in: all of them, or those of which it is not known in which; () for others."""
+        value = self.values[self.classes.index(name)]
+        certain = (other for other, region in zip(self.classes, self.regions) if other != name and value in region)
+        return self.possible_parents.get(name) or tuple(certain)
+
     # ---- tables --------------------------------------------------------------------------------------------------
 
     @cached_property

@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image
 
 from nnunetv2_cdpd.audit.cases import AuditCase
+from nnunetv2_cdpd.pages.body import read_label_map, read_volume
 from nnunetv2_cdpd.pages.layers import regions_of
-from nnunetv2_cdpd.pages.pictures import PLANES, PlanePicture, case_pictures, data_uri, read_label_map, read_volume
+from nnunetv2_cdpd.pages.pictures import PLANES, PlanePicture, case_pictures, data_uri
 from nnunetv2_cdpd.same_scan.alignment import Pair, in_common
 from nnunetv2_cdpd.same_scan.fingerprint import UNITS
 

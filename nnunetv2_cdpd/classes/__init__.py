@@ -4,9 +4,11 @@
 - table: the class table: structures, what they lie in, whose borders differ
 - synonyms: what datasets call them, as data
 - lookup: from a name to the class that it means
+- codes: what a class is in SNOMED CT
 - similar: names that are nearly the same
 """
 
+from nnunetv2_cdpd.classes.codes import OWN_SCHEME, Code, CodedClass, coded_class
 from nnunetv2_cdpd.classes.lookup import (
     ClassKey,
     canonical_name,
@@ -27,11 +29,15 @@ __all__ = [
     "KIDNEYS",
     "LUNGS",
     "OTHER_STRUCTURES",
+    "OWN_SCHEME",
     "SCOPE",
     "ClassKey",
+    "Code",
+    "CodedClass",
     "Structure",
     "canonical_name",
     "class_key",
+    "coded_class",
     "compatible_pairs",
     "lateral_pairs",
     "name_key",

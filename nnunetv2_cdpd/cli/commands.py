@@ -31,7 +31,7 @@ class Command:
 
 
 _START, _DATA, _TRAINING = "to begin with", "data", "training"
-_PREDICTION, _RESULTS, _SHELL = "prediction", "results", "shell"
+_PREDICTION, _RESULTS, _CLUSTER, _SHELL = "prediction", "results", "cluster", "shell"
 COMMANDS = {
     "doctor": Command("show what works here and how to mend what does not", _START, answers=True),  # links too, as a check
     "link": Command("let nnU-Net's commands find CDPDNet's trainers and planners", _START),
@@ -47,10 +47,14 @@ COMMANDS = {
     "find-best": Command("nnUNetv2_find_best_configuration on annotated classes", _TRAINING, takes_any_argument=True),
     "accumulate": Command("nnUNetv2_accumulate_crossval_results on annotated classes", _TRAINING, takes_any_argument=True),
     "import-official": Command("the released CDPDNet as an nnU-Net model folder", _PREDICTION, links=True),
+    "card": Command("a model's sources, licenses, scores, limits; as a page, JSON and CycloneDX", _PREDICTION, answers=True),
     "predict": Command("predict images: all classes or some, in little memory", _PREDICTION),
+    "serve": Command("predict what clients send over HTTP, also 3D Slicer and OHIF", _PREDICTION),
+    "export-onnx": Command("a model as one ONNX file, which runs without PyTorch and nnU-Net", _PREDICTION),
     "clean": Command("clean predictions by what is known of the anatomy", _PREDICTION),
     "evaluate": Command("score predictions on what each source annotates", _RESULTS),
     "report": Command("scores, pictures and volumes as one HTML page", _RESULTS),
+    "submit": Command("any of these as jobs of a Slurm cluster, one after the other", _CLUSTER),
     "completion": Command("a script with which the shell completes cdpd's commands and flags", _SHELL, answers=True),
 }
 

@@ -18,6 +18,7 @@ With --compare, the same for another folder of predictions, and a paired test fo
 EXAMPLES = (
     "cdpd evaluate predictions nnUNet_raw/Dataset310_ORGANS/labelsTs",
     "cdpd evaluate -ref nnUNet_raw/Dataset310_ORGANS/labelsTs -pred predictions",
+    "cdpd evaluate predictions export --spec my.yaml -o scores  # references are RTSTRUCT or SEG",
     "cdpd evaluate predictions labelsTs -d 310 --compare predictions_of_another_model -o comparison",
 )
 
@@ -33,6 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="dataset_json",
         metavar="DATASET",
         help=f"of the references: {DATASET_HELP} (default: in GT_DIR or in the folder above)",
+    )
+    parser.add_argument(
+        "--spec",
+        type=Path,
+        metavar="FILE",
+        help="references are RTSTRUCT or SEG: the YAML of `cdpd convert --spec` that names their structures; "
+        "GT_DIR is the folder of the export, image series included",
     )
     parser.add_argument(
         "--protocol",
@@ -72,17 +80,45 @@ def run(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.evaluation.scoring import EvaluationOptions
     from nnunetv2_cdpd.evaluation.tables import comparison_table, text_table
 
+    unread: dict[str, str] = {}
+    output = args.output or args.pred_dir
+    if args.spec is not None:
+        unread = _make_label_maps(args, output)
     names = ("protocol", "tolerance_mm", "num_processes", "allow_missing", "fully_annotated")
     options = EvaluationOptions(**given(args, *names), report=reporter(args.flags))
-    places = {"dataset_json": args.dataset_json, "output": args.output}
+    places = {"dataset_json": args.dataset_json, "output": args.output if args.spec is None else output}
     if args.other_dir is None:
         results = evaluate_folder(args.pred_dir, args.gt_dir, **places, options=options)
         print(text_table(results))
-        failed = [*results.problems.items()]
+        failed = [*results.problems.items(), *unread.items()]
     else:
         comparison = compare_folders(args.pred_dir, args.other_dir, args.gt_dir, **places, options=options)
         print(text_table(comparison.results))
         print(comparison_table(comparison, str(args.pred_dir), str(args.other_dir)))
-        failed = [*comparison.results.problems.items(), *comparison.other.problems.items()]
-    print(f"written to {args.output or args.pred_dir}")
+        failed = [*comparison.results.problems.items(), *comparison.other.problems.items(), *unread.items()]
+    print(f"written to {output}")
     return report_failed(failed, args.flags)
+
+
+def _make_label_maps(args: argparse.Namespace, output: Path) -> dict[str, str]:
+    """Put label maps in the place of the folders that were given; returns the cases that have none, with reasons."""
+    from nnunetv2_cdpd.conversion.declaration_file import read_declaration
+    from nnunetv2_cdpd.conversion.references import label_maps_to_compare
+    from nnunetv2_cdpd.errors import UserError
+
+    if args.dataset_json is not None:
+        raise UserError("argument dataset_json: argument spec says what references hold; leave one of the two out")
+    folders = [folder for folder in (args.pred_dir, args.other_dir) if folder is not None]
+    made = label_maps_to_compare(
+        read_declaration(args.spec),
+        args.gt_dir,
+        folders,
+        output,
+        num_processes=args.num_processes,
+        report=reporter(args.flags),
+    )
+    args.gt_dir, args.pred_dir = made.references, made.predictions[0]
+    if args.other_dir is not None:
+        args.other_dir = made.predictions[1]
+    args.allow_missing = args.allow_missing or not made.are_all
+    return made.failed

@@ -123,7 +123,7 @@ def check_training(rest: Sequence[str]) -> None:
     args = peeked(rest, device=None)
     if args is not None and args.device not in (None, *_DEVICES):
         raise UserError(f"-device {args.device}: give one of {', '.join(_DEVICES)}")
-    for one, other in (("--c", "--val"), ("--c", "-pretrained_weights"), ("--val_best", "--disable_checkpointing")):
+    for one, other in (("--c", "--val"), ("--val_best", "--disable_checkpointing")):
         if one in rest and other in rest:
             raise UserError(f"{one} and {other} exclude each other; give one of them")
 

@@ -30,11 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from nnunetv2_cdpd.card.files import card_if_possible
     from nnunetv2_cdpd.released.model_folder import import_official
 
     imported = import_official(args.checkpoint, args.output, dinov2=args.dinov2)
     print(f"DINOv2: {imported.vision_weights}")
     for reason, number in Counter(imported.dropped.values()).items():
         print(f"left out, {number} tensors: {reason}")
+    card_if_possible(imported.folder, print)
     print(f"written to {imported.folder}; predict with")
     print(f"  nnUNetv2_predict_from_modelfolder -i IMAGES -o PREDICTIONS -m {imported.folder} -f all")

@@ -11,6 +11,7 @@ EXAMPLES = (
     "cdpd merge -d 301 302 310 --id 400 --name MultiCT --dry-run --write-spec merge.yaml",
     "cdpd merge -d 301 302 310 --id 400 --name MultiCT",
     "cdpd merge -d 301 302 310 --id 400 --name MultiCT --spec merge.yaml --exclude-duplicates-of /data/test/images",
+    "cdpd merge -d 301 302 310 --id 401 --name FreeCT --license commercial",
 )
 
 
@@ -43,6 +44,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--write-spec", type=Path, metavar="FILE", help="write the YAML that was inferred, to look at or to change"
     )
+    parser.add_argument(
+        "--license",
+        choices=("commercial", "research"),
+        help="keep only sources whose license is known to allow this use, and say what is left out and why (docs/card.md)",
+    )
     add_processes(parser)
 
 
@@ -52,10 +58,11 @@ def run(args: Namespace) -> None:
     from nnunetv2_cdpd.merge.summary import merge_summary
 
     names = ("spec", "num_processes", "prefix", "update", "search_duplicates", "exclude_duplicates_of", "dry_run", "write_spec")
-    options = given(args, *names)
+    options = given(args, *names, "license")
     folder = merge_datasets(args.datasets, args.dataset_id, args.name, report=reporter(args.flags), **options)
     if args.dry_run:
         return
-    print(f"\n{folder}\n\n{merge_summary(read_dataset_json(folder / FILE_NAME).annotation)}\n\nNext:")
+    merged = read_dataset_json(folder / FILE_NAME)
+    print(f"\n{folder}\n\n{merge_summary(merged.annotation, merged.content['cdpd'])}\n\nNext:")
     print(f"  nnUNetv2_plan_and_preprocess -d {args.dataset_id} -pl nnUNetPlannerCDPD --verify_dataset_integrity")
     print(f"  nnUNetv2_train {args.dataset_id} 3d_fullres 0 -tr nnUNetTrainerCDPD -p nnUNetCDPDPlans")

@@ -6,6 +6,7 @@ from pathlib import Path
 from nnunetv2_cdpd.cli.flags import report_failed, reporter
 from nnunetv2_cdpd.cli.options import ListInstead, add_device, add_output, add_parts, given
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.formats import FORMATS, NIFTI
 from nnunetv2_cdpd.link import DEFAULT_PLANS, DEFAULT_TRAINER
 
 DESCRIPTION = """
@@ -20,7 +21,7 @@ Where classes overlap, the most probable one wins, and a nested class is labelle
 EXAMPLES = (
     "cdpd predict -i imagesTs -o predictions -d 400",
     "cdpd predict -i scan.nii.gz -o liver.nii.gz -m MODEL_FOLDER --classes liver liver_tumor",
-    "cdpd predict -i DICOM_FOLDER -o predictions -d 400 --task KITS23 --one-file-per-class --stats",
+    "cdpd predict -i DICOM_FOLDER -o predictions -d 400 --task KITS23 --format nifti dicom-seg rtstruct --stats",
     "cdpd predict -m MODEL_FOLDER --list-classes",
 )
 
@@ -57,7 +58,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--clean", action="store_true", help="clean up by anatomy, as `cdpd clean`")
     what.add_argument("--one-file-per-class", action="store_true", help="a folder per case with a mask per class, no label map")
     what.add_argument(
+        "--format",
+        nargs="+",
+        dest="formats",
+        choices=FORMATS,
+        default=[NIFTI],
+        metavar="FORMAT",
+        help=f"of the label map, one or more of {', '.join(FORMATS)}; the DICOM ones for DICOM series only (default: {NIFTI})",
+    )
+    what.add_argument(
         "--save_probabilities", "--probabilities", action="store_true", dest="probabilities", help="nnU-Net's npz and pkl, too"
+    )
+    what.add_argument(
+        "--bids",
+        nargs="?",
+        const="",
+        metavar="SUFFIX",
+        help="IMAGES are a BIDS dataset, or files with BIDS names (of this suffix, as T1w); OUTPUT becomes a derivatives dataset",
     )
     what.add_argument("--stats", action="store_true", help="volume, mean HU and centroid per class: statistics.json and .csv")
 
@@ -108,6 +125,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from nnunetv2_cdpd.inference.bids import find_bids_cases
+    from nnunetv2_cdpd.inference.formats import check_formats
     from nnunetv2_cdpd.inference.inputs import find_image_cases, modality_of
     from nnunetv2_cdpd.inference.listing import classes_text
     from nnunetv2_cdpd.inference.models import model_folder_of, weights_digest
@@ -116,10 +135,12 @@ def run(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.inference.predictor import Predictor
     from nnunetv2_cdpd.inference.run import predict_cases
 
+    _check_bids(args)
     folder = args.model or model_folder_of(args.dataset, args.trainer, args.plans, args.configuration)
     if args.list_classes:
         print(classes_text(folder))
         return 0
+    check_formats(args.formats, args.one_file_per_class)
     names = ("checkpoint_name", "device", "tile_step_size", "use_mirroring", "windows_per_batch", "align_windows", "verbose")
     predictor = Predictor.from_folder(
         folder, args.folds, perform_everything_on_device=not args.not_on_device, allow_tqdm=args.progress, **given(args, *names)
@@ -127,12 +148,15 @@ def run(args: argparse.Namespace) -> int:
     predictor.select(args.classes, task=args.task, clean=args.clean, probabilities=args.probabilities)
     if is_label_map(args.output, predictor.file_ending):
         _check_one_file(args)
-        alone = predict_file(predictor, args.input, args.output, tell=reporter(args.flags))
+        alone = predict_file(predictor, args.input, args.output, tell=reporter(args.flags), output_format=args.formats[0])
         if alone.done:
             print(f"written to {args.output}")
         return report_failed(alone.failed.items(), args.flags)
-    modality = modality_of(predictor.dataset_json)
-    cases = find_image_cases(args.input, predictor.file_ending, predictor.num_channels, modality, tell=reporter(args.flags))
+    tell, kind = reporter(args.flags), (predictor.file_ending, predictor.num_channels)
+    if args.bids is None:
+        cases = find_image_cases(args.input, *kind, modality_of(predictor.dataset_json), tell=tell)
+    else:
+        cases = find_bids_cases(args.input, args.bids, *kind, tell)
     settings = {
         "model": str(folder.resolve()),
         **{name: getattr(args, name) for name in ("folds", "classes", "task", "clean")},
@@ -142,17 +166,32 @@ def run(args: argparse.Namespace) -> int:
         "tta": args.use_mirroring,
         "align_windows": args.align_windows,
     }
-    outputs = Outputs(args.output, predictor.file_ending, args.one_file_per_class, args.probabilities, args.stats)
+    outputs = Outputs(
+        args.output, predictor.file_ending, args.one_file_per_class, args.probabilities, args.stats, tuple(args.formats)
+    )
     work = ("resume", "part_id", "num_parts", "num_readers", "num_exporters", "previous_stage", "progress")
     outcome = predict_cases(predictor, cases, outputs, settings=settings, **given(args, *work))
     print(f"written to {args.output}")
     return report_failed(outcome.failed.items(), args.flags)
 
 
+def _check_bids(args: argparse.Namespace) -> None:
+    """Raise UserError for what BIDS has no names for."""
+    if args.bids is not None and args.formats != [NIFTI]:
+        raise UserError(f"argument bids: derivatives are {NIFTI}, and argument formats names others; leave one of them out")
+    for name in ("one_file_per_class", "probabilities", "stats", "previous_stage"):
+        if args.bids is not None and getattr(args, name):
+            raise UserError(
+                f"argument bids: argument {name} writes or reads files that BIDS has no names for; leave one of them out"
+            )
+
+
 def _check_one_file(args: argparse.Namespace) -> None:
     """Raise UserError for what only a folder can take."""
-    for name in ("one_file_per_class", "probabilities", "stats", "resume", "previous_stage"):
-        if getattr(args, name):
+    for name in ("one_file_per_class", "probabilities", "stats", "resume", "previous_stage", "bids"):
+        if getattr(args, name) not in (None, False):
             raise UserError(f"-o {args.output}: one label map, to which argument {name} does not go; give a folder")
+    if len(args.formats) > 1:
+        raise UserError(f"-o {args.output}: one label map, which cannot be of {len(args.formats)} formats; give a folder")
     if args.num_parts > 1:
         raise UserError(f"-o {args.output}: one label map, which cannot be shared among {args.num_parts} calls; give a folder")

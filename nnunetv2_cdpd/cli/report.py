@@ -5,9 +5,11 @@ from pathlib import Path
 
 from nnunetv2_cdpd.cli.options import add_output, add_processes, given
 
+CHOSEN_VOLUMES = 6  # where --volumes names none
+
 DESCRIPTION = """
 Write one HTML page of what `cdpd evaluate` found: tables that sort, box plots, the worst cases in three planes with the
-contours of reference and prediction, training curves, volumes to scroll through. The page needs no other file and names
+contours of reference and prediction, training curves, a viewer of volumes. The page needs no other file and names
 of a patient nothing but the case identifier.
 """
 EXAMPLES = (
@@ -42,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cases with pictures, the worst first (default: 8; about 0.1 MB each)",
     )
     parser.add_argument(
-        "--volumes", nargs="+", default=[], metavar="CASE", help="cases whose volume can be scrolled through (about 1 MB each)"
+        "--volumes",
+        nargs="*",
+        metavar="CASE",
+        help=f"cases whose volume a viewer shows, about 1 MB each; without CASE {CHOSEN_VOLUMES}, the worst and typical ones",
     )
     parser.add_argument(
         "--training", nargs="+", type=Path, default=[], metavar="PLACE", help="training logs, fold folders or model folders"
@@ -69,6 +74,7 @@ def run(args: argparse.Namespace) -> None:
     if args.window and not args.window[0] < args.window[1]:
         raise UserError(f"--window {args.window[0]:g} {args.window[1]:g}: the first must be below the second")
     args.window = args.window and tuple(args.window)
+    args.volumes = CHOSEN_VOLUMES if args.volumes == [] else args.volumes
     names = (
         "output",
         "images",

@@ -27,6 +27,10 @@ class LibraryWarning(NamedTuple):
 
 LIBRARY_WARNINGS = (
     LibraryWarning(FutureWarning, "`torch.jit.interface` is deprecated", "torch.jit._script"),  # torchvision's use of torch
+    # Names and dates of patients as hospitals write them, which are carried over as they stand.
+    LibraryWarning(UserWarning, "The value length", "pydicom.valuerep"),
+    LibraryWarning(UserWarning, "The number of PN components", "pydicom.valuerep"),
+    LibraryWarning(UserWarning, "Invalid value for VR", "pydicom.valuerep"),
 )
 
 

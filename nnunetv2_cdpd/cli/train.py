@@ -2,6 +2,8 @@
 
 import argparse
 import inspect
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.cli.options import by_position
@@ -11,7 +13,8 @@ from nnunetv2_cdpd.link import DEFAULT_PLANS, DEFAULT_TRAINER, ensure_linked, ow
 
 DESCRIPTION = """
 nnUNetv2_train, with its arguments (see its -h); unless given, -tr is nnUNetTrainerCDPD and -p nnUNetCDPDPlans. DATASET,
-CONFIGURATION and FOLD may also be given as -d, -c and -f; --c goes on with an interrupted training.
+CONFIGURATION and FOLD may also be given as -d, -c and -f; --c goes on with an interrupted training, and begins with
+-pretrained_weights, if they are given too, where there is no checkpoint yet. CDPD_SAVE_MINUTES=15 saves that often.
 
 It differs where a launcher such as torchrun starts several processes: they train together, on one node or on several that
 share nnU-Net's folders, with -device cuda (one GPU for each process of a node) or -device cpu. The last example is typed on
@@ -52,11 +55,13 @@ def run(args: argparse.Namespace) -> None:
             raise UserError("-num_gpus: the launcher has started the processes already; leave -num_gpus out")
         read = ("dataset_name_or_id", "configuration", "fold", "plans_identifier", "trainer_class_name", "pretrained_weights")
         check_training_inputs(*(arguments[name] for name in (*read, "only_run_validation")))
+        if arguments["continue_training"] and arguments["pretrained_weights"] is not None:  # nnU-Net takes one of them
+            arguments |= {"pretrained_weights": None} if _has_begun(arguments) else {"continue_training": False}
         if not launched():
-            host_training(*given, **options)
+            host_training(**arguments)
             return
         with process_group(device), exchanged("rank_of_pretrained_weights", rank_of_pretrained_weights(device)):
-            host_training(*given, **options)
+            host_training(**arguments)
 
     def look_up(name: str) -> type:
         """nnU-Net's, which finds ours where nnunetv2 is read-only and not linked too."""
@@ -75,6 +80,17 @@ def run(args: argparse.Namespace) -> None:
     ):
         check_training(arguments)
         run_training_entry()
+
+
+def _has_begun(arguments: Mapping[str, Any]) -> bool:
+    """Whether a training has a checkpoint to go on from."""
+    from nnunetv2.utilities.file_path_utilities import get_output_folder
+
+    from nnunetv2_cdpd.training.checkpoints import ORDER
+
+    names = ("dataset_name_or_id", "trainer_class_name", "plans_identifier", "configuration", "fold")
+    folder = get_output_folder(*(arguments[name] for name in names))
+    return any(Path(folder, name).is_file() for name in ORDER)
 
 
 def _check_num_gpus(num_gpus: int, device: str) -> None:

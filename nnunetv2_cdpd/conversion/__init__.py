@@ -4,6 +4,7 @@
 - registry: the declarations of dataset_conversion/, by name
 - declaration_file: the user's own, from a YAML
 - describe: a declaration in words
+- source_terms: what the license of a source allows, stated or known of a public dataset
 - download, layout: the downloaded folder: which files are which case's, and what is wrong with it before any work
 - read_labels: label files, slices and masks, checked and remapped
 - intensity: where no header can be trusted: do the labelled voxels look right?

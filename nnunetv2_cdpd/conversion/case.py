@@ -5,16 +5,19 @@ Image and label appear complete or not at all. Runs in spawned processes.
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 
 from nnunetv2_cdpd.conversion.declaration import IntensityCheck
 from nnunetv2_cdpd.conversion.intensity import overruled_by_intensity, place_by_intensity
 from nnunetv2_cdpd.conversion.job import ConversionJob, ConvertedCase
 from nnunetv2_cdpd.conversion.read_labels import Label, read_label, read_masks, read_slices, remap
+from nnunetv2_cdpd.conversion.read_rois import LabelledSeries, read_labelled_series, read_rois
 from nnunetv2_cdpd.conversion.sides import split_sides
 from nnunetv2_cdpd.conversion.slices import pair_slices
 from nnunetv2_cdpd.errors import UserError
@@ -31,17 +34,18 @@ class _Image:
     """The image of a case, its voxels read when they are asked for.
 
     file, series: What it was read from, one of the two.
+    labelled: The series with its structure sets and segmentations, where labels are such.
     """
 
     grid: Grid
     file: NiftiFile | None
     series: Series | None = None
     voxels: np.ndarray | None = None
+    labelled: LabelledSeries | None = None
 
     def read(self) -> np.ndarray:
         if self.voxels is None:
-            assert self.file is not None, "a DICOM series is read at once"
-            self.voxels = self.file.read()
+            self.voxels = self.file.read() if self.file is not None else _upright_voxels(self.series)
         return self.voxels
 
 
@@ -60,27 +64,38 @@ def convert_case(job: ConversionJob) -> ConvertedCase:
         raise UserError(f"{job.case.image[0]}: no file can have so long a name ({job.outputs[0].name}); shorten the case's")
     notes = [] if job.case.note is None else [job.case.note]
     image = _read_image(job, notes)
-    image_path, label_path = job.outputs
-    label = _read_label(job, image)
+    *image_path, label_path = job.outputs
+    label, unmapped = _read_label(job, image)
     held = {job.values.get(int(value), -1) for value in label.present} - {0, job.ignore_value}  # -1: undeclared, told below
     if job.needs_content and not held:
-        return ConvertedCase(left_out="its label holds no structure, so nothing tells what it annotates")
-    with written_beside(image_path) as image_beside, written_beside(label_path) as label_beside:
+        return ConvertedCase(left_out="its label holds no structure, so nothing tells what it annotates", unmapped=unmapped)
+    with ExitStack() as stack:
+        image_beside = [stack.enter_context(written_beside(path)) for path in image_path]
+        label_beside = stack.enter_context(written_beside(label_path))
         notes += label.notes
         to_image = _place(job, label, image, notes)
         stored = remap(to_image(label.array), job.values, label.present, job.label_place)
         stored = _ignore_outside_labelled_slices(job, stored, label, to_image)
         stored, merged = _split_sides(job, stored, image, notes)
         _write_label(job, stored, label, image, label_beside)
-        _write_image(job, image, image_beside, notes)
-    return ConvertedCase(merged, tuple(dict.fromkeys(notes)), tuple(sorted(held)))
+        for path in image_beside:
+            _write_image(job, image, path, notes)
+    return ConvertedCase(merged, tuple(dict.fromkeys(notes)), tuple(sorted(held)), unmapped=unmapped)
 
 
 # ---- read ------------------------------------------------------------------------------------------------------------
 
 
 def _read_image(job: ConversionJob, notes: list[str]) -> _Image:
-    if job.dicom:
+    if job.rois is not None:
+        if not job.dicom:
+            raise UserError(
+                f"{job.case.image[0]}: structure sets lie on the slices of a DICOM series; give the series, not NIfTI"
+            )
+        labelled = read_labelled_series(job.case.image, job.case.label)
+        notes += labelled.series.notes
+        image = _Image(labelled.series.upright, None, labelled.series, labelled=labelled)
+    elif job.dicom:
         series = read_series(job.case.image)
         if series.strays:  # a published series is one; label slices are matched with its files
             raise UserError(f"{series.strays[0]}; take it out of the folder")
@@ -103,6 +118,11 @@ def _read_image(job: ConversionJob, notes: list[str]) -> _Image:
     return image
 
 
+def _upright_voxels(series: Series | None) -> np.ndarray:
+    assert series is not None, "an image is of a file or a series"
+    return sitk.GetArrayFromImage(series.image()).T if series.drift.any() else series.read()
+
+
 def _in_hu(stored: np.ndarray, job: ConversionJob) -> np.ndarray:
     """Stored values as HU; below 0 they would be HU already."""
     lowest = stored.min()
@@ -114,15 +134,18 @@ def _in_hu(stored: np.ndarray, job: ConversionJob) -> np.ndarray:
     return stored.astype(np.float64) + job.hu_offset
 
 
-def _read_label(job: ConversionJob, image: _Image) -> Label:
+def _read_label(job: ConversionJob, image: _Image) -> tuple[Label, tuple[str, ...]]:
+    """The label, and the names in it that the declaration does not name."""
+    if image.labelled is not None and job.rois is not None:
+        return read_rois(image.labelled, job.rois)
     if job.masks:
-        return read_masks(job.masks)
+        return read_masks(job.masks), ()
     first, *others = job.case.label
     if others or first.suffix.lower() == ".png":
         if image.series is None:
             raise UserError(f"{job.label_place}: label slices, and the image is no DICOM series whose files they could belong to")
-        return read_slices(pair_slices(job.case.label, image.series))
-    return read_label(first)
+        return read_slices(pair_slices(job.case.label, image.series)), ()
+    return read_label(first), ()
 
 
 # ---- label -> stored values on the image's grid ----------------------------------------------------------------------

@@ -3,14 +3,26 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source, check_annotation, dataset_json_entries
 from nnunetv2_cdpd.classes import compatible_pairs, side_of
 from nnunetv2_cdpd.conversion.declaration import SourceDataset
+from nnunetv2_cdpd.conversion.read_rois import RoiRules
+from nnunetv2_cdpd.conversion.roi_names import RoiNames
 from nnunetv2_cdpd.conversion.sides import SidePair
 from nnunetv2_cdpd.datasets.dataset_json import READER_KEY
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import digest
+
+_NAMED = 3  # structures in the name of a source
+
+
+class CaseSource(NamedTuple):
+    """Name of a case's source, and the structures that it annotates."""
+
+    name: str
+    annotated: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -49,17 +61,54 @@ class DatasetFacts:
         """The same of masks, which are stored under their stored values at once."""
         return {value: value for value in (0, *self.stored.values())}
 
-    def source_of(self, listed: str | None, held: Collection[int]) -> str:
-        """Source of a case: as its table says, or by content the smallest of those that miss fewest of the structures held.
+    @cached_property
+    def roi_rules(self) -> RoiRules | None:
+        """What is said of structure sets and segmentations, if labels are such."""
+        dataset = self.dataset
+        if not dataset.rois:
+            return None
+        names = sorted(dataset.structures, key=self.paint_order)
+        return RoiRules(
+            RoiNames({str(pattern): structure for pattern, structure in dataset.values.items()}),
+            {name: self.stored[name] for name in names},
+            {name: tuple(dataset.line(name)[1:]) for name in names},
+            dataset.join_rois,
+            dataset.fill_gaps,
+        )
+
+    def source_of(self, listed: str | None, held: Collection[int]) -> CaseSource:
+        """Source of a case: as its table says, or by content.
+
+        By content it is the smallest of those that miss fewest of the structures held; of structure sets and segmentations, one
+        that annotates just these, and what the declaration says to be annotated in every case.
 
         Args:
             held: Stored values of these structures, before their sides were told apart.
         """
-        if not self.dataset.sources_by_content:
-            return listed or self.dataset.name
+        dataset = self.dataset
         names = {name for name, value in self.stored.items() if value in held}
-        sources = self.dataset.sources
-        return min(sources, key=lambda source: (len(names.difference(sources[source])), len(sources[source])))
+        if dataset.rois:
+            return self._source_of_rois(names)
+        name = listed or dataset.name
+        if dataset.sources_by_content:
+            sources = dataset.sources
+            name = min(sources, key=lambda source: (len(names.difference(sources[source])), len(sources[source])))
+        return CaseSource(name, dataset.annotated_by_source[name])
+
+    def _source_of_rois(self, held: Collection[str]) -> CaseSource:
+        """Named by what it lacks or has, whichever is less, and of much of both by a digest; alike whatever other cases hold."""
+        dataset = self.dataset
+        goals = {*held, *(dataset.annotates or ())}
+        goals |= {name for name, members in dataset.unions.items() if goals.issuperset(members)}
+        everything = (*dataset.structures, *dataset.unions)
+        there, lacking = ([name for name in everything if (name in goals) == is_there] for is_there in (True, False))
+        if not lacking:
+            name = dataset.name
+        elif min(len(there), len(lacking)) > _NAMED:
+            name = f"{dataset.name}_{len(there)}_of_{len(everything)}_{digest(there)[:6]}"
+        else:
+            name = "_".join([dataset.name, *(("without", *lacking) if len(lacking) < len(there) else ("only", *there))])
+        return CaseSource(name, tuple(there))
 
     def paint_order(self, name: str) -> tuple[int, int]:
         """Sort key of masks: by stored value, but what lies in a structure comes after it, or it would be painted over."""
@@ -97,7 +146,7 @@ class DatasetFacts:
         """Stored values of what lies in a structure."""
         return [self.stored[inner] for inner in self.dataset.nested if name in self.dataset.line(inner)[1:]]
 
-    def annotation(self, case_source: Mapping[str, tuple[str, tuple[str, ...]]]) -> Annotation:
+    def annotation(self, case_source: Mapping[str, tuple[CaseSource, tuple[str, ...]]]) -> Annotation:
         """The annotation of these cases.
 
         Args:
@@ -108,16 +157,15 @@ class DatasetFacts:
         region |= {name: set().union(*(region[member] for member in members)) for name, members in dataset.unions.items()}
         classes = sorted((name for name in region if name not in self.pairs), key=lambda name: -len(region[name]))
         # A source that does not annotate a structure does not teach where its sides are either.
-        annotated_by = dataset.annotated_by_source
         case_source = {
-            case: (source, tuple(name for name in merged if name in annotated_by[source]))
+            case: (source, tuple(name for name in merged if name in source.annotated))
             for case, (source, merged) in case_source.items()
         }
         sources = {}
         for source, merged in dict.fromkeys(case_source.values()):
-            goals = [name for name in annotated_by[source] if name not in merged]
+            goals = [name for name in source.annotated if name not in merged]
             goals = [side for name in goals for side in self.pairs.get(name, (name,))]
-            name = "_".join([source, *(["merged", *merged] if merged else [])])
+            name = "_".join([source.name, *(["merged", *merged] if merged else [])])
             annotated = tuple(one for one in classes if one in goals)
             sources[source, merged] = Source(name, annotated, merged, None, dataset.license, dataset.reference)
         several = len(sources) > 1
@@ -135,7 +183,7 @@ class DatasetFacts:
         check_annotation(annotation)
         return annotation
 
-    def dataset_json(self, folder_name: str, case_source: Mapping[str, tuple[str, tuple[str, ...]]]) -> dict[str, Any]:
+    def dataset_json(self, folder_name: str, case_source: Mapping[str, tuple[CaseSource, tuple[str, ...]]]) -> dict[str, Any]:
         """dataset.json of the converted dataset."""
         dataset = self.dataset
         annotation = self.annotation(case_source)

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.conversion.download import Download
+from nnunetv2_cdpd.conversion.roi_names import RoiNames
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.licenses import Terms, bound_by, read_terms
 
 CC_BY_3 = "CC BY 3.0"
 CC_BY_4 = "CC BY 4.0"
@@ -70,6 +72,9 @@ class SourceDataset:
     """A collection of cases that were annotated by one protocol (or by few, see `sources`).
 
     name: Short, of letters and digits: names the dataset, its source, and the prefix of its case identifiers.
+    license: In words, as `cdpd sources` tells it.
+    license_names: Where `license` is more than a name of the table of licenses: the names that bind, all of them; of several
+        that sources differ in too, since it is not known which.
     layout: What the downloaded folder has to look like, as a drawing for the user.
     images, labels: Templates of file names below the folder: {case} stands for the case, * for anything within a name,
         ** for any folders; matched from the end of the path. Alternatives in order of preference.
@@ -77,6 +82,12 @@ class SourceDataset:
     dicom: `images` are folders, every file below one belongs to its series; templates that end in .nii or .nii.gz are files.
     slices: `labels` are folders of image slices, named in the order of the DICOM slices; .nii and .nii.gz are files here too.
     masks: `labels` hold {structure} too: binary files, `values` is keyed by their names; one structure may have several.
+    rois: `labels` are folders, or files that end in .dcm, of structure sets and segmentations, of which those of the image's
+        series are taken, also where no {case} tells whose they are; `values` is keyed by regular expressions of whole names. A
+        case annotates the structures that it holds and those of `annotates`.
+    join_rois: Several names of one structure in a case are taken together; otherwise they are an error.
+    fill_gaps: Slices without a contour that are filled between two that have one; None: none are, and a structure with contours
+        nowhere on neighbouring slices is not taken.
     mask_files: Templates of such files for cases without a label file; `values` is keyed by label values and by their names.
     foreign: Templates of files that another collection puts beside; they are left alone.
     values: Source value, or name of a mask -> structure; None: becomes background.
@@ -111,10 +122,14 @@ class SourceDataset:
     images: tuple[str, ...]
     labels: tuple[str, ...]
     values: Mapping[Any, str | None]
+    license_names: tuple[str, ...] = ()
     case: str = r"[^/]+?"
     dicom: bool = False
     slices: bool = False
     masks: bool = False
+    rois: bool = False
+    join_rois: bool = False
+    fill_gaps: int | None = None
     mask_files: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     ignore_values: tuple[int, ...] = ()
@@ -134,6 +149,7 @@ class SourceDataset:
     definitions: Mapping[str, str] = field(default_factory=dict)
     overlaps: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
+    prefixed: bool = True  # whether case identifiers begin with the name
     where: str = ""  # the file that declares it, for messages
 
     def __post_init__(self) -> None:
@@ -155,6 +171,10 @@ class SourceDataset:
             raise self._error("`slices` are matched with the files of a DICOM series; add `dicom: true`, or give NIfTI labels")
         if self.masks and self.mask_files:
             raise self._error("`masks` says that `labels` are mask files already; give `mask_files` beside label files only")
+        if self.rois:
+            self._check_rois()
+        elif self.join_rois or self.fill_gaps is not None:
+            raise self._error("`join_rois` and `fill_gaps` are said of structure sets; add `rois: true`")
         if both := sorted(value for value in self.ignore_values if value == 0 or value in self.values):
             raise self._error(
                 f"`ignore_values`: {both[0]} is {self.values.get(both[0]) or 'background'}; keep it in one of the two"
@@ -172,6 +192,19 @@ class SourceDataset:
             if len(set(line)) < len(line):
                 raise self._error(f"`nested`: {line[-1]} lies in itself")
 
+    def _check_rois(self) -> None:
+        contrary = ("slices", "masks", "mask_files", "ignore_values", "sources", "sources_by_content", "ignores", "placement")
+        if given := [key for key in contrary if getattr(self, key)]:
+            raise self._error(f"`{given[0]}` says something else of labels than `rois`; keep one of the two")
+        if not self.dicom:
+            raise self._error("`rois` lie on the slices of a DICOM series; add `dicom: true`, or give NIfTI labels")
+        if self.fill_gaps is not None and self.fill_gaps < 0:
+            raise self._error(f"`fill_gaps`: {self.fill_gaps} slices; give 0 or more")
+        try:
+            RoiNames({str(pattern): structure for pattern, structure in self.values.items()})
+        except ValueError as error:
+            raise self._error(f"`values`: {error}") from error
+
     def _error(self, problem: str) -> UserError:
         return UserError(f"{self.where or self.name}: {problem}")
 
@@ -186,6 +219,11 @@ class SourceDataset:
         everything = (*self.structures, *self.unions)
         return dict(self.sources) or {self.name: everything if self.annotates is None else self.annotates}
 
+    @property
+    def terms(self) -> Terms:
+        """What its license allows."""
+        return bound_by(map(read_terms, self.license_names or (self.license,)), self.license)
+
     def known_errors(self, skip: bool) -> dict[str, str]:
         """Case -> what is wrong with it, of those that are left out, or of those that are converted all the same."""
         return {case: erratum.reason for erratum in self.errata if erratum.skip == skip for case in erratum.cases}
@@ -199,4 +237,4 @@ class SourceDataset:
 
     def identifier(self, case: str) -> str:
         """Case identifier in the converted dataset: collections number their cases alike, so the name comes first."""
-        return f"{self.name}_{case}"
+        return f"{self.name}_{case}" if self.prefixed else case

@@ -13,9 +13,9 @@ from nnunetv2_cdpd.jobs.yaml_files import flag, known_mapping, load_yaml, mappin
 _MOST_LETTERS = 100  # of a name, which leaves a case its own
 _NEEDED = ("name", "images", "labels", "values")
 _TEXTS = ("name", "title", "region", "license", "link", "reference", "size", "case", "layout")
-_FLAGS = ("dicom", "slices", "masks", "sources_by_content", "unlabelled_images", "imageless_labels")
+_FLAGS = ("dicom", "slices", "masks", "rois", "join_rois", "sources_by_content", "unlabelled_images", "imageless_labels")
 _MAPPINGS = ("values", "nested", "unions", "merged_labels", "sources")
-_OTHERS = ("images", "labels", "mask_files", "foreign", "annotates", "leave_out", "ignore_values", "hu_offset")
+_OTHERS = ("images", "labels", "mask_files", "foreign", "annotates", "leave_out", "ignore_values", "hu_offset", "fill_gaps")
 _EXAMPLE = "docs/conversion.md"
 
 
@@ -39,18 +39,22 @@ def read_declaration(path: str | Path) -> SourceDataset:
         said[key] = tuple(template.removeprefix("./") for template in texts(content[key], f"{path}: {key}"))
         if wrong := [template for template in said[key] if "\\" in template or template.startswith("/") or ":/" in template]:
             raise UserError(f"{path}: {key}: {wrong[0]!r}; write it from the folder that is converted on, with /")
-        if key != "foreign" and (without := [template for template in said[key] if "{case}" not in template]):
+        may_lack_case = key == "foreign" or (key == "labels" and said.get("rois"))
+        if not may_lack_case and (without := [template for template in said[key] if "{case}" not in template]):
             raise UserError(f"{path}: {key}: {without[0]!r} has no {{case}}, which stands for the case in file names")
     _check_patterns(said, path)
     masks = said.get("masks", False)
     for key in [key for key, has_masks in (("labels", masks), ("mask_files", "mask_files" in said)) if has_masks]:
         if any("{structure}" not in template for template in said[key]):
             raise UserError(f"{path}: {key}: masks need {{structure}}, the name of the structure, in the file name")
-    said["values"] = _values(content["values"], f"{path}: values", masks, "mask_files" in said)
+    said["values"] = _values(content["values"], f"{path}: values", masks or said.get("rois", False), "mask_files" in said)
     said["ignore_values"] = _ignore_values(content.get("ignore_values"), f"{path}: ignore_values")
     if isinstance(offset := content.get("hu_offset", 0), bool) or not isinstance(offset, (int, float)):
         raise UserError(f"{path}: hu_offset: expected a number, got {offset!r}")
     said["hu_offset"] = offset
+    said["fill_gaps"] = content.get("fill_gaps")
+    if said["fill_gaps"] is not None and type(said["fill_gaps"]) is not int:
+        raise UserError(f"{path}: fill_gaps: expected a number of slices, got {said['fill_gaps']!r}")
     nested, left_out = (mapping(content.get(key), f"{path}: {key}") for key in ("nested", "leave_out"))
     said["nested"] = {name: text(outer, f"{path}: nested: {name}") for name, outer in nested.items()}
     for key in ("unions", "merged_labels", "sources"):

@@ -62,7 +62,19 @@ def describe(dataset: SourceDataset) -> str:
 
 def described_as_json(dataset: SourceDataset) -> dict[str, Any]:
     """What a program may want to know of a dataset, JSON-able."""
-    same = ("name", "title", "region", "license", "link", "reference", "size", "num_cases", "layout", "structures")
+    same = (
+        "name",
+        "title",
+        "region",
+        "license",
+        "license_names",
+        "link",
+        "reference",
+        "size",
+        "num_cases",
+        "layout",
+        "structures",
+    )
     kept = ("nested", "unions", "merged_labels", "definitions", "overlaps", "unchecked")
     annotates = {source: list(names) for source, names in dataset.annotated_by_source.items()}
     errata = [asdict(erratum) for erratum in dataset.errata]

@@ -44,6 +44,7 @@ class Download(Generic[Declared]):
     leave_out: Cases, as the collection names them or as case identifiers, of which nothing needs to be there.
     asked_for: Files that a template has named so far.
     lonely: Cases left out that have an image or a label only.
+    told: What is to be said of files that no case is known to need.
     """
 
     dataset: Declared
@@ -51,6 +52,7 @@ class Download(Generic[Declared]):
     leave_out: frozenset[str] = frozenset()
     asked_for: set[Path] = field(default_factory=set)
     lonely: set[str] = field(default_factory=set)
+    told: list[str] = field(default_factory=list)
 
     @cached_property
     def files(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunetv2_cdpd.conversion.declaration import FoundCase, IntensityCheck
+from nnunetv2_cdpd.conversion.read_rois import RoiRules
 from nnunetv2_cdpd.conversion.sides import SidePair
 
 
@@ -16,7 +17,8 @@ class ConversionJob:
     of_series: Whether the collection's images are; this one may be a NIfTI copy of one.
     masks: Those of the case, with their stored values, in the order in which they are painted.
     values: Source value -> stored value, of all declared ones.
-    outputs: Image and label of the converted dataset.
+    outputs: Image and label of the converted dataset, or the label alone.
+    rois: What to make of the label, if it is of structure sets and segmentations.
     ignore_value: Stored instead of background outside of the labelled slices, and for values that mean "not annotated here".
     needs_content: A case whose label holds nothing but background and ignored voxels is left out.
     hu_offset: Added to the stored values of the image.
@@ -29,7 +31,8 @@ class ConversionJob:
     of_series: bool
     masks: tuple[tuple[int, Path], ...]
     values: Mapping[int, int]
-    outputs: tuple[Path, Path]
+    outputs: tuple[Path, ...]
+    rois: RoiRules | None
     placement: IntensityCheck | None
     ignore_value: int | None
     sides: tuple[SidePair, ...]
@@ -53,9 +56,11 @@ class ConvertedCase:
     notes: For the user.
     held: Stored values of the structures that its label held, before their sides were told apart.
     left_out: Why nothing was written; None: it was.
+    unmapped: Names in its structure sets and segmentations that the declaration does not name, as they are shown.
     """
 
     merged: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     held: tuple[int, ...] = ()
     left_out: str | None = None
+    unmapped: tuple[str, ...] = ()

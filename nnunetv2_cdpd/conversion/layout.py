@@ -2,11 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from nnunetv2_cdpd.conversion.declaration import FoundCase, SourceDataset
 from nnunetv2_cdpd.conversion.download import Download
+from nnunetv2_cdpd.conversion.shared_labels import labels_by_series
 from nnunetv2_cdpd.conversion.slices import natural_key
 from nnunetv2_cdpd.datasets.volume_files import is_image_file, not_taken
 from nnunetv2_cdpd.errors import UserError, listed
@@ -36,7 +37,7 @@ def find_downloaded_cases(
     known = {name for case in (*(case.case for case in cases), *download.lonely) for name in (case, dataset.identifier(case))}
     if unknown := [name for name in leave_out if name not in known]:
         raise UserError(f"argument leave_out {' '.join(unknown)}: no such case; cases are named like {cases[0].case}")
-    for line in _not_taken(download, cases):
+    for line in (*download.told, *_not_taken(download, cases)):
         report(f"note: {line}")
     return sorted(cases, key=lambda case: natural_key(case.case))
 
@@ -48,8 +49,8 @@ def pair_files(download: Download[SourceDataset]) -> list[FoundCase]:
         UserError: Labels without image, images without label, two files for one case, or nothing at all.
     """
     dataset = download.dataset
-    images = _files(download, dataset.images, "image", folders=dataset.dicom)
-    labels = {} if dataset.masks else _files(download, dataset.labels, "label", folders=dataset.slices)
+    images = files_by_case(download, dataset.images, "image", folders=dataset.dicom)
+    labels = {} if dataset.masks else _labels(download, images)
     masks = _masks(download, dataset.labels if dataset.masks else dataset.mask_files)
     masks = {case: files for case, files in masks.items() if case not in labels}
     labelled = {*labels, *masks}
@@ -76,6 +77,21 @@ def pair_files(download: Download[SourceDataset]) -> list[FoundCase]:
     ]
 
 
+def _labels(download: Download[SourceDataset], images: Mapping[str, tuple[Path, ...]]) -> dict[str, tuple[Path, ...]]:
+    dataset = download.dataset
+    named = [template for template in dataset.labels if "{case}" in template or not dataset.rois]
+    labels = files_by_case(download, named, "label", folders=dataset.slices, several=dataset.rois)
+    shared = [_in_folder(template) for template in dataset.labels if template not in named]
+    files = dict.fromkeys(path for template in shared for _, path in download.matches(template) if not _is_no_slice(path))
+    without = {case: paths for case, paths in images.items() if case not in labels}
+    return labels | (labels_by_series(without, files, download.told) if files else {})
+
+
+def _in_folder(template: str) -> str:
+    """The template of structure sets and segmentations, files or all below a folder."""
+    return template if template.lower().endswith(".dcm") else f"{template.rstrip('/')}/**/*"
+
+
 def _not_taken(download: Download[SourceDataset], cases: Iterable[FoundCase]) -> list[str]:
     """A line on the images, label maps and masks that are of no case, though they look like it."""
     dataset, asked_for = download.dataset, set(download.asked_for)
@@ -98,8 +114,10 @@ def _grouped(names: Sequence[Path], most: int = 10) -> list[str]:
     return [f"{key} ({count})" for key, count in min(files, folders, key=len).items()]
 
 
-def _files(download: Download[SourceDataset], templates: Iterable[str], what: str, folders: bool) -> dict[str, tuple[Path, ...]]:
-    """Case -> its one file, or where a template names folders all files below.
+def files_by_case(
+    download: Download[SourceDataset], templates: Iterable[str], what: str, folders: bool = False, several: bool = False
+) -> dict[str, tuple[Path, ...]]:
+    """Case -> its one file, or several where it may have them, or where a template names folders all files below.
 
     A template asks only for the cases that no earlier one has found; a NIfTI file is never that of a folder.
     """
@@ -107,12 +125,12 @@ def _files(download: Download[SourceDataset], templates: Iterable[str], what: st
     found: dict[str, tuple[Path, ...]] = {}
     for template in templates:
         here: dict[str, list[Path]] = {}
-        is_folder = folders and not is_nifti(template)
+        is_folder = (folders and not is_nifti(template)) or (several and _in_folder(template) != template)
         for said, path in download.matches(f"{template.rstrip('/')}/**/*" if is_folder else template):
             if said["case"] not in found and path not in foreign and not (is_folder and _is_no_slice(path)):
                 here.setdefault(said["case"], []).append(path)
         for case, (path, *others) in here.items():
-            if others and not is_folder:
+            if others and not is_folder and not several:
                 raise download.error(f"case {case} has two {what}s, {path} and {others[0]}; remove one")
         found |= {case: tuple(files) for case, files in here.items()}
     return found

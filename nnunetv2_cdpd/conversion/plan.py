@@ -22,6 +22,7 @@ class Options:
     copy: Copy files that need no change instead of linking them.
     resample_labels: Bring labels of another grid to that of their image.
     split_sides: Separate merged labels into left and right where that is unambiguous.
+    labels_only: Write label maps alone, and their dataset.json though cases have failed: these are to be compared with others.
     leave_out: Cases to leave out, as case identifiers or as the collection names them.
     """
 
@@ -31,7 +32,13 @@ class Options:
     copy: bool = False
     resample_labels: bool = False
     split_sides: bool = False
+    labels_only: bool = False
     leave_out: tuple[str, ...] = ()
+
+    @property
+    def way_out(self) -> str:
+        """What to do where the output folder is another's."""
+        return f"give another argument {'output' if self.labels_only else 'dataset_id'}"
 
     def __post_init__(self) -> None:
         check_part(self.part_id, self.num_parts)
@@ -70,7 +77,7 @@ def make_plan(facts: DatasetFacts, cases: Sequence[FoundCase], output: Path, opt
     """
     dataset = facts.dataset
     jobs = {dataset.identifier(case.case): _job(case, facts, output, options) for case in cases}
-    records = PartRecords(output, dataset.name, options.part_id, options.num_parts)
+    records = PartRecords(output, dataset.name, options.part_id, options.num_parts, options.way_out)
     done = records.valid(jobs)
     ours = frozenset(list(jobs)[options.part_id :: options.num_parts])
     todo = {name: jobs[name] for name in list(jobs)[: options.limit] if name in ours and name not in done}
@@ -95,12 +102,13 @@ def _job(case: FoundCase, facts: DatasetFacts, output: Path, options: Options) -
         dicom=dataset.dicom and not is_nifti(case.image[0]),
         of_series=dataset.dicom,
         masks=tuple((facts.stored[name], path) for name, path in masks),
-        values=facts.mask_values if case.masks else facts.values,
-        outputs=outputs_of(output, dataset.identifier(case.case)),
+        values=facts.mask_values if case.masks or dataset.rois else facts.values,
+        outputs=outputs_of(output, dataset.identifier(case.case))[options.labels_only :],
+        rois=facts.roi_rules,
         placement=dataset.placement,
         ignore_value=facts.ignore_value,
         sides=facts.side_pairs,
-        needs_content=dataset.sources_by_content,
+        needs_content=dataset.sources_by_content or (dataset.rois and not dataset.annotates),
         hu_offset=dataset.hu_offset,
         resample_labels=options.resample_labels,
         copy=options.copy,
@@ -124,4 +132,6 @@ def _made_from(job: ConversionJob) -> str:
     how += ["resampled up to the faces"] if job.resample_labels else []
     how += ["slices paired by number"] if len(case.label) > 1 else []
     how += ["left out without content"] if job.needs_content else []
+    if job.rois is not None:
+        how += [repr(job.rois)]
     return digest(files, masks, sorted(job.values.items()), how)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.conversion.job import ConversionJob
-from nnunetv2_cdpd.datasets.output import check_own_folder
+from nnunetv2_cdpd.datasets.output import check_own_folder, is_empty
 from nnunetv2_cdpd.jobs import CaseRecord, FileRecord
 
 RECORD_FILE = "cdpd_convert_record.jsonl"
@@ -20,18 +20,20 @@ class PartRecords:
         name: Of the collection.
         part_id: Of this call, 0 ... num_parts - 1.
         num_parts: How many calls share the cases.
+        way_out: What to do if the folder is not ours.
 
     Raises:
         UserError: The folder holds something else.
     """
 
-    def __init__(self, output: Path, name: str, part_id: int, num_parts: int) -> None:
+    def __init__(self, output: Path, name: str, part_id: int, num_parts: int, way_out: str) -> None:
+        is_new = is_empty(output)  # looked at first: a part that begins at the same time writes its record before all else
         part = f".{part_id}of{num_parts}" if num_parts > 1 else ""
         own = output / RECORD_FILE.replace(".jsonl", f"{part}.jsonl")
         others = sorted(path for path in output.glob(RECORD_FILE.replace(".jsonl", "*.jsonl")) if path != own)
         self.own, *self.others = (FileRecord(path, [name], _COMMAND, asdict, _are_facts) for path in (own, *others))
-        is_ours = own.is_file() or bool(others)
-        check_own_folder(output, made_here=is_ours, command=_COMMAND, way_out="give another argument dataset_id")
+        is_ours = is_new or own.is_file() or bool(others)
+        check_own_folder(output, made_here=is_ours, command=_COMMAND, way_out=way_out)
 
     @property
     def known(self) -> set[str]:
@@ -72,12 +74,12 @@ def _is_done(record: FileRecord, name: str, job: ConversionJob) -> bool:
 
 def _are_facts(facts: Mapping[str, Any]) -> bool:
     """Whether these are facts of a ConvertedCase; what later releases added may be missing."""
-    merged, notes, held = (facts.get(name, ()) for name in ("merged", "notes", "held"))
+    merged, notes, held, unmapped = (facts.get(name, ()) for name in ("merged", "notes", "held", "unmapped"))
     left_out = facts.get("left_out")
     return (
         {"merged", "notes"} <= facts.keys()
-        and all(isinstance(value, (list, tuple)) for value in (merged, notes, held))
-        and all(isinstance(text, str) for text in (*merged, *notes))
+        and all(isinstance(value, (list, tuple)) for value in (merged, notes, held, unmapped))
+        and all(isinstance(text, str) for text in (*merged, *notes, *unmapped))
         and all(type(value) is int for value in held)
         and (left_out is None or isinstance(left_out, str))
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from nnunetv2.paths import nnUNet_raw
 
-from nnunetv2_cdpd.annotation import Annotation, read_annotation
+from nnunetv2_cdpd.annotation import Annotation, Source, read_annotation
 from nnunetv2_cdpd.datasets.names import as_id
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet, raw_folder
 from nnunetv2_cdpd.errors import UserError
@@ -19,6 +19,7 @@ from nnunetv2_cdpd.jobs.shapes import NAME, Shape, check_shape, map_of, read_sha
 from nnunetv2_cdpd.trusted import IMAGE_READER, trusted
 
 READER_KEY = "overwrite_image_reader_writer"
+_NNUNETS_JOKE = "Whoever converted this dataset"
 _NO_READER = "None"  # as nnU-Net writes it
 _ENDING = Shape('a text like ".nii.gz"', lambda value: isinstance(value, str) and bool(re.fullmatch(r"(\.[\w+-]+)+", value)))
 _KINDS = record(optional={"file_ending": _ENDING}, words="an object, as a dataset.json of nnU-Net v2 does")
@@ -53,6 +54,16 @@ class DatasetJson:
         """Name of the reader of nnU-Net that it asks for; None: nnU-Net chooses by file ending."""
         asked = self.content.get(READER_KEY, _NO_READER)
         return None if asked == _NO_READER else asked
+
+    def licenses_of(self, source: Source) -> tuple[str, ...]:
+        """Every license that it states for a source: beside it, and for the whole dataset where that is the only source.
+
+        nnU-Net writes `licence`, and a joke where nobody gave one.
+        """
+        of_all = [self.content.get("licence"), self.content.get("license")] if len(self.annotation.sources) == 1 else []
+        joined = f"{source.name}: {source.license}"  # as `cdpd merge` writes it for all sources
+        texts = [str(text) for text in (source.license, *of_all) if text and str(text) != joined]
+        return tuple(dict.fromkeys(text for text in texts if not text.startswith(_NNUNETS_JOKE)))
 
     @cached_property
     def channel_names(self) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
 """LabelledFolder: label maps with the dataset.json that says what they mean, and the cases that two folders share."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from nnunetv2_cdpd.annotation import Annotation, Source
@@ -11,7 +13,9 @@ from nnunetv2_cdpd.datasets.roles import Role, is_of_raw_dataset, role_of
 from nnunetv2_cdpd.datasets.volume_files import of_another_ending
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.jobs.files import real_path
+from nnunetv2_cdpd.volumes.dicom.label_files import is_label_file
 
+_LOOKED_AT = 1000  # files of a folder without dataset.json, to tell why there is none
 FULLY_ANNOTATED = "fully annotated"  # source of the cases that no source of the dataset.json knows
 
 
@@ -49,10 +53,14 @@ class LabelledFolder:
 
     @classmethod
     def of_predictions(cls, folder: Path, reference: "LabelledFolder") -> "LabelledFolder":
-        """Predictions, whose labels are those of the dataset.json beside them, else of the references."""
-        if not (folder / FILE_NAME).is_file():
+        """Predictions, whose labels are those of the dataset.json beside them, else of the references.
+
+        Label maps of a raw dataset, as those that DICOM predictions become, have theirs in the folder above.
+        """
+        path = (folder.parent if is_of_raw_dataset(folder) else folder) / FILE_NAME
+        if not path.is_file():
             return replace(reference, folder=folder)
-        found = read_dataset_json(folder / FILE_NAME, NEEDED)
+        found = read_dataset_json(path, NEEDED)
         return cls(folder, found, found.annotation)
 
     def source_index(self, case: str) -> int:
@@ -142,4 +150,17 @@ def _near(folder: Path) -> Path:
     for path in (folder / FILE_NAME, folder.parent / FILE_NAME):
         if path.is_file():
             return path
+    if _holds_labels_of_dicom(folder):
+        raise UserError(
+            f"{folder}: holds structure sets or segmentations; give argument spec, the YAML that names their structures "
+            "(docs/conversion.md), and the folder in which the image series lie too, whose slices tell the grid"
+        )
     raise UserError(f"{folder}: no dataset.json here or in the folder above; give it with argument dataset_json")
+
+
+def _holds_labels_of_dicom(folder: Path) -> bool:
+    for path in islice((path for path in folder.rglob("*") if path.is_file()), _LOOKED_AT):
+        with suppress(UserError):  # a damaged one is no reason for another message
+            if is_label_file(path):
+                return True
+    return False

@@ -64,18 +64,31 @@ def case_metrics(
     counts = _count(code, num_values)
     if reference.ignore_value is not None:
         counts[reference.ignore_value] = 0
-    predicted_states = prediction_states(reference, prediction)
-    tables = {
-        name: _both_masks(reference.tables[source][:, column], predicted_states[name])
-        for column, name in enumerate(reference.column_names)
-        if reference.scored[source, column] and name in predicted_states
-    }
+    tables = scored_masks(reference, source, prediction)
     scores = {name: overlap_metrics(counts, *table, protocol.dice_smoothing) for name, table in tables.items()}
     if protocol.needs_reference:
         scores = {name: score for name, score in scores.items() if score["n_ref"]}
     if tolerance_mm is not None:
         add_surface_metrics(scores, tables, code, num_values, spacing, tolerance_mm, protocol)
     return scores
+
+
+def scored_masks(reference: Annotation, source: int, prediction: Annotation) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Which pairs of stored values are of a class in the reference, and which in the prediction.
+
+    Args:
+        source: Index into the reference's sources.
+
+    Returns:
+        Class or union that the source can be scored on and the prediction's labels hold -> bool (V, P) twice; V values of
+        the reference, P of the prediction.
+    """
+    predicted_states = prediction_states(reference, prediction)
+    return {
+        name: _both_masks(reference.tables[source][:, column], predicted_states[name])
+        for column, name in enumerate(reference.column_names)
+        if reference.scored[source, column] and name in predicted_states
+    }
 
 
 def resampled_label_map(label_map: np.ndarray, spacing: Sequence[float], grid_mm: float) -> np.ndarray:

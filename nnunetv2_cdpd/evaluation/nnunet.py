@@ -91,6 +91,8 @@ def read_results(path: str | Path) -> Results:
     reference, prediction = (_written_annotation(ours[side], side, path) for side in ("reference", "prediction"))
     if unknown := sorted({name for case in cases for name in case.metrics} - set(reference.column_names)):
         raise UserError(f"{path}: `cdpd: reference` has no class {listed(unknown)}, which has scores; {way_out}")
+    if unknown := sorted({case.source for case in cases} - {source.name for source in reference.sources}):
+        raise UserError(f"{path}: `cdpd: reference` has no source {listed(unknown)}, which has cases; {way_out}")
     if not any(case.metrics for case in cases):
         raise UserError(f"{path}: no case has a score; {way_out}")
     return Results(reference, prediction, tuple(cases), ours["tolerance_mm"], ours["problems"], protocol)

@@ -10,6 +10,7 @@
 - network: the network as prediction runs it: text terms once, tasks, only the heads and slices that are needed
 - resampling, nesting, export: logits to label maps, tile by tile
 - statistics: volume, mean intensity and place of every class
-- prediction, outputs: files out, and what is there already
+- prediction, formats, dicom_files, outputs: files out, and what is there already
+- onnx_export, onnx_graph, onnx_description, runner_file: a model as one file for `portable`, which runs without torch
 - pipeline, run: a job of many cases: read ahead, exported behind, resumed, not stopped by bad ones
 """

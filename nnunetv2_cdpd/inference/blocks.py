@@ -18,7 +18,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from nnunetv2_cdpd.inference.resampling import Range
+from nnunetv2_cdpd.volumes.axes import Range, in_all_channels
 
 Place = tuple[int, int]  # where windows start along the outer and the inner axis
 Box = tuple[Range, ...]  # a range per axis of the volume
@@ -82,7 +82,7 @@ class Block:
             self,
             own=tuple((start - part.start, stop - part.start) for (start, stop), part in zip(own, box)),
             start=tuple(low - part.start for low, part in zip(first, box)),
-            values=self.values[_in_all_channels(cut)],
+            values=self.values[in_all_channels(cut)],
         )
 
     def to(self, device: torch.device) -> "Block":
@@ -91,9 +91,9 @@ class Block:
     def write_to(self, logits: Tensor) -> None:
         """Write its own voxels into the logits (K, x, y, z) of the volume; what their type cannot hold as the most it can."""
         cut = [slice(begin - start, stop - start) for (begin, stop), start in zip(self.own, self.start)]
-        target = logits[_in_all_channels([slice(*part) for part in self.own])]
+        target = logits[in_all_channels([slice(*part) for part in self.own])]
         most = torch.finfo(logits.dtype).max
-        target.copy_(self.readout(self.values[_in_all_channels(cut)]).clamp(-most, most))
+        target.copy_(self.readout(self.values[in_all_channels(cut)]).clamp(-most, most))
 
 
 class WindowSums:
@@ -140,7 +140,7 @@ class WindowSums:
                 of_window = [slice(start - low, stop - low) for (start, stop), (low, _) in zip(piece, window)]
                 sums = self._cell(i, j).narrow(1 + third, piece[third][0], piece[third][1] - piece[third][0])
                 weights_here = weights[tuple(of_window)]
-                _add(sums[channels], values[_in_all_channels(of_window)], weights_here)
+                _add(sums[channels], values[in_all_channels(of_window)], weights_here)
                 sums[-1] += weights_here
 
     def finished(self, place: Place) -> Block | None:
@@ -159,7 +159,7 @@ class WindowSums:
                 cell = self.cells.pop((i, j))
                 piece = self._box(self.borders[0][i], self.borders[1][j], own[self.order[2]])
                 target = [slice(a - first, b - first) for (a, b), first in zip(piece, start)]
-                torch.div(cell[:-1], cell[-1], out=values[_in_all_channels(target)])
+                torch.div(cell[:-1], cell[-1], out=values[in_all_channels(target)])
         along_outer, along_inner = 1 + self.order[0], 1 + self.order[1]
         if inner[0] > 0:
             values.narrow(along_inner, 0, 1).copy_(self.before_inner)
@@ -188,10 +188,6 @@ class WindowSums:
             size = (self.num_channels + 1, *(stop - start for start, stop in box))
             self.cells[i, j] = torch.zeros(size, device=self.device)
         return self.cells[i, j]
-
-
-def _in_all_channels(box: Sequence[slice]) -> tuple[slice, ...]:
-    return (slice(None), *box)
 
 
 def _borders(windows: Sequence[Range], length: int) -> list[Range]:

@@ -13,7 +13,8 @@ import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor
 
-from nnunetv2_cdpd.inference.resampling import LINEAR, AxisResampling, axis_resamplings, interpolation_kinds, resampled
+from nnunetv2_cdpd.inference.resampling import axis_matrix, interpolation_kinds, resampled
+from nnunetv2_cdpd.volumes.axes import LINEAR, AxisResampling, axis_resamplings
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,6 @@ def probability_slabs(logits: Tensor, geometry: Geometry, slices: int = 16) -> I
             inputs = tuple(slice(*axis.inputs_of(outputs)) for axis, outputs in zip(geometry.axes, ranges))
             target = list(geometry.crop)
             target[first] = slice(inside[0] - start, inside[1] - start)
-            matrices = [axis.matrix(outputs) for axis, outputs in zip(geometry.axes, ranges)]
+            matrices = [axis_matrix(axis, outputs) for axis, outputs in zip(geometry.axes, ranges)]
             slab[tuple(target)] = torch.sigmoid(resampled(logits[inputs][None].float(), matrices)[0]).numpy()
         yield slab.transpose(geometry.transpose_backward)

@@ -29,7 +29,7 @@ from nnunetv2_cdpd.inference.blocks import Block, Readout
 from nnunetv2_cdpd.inference.models import load_model
 from nnunetv2_cdpd.inference.network import PredictionNetwork, on_device
 from nnunetv2_cdpd.inference.preprocessing import CasePreprocessor, PathLike, PreprocessedCase
-from nnunetv2_cdpd.inference.sliding_window import Ensemble, at_whole_steps, blocks_of_logits
+from nnunetv2_cdpd.inference.sliding_window import Ensemble, ReportWindows, at_whole_steps, blocks_of_logits
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
 from nnunetv2_cdpd.volumes.reading import CheckedReader
@@ -48,6 +48,7 @@ class HostPredictor(host.nnUNetPredictor):
         align_windows: Place windows along the slice axis at whole slice steps, so that overlapping windows share slices (see
             docs/prediction.md). Changes where windows lie by less than a step, and with that the result a little.
         allow_tqdm: Show the progress over the windows of a volume.
+        report: Hears how many windows of a volume are done, of how many; what it raises ends the prediction.
 
     Raises:
         UserError: A batch of no windows, a step of none or of more than a window, or a GPU where there is none.
@@ -73,6 +74,7 @@ class HostPredictor(host.nnUNetPredictor):
         align_windows: bool = False,
         verbose: bool = False,
         allow_tqdm: bool = False,
+        report: ReportWindows | None = None,
     ) -> None:
         check_at_least(1, windows_per_batch=windows_per_batch)
         if not 0 < tile_step_size <= 1:
@@ -87,6 +89,7 @@ class HostPredictor(host.nnUNetPredictor):
         self.model_files: tuple[Path, ...] = ()
         self.windows_per_batch = windows_per_batch or (2 if device.type == "cuda" else 1)
         self.align_windows = align_windows
+        self.report = report
 
     def initialize_from_trained_model_folder(
         self,
@@ -204,6 +207,7 @@ class HostPredictor(host.nnUNetPredictor):
             windows_per_batch=self.windows_per_batch,
             device=self.device,
             progress=self.allow_tqdm,
+            report=self.report,
         )
 
     @torch.inference_mode()

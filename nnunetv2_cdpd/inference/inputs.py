@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import SimpleITK as sitk
 
@@ -17,6 +17,9 @@ from nnunetv2_cdpd.inference.file_names import CHANNEL, beside_volumes, check_ch
 from nnunetv2_cdpd.jobs import scratch_folder
 from nnunetv2_cdpd.jobs.files import real_path
 from nnunetv2_cdpd.volumes.reading import CheckedReader, read_sitk, told_notes, write_sitk
+
+if TYPE_CHECKING:
+    from nnunetv2_cdpd.volumes.dicom.derived_object import SourceSeries
 
 _NO_SERIES = "because folders below are read for DICOM series only; predict the folder by itself"
 _NO_VOLUME = "being no volume of a format that is read"
@@ -155,6 +158,13 @@ def opened(case: Case, reader: CheckedReader, tell: Tell = warnings.warn) -> Ite
         yield converted
 
 
+def source_of(case: Case) -> "SourceSeries":
+    """What a file that is derived from a DICOM series must say of it; raises as `SourceSeries.read`."""
+    from nnunetv2_cdpd.volumes.dicom.derived_object import SourceSeries
+
+    return SourceSeries.read(case.files, case.modality)
+
+
 def _read_series(case: Case, tell: Tell) -> sitk.Image:
     """A DICOM series as one upright volume."""
     from nnunetv2_cdpd.volumes.dicom import read_series
@@ -165,7 +175,7 @@ def _read_series(case: Case, tell: Tell) -> sitk.Image:
     if series.drift.any():
         tell(
             f"{case.files[0].parent}: gantry tilt of {series.tilt_degrees:.1f} degrees; the slices are moved within their planes "
-            "to an upright grid, and the prediction lies on that"
+            "to an upright grid, on which a label map lies; DICOM files of it lie on the slices themselves"
         )
     return series.image()
 

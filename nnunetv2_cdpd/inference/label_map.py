@@ -17,7 +17,8 @@ from torch import Tensor
 from nnunetv2_cdpd.inference.blocks import Block, Readout
 from nnunetv2_cdpd.inference.export import Geometry
 from nnunetv2_cdpd.inference.nesting import ClassTree
-from nnunetv2_cdpd.inference.resampling import AxisResampling, Range, resampled
+from nnunetv2_cdpd.inference.resampling import axis_matrix, resampled
+from nnunetv2_cdpd.volumes.axes import AxisResampling, Range
 
 # Voxels of the image along each axis of a tile: smaller tiles are more often empty and stay in a processor's cache, larger
 # ones cost fewer calls, which is what counts on a GPU.
@@ -95,7 +96,9 @@ class _Slabs:
     def __post_init__(self) -> None:
         device = self.values.device
         self.stored = torch.from_numpy(self.label_map.values.astype(np.int32)).to(device)
-        self.matrices = [{tile: axis.matrix(tile, device=device) for tile in tiles} for axis, tiles in zip(self.axes, self.tiles)]
+        self.matrices = [
+            {tile: axis_matrix(axis, tile, device=device) for tile in tiles} for axis, tiles in zip(self.axes, self.tiles)
+        ]
 
     def inputs(self, axis: int, tile: Range) -> slice:
         """Of `values`, along an axis."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_cdpd.annotation import Annotation, read_annotation
+from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
 from nnunetv2_cdpd.inference.models import read_descriptions
 from nnunetv2_cdpd.jobs.tables import aligned
@@ -19,8 +19,8 @@ def classes_text(folder: Path) -> str:
     plans, dataset_json = read_descriptions(folder)
     annotation = read_annotation(dataset_json, where=folder / FILE_NAME)
     rows = [
-        (str(value), name, _lies_in(annotation, index))
-        for index, (name, value) in enumerate(zip(annotation.classes, annotation.values))
+        (str(value), name, f"in {' or '.join(parents)}" if (parents := annotation.lies_in(name)) else "")
+        for name, value in zip(annotation.classes, annotation.values)
     ]
     lines = ["classes, for --classes:", *_indented(aligned([("value", "class", ""), *rows], left=3, last_is_total=False))]
     lines += ["", "sources, for --task, and what each annotates:" if _has_tasks(plans) else "sources, and what each annotates:"]
@@ -34,15 +34,6 @@ def classes_text(folder: Path) -> str:
     if not _has_tasks(plans):
         lines += ["", "The model was trained without task prompts: there is no --task."]
     return "\n".join(lines)
-
-
-def _lies_in(annotation: Annotation, index: int) -> str:
-    """Where a nested class lies; "" for others."""
-    name, value = annotation.classes[index], annotation.values[index]
-    parents = annotation.possible_parents.get(name) or tuple(
-        other for other, region in zip(annotation.classes, annotation.regions) if other != name and value in region
-    )
-    return f"in {' or '.join(parents)}" if parents else ""
 
 
 def _has_tasks(plans: Mapping[str, Any]) -> bool:

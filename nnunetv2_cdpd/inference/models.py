@@ -123,10 +123,13 @@ def folds_of(folder: Path, wanted: Sequence[int | str] | None, checkpoint_name: 
     return [fold if fold == "all" else int(fold) for fold in wanted]
 
 
-def read_checkpoint(file: Path) -> dict[str, Any]:
+def read_checkpoint(file: Path, mapped: bool = False) -> dict[str, Any]:
     """A checkpoint of nnU-Net, read without executing code from it.
 
     Of what nnU-Net writes into one only numpy's numbers need to be allowed beside tensors and plain Python.
+
+    Args:
+        mapped: Leave the weights in the file until they are looked at.
 
     Raises:
         UserError: There is none, it needs code to be read, is damaged, or is no checkpoint of nnU-Net.
@@ -136,7 +139,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     dtypes = {type(np.dtype(kind)) for kind in kinds if kind is not np.object_}
     allowed: list[Any] = [np.dtype, (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), *dtypes]
     way_out = "give a checkpoint that nnUNetv2_train wrote"
-    checkpoint = read_torch(file, f"{COPY_AGAIN}, or choose another checkpoint", way_out, allowed)
+    checkpoint = read_torch(file, f"{COPY_AGAIN}, or choose another checkpoint", way_out, allowed, mapped)
     check_shape(checkpoint, _CHECKPOINT, file, way_out)
     return checkpoint
 

@@ -1,20 +1,7 @@
-"""ClassTree: how overlapping sigmoid heads become one label per voxel, by probability and by nesting, not by order.
-
-    among exclusive classes   the most probable one wins, where its probability is above 0.5
-    a nested class            is asked only where its parent has won (a liver tumor is labelled inside of what is liver);
-                              among the classes nested in one parent, again the most probable one wins
-    several possible parents  (a kidney tumor: the right or the left kidney) the class is asked where any of them has won, and
-                              it also competes with its parents' rivals itself: no source teaches a kidney alone to cover
-                              its tumors, so the tumor's own probability stands for the kidney's there
-
-nnU-Net paints every class above 0.5 in the order of `regions_class_order`, later ones over earlier ones: where two organs
-overlap by a voxel, the one listed last wins.
-"""
+"""ClassTree: the classes of a dataset as `portable.rivalry` has them compete: what nests in what, what is needed for whom."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from graphlib import TopologicalSorter
 
 import numpy as np
 import torch
@@ -22,19 +9,17 @@ from torch import Tensor
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.portable.rivalry import Rivalry
 
 
 @dataclass(frozen=True)
-class ClassTree:
-    """Which class competes with which. Classes are indices into `annotation.classes`.
+class ClassTree(Rivalry):
+    """Which class competes with which. Classes are indices into `annotation.classes`, in the order of the dataset.json.
 
-    rivals: Parent (None: no parent) -> the classes that compete where it has won, in the order of the dataset.json. Where
-        two are equally probable, the first one wins.
     ancestors: Class -> the classes that certainly hold all of its voxels, inner ones first.
     """
 
     annotation: Annotation
-    rivals: dict[int | None, tuple[int, ...]]
     ancestors: dict[int, tuple[int, ...]]
 
     @classmethod
@@ -73,23 +58,7 @@ class ClassTree:
                 places = [*places, outer.pop() if len(outer) == 1 else None]
             for parent in places:
                 rivals.setdefault(parent, []).append(k)
-        return cls(annotation, {parent: tuple(found) for parent, found in rivals.items()}, ancestors)
-
-    @cached_property
-    def classes(self) -> tuple[int, ...]:
-        """All classes of the tree."""
-        return tuple(sorted(self.ancestors))
-
-    @cached_property
-    def parents(self) -> dict[int, tuple[int | None, ...]]:
-        """Class -> every place where it competes."""
-        return {k: tuple(parent for parent, found in self.rivals.items() if k in found) for k in self.ancestors}
-
-    @cached_property
-    def outer_to_inner(self) -> tuple[int, ...]:
-        """Classes that hold others, each after all of its parents."""
-        ordered = TopologicalSorter({k: [p for p in parents if p is not None] for k, parents in self.parents.items()})
-        return tuple(k for k in ordered.static_order() if k in self.rivals)
+        return cls({parent: tuple(found) for parent, found in rivals.items()}, annotation, ancestors)
 
     def indices(self, names: Collection[str]) -> tuple[int, ...]:
         """Indices of class names.
@@ -132,14 +101,6 @@ class ClassTree:
             written = next((other for other in (k, *self.ancestors[k]) if other in wanted), None)
             values[k + 1] = 0 if written is None else self.annotation.values[written]
         return values
-
-    def possible_winners(self, above: Collection[int]) -> tuple[int, ...]:
-        """Those of these classes that can win somewhere, if no other class is above 0.5: not without a parent."""
-        possible: set[int] = set()
-        for parent in (None, *self.outer_to_inner):
-            if parent is None or parent in possible:
-                possible.update(k for k in self.rivals[parent] if k in above)
-        return tuple(sorted(possible))
 
     def winners(self, logits: Tensor, classes: Sequence[int]) -> Tensor:
         """The winning class of each voxel.

@@ -138,11 +138,17 @@ class PredictionNetwork(nn.Module):
         if self.slice_tokens is not None:
             self.slice_tokens.forget()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def fix_text(self, text: TextTerms) -> None:
+        """Take what text says of the features from here on, in place of computing it from the weights."""
+        self._text = text
+
+    def forward(self, x: Tensor, token_grids: Sequence[Tensor] | None = None) -> Tensor:
+        """token_grids: Of the slices, where they are known already."""
         network = self.network
         if self._text is None:
             self._text = network.text_terms()
-        skips = network.modulate(self.encode(x, network.token_grids(x, self.slice_tokens)), self._text)
+        tokens = network.token_grids(x, self.slice_tokens) if token_grids is None else token_grids
+        skips = network.modulate(self.encode(x, tokens), self._text)
         if self.features_only:
             return torch.cat([self._decoded(skips, choice, self._identity(x), self._text) for choice in self.choices], 1)
         if len(self.choices) == 1:

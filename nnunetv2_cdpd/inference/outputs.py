@@ -15,12 +15,14 @@ from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
 from nnunetv2_cdpd.datasets.output import check_may_write
 from nnunetv2_cdpd.datasets.roles import NNUNET_SETTINGS_FILE, SETTINGS_FILE
 from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.inference.formats import DICOM_ENDINGS, FORMATS, NIFTI
 from nnunetv2_cdpd.inference.inputs import Case
 from nnunetv2_cdpd.inference.prediction import check_masks, mask_names
 from nnunetv2_cdpd.jobs import read_json, remove, write_json
 from nnunetv2_cdpd.jobs.files import real_path
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
 
+_FORMATS = "formats"  # in the settings: of all files that are there
 _OTHERWISE = "made_otherwise"  # in the settings: the cases whose predictions are of other settings
 STATISTICS = "statistics"  # folder with a file per case, and the tables of all of them
 
@@ -33,6 +35,7 @@ class Outputs:
     one_file_per_class: CASE/CLASS.nii.gz in place of the label map CASE.nii.gz.
     probabilities: CASE.npz and CASE.pkl too, as nnU-Net's --save_probabilities.
     statistics: statistics/CASE.json, and at the end statistics.json and statistics.csv of all cases in the folder.
+    formats: Of the label map, some of `FORMATS`: CASE.nii.gz, CASE_seg.dcm, ...
     """
 
     folder: Path
@@ -40,17 +43,27 @@ class Outputs:
     one_file_per_class: bool = False
     probabilities: bool = False
     statistics: bool = False
+    formats: tuple[str, ...] = (NIFTI,)
 
     @property
     def flags(self) -> dict[str, bool]:
-        return {key: value for key, value in asdict(self).items() if key not in ("folder", "file_ending")}
+        return {key: value for key, value in asdict(self).items() if key not in ("folder", "file_ending", "formats")}
 
     def segmentation(self, case: str) -> Path:
         return self.folder / (case if self.one_file_per_class else case + self.file_ending)
 
+    @property
+    def dicom_formats(self) -> list[str]:
+        return [name for name in DICOM_ENDINGS if name in self.formats]
+
+    def dicom_files(self, case: str) -> dict[str, Path]:
+        """Format -> file of a case."""
+        return {name: self.folder / (case + DICOM_ENDINGS[name]) for name in self.dicom_formats}
+
     def paths(self, case: str) -> list[Path]:
         """All that a case leaves; it is done when they exist."""
-        paths = [self.segmentation(case)]
+        paths = [self.segmentation(case)] if NIFTI in self.formats else []
+        paths += self.dicom_files(case).values()
         paths += [self.folder / f"{case}.npz", self.folder / f"{case}.pkl"] if self.probabilities else []
         return paths + ([self.folder / STATISTICS / f"{case}.json"] if self.statistics else [])
 
@@ -103,7 +116,7 @@ def prepare_folder(
         )
     otherwise = set(_made_otherwise(before))
     flags: dict[str, Any] = {flag: bool((before or {}).get(flag)) for flag in outputs.flags}
-    former = outputs if before is None else replace(outputs, **flags)
+    former = outputs if before is None else replace(outputs, formats=_formats_of(before), **flags)
     of_cases = list(dict.fromkeys(file for kind in (former, outputs) for case in cases for file in kind.paths(case.identifier)))
     descriptions = [outputs.folder / name for name in (SETTINGS_FILE, FILE_NAME, PLANS_FILE)]
     _check_places([*of_cases, *outputs.tables, *descriptions], read)
@@ -145,6 +158,8 @@ def prepare_folder(
         remove(old)
     if otherwise := otherwise - set(stale_cases) - ({case.identifier for case in cases} if changed else set()):
         written[_OTHERWISE] = sorted(otherwise)
+    # No setting of predictions: a further format of the same ones may be asked for; all that may be there must be known.
+    written[_FORMATS] = [name for name in FORMATS if name in {*outputs.formats, *former.formats}]
     outputs.folder.mkdir(parents=True, exist_ok=True)
     if outputs.statistics:
         (outputs.folder / STATISTICS).mkdir(exist_ok=True)
@@ -157,22 +172,31 @@ def _made_otherwise(settings: Any) -> list[str]:
     return [case for case in cases if isinstance(case, str)] if isinstance(cases, list) else []
 
 
+def _formats_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Formats that a folder's settings name; those of before there were several name none."""
+    named = settings.get(_FORMATS)
+    return tuple(name for name in FORMATS if name in named) if isinstance(named, list) else (NIFTI,)
+
+
 def _all_kinds(outputs: Outputs) -> list[Outputs]:
     """All that any job may have left for a case in a folder."""
-    return [replace(outputs, one_file_per_class=masks, probabilities=True, statistics=True) for masks in (False, True)]
+    everything = replace(outputs, probabilities=True, statistics=True, formats=FORMATS)
+    return [replace(everything, one_file_per_class=masks) for masks in (False, True)]
 
 
 def _cases_in(outputs: Outputs) -> set[str]:
-    """Cases whose label maps or masks are in a folder."""
+    """Cases whose label maps, masks or DICOM files are in a folder."""
     ending, found = outputs.file_ending, set()
     for path in outputs.folder.iterdir() if outputs.folder.is_dir() else ():
         if path.name.startswith("."):
             continue
+        found |= {path.name[: -len(end)] for end in DICOM_ENDINGS.values() if path.is_file() and path.name.endswith(end)}
         if outputs.one_file_per_class and path.is_dir() and any(path.glob(f"*{glob.escape(ending)}")):
             found.add(path.name)
         elif not outputs.one_file_per_class and path.is_file() and path.name.endswith(ending):
             found.add(path.name[: -len(ending)])
-    return found
+    below = outputs.folder.glob(f"sub-*/**/*{glob.escape(ending)}")  # of a BIDS dataset, named by their places
+    return found | {path.relative_to(outputs.folder).as_posix()[: -len(ending)] for path in below}
 
 
 def _check_places(written: Iterable[Path], read: Iterable[Path]) -> None:

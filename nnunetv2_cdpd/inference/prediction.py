@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -17,6 +17,9 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.export import Geometry, probability_slabs
 from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.volumes.reading import CheckedReader
+
+if TYPE_CHECKING:
+    from nnunetv2_cdpd.volumes.dicom.derived_object import SourceSeries
 
 _LONGEST = 200  # bytes of a file name, which file systems end at 255
 
@@ -30,6 +33,7 @@ class Prediction:
     regions: Wanted class -> stored values that belong to it: its own and those of wanted classes that lie in it.
     properties: nnU-Net's, of the image.
     logits: Class -> (x, y, z) at the network's spacing; None unless probabilities were asked for.
+    source: The DICOM series that it was made of; None: of none, or no file of DICOM is wanted.
     """
 
     label_map: np.ndarray
@@ -38,6 +42,7 @@ class Prediction:
     properties: Mapping[str, Any] = field(repr=False)
     geometry: Geometry = field(repr=False)
     logits: Mapping[str, Tensor] | None = field(repr=False, default=None)
+    source: "SourceSeries | None" = field(repr=False, default=None)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = np.asarray(self.label_map, dtype=dtype)

@@ -5,7 +5,7 @@ the rest is `host_predictor`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nnunetv2_cdpd.inference.blocks import Block
 from nnunetv2_cdpd.inference.export import Geometry, geometry_of, place_logits
+from nnunetv2_cdpd.inference.formats import NIFTI, check_are_dicom, check_formats
 from nnunetv2_cdpd.inference.host_predictor import HostPredictor, hosts_threads
 from nnunetv2_cdpd.inference.label_map import LabelMap
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
@@ -113,7 +114,7 @@ class Predictor(HostPredictor):
         task: str | None = None,
         clean: bool = False,
         probabilities: bool = False,
-        output: PathLike | None = None,
+        output: PathLike | Mapping[str, PathLike] | None = None,
     ) -> Prediction:
         """Predict one image.
 
@@ -125,14 +126,21 @@ class Predictor(HostPredictor):
             task: See there.
             clean: See there.
             probabilities: See there.
-            output: File for the label map too; of an image that was read from files only, whose geometry it takes.
+            output: File for the label map too, or format -> file, as {"dicom-seg": "scan_seg.dcm"} (`formats.FORMATS`); of an
+                image that was read from files only, whose geometry it takes.
 
         Raises:
-            UserError: The image cannot be read or does not suit the model; and as for `select`.
+            UserError: The image cannot be read or does not suit the model, or is no DICOM as a format needs it; and as
+                for `select`.
             ValueError: An array without spacing, a file with one, or an array that is to be written.
         """
-        from nnunetv2_cdpd.inference.inputs import as_case, modality_of, opened
+        from nnunetv2_cdpd.inference.dicom_files import DicomFiles
+        from nnunetv2_cdpd.inference.inputs import as_case, modality_of, opened, source_of
 
+        files_out = {} if output is None else dict(output) if isinstance(output, Mapping) else {NIFTI: output}
+        of_dicom = [name for name in files_out if name != NIFTI]
+        check_formats(list(files_out) or [NIFTI])
+        source = None
         self.select(classes, task=task, clean=clean, probabilities=probabilities)
         if isinstance(image, np.ndarray):
             if spacing_mm is None or output is not None:
@@ -142,11 +150,14 @@ class Predictor(HostPredictor):
             if spacing_mm is not None:
                 raise ValueError("an image file has its spacing in it; leave spacing_mm out")
             case = as_case(image, self.file_ending, self.num_channels, modality_of(self.dataset_json))
+            check_are_dicom(of_dicom, [case])
+            source = source_of(case) if of_dicom else None
             with opened(case, self.writer) as files:
                 preprocessed = self.preprocess_files(files)
-        prediction = self.export(self.label(preprocessed))
-        if output is not None:
-            prediction.write_label_map(Path(output), self.writer)
+        prediction = replace(self.export(self.label(preprocessed)), source=source)
+        DicomFiles(self).write_formats({name: files_out[name] for name in of_dicom}, prediction)
+        if NIFTI in files_out:
+            prediction.write_label_map(Path(files_out[NIFTI]), self.writer)
         return prediction
 
     def label(self, case: PreprocessedCase) -> LabelledCase:

@@ -14,7 +14,10 @@ from tqdm import tqdm
 from nnunetv2_cdpd.annotation import Source, dataset_json_entries
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError, check_at_least, check_part, listed
-from nnunetv2_cdpd.inference.inputs import Case, opened
+from nnunetv2_cdpd.inference.bids import BidsCase, begin_bids_dataset, write_bids_description, write_bids_labels
+from nnunetv2_cdpd.inference.dicom_files import DicomFiles
+from nnunetv2_cdpd.inference.formats import NIFTI, check_are_dicom, check_formats
+from nnunetv2_cdpd.inference.inputs import Case, opened, source_of
 from nnunetv2_cdpd.inference.outputs import STATISTICS, Outputs, prepare_folder
 from nnunetv2_cdpd.inference.pipeline import pipeline
 from nnunetv2_cdpd.inference.prediction import Prediction, file_name, mask_names, regions_among
@@ -24,6 +27,7 @@ from nnunetv2_cdpd.inference.statistics import prediction_statistics, write_tabl
 from nnunetv2_cdpd.jobs import Outcome, output_folder, run, write_json, written_beside
 from nnunetv2_cdpd.jobs.shapes import OBJECT, map_of, read_shaped
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
+from nnunetv2_cdpd.volumes.dicom.derived_object import SourceSeries
 
 
 def predict_cases(
@@ -53,7 +57,7 @@ def predict_cases(
 
     Raises:
         UserError: An output would take the place of a file that is read, or of one of unknown origin; a resumed job has other
-            settings; a cascade lacks the previous stage; or an impossible number.
+            settings; a cascade lacks the previous stage; a case is no DICOM series as a format needs it; or an impossible number.
     """
     check_part(part_id, num_parts)
     check_at_least(0, num_readers=num_readers, num_exporters=num_exporters)
@@ -64,11 +68,16 @@ def predict_cases(
         raise UserError(
             "argument previous_stage: this model is no cascade and reads no predictions of a lower stage; leave it out"
         )
+    check_formats(outputs.formats, outputs.one_file_per_class)
+    check_are_dicom(outputs.formats, cases)
     images = [file for case in cases for file in case.files]
     read_files = [*images, *predictor.model_files, *(previous_stage.glob("*") if previous_stage else ())]
     work = _Work(predictor, outputs, None if lower_stage is None else previous_stage)
     dataset_json = predictions_dataset_json(predictor)
+    is_bids = any(isinstance(case, BidsCase) for case in cases)
     with output_folder(outputs.folder, part_id, num_parts):
+        if is_bids:
+            begin_bids_dataset(outputs.folder)
         prepare_folder(
             outputs,
             cases,
@@ -82,6 +91,8 @@ def predict_cases(
         )
         write_json(outputs.folder / FILE_NAME, dataset_json)
         write_json(outputs.folder / PLANS_FILE, predictor.plans_manager.plans)
+        if is_bids:
+            write_bids_description(outputs.folder)
         for name, file in mask_names(predictor.annotation.classes).items() if outputs.one_file_per_class else ():
             if file != file_name(name):
                 tqdm.write(f"note: the masks of {name!r} are the files {file}{outputs.file_ending}; another class has its name")
@@ -104,7 +115,7 @@ def predict_cases(
 
 def _is_newer(case: Case, outputs: Outputs) -> bool:
     """Whether an image of a case was written after its prediction: maybe another image, maybe a copy of the same."""
-    predicted = outputs.segmentation(case.identifier).stat().st_mtime
+    predicted = outputs.paths(case.identifier)[0].stat().st_mtime
     return any(file.stat().st_mtime > predicted for file in case.files if file.exists())
 
 
@@ -119,20 +130,24 @@ class _Work:
     outputs: Outputs
     previous_stage: Path | None
 
-    def read(self, case: Case) -> PreprocessedCase:
+    def read(self, case: Case) -> tuple[PreprocessedCase, SourceSeries | None]:
         previous = None
         if self.previous_stage is not None:
             previous = self.previous_stage / (case.identifier + self.outputs.file_ending)
             if not previous.is_file():
                 raise UserError(f"{previous}: missing; predict {self.predictor.configuration_manager.previous_stage_name} first")
+        # Before the work: of a series that nothing could be derived from.
+        source = source_of(case) if self.outputs.dicom_formats else None
         with opened(case, self.predictor.writer, tqdm.write) as files:
-            return self.predictor.preprocess_files(files, previous)
+            return self.predictor.preprocess_files(files, previous), source
 
-    def predict(self, case: PreprocessedCase) -> LabelledCase:
-        return self.predictor.label(case)
+    def predict(self, read: tuple[PreprocessedCase, SourceSeries | None]) -> tuple[LabelledCase, SourceSeries | None]:
+        case, source = read
+        return self.predictor.label(case), source
 
-    def export(self, case: Case, labelled: LabelledCase) -> None:
-        _write(self.predictor, self.predictor.export(labelled), case, self.outputs)
+    def export(self, case: Case, predicted: tuple[LabelledCase, SourceSeries | None]) -> None:
+        labelled, source = predicted
+        _write(self.predictor, replace(self.predictor.export(labelled), source=source), case, self.outputs)
 
 
 def predictions_dataset_json(predictor: Predictor) -> dict[str, Any]:
@@ -162,6 +177,9 @@ def predictions_dataset_json(predictor: Predictor) -> dict[str, Any]:
 def _write(predictor: Predictor, prediction: Prediction, case: Case, outputs: Outputs) -> None:
     """Everything about a case; the segmentation last, because it is what people look for."""
     path = outputs.segmentation(case.identifier)
+    if isinstance(case, BidsCase):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bids_labels(path, prediction.values, predictor.annotation.classes)
     if outputs.statistics:
         with opened(case, predictor.writer, tell=lambda note: None) as files:  # told when it was read
             image = predictor.writer.read_images(files[:1])[0][0]
@@ -171,6 +189,9 @@ def _write(predictor: Predictor, prediction: Prediction, case: Case, outputs: Ou
         prediction.write_probabilities(outputs.folder / f"{case.identifier}.npz")
         with written_beside(outputs.folder / f"{case.identifier}.pkl") as beside:
             beside.write_bytes(pickle.dumps(dict(prediction.properties)))
+    DicomFiles(predictor, tqdm.write).write_formats(outputs.dicom_files(case.identifier), prediction)
+    if NIFTI not in outputs.formats:
+        return
     if outputs.one_file_per_class:
         prediction.write_masks(path, outputs.file_ending, predictor.writer, mask_names(predictor.annotation.classes))
     else:

@@ -17,6 +17,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.blocks import Block, Box, Readout, WindowSums
 
 Slicer = tuple[slice | int, ...]  # of channels, then of each axis; a number: one slice, for a network of slices
+ReportWindows = Callable[[int, int], None]  # hears how many windows are done, of how many of all networks
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def blocks_of_logits(
     windows_per_batch: int,
     device: torch.device,
     progress: bool,
+    report: ReportWindows | None = None,
 ) -> Iterator[Block]:
     """Logits of a volume, as nnU-Net's own loop gives them, in single precision (its own sums are of half precision).
 
@@ -55,6 +57,8 @@ def blocks_of_logits(
         slicers: Of the windows, nnU-Net's.
         third_axis: Along which the windows of a place follow each other.
         device: Of the networks.
+        progress: Show a bar.
+        report: Called after every window; what it raises ends the prediction.
 
     Raises:
         UserError: A value is no finite number.
@@ -70,11 +74,15 @@ def blocks_of_logits(
     sums = WindowSums(channels, data.shape[1:], order, along_outer, along_inner, ensemble.readout, data.device)
     weights = _weights(windows[0], use_gaussian, data.device)
     runner = _Runner(data, ensemble, windows_per_batch, device)
-    with tqdm(total=len(windows) * ensemble.num_networks, desc="windows", leave=False, disable=not progress) as bar:
+    done, total = 0, len(windows) * ensemble.num_networks
+    with tqdm(total=total, desc="windows", leave=False, disable=not progress) as bar:
         for place, group in groupby(windows, key=lambda window: (window.box[outer][0], window.box[inner][0])):
             for network, window, values in runner.values(list(group)):
                 sums.add(window.box, values, weights, network * ensemble.num_channels if ensemble.stacked else 0)
                 bar.update()
+                done += 1
+                if report is not None:
+                    report(done, total)
             block = sums.finished(place)
             if block is None:
                 continue

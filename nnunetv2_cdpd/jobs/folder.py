@@ -35,8 +35,8 @@ class _Holder:
     parts: str
 
     def shares_with(self, part_id: int, num_parts: int) -> bool:
-        """Whether it does another part of the same work."""
-        return num_parts > 1 and int(self.parts) > 1 and (int(self.part), int(self.parts)) != (part_id, num_parts)
+        """Whether it does another part of the same work, shared out alike: else both may do the same case."""
+        return num_parts > 1 and int(self.parts) == num_parts and int(self.part) != part_id
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 - spec: the optional YAML: what the labels of each dataset are called in the merged one, how classes nest
 - sources: the sources of the merged dataset
+- licensing: which sources are kept for a use, by what their licenses allow
 - naming: what each label is called in it
 - nesting: which class lies in which, from the YAML, the datasets' regions and the class table
 - plan: classes, stored values, sources; for each dataset: its stored value -> merged value

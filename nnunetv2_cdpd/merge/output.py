@@ -13,6 +13,7 @@ from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import FileRecord, read_json
 from nnunetv2_cdpd.merge.collect import MergedCase
+from nnunetv2_cdpd.merge.licensing import LeftOut
 from nnunetv2_cdpd.merge.plan import MergePlan
 from nnunetv2_cdpd.merge.readers import reader_asked_for
 from nnunetv2_cdpd.merge.telling import line_that_keeps, renamed_classes
@@ -20,9 +21,10 @@ from nnunetv2_cdpd.merge.telling import line_that_keeps, renamed_classes
 MERGE_RECORD_FILE = "cdpd_merge_record.jsonl"
 
 
-def open_record(output: Path, inputs: Sequence[RawDataset], update: bool) -> FileRecord:
-    """The record in the output folder, if the folder is ours to write to."""
+def open_record(output: Path, inputs: Sequence[RawDataset], left_out: Sequence[LeftOut], update: bool) -> FileRecord:
+    """The record in the output folder, if the folder is ours to write to; it also tells which sources were left out and why."""
     names = [_input_name(dataset, output.parent) for dataset in inputs]
+    names += [f"without source {each}" for each in left_out]
     path = output / MERGE_RECORD_FILE
     record = FileRecord(path, names, "cdpd merge", lambda values: {"values": values}, _are_facts)
     is_ours = record.recorded_inputs is not None
@@ -52,8 +54,14 @@ def check_renamed(output: Path, inputs: Sequence[RawDataset], plan: MergePlan, u
     return [f"classes get other names: {told}; models trained on {output.name} know the old ones"] if renamed else []
 
 
-def make_dataset_json(output: Path, inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[MergedCase]) -> dict[str, Any]:
-    """dataset.json of the merged dataset, nnU-Net's keys and the `cdpd` block."""
+def make_dataset_json(
+    output: Path, inputs: Sequence[RawDataset], plan: MergePlan, cases: Sequence[MergedCase], licensing: Mapping[str, Any]
+) -> dict[str, Any]:
+    """dataset.json of the merged dataset, nnU-Net's keys and the `cdpd` block.
+
+    Args:
+        licensing: Goes into the block: see `licensing.license_entry`.
+    """
     first = inputs[0].dataset_json.content
     annotation = replace(plan.annotation, case_source={case.identifier: case.source for case in cases})
     joined = {"licence": _joined(annotation, "license"), "reference": _joined(annotation, "reference")}
@@ -66,6 +74,7 @@ def make_dataset_json(output: Path, inputs: Sequence[RawDataset], plan: MergePla
         "numTraining": len(cases),
         "file_ending": first["file_ending"],
     }
+    dataset_json["cdpd"] |= licensing
     if stands_for := plan.naming.stands_for:
         dataset_json["cdpd"]["stands_for"] = {name: list(meant) for name, meant in stands_for.items()}
     if reader := reader_asked_for(inputs):

@@ -29,6 +29,7 @@ from nnunetv2_cdpd.merge.cases import MergeJob, check_case, rewrite_case
 from nnunetv2_cdpd.merge.collect import MergedCase, check_inputs, collect_cases, raise_problems
 from nnunetv2_cdpd.merge.duplicates import find_duplicates, held_back_images
 from nnunetv2_cdpd.merge.folds import write_folds
+from nnunetv2_cdpd.merge.licensing import allowed_inputs, license_entry
 from nnunetv2_cdpd.merge.output import check_renamed, make_dataset_json, open_record
 from nnunetv2_cdpd.merge.plan import MergePlan, plan_merge
 from nnunetv2_cdpd.merge.readers import reader_asked_for, warnings_on_readers
@@ -53,6 +54,7 @@ def merge_datasets(
     report: Callable[[str], None] = print,
     dry_run: bool = False,
     write_spec: str | Path | None = None,
+    license: str | None = None,
 ) -> Path:
     """Merge nnU-Net raw datasets; a second call does only what is missing or was made from files that have changed.
 
@@ -70,6 +72,7 @@ def merge_datasets(
         report: Called with the table of names, each note and warning.
         dry_run: Check everything and report what would be written; write nothing but `write_spec`.
         write_spec: A new file for the YAML that was inferred; given as `spec`, it makes the same dataset.
+        license: "commercial" or "research": leave out the sources whose license is not known to allow that use.
 
     Returns:
         Folder of the merged dataset.
@@ -86,15 +89,17 @@ def merge_datasets(
         for stray in dataset.strays:
             report(f"note: {stray}")
     reader_asked_for(inputs)  # before anything is searched: some cannot be read alike
-    plan = plan_merge(inputs, read_merge_spec(spec))
+    licensed = allowed_inputs(inputs, read_merge_spec(spec), license)
+    inputs, left_out, licensing = licensed.inputs, licensed.left_out, license_entry(license, licensed.left_out)
+    plan = plan_merge(inputs, licensed.spec)
     cases = collect_cases(inputs, plan, prefix)
     with nullcontext() if dry_run else output_folder(output):
-        record = open_record(output, inputs, update)
+        record = open_record(output, inputs, left_out, update)
         if record.damage is not None:
             report(f"note: {record.damage}")
         known = set(record.cases)
         report(names_table(inputs, plan.naming))
-        for note in (*plan.notes, *check_renamed(output, inputs, plan, update)):
+        for note in (*licensed.notes, *plan.notes, *check_renamed(output, inputs, plan, update)):
             report(f"note: {note}")
         if write_spec is not None:
             write_inferred_spec(Path(write_spec), inputs, plan)
@@ -108,7 +113,7 @@ def merge_datasets(
             cases = [case for case in cases if case.identifier not in duplicates.left_out]
             for identifier, why in duplicates.left_out.items():
                 report(f"left out: case {identifier!r} {why}")
-        dataset_json = make_dataset_json(output, inputs, plan, cases)
+        dataset_json = make_dataset_json(output, inputs, plan, cases, licensing)
         jobs = _make_jobs(output, inputs, plan, cases, dataset_json)
         case_source = {case.identifier: case.source for case in cases}
 
@@ -132,7 +137,8 @@ def merge_datasets(
             wrote = "" if write_spec is None else f" but {write_spec}"
             if duplicates and duplicates.groups:
                 report(f"would keep {len(duplicates.groups)} scan(s) that are in several cases in one fold each")
-            report(f"\n{merge_summary(replace(plan.annotation, case_source=case_source))}\n\nNothing was written{wrote}.")
+            summary = merge_summary(replace(plan.annotation, case_source=case_source), licensing)
+            report(f"\n{summary}\n\nNothing was written{wrote}.")
             return output
         write_folds(output, case_source, duplicates, report, new=case_source.keys() - known)
     return output

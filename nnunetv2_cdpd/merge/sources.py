@@ -46,7 +46,7 @@ def resolve_sources(
     for dataset, spec, target in zip(inputs, specs, naming.targets):
         names = {}
         for source in dataset.annotation.sources:
-            said = _source_spec(dataset, spec, source)
+            said = said_of_source(dataset, spec, source)
             name = source_name(dataset, spec, source)
             if name in sources:
                 raise UserError(f"{dataset.name}: its source {name!r} is in another dataset too; give it a `name` in the YAML")
@@ -66,7 +66,7 @@ def resolve_sources(
                 tuple(goal for goal in classes if goal in goals),
                 tuple(goal for goal in naming.merged_labels if goal in goals),
                 said.task_prompt or source.task_prompt,
-                said.license or source.license or _licence(dataset),
+                said.license or next(iter(dataset.dataset_json.licenses_of(source)), None),
                 said.reference or source.reference or _text(dataset.dataset_json.content.get("reference")),
             )
             names[source.name] = name
@@ -98,10 +98,11 @@ def _note_on_part(dataset: RawDataset, source: Source, target: Mapping[str, str 
 
 def source_name(dataset: RawDataset, spec: DatasetSpec, source: Source) -> str:
     """What a source of an input dataset is called in the merged one."""
-    return _source_spec(dataset, spec, source).name or dataset.source_name(source)
+    return said_of_source(dataset, spec, source).name or dataset.source_name(source)
 
 
-def _source_spec(dataset: RawDataset, spec: DatasetSpec, source: Source) -> SourceSpec:
+def said_of_source(dataset: RawDataset, spec: DatasetSpec, source: Source) -> SourceSpec:
+    """What the YAML says about a source."""
     several = [other.name for other in dataset.annotation.sources]
     if unknown := sorted(set(spec.sources) - set(several)):
         raise UserError(f"{dataset.name}: the YAML names source {', '.join(unknown)}, it has {', '.join(several)}")
@@ -109,13 +110,6 @@ def _source_spec(dataset: RawDataset, spec: DatasetSpec, source: Source) -> Sour
         holds = f"{dataset.name}: holds the sources {', '.join(several)}"
         raise UserError(f"{holds}; say in the YAML under `sources:` which is meant")
     return spec.sources.get(source.name, spec.source)
-
-
-def _licence(dataset: RawDataset) -> str | None:
-    """nnU-Net writes `licence`, and a joke where nobody gave one."""
-    content = dataset.dataset_json.content
-    text = _text(content.get("licence") or content.get("license"))
-    return None if text and text.startswith("Whoever converted this dataset") else text
 
 
 def _text(value: object) -> str | None:

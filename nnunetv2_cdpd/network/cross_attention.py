@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nnunetv2_cdpd.network.tracing import is_traced
+from nnunetv2_cdpd.network.tracing import is_exported, is_traced
 
 WINDOW = 3
 NUM_HEADS = 4
@@ -86,12 +86,13 @@ class CrossAttentionBlock(nn.Module):
         tokens = WINDOW**self.dim
         bias = self.position_bias[self.position_index.flatten()].view(tokens, tokens, -1).permute(2, 0, 1)  # (H, T, T)
         mask = bias.to(query.dtype) + hidden_voxels(query, size, self.shift, self.mask_padding)  # (W, H, T, T)
-        # Sample by sample: on four axes, which fused kernels take, with one mask for all samples and heads where they lie.
-        samples = [
-            functional.scaled_dot_product_attention(*sample, attn_mask=mask).transpose(1, 2).flatten(2)  # (W, T, C)
-            for sample in zip(query, key, value)
-        ]
-        return self.project(self._from_windows(torch.stack(samples), size))
+        if is_exported():  # a graph does not know how many samples there are
+            scores = query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2) + mask  # (B, W, H, T, T)
+            answers = scores.softmax(-1) @ value
+        else:  # sample by sample: on four axes, which fused kernels take, with one mask for all samples and heads where they lie
+            samples = (functional.scaled_dot_product_attention(*sample, attn_mask=mask) for sample in zip(query, key, value))
+            answers = torch.stack(list(samples))  # (B, W, H, T, C / H)
+        return self.project(self._from_windows(answers.transpose(2, 3).flatten(3), size))
 
     def _heads(self, windows: Tensor) -> Tensor:
         """(B, W, T, C) -> (B, W, H, T, C / H)."""

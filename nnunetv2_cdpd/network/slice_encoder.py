@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nnunetv2_cdpd.network.half_weights import HalfWeights
+from nnunetv2_cdpd.network.tracing import is_exported
 
 
 class SliceEncoder(nn.Module):
@@ -120,8 +121,8 @@ class SliceEncoder(nn.Module):
         x = x.clamp(0, 1)
         if x.ndim == 5:
             x = x.movedim(2 + self.slice_axis, 2)  # (B, C, X, H, W)
-            if self.slice_step > 1:  # where the step does not divide the slices, means of groups of even size
-                x = functional.adaptive_avg_pool3d(x, (math.ceil(x.shape[2] / self.slice_step), None, None))
+            if self.slice_step > 1:
+                x = means_of_slices(x, math.ceil(x.shape[2] / self.slice_step))
             x = x.transpose(1, 2).flatten(0, 1)  # (B * S, C, H, W)
         x = x if channels in (1, 3) else x.mean(1, keepdim=True)
         x = functional.interpolate(x, size=self.image_size(x.shape[2:]), mode="bilinear", align_corners=False)
@@ -140,3 +141,15 @@ class SliceEncoder(nn.Module):
         return self.vit.forward_intermediates(
             images, indices=self.num_maps, norm=True, output_fmt="NCHW", intermediates_only=True
         )
+
+
+def means_of_slices(x: Tensor, count: int) -> Tensor:
+    """(B, C, S, H, W) -> (B, C, count, H, W); where the count does not divide the slices, means of groups of even size."""
+    if not is_exported():
+        return functional.adaptive_avg_pool3d(x, (count, None, None))
+    length = x.shape[2]  # ONNX has no such pooling, but products
+    shares = torch.zeros(count, length)
+    for row in range(count):
+        first, stop = row * length // count, math.ceil((row + 1) * length / count)
+        shares[row, first:stop] = 1 / (stop - first)
+    return torch.einsum("ts,bcshw->bcthw", shares, x)

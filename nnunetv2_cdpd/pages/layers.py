@@ -7,6 +7,7 @@ import numpy as np
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.classes import ClassKey, class_key
+from nnunetv2_cdpd.datasets.label_maps import distinct
 from nnunetv2_cdpd.pages.palette import Palette
 
 
@@ -46,4 +47,6 @@ class Layers:
     def seen(self, reference: np.ndarray, prediction: np.ndarray) -> frozenset[ClassKey]:
         """Keys of the classes that occur in a case."""
         pairs = ((self.reference_names, reference), (self.prediction_names, prediction))
-        return frozenset(class_key(names[value]) for names, values in pairs for value in np.unique(values) if value in names)
+        return frozenset(
+            class_key(names[value]) for names, values in pairs for value in distinct(values).tolist() if value in names
+        )

@@ -1,29 +1,23 @@
-"""Pictures: one slice of a case in each of three planes, with the contours of its reference and its prediction.
+"""Pictures: one slice of a case in each of three planes, with the contours of its reference, its prediction and its mistakes.
 
-Radiological convention: the patient's right is on the left of axial and coronal slices, the front of the body is up in
-axial and left in sagittal slices. Pixels are square in mm. Contours are paths, the slice beneath them is a JPEG.
+They lie as `body` tells. Pixels are square in mm. Contours are paths, the slice beneath them is a JPEG.
 """
 
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import contourpy
 import numpy as np
-import SimpleITK as sitk
 from matplotlib.path import Path as Polygon
 from PIL import Image
 
-from nnunetv2_cdpd.datasets.label_maps import integers
-from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.volumes.reading import read_sitk
+from nnunetv2_cdpd.pages.body import Volume, cut_to_body
+from nnunetv2_cdpd.pages.mistakes import MISTAKE_KINDS, Mistakes, looked_up
 
 PLANES = ("axial", "coronal", "sagittal")  # cut across axes 0, 1, 2 of a volume (z, y, x)
-CT_WINDOW = (-160.0, 240.0)  # HU, soft tissue
 PANEL_PIXELS = 440  # width of the widest plane
-AIR = 12  # grey value up to which the outside of the body is cut away
 SLICE_QUALITY = 82  # of its JPEG
 STRAIGHT = 0.3  # pixels by which a contour may be moved to save points
 
@@ -36,6 +30,7 @@ class PlanePicture:
     width, height: In pixels; all planes of a case have the same pixels per mm.
     image: Data URI of a JPEG; empty where there is no image.
     reference, prediction: Class -> path data of its contours ("M10 20l3 4z"), outer classes first.
+    mistakes: Name of a kind of mistake -> path data of its contours; empty where there is no score.
     """
 
     plane: str
@@ -46,62 +41,12 @@ class PlanePicture:
     image: str
     reference: Mapping[str, str]
     prediction: Mapping[str, str]
+    mistakes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def percent(self) -> float:
         """Of the widest plane's width."""
         return 100 * self.width / PANEL_PIXELS
-
-
-@dataclass(frozen=True)
-class Volume:
-    """array: (Z, Y, X) from feet to head, front to back, right to left. spacing: mm, in that order."""
-
-    array: np.ndarray
-    spacing: tuple[float, float, float]
-
-
-def read_volume(path: str | Path) -> Volume:
-    """Read an image or a label map, turned to the axes of the body as far as flips and swaps of axes can."""
-    image = read_sitk(Path(path))
-    if image.GetDimension() == 2:
-        image = sitk.JoinSeries([image])
-    if image.GetDimension() == 4:
-        image = image[:, :, :, 0]
-    image = sitk.DICOMOrient(image, "LPS")
-    array = sitk.GetArrayFromImage(image)
-    return Volume(array if array.ndim == 3 else array[..., 0], tuple(image.GetSpacing()[::-1]))
-
-
-def read_label_map(path: str | Path) -> Volume:
-    """`read_volume` of a label map, as integers."""
-    volume = read_volume(path)
-    return Volume(integers(volume.array), volume.spacing)
-
-
-def cut_to_body(
-    image: np.ndarray | None, reference: np.ndarray, prediction: np.ndarray, window: tuple[float, float] | None
-) -> tuple[np.ndarray | None, list[np.ndarray], tuple[slice, ...]]:
-    """What lies in the smallest box around the body and all labels; all of it where there is nothing.
-
-    Returns:
-        The image as uint8, black and white at the ends of the window; reference and prediction; the box.
-
-    Raises:
-        UserError: The three do not lie on one grid; the message names no file.
-    """
-    for name, array in (("image", image), ("prediction", prediction)):
-        if array is not None and array.shape != reference.shape:
-            raise UserError(f"shape of reference {reference.shape} and {name} {array.shape} differ")
-    mask = (reference > 0) | (prediction > 0)
-    grey = None
-    if image is not None:
-        low, high = window or _window(image)
-        grey = (((image.astype(np.float32) - low) / (high - low)).clip(0, 1) * 255).round().astype(np.uint8)
-        mask |= grey > AIR
-    found = [np.flatnonzero(mask.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    box = tuple(slice(int(at[0]), int(at[-1]) + 1) if at.size else slice(0, None) for at in found)
-    return None if grey is None else grey[box], [reference[box], prediction[box]], box
 
 
 def case_pictures(
@@ -111,8 +56,12 @@ def case_pictures(
     reference_regions: Mapping[str, Sequence[int]],
     prediction_regions: Mapping[str, Sequence[int]],
     window: tuple[float, float] | None = None,
+    mistakes: Mistakes | None = None,
 ) -> list[PlanePicture]:
     """Pictures of a case, one per plane; of a single slice the axial one only.
+
+    The slice of each plane is the one with most mistakes in the worst class, or most of that class where it has none; where
+    there is no worst class, the one that shows most classes.
 
     Args:
         image: (Z, Y, X) intensities; None: contours on black.
@@ -128,17 +77,19 @@ def case_pictures(
     extent = [length * mm for length, mm in zip(labels[0].shape, reference.spacing)]
     pixels_per_mm = PANEL_PIXELS / max(extent[1:])  # an axis that is a picture's width: y or x
     both_regions = (reference_regions, prediction_regions)
-    drawn = [sorted({value for values in regions.values() for value in values}) for regions in both_regions]
+    best = _best_slices(labels, both_regions, mistakes)
     pictures = []
     for axis, plane in enumerate(PLANES):
         if axis and num_slices[0] == 1:
             break
-        index = _best_slice(labels, drawn, axis)
+        index = best[axis]
         height, width = (max(1, round(mm * pixels_per_mm)) for other, mm in enumerate(extent) if other != axis)
-        contours = [
-            _contours(_slice(label_map, axis, index), regions, (height, width))
-            for label_map, regions in zip(labels, both_regions)
-        ]
+        slices = [_slice(label_map, axis, index) for label_map in labels]
+        drawn = list(zip(slices, both_regions))
+        if mistakes is not None:
+            codes = looked_up(mistakes.codes, *(slice_[None] for slice_ in slices))[0]
+            drawn.append((codes, {kind.name: (kind.code,) for kind in MISTAKE_KINDS}))
+        contours = [_contours(slice_, regions, (height, width)) for slice_, regions in drawn]
         background = "" if grey is None else _jpeg(_slice(grey, axis, index), (width, height))
         number = box[axis].start + index + 1
         pictures.append(PlanePicture(plane, number, num_slices[axis], width, height, background, *contours))
@@ -152,13 +103,18 @@ def data_uri(picture: Image.Image, file_format: str, **options: object) -> str:
     return f"data:image/{file_format.lower()};base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _window(array: np.ndarray) -> tuple[float, float]:
-    low, high = np.percentile(array, (0.5, 99.5))
-    looks_like_hu = low <= -500 and high < 4000  # air around or in the body
-    return CT_WINDOW if looks_like_hu else (float(low), float(max(high, low + 1e-6)))
+def _best_slices(
+    labels: Sequence[np.ndarray], both_regions: Sequence[Mapping[str, Sequence[int]]], mistakes: Mistakes | None
+) -> list[int]:
+    """Of each axis the slice to draw."""
+    places = None if mistakes is None else mistakes.worst_places(*labels)
+    if places is not None:
+        return [int(places.sum(tuple({0, 1, 2} - {axis})).argmax()) for axis in range(3)]
+    drawn = [sorted({value for values in regions.values() for value in values}) for regions in both_regions]
+    return [_slice_of_most_classes(labels, drawn, axis) for axis in range(3)]
 
 
-def _best_slice(labels: Sequence[np.ndarray], drawn: Sequence[Sequence[int]], axis: int) -> int:
+def _slice_of_most_classes(labels: Sequence[np.ndarray], drawn: Sequence[Sequence[int]], axis: int) -> int:
     """The slice in which most classes are seen well: each counts by its area here, relative to its largest area."""
     score = np.zeros(labels[0].shape[axis])
     for label_map, values in zip(labels, drawn):

@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError
@@ -13,13 +14,14 @@ from nnunetv2_cdpd.errors import UserError, reason
 _OF_DAMAGE = (RuntimeError, ValueError, LookupError, AssertionError, AttributeError, TypeError)  # what readers stumble over
 
 
-def read_torch(path: Path, way_out: str, missing: str, allowed: Sequence[Any] = ()) -> Any:
+def read_torch(path: Path, way_out: str, missing: str, allowed: Sequence[Any] = (), mapped: bool = False) -> Any:
     """Content of a file of torch.save, on the CPU.
 
     Args:
         way_out: Ends the message about a file that cannot be read.
         missing: Ends that about one that is not there.
         allowed: What it may hold beside tensors and plain values, as torch.serialization.safe_globals takes it.
+        mapped: Leave the tensors in the file until they are looked at.
 
     Raises:
         UserError: There is none, it could run code, or it is damaged.
@@ -28,7 +30,7 @@ def read_torch(path: Path, way_out: str, missing: str, allowed: Sequence[Any] = 
         raise UserError(f"{path}: no such file; {missing}")
     try:
         with torch.serialization.safe_globals(list(allowed)):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_zipfile(path))
     except Exception as error:  # pickle, zip and torch have their own, and what was cut off can raise any
         raise UserError(f"{path}: {why_unreadable(error)}; {way_out}") from error
 

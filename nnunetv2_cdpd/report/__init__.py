@@ -10,4 +10,5 @@ The page names cases by their identifier and shows nothing else of a patient: no
 - origin: of which model and dataset the scores are, and where the cases lie now
 - training: curves from nnU-Net's training log
 - cases: pictures and volumes of cases
+- mistakes: what is wrong in a case, by the rules of its scores
 """

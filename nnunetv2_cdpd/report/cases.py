@@ -13,9 +13,11 @@ from nnunetv2_cdpd.datasets.raw import read_dataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
 from nnunetv2_cdpd.jobs.tables import number
+from nnunetv2_cdpd.pages.body import Volume, read_label_map, read_volume
 from nnunetv2_cdpd.pages.layers import Layers
-from nnunetv2_cdpd.pages.pictures import PlanePicture, Volume, case_pictures, read_label_map, read_volume
-from nnunetv2_cdpd.pages.viewer import volume_sheets
+from nnunetv2_cdpd.pages.mistakes import Mistakes
+from nnunetv2_cdpd.pages.pictures import PlanePicture, case_pictures
+from nnunetv2_cdpd.pages.viewer import viewer_volume
 
 
 class ReportCase(NamedTuple):
@@ -47,21 +49,37 @@ def images_of_dataset(place: str | Path | None) -> dict[str, Path]:
 
 @dataclass(frozen=True)
 class DrawJob:
-    """What to draw of a case: pictures, and a volume to scroll through."""
+    """What to draw of a case: pictures, and a volume to scroll through.
+
+    mistakes: By its scores; None: it has none.
+    volume_bytes: That its volume may take in the page; 0: none is shown.
+    """
 
     case: ReportCase
     layers: Layers
     window: tuple[float, float] | None
-    with_volume: bool
+    mistakes: Mistakes | None = None
+    volume_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class DrawnCase:
-    """volume: What script.js reads; None: no volume. seen: Name keys of the classes that occur."""
+    """volume: What viewer.js reads; None: no volume. seen: Name keys of the classes that occur."""
 
     planes: Sequence[PlanePicture]
     volume: Mapping[str, Any] | None
     seen: frozenset[ClassKey]
+
+    @property
+    def picture_bytes(self) -> int:
+        """Of its pictures in the page, about."""
+        its = (
+            path
+            for plane in self.planes
+            for part in (plane.reference, plane.prediction, plane.mistakes)
+            for path in part.values()
+        )
+        return sum(map(len, its)) + sum(len(plane.image) for plane in self.planes)
 
 
 def draw_case(job: DrawJob) -> DrawnCase:
@@ -72,16 +90,25 @@ def draw_case(job: DrawJob) -> DrawnCase:
     """
     image, reference, prediction = _read(job.case)
     layers = job.layers
-    planes = case_pictures(image, reference, prediction, layers.reference, layers.prediction, job.window)
+    planes = case_pictures(image, reference, prediction, layers.reference, layers.prediction, job.window, job.mistakes)
     volume = None
-    if job.with_volume:
+    if job.volume_bytes:
         reference_indices, prediction_indices = (
             {value: layers.palette.index(name) for value, name in names.items()}
             for names in (layers.reference_names, layers.prediction_names)
         )
-        sheets = volume_sheets(image, reference, prediction, reference_indices, prediction_indices, job.window)
-        volume = {"case": job.case.case, "classes": _indexed(layers), **vars(sheets)}
+        made = viewer_volume(
+            image, reference, prediction, reference_indices, prediction_indices, job.window, job.mistakes, job.volume_bytes
+        )
+        volume = {"case": job.case.case, **vars(made)}
     return DrawnCase(planes, volume, layers.seen(reference.array, prediction))
+
+
+def viewer_classes(layers: Layers) -> list[dict[str, Any]]:
+    """What viewer.js knows of each class that a volume may show."""
+    palette = layers.palette
+    names = {palette.index(name): name for name in (*layers.prediction_names.values(), *layers.reference_names.values())}
+    return [{"index": index, "name": name, "colour": palette.colour(name)} for index, name in sorted(names.items())]
 
 
 def legend(results: Results, scores: CaseScores | None, seen: frozenset[ClassKey], layers: Layers) -> list[tuple[str, str]]:
@@ -107,10 +134,3 @@ def _read(case: ReportCase) -> tuple[np.ndarray | None, Volume, np.ndarray]:
     image = None if case.image_file is None else volume("image", case.image_file, read_volume).array
     reference = volume("reference", case.reference_file, read_label_map)
     return image, reference, volume("prediction", case.prediction_file, read_label_map).array
-
-
-def _indexed(layers: Layers) -> list[dict[str, Any]]:
-    """What script.js knows of each class that a volume may show."""
-    palette = layers.palette
-    names = {palette.index(name): name for name in (*layers.prediction_names.values(), *layers.reference_names.values())}
-    return [{"index": index, "name": name, "colour": palette.colour(name)} for index, name in sorted(names.items())]

@@ -10,11 +10,12 @@ from nnunetv2_cdpd.evaluation.results import Results
 from nnunetv2_cdpd.jobs.files import real_path
 from nnunetv2_cdpd.jobs.shapes import read_shaped
 from nnunetv2_cdpd.pages.template import check_page
+from nnunetv2_cdpd.pages.viewer import MOST_VOLUMES
 from nnunetv2_cdpd.report.cases import ReportCase, images_of_dataset
 from nnunetv2_cdpd.report.comparison import COMPARISON, ComparisonTables, comparison_tables
 from nnunetv2_cdpd.report.origin import dataset_of, model_of, where_now
 from nnunetv2_cdpd.report.page import write_report
-from nnunetv2_cdpd.report.tables import worst_first
+from nnunetv2_cdpd.report.tables import worst_and_typical, worst_first
 from nnunetv2_cdpd.report.training import TrainingCurves, read_training
 
 PAGE = "report.html"
@@ -32,7 +33,7 @@ def report_folder(
     title: str = "Evaluation",
     intro_lines: Sequence[str] = (),
     num_pictures: int = 8,
-    volumes: Sequence[str] = (),
+    volumes: Sequence[str] | int = (),
     training: Sequence[str | Path] = (),
     window: tuple[float, float] | None = None,
     num_processes: int = 1,
@@ -49,7 +50,8 @@ def report_folder(
             results now that both were moved together.
         name, other_name: What the page calls these predictions, and those they are compared with; empty: what the files tell.
         num_pictures: How many cases get pictures, the worst first, about 0.1 MB each.
-        volumes: Identifiers of cases whose volume can be scrolled through; they get pictures too.
+        volumes: Identifiers of cases whose volume is shown by a viewer, or how many, the worst and some typical ones; they
+            get pictures too.
         training: Training logs, fold folders or model folders.
         num_processes: That draw cases.
         tell: Called with a note on cases whose pictures cannot be made.
@@ -63,6 +65,9 @@ def report_folder(
     check_at_least(0, num_pictures=num_pictures)
     check_at_least(1, num_processes=num_processes)
     scores = {case.case: case for case in results.cases}
+    volumes = worst_and_typical(results, volumes) if isinstance(volumes, int) else list(dict.fromkeys(volumes))
+    if len(volumes) > MOST_VOLUMES:
+        raise UserError(f"argument volumes: {len(volumes)} cases, but a page has room for {MOST_VOLUMES}; choose fewer")
     unknown = [case for case in volumes if case not in scores]
     if unknown:
         raise UserError(

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -71,6 +72,17 @@ def without_distance(results: Results, source: str | None = None) -> dict[str, i
 def worst_first(results: Results) -> list[CaseScores]:
     """Cases by their mean Dice over the classes that count, the lowest first; last those without any."""
     return sorted(results.cases, key=lambda case: (math.isnan(dice := _case_mean(results, case, "Dice")), dice, case.case))
+
+
+def worst_and_typical(results: Results, count: int) -> list[str]:
+    """Cases that are worth a look: the worst ones, two of three, and of the others those nearest to the median Dice."""
+    ranked = worst_first(results)
+    worst, others = ranked[: math.ceil(count * 2 / 3)], ranked[math.ceil(count * 2 / 3) :]
+    dice = {case.case: _case_mean(results, case, "Dice") for case in ranked}
+    scored = [its for its in dice.values() if math.isfinite(its)]
+    middle = statistics.median(scored) if scored else 0.0
+    typical = sorted((case for case in others if math.isfinite(dice[case.case])), key=lambda case: abs(dice[case.case] - middle))
+    return [case.case for case in [*worst, *typical][:count]]
 
 
 def key_figures(results: Results) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2_cdpd.errors import UserError, reason
 from nnunetv2_cdpd.host import exchanged
 from nnunetv2_cdpd.jobs import output_folder, written_beside
+from nnunetv2_cdpd.training.save_interval import SaveInterval
 
 FINAL, LATEST, BEST = "checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth"
 ORDER = (FINAL, LATEST, BEST)  # in which nnU-Net looks for one to continue from
@@ -23,10 +24,12 @@ class UntornTrainer(nnUNetTrainer):
     """nnU-Net's trainer, whose files are there as a whole or not at all.
 
     resumed: Whether the training is continued (--c); set by the class that makes the trainer.
+    save_interval: After how long the latest checkpoint is saved, besides nnU-Net's number of epochs.
     """
 
     resumed = False
     save_every: int
+    save_interval: SaveInterval | None = None
     _best_ema: float | None  # the host's: of checkpoint_best.pth
     _unsaved = _best_unsaved = False  # whether the disk did not take the last checkpoint, or the last best one
 
@@ -55,6 +58,8 @@ class UntornTrainer(nnUNetTrainer):
         name = Path(filename).name
         why = save_whole(super().save_checkpoint, Path(filename))
         self._unsaved = why is not None
+        if self.save_interval is not None and name == LATEST:
+            self.save_interval.begin()
         self._best_unsaved = self._best_unsaved if name != BEST else self._unsaved
         if why is not None and name == FINAL:
             raise UserError(f"{filename}: cannot be saved ({why}); make room and go on with the same command and --c")
@@ -68,8 +73,9 @@ class UntornTrainer(nnUNetTrainer):
         """The host's, for one training at a time of a fold.
 
         Raises:
-            UserError: Another one is at work in its folder.
+            UserError: Another one is at work in its folder, or CDPD_SAVE_MINUTES is no number.
         """
+        self.save_interval = SaveInterval()
         with output_folder(Path(self.output_folder)) if self.local_rank == 0 else nullcontext():
             super().run_training()
 
@@ -79,8 +85,8 @@ class UntornTrainer(nnUNetTrainer):
 
     def on_epoch_end(self) -> None:
         interval, best = self.save_every, self._best_ema
-        if self._unsaved:
-            self.save_every = 1  # tries again now
+        if self._unsaved or (self.save_interval is not None and self.save_interval.is_over()):
+            self.save_every = 1  # now
         try:
             super().on_epoch_end()
         finally:

@@ -1,16 +1,28 @@
 """The frozen encoders at the start of a training: what the user chose is read, unless a checkpoint has brought it."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
-from nnunetv2_cdpd.pretrained.choices import TEXT_WEIGHTS, VISION_WEIGHTS, weights_choice
+from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.text import load_or_embed
 from nnunetv2_cdpd.pretrained.vision import load_vision_weights
+from nnunetv2_cdpd.training.provenance import (
+    AT_RANDOM,
+    BROUGHT,
+    FROM_FILE,
+    LEARNED_HERE,
+    PRETRAINED,
+    TEXT_PART,
+    VISION_PART,
+    WeightsOrigin,
+    file_checksum,
+)
 
 
-def fill_frozen_encoders(network: CDPDNet, arch_kwargs: Mapping[str, Any], embeddings_file: str) -> Iterator[str]:
-    """Give the network its vision weights and text embeddings, and yield a line about each.
+def fill_frozen_encoders(network: CDPDNet, arch_kwargs: Mapping[str, Any], embeddings_file: str) -> Iterator[WeightsOrigin]:
+    """Give the network its vision weights and text embeddings, and yield where each came from.
 
     Args:
         arch_kwargs: Those of the plans that the network was built from; they hold the prompts.
@@ -20,18 +32,35 @@ def fill_frozen_encoders(network: CDPDNet, arch_kwargs: Mapping[str, Any], embed
         UserError: There are no weights to read.
     """
     encoder: Any = network.slice_encoder  # ours or the released network's
-    if encoder is not None and not encoder.weights_set:
-        origin = load_vision_weights(encoder, weights_choice(VISION_WEIGHTS))
-        yield f"Vision encoder weights: {origin}"
+    if encoder is not None:
+        yield _vision(encoder)
+    yield _text(network, arch_kwargs, embeddings_file)
+
+
+def _vision(encoder: Any) -> WeightsOrigin:
+    if encoder.weights_set:
+        line = "Vision encoder weights: those that came with the network's weights"
+        return WeightsOrigin(VISION_PART, encoder.model_name, BROUGHT, None, line)
+    choice = weights_choice(VISION_WEIGHTS)
+    origin = load_vision_weights(encoder, choice)
+    kind = AT_RANDOM if choice == RANDOM else PRETRAINED if choice is None else FROM_FILE
+    checksum = None if kind == AT_RANDOM else file_checksum(Path(origin))
+    return WeightsOrigin(VISION_PART, encoder.model_name, kind, checksum, f"Vision encoder weights: {origin}")
+
+
+def _text(network: CDPDNet, arch_kwargs: Mapping[str, Any], embeddings_file: str) -> WeightsOrigin:
+    name = arch_kwargs["text"]["encoder"]
     if network.text_embeddings_set:
-        yield "Text embeddings: learned, or those that came with the network's weights"
-        return
+        kind = LEARNED_HERE if name == LEARNED else BROUGHT
+        line = "Text embeddings: learned, or those that came with the network's weights"
+        return WeightsOrigin(TEXT_PART, name, kind, None, line)
     embeddings = load_or_embed(
         embeddings_file,
         class_prompts=arch_kwargs["text"]["class_prompts"],
         task_prompts=arch_kwargs["task"]["prompts"] if arch_kwargs["task"] else [],
-        encoder=arch_kwargs["text"]["encoder"],
+        encoder=name,
         choice=weights_choice(TEXT_WEIGHTS),
     )
     network.set_text_embeddings(embeddings.class_embeddings, embeddings.task_embeddings)
-    yield f"Text embeddings: {embeddings.encoder}"
+    kind = PRETRAINED if embeddings.encoder == name else FROM_FILE
+    return WeightsOrigin(TEXT_PART, name, kind, embeddings.checksum, f"Text embeddings: {embeddings.encoder}")

@@ -32,7 +32,7 @@ from torch.nn.parallel import DistributedDataParallel
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.classes import lateral_pairs
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.host import DATASET_FILE, exchanged
+from nnunetv2_cdpd.host import DATASET_FILE, DEBUG_FILE, exchanged
 from nnunetv2_cdpd.jobs import read_json
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.planning.architecture import plans_with_cdpd
@@ -46,6 +46,7 @@ from nnunetv2_cdpd.training.label_resampling import faster_on_label_maps
 from nnunetv2_cdpd.training.loss import PartialLabelLoss
 from nnunetv2_cdpd.training.optimizer import adamw
 from nnunetv2_cdpd.training.progress import SourceLogger, dice_by_source, source_key
+from nnunetv2_cdpd.training.provenance import training_provenance
 from nnunetv2_cdpd.training.pseudo_dice import counts_per_source
 from nnunetv2_cdpd.training.recipe import Recipe
 from nnunetv2_cdpd.training.sampling import AnnotatedCases, SourceBalancedDataLoader
@@ -66,6 +67,7 @@ class PartialLabelTrainer(UntornTrainer):
 
     network: nn.Module  # the host's, None before `initialize`
     loss: PartialLabelLoss
+    provenance: str  # which the host writes to debug.json, as all attributes
 
     def __init__(
         self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = torch.device("cuda")
@@ -123,8 +125,11 @@ class PartialLabelTrainer(UntornTrainer):
             self.initialize()
         embeddings_file = join(self.preprocessed_dataset_folder_base, CACHE_FILE)
         kwargs = self.configuration_manager.network_arch_init_kwargs
-        for line in fill_frozen_encoders(self.cdpdnet, kwargs, embeddings_file):
-            self.print_to_log_file(line)
+        origins = list(fill_frozen_encoders(self.cdpdnet, kwargs, embeddings_file))
+        for origin in origins:
+            self.print_to_log_file(origin.line)
+        former = read_json(Path(self.output_folder, DEBUG_FILE)) if self.resumed else None
+        self.provenance = training_provenance(origins, former)
         super().on_train_start()
 
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:

@@ -1,12 +1,12 @@
 """Interpolation: images on another grid of the same box, by nnU-Net's rules, as one small matrix per axis.
 
 On a regular grid a spline is interpolated one axis after the other, and each of these is a product with a matrix whose rows
-fade out within about fifteen voxels. scipy, with which nnU-Net interpolates in all axes at once, says what the matrices are:
-it is asked for the result of each unit vector. What is left are products of small dense matrices, at a tenth of the time.
+fade out within about fifteen voxels (`volumes.splines`). scipy, with which nnU-Net does it, interpolates in all axes at once;
+products of small dense matrices take a tenth of the time.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, wraps
+from functools import wraps
 from multiprocessing import parent_process
 from typing import Any
 
@@ -14,25 +14,12 @@ import numpy as np
 import torch
 from nnunetv2.configuration import ANISO_THRESHOLD
 from nnunetv2.preprocessing.resampling.default_resampling import determine_do_sep_z_and_axis, resample_data_or_seg_to_shape
-from scipy import ndimage
 from torch import Tensor
+
+from nnunetv2_cdpd.volumes.splines import across_matrix, spline_matrix
 
 _NEGLIGIBLE = 1e-9  # weights below it are left out; a row's weights sum up to 1
 _TILE = 32  # input voxels per product: longer ones hold more weights that are negligible, shorter ones overlap more
-
-
-@lru_cache(maxsize=8)
-def spline_matrix(num_inputs: int, num_outputs: int, order: int) -> np.ndarray:
-    """(outputs, inputs) of one axis, as scikit-image's resize interpolates it: outer borders shared, edges continued."""
-    return ndimage.zoom(np.eye(num_inputs), (num_outputs / num_inputs, 1), order=order, mode="nearest", grid_mode=True)
-
-
-@lru_cache(maxsize=8)
-def across_matrix(num_inputs: int, num_outputs: int, order: int) -> np.ndarray:
-    """(outputs, inputs) of the axis across slices that nnU-Net treats separately; order 0 takes the nearest slice."""
-    position = num_inputs / num_outputs * (np.arange(num_outputs) + 0.5) - 0.5  # in the host's order, for its rounding
-    places = np.broadcast_arrays(position[:, None], np.arange(num_inputs))
-    return ndimage.map_coordinates(np.eye(num_inputs), places, order=order, mode="nearest")
 
 
 def along_axis(image: Tensor, axis: int, matrix: np.ndarray) -> Tensor:

@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -32,10 +33,11 @@ from nnunetv2_cdpd.volumes.nifti_header import (
     unit_in_mm,
 )
 from nnunetv2_cdpd.volumes.value_types import check_finite
-from nnunetv2_cdpd.volumes.whole import check_file, chunks, damaged, told_as_damaged
+from nnunetv2_cdpd.volumes.whole import TRAILING, check_end, check_file, chunks, damaged, told_as_damaged
 
 # benchmarks/conversion.py: on CT, level 1 takes a quarter of the time of level 6 for 5 % more bytes.
 COMPRESSION_LEVEL = 1
+_LOOKED_AT = 1000  # chunks of a file without a header
 _AXES_EXACT = 1e-4  # perpendicular axes stored in single precision
 _SAME_SIZE = 1e-3  # share of a voxel size; more is no rounding
 _FARTHEST_MM = 1e7  # of a voxel from the origin; ITK loses the axes beyond
@@ -74,7 +76,7 @@ class NiftiFile:
             with told_as_damaged(path):
                 self.image = load_nifti(path)
         except (ImageFileError, HeaderDataError) as error:
-            for _ in chunks(path):  # raises where the file is torn, which says more
+            for _ in islice(chunks(path), _LOOKED_AT):  # raises where the file is torn, which says more
                 pass
             raise UserError(f"{path} cannot be read as NIfTI ({reason(error)}); get it again from where it came from") from error
         shape, dtype = tuple(self.image.shape), self.image.get_data_dtype()
@@ -152,14 +154,17 @@ class NiftiFile:
     def _copy_voxels(self, output: BinaryIO | None) -> None:
         """Read the file to its end, for its checksum, and copy the bytes of its voxels."""
         start, missing, dtype = first_byte(self.image), self.num_bytes, stored_voxels(self.image).dtype
-        may_be_nan, split = not np.issubdtype(dtype, np.integer), b""
+        may_be_nan, split, after = not np.issubdtype(dtype, np.integer), b"", 0
         if self.path.suffix.lower() != ".gz" and output is None and not may_be_nan:  # its length is all that can be known
             missing -= self.path.stat().st_size - start
         else:
             for chunk in chunks(self.path):
                 wanted = memoryview(chunk)[start:][:missing]
+                after += max(0, len(chunk) - start) - len(wanted)
                 start = max(0, start - len(chunk))
                 missing -= len(wanted)
+                with told_as_damaged(self.path):
+                    check_end(after, TRAILING)
                 if may_be_nan:  # found here, because ITK reads a 0 there
                     split += wanted
                     values = np.frombuffer(split, dtype, len(split) // dtype.itemsize)

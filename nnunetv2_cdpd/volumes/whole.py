@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import SimpleITK as sitk
-from PIL import Image
 
 from nnunetv2_cdpd.errors import UserError, reason
 
@@ -29,6 +28,7 @@ except ImportError:
     _open_gzip, _DEFLATE_ERRORS = gzip.open, (zlib.error,)
 
 _CHUNK = 1 << 20  # bytes that are unpacked at a time
+TRAILING = 64 << 20  # bytes after the last voxel that are still unpacked; a file that goes on may be made to go on for hours
 _BROKEN = (OSError, EOFError, ValueError, *_DEFLATE_ERRORS)  # what unpacking raises
 _KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -117,7 +117,7 @@ def check_whole(path: Path) -> sitk.ImageFileReader | None:
         else:
             with file.open("rb") as packed:
                 packed.seek(start)
-                found = unpacked(packed)
+                found = unpacked(packed, size + TRAILING)
     if found < size:
         raise damaged(file, f"{size - found} bytes are missing")
     return header
@@ -150,6 +150,8 @@ def _image_header(path: Path) -> sitk.ImageFileReader:
 
 
 def _check_picture(path: Path) -> None:
+    from PIL import Image  # not where `portable` runs alone
+
     check_file(path)
     with told_as_damaged(path), Image.open(path) as picture:
         try:
@@ -172,7 +174,7 @@ def _check_tiff(path: Path, header: sitk.ImageFileReader) -> None:
 
 
 # File that holds the voxels, where they begin, and what counts them while it unpacks them; None: they are stored as they are.
-_Payload = tuple[Path, int, Callable[[IO[bytes]], int] | None]
+_Payload = tuple[Path, int, Callable[[IO[bytes], int], int] | None]
 
 
 def _inline(path: Path) -> _Payload:
@@ -216,34 +218,42 @@ def _head(path: Path, end: re.Pattern[bytes]) -> tuple[bytes, re.Match[bytes] | 
     return (start[: found.end()] if found else start), found
 
 
-def _counted(unpacked: IO[bytes]) -> int:
+def _counted(unpacked: IO[bytes], most: int) -> int:
     count = 0
     while chunk := unpacked.read(_CHUNK):
         count += len(chunk)
+        check_end(count, most)
     return count
 
 
-def _inflated(packed: IO[bytes]) -> int:
+def check_end(count: int, most: int) -> None:
+    """Raise ValueError if there are more unpacked bytes than that."""
+    if count > most:
+        raise ValueError("it goes on long after its last voxel")
+
+
+def _inflated(packed: IO[bytes], most: int) -> int:
     inflate, count = zlib.decompressobj(), 0
     while chunk := packed.read(_CHUNK):
         count += len(inflate.decompress(chunk))
+        check_end(count, most)
     if not inflate.eof:
         raise EOFError("the compressed voxels end early")
     return count
 
 
-def _gunzipped(packed: IO[bytes]) -> int:
+def _gunzipped(packed: IO[bytes], most: int) -> int:
     with _open_gzip(packed) as file:
-        return _counted(file)
+        return _counted(file, most)
 
 
-def _bunzipped(packed: IO[bytes]) -> int:
+def _bunzipped(packed: IO[bytes], most: int) -> int:
     with bz2.open(packed) as file:
-        return _counted(file)
+        return _counted(file, most)
 
 
 _PAYLOADS = {".gipl": _of_gipl, ".mha": _of_meta, ".mhd": _of_meta, ".nrrd": _of_nrrd, ".nhdr": _of_nrrd}
-_UNPACKED: dict[str, Callable[[IO[bytes]], int] | None] = {
+_UNPACKED: dict[str, Callable[[IO[bytes], int], int] | None] = {
     **dict.fromkeys(("raw",)),
     **dict.fromkeys(("gz", "gzip"), _gunzipped),
     **dict.fromkeys(("bz2", "bzip2"), _bunzipped),

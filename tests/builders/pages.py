@@ -3,6 +3,11 @@
 import re
 
 
+def without_niivue(html):
+    """The page but for the code of others in it, which a real browser shows to fetch nothing."""
+    return re.sub(r"<script>\n/\*!.*?</script>", "", html, flags=re.DOTALL)
+
+
 def disagreeing_columns(html):
     """Columns of which the head says other than the first row whether their cells are words; (head, cell) each."""
     found = []

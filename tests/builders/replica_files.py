@@ -74,7 +74,7 @@ def write_dicom(folder: Path, image, affine=AFFINE, *, names="1-{:03d}.dcm", slo
     voxels, matrix = np.asarray(lps.dataobj), np.diag([-1, -1, 1, 1]) @ lps.affine
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     direction = matrix[:3, :3] / spacing
-    series = generate_uid()
+    series, study, frame_of_reference = generate_uid(), generate_uid(), generate_uid()
     count = voxels.shape[2]
     paths = []
     for z in range(count):
@@ -86,7 +86,8 @@ def write_dicom(folder: Path, image, affine=AFFINE, *, names="1-{:03d}.dcm", slo
         path = folder / names.format(number)
         file = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
         file.SOPClassUID, file.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
-        file.PatientID, file.Modality, file.SeriesInstanceUID, file.StudyInstanceUID = "anonymous", "CT", series, generate_uid()
+        file.PatientID, file.Modality, file.SeriesInstanceUID, file.StudyInstanceUID = "anonymous", "CT", series, study
+        file.FrameOfReferenceUID = frame_of_reference
         file.InstanceNumber = number
         file.ImageOrientationPatient = [f"{v:.6g}" for v in (*direction[:, 0], *direction[:, 1])]
         file.ImagePositionPatient = [f"{v:.6f}" for v in matrix[:3, 3] + z * matrix[:3, 2]]

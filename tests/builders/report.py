@@ -2,9 +2,12 @@
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.spatial.transform import Rotation
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results
+from nnunetv2_cdpd.pages.body import Volume
+from nnunetv2_cdpd.volumes.grid import Grid
 
 SHAPE = (10, 16, 24)  # z, y, x
 SPACING = (1.0, 2.0, 3.0)  # x, y, z in mm
@@ -23,6 +26,11 @@ ANNOTATION = read_annotation(
         },
     }
 )
+
+
+def volume_of(array, spacing):
+    """spacing: Along z, y, x."""
+    return Volume(array, Grid(array.shape[::-1], np.array(spacing[::-1], float), np.zeros(3), np.eye(3)))
 
 
 def scores(dice, n_ref=10, n_pred=10):
@@ -77,3 +85,47 @@ def make_training_log(path, epochs=5):
         ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines))
+
+
+TURNED_SHAPE = (20, 24, 28)  # z, y, x
+
+
+def make_turned_files(folder, case, axes, degrees=(0, 0, 0)):
+    """Two blocks that every plane through the middle cuts, stored with other axes in a patient who lies askew.
+
+    The liver lies right, front and low, class <b> left, back and high, in voxels of 2, 2 and 3 mm.
+
+    Args:
+        axes: Towards which sides the axes of the files run, like "RAS".
+        degrees: By which the grid is turned about x, y and z.
+
+    Returns:
+        (case, image, reference, prediction), and the grid with axes to left, back and head.
+    """
+    label = np.zeros(TURNED_SHAPE, np.uint8)
+    label[2:13, 3:15, 2:16] = 1
+    label[8:19, 10:22, 12:27] = 6
+    image = np.full(TURNED_SHAPE, -1000, np.int16)
+    image[:, 1:-1, 1:-1] = 40
+    direction = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
+    grid = Grid(TURNED_SHAPE[::-1], np.array([2.0, 2.0, 3.0]), np.array([-31.0, 17.0, -405.0]), direction)
+    files = []
+    for name, array in (("image", image), ("reference", label), ("prediction", label)):
+        volume = sitk.GetImageFromArray(array)
+        volume.SetSpacing(grid.spacing.tolist())
+        volume.SetOrigin(grid.origin.tolist())
+        volume.SetDirection(direction.ravel().tolist())
+        files.append(folder / f"{case}_{name}.nii.gz")
+        sitk.WriteImage(sitk.DICOMOrient(volume, axes), str(files[-1]))
+    return (case, *files), grid
+
+
+def make_flat_files(folder, case):
+    """Label maps of a single slice without an image, the liver right and front."""
+    label = np.zeros((1, 10, 12), np.uint8)
+    label[0, 1:4, 1:5] = 1
+    file = folder / f"{case}.nii.gz"
+    volume = sitk.GetImageFromArray(label)
+    volume.SetSpacing((2.0, 2.0, 5.0))
+    sitk.WriteImage(volume, str(file))
+    return case, None, file, file

@@ -147,7 +147,7 @@ def test_training_gets_what_was_given_and_our_defaults(argv, expected, monkeypat
 
     def training(
         dataset_name_or_id, configuration, fold, trainer_class_name="nnUNetTrainer", plans_identifier="nnUNetPlans",
-        pretrained_weights=None, num_gpus=1, export=False, c=False, only_run_validation=False, disable=False,
+        pretrained_weights=None, num_gpus=1, export=False, continue_training=False, only_run_validation=False, disable=False,
         best=False, device=None,
     ):  # fmt: skip
         calls.append(locals())

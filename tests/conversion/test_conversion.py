@@ -220,11 +220,17 @@ def test_a_call_that_was_killed_before_its_first_case_has_made_the_folder_its_ow
 def test_parts_together_make_the_dataset(folder):
     first = run(folder, part_id=0, num_parts=2)
     assert list(first.done) == names(1, 3, 5) and first.remaining == 2 and not first.complete
-    assert "2 cases are left for the other parts" in summary(first)
+    assert "(2 cases left for the other parts)" in summary(first)
     second = run(folder, part_id=1, num_parts=2)
-    assert list(second.done) == names(2, 4) and second.complete
-    assert json.loads((second.folder / "dataset.json").read_text())["numTraining"] == 5
+    assert list(second.done) == names(2, 4) and not second.remaining
+    assert "(all cases are there): after the last one, call without argument num_parts" in summary(second)
     assert run(folder, part_id=0, num_parts=2).done == {}
+    # No part knows that it is the last one: of two that end together, one would take dataset.json for too early, and remove it
+    assert not second.complete and not (second.folder / "dataset.json").exists()
+    last = run(folder)
+    assert last.complete and last.done == {} and last.before == names(1, 2, 3, 4, 5)
+    assert json.loads((last.folder / "dataset.json").read_text())["numTraining"] == 5
+    assert run(folder, part_id=0, num_parts=2).done == {} and (last.folder / "dataset.json").is_file()
     assert list(run(folder).done) == []  # a call without parts takes over what they did
     assert [path.name for path in second.folder.glob("*.jsonl")] == [RECORD_FILE]
 

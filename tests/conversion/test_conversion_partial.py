@@ -86,7 +86,9 @@ def test_parts_know_of_cases_that_others_left_out(folder):
     first = converted(folder, BY_CONTENT, part_id=0, num_parts=2)
     assert not first.complete and first.remaining == 2
     second = converted(folder, BY_CONTENT, part_id=1, num_parts=2)
-    assert second.complete and annotation_of(second).case_source.keys() == {"CLINIC_a", "CLINIC_b", "CLINIC_d"}
+    assert not second.remaining and set(second.skipped) == {"CLINIC_c"}
+    last = converted(folder, BY_CONTENT)
+    assert last.complete and annotation_of(last).case_source.keys() == {"CLINIC_a", "CLINIC_b", "CLINIC_d"}
 
 
 def test_sides_that_were_told_apart_count_as_what_the_label_calls_them(folder):

@@ -15,8 +15,8 @@ from nnunetv2_cdpd.inference.export import Geometry
 from nnunetv2_cdpd.inference.label_map import LabelMap, label_map
 from nnunetv2_cdpd.inference.nesting import ClassTree
 from nnunetv2_cdpd.inference.predictor import Predictor
-from nnunetv2_cdpd.inference.resampling import axis_resamplings
 from nnunetv2_cdpd.inference.sliding_window import Ensemble, blocks_of_logits
+from nnunetv2_cdpd.volumes.axes import axis_resamplings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -20,8 +20,9 @@ from nnunetv2_cdpd.inference import label_map as labelling
 from nnunetv2_cdpd.inference.export import Geometry, place_logits, probability_slabs
 from nnunetv2_cdpd.inference.label_map import label_map
 from nnunetv2_cdpd.inference.nesting import ClassTree
-from nnunetv2_cdpd.inference.resampling import AxisResampling, axis_resamplings, interpolation_kinds, resampled
+from nnunetv2_cdpd.inference.resampling import axis_matrix, interpolation_kinds, resampled
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPD
+from nnunetv2_cdpd.volumes.axes import AxisResampling, axis_resamplings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -173,11 +174,11 @@ def test_probabilities_are_nnunets(case):
 def test_linear_axis_is_torchs(n, m):
     axis, x = AxisResampling.of(n, m, "linear"), torch.randn(n, dtype=torch.float64)
     expected = interpolate(x[None, None], m, mode="linear")[0, 0]
-    torch.testing.assert_close(axis.matrix((0, m), torch.float64) @ x[slice(*axis.inputs_of((0, m)))], expected)
+    torch.testing.assert_close(axis_matrix(axis, (0, m), torch.float64) @ x[slice(*axis.inputs_of((0, m)))], expected)
     start = m // 3
     tiles = axis.tiles(3, (start, m))
     assert tiles[0][0] == start and tiles[-1][1] == m and all(a[1] == b[0] for a, b in pairwise(tiles))
-    parts = [axis.matrix(tile, torch.float64) @ x[slice(*axis.inputs_of(tile))] for tile in tiles]
+    parts = [axis_matrix(axis, tile, torch.float64) @ x[slice(*axis.inputs_of(tile))] for tile in tiles]
     torch.testing.assert_close(torch.cat(parts), expected[start:])
 
 
@@ -207,7 +208,9 @@ def test_every_voxel_of_the_result_belongs_to_one_range_of_inputs(n, m, kind):
 
 def test_a_box_is_resampled_along_all_axes():
     box, shape = torch.randn(2, 4, 5, 6, dtype=torch.float64), (9, 7, 12)
-    matrices = [axis.matrix((0, axis.num_outputs), torch.float64) for axis in axis_resamplings(["linear"] * 3, (4, 5, 6), shape)]
+    matrices = [
+        axis_matrix(axis, (0, axis.num_outputs), torch.float64) for axis in axis_resamplings(["linear"] * 3, (4, 5, 6), shape)
+    ]
     torch.testing.assert_close(resampled(box, matrices), interpolate(box[None], shape, mode="trilinear")[0])
 
 

@@ -365,3 +365,19 @@ def test_the_example_of_the_documentation_runs(model, image, tmp_path, monkeypat
     exec(example, names)
     assert (tmp_path / "liver.nii.gz").is_file() and names["volume_ml"] > 0
     assert names["label_map"].shape == (20, 48, 40) and names["prediction"].probabilities.shape == (6, 20, 48, 40)
+
+
+def test_windows_are_reported_and_what_that_raises_ends_the_prediction(model, image, monkeypatch):
+    predictor, told = Predictor.from_folder(model, [0, 1], device="cpu"), []
+    monkeypatch.setattr(predictor, "report", lambda done, total: told.append((done, total)))
+    predictor.predict(image, SPACING)
+    (total,) = {total for _, total in told}
+    assert [done for done, _ in told] == list(range(1, total + 1))
+
+    def stop(done, total):
+        if done == 3:
+            raise KeyError(done)
+
+    monkeypatch.setattr(predictor, "report", stop)
+    with pytest.raises(KeyError, match="3"):
+        predictor.predict(image, SPACING)

@@ -78,7 +78,7 @@ def test_a_killed_process_is_in_nobodys_way_and_leaves_nothing(holder, tmp_path)
 def test_parts_of_one_work_share_a_folder_but_no_part(holder, tmp_path):
     process = holder(tmp_path / "out", 0, 2)
     with output_folder(tmp_path / "out", 1, 2):
-        for part in ((0, 2), (1, 2), (0, 1)):
+        for part in ((0, 2), (1, 2), (0, 1), (0, 3), (1, 3), (2, 3)):  # of three, each has cases of both of two
             with pytest.raises(UserError, match="is writing there"), output_folder(tmp_path / "out", *part):
                 pass
     process.communicate("")

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from builders.pages import disagreeing_columns
+from builders.pages import disagreeing_columns, without_niivue
 from builders.report import ANNOTATION, make_files, make_results, make_training_log, scores
 
 from nnunetv2_cdpd.cli.main import main
@@ -22,7 +22,7 @@ from nnunetv2_cdpd.report.comparison import comparison_tables
 from nnunetv2_cdpd.report.folder import report_folder
 from nnunetv2_cdpd.report.origin import dataset_of, model_of
 from nnunetv2_cdpd.report.page import write_report
-from nnunetv2_cdpd.report.tables import worst_first
+from nnunetv2_cdpd.report.tables import worst_and_typical, worst_first
 from nnunetv2_cdpd.report.training import read_training
 
 
@@ -57,9 +57,16 @@ class Page(HTMLParser):
 
 def test_the_wheel_holds_style_script_and_templates(project_wheel):
     with zipfile.ZipFile(project_wheel) as archive:
-        assert {"pages/style.css", "pages/script.js", "pages/base.html", "report/page.html", "audit/page.html"} <= {
-            name.removeprefix("nnunetv2_cdpd/") for name in archive.namelist()
+        vendored = {f"pages/vendor/{name}" for name in ("niivue.js", "LICENSE", "README.md")}
+        needed = {
+            "pages/style.css",
+            "pages/script.js",
+            "pages/viewer.js",
+            "pages/base.html",
+            "report/page.html",
+            "audit/page.html",
         }
+        assert needed | vendored <= {name.removeprefix("nnunetv2_cdpd/") for name in archive.namelist()}
 
 
 @pytest.fixture
@@ -93,7 +100,7 @@ def test_the_page_holds_every_class_source_case_and_fact(page):
         assert expected in text, expected
     assert "No pictures: its image is not where it is looked for; give `cdpd report` the folder of the images." in text
     labels = [attrs["aria-label"] for tag, attrs in parsed.tags if tag == "svg"]
-    assert sum(" slice " in label for label in labels) == 2 * 3 * 3
+    assert sum(" slice " in label for label in labels) == 2 * 3 * 4
     assert {"Dice", "HD95 (mm)", "Loss", "Pseudo Dice", "Learning rate"} <= set(labels)
 
 
@@ -106,16 +113,16 @@ def test_the_page_needs_and_tells_nothing_else(page):
     assert len(identifiers) == len(set(identifiers))
     assert {address[1:] for address in parsed.addresses if address.startswith("#")} <= set(identifiers)
     assert not {"link", "iframe", "object", "img"} & {tag for tag, _ in parsed.tags}
-    bare = re.sub(r"data:image/\w+;base64,[A-Za-z0-9+/=]*", "", html)
+    bare = re.sub(r"data:image/\w+;base64,[A-Za-z0-9+/=]*", "", without_niivue(html))
     assert not re.search(r"url\(|@import|https?:|//[a-z]+\.", bare)
     assert "/secret" not in html and str(page.parent) not in html and "/r/1" not in html and "2025" not in bare
 
 
 def test_a_class_name_cannot_end_the_data_of_a_volume(page):
-    data = re.search(r'<script type="application/json">(.*?)</script>', page.read_text(), re.DOTALL)[1]
-    assert "<" not in data
-    volume = json.loads(data)
-    assert volume["case"] == "case <2>" and "<b>" in {entry["name"] for entry in volume["classes"]}
+    html = page.read_text()
+    of_page, of_case = re.findall(r'<script type="application/json" class="\w+"(.*?)>(.*?)</script>', html, re.DOTALL)
+    assert "<" not in of_page[1] + of_case[1] and of_case[0] == ' data-case="case &lt;2&gt;"'
+    assert json.loads(of_case[1])["case"] == "case <2>" and "<b>" in {its["name"] for its in json.loads(of_page[1])["classes"]}
 
 
 def test_a_class_keeps_its_colour_through_the_page(page):
@@ -171,10 +178,41 @@ def test_a_page_without_cases_volumes_or_training_is_a_page_too(tmp_path):
     assert "Pictures" not in text and "Training" not in text and "Comparison" not in text and "Scores per class" in text
 
 
-def test_a_page_that_is_slow_to_open_is_told(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("nnunetv2_cdpd.report.page.MOST_BYTES", 5e3)
-    write_report(tmp_path / "r.html", title="T", results=make_results())
-    assert re.fullmatch(r"note: the page has \d+ MB, slow to open; show fewer cases and volumes\n", capsys.readouterr().out)
+def test_pictures_for_which_a_page_has_no_room_are_left_out_and_told(tmp_path, monkeypatch, capsys):
+    files = [make_files(tmp_path, "case_1"), make_files(tmp_path, "case <2>")]
+    options = {"title": "T", "results": make_results(), "cases": files}
+    assert articles(write_report(tmp_path / "r.html", **options)) == {"case &lt;2&gt;": True, "case_1": True}
+    monkeypatch.setattr("nnunetv2_cdpd.report.page.PICTURES_BYTES", 20_000)
+    page = write_report(tmp_path / "r.html", **options)
+    assert articles(page) == {"case &lt;2&gt;": True, "case_1": False}
+    assert capsys.readouterr().out == (
+        "note: no pictures of case_1: all pictures together would be larger than 0 MB; show fewer cases\n"
+    )
+    page = write_report(tmp_path / "r.html", volumes=["case_1"], **options)  # a volume has its own room, and its pictures
+    assert articles(page) == {"case &lt;2&gt;": True, "case_1": True}
+
+
+def test_a_page_has_room_for_so_many_volumes(scored, tmp_path, capsys):
+    many = [f"case_{number}" for number in range(25)]
+    files = [(case, *make_files(tmp_path, "x")[1:]) for case in many]
+    with pytest.raises(ValueError, match="25 volumes; a page has room for 24"):
+        write_report(tmp_path / "r.html", title="T", results=make_results(), cases=files, volumes=many)
+    assert main(["report", str(scored[0]), "--volumes", *many]) == 1
+    assert capsys.readouterr().err == "cdpd: error: --volumes: 25 cases, but a page has room for 24; choose fewer\n"
+
+
+def test_volumes_without_names_are_the_worst_and_some_typical_ones(scored):
+    dice = {f"case_{number}": number / 10 for number in range(9)}
+    cases = tuple(CaseScores(case, "A & B", "", "", {"liver": scores(value)}) for case, value in dice.items())
+    results = Results(ANNOTATION, ANNOTATION, cases, tolerance_mm=2.0)
+    assert worst_and_typical(results, 6) == ["case_0", "case_1", "case_2", "case_3", "case_4", "case_5"]
+    assert worst_and_typical(results, 3) == ["case_0", "case_1", "case_4"]  # 0.4 is the median
+    assert worst_and_typical(results, 1) == ["case_0"] and worst_and_typical(results, 0) == []
+    assert len(worst_and_typical(results, 20)) == 9
+    folder, images = scored
+    assert main(["report", str(folder), "--images", str(images), "--pictures", "0", "--volumes"]) == 0
+    html = (folder / "report.html").read_text()
+    assert re.findall(r'class="case" data-case="(\w+)"', html) == ["bad", "good"] and len(html) < 3_000_000
 
 
 def test_a_case_on_two_grids_is_named_with_the_reason(tmp_path):
@@ -238,7 +276,7 @@ def test_the_command_shows_the_worst_cases_and_the_chosen_volumes(scored, tmp_pa
     assert articles == ["bad"] and "<title>Fold 3</title>" in html and "fold_3" in html and 'class="viewer"' not in html
 
     assert main(["report", str(folder), "-o", str(tmp_path / "x.html"), "--volumes", "good", "--pictures", "0", "-np", "1"]) == 0
-    html = (tmp_path / "x.html").read_text()
+    html = without_niivue((tmp_path / "x.html").read_text())
     assert re.findall(r'<article class="case" id="[^"]*">\n<h3>(\w+)', html) == ["good"] and html.count('class="viewer"') == 1
     assert "data:image/jpeg" not in html and 'class="contour' in html  # no image, contours all the same
 
@@ -377,8 +415,10 @@ def test_a_folder_as_output_holds_the_page(scored, tmp_path, capsys):
 
 def articles(page):
     """Case -> whether its pictures are there."""
-    found = re.findall(r'<article class="case" id="[^"]*">\n<h3>(\w+)(.*?)</article>', page.read_text(), re.DOTALL)
-    return {case: 'class="pictures"' in text for case, text in found}
+    found = re.findall(
+        r'<article class="case" id="[^"]*">\n<h3>([\w&;]+(?: &lt;2&gt;)?)(.*?)</article>', page.read_text(), re.DOTALL
+    )
+    return {case: 'class="pictures four"' in text for case, text in found}
 
 
 def test_a_moved_tree_keeps_its_pictures(scored, tmp_path, capsys):
@@ -452,4 +492,5 @@ def test_no_name_leaves_its_place_in_the_script(tmp_path):
     name = "</script><script>alert(1)//<!--"
     results = Results(ANNOTATION, ANNOTATION, (CaseScores(name, "A & B", "", "", {"liver": scores(0.5)}),), tolerance_mm=2.0)
     html = write_report(tmp_path / "r.html", title=name, results=results, cases=[(name, *files)], volumes=[name]).read_text()
-    assert html.count("<script") == html.count("</script>") == 2 and "alert(1)" in html and "<!--" not in html
+    html = without_niivue(html)
+    assert html.count("<script") == html.count("</script>") == 4 and "alert(1)" in html and "<!--" not in html

@@ -6,6 +6,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.training.checkpoints import UntornTrainer, damage_of, last_whole, save_whole
+from nnunetv2_cdpd.training.save_interval import SaveInterval
 
 
 def saved(path, value=1):
@@ -139,6 +140,29 @@ def test_a_training_goes_on_without_room_and_saves_as_soon_as_there_is_some(trai
     trainer.full = True
     with pytest.raises(UserError, match="checkpoint_final.pth: cannot be saved .No space left on device.; make room and go on"):
         trainer.save_checkpoint(f"{tmp_path}/checkpoint_final.pth")
+
+
+@pytest.mark.parametrize(("minutes", "saved_at"), [("", [3, 6]), ("0", [1, 2, 3, 4, 5, 6]), ("2", [2, 3, 5, 6]), ("9", [3, 6])])
+def test_a_checkpoint_is_saved_by_the_clock_too(minutes, saved_at, trainer, tmp_path, monkeypatch):
+    """An epoch takes a minute, and nnU-Net saves after every third; a save of its own begins the time anew."""
+    clock = [100.0]
+    monkeypatch.setattr("nnunetv2_cdpd.training.save_interval.time.monotonic", lambda: clock[0])
+    monkeypatch.setenv("CDPD_SAVE_MINUTES", minutes)
+    trainer.save_interval = SaveInterval()
+    epochs = []
+    for epoch in range(1, 7):
+        clock[0] += 60
+        trainer.on_epoch_end()
+        path = tmp_path / "checkpoint_latest.pth"
+        epochs += [epoch] if path.exists() and torch.load(path)["epoch"] == epoch else []
+    assert epochs == saved_at and trainer.save_every == 3
+
+
+@pytest.mark.parametrize("minutes", ["often", "-1", "1.5", "\u00b2"])
+def test_minutes_that_are_none_are_told(minutes, monkeypatch):
+    monkeypatch.setenv("CDPD_SAVE_MINUTES", minutes)
+    with pytest.raises(UserError, match=f"CDPD_SAVE_MINUTES={minutes}: give minutes as a whole number"):
+        SaveInterval()
 
 
 def test_the_best_that_found_no_room_does_not_keep_the_next_best_from_being_saved(trainer, tmp_path):

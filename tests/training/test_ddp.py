@@ -128,6 +128,30 @@ def test_one_process_gets_all_arguments_and_our_trainer_without_a_link(monkeypat
 
 
 @pytest.mark.usefixtures("without_a_dataset")
+@pytest.mark.parametrize("left", [None, "checkpoint_latest.pth", "checkpoint_final.pth", "training_log.txt"])
+def test_pretrained_weights_begin_a_training_that_has_no_checkpoint_to_go_on_from(left, nnunet_folders, monkeypatch):
+    """As a job is started again that was stopped before its first checkpoint, or after it."""
+    from nnunetv2.run import run_training
+
+    (nnunet_folders.raw / "Dataset820_Tiny").mkdir()
+    fold = nnunet_folders.results / "Dataset820_Tiny/nnUNetTrainerCDPD__nnUNetCDPDPlans__3d_fullres/fold_0"
+    fold.mkdir(parents=True)
+    if left is not None:
+        (fold / left).touch()
+    calls = []
+
+    def training(
+        dataset_name_or_id, configuration, fold, trainer_class_name, plans_identifier, pretrained_weights, num_gpus,
+        export_validation_probabilities, continue_training, only_run_validation, disable_checkpointing, val_with_best, device,
+    ):  # fmt: skip
+        calls.append((pretrained_weights, continue_training))
+
+    monkeypatch.setattr(run_training, "run_training", training)
+    run_train(["820", "3d_fullres", "0", "--c", "-pretrained_weights", "w.pth", "-device", "cpu"])
+    assert calls == [(None, True) if left in ("checkpoint_latest.pth", "checkpoint_final.pth") else ("w.pth", False)]
+
+
+@pytest.mark.usefixtures("without_a_dataset")
 def test_a_users_own_variant_of_our_trainer_is_found(monkeypatch, tmp_path):
     from nnunetv2.run import run_training
 

@@ -249,6 +249,9 @@ def test_resumed_training_goes_on_where_it_stopped_without_weights_or_choices(fo
     resumed.run_training()
     assert resumed.current_epoch == 2
     assert os.path.isfile(os.path.join(resumed.output_folder, "checkpoint_final.pth"))
+    card = json.loads(Path(resumed.output_folder_base, "cdpd_card.json").read_text())
+    assert [entry["origin"].split(",")[0] for entry in card["weights"]] == ["random", "learned with the network"]  # of the start
+    assert {"torch", "nnunetv2"} <= {package["name"] for package in card["made_with"]["packages"]}
     trained = dict(resumed.network.named_parameters())
     assert any(not torch.equal(p, trained[n]) for n, p in trainer.network.named_parameters() if p.requires_grad)
     assert all(torch.equal(p, trained[n]) for n, p in trainer.network.named_parameters() if not p.requires_grad)

@@ -6,13 +6,8 @@ import torch
 from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
 
 from nnunetv2_cdpd.volumes import interpolation
-from nnunetv2_cdpd.volumes.interpolation import (
-    across_matrix,
-    along_axis,
-    cdpd_resample_by_axis,
-    resample_by_axis,
-    spline_matrix,
-)
+from nnunetv2_cdpd.volumes.interpolation import along_axis, cdpd_resample_by_axis, resample_by_axis
+from nnunetv2_cdpd.volumes.splines import across_matrix, spline_matrix
 
 ISOTROPIC = ((1, 1, 1), (1, 1, 1))
 RNG = np.random.default_rng(7)

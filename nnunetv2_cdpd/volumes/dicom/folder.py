@@ -9,7 +9,7 @@ from typing import NamedTuple
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.dicom.header import Header, read_header
 
-_ENDINGS = (".dcm", ".ima", ".dic", ".dicom")
+DICOM_NAMES = (".dcm", ".ima", ".dic", ".dicom")
 _WITHOUT_ENDING = ("license", "readme", "version", "lockfile")  # that are not DICOM
 SCANNED = ("CT", "MR", "NM", "PT")  # modalities whose images are slices of volumes
 
@@ -81,7 +81,7 @@ def find_series(files: Iterable[Path], modality: str | None = None) -> Contents:
         else:
             series.setdefault(header.series, []).append(header)
     for path in others:
-        if path.suffix.lower() in _ENDINGS or (series and _may_lack_ending(path)):
+        if path.suffix.lower() in DICOM_NAMES or (series and _may_lack_ending(path)):
             raise UserError(
                 f"{path} is no whole DICOM file; take it out of the series' folder or copy it again (it does not "
                 "begin as DICOM does)"

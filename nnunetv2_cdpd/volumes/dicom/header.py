@@ -24,10 +24,10 @@ _MARK = b"DICM"
 _UNMARKED = (b"\x02\0", b"\x08\0")  # old files lack the mark and begin with an element of one of the first groups
 _PERPENDICULAR = 1e-2  # cosine that rounding may leave between rows and columns
 _TAGS = (
-    "SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "InstanceNumber", "Rows",
-    "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "NumberOfFrames", "ImagePositionPatient",
-    "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept", "RescaleType",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesNumber",
+    "SeriesDescription", "InstanceNumber", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",
+    "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept",
+    "RescaleType", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 
 
@@ -45,6 +45,7 @@ class Slice:
     rescale_type: Unit of rescaled values as DICOM names it, "" where not given.
     stored_as: DICOM's name of the way pixels are stored.
     instance: Number in the series, None where not given; those of one file's frames are one.
+    sop_class, uid, frame_of_reference: Identifiers of the file's kind, of the file, of its space; "" where not given.
     """
 
     path: Path
@@ -58,6 +59,9 @@ class Slice:
     rescale_type: str
     stored_as: str
     instance: int | None = None
+    sop_class: str = ""
+    uid: str = ""
+    frame_of_reference: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def read_header(path: Path) -> Header | None:
     """
     if not is_text(str(path)):  # GDCM ends the process
         raise UserError(f"{str(path)!a}: the name holds bytes that are no UTF-8; rename it")
-    data, num_bytes = _dataset(path)
+    data, num_bytes = read_elements(path)
     if data is None:
         return None
     sop_class = UID(str(_get(data, "SOPClassUID") or MediaStorageDirectoryStorage))
@@ -103,8 +107,8 @@ def read_header(path: Path) -> Header | None:
     problem = None
     if is_image:
         try:
-            slices = _slices(path, data)
-            problem = _lack_of_pixels(data, slices, num_bytes)
+            slices = slices_of(path, data)
+            problem = lack_of_pixels(data, slices, num_bytes)
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             problem = f"has no usable geometry or scale of values in its header ({error})"
     if is_localizer := "LOCALIZER" in (_get(data, "ImageType") or ()):
@@ -133,7 +137,7 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def _lack_of_pixels(data: pydicom.Dataset, slices: Sequence[Slice], num_bytes: int) -> str | None:
+def lack_of_pixels(data: pydicom.Dataset, slices: Sequence[Slice], num_bytes: int) -> str | None:
     """What is wrong with a file that ends too early; of compressed pixels GDCM says so."""
     syntax = UID(data.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian)
     if not num_bytes and not syntax.is_deflated:  # such a file is read to its end at once
@@ -144,8 +148,8 @@ def _lack_of_pixels(data: pydicom.Dataset, slices: Sequence[Slice], num_bytes: i
     return f"ends within its pixels ({num_bytes} of {expected} bytes); copy it again" if num_bytes < expected else None
 
 
-def _dataset(path: Path) -> tuple[pydicom.Dataset | None, int]:
-    """The elements that matter, and how many bytes follow from the pixels on; None if the file is not DICOM."""
+def read_elements(path: Path, tags: Sequence[str] = _TAGS) -> tuple[pydicom.Dataset | None, int]:
+    """Elements of a file, and how many bytes follow from the pixels on; None if it is not DICOM, UserError if it is damaged."""
     why: Exception | None = None
     try:
         with path.open("rb") as file:
@@ -154,7 +158,7 @@ def _dataset(path: Path) -> tuple[pydicom.Dataset | None, int]:
             is_marked = start[128:] == _MARK
             if not is_marked and start[:2] not in _UNMARKED:
                 return None, 0
-            data = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+            data = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(tags))
             num_bytes = os.fstat(file.fileno()).st_size - file.tell()
         is_directory = data.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage  # of all files of a disc
         is_whole = bool(is_directory or data.get("SOPClassUID"))
@@ -189,8 +193,8 @@ def _value(data: pydicom.Dataset, name: str) -> Any:
         raise ValueError(f"{name}: {reason(error)}") from error
 
 
-def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
-    """A slice per frame; raises what pydicom and numpy raise where something is missing."""
+def slices_of(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
+    """A slice per frame of a file's elements; raises what pydicom and numpy raise where something is missing."""
     if _value(data, "PhotometricInterpretation") == "MONOCHROME1":  # of which GDCM turns the values over
         raise ValueError("MONOCHROME1, dark for high values; store it as MONOCHROME2")
     shared = _first(data, "SharedFunctionalGroupsSequence")
@@ -204,6 +208,7 @@ def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
     size = int(_value(data, "Columns")), int(_value(data, "Rows"))
     stored_as = UID(data.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian).name
     instance = _get(data, "InstanceNumber")
+    uids = [str(_get(data, name) or "") for name in ("SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID")]
     slices: list[Slice] = []
     for index, frame in enumerate(frames):
 
@@ -230,7 +235,8 @@ def _slices(path: Path, data: pydicom.Dataset) -> tuple[Slice, ...]:
         orientation = np.array([row, column / np.linalg.norm(column)])
         read_with = slices[0].rescale if slices else rescale
         unit = str(_value(values, "RescaleType") or "").strip()
-        slices.append(Slice(path, index, position, orientation, spacing, size, rescale, read_with, unit, stored_as, instance))
+        place, scale = (position, orientation, spacing, size), (rescale, read_with, unit)
+        slices.append(Slice(path, index, *place, *scale, stored_as, instance, *uids))
     return tuple(slices)
 
 

@@ -1,7 +1,7 @@
 """Series: slices of one volume, checked, sorted by position, in HU."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ TILTED = 0.5  # how far slices may wander sideways over the whole series, of a p
 MISSING = 1.5  # of the usual distance between slices
 OFF_MM = 0.1  # how far it may, in any direction, because some scanners round positions so
 _SAME_MM = 1e-3
+_ROUNDED = 1e-6  # voxels that rounding may add to a way
 _UNITS = ("", "HU", "HU_MOD", "US")  # rescaled values of CT; US is "unspecified"
 
 
@@ -47,6 +48,21 @@ class Series:
     def _depth(self) -> float:
         return float(self.grid.spacing[2] * (len(self.slices) - 1))
 
+    @property
+    def upright(self) -> Grid:
+        """Grid of `image`: the series' own; with a tilted gantry larger within the planes, so that all slices lie in it."""
+        last = self.way_in_plane(len(self.slices) - 1)
+        low = np.floor(np.minimum(last, 0) + _ROUNDED)
+        high = np.ceil(np.maximum(last, 0) - _ROUNDED)
+        grid = self.grid
+        width, height = (np.array(grid.shape[:2]) + (high - low)).astype(int).tolist()
+        return replace(grid, shape=(width, height, grid.shape[2]), origin=grid.position([*low, 0]))
+
+    def way_in_plane(self, index: int) -> np.ndarray:
+        """How far a slice lies beside the first one, in voxels along x and y; 0 unless the gantry was tilted."""
+        share = index / (len(self.slices) - 1)
+        return share * self.drift @ self.grid.direction[:, :2] / self.grid.spacing[:2]
+
     def read(self) -> np.ndarray:
         """HU (x, y, z), slice by slice: int16 where exact.
 
@@ -63,7 +79,7 @@ class Series:
         return volume
 
     def image(self) -> sitk.Image:
-        """HU on an upright grid: the series' own, or with a tilted gantry one of the same slices, larger within their planes.
+        """HU on the grid `upright`.
 
         Slices of a tilted gantry are moved within their planes (linear interpolation there, none across slices); what lies
         outside of them gets the lowest value of the volume.
@@ -82,14 +98,9 @@ class Series:
         sideways = sitk.AffineTransform(3)
         sideways.SetMatrix((np.eye(3) - np.outer(self.drift, grid.direction[:, 2]) / self._depth).ravel().tolist())
         sideways.SetCenter(grid.origin.tolist())
-        drift = self.drift @ grid.direction[:, :2] / grid.spacing[:2]  # voxels along x and y
-        first = np.floor(np.minimum(drift, 0) + 1e-6)  # but for rounding
-        last = np.ceil(np.maximum(drift, 0) - 1e-6)
-        size = [*(np.array(grid.shape[:2]) + (last - first)).astype(int).tolist(), grid.shape[2]]
-        origin = grid.origin + grid.direction[:, :2] @ (first * grid.spacing[:2])
         outside = float(volume.min())
-        geometry = origin.tolist(), image.GetSpacing(), image.GetDirection()
-        return sitk.Resample(image, size, sideways, sitk.sitkLinear, *geometry, outside, image.GetPixelID())
+        geometry = self.upright.origin.tolist(), image.GetSpacing(), image.GetDirection()
+        return sitk.Resample(image, self.upright.shape, sideways, sitk.sitkLinear, *geometry, outside, image.GetPixelID())
 
 
 def read_series(files: Sequence[Path], modality: str | None = "CT") -> Series:

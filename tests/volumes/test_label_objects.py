@@ -1,0 +1,367 @@
+"""Structure sets and segmentations that other programs write, read on the grid of their series."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from builders.dicom_labels import in_mm, write_segmentation, write_structure_set
+from builders.source_series import geometries, write_series
+from pydicom.uid import RLELossless
+
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.volumes.dicom import find_series, read_series
+from nnunetv2_cdpd.volumes.dicom.label_files import is_label_file, read_label_object
+from nnunetv2_cdpd.volumes.dicom.label_object import SeriesReference
+from nnunetv2_cdpd.volumes.dicom.source_slices import SourceSlices
+
+KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
+GEOMETRIES = {geometry.name: geometry for geometry in geometries()}
+PLAIN, TILTED, OBLIQUE = (
+    next(one for name, one in GEOMETRIES.items() if re.fullmatch(kind, name)) for kind in (r"\d+", r"\d+_tilted", r"\d+_oblique")
+)
+
+
+def few(names):
+    """The first ones, among which every kind is; the others are slow."""
+    return [name if number < 16 else pytest.param(name, marks=pytest.mark.slow) for number, name in enumerate(names)]
+
+
+def made_masks(geometry, seed=0):
+    """Two structures (x, y, slice) that reach the borders and leave slices empty."""
+    random = np.random.default_rng(seed)
+    first, second = random.random((2, *geometry.size)) < 0.3
+    first[:, :, :2] = False
+    second[:, :, 1] = False
+    second &= ~first
+    return {"liver": first, "Leber 2": second}
+
+
+def read(path: Path, slices, fill_gaps=None):
+    """Name -> mask on the slices of the series (x, y, slice); and the notes and problems."""
+    where, found = SourceSlices.of(read_series(slices)), read_label_object(path)
+    masks, told = {}, []
+    for number, drawing in found.draw(list(found.structures), where, fill_gaps).items():
+        volume = np.zeros(where.grid.shape, bool)
+        for place, mask in drawing.patches:
+            volume[place] |= mask
+        masks[found.structures[number]] = where.on_slices(volume).transpose(2, 1, 0)
+        assert masks[found.structures[number]].sum() == volume.sum()  # nothing beside the slices
+        told += [*drawing.notes, *([drawing.problem] if drawing.problem else [])]
+    return masks, told
+
+
+def same(masks, others):
+    return masks.keys() == others.keys() and all(np.array_equal(masks[name], others[name]) for name in masks)
+
+
+# ---- segmentations ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", few(GEOMETRIES))
+def test_a_segmentation_lies_on_the_slices_of_its_series(tmp_path, name):
+    geometry = GEOMETRIES[name]
+    slices = write_series(tmp_path / "ct", geometry)
+    masks = made_masks(geometry)
+    order = list(geometry.frames or range(geometry.size[2]))  # in which highdicom expects them
+    ordered = {key: mask[:, :, order] for key, mask in masks.items()}
+    path = write_segmentation(tmp_path / "seg.dcm", slices, ordered, KINDS[int(name.split("_")[0]) % 3])
+    assert is_label_file(path) and read_label_object(path).is_of(SeriesReference.of(find_series(slices).series[0]))
+    found, told = read(path, slices)
+    assert same(found, masks) and not told
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frames_may_stand_in_any_order(tmp_path, kind):
+    slices, masks = write_series(tmp_path / "ct", PLAIN), made_masks(PLAIN)
+    path = write_segmentation(tmp_path / "seg.dcm", slices, masks, kind)
+    file = pydicom.dcmread(path)
+    frames = file.pixel_array
+    order = np.random.default_rng(1).permutation(len(frames))
+    groups = file.PerFrameFunctionalGroupsSequence
+    file.PerFrameFunctionalGroupsSequence = [groups[index] for index in order]
+    shuffled = frames[order]
+    file.PixelData = np.packbits(shuffled.ravel(), bitorder="little").tobytes() if kind == "BINARY" else shuffled.tobytes()
+    file.PixelData += b"\0" * (len(file.PixelData) % 2)
+    file.save_as(path)
+    assert same(read(path, slices)[0], masks)
+
+
+def test_overlapping_segments_are_read_each_by_itself(tmp_path):
+    slices, masks = write_series(tmp_path / "ct", PLAIN), made_masks(PLAIN)
+    masks["third"] = masks["liver"] | masks["Leber 2"]
+    assert same(read(write_segmentation(tmp_path / "seg.dcm", slices, masks), slices)[0], masks)
+
+
+def test_of_fractions_half_and_more_belong_to_a_structure(tmp_path):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    shares = np.random.default_rng(2).random(PLAIN.size)
+    shares[0, 0, 0] = 0.5
+    path = write_segmentation(tmp_path / "seg.dcm", slices, {"a": shares}, "FRACTIONAL", max_fractional_value=200)
+    found = read(path, slices)[0]["a"]
+    assert found[0, 0, 0] and np.array_equal(found, np.rint(shares * 200) >= 100)
+
+
+def test_compressed_frames_are_read(tmp_path):
+    slices, masks = write_series(tmp_path / "ct", PLAIN), made_masks(PLAIN)
+    path = write_segmentation(tmp_path / "seg.dcm", slices, masks, "LABELMAP", transfer_syntax_uid=RLELossless)
+    assert same(read(path, slices)[0], masks)
+
+
+@pytest.mark.parametrize("order", [(0, 2, 1), (2, 1, 0), (1, 2, 0), (1, 0, 2)])
+def test_frames_across_the_slices_are_put_where_they_lie(tmp_path, order):
+    """Of a reformatted volume: the same voxels in planes of another direction, one axis against its image's."""
+    import highdicom as hd
+
+    slices, masks = write_series(tmp_path / "ct", OBLIQUE), made_masks(OBLIQUE)
+    name, mask = next(iter(masks.items()))
+    turned = np.flip(mask.transpose(order), 0)  # columns, rows, planes
+    steps = np.stack([OBLIQUE.direction[:, axis] * OBLIQUE.spacing[axis] for axis in order])
+    start = OBLIQUE.position(0) + (mask.shape[order[0]] - 1) * steps[0]
+    spacing = np.linalg.norm(steps, axis=1)
+    path = write_segmentation(
+        tmp_path / "seg.dcm",
+        slices,
+        {name: turned},
+        plane_orientation=hd.PlaneOrientationSequence(
+            "PATIENT", [f"{v:.9f}" for v in (*(-steps[0] / spacing[0]), *(steps[1] / spacing[1]))]
+        ),
+        pixel_measures=hd.PixelMeasuresSequence([spacing[1], spacing[0]], spacing[2]),
+        plane_positions=[
+            hd.PlanePositionSequence("PATIENT", [f"{v:.9f}" for v in start + index * steps[2]])
+            for index in range(turned.shape[2])
+        ],
+    )
+    assert same(read(path, slices)[0], {name: mask})
+
+
+def test_frames_smaller_or_larger_than_the_image_lie_where_they_say(tmp_path):
+    slices, masks = write_series(tmp_path / "ct", PLAIN), made_masks(PLAIN)
+    path = write_segmentation(tmp_path / "seg.dcm", slices, {"liver": masks["liver"]})
+    moved = pydicom.dcmread(path)
+    for group in moved.PerFrameFunctionalGroupsSequence:
+        place = group.PlanePositionSequence[0]
+        place.ImagePositionPatient = list(np.array(place.ImagePositionPatient) + 2 * PLAIN.spacing[0] * PLAIN.direction[:, 0])
+    moved.save_as(path)
+    found, told = read(path, slices)
+    assert np.array_equal(found["liver"][2:], masks["liver"][:-2]) and not found["liver"][:2].any()
+    assert told == ["reaches outside of the image, where it is cut off"]
+
+
+@pytest.mark.parametrize("geometry", [PLAIN, TILTED, OBLIQUE], ids=str)
+@pytest.mark.parametrize("shift", [(0.3, 0, 0), (0, 0.3, 0), (0, 0, 0.3)])
+def test_frames_between_voxels_are_refused(tmp_path, geometry, shift):
+    slices = write_series(tmp_path / "ct", geometry)
+    path = write_segmentation(tmp_path / "seg.dcm", slices, made_masks(geometry))
+    file = pydicom.dcmread(path)
+    for group in file.PerFrameFunctionalGroupsSequence:
+        place = group.PlanePositionSequence[0]
+        place.ImagePositionPatient = list(
+            np.array(place.ImagePositionPatient) + geometry.direction @ (np.array(shift) * geometry.spacing)
+        )
+    file.save_as(path)
+    with pytest.raises(UserError, match=r"seg\.dcm: a frame lies on another grid than its image; export"):
+        read(path, slices)
+
+
+def test_frames_of_another_spacing_are_refused(tmp_path):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    path = write_segmentation(tmp_path / "seg.dcm", slices, made_masks(PLAIN))
+    file = pydicom.dcmread(path)
+    file.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing = [0.1, 0.1]
+    file.save_as(path)
+    with pytest.raises(UserError, match="another grid"):
+        read(path, slices)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_segmentation_that_ends_early_is_told(tmp_path, kind):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    path = write_segmentation(tmp_path / "seg.dcm", slices, made_masks(PLAIN), kind)
+    content = path.read_bytes()
+    for length in (140, 400, len(content) // 3, len(content) // 2, len(content) - 40):
+        path.write_bytes(content[:length])
+        with pytest.raises(UserError, match=r"seg\.dcm: is no whole .*export it again"):
+            read(path, slices)
+
+
+def test_frames_of_a_segment_that_is_not_there_are_told(tmp_path):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    path = write_segmentation(tmp_path / "seg.dcm", slices, made_masks(PLAIN))
+    file = pydicom.dcmread(path)
+    file.PerFrameFunctionalGroupsSequence[0].SegmentIdentificationSequence[0].ReferencedSegmentNumber = 77
+    file.save_as(path)
+    with pytest.raises(UserError, match="its frames are of segment 77, which it does not describe"):
+        read(path, slices)
+
+
+# ---- structure sets --------------------------------------------------------------------------------------------------
+
+RING = [[(1.4, 1.4), (6.6, 1.4), (6.6, 5.6), (1.4, 5.6)], [(2.6, 2.6), (5.4, 2.6), (5.4, 4.4), (2.6, 4.4)]]
+
+
+def ring(geometry, numbers):
+    mask = np.zeros(geometry.size, bool)
+    mask[2:7, 2:6, numbers] = True
+    mask[3:6, 3:5, numbers] = False
+    return mask
+
+
+def contours(slices, lines, numbers):
+    return [in_mm(slices, [(x, y, z) for x, y in points]) for z in numbers for points in lines]
+
+
+@pytest.mark.parametrize("name", few(name for name in GEOMETRIES if "multiframe" not in name))
+def test_contours_lie_on_the_slices_of_their_series(tmp_path, name):
+    geometry = GEOMETRIES[name]
+    slices = write_series(tmp_path / "ct", geometry)
+    numbers = [1, 2, 3]
+    path = write_structure_set(tmp_path / "rs.dcm", slices, [("Ring", contours(slices, RING, numbers))])
+    assert is_label_file(path) and read_label_object(path).is_of(SeriesReference.of(find_series(slices).series[0]))
+    found, told = read(path, slices)
+    assert not told
+    expected = ring(geometry, numbers)
+    if "tilted" not in name:
+        assert np.array_equal(found["Ring"], expected)
+        return
+    # The image is resampled from the tilted slices, and so are its voxels: the nearest one is half a voxel away at most.
+    grid = SourceSlices.of(read_series(slices))
+    volume = np.zeros(grid.grid.shape, bool)
+    for place, mask in read_label_object(path).draw([3], grid, None)[3].patches:
+        volume[place] |= mask
+    index = np.argwhere(np.ones(volume.shape, bool))
+    column, row, number = grid.index_of(index @ grid.grid.affine[:3, :3].T + grid.grid.origin).T
+    number = np.rint(number)
+    across, along = abs(column - 4), abs(row - 3.5)
+    inside = (across < 2.6) & (along < 2.1) & ~((across < 1.4) & (along < 0.9)) & np.isin(number, numbers)
+    on_line = np.any([abs(way - end) < 0.02 for way, ends in ((across, (2.6, 1.4)), (along, (2.1, 0.9))) for end in ends], 0)
+    assert ((volume.ravel() == inside) | on_line).all() and volume.any()
+
+
+@pytest.mark.parametrize("name", [name for name in GEOMETRIES if not re.search("multiframe|tilted", name)][:6])
+def test_structure_sets_of_rt_utils_are_read_voxel_by_voxel(tmp_path, name):
+    """Its contours run through the centres of the outermost voxels, around holes too."""
+    builder = pytest.importorskip("rt_utils").RTStructBuilder
+    spacing = GEOMETRIES[name].spacing
+    geometry = replace(GEOMETRIES[name], spacing=(spacing[0], spacing[0], spacing[2]))  # it takes pixels for squares
+    slices = write_series(tmp_path / "ct", geometry)
+    made = builder.create_new(dicom_series_path=str(tmp_path / "ct"))
+    order = [slices.index(Path(each.filename)) for each in made.series_data]
+    masks = made_masks(geometry)
+    for key, mask in masks.items():
+        made.add_roi(mask=mask.transpose(1, 0, 2)[:, :, order], name=key)
+    made.save(str(tmp_path / "rs.dcm"))
+    assert same(read(tmp_path / "rs.dcm", slices, fill_gaps=0)[0], masks)
+
+
+def test_only_closed_contours_have_an_inside(tmp_path):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    lines = contours(slices, RING, [1, 2])
+    rois = [("closed", lines), ("xor", lines), ("point", lines[:1]), ("open", lines[:2]), ("odd", lines[:1])]
+    kinds = {"xor": "CLOSEDPLANAR_XOR", "point": "POINT", "open": "OPEN_PLANAR", "odd": "\x1b[31mred"}
+    found, told = read(write_structure_set(tmp_path / "rs.dcm", slices, rois, kinds=kinds), slices)
+    expected = ring(PLAIN, [1, 2])
+    assert np.array_equal(found["closed"], expected) and np.array_equal(found["xor"], expected)
+    assert not any(found[name].any() for name in ("point", "open", "odd"))
+    assert told == [
+        "contours of type 'POINT' left out, only closed ones have an inside",
+        "contours of type 'OPEN_PLANAR' left out, only closed ones have an inside",
+        "contours of type '\\x1b[31mred' left out, only closed ones have an inside",
+    ]
+
+
+def test_of_two_series_that_a_file_refers_to_a_structure_is_of_that_on_which_it_was_drawn(tmp_path):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    lines, image = contours(slices, RING, [1, 2]), pydicom.dcmread(slices[2])
+    rois, drawn_on = [("a", lines), ("b", lines), ("c", lines)], {"a": image.SOPInstanceUID, "b": "1.2.3"}
+    series = [image.SeriesInstanceUID, "1.2.3.4"]
+    path = write_structure_set(tmp_path / "rs.dcm", slices, rois, series=series, drawn_on=drawn_on)
+    assert read(path, slices)[1] == ["it was drawn on another series that its file refers to"]
+    one = write_structure_set(tmp_path / "one.dcm", slices, rois, drawn_on=drawn_on)  # whose identifiers were not kept
+    assert read(one, slices)[1] == []
+
+
+def test_a_structure_without_contours_is_none(tmp_path):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    found, told = read(write_structure_set(tmp_path / "rs.dcm", slices, [("empty", None), ("none", [])]), slices)
+    assert not found["empty"].any() and not found["none"].any() and not told
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (["1", "2"], "a point without place"),
+        (["1", "2", "nan"], "a point without place"),
+        (["1", "2", "1e30"], "a point without place"),
+        (["1", "2", "3"] * 3, "3 of 4 points"),
+    ],
+)
+def test_contours_that_are_none_are_told_with_their_structure(tmp_path, data, words):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    path = write_structure_set(tmp_path / "rs.dcm", slices, [("Ring", contours(slices, RING, [1, 2]))])
+    file = pydicom.dcmread(path)
+    contour = file.ROIContourSequence[0].ContourSequence[0]
+    contour.add_new("ContourData", "LO", data)  # DS of pydicom takes nothing that is no number
+    file.save_as(path)
+    content = path.read_bytes()
+    at = content.index(bytes.fromhex("06305000")) + 4
+    path.write_bytes(content[:at] + b"DS" + content[at + 2 :])
+    with pytest.raises(UserError, match=rf"rs\.dcm: is no whole structure set \(contours of 'Ring': .*{words}"):
+        read(path, slices)
+
+
+def test_a_structure_set_that_ends_early_is_told_wherever_it_ends(tmp_path):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    rois = [(name, contours(slices, RING, [1, 2, 3])) for name in ("a", "b")]
+    path = write_structure_set(tmp_path / "rs.dcm", slices, rois)
+    whole = path.read_bytes()
+    for length in range(200, len(whole) - 1, 53):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"rs\.dcm: is no whole"):
+            read(path, slices)
+
+
+def test_a_structure_set_without_the_mark_of_dicom_is_one(tmp_path):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    path = write_structure_set(tmp_path / "rs.dcm", slices, [("Ring", contours(slices, RING, [1, 2]))])
+    file = pydicom.dcmread(path)
+    pydicom.dcmwrite(tmp_path / "old", file, implicit_vr=True, little_endian=True, force_encoding=True)
+    content = (tmp_path / "old").read_bytes()
+    (tmp_path / "old").write_bytes(content[content.index(b"\x08\0\x05\0") :])
+    assert is_label_file(tmp_path / "old") and np.array_equal(read(tmp_path / "old", slices)[0]["Ring"], ring(PLAIN, [1, 2]))
+
+
+@pytest.mark.parametrize("write", [write_structure_set, write_segmentation])
+def test_two_structures_of_one_number_are_told(tmp_path, write):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    path = tmp_path / "label.dcm"
+    if write is write_segmentation:
+        write(path, slices, made_masks(PLAIN))
+    else:
+        write(path, slices, [("a", contours(slices, RING, [1])), ("b", [])])
+    file = pydicom.dcmread(path)
+    for item in file.get("StructureSetROISequence", ()):
+        item.ROINumber = 5
+    for item in file.get("SegmentSequence", ()):
+        item.SegmentNumber = 5
+    file.save_as(path)
+    with pytest.raises(UserError, match="two structures of the number 5"):
+        read_label_object(path)
+
+
+def test_names_are_read_in_the_letters_that_the_file_says(tmp_path):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    path = write_structure_set(tmp_path / "rs.dcm", slices, [("Größe Ω 肝臓", contours(slices, RING, [1]))])
+    assert list(read_label_object(path).structures.values()) == ["Größe Ω 肝臓"]
+
+
+def test_images_and_other_files_are_no_label_files(tmp_path):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    (tmp_path / "text.dcm").write_text("no")
+    assert not any(map(is_label_file, [*slices, tmp_path / "text.dcm"]))
+    (tmp_path / "short.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    for name, words in (("short.dcm", "is no whole DICOM file"), ("none.dcm", "cannot be read")):
+        with pytest.raises(UserError, match=rf"{name}:? {words}"):
+            is_label_file(tmp_path / name)
