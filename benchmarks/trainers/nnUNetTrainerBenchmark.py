@@ -1,4 +1,4 @@
-"""Trainers of partial_labels.py: nnU-Net's and ours with one recipe, in which small networks learn within minutes on a CPU.
+"""Trainers of evidence: nnU-Net's and ours with one recipe, in which small networks learn within minutes on a CPU.
 
 nnU-Net's default SGD learns nothing in so few iterations, so AdamW takes its place for both.
 """
