@@ -1,6 +1,6 @@
 """StructureSet: an RT Structure Set, contours drawn by hand or by a radiotherapy system."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -59,7 +59,7 @@ class StructureSet(LabelObject):
                     images |= {str(image.ReferencedSOPInstanceUID) for image in contour.get("ContourImageSequence") or ()}
         except Exception as error:  # whatever pydicom and numpy raise
             raise self.broken(f"contours of {shortened(self.structures[number])}: {error}") from error
-        drawing = draw_contours(closed, where.grid, fill_gaps)
+        drawing = _drawn(closed, where, fill_gaps)
         if images and images.isdisjoint(entry.uid for entry in where.slices):
             drawing.problem = "it was drawn on another series that its file refers to"
         for kind in others:
@@ -75,6 +75,20 @@ class StructureSet(LabelObject):
         for roi in self.data.get("ROIContourSequence") or ():
             if int(roi.ReferencedROINumber) == number:
                 yield from roi.get("ContourSequence") or ()
+
+
+def _drawn(contours: Sequence[np.ndarray], where: SourceSlices, fill_gaps: int | None) -> Drawing:
+    """Contours (n, 3) in mm as a structure on the upright grid: filled on the slices, which are then moved as any label is."""
+    count, rows, columns = where.shape
+    drawing = draw_contours([where.index_of(points) for points in contours], (columns, rows, count), where.grid.spacing, fill_gaps)
+    drawing.patches = [(_moved(place, where), mask) for place, mask in drawing.patches]
+    return drawing
+
+
+def _moved(place: tuple[slice, slice, slice], where: SourceSlices) -> tuple[slice, slice, slice]:
+    """A part of one slice as the part of the upright grid where it lies."""
+    x, y = where.offsets[place[2].start].tolist()
+    return slice(place[0].start + x, place[0].stop + x), slice(place[1].start + y, place[1].stop + y), place[2]
 
 
 def _points(contour: pydicom.Dataset) -> np.ndarray:
