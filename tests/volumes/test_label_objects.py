@@ -353,6 +353,17 @@ def test_two_structures_of_one_number_are_told(tmp_path, write):
         read_label_object(path)
 
 
+@pytest.mark.parametrize("number, words", [(77, "structure 77, which it does not describe"), (None, "an unknown structure")])
+def test_contours_of_a_structure_that_is_not_there_are_told(tmp_path, number, words):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    path = write_structure_set(tmp_path / "rs.dcm", slices, [("a", contours(slices, RING, [1])), ("b", [])])
+    file = pydicom.dcmread(path)
+    file.ROIContourSequence[0].ReferencedROINumber = number
+    file.save_as(path)
+    with pytest.raises(UserError, match=rf"rs\.dcm: is no whole structure set \(contours of {words}"):
+        read(path, slices)
+
+
 def test_names_are_read_in_the_letters_that_the_file_says(tmp_path):
     slices = write_series(tmp_path / "ct", PLAIN)
     path = write_structure_set(tmp_path / "rs.dcm", slices, [("Größe Ω 肝臓", contours(slices, RING, [1]))])

@@ -44,6 +44,11 @@ class Drawing:
     notes: list[str] = field(default_factory=list)
     problem: str | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was drawn at all."""
+        return not (self.patches or self.notes or self.problem)
+
 
 def draw_contours(
     contours: Sequence[np.ndarray], shape: Sequence[int], spacing: np.ndarray, fill_gaps: int | None = None

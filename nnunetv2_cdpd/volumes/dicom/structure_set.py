@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pydicom
 
-from nnunetv2_cdpd.errors import shortened
+from nnunetv2_cdpd.errors import reason, shortened
 from nnunetv2_cdpd.volumes.dicom.contours import Drawing, draw_contours
 from nnunetv2_cdpd.volumes.dicom.label_object import LabelObject
 from nnunetv2_cdpd.volumes.dicom.source_slices import SourceSlices
@@ -42,6 +42,9 @@ class StructureSet(LabelObject):
         return {int(roi.ROINumber): str(roi.get("ReferencedFrameOfReferenceUID") or only) for roi in self._rois}
 
     def draw(self, numbers: Collection[int], where: SourceSlices, fill_gaps: int | None) -> dict[int, Drawing]:
+        for roi in self.data.get("ROIContourSequence") or ():
+            if roi.get("ContourSequence") and (stray := self._number(roi)) not in self.structures:
+                raise self.broken(f"contours of structure {stray}, which it does not describe")
         return {number: self._draw(number, where, fill_gaps) for number in numbers}
 
     def _draw(self, number: int, where: SourceSlices, fill_gaps: int | None) -> Drawing:
@@ -73,8 +76,15 @@ class StructureSet(LabelObject):
 
     def _contours(self, number: int) -> Iterator[pydicom.Dataset]:
         for roi in self.data.get("ROIContourSequence") or ():
-            if int(roi.ReferencedROINumber) == number:
+            if self._number(roi) == number:
                 yield from roi.get("ContourSequence") or ()
+
+    def _number(self, roi: pydicom.Dataset) -> int:
+        """Of the structure whose contours an item holds."""
+        try:
+            return int(roi.ReferencedROINumber)
+        except Exception as error:  # whatever pydicom raises
+            raise self.broken(f"contours of an unknown structure: {reason(error)}") from error
 
 
 def _drawn(contours: Sequence[np.ndarray], where: SourceSlices, fill_gaps: int | None) -> Drawing:
