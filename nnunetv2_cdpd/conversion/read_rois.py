@@ -148,22 +148,24 @@ def _drawn(
 ) -> dict[str, list[Drawing]]:
     """Structure -> what was drawn of it, each file read once."""
     wanted: dict[int, list[int]] = {}
-    for structure, those in found.items():
-        if len(those) > 1 and not rules.join:
-            (one, number), (other, again) = those[:2]
-            second = "" if one is other else f"{other.path}: "
-            raise UserError(
-                f"{one.path}: {shortened(one.structures[number])} and {second}{shortened(other.structures[again])} both mean "
-                f"{structure}; narrow `values`, or say `join_rois: true` to take them together"
-            )
-        for each, number in those:
-            wanted.setdefault(id(each), []).append(number)
+    for each, number in (one for those in found.values() for one in those):
+        wanted.setdefault(id(each), []).append(number)
     where = SourceSlices.of(labelled.series)
     drawings: dict[tuple[int, int], Drawing] = {}
     for each in labelled.objects:
         numbers = wanted.get(id(each), [])
         each.check_space(numbers, labelled.reference)
         drawings |= {(id(each), number): drawing for number, drawing in each.draw(numbers, where, rules.fill_gaps).items()}
+    for structure, those in () if rules.join else found.items():
+        # Templates of hospitals name structures that nobody has drawn.
+        drawn = [(each, number) for each, number in those if not drawings[id(each), number].is_empty]
+        if len(drawn) > 1:
+            (one, number), (other, again) = drawn[:2]
+            second = "" if one is other else f"{other.path}: "
+            raise UserError(
+                f"{one.path}: {shortened(one.structures[number])} and {second}{shortened(other.structures[again])} both mean "
+                f"{structure}; narrow `values`, or say `join_rois: true` to take them together"
+            )
     return {structure: [drawings[id(each), number] for each, number in those] for structure, those in found.items()}
 
 

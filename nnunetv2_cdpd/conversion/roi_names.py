@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from unicodedata import normalize
 
+import regex  # which stops where `re` would go on for ever
+
 from nnunetv2_cdpd.errors import UserError, shortened
 
 _LONGEST = 256  # DICOM allows 64 letters; nothing is looked for in more
+_PATIENCE_S = 2.0  # for one name and one pattern, which take microseconds unless the pattern is one of those that never end
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,9 @@ class RoiNames:
         """Raise ValueError for what is no regular expression."""
         for pattern in self.patterns:
             try:
-                re.compile(pattern)
-            except (re.error, OverflowError, RecursionError) as error:
+                re.compile(pattern)  # the grammar that people know
+                regex.compile(pattern)
+            except (re.error, regex.error, OverflowError, RecursionError, MemoryError) as error:
                 raise ValueError(f"{pattern!r} is no regular expression ({error}); `liver|leber` is one") from error
 
     def structure_of(self, name: str) -> str | None:
@@ -35,10 +39,10 @@ class RoiNames:
 
         Raises:
             KeyError: No pattern matches the name.
-            UserError: Those of two structures do.
+            UserError: Those of two structures do, or it cannot be told in reasonable time.
         """
         plain = " ".join(normalize("NFC", name).split())
-        found = {structure: text for text, pattern, structure in self._compiled if self._matches(pattern, plain)}
+        found = {structure: text for text, pattern, structure in self._compiled if self._matches(text, pattern, plain)}
         wanted = [structure for structure in found if structure is not None]
         if len(wanted) > 1:
             patterns = " and ".join(f"{structure} ({found[structure]!r})" for structure in wanted)
@@ -48,9 +52,15 @@ class RoiNames:
         return wanted[0] if wanted else None
 
     @staticmethod
-    def _matches(pattern: re.Pattern[str], name: str) -> bool:
-        return len(name) <= _LONGEST and pattern.fullmatch(name) is not None
+    def _matches(text: str, pattern: "regex.Pattern[str]", name: str) -> bool:
+        try:
+            return len(name) <= _LONGEST and pattern.fullmatch(name, timeout=_PATIENCE_S) is not None
+        except TimeoutError:
+            raise UserError(
+                f"{shortened(name)}: whether {text!r} matches it was not found in {_PATIENCE_S:g} s; write the pattern without a "
+                "repetition within a repetition, as in (a+)+"
+            ) from None
 
     @cached_property
-    def _compiled(self) -> list[tuple[str, re.Pattern[str], str | None]]:
-        return [(text, re.compile(text, re.IGNORECASE), structure) for text, structure in self.patterns.items()]
+    def _compiled(self) -> list[tuple[str, "regex.Pattern[str]", str | None]]:
+        return [(text, regex.compile(text, regex.IGNORECASE), structure) for text, structure in self.patterns.items()]

@@ -125,6 +125,24 @@ def test_two_names_of_one_structure_are_an_error_or_joined_as_declared(clinic):
     assert np.array_equal(clinic.label(outcome, "p1") > 0, lps(truth.masks["liver"] | truth.masks["spleen"]))
 
 
+def test_a_name_of_a_template_that_nobody_has_drawn_is_no_second_one(clinic):
+    slices, path = clinic.patient("p1", {"liver": "liver"})
+    lines = boxes(slices, lps(clinic.truths["p1"].masks["liver"]))
+    write_structure_set(path, slices, [("Leber", None), ("liver", lines), ("Hepar", [])])
+    assert np.array_equal(clinic.label(clinic.convert(), "p1") > 0, lps(clinic.truths["p1"].masks["liver"]))
+
+
+def test_a_pattern_that_would_never_end_stops_no_other_case(clinic, monkeypatch):
+    monkeypatch.setattr("nnunetv2_cdpd.conversion.roi_names._PATIENCE_S", 0.05)
+    clinic.declare(("(?-i:Milz)|spleen", "(a|aa)+[bc]|spleen"))
+    clinic.patient("p1", {"liver": "liver"})
+    clinic.patient("p2", {"liver": "liver", "spleen": "a" * 60})
+    outcome = clinic.convert()
+    assert list(outcome.done) == ["CLINIC_p1"]
+    told = "whether '(a|aa)+[bc]|spleen' matches it was not found in 0.05 s; write the pattern without"
+    assert told in outcome.failed["CLINIC_p2"] and "write_structure_set.dcm: 'aaaa" in outcome.failed["CLINIC_p2"]
+
+
 def test_two_files_of_one_series_are_taken_together(clinic):
     slices, path = clinic.patient("p1", {"liver": "liver"})
     write_segmentation(path.with_name("seg.dcm"), slices, {"Milz": lps(clinic.truths["p1"].masks["spleen"])}, "LABELMAP")

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnunetv2_cdpd.volumes.dicom.contours import ON_LINE, area_inside, draw_contours
-from nnunetv2_cdpd.volumes.grid import Grid
 
 SIZE = (14, 12)
 
@@ -98,92 +97,87 @@ def test_many_lines_are_taken_some_at_a_time(monkeypatch):
 
 # ---- slices ----------------------------------------------------------------------------------------------------------
 
-ANGLE = np.radians(20)
-TURN = np.array([[np.cos(ANGLE), -np.sin(ANGLE), 0], [np.sin(ANGLE), np.cos(ANGLE), 0], [0, 0, 1]]) @ np.array(
-    [[1, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]]
-)
-GRID = Grid((14, 12, 9), np.array([0.8, 0.9, 2.5]), np.array([-50.0, 20, 300]), TURN)
+SHAPE, SPACING_MM = (14, 12, 9), np.array([0.8, 0.9, 2.5])
 BOX = [(1.5, 2.5), (4.5, 2.5), (4.5, 4.5), (1.5, 4.5)]
 
 
-def on_slice(points, depth, grid=GRID):
-    return np.array([grid.position((x, y, depth)) for x, y in points])
+def on_slice(points, depth):
+    return np.array([(x, y, depth) for x, y in points], float)
 
 
-def volume(drawing, grid=GRID):
-    array = np.zeros(grid.shape, bool)
+def volume(drawing):
+    array = np.zeros(SHAPE, bool)
     for place, mask in drawing.patches:
         array[place] |= mask
     return array
 
 
-def test_contours_of_an_oblique_series_lie_on_its_slices():
-    drawing = draw_contours([on_slice(BOX, 3), on_slice(BOX, 4)], GRID)
+def test_contours_lie_on_their_slices():
+    drawing = draw_contours([on_slice(BOX, 3), on_slice(BOX, 4)], SHAPE, SPACING_MM)
     assert (drawing.notes, drawing.problem) == ([], None)
-    expected = np.zeros(GRID.shape, bool)
+    expected = np.zeros(SHAPE, bool)
     expected[2:5, 3:5, 3:5] = True
     assert np.array_equal(volume(drawing), expected)
 
 
 def test_a_contour_beside_the_slices_is_taken_on_the_nearest_and_told():
-    drawing = draw_contours([on_slice(BOX, 3.3), on_slice(BOX, 4.3)], GRID)
+    drawing = draw_contours([on_slice(BOX, 3.3), on_slice(BOX, 4.3)], SHAPE, SPACING_MM)
     assert np.flatnonzero(volume(drawing).any((0, 1))).tolist() == [3, 4]
     assert drawing.notes == ["contours beside the slices taken on the nearest one"]
-    assert not draw_contours([on_slice(BOX, 3.05), on_slice(BOX, 4.05)], GRID).notes
+    assert not draw_contours([on_slice(BOX, 3.05), on_slice(BOX, 4.05)], SHAPE, SPACING_MM).notes
 
 
 def test_of_contours_between_slices_the_nearest_is_taken_and_none_cuts_a_hole():
-    drawing = draw_contours([on_slice(BOX, depth) for depth in (3, 3.5, 4, 4.5, 5)], GRID)
+    drawing = draw_contours([on_slice(BOX, depth) for depth in (3, 3.5, 4, 4.5, 5)], SHAPE, SPACING_MM)
     assert volume(drawing).sum() == 3 * 6
     assert drawing.notes == ["contours between slices left out, others are nearer to these"]
 
 
 def test_contours_beyond_the_image_are_told():
-    drawing = draw_contours([on_slice(BOX, depth) for depth in (-1, 0, 1, 9, 1e12)], GRID)
+    drawing = draw_contours([on_slice(BOX, depth) for depth in (-1, 0, 1, 9, 1e12)], SHAPE, SPACING_MM)
     assert np.flatnonzero(volume(drawing).any((0, 1))).tolist() == [0, 1]
     assert drawing.notes == ["contours beyond the first or last slice of the image left out"]
-    nothing = draw_contours([on_slice(np.array(BOX) + 100, 3)], GRID)
+    nothing = draw_contours([on_slice(np.array(BOX) + 100, 3)], SHAPE, SPACING_MM)
     assert not nothing.patches and nothing.notes == ["its contours hold no voxel's centre of the image"]
 
 
 def test_a_contour_given_twice_does_not_take_itself_away():
-    drawing = draw_contours([on_slice(BOX, 3), on_slice(BOX, 3)], GRID)
+    drawing = draw_contours([on_slice(BOX, 3), on_slice(BOX, 3)], SHAPE, SPACING_MM)
     assert volume(drawing).sum() == 6 and drawing.notes == ["contours given twice taken once"]
 
 
 def test_contours_across_the_slices_are_not_taken():
-    across = np.array([GRID.position(index) for index in ((1, 3, 1), (5, 3, 1), (5, 3, 6), (1, 3, 6))])
-    drawing = draw_contours([on_slice(BOX, 3), across], GRID)
+    across = np.array([(1, 3, 1), (5, 3, 1), (5, 3, 6), (1, 3, 6)], float)
+    drawing = draw_contours([on_slice(BOX, 3), across], SHAPE, SPACING_MM)
     assert not drawing.patches and drawing.problem == "its contours are not parallel to the slices of the image"
 
 
 def test_a_structure_drawn_on_every_other_slice_needs_a_word_on_what_lies_between():
     boxes = [on_slice(BOX, depth) for depth in (1, 3, 5)]
-    refused = draw_contours(boxes, GRID)
+    refused = draw_contours(boxes, SHAPE, SPACING_MM)
     assert not refused.patches and refused.problem.startswith("it has contours on 3 of 5 slices, nowhere on neighbouring ones")
     assert "`fill_gaps: 1`" in refused.problem
-    assert np.flatnonzero(volume(draw_contours(boxes, GRID, 0)).any((0, 1))).tolist() == [1, 3, 5]
-    filled_up = draw_contours(boxes, GRID, 1)
+    assert np.flatnonzero(volume(draw_contours(boxes, SHAPE, SPACING_MM, 0)).any((0, 1))).tolist() == [1, 3, 5]
+    filled_up = draw_contours(boxes, SHAPE, SPACING_MM, 1)
     assert np.array_equal(volume(filled_up)[3, 3], np.isin(np.arange(9), range(1, 6)))
     assert volume(filled_up).sum() == 5 * 6 and filled_up.notes == ["slices without a contour filled between others"]
 
 
 def test_gaps_between_parts_stay_empty_and_are_told():
-    drawing = draw_contours([on_slice(BOX, depth) for depth in (0, 1, 5, 6, 8)], GRID, 1)
+    drawing = draw_contours([on_slice(BOX, depth) for depth in (0, 1, 5, 6, 8)], SHAPE, SPACING_MM, 1)
     assert np.flatnonzero(volume(drawing).any((0, 1))).tolist() == [0, 1, 5, 6, 7, 8]
     assert drawing.notes == [
         "slices without a contour filled between others",
         "slices without a contour between others left empty",
     ]
-    assert draw_contours([on_slice(BOX, depth) for depth in (0, 1, 5)], GRID).notes == [
+    assert draw_contours([on_slice(BOX, depth) for depth in (0, 1, 5)], SHAPE, SPACING_MM).notes == [
         "slices without a contour between others left empty"
     ]
 
 
 def test_the_shape_between_two_contours_is_in_the_middle_of_both():
     small, large = [(4.5, 4.5), (6.5, 4.5), (6.5, 6.5), (4.5, 6.5)], [(2.5, 2.5), (8.5, 2.5), (8.5, 8.5), (2.5, 8.5)]
-    grid = Grid((14, 12, 9), np.ones(3), np.zeros(3), np.eye(3))
-    between = volume(draw_contours([on_slice(small, 2, grid), on_slice(large, 4, grid)], grid, 1), grid)[:, :, 3]
+    between = volume(draw_contours([on_slice(small, 2), on_slice(large, 4)], SHAPE, np.ones(3), 1))[:, :, 3]
     expected = np.zeros(between.shape, bool)
     expected[4:8, 4:8] = True  # 2 x 2 pixels below, 6 x 6 above
     assert np.array_equal(between, expected)

@@ -7,15 +7,18 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from builders.derived_objects import ALGORITHM, blobs, segments
 from builders.dicom_labels import in_mm, write_segmentation, write_structure_set
 from builders.source_series import geometries, write_series
 from pydicom.uid import RLELossless
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.dicom import find_series, read_series
+from nnunetv2_cdpd.volumes.dicom.derived_object import SourceSeries
 from nnunetv2_cdpd.volumes.dicom.label_files import is_label_file, read_label_object
 from nnunetv2_cdpd.volumes.dicom.label_object import SeriesReference
 from nnunetv2_cdpd.volumes.dicom.source_slices import SourceSlices
+from nnunetv2_cdpd.volumes.dicom.write_structure_set import write_structure_set as write_prediction
 
 KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
 GEOMETRIES = {geometry.name: geometry for geometry in geometries()}
@@ -222,22 +225,21 @@ def test_contours_lie_on_the_slices_of_their_series(tmp_path, name):
     assert is_label_file(path) and read_label_object(path).is_of(SeriesReference.of(find_series(slices).series[0]))
     found, told = read(path, slices)
     assert not told
-    expected = ring(geometry, numbers)
-    if "tilted" not in name:
-        assert np.array_equal(found["Ring"], expected)
-        return
-    # The image is resampled from the tilted slices, and so are its voxels: the nearest one is half a voxel away at most.
-    grid = SourceSlices.of(read_series(slices))
-    volume = np.zeros(grid.grid.shape, bool)
-    for place, mask in read_label_object(path).draw([3], grid, None)[3].patches:
-        volume[place] |= mask
-    index = np.argwhere(np.ones(volume.shape, bool))
-    column, row, number = grid.index_of(index @ grid.grid.affine[:3, :3].T + grid.grid.origin).T
-    number = np.rint(number)
-    across, along = abs(column - 4), abs(row - 3.5)
-    inside = (across < 2.6) & (along < 2.1) & ~((across < 1.4) & (along < 0.9)) & np.isin(number, numbers)
-    on_line = np.any([abs(way - end) < 0.02 for way, ends in ((across, (2.6, 1.4)), (along, (2.1, 0.9))) for end in ends], 0)
-    assert ((volume.ravel() == inside) | on_line).all() and volume.any()
+    assert np.array_equal(found["Ring"], ring(geometry, numbers))
+
+
+@pytest.mark.parametrize("name", few(GEOMETRIES))
+def test_structure_sets_of_predictions_come_back_voxel_by_voxel_on_the_upright_grid_too(tmp_path, name):
+    source = SourceSeries.read(write_series(tmp_path / "ct", GEOMETRIES[name]))
+    labels = blobs(source.slices.shape)
+    write_prediction(tmp_path / "rs.dcm", labels, source, segments(), ALGORITHM)
+    found = read_label_object(tmp_path / "rs.dcm")
+    for number, drawing in found.draw(list(found.structures), source.slices, 0).items():
+        volume = np.zeros(source.slices.grid.shape, bool)
+        for place, mask in drawing.patches:
+            volume[place] |= mask
+        structure = next(segment for segment in segments() if segment.name == found.structures[number])
+        assert np.array_equal(volume, source.slices.on_grid(np.isin(labels, structure.values))), structure.name
 
 
 @pytest.mark.parametrize("name", [name for name in GEOMETRIES if not re.search("multiframe|tilted", name)][:6])
@@ -349,6 +351,17 @@ def test_two_structures_of_one_number_are_told(tmp_path, write):
     file.save_as(path)
     with pytest.raises(UserError, match="two structures of the number 5"):
         read_label_object(path)
+
+
+@pytest.mark.parametrize("number, words", [(77, "structure 77, which it does not describe"), (None, "an unknown structure")])
+def test_contours_of_a_structure_that_is_not_there_are_told(tmp_path, number, words):
+    slices = write_series(tmp_path / "ct", PLAIN)
+    path = write_structure_set(tmp_path / "rs.dcm", slices, [("a", contours(slices, RING, [1])), ("b", [])])
+    file = pydicom.dcmread(path)
+    file.ROIContourSequence[0].ReferencedROINumber = number
+    file.save_as(path)
+    with pytest.raises(UserError, match=rf"rs\.dcm: is no whole structure set \(contours of {words}"):
+        read(path, slices)
 
 
 def test_names_are_read_in_the_letters_that_the_file_says(tmp_path):

@@ -1,4 +1,4 @@
-"""Contours: lines drawn on slices, as masks on the grid of these slices.
+"""Contours: lines drawn on slices, as masks of these slices.
 
 A voxel belongs to a structure if its centre lies inside of the structure's closed contours on its slice, by the even-odd rule
 over all of them: a contour within another one takes away, one within that adds again; a hole that a contour reaches through a
@@ -18,7 +18,6 @@ from itertools import pairwise
 import numpy as np
 
 from nnunetv2_cdpd.volumes.dicom.series import OFF_MM, UNEVEN
-from nnunetv2_cdpd.volumes.grid import Grid
 
 ON_LINE = 0.01  # of a pixel, that a centre may lie beside a line; files give hundredths of a mm
 _LEVEL = 1e-9  # pixels that a line rises by at most
@@ -35,7 +34,7 @@ class _NotAsDrawnError(Exception):
 
 @dataclass
 class Drawing:
-    """What one structure is on a grid.
+    """What one structure is in a volume.
 
     notes: For the user, without the structure's name; alike for alike structures, so that many cases take few lines.
     problem: Why it is not there as it was drawn, so that it must not be taken; None: it is.
@@ -45,32 +44,40 @@ class Drawing:
     notes: list[str] = field(default_factory=list)
     problem: str | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was drawn at all."""
+        return not (self.patches or self.notes or self.problem)
 
-def draw_contours(contours: Sequence[np.ndarray], grid: Grid, fill_gaps: int | None = None) -> Drawing:
+
+def draw_contours(
+    contours: Sequence[np.ndarray], shape: Sequence[int], spacing: np.ndarray, fill_gaps: int | None = None
+) -> Drawing:
     """A structure of closed contours.
 
     Args:
-        contours: (n, 3) each, points in mm (LPS), finite.
-        grid: Whose third axis runs from slice to slice.
+        contours: (n, 3) each, points as column, row and slice, finite; those of voxels' centres are whole numbers.
+        shape: Columns, rows and slices.
+        spacing: Between them, mm.
         fill_gaps: How many slices without a contour are filled between two that have one; None: none, and a structure with no
             contours on neighbouring slices is a problem.
     """
     drawing = Drawing()
     try:
-        on_slices = _on_slices(contours, grid, drawing.notes)
+        on_slices = _on_slices(contours, shape[2], float(spacing[2]), drawing.notes)
         drawing.notes += _gaps(sorted(on_slices), fill_gaps)
     except _NotAsDrawnError as error:
         return Drawing(problem=str(error))
     if not on_slices:
         return drawing
-    areas = {index: area for index, lines in on_slices.items() if (area := area_inside(lines, grid.shape[:2])) is not None}
+    areas = {index: area for index, lines in on_slices.items() if (area := area_inside(lines, shape[:2])) is not None}
     if not any(mask.any() for _, mask in areas.values()):
         drawing.notes.append("its contours hold no voxel's centre of the image")
         return drawing
     for index, ((x, y), mask) in areas.items():
         drawing.patches.append(((x, y, slice(index, index + 1)), mask[..., None]))
     if fill_gaps:
-        drawing.patches += _between(areas, sorted(on_slices), fill_gaps, grid)
+        drawing.patches += _between(areas, sorted(on_slices), fill_gaps, spacing[:2])
     return drawing
 
 
@@ -142,20 +149,23 @@ def _half_width(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     return np.divide(ON_LINE * np.hypot(run, rise), rise, out=np.full(len(rise), np.inf), where=rise > _LEVEL)
 
 
-def _on_slices(contours: Sequence[np.ndarray], grid: Grid, notes: list[str]) -> dict[int, list[np.ndarray]]:
-    """Index of a slice -> the contours on it, (n, 2) in pixels; what cannot be taken is added to the notes."""
-    to_index = np.linalg.inv(grid.affine)
-    tolerance = max(UNEVEN, OFF_MM / float(grid.spacing[2]))  # of the distance between slices
+def _on_slices(contours: Sequence[np.ndarray], count: int, distance: float, notes: list[str]) -> dict[int, list[np.ndarray]]:
+    """Index of a slice -> the contours on it, (n, 2) in pixels; what cannot be taken is added to the notes.
+
+    Args:
+        count: Of slices.
+        distance: From slice to slice, mm.
+    """
+    tolerance = max(UNEVEN, OFF_MM / distance)  # of the distance between slices
     here: dict[int, list[tuple[float, np.ndarray]]] = {}
     beyond = between = copies = False
-    for points in contours:
-        index = points @ to_index[:3, :3].T + to_index[:3, 3]
+    for index in contours:
         depth = index[:, 2]
         if np.ptp(depth) > 2 * tolerance:
             raise _NotAsDrawnError("its contours are not parallel to the slices of the image")
         middle = float(depth.mean())
         nearest = int(np.floor(middle + 0.5 - _TIE)) if abs(middle) < 1e9 else -1
-        if not 0 <= nearest < grid.shape[2]:
+        if not 0 <= nearest < count:
             beyond = True
             continue
         here.setdefault(nearest, []).append((middle, index[:, :2]))
@@ -202,7 +212,7 @@ def _gaps(indices: Sequence[int], fill_gaps: int | None) -> list[str]:
 
 
 def _between(
-    areas: dict[int, tuple[tuple[slice, slice], np.ndarray]], indices: Sequence[int], fill_gaps: int, grid: Grid
+    areas: dict[int, tuple[tuple[slice, slice], np.ndarray]], indices: Sequence[int], fill_gaps: int, spacing: np.ndarray
 ) -> Iterator[Patch]:
     """The slices between two with contours, no more than may be filled at once."""
     for below, above in pairwise(indices):
@@ -215,7 +225,7 @@ def _between(
             (own_x, own_y), mask = areas[index]
             whole = np.zeros((x.stop - x.start, y.stop - y.start), bool)
             whole[own_x.start - x.start : own_x.stop - x.start, own_y.start - y.start : own_y.stop - y.start] = mask
-            distances.append(_signed_distance(whole, grid.spacing[:2]))
+            distances.append(_signed_distance(whole, spacing))
         for index in range(below + 1, above):
             share = (index - below) / (above - below)
             yield (x, y, slice(index, index + 1)), ((1 - share) * distances[0] + share * distances[1] > 0)[..., None]

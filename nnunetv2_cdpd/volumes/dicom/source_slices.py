@@ -114,12 +114,18 @@ class SourceSlices:
 
         Between slices and outside of them, columns and rows are those of a slice that would lie there.
         """
-        corners = np.array([entry.position for entry in self.slices])
+        corners, along, normal = self._corners
         row, column = self.slices[0].orientation
-        along = corners @ np.cross(row, column)
-        depths = np.asarray(positions, float) @ np.cross(row, column)
+        depths = np.asarray(positions, float) @ normal
         lower = np.clip(np.searchsorted(along, depths, side="right") - 1, 0, len(along) - 2)
         share = (depths - along[lower]) / (along[lower + 1] - along[lower])
         corner = corners[lower] + share[:, None] * (corners[lower + 1] - corners[lower])
         in_plane = (positions - corner) @ np.stack([row, column], axis=1) / self.slices[0].spacing
         return np.column_stack([in_plane, lower + share])
+
+    @cached_property
+    def _corners(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of the slices, (n, 3) in mm, their places along the normal, and that."""
+        corners = np.array([entry.position for entry in self.slices])
+        normal = np.cross(*self.slices[0].orientation)
+        return corners, corners @ normal, normal

@@ -1,13 +1,13 @@
 """StructureSet: an RT Structure Set, contours drawn by hand or by a radiotherapy system."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pydicom
 
-from nnunetv2_cdpd.errors import shortened
+from nnunetv2_cdpd.errors import reason, shortened
 from nnunetv2_cdpd.volumes.dicom.contours import Drawing, draw_contours
 from nnunetv2_cdpd.volumes.dicom.label_object import LabelObject
 from nnunetv2_cdpd.volumes.dicom.source_slices import SourceSlices
@@ -42,6 +42,9 @@ class StructureSet(LabelObject):
         return {int(roi.ROINumber): str(roi.get("ReferencedFrameOfReferenceUID") or only) for roi in self._rois}
 
     def draw(self, numbers: Collection[int], where: SourceSlices, fill_gaps: int | None) -> dict[int, Drawing]:
+        for roi in self.data.get("ROIContourSequence") or ():
+            if roi.get("ContourSequence") and (stray := self._number(roi)) not in self.structures:
+                raise self.broken(f"contours of structure {stray}, which it does not describe")
         return {number: self._draw(number, where, fill_gaps) for number in numbers}
 
     def _draw(self, number: int, where: SourceSlices, fill_gaps: int | None) -> Drawing:
@@ -59,7 +62,7 @@ class StructureSet(LabelObject):
                     images |= {str(image.ReferencedSOPInstanceUID) for image in contour.get("ContourImageSequence") or ()}
         except Exception as error:  # whatever pydicom and numpy raise
             raise self.broken(f"contours of {shortened(self.structures[number])}: {error}") from error
-        drawing = draw_contours(closed, where.grid, fill_gaps)
+        drawing = _drawn(closed, where, fill_gaps)
         if images and images.isdisjoint(entry.uid for entry in where.slices):
             drawing.problem = "it was drawn on another series that its file refers to"
         for kind in others:
@@ -73,8 +76,29 @@ class StructureSet(LabelObject):
 
     def _contours(self, number: int) -> Iterator[pydicom.Dataset]:
         for roi in self.data.get("ROIContourSequence") or ():
-            if int(roi.ReferencedROINumber) == number:
+            if self._number(roi) == number:
                 yield from roi.get("ContourSequence") or ()
+
+    def _number(self, roi: pydicom.Dataset) -> int:
+        """Of the structure whose contours an item holds."""
+        try:
+            return int(roi.ReferencedROINumber)
+        except Exception as error:  # whatever pydicom raises
+            raise self.broken(f"contours of an unknown structure: {reason(error)}") from error
+
+
+def _drawn(contours: Sequence[np.ndarray], where: SourceSlices, fill_gaps: int | None) -> Drawing:
+    """Contours (n, 3) in mm as a structure on the upright grid: filled on the slices, which are then moved as any label is."""
+    count, rows, columns = where.shape
+    drawing = draw_contours([where.index_of(points) for points in contours], (columns, rows, count), where.grid.spacing, fill_gaps)
+    drawing.patches = [(_moved(place, where), mask) for place, mask in drawing.patches]
+    return drawing
+
+
+def _moved(place: tuple[slice, slice, slice], where: SourceSlices) -> tuple[slice, slice, slice]:
+    """A part of one slice as the part of the upright grid where it lies."""
+    x, y = where.offsets[place[2].start].tolist()
+    return slice(place[0].start + x, place[0].stop + x), slice(place[1].start + y, place[1].stop + y), place[2]
 
 
 def _points(contour: pydicom.Dataset) -> np.ndarray:
