@@ -31,6 +31,8 @@ LIBRARY_WARNINGS = (
     LibraryWarning(UserWarning, "The value length", "pydicom.valuerep"),
     LibraryWarning(UserWarning, "The number of PN components", "pydicom.valuerep"),
     LibraryWarning(UserWarning, "Invalid value for VR", "pydicom.valuerep"),
+    LibraryWarning(UserWarning, "The PN component length", "pydicom.valuerep"),
+    LibraryWarning(UserWarning, "Unknown encoding", "pydicom.charset"),
 )
 
 

@@ -55,7 +55,7 @@ def find_bids_cases(path: Path, suffix: str, file_ending: str, num_channels: int
         files, is_dataset = [path], False
     elif path.is_dir():
         is_dataset = any(folder.is_dir() for folder in path.glob("sub-*"))
-        files = sorted(path.glob("sub-*")) if not is_dataset else _of_dataset(path, suffix)
+        files = _of_dataset(path, suffix) if is_dataset else sorted(path.glob("*"))
     else:
         raise UserError(f"{path}: no such file or folder; give an image or a BIDS dataset")
     found: dict[str, Path] = {}
@@ -79,7 +79,7 @@ def find_bids_cases(path: Path, suffix: str, file_ending: str, num_channels: int
 
 def _of_dataset(root: Path, suffix: str) -> list[Path]:
     kind = "*" if suffix else _ANATOMY
-    return sorted(file for place in (f"sub-*/{kind}", f"sub-*/ses-*/{kind}") for file in root.glob(f"{place}/sub-*"))
+    return sorted(file for place in (f"sub-*/{kind}", f"sub-*/ses-*/{kind}") for file in root.glob(f"{place}/*"))
 
 
 def _is_volume(file: Path) -> bool:
@@ -93,6 +93,9 @@ def _identifier(file: Path, suffix: str) -> str | None:
     if match is None or match["suffix"] in _NO_IMAGES or suffix not in ("", match["suffix"]):
         return None
     entities = [entity for entity in match["entities"].split("_") if not entity.startswith("desc-")]
+    keys = [entity.partition("-")[0] for entity in entities]
+    if len(set(keys)) < len(keys) or "ses" in keys[2:]:
+        return None
     name = "_".join([*entities, f"desc-{_DESC}", "dseg"])
     return "/".join([*_place(name), _ANATOMY, name])
 

@@ -129,6 +129,18 @@ def test_entities_stay_in_their_order_and_a_former_description_goes(tmp_path):
     assert [*found(next(tmp_path.iterdir()))[0]] == [*found(tmp_path)[0]]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["SUB-01_T1w", "T1w", "sub-01_acq-a_acq-b_T1w", "sub-01_acq-a_ses-1_T1w", "sub-01_sub-02_T1w", "sub-01_ses-1_ses-2_T1w"],
+)
+@pytest.mark.parametrize("folder", ["", "sub-01/anat/", "sub-01/ses-1/anat/"])
+def test_no_name_that_bids_does_not_have_is_taken_or_passed_over_in_silence(name, folder, tmp_path):
+    touch(tmp_path, f"{folder}{name}.nii.gz", f"{folder}sub-01_{'ses-1_' * ('ses' in folder)}run-2_T1w.nii.gz")
+    cases, told = found(tmp_path)
+    assert len(cases) == 1
+    assert told == [f"{tmp_path}: not taken, being named otherwise or no image: {folder}{name}.nii.gz"]
+
+
 def test_what_is_named_otherwise_is_told(tmp_path):
     touch(
         tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", "sub-01/anat/sub-02_T1w.nii.gz", "sub-01/anat/sub-01_Acq-x_T1w.nii.gz",

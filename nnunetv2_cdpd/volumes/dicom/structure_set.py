@@ -90,7 +90,9 @@ class StructureSet(LabelObject):
 def _drawn(contours: Sequence[np.ndarray], where: SourceSlices, fill_gaps: int | None) -> Drawing:
     """Contours (n, 3) in mm as a structure on the upright grid: filled on the slices, which are then moved as any label is."""
     count, rows, columns = where.shape
-    drawing = draw_contours([where.index_of(points) for points in contours], (columns, rows, count), where.grid.spacing, fill_gaps)
+    drawing = draw_contours(
+        [where.index_of(points) for points in contours], (columns, rows, count), where.grid.spacing, fill_gaps
+    )
     drawing.patches = [(_moved(place, where), mask) for place, mask in drawing.patches]
     return drawing
 
