@@ -25,6 +25,7 @@ from torch import Tensor
 from nnunetv2_cdpd.datasets.dataset_json import channel_names
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import exchanged, original
+from nnunetv2_cdpd.portable.preprocessing import check_new_shape
 from nnunetv2_cdpd.volumes.interpolation import resample_by_axis
 from nnunetv2_cdpd.volumes.reading import CheckedReader
 
@@ -106,11 +107,7 @@ class CasePreprocessor:
         target = list(self.configuration.spacing)
         spacing = [properties["spacing"][axis] for axis in axes][-len(target) :]
         shape = [image.shape[1 + axis] for axis in axes][-len(target) :]
-        if 0 in compute_new_shape(shape, spacing, target):
-            raise UserError(
-                f"an image of {' x '.join(map(str, shape))} voxels has none at the model's spacing, "
-                f"{' x '.join(f'{mm:.3g}' for mm in target)} mm; is it the right file?"
-            )
+        check_new_shape(shape, compute_new_shape(shape, spacing, target), target)
         configuration = PredictionConfiguration(self.configuration, reads_segmentation=previous is not None)
         managers = self.plans, self.dataset_json, configuration
         with nullcontext() if previous is not None or _reads_mask(configuration) else _holes_left():

@@ -1,5 +1,6 @@
 """Preprocessing: from an image to what the network sees, by nnU-Net's rules: cropped, normalised, resampled."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from nnunetv2_cdpd.portable.description import CT, Description, Normalization
 from nnunetv2_cdpd.volumes.axes import ResamplingRule, in_all_channels
 from nnunetv2_cdpd.volumes.splines import across_matrix, spline_matrix
 
+MOST_PER_VOXEL = 64  # what a network may make of a voxel by its own, finer spacing
+_ALWAYS_TAKEN = 10**9  # voxels at a network's spacing
 _EPSILON = 1e-8  # nnU-Net's smallest spread of intensities
 _NEGLIGIBLE = 1e-9  # weights of a spline below it are left out
 _ROWS = 32  # of a matrix at a time: few others than its neighbours' weights are not negligible
@@ -31,6 +34,24 @@ class SeenImage:
     full_spacing: tuple[float, ...]
 
 
+def check_new_shape(shape: Sequence[int], new_shape: Sequence[int], spacing: Sequence[float]) -> None:
+    """Raise UserError for an image that has no voxel at the model's spacing, or so many that its voxel size must be wrong.
+
+    Args:
+        shape: Of the image.
+        new_shape: At the model's spacing.
+        spacing: The model's, in mm.
+    """
+    voxels = math.prod(map(int, new_shape))
+    if voxels and voxels <= max(_ALWAYS_TAKEN, MOST_PER_VOXEL * math.prod(map(int, shape))):
+        return
+    told = f"{voxels:,}" if voxels else "none"
+    raise UserError(
+        f"an image of {' x '.join(map(str, shape))} voxels has {told} at the model's spacing, "
+        f"{' x '.join(f'{mm:.3g}' for mm in spacing)} mm; is it the right file, and the voxel size in its header right?"
+    )
+
+
 def preprocessed(image: np.ndarray, spacing: Sequence[float], description: Description) -> SeenImage:
     """Preprocess (C, Z, Y, X).
 
@@ -45,11 +66,7 @@ def preprocessed(image: np.ndarray, spacing: Sequence[float], description: Descr
     data = data[in_all_channels(crop)].copy(order="K")  # with the order in memory that nnU-Net's has, for the last bit
     target = (*full_spacing[: 3 - len(description.spacing)], *description.spacing)
     shape = tuple(round(old / new * length) for old, new, length in zip(full_spacing, target, data.shape[1:]))
-    if 0 in shape:
-        raise UserError(
-            f"an image of {' x '.join(map(str, data.shape[1:]))} voxels has none at the model's spacing, "
-            f"{' x '.join(f'{mm:.3g}' for mm in target)} mm; is it the right file?"
-        )
+    check_new_shape(data.shape[1:], shape, target)
     for channel, normalization in zip(data, description.normalizations):
         _normalize(channel, normalization, mask)
     data = np.stack([resampled_volume(channel, shape, full_spacing, target, description.image_rule) for channel in data])

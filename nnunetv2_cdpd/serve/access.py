@@ -38,7 +38,10 @@ class Access:
         """Whether a web page may ask: the server's own, or one that was allowed; None: no web page asks."""
         if origin is None or origin in self.origins:
             return True
-        return host is not None and urlsplit(origin).netloc.lower() == host.lower()
+        try:
+            return host is not None and urlsplit(origin).netloc.lower() == host.lower()
+        except ValueError:  # no address at all
+            return False
 
     def takes_token(self, header: str | None) -> bool:
         """Whether an Authorization header holds the token."""

@@ -13,7 +13,6 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
 from nnunetv2_cdpd import __version__
-from nnunetv2_cdpd.errors import one_line
 from nnunetv2_cdpd.serve.guard import Guard
 from nnunetv2_cdpd.serve.jobs_api import jobs_router, problem
 from nnunetv2_cdpd.serve.monai_images import monai_images_router
@@ -42,6 +41,7 @@ def application(server: Server) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _wrong_argument)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(OSError, _of_system)
+    app.add_exception_handler(Exception, _unexpected)
     return app
 
 
@@ -64,4 +64,10 @@ async def _of_system(request: Request, error: Exception) -> Response:
     """What the system refuses, without its places."""
     if isinstance(error, OSError) and error.errno in _FULL:
         return problem(507, "the disk of the server is full; try again later")
-    return problem(500, f"the server cannot do it ({one_line(OSError(getattr(error, 'errno', 0) or 0, str(error.args[-1:])))})")
+    why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    return problem(500, f"the server cannot do it ({why})")
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """A fault of ours, whose traceback goes to the server's log."""
+    return problem(500, "the server failed at this request; its log says why")

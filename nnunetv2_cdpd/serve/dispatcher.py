@@ -70,6 +70,8 @@ class Dispatcher:
         except JobFailed as error:
             if self._is_ending.is_set():
                 return
+            if error.__cause__ is not None:
+                self._tell(f"cdpd: error: {one_line(error.__cause__)}")
             self._queue.finish(job, FAILED, str(error))
         else:
             self._queue.finish(job, DONE, notes=made["notes"], values=made["values"])

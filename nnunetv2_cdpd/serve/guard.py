@@ -16,6 +16,7 @@ OPEN_FOLDER = "/static-offline-docs/"
 _DISCARDED = 256 << 20  # bytes of a refused body that are read, so that a client which sends it all hears why
 _DISCARD_SECONDS = 30.0
 _TOO_SLOW = 408
+_CLOSE = {"Connection": "close"}
 
 
 class Guard:
@@ -34,7 +35,10 @@ class Guard:
         headers = Headers(scope=scope)
         body = _Body(receive, headers)
 
+        is_answered = False
+
         async def answer(message: Message) -> None:
+            nonlocal is_answered
             if message["type"] == "http.response.start":
                 if message["status"] >= 400 and message["status"] != _TOO_SLOW:
                     await body.discard()
@@ -43,13 +47,20 @@ class Guard:
                     own["Connection"] = "close"
                 own["X-Content-Type-Options"] = "nosniff"
                 own["Cache-Control"] = "no-store"
+                is_answered = True
             await send(message)
 
         refused = self._refused(scope, headers)
-        await (refused or self._app)(scope, body.receive, answer)
+        try:
+            await (refused or self._app)(scope, body.receive, answer)
+        except asyncio.CancelledError:  # the server ends
+            if not is_answered:
+                await _line(503, "the server has ended; send it again when it is back", _CLOSE)(scope, receive, send)
 
     def _refused(self, scope: Scope, headers: Headers) -> ASGIApp | None:
         host, access = headers.get("host"), self._access
+        if "content-length" in headers and "transfer-encoding" in headers:  # a proxy may see another end of it than we do
+            return _line(400, "a request of two lengths; send Content-Length or Transfer-Encoding", _CLOSE)
         if not access.takes_host(host):
             return _line(400, f"this server is not called {host!r}; address it as the machine that it runs on")
         if not access.takes_origin(headers.get("origin"), host):

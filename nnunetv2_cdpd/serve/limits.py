@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from nnunetv2_cdpd.errors import UserError, check_at_least
 
 _UNPACKED = 4  # times the largest upload: what the files of a zip may be together; CT packs to about a half
-_PER_VOXEL = 64  # what a network may make of a voxel by its own, finer spacing
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,11 @@ class Limits:
             voxels: Of the image.
             at_model_spacing: How many it has for the network.
         """
+        from nnunetv2_cdpd.portable.preprocessing import MOST_PER_VOXEL
+
         if voxels > self.voxels:
             raise UserError(f"an image of {voxels:,} voxels, and this server takes {self.voxels:,}; send a part of it")
-        if at_model_spacing > max(self.voxels, _PER_VOXEL * voxels):
+        if at_model_spacing > max(self.voxels, MOST_PER_VOXEL * voxels):
             raise UserError(
                 f"an image of {voxels:,} voxels that are {at_model_spacing:,.0f} at the model's spacing; is the voxel "
                 "size in its header right?"

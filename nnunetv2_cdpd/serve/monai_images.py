@@ -14,6 +14,7 @@ from nnunetv2_cdpd.serve.receiving import removed_on_error
 from nnunetv2_cdpd.serve.server import FILE_FIELDS, Server
 from nnunetv2_cdpd.serve.store import KeptImage, SentImage
 
+_LONGEST_EXPIRY = 10**9  # seconds; the server's own hours end before
 monai_images_router = APIRouter(tags=["MONAI Label"], responses={code: {"model": Problem} for code in (400, 401, 404)})
 
 
@@ -63,7 +64,9 @@ async def _keep(server: Server, request: Request, name: str | None, expires: flo
 
 
 @monai_images_router.put("/session/", summary="Send an image for several predictions")
-async def new_session(server: Its, request: Request, expiry: Annotated[int, Query(ge=0)] = 0) -> dict[str, Any]:
+async def new_session(
+    server: Its, request: Request, expiry: Annotated[int, Query(ge=0, le=_LONGEST_EXPIRY)] = 0
+) -> dict[str, Any]:
     session = await _keep(server, request, None, float(expiry))
     return {"session_id": session.id, "session_info": _session_info(server, session)}
 

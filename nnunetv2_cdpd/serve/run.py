@@ -1,6 +1,7 @@
 """Run: one server from its start to its end: state folder, address, models, jobs, requests."""
 
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -74,6 +75,7 @@ def _serve(options: ServeOptions, access: Access, listener: socket.socket, tell:
     from nnunetv2_cdpd.serve.worker import Worker
 
     state, limits = options.state.resolve(), options.limits
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # which tells of each form that it cannot read
     open_state(state)
     queue = JobQueue(state / "jobs", limits)
     worker = Worker(options.models, limits, options.settings)

@@ -86,11 +86,11 @@ class Worker:
             JobFailed: See there. The process may have ended; the next job starts it anew.
             JobCancelled: See there.
         """
-        if self._process is None:
+        if self._process is None or not self._process.is_alive():  # also where it ended while there was nothing to do
             try:
                 self.start()
-            except UserError as error:
-                raise JobFailed(f"the models could not be loaded again: {error}") from error
+            except UserError as error:  # which names folders of this machine
+                raise JobFailed("the models could not be loaded again; the server's log says why") from error
         self._serial += 1
         is_told = False
         self._say(job=self._serial, **request)

@@ -1,6 +1,7 @@
 """What a job takes along of the environment in which it was submitted, and what must be there before it is."""
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -65,6 +66,8 @@ def program_of(command: str) -> tuple[str, ...]:
     """
     if not command.startswith("nnUNetv2_"):
         return sys.executable, "-m", "nnunetv2_cdpd.cli.main", command
+    if not re.fullmatch(r"nnUNetv2_\w+", command, re.ASCII):
+        raise UserError(f"{command}: no command of nnU-Net; give one by its name, without its arguments, as nnUNetv2_train")
     beside = Path(sys.executable).with_name(command)
     found = str(beside) if beside.is_file() else shutil.which(command)
     if found is None:

@@ -1,5 +1,6 @@
 """Step: one command as it is typed, and the jobs that it becomes: one per fold of a training, parts of the cases of others."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -48,6 +49,8 @@ class Resources:
     def __post_init__(self) -> None:
         check_at_least(1, cpus=self.cpus, nodes=self.nodes, array_parallelism=self.array_parallelism)
         check_at_least(0, requeues=self.requeues)
+        if bad := [key for key in self.sbatch if not re.fullmatch(r"[A-Za-z][\w-]*", key, re.ASCII)]:
+            raise UserError(f"argument sbatch {bad[0]}: is no option of sbatch; give KEY=VALUE, as mail-type=END")
         texts = (self.partition, self.account, self.qos, self.constraint, self.time, self.mem, self.gpus)
         for text in (*texts, *self.sbatch, *self.sbatch.values()):
             if text is not None and not text.isprintable():

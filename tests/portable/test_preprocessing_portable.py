@@ -11,7 +11,7 @@ from scipy import ndimage
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.portable import preprocessing
 from nnunetv2_cdpd.portable.description import CT, CT_NUMBERS, SCHEMES, Normalization
-from nnunetv2_cdpd.portable.preprocessing import preprocessed
+from nnunetv2_cdpd.portable.preprocessing import check_new_shape, preprocessed
 from nnunetv2_cdpd.volumes.axes import ResamplingRule
 
 RNG = np.random.default_rng(5)
@@ -111,3 +111,12 @@ def test_colours_that_are_none():
     description = make_description(normalizations=(Normalization("RGBTo01Normalization", False, {}),))
     with pytest.raises(UserError, match="values from 0 to 255"):
         preprocessed(np.full((1, 9, 9, 9), 300, np.float32), (1, 1, 1), description)
+
+
+def test_a_voxel_size_that_cannot_be_is_told_before_anything_is_resampled():
+    check_new_shape((34, 21, 26), (1000, 1000, 1000), (1, 1, 1))
+    check_new_shape((1000, 1000, 1000), (4000, 4000, 4000), (1, 1, 1))
+    with pytest.raises(
+        UserError, match=r"34 x 21 x 26 voxels has 1,000,000,001 at .*, 1 x 1 x 2.5 mm; .* voxel size in its header"
+    ):
+        check_new_shape((34, 21, 26), np.array((1_000_000_001, 1, 1)), (1, 1, 2.5))

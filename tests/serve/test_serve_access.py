@@ -1,5 +1,7 @@
 """Who may ask: names, pages and tokens, at the application without a process."""
 
+import errno
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -22,6 +24,31 @@ def client_of(folder, access, limits=Limits()):
     queue, images = JobQueue(folder / "jobs", limits), ImageStore(folder / "images", limits)
     app = application(Server({"tiny": FACTS}, queue, images, limits, access, Receiver(limits)))
     return TestClient(app, base_url="http://localhost")
+
+
+def test_a_fault_of_ours_and_what_the_system_refuses_are_lines_without_paths(tmp_path, monkeypatch):
+    client = client_of(tmp_path_of(tmp_path), access_for("127.0.0.1"))
+    client = TestClient(client.app, base_url="http://localhost", raise_server_exceptions=False)
+    for error, told in (
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", str(tmp_path)), "cannot do it (No such file or directory)"),
+        (OSError("a library's words"), "cannot do it (OSError)"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk of the server is full"),
+        (KeyError("fault"), "the server failed at this request; its log says why"),
+    ):
+
+        def fails(self, error=error):
+            raise error
+
+        monkeypatch.setattr(JobQueue, "check_room", fails)
+        answer = client.post("/jobs", content=b"x")
+        assert answer.status_code == (507 if "full" in told else 500)
+        assert told in answer.json()["detail"]
+        assert str(tmp_path) not in answer.text
+
+
+def test_sessions_for_ever_and_longer(tmp_path):
+    client = client_of(tmp_path_of(tmp_path), access_for("127.0.0.1"))
+    assert client.put("/session/?expiry=1" + "0" * 400).status_code == 400
 
 
 @pytest.fixture
@@ -88,6 +115,7 @@ def test_with_a_token_names_given_are_the_only_ones(token_file):
         ("http://viewer.lan:3001", "localhost:8000", False),
         ("http://localhost:3000", "localhost:8000", False),
         ("null", "localhost:8000", False),
+        ("http://[", "localhost:8000", False),
         ("", None, False),
     ],
 )

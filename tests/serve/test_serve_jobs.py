@@ -267,6 +267,15 @@ def test_other_names_and_pages_of_the_web_are_refused(client, server):
         assert client.get("/models", headers={"Origin": origin}).status_code == status
 
 
+def test_a_request_of_two_lengths_holds_no_second_one(server):
+    """A proxy that goes by the other length would take what follows for the request of somebody else."""
+    head = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    told = talk(server, head + b"0\r\n\r\nGET /models HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert told.startswith("HTTP/1.1 400")
+    assert "a request of two lengths" in told
+    assert told.count("HTTP/1.1") == 1
+
+
 def test_page_of_requests_needs_nothing_from_outside(client):
     page = client.get("/docs").text
     assert "http://" not in page and "https://" not in page and "//cdn" not in page

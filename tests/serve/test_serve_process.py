@@ -1,10 +1,12 @@
 """The server as a process: who may start it, tokens, kills, and a worker that dies."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -49,6 +51,10 @@ def test_a_kill_leaves_jobs_done_or_lost(model, volume, tmp_path, capsys):
             assert sorted(path.name for path in (state / "jobs" / job).iterdir()) == ["job.json"]
         assert not half.exists()
         kill_the_worker(server, client, long_volume, volume)
+        for pid in workers_of(server.process.pid):  # while it has nothing to do, which the next client need not know
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.2)
+        assert wait_for(client, client.post("/jobs", content=volume.read_bytes()).json()["id"])["state"] == "done"
         assert server.end() == 0
     np.testing.assert_array_equal(
         read(tmp_path / "map.nii.gz"), Predictor.from_folder(model, device="cpu").predict(volume).label_map
@@ -63,6 +69,32 @@ def kill_the_worker(server, client, long_volume, volume):
         os.kill(pid, signal.SIGKILL)
     assert "it was killed, most likely for lack of memory" in wait_for(client, job)["error"]
     assert wait_for(client, waiting)["state"] == "done"
+
+
+@pytest.mark.slow
+def test_the_end_is_told_to_those_who_wait_and_no_folder_of_a_model_to_anybody(model, volume, tmp_path):
+    own = shutil.copytree(model, tmp_path / "secret_place")
+    long_volume = write_long_volume(tmp_path / "long.nii.gz").read_bytes()
+    with RunningServer(f"tiny={own}", "--state", tmp_path / "state") as server, httpx.Client(base_url=server.url) as client:
+        shutil.rmtree(own)
+        for pid in workers_of(server.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.2)
+        told = wait_for(client, client.post("/jobs", content=volume.read_bytes()).json()["id"])
+        assert told["error"] == "the models could not be loaded again; the server's log says why"
+        shutil.copytree(model, own)
+        job = client.post("/jobs", content=long_volume).json()["id"]
+        wait_for(client, job, ("running",))
+        with ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(httpx.post, f"{server.url}/infer/tiny", content=long_volume, timeout=60)
+            time.sleep(0.5)
+            server.process.terminate()
+            answer = waiting.result()
+        output, errors = server.process.communicate(timeout=30)
+    assert (answer.status_code, answer.json()["detail"]) == (503, "the server has ended; send it again when it is back")
+    assert server.process.returncode == 0
+    assert f"cdpd: error: {own}: no such folder" in output
+    assert "Traceback" not in errors
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,8 @@ def test_what_a_job_does_not_need_may_be_missing(place, capsys, monkeypatch):
         (("--", "trian", "4", "2d", "0"), "trian: cannot be submitted; give doctor, demo"),
         (("--", "submit", "--", "train"), "submit: cannot be submitted"),
         (("--", "rm", "-rf", "/"), "rm: cannot be submitted"),
+        (("--", "nnUNetv2_../../evil"), "nnUNetv2_../../evil: no command of nnU-Net"),
+        (("--sbatch", "a b=c", "--", "evaluate", "a", "b"), "--sbatch a b: is no option of sbatch; give KEY=VALUE"),
         (("--", "nnUNetv2_such_a_thing"), "nnUNetv2_such_a_thing: not there beside"),
         (("--jobs", "2", "--", "evaluate", "a", "b"), "--jobs 2: evaluate cannot share its work"),
         (("--gpus", "x", *TRAIN), "--gpus x: give a number of GPUs"),
