@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
 from nnunetv2_cdpd import __version__
+from nnunetv2_cdpd.errors import reason
 from nnunetv2_cdpd.serve.guard import Guard
 from nnunetv2_cdpd.serve.jobs_api import jobs_router, problem
 from nnunetv2_cdpd.serve.monai_images import monai_images_router
@@ -62,10 +63,10 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 async def _of_system(request: Request, error: Exception) -> Response:
     """What the system refuses, without its places."""
-    if isinstance(error, OSError) and error.errno in _FULL:
+    assert isinstance(error, OSError)
+    if error.errno in _FULL:
         return problem(507, "the disk of the server is full; try again later")
-    why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-    return problem(500, f"the server cannot do it ({why})")
+    return problem(500, f"the server cannot do it ({reason(OSError(error.strerror or ''))})")
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
