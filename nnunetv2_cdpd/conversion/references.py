@@ -15,7 +15,7 @@ from nnunetv2_cdpd.conversion.layout import files_by_case, find_downloaded_cases
 from nnunetv2_cdpd.conversion.run import Conversion, convert_labels
 from nnunetv2_cdpd.conversion.summary import summary
 from nnunetv2_cdpd.datasets.predictions import identifiers
-from nnunetv2_cdpd.errors import UserError, is_blank
+from nnunetv2_cdpd.errors import UserError, is_blank, listed
 from nnunetv2_cdpd.volumes.dicom.label_files import read_label_object
 
 _ENDING = ".nii.gz"
@@ -56,7 +56,7 @@ def label_maps_to_compare(
         output: Below it the label maps go.
 
     Raises:
-        UserError: The folder is not laid out as declared, or no case has a reference.
+        UserError: The folder is not laid out as declared, no case has a reference, or predictions are of both kinds.
     """
     if not dataset.rois:
         raise UserError(
@@ -74,7 +74,7 @@ def label_maps_to_compare(
     failed = dict(made.failed)
     folders = []
     for number, (folder, found) in enumerate(zip(predictions, files, strict=True), start=1):
-        if identifiers(folder, _ENDING) or not found:
+        if not found:
             folders.append(folder)
             continue
         own = [replace(case, label=found[name]) for case in cases if (name := dataset.identifier(case.case)) in found]
@@ -97,10 +97,22 @@ def label_maps_to_compare(
 
 
 def _predicted(dataset: SourceDataset, folder: Path) -> dict[str, tuple[Path, ...]]:
-    """Case -> its file of DICOM in a folder of predictions."""
+    """Case -> its file of DICOM in a folder of predictions; {} where label maps of all of them are there."""
     if not folder.is_dir():
         return {}
-    return files_by_case(Download(replace(dataset, foreign=(), case=r"[^/]+?"), folder), _DICOM_PREDICTIONS, "prediction")
+    download = Download(replace(dataset, foreign=(), case=r"[^/]+?"), folder)
+    cases: dict[tuple[Path, ...], str] = {}
+    for case, files in files_by_case(download, _DICOM_PREDICTIONS, "prediction").items():
+        cases.setdefault(files, case)  # the last template finds all files once more
+    found = {case: files for files, case in cases.items()}
+    if not (label_maps := identifiers(folder, _ENDING)):
+        return found
+    if others := sorted(found.keys() - set(label_maps)):
+        raise UserError(
+            f"{folder}: holds label maps of some cases and DICOM files of others, {listed(others)}; put one kind into a "
+            "folder of its own"
+        )
+    return {}
 
 
 def _as_predicted(dataset: SourceDataset, files: Iterable[Path]) -> SourceDataset:

@@ -123,3 +123,12 @@ def test_predictions_of_other_cases_are_told(clinic, capsys):
     write_segmentation(clinic.folder / "predicted/else_seg.dcm", clinic.slices["p1"], {"liver": np.ones((26, 24, 18), bool)})
     assert evaluate(clinic) == (1, None)
     assert "else and the others are of no case of" in capsys.readouterr().err
+
+
+def test_predictions_of_both_kinds_are_told_unless_label_maps_are_of_all_cases(clinic, capsys):
+    predict(clinic, "p1", "p1.nii.gz", missing=("left_kidney",))
+    write_segmentation(clinic.folder / "predicted/p2_seg.dcm", clinic.slices["p2"], {"liver": np.ones((26, 24, 18), bool)})
+    assert evaluate(clinic) == (1, None)
+    assert "holds label maps of some cases and DICOM files of others, p2; put one kind into" in capsys.readouterr().err
+    predict(clinic, "p2", "p2.nii.gz")
+    assert evaluate(clinic) == (0, RIGHT | {("p1", "left_kidney"): (0, 0, 8)})
