@@ -29,8 +29,12 @@ def one_line(error: BaseException) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """The first words of an error, for a message that says what failed; its kind where it has none."""
-    return " ".join(str(error).split()[:_MOST_WORDS]) or type(error).__name__
+    """The first words of an error, for a message that says what failed; its kind where it has none.
+
+    Some libraries put the whole traceback of what they met into the text; it is left out.
+    """
+    text = str(error).partition("Traceback (most recent call last)")[0]
+    return " ".join(text.split()[:_MOST_WORDS]) or type(error).__name__
 
 
 def check_at_least(least: int, **arguments: int | None) -> None:

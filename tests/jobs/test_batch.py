@@ -196,6 +196,7 @@ def test_a_record_of_another_release_is_kept(header, tmp_path):
         (OSError(28, "No space left on device", "x"), "x: No space left on device"),
         (OSError(28, "No space left on device", "x", None, "y"), "y: No space left on device"),
         (OSError("torn"), "OSError: torn"),
+        (OSError("in a tag: torn Traceback (most recent call last):\n  File x"), "OSError: in a tag: torn"),
         (KeyError("k"), "KeyError: 'k'"),
         (RuntimeError("page\n" * 100), "RuntimeError:" + " page" * 40),
         (UserError("page\n" * 100), " ".join(["page"] * 100)),

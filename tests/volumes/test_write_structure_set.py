@@ -1,5 +1,6 @@
 """RTSTRUCT of a label map: voxel centres in its contours give the map back, on the slices of every geometry."""
 
+import errno
 import shutil
 import subprocess
 from dataclasses import replace
@@ -9,8 +10,10 @@ import pydicom
 import pytest
 from builders.derived_objects import ALGORITHM, COLOURS, NAMES, blobs, inside, segments
 from builders.source_series import PATIENT, geometries, write_series
+from pydicom.filebase import DicomIO
 from scipy.ndimage import binary_dilation
 
+from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.dicom.derived_object import SourceSeries
 from nnunetv2_cdpd.volumes.dicom.write_structure_set import write_structure_set
 
@@ -109,3 +112,20 @@ def test_a_contour_of_very_many_points_is_written_whole(tmp_path):
     contours = pydicom.dcmread(path).ROIContourSequence[0].ContourSequence
     assert len(contours) == 3 and contours[0].NumberOfContourPoints > 2800
     assert len(contours[0].ContourData) == 3 * contours[0].NumberOfContourPoints
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(tmp_path, monkeypatch):
+    """pydicom wraps what the system says, with a traceback in its text."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    source, labels, path = written(tmp_path, GEOMETRIES[0])
+    former = path.read_bytes()
+    monkeypatch.setattr(DicomIO, "write_tag", full)
+    with pytest.raises(UserError) as raised:
+        write_structure_set(path, labels, source, segments(), ALGORITHM)
+    told = str(raised.value)
+    assert "cannot be written whole; is the disk full? (" in told and "No space left" in told
+    assert told.startswith(f"{path}: ") and "Traceback" not in told
+    assert path.read_bytes() == former and not list(tmp_path.glob(".cdpd_tmp_*"))

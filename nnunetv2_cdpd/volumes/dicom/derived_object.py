@@ -206,10 +206,13 @@ def save_object(dataset: pydicom.Dataset, path: Path) -> None:
     """Write an object beside and rename it.
 
     Raises:
-        OSError: The disk is full, or the like.
+        UserError: The disk is full, or the like.
     """
     with written_beside(path) as beside:
-        dataset.save_as(beside, enforce_file_format=True)
+        try:
+            dataset.save_as(beside, enforce_file_format=True)
+        except OSError as error:  # pydicom's says in which element, and no more of the file
+            raise UserError(f"{path}: cannot be written whole; is the disk full? ({reason(error)})") from error
 
 
 def _header(path: Path, names: Sequence[str]) -> pydicom.Dataset:
