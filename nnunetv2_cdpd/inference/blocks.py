@@ -33,8 +33,8 @@ class Readout:
     A network's last layer is linear and treats every voxel alone, so it may come after the mean over windows, mirrored images
     and folds: exactly the same, of fewer channels than there are classes.
 
-    weight: (K, c); None: values are logits.
-    bias: (K,); None: none.
+    weight: (K, c); None: the values are logits.
+    bias: (K,), with a weight always; None: nothing is added.
     """
 
     weight: Tensor | None = None
@@ -48,7 +48,7 @@ class Readout:
         return replace(self, bias=-levels if self.bias is None else self.bias - levels)
 
     def __call__(self, values: Tensor) -> Tensor:
-        if self.weight is None:
+        if self.weight is None or self.bias is None:
             return values if self.bias is None else values + self.bias.view(-1, 1, 1, 1)
         logits = torch.addmm(self.bias[:, None], self.weight, values.flatten(1))
         return logits.view(-1, *values.shape[1:])
