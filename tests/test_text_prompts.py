@@ -1,4 +1,4 @@
-"""benchmarks/text_prompts: a head that text tells of is found, and what is told by nothing is not; tables are those of the files."""
+"""benchmarks/text_prompts: a head of which its text tells is found, another is not; tables are those of the files."""
 
 import importlib
 import json

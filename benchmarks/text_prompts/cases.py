@@ -1,6 +1,6 @@
 """Cases: real CTs with their organs, as the networks see them.
 
-abdomen  one CT of 3 mm (TotalSegmentator's TS01, 12 of BTCV's organs): planes are dealt out in turn, four to train on, four to test
+abdomen  one CT of 3 mm (TS01 of TotalSegmentator, 12 organs of BTCV), dealt out by planes: four to train on, four to test
 neck     OpenKBP, a split of the study `extension`: some of its 24 training patients, and its complete test patients
 """
 

