@@ -1,7 +1,9 @@
 """Prompt tables: what benchmarks/text_prompts found, a small JSON file per network and organ, and the tables of it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +79,14 @@ def prompt_tables() -> dict[str, str]:
     found = {column: organs for column, organs in found.items() if organs}
     if not found:
         return {}
-    makers, best = _table(found, "competing"), _table(found, "best")
+    makers, best = _table(found, "competing"), _table(found, "best", _differences(found, "best"))
     return dict(zip(NAMES, (makers, best, _organs({column: each for column, each in found.items() if column[1] == UNSEEN}))))
 
 
 Found = dict[tuple[str, str], dict[str, list[Score]]]
 
 
-def _table(found: Found, field: str) -> str:
+def _table(found: Found, field: str, further: Sequence[str] = ()) -> str:
     """A row for each way to make a head, a column for each region and network: mean over organs and its interval."""
     lines = [
         "| head made by | of | "
@@ -96,14 +98,20 @@ def _table(found: Found, field: str) -> str:
         cells = [_told(_means(organs, maker, text, field)) for organs in found.values()]
         if any(cells):
             lines.append(f"| {words} | {of} | {' | '.join(cells)} |")
-    for maker in MAKERS:
-        for text in ("clip", "sentences"):
-            differences = [
-                _means(organs, maker, text, field) - _means(organs, maker, EXCHANGED, field) for organs in found.values()
-            ]
-            cells = [_told(values, signed=True) for values in differences]
-            lines.append(f"| {_MAKERS[maker]} | {_TEXTS[text]}, against {_TEXTS[EXCHANGED]} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *further])
+
+
+def _differences(found: Found, field: str) -> list[str]:
+    """Rows of what a text gives more than that of another organ."""
+    rows = []
+    for maker, text in product(MAKERS, ("clip", "sentences")):
+        cells = [
+            _told(_means(organs, maker, text, field) - _means(organs, maker, EXCHANGED, field), signed=True)
+            for organs in found.values()
+        ]
+        if any(cells):
+            rows.append(f"| {_MAKERS[maker]} | {_TEXTS[text]}, less {_TEXTS[EXCHANGED]} | {' | '.join(cells)} |")
+    return rows
 
 
 def _rows() -> list[tuple[str, str, str, str]]:
@@ -114,16 +122,13 @@ def _rows() -> list[tuple[str, str, str, str]]:
 
 def _organs(found: Found) -> str:
     """A row for each organ, on the network that has not seen it; thresholds that are best for it."""
-    columns = [
-        (LABELS, ("",)),
-        (OTHER, ("",)),
-        *((maker, (text,)) for maker in MAKERS for text in ("clip", "sentences", EXCHANGED)),
-    ]
-    told = [f"{_MAKERS[maker]}, {_TEXTS[texts[0]]}" for maker, texts in columns[2:]]
-    lines = ["| organ | labels | another organ's head | " + " | ".join(told) + " |", "|---|" + "---:|" * len(columns)]
-    for organs in found.values():
+    told = [f"{_MAKERS[maker]}, {words}" for maker in MAKERS for words in ("its text", _TEXTS[EXCHANGED])]
+    lines = [f"| organ | labels | another organ's head | {' | '.join(told)} |", "|---|" + "---:|" * (2 + len(told))]
+    for (region, _), organs in found.items():
+        text = "clip" if region == "abdomen" else "sentences"
+        columns = [(LABELS, ""), (OTHER, ""), *product(MAKERS, (text, EXCHANGED))]
         for organ, scores in organs.items():
-            values = [float(_means({organ: scores}, maker, texts[0], "best")[0]) for maker, texts in columns]
+            values = [float(_means({organ: scores}, maker, of, "best")[0]) for maker, of in columns]
             lines.append(f"| {organ} | " + " | ".join("" if np.isnan(value) else f"{value:.2f}" for value in values) + " |")
     return "\n".join(lines)
 
