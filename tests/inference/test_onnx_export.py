@@ -295,7 +295,7 @@ def test_too_many_weights_for_a_file(exported, tmp_path, monkeypatch):
 
 def test_without_onnx_the_command_names_the_extra(exported, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    refused(tmp_path, r"onnxscript is not installed; pip install nnunetv2-cdpd\[onnx\]", model=exported.model)
+    refused(tmp_path, r"onnxscript is not installed; pip install 'nnunetv2-cdpd\[onnx\]'", model=exported.model)
 
 
 def test_a_failed_check_leaves_nothing(exported, tmp_path, monkeypatch):
