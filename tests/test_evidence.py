@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from builders.project import CLONE
 
 FOLDER = CLONE / "benchmarks" / "evidence"
-MODULES = ("commands", "patients", "raw_data", "results", "runs", "studies", "tables", "visible")
+MODULES = ("commands", "patients", "prompt_tables", "raw_data", "results", "runs", "studies", "tables", "visible")
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ PROTOCOLS = {"cli": {"DESCRIPTION", "EXAMPLES", "add_arguments", "run"}, "datase
     ("what", "pattern", "places"),
     [
         (
-            "the one writer; and that of the runner, which has the standard library only",
+            "the one writer",
             r"\bos\.(replace|rename)\b|shutil\.move|NamedTemporaryFile|mkstemp",
-            {"jobs/files.py", "portable/images.py"},
+            {"jobs/files.py"},
         ),
         ("the one pool of processes", r"ProcessPoolExecutor|multiprocessing\.Pool", {"jobs/processes.py"}),
         ("the one batch", r"\bin_processes\(.*\)\(", set()),

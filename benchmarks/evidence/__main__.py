@@ -1,7 +1,7 @@
 """Evidence: what training on partial labels brings, arm by arm, on patients that were kept back; and the tables of it.
 
     python benchmarks/evidence run STUDY DATA WORK [--arms ours complete] [--splits 0 1] [--seeds 0 1 2] [--threads 1]
-    python benchmarks/evidence show [STUDY]        # the tables of what is finished
+    python benchmarks/evidence show [TABLE]        # the tables of what is finished
     python benchmarks/evidence write               # into benchmarks/README.md
 
 DATA: images/, labels/ and annotated.json of OpenKBP. WORK: datasets, models and predictions. Each run is one arm on one split
@@ -37,15 +37,15 @@ def main() -> None:
     run.add_argument("--threads", type=int, help="of a training on the CPU; default: nnU-Net's, one for each core")
     run.add_argument("-device", default="cpu", choices=["cpu", "cuda"])
     show = commands.add_parser("show", help="print tables")
-    show.add_argument("study", nargs="?", choices=STUDIES)
+    show.add_argument("table", nargs="?")
     commands.add_parser("write", help="write the tables into benchmarks/README.md")
     args = parser.parse_args()
     if args.command == "run":
         do_runs(args)
     elif args.command == "show":
         for name, table in tables().items():
-            if args.study in (None, name):
-                print(f"{name}: {STUDIES[name].words}\n\n{table}\n")
+            if args.table in (None, name):
+                print(f"{name}{f': {STUDIES[name].words}' if name in STUDIES else ''}\n\n{table}\n")
     else:
         README.write_text(with_tables(README.read_text()))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from patients import ORGANS
+from prompt_tables import prompt_tables
 from results import Result, results_of
 from studies import STUDIES
 
@@ -14,8 +15,9 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def tables() -> dict[str, str]:
-    """Name -> Markdown, of every study that has results."""
-    return {name: table for name in STUDIES if (table := study_table(name))}
+    """Name -> Markdown, of all that has results."""
+    made = {name: study_table(name) for name in STUDIES} | prompt_tables()
+    return {name: table for name, table in made.items() if table}
 
 
 def study_table(name: str) -> str:

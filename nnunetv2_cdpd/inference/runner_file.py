@@ -6,10 +6,11 @@ from pathlib import Path
 import nnunetv2_cdpd
 from nnunetv2_cdpd.jobs import written_beside
 
-# Of our package, in its own places: the modules that `portable` imports, which need numpy and SimpleITK at most.
+# Of our package, in its own places: the modules that `portable` imports, which need numpy, SimpleITK and filelock at most.
 OTHER_ROOMS = (
     "__init__.py",
     "errors.py",
+    *(f"jobs/{name}.py" for name in ("__init__", "batch", "files", "folder", "processes", "record", "scratch")),
     *(f"volumes/{name}.py" for name in ("__init__", "axes", "grid", "splines", "text_headers", "value_types", "whole")),
 )
 _START = "import sys\n\nfrom nnunetv2_cdpd.portable.main import runner_main\n\nsys.exit(runner_main())\n"

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from tqdm import tqdm
-
 from nnunetv2_cdpd.errors import UserError, is_text, one_line
 
 _NO_TEXT = "its name holds bytes that are no UTF-8; rename its files"
@@ -80,6 +78,8 @@ def run(
         unit: Of the progress bar.
         progress: Show it.
     """
+    from tqdm import tqdm  # not above: the runner of exported models, which writes as we do, has none
+
     # A name that is no text ends the process in SimpleITK.
     failed = {name: _NO_TEXT for name in jobs if not is_text(name)}
     todo = {name: job for name, job in jobs.items() if name not in failed and (record is None or not record.holds(name, job))}

@@ -1,10 +1,6 @@
 """Images: files to an array and its place in the patient, and a label map back into a file, by SimpleITK."""
 
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs.files import written_beside
 from nnunetv2_cdpd.portable.nifti_bytes import check_place, check_voxels
 from nnunetv2_cdpd.volumes.grid import Grid, check_not_sheared
 from nnunetv2_cdpd.volumes.text_headers import check_text_header
@@ -84,19 +81,14 @@ def write_labels(file: Path, labels: np.ndarray, image: OpenedImage) -> None:
     if image.turned is not None:
         code = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.grid.direction.ravel().tolist())
         written = _with_grid(sitk.DICOMOrient(written, code), image.grid)  # to the last bit
-    folder = Path(tempfile.mkdtemp(prefix=".cdpd_tmp_", dir=file.absolute().parent))
     try:
-        beside = folder / file.name
-        sitk.WriteImage(written, str(beside), file.name.lower().endswith(".gz"))
-        again = sitk.GetArrayFromImage(sitk.ReadImage(str(beside)))
-        if not np.array_equal(again, sitk.GetArrayViewFromImage(written)):
-            raise UserError(f"{file}: cannot be written whole; is the disk full?")
-        os.replace(beside, file)
+        with written_beside(file) as beside:
+            sitk.WriteImage(written, str(beside), file.name.lower().endswith(".gz"))
+            again = sitk.GetArrayFromImage(sitk.ReadImage(str(beside)))
+            if not np.array_equal(again, sitk.GetArrayViewFromImage(written)):
+                raise UserError(f"{file}: cannot be written whole; is the disk full?")
     except RuntimeError as error:
         raise UserError(f"{file}: cannot be written whole; is the disk full? ({itk_reason(error)})") from error
-    finally:
-        with suppress(OSError):
-            shutil.rmtree(folder)
 
 
 def check_output(file: Path) -> None:

@@ -13,7 +13,7 @@ from nnunetv2_cdpd.errors import UserError, one_line
 
 DONE_CODE, FAILED_CODE = 0, 1
 _DESCRIPTION = """
-The label map of an image, with a model that cdpd export-onnx wrote. Needs numpy, onnxruntime and SimpleITK.
+The label map of an image, with a model that cdpd export-onnx wrote. Needs numpy, onnxruntime, SimpleITK and filelock.
 
 IMAGES are a file per channel of one image, LABELS the file to write (.nii.gz, .nii, .nrrd, .mha); one that is there stays.
 """
@@ -47,7 +47,7 @@ def _run(args: argparse.Namespace) -> int:
         from nnunetv2_cdpd.portable.images import check_output, read_image, write_labels
         from nnunetv2_cdpd.portable.runner import OnnxModel
     except ImportError as error:
-        raise UserError(f"{error.name} cannot be imported; pip install numpy onnxruntime SimpleITK") from error
+        raise UserError(f"{error.name} cannot be imported; pip install numpy onnxruntime SimpleITK filelock") from error
     if args.threads is not None and args.threads < 1:
         raise UserError(f"--threads {args.threads}: give 1 or more")
     *files, output = args.files or [None]

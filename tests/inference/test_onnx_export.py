@@ -31,7 +31,7 @@ from nnunetv2_cdpd.portable.images import read_image
 from nnunetv2_cdpd.portable.main import runner_main as runner
 from nnunetv2_cdpd.portable.runner import OnnxModel
 
-RUNS_WITH = ("numpy", "onnxruntime", "SimpleITK")
+RUNS_WITH = ("numpy", "onnxruntime", "SimpleITK", "filelock")
 
 
 def predictor_of(model, folds=None):
@@ -98,7 +98,7 @@ def test_without_its_packages_the_runner_says_so_in_a_line(exported, tmp_path):
     command = [sys.executable, "-I", "-S", exported.pyz, exported.onnx, exported.files[0], tmp_path / "labels.nii.gz"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: numpy cannot be imported; pip install numpy onnxruntime SimpleITK\n"
+    assert done.stderr == "error: numpy cannot be imported; pip install numpy onnxruntime SimpleITK filelock\n"
 
 
 def test_the_packed_runner_is_the_same_each_time_and_holds_all_that_it_imports(tmp_path):

@@ -2,6 +2,10 @@
 
 import gzip
 import itertools
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -175,3 +179,31 @@ def test_where_nothing_is_written(tmp_path):
     ):
         with pytest.raises(UserError, match=told):
             check_output(file)
+
+
+def test_what_a_killed_runner_left_is_cleared_away_by_the_next(tmp_path):
+    image = write(tmp_path / "a.nii.gz")
+    output = tmp_path / "out" / "labels.nii.gz"
+    output.parent.mkdir()
+    killed = f"""
+import os, signal
+import numpy as np
+import SimpleITK as sitk
+from pathlib import Path
+from nnunetv2_cdpd.portable.images import read_image, write_labels
+sitk.ReadImage = lambda file, read=sitk.ReadImage: read(file) if "out" not in file else os.kill(os.getpid(), signal.SIGKILL)
+write_labels(Path({str(output)!r}), np.ones({SHAPE}, np.uint8), read_image([Path({str(image)!r})], ["a"], False))
+"""
+    assert subprocess.run([sys.executable, "-c", killed], cwd=Path.cwd()).returncode == -signal.SIGKILL
+    assert len(list(output.parent.iterdir())) == 2, "a folder with what was written, and its lock"
+    write_labels(output, np.ones(SHAPE, np.uint8), read_image([image], ["a"], False))
+    assert list(output.parent.iterdir()) == [output]
+
+
+def test_a_label_map_that_cannot_be_read_back_is_not_left(tmp_path, monkeypatch):
+    image = read_image([write(tmp_path / "a.nii.gz")], ["a"], False)
+    monkeypatch.setattr("nnunetv2_cdpd.portable.images.sitk.ReadImage", lambda file: sitk.Image(6, 5, 4, sitk.sitkUInt8))
+    with pytest.raises(UserError, match=r"labels.nii.gz: cannot be written whole; is the disk full\?$") as told:
+        write_labels(tmp_path / "labels.nii.gz", np.ones(SHAPE, np.uint8), image)
+    assert str(tmp_path / "labels.nii.gz") in str(told.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nii.gz"]
