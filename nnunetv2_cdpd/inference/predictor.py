@@ -4,7 +4,7 @@ Classes compete by probability and nest (`nesting`), label maps are made block b
 the rest is `host_predictor`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from nnunetv2_cdpd.inference.label_map import LabelMap
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
 from nnunetv2_cdpd.inference.preprocessing import PathLike, PreprocessedCase
 from nnunetv2_cdpd.inference.selection import Selection
+
+Watch = Callable[[Block], None]
 
 
 @dataclass(frozen=True)
@@ -160,21 +162,29 @@ class Predictor(HostPredictor):
             prediction.write_label_map(Path(files_out[NIFTI]), self.writer)
         return prediction
 
-    def label(self, case: PreprocessedCase) -> LabelledCase:
+    def label(self, case: PreprocessedCase, watch: Watch | None = None) -> LabelledCase:
         """Run the network on an image, and label every part of it as soon as its logits are final.
 
         Logits are held as a whole only where they are kept for probabilities, or where the model's plans name another
         resampling of logits than linear.
+
+        Args:
+            watch: Is given every block of logits too.
         """
         shape = case.data.shape[1:]
         geometry = geometry_of(shape, self.plans_manager, self.configuration_manager, case.properties)
         if geometry is None:
-            return self.label_logits(self.predict_logits_from_preprocessed_data(case.data), case.properties)
+            logits = self.predict_logits_from_preprocessed_data(case.data)
+            if watch is not None:
+                watch(Block.whole(logits))
+            return self.label_logits(logits, case.properties)
         labels = self._label_map(geometry)
         kept = torch.empty((len(self.selection.needed), *shape), dtype=torch.half) if self.selection.probabilities else None
         with hosts_threads():
             for block in self.logit_blocks(case.data):
                 labels.add(block)
+                if watch is not None:
+                    watch(block)
                 if kept is not None:
                     block.write_to(kept)
         return LabelledCase(labels.array, kept, geometry, case.properties, self.selection)
