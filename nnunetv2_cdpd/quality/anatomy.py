@@ -12,6 +12,7 @@ import numpy as np
 
 _PRIOR_CASES = 4  # for which the spread of all classes together stands, where a class has few cases
 _PRIOR_LOG_VOLUME = 0.4  # standard deviation of log volume, that of an organ among adults
+_PRIOR_INTENSITY = 0.3  # the same of mean intensities, in those of the training images
 _LEAST_MM = 3.0  # of the spread of places: borders are drawn no better
 _ROUNDS = 10
 
@@ -24,6 +25,7 @@ class ClassAnatomy:
     log_volume, log_volume_sd: Mean and standard deviation of ln of the volume in ml.
     place_mm: Mean place, axes as in the arrays; None: no case has another class beside it.
     place_sd_mm: Of its distance from there, per axis.
+    intensity, intensity_sd: Mean and standard deviation of the mean intensity in it, as the network sees it.
     """
 
     cases: int
@@ -31,6 +33,8 @@ class ClassAnatomy:
     log_volume_sd: float
     place_mm: tuple[float, ...] | None
     place_sd_mm: float
+    intensity: float
+    intensity_sd: float
 
 
 def anatomy_of(references: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, ClassAnatomy]:
@@ -39,6 +43,7 @@ def anatomy_of(references: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[st
     Args:
         references: Of each case, as `facts.reference_places` gives it.
     """
+    references = list(references)
     volumes: dict[str, list[float]] = {}
     centroids = []
     for reference in references:
@@ -61,6 +66,7 @@ def anatomy_of(references: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[st
             _shrunk(np.subtract(logs, np.mean(logs)), _PRIOR_LOG_VOLUME),
             tuple(places[name]) if name in residuals else None,
             max(_LEAST_MM, _shrunk(np.ravel(residuals.get(name, [])), pooled, _PRIOR_CASES * 3)),
+            *_intensity([its[name]["intensity"] for its in references if name in its]),
         )
         for name, logs in volumes.items()
     }
@@ -96,6 +102,13 @@ def _residual(name: str, centroids: Mapping[str, np.ndarray], places: Mapping[st
     if not others or name not in places:
         return None
     return centroids[name] - places[name] - np.median(others, 0)
+
+
+def _intensity(means: list[float | None]) -> tuple[float, float]:
+    """Mean and standard deviation over the cases whose grid has a voxel of the class."""
+    known = [mean for mean in means if mean is not None]
+    middle = float(np.mean(known)) if known else 0.0
+    return middle, _shrunk(np.subtract(known, middle), _PRIOR_INTENSITY)
 
 
 def _shrunk(deviations: np.ndarray, prior: float, prior_cases: int = _PRIOR_CASES) -> float:

@@ -5,37 +5,41 @@ A case leaves a small file; a collection that was stopped goes on.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from nnunetv2_cdpd.datasets.label_maps import checked_label_map
 from nnunetv2_cdpd.datasets.predictions import identifiers
 from nnunetv2_cdpd.datasets.raw import RawCase, RawDataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.metrics import case_metrics
+from nnunetv2_cdpd.inference.host_predictor import hosts_threads
 from nnunetv2_cdpd.inference.models import weights_digest
-from nnunetv2_cdpd.inference.predictor import LabelledCase, Predictor
+from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.jobs import Outcome, digest, file_state, in_processes, read_json, run, write_json
 from nnunetv2_cdpd.jobs.shapes import NAME, NUMBER, check_shape, list_of, map_of, none_or, record, whole_number
 from nnunetv2_cdpd.quality.degraded import DEGRADATIONS
-from nnunetv2_cdpd.quality.facts import FACTS, VERSION, Facts, facts_of, reference_places, watched
+from nnunetv2_cdpd.quality.facts import (
+    FACTS,
+    VERSION,
+    Facts,
+    facts_of,
+    nearest_on_network_grid,
+    network_spacing,
+    reference_places,
+    watched,
+)
+from nnunetv2_cdpd.quality.sums import BlockSums
 
 CASES_FOLDER = "cdpd_quality_cases"  # in the model folder
 _SCORES = map_of(record({"dice": none_or(NUMBER), "n_ref": whole_number(), "n_pred": whole_number()}), "an object of classes")
 _IMAGE = record({"facts": FACTS, "scores": _SCORES})
-_PLACES = map_of(record({"volume_ml": NUMBER, "centroid_mm": none_or(list_of(NUMBER, 3, 3))}), "an object of classes")
-RECORD = record(
-    {
-        "made_from": NAME,
-        "case": NAME,
-        "fold": NAME,
-        "intact": _IMAGE,
-        "degraded": map_of(_IMAGE, "an object of images"),
-        "reference": _PLACES,
-        "counts": map_of(list_of(list_of(whole_number()), 2, 2), "an object of classes"),
+_PLACE = record({"volume_ml": NUMBER, "centroid_mm": none_or(list_of(NUMBER, 3, 3)), "intensity": none_or(NUMBER)})
+_PLACES = map_of(_PLACE, "an object of classes")
     }
 )
 
@@ -87,7 +91,7 @@ class _Records:
         found = read_json(job.output)
         return isinstance(found, dict) and found.get("made_from") == job.made_from and _is_whole(found, job.output)
 
-    def enter(self, name: str, job: CaseJob, result: Mapping[str, Any]) -> None:
+    def enter(self, name: str, job: CaseJob, result: Facts) -> None:
         job.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(job.output, result)
 
@@ -109,8 +113,13 @@ def collect_fold(
         UserError: The fold has no validation cases, or none of them is in the dataset.
     """
     jobs = _jobs(predictor, fold, folder, dataset, settings)
-    runner = in_processes(lambda job: _measured(predictor, job), num_processes=1)
-    outcome = run(jobs, runner, title=f"quality, fold {fold}", record=_Records(), progress=progress)
+
+    def measured(job: CaseJob) -> Facts:
+        return _measured(predictor, job)
+
+    outcome = run(
+        jobs, in_processes(measured, num_processes=1), title=f"quality, fold {fold}", record=_Records(), progress=progress
+    )
     return outcome, [read_json(job.output) for name, job in jobs.items() if name not in outcome.failed]
 
 
@@ -140,25 +149,25 @@ def _measured(predictor: Predictor, job: CaseJob) -> Facts:
     reference = checked_label_map(read, annotation, str(job.label), strict=False)
     if reference.shape != tuple(case.properties["shape_before_cropping"][axis] for axis in _backward(predictor)):
         raise UserError(f"{job.label}: {reference.shape} voxels, and another number in the image {job.images[0]}")
-    labelled, sums = watched(predictor, case, reference, source)
+    forward = predictor.plans_manager.transpose_forward
+    on_grid = nearest_on_network_grid(reference, case.data.shape[1:], forward, case.properties)
+    labelled, sums = watched(predictor, case, on_grid, source)
+    spacing = network_spacing(case.data.shape[1:], case.properties, forward)
     degraded = {}
     for name, degrade in DEGRADATIONS.items():
-        its, its_sums = watched(predictor, replace(case, data=degrade(case.data)))
-        degraded[name] = {
-            "facts": facts_of(predictor, case.properties, its_sums),
-            "scores": _scores(predictor, its, reference, source, properties["spacing"]),
-        }
+        data, part = degrade(case.data, spacing, job.case.identifier)
+        degraded[name] = _of_degraded(predictor, data, on_grid[part], source, spacing)
     annotated = {annotation.classes[k] for k in range(len(annotation.classes)) if annotation.scored[source, k]}
     return {
         "made_from": job.made_from,
         "case": job.case.identifier,
         "fold": str(job.fold),
         "intact": {
-            "facts": facts_of(predictor, case.properties, sums),
-            "scores": _scores(predictor, labelled, reference, source, properties["spacing"]),
+            "facts": facts_of(predictor, sums, spacing),
+            "scores": _scores(predictor, predictor.export(labelled).label_map, reference, source, properties["spacing"]),
         },
         "degraded": degraded,
-        "reference": reference_places(reference, annotation, source, properties["spacing"]),
+        "reference": reference_places(reference, annotation, source, properties["spacing"], on_grid, case.data[0].numpy()),
         "counts": {
             name: its.counts.tolist()
             for k, its in sums.of_classes().items()
@@ -171,14 +180,30 @@ def _backward(predictor: Predictor) -> Sequence[int]:
     return predictor.plans_manager.transpose_backward
 
 
-def _scores(
-    predictor: Predictor, labelled: LabelledCase, reference: np.ndarray, source: int, spacing: Sequence[float]
+def _of_degraded(
+    predictor: Predictor, data: Tensor, on_grid: np.ndarray, source: int, spacing: Sequence[float]
 ) -> dict[str, Facts]:
-    """Annotated class -> Dice (None: nowhere in either) and voxels of a label map as it would be written."""
+    """Facts and scores of a degraded image, which is labelled on the network's grid only."""
+    selection = predictor.selection
+    sums = BlockSums(data, selection.needed, selection.tree)
+    with hosts_threads():
+        for block in predictor.logit_blocks(data):
+            sums(block)
+    labels = selection.tree.stored_values(selection.wanted)[sums.winners]
+    return {
+        "facts": facts_of(predictor, sums, spacing),
+        "scores": _scores(predictor, labels, on_grid, source, spacing),
+    }
+
+
+def _scores(
+    predictor: Predictor, label_map: np.ndarray, reference: np.ndarray, source: int, spacing: Sequence[float]
+) -> dict[str, Facts]:
+    """Annotated class -> Dice (None: nowhere in either) and voxels of a label map."""
     annotation = predictor.annotation
     found = case_metrics(
         reference,
-        predictor.export(labelled).label_map,
+        label_map,
         spacing,
         reference=annotation,
         source=source,

@@ -25,36 +25,31 @@ FACTS = map_of(record({**dict.fromkeys(SUMS, NUMBER), "highest": NUMBER, "shape"
 
 
 def watched(
-    predictor: Predictor, case: PreprocessedCase, reference: np.ndarray | None = None, source: int = 0
+    predictor: Predictor, case: PreprocessedCase, on_grid: np.ndarray | None = None, source: int = 0
 ) -> tuple[LabelledCase, BlockSums]:
     """Label an image (`Predictor.label`), and add up what its logits say.
 
     Args:
-        reference: (Z, Y, X) stored values on the grid of the image, for the calibration of probabilities; None: there is none.
+        on_grid: (x, y, z) stored values of the reference there, for the calibration of probabilities; None: there is none.
         source: Index of the reference's source.
     """
-    selection, annotation = predictor.selection, predictor.annotation
-    shape = case.data.shape[1:]
-    on_grid = None
-    if reference is not None:
-        on_grid = nearest_on_network_grid(reference, shape, predictor.plans_manager.transpose_forward, case.properties)
-    table = annotation.tables[source] if reference is not None else None
-    sums = BlockSums(shape, selection.needed, selection.tree, on_grid, table)
+    selection = predictor.selection
+    table = None if on_grid is None else predictor.annotation.tables[source]
+    sums = BlockSums(case.data, selection.needed, selection.tree, on_grid, table)
     return predictor.label(case, sums), sums
 
 
-def facts_of(predictor: Predictor, properties: Mapping[str, Any], sums: BlockSums) -> dict[str, Facts]:
+def facts_of(predictor: Predictor, sums: BlockSums, spacing: Sequence[float]) -> dict[str, Facts]:
     """Wanted class -> its facts: entries of `ClassSums.sums`, `highest`, and `shape`, which is None where the class is nowhere.
 
     Args:
-        properties: nnU-Net's, of the image.
         sums: Of all blocks of the image.
+        spacing: Voxel size in mm, of the network's grid and in its order of axes.
     """
     annotation, wanted = predictor.annotation, predictor.selection.wanted
     backward = predictor.plans_manager.transpose_backward
-    labels = sums.winners.transpose(backward)
     members = {annotation.classes[k]: np.flatnonzero(sums.inside[k]).tolist() for k in wanted}
-    shapes = shapes_of(labels, members, network_spacing(labels.shape, properties, predictor.plans_manager.transpose_forward))
+    shapes = shapes_of(sums.winners.transpose(backward), members, [spacing[axis] for axis in backward])
     its = sums.of_classes()
     found = {}
     for k in wanted:
@@ -65,10 +60,10 @@ def facts_of(predictor: Predictor, properties: Mapping[str, Any], sums: BlockSum
 
 
 def network_spacing(shape: Sequence[int], properties: Mapping[str, Any], forward: Sequence[int]) -> list[float]:
-    """Voxel size in mm of the network's grid, shape and result in the order of the image's axes."""
-    cropped = properties["shape_after_cropping_and_before_resampling"]  # in the network's order
-    lengths = [int(cropped[list(forward).index(axis)]) for axis in range(3)]
-    return [mm * length / new for mm, length, new in zip(properties["spacing"], lengths, shape)]
+    """Voxel size in mm of the network's grid of this shape, in its order of axes."""
+    lengths = properties["shape_after_cropping_and_before_resampling"]
+    of_image = [properties["spacing"][axis] for axis in forward]
+    return [mm * int(length) / new for mm, length, new in zip(of_image, lengths, shape)]
 
 
 def nearest_on_network_grid(
@@ -81,8 +76,24 @@ def nearest_on_network_grid(
     return cropped[np.ix_(*nearest)]
 
 
-def reference_places(reference: np.ndarray, annotation: Annotation, source: int, spacing: Sequence[float]) -> dict[str, Facts]:
-    """Annotated class -> `volume_ml` and `centroid_mm` (None where it is nowhere) of a reference (Z, Y, X)."""
+def reference_places(
+    reference: np.ndarray,
+    annotation: Annotation,
+    source: int,
+    spacing: Sequence[float],
+    on_grid: np.ndarray,
+    image: np.ndarray,
+) -> dict[str, Facts]:
+    """What there is of a reference (Z, Y, X), to which features compare.
+
+    Args:
+        spacing: Voxel size in mm, array order.
+        on_grid: (x, y, z) the reference on the network's grid.
+        image: (x, y, z) the first channel there, as the network sees it.
+
+    Returns:
+        Annotated class -> `volume_ml`, `centroid_mm`, and `intensity`, the mean of the image; None where there is nothing.
+    """
     place = np.nonzero(reference)
     values = reference[place].astype(np.intp)
     count = np.bincount(values, minlength=annotation.num_values)
@@ -95,5 +106,10 @@ def reference_places(reference: np.ndarray, annotation: Annotation, source: int,
         inside = np.flatnonzero(annotation.tables[source][:, k] == POSITIVE)
         voxels = int(count[inside].sum())
         centroid = [float(axis[inside].sum() / voxels * mm) for axis, mm in zip(sums, spacing)] if voxels else None
-        found[name] = {"volume_ml": voxels * voxel_ml, "centroid_mm": centroid}
+        its = image[np.isin(on_grid, inside)]
+        found[name] = {
+            "volume_ml": voxels * voxel_ml,
+            "centroid_mm": centroid,
+            "intensity": float(its.mean()) if len(its) else None,
+        }
     return found

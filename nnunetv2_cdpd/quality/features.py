@@ -8,6 +8,7 @@ outside        probability outside of what is labelled, against the labelled vol
 edge           doubt, 4 p (1 - p), per face between inside and outside: how wide the border is
 entropy        mean entropy where it is labelled: what is reported as uncertainty most often
 size, size_far ln of the volume against training cases, in their standard deviations; how far it is off on either side
+intensity      how far its mean intensity is off
 place          how far it lies from its place among the other classes
 pieces, largest  the number of pieces, as a logarithm; the share of the largest one
 border         share of voxels at the border of the image
@@ -31,6 +32,7 @@ FEATURES = (
     "entropy",
     "size",
     "size_far",
+    "intensity",
     "place",
     "pieces",
     "largest",
@@ -70,9 +72,10 @@ def features_of(
     for name, its in present.items():
         shape = its["shape"]
         voxels = shape["voxels"]
-        size = 0.0
-        if name in anatomy:
-            size = (math.log(shape["volume_ml"]) - anatomy[name].log_volume) / anatomy[name].log_volume_sd
+        size = intensity = 0.0
+        if (known := anatomy.get(name)) is not None:
+            size = (math.log(shape["volume_ml"]) - known.log_volume) / known.log_volume_sd
+            intensity = (its["intensity_inside"] / voxels - known.intensity) / known.intensity_sd
         others = [value for other, value in beyond.items() if other != name]
         above = its["above_0.25"] + its["above_0.75"]
         values = {
@@ -84,6 +87,7 @@ def features_of(
             "entropy": its["entropy_inside"] / voxels,
             "size": float(np.clip(size, -_FARTHEST, _FARTHEST)),
             "size_far": min(abs(size), _FARTHEST),
+            "intensity": min(abs(intensity), _FARTHEST),
             "place": min(distance_from_place(name, centroids, anatomy) or 0.0, _FARTHEST),
             "pieces": math.log(shape["pieces"]),
             "largest": shape["largest_share"],

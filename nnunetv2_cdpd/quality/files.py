@@ -51,6 +51,8 @@ _MODEL = record(
                     "log_volume_sd": NUMBER,
                     "place_mm": none_or(list_of(NUMBER, 3, 3)),
                     "place_sd_mm": NUMBER,
+                    "intensity": NUMBER,
+                    "intensity_sd": NUMBER,
                 }
             ),
             "an object of classes",

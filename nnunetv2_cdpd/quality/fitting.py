@@ -70,8 +70,9 @@ def fit_quality(
     present = {name: sum(its["n_ref"] > 0 for its in _scores_of(records, name)) for name in classes}
     annotated = {name: count for name in classes if (count := len(_scores_of(records, name)))}
     absent = fit_absent([row for _, row in empty], present, annotated)
-    flag_rows = [FlagRow(row.name, dice, row.scores["dice"]) for row, dice in intact]
-    flag_rows += [FlagRow(row.name, 1 - absent.probability_missed(row.name, row.highest), 1.0 - row.present) for _, row in empty]
+    flag_rows = [FlagRow(row.name, dice, row.scores["dice"], True) for row, dice in intact]
+    missed = [absent.probability_missed(row.name, row.highest) for _, row in empty]
+    flag_rows += [FlagRow(row.name, 1 - its, 1.0 - row.present, False) for (_, row), its in zip(empty, missed)]
     volume_rows = [VolumeRow(row.name, dice, _log_ratio(row.scores)) for row, dice in intact]
     flags, intervals = fit_flags(flag_rows), fit_intervals(volume_rows)
     platt, diagrams = _probabilities(records)

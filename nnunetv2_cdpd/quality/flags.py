@@ -20,11 +20,12 @@ _LEAST_SPREAD = 0.25  # of logits of predicted Dice
 
 @dataclass(frozen=True)
 class FlagRow:
-    """A prediction: its class, what is predicted without its case, and how good it is (0 to 1)."""
+    """A prediction: its class, what is predicted without its case, how good it is (0 to 1), whether it is anywhere."""
 
     name: str
     predicted: float
     score: float
+    present: bool
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,11 @@ class Flags:
 def fit_flags(rows: Sequence[FlagRow]) -> Flags:
     """Fit to the validation cases."""
     predicted, score = (np.array([getattr(row, key) for row in rows]) for key in ("predicted", "score"))
-    num_worst = max(1, round(WORST * len(rows)))
-    worst_score = float(np.sort(score)[num_worst - 1])
-    is_worst = score <= worst_score
-    threshold = float(np.quantile(predicted[is_worst], CAUGHT, method="higher"))
+    is_worst = _are_worst(score)
+    # Where many classes are not found at all, the worst tenth would be of them alone.
+    there = np.array([row.present for row in rows])
+    of_both = [(predicted, is_worst)] + ([(predicted[there], _are_worst(score[there]))] if there.any() else [])
+    threshold = max(float(np.quantile(its[worst], CAUGHT, method="higher")) for its, worst in of_both)
     thresholds = {}
     for name in dict.fromkeys(row.name for row in rows):
         own = np.array([logit(row.predicted) for row in rows if row.name == name])
@@ -62,4 +64,9 @@ def fit_flags(rows: Sequence[FlagRow]) -> Flags:
         thresholds[name] = max(threshold, float(sigmoid(np.median(own) - _SPREADS * spread)))
     flagged = np.array([row.predicted <= thresholds[row.name] for row in rows])
     false = float(flagged[~is_worst].mean()) if not is_worst.all() else 0.0
-    return Flags(worst_score, threshold, thresholds, float(flagged[is_worst].mean()), false)
+    return Flags(float(score[is_worst].max()), threshold, thresholds, float(flagged[is_worst].mean()), false)
+
+
+def _are_worst(score: np.ndarray) -> np.ndarray:
+    """Bool: the worst tenth, at least one; of equal ones all."""
+    return score <= np.sort(score)[max(1, round(WORST * len(score))) - 1]

@@ -25,6 +25,7 @@ _WORDS = {
     "edge": ("", "its border is blurred"),
     "outside": ("", "it may reach farther"),
     "size": ("small for this class", "large for this class"),
+    "intensity": ("", "its intensities are unusual"),
     "place": ("", "not where this class lies"),
     "pieces": ("", "in many pieces"),
     "border": ("", "cut by the border of the image"),

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from nnunetv2_cdpd.inference.blocks import Block
 from nnunetv2_cdpd.inference.outputs import QUALITY, Outputs
@@ -12,7 +11,7 @@ from nnunetv2_cdpd.inference.preprocessing import PreprocessedCase
 from nnunetv2_cdpd.inference.statistics import prediction_statistics
 from nnunetv2_cdpd.jobs import write_json, write_text
 from nnunetv2_cdpd.jobs.shapes import NUMBER, map_of, none_or, read_shaped, record
-from nnunetv2_cdpd.quality.facts import FACTS, facts_of
+from nnunetv2_cdpd.quality.facts import FACTS, facts_of, network_spacing
 from nnunetv2_cdpd.quality.model import QualityModel
 from nnunetv2_cdpd.quality.sums import BlockSums
 from nnunetv2_cdpd.quality.tables import quality_csv, quality_json
@@ -25,7 +24,7 @@ class _Watched:
     """Adds up the blocks of a case."""
 
     sums: BlockSums
-    properties: dict[str, Any]
+    spacing: list[float]
 
     def __call__(self, block: Block) -> None:
         self.sums(block)
@@ -45,12 +44,14 @@ class QualityCompanion:
 
     def watch(self, case: PreprocessedCase) -> _Watched:
         selection = self.predictor.selection
-        return _Watched(BlockSums(case.data.shape[1:], selection.needed, selection.tree), case.properties)
+        forward = self.predictor.plans_manager.transpose_forward
+        spacing = network_spacing(case.data.shape[1:], case.properties, forward)
+        return _Watched(BlockSums(case.data, selection.needed, selection.tree), spacing)
 
     def complete(self, watch: _Watched, prediction: Prediction, identifier: str) -> Prediction:
         if self.outputs.quality:
             volumes = {name: its["volume_ml"] for name, its in prediction_statistics(prediction, None, "").items()}
-            facts = facts_of(self.predictor, watch.properties, watch.sums)
+            facts = facts_of(self.predictor, watch.sums, watch.spacing)
             write_json(self.outputs.folder / QUALITY / f"{identifier}.json", {"facts": facts, "volume_ml": volumes})
         if not self.calibrated or prediction.logits is None:
             return prediction

@@ -108,7 +108,7 @@ def _gram(design: np.ndarray, rows: Rows, its: np.ndarray) -> _Gram:
 
 def _solve(grams: Sequence[_Gram], setting: _Setting) -> np.ndarray:
     names, ridge, of_class = setting
-    left, right = sum(gram[0] for gram in grams), sum(gram[1] for gram in grams)
+    left, right = np.sum([gram[0] for gram in grams], 0), np.sum([gram[1] for gram in grams], 0)
     n = len(FEATURES)
     strengths = np.full(len(left), of_class)
     strengths[0] = 1e-6

@@ -53,7 +53,7 @@ def shapes_of(labels: np.ndarray, members: Mapping[str, Sequence[int]], spacing:
         found[name] = Shape3D(
             voxels,
             voxels * float(np.prod(spacing)) / 1000,
-            tuple((start.start + mean) * mm for start, mean, mm in zip(box, at, spacing)),  # type: ignore[arg-type]
+            tuple((start.start + mean) * mm for start, mean, mm in zip(box, at, spacing)),
             pieces,
             float(sizes.max() / voxels),
             _faces(mask),

@@ -24,7 +24,15 @@ _PLANES = 16  # of a block that are looked at together
 SHARES = (0.25, 0.5, 0.75)  # probabilities above which voxels are counted
 # Logits between which voxels are counted for the calibration of probabilities; the outer ones hold what lies beyond.
 LOGIT_EDGES = tuple(round(float(edge), 4) for edge in np.linspace(_LEAST, -_LEAST, 36))
-SUMS = ("probability", "probability_inside", "doubt", "doubt_inside", "entropy_inside", *(f"above_{share}" for share in SHARES))
+SUMS = (
+    "probability",
+    "probability_inside",
+    "doubt",
+    "doubt_inside",
+    "entropy_inside",
+    "intensity_inside",
+    *(f"above_{share}" for share in SHARES),
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,8 @@ class ClassSums:
     """One class over a volume.
 
     sums: Name of `SUMS` -> voxels: the sum of p; of p where the class is labelled; of 4 p (1 - p), 1 where p is 0.5, likewise
-        twice; of the entropy of p in bits where it is labelled; the number with p above a share.
+        twice; of the entropy of p in bits where it is labelled; of the first channel's intensity there, as the network sees
+        it; the number with p above a share.
     highest: Highest logit; -inf where the class was not computed.
     counts: int (2, bins): voxels between LOGIT_EDGES without and with the class in the reference; None: no reference.
     """
@@ -42,11 +51,14 @@ class ClassSums:
     counts: np.ndarray | None = None
 
 
+_Part = tuple[Tensor, Tensor, Tensor | None, int]  # sums, highest logits and counts of a part of a volume, and its voxels
+
+
 class BlockSums:
     """Takes the blocks of a volume, in any order; one that comes once more takes the place of the first.
 
     Args:
-        shape: (x, y, z) of the network's grid.
+        data: (C, x, y, z), the image as the network sees it; not held any longer once all voxels were seen.
         classes: The n classes that the logits belong to, ascending.
         tree: Which class competes with which.
         reference: (x, y, z) stored values of the reference there; None: there is none.
@@ -55,7 +67,7 @@ class BlockSums:
 
     def __init__(
         self,
-        shape: Sequence[int],
+        data: Tensor,
         classes: Sequence[int],
         tree: ClassTree,
         reference: np.ndarray | None = None,
@@ -63,12 +75,21 @@ class BlockSums:
     ) -> None:
         self.classes = tuple(classes)
         self.tree = tree
-        self.winners = np.zeros(tuple(shape), np.uint8 if max(classes, default=0) < 255 else np.uint16)
+        self.winners = np.zeros(tuple(data.shape[1:]), np.uint8 if max(classes, default=0) < 255 else np.uint16)
         self.inside = inside_table(tree)
+        self._image: Tensor | None = data[0]
         self._reference, self._table = reference, table
-        self._parts: dict[tuple[Box, int], tuple[Tensor, Tensor, Tensor | None]] = {}
+        self._parts: dict[tuple[Box, int], _Part] = {}
 
     def __call__(self, block: Block) -> None:
+        try:
+            self._take(block)
+        except torch.cuda.OutOfMemoryError:  # beside the sums of other blocks
+            if block.values.device.type == "cpu":
+                raise
+            self._take(block.to(torch.device("cpu")))
+
+    def _take(self, block: Block) -> None:
         cut = [slice(begin - start, stop - start) for (begin, stop), start in zip(block.own, block.start)]
         values = block.values[in_all_channels(cut)]
         for start in range(0, values.shape[1], _PLANES):
@@ -76,9 +97,13 @@ class BlockSums:
             place = tuple(slice(begin, stop) for begin, stop in block.own)
             first = block.own[0][0] + start
             place = (slice(first, first + logits.shape[1]), *place[1:])
-            self._parts[block.own, start] = self._add(logits, place)
+            if self._image is None:  # never of a block that comes once more, which is before the last one
+                raise RuntimeError("a block after the last one")
+            self._parts[block.own, start] = self._add(logits, place, self._image[place].to(logits.device))
+        if sum(part[3] for part in self._parts.values()) == self.winners.size:
+            self._image = None
 
-    def _add(self, logits: Tensor, place: tuple[slice, ...]) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _add(self, logits: Tensor, place: tuple[slice, ...], image: Tensor) -> _Part:
         highest = logits.flatten(1).amax(1)
         rows = [row for row, value in enumerate(highest.tolist()) if value > 0]
         possible = self.tree.possible_winners([self.classes[row] for row in rows]) if rows else ()
@@ -95,13 +120,13 @@ class BlockSums:
             active = logits[row] > _LEAST
             found = logits[row][active]
             inside = torch.from_numpy(self.inside[self.classes[row]]).to(found.device)[winners[active].long()].float()
-            sums[row] = torch.stack(_class_sums(found, inside))
+            sums[row] = torch.stack(_class_sums(found, inside, image[active]))
             if counts is not None and reference is not None and self._table is not None:
                 says = torch.from_numpy(self._table[:, self.classes[row]])[reference[active.cpu()]]
                 bins = torch.bucketize(found.cpu(), torch.tensor(LOGIT_EDGES))
                 for state in (NEGATIVE, POSITIVE):
                     counts[row, state] = torch.bincount(bins[says == state], minlength=len(LOGIT_EDGES) + 1)
-        return sums, highest, counts
+        return sums, highest, counts, winners.numel()
 
     def of_classes(self) -> dict[int, ClassSums]:
         """Class -> its sums over all blocks."""
@@ -116,12 +141,13 @@ class BlockSums:
         }
 
 
-def _class_sums(logits: Tensor, inside: Tensor) -> list[Tensor]:
-    """Those of `SUMS`, of the logits of some voxels and whether they are labelled (0 or 1)."""
+def _class_sums(logits: Tensor, inside: Tensor, image: Tensor) -> list[Tensor]:
+    """Those of `SUMS`, of the logits of some voxels, whether they are labelled (0 or 1), and their intensities."""
     p = torch.sigmoid(logits)
     doubt = 4 * p * (1 - p)
     entropy = -(p * torch.log2(p) + torch.xlogy(1 - p, 1 - p) / math.log(2))
-    weighted = [p, p * inside, doubt, doubt * inside, entropy * inside, *((p > share).float() for share in SHARES)]
+    weighted = [p, p * inside, doubt, doubt * inside, entropy * inside, image.float() * inside]
+    weighted += [(p > share).float() for share in SHARES]
     return [each.sum(dtype=torch.float64) for each in weighted]
 
 
