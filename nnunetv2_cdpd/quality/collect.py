@@ -40,6 +40,15 @@ _SCORES = map_of(record({"dice": none_or(NUMBER), "n_ref": whole_number(), "n_pr
 _IMAGE = record({"facts": FACTS, "scores": _SCORES})
 _PLACE = record({"volume_ml": NUMBER, "centroid_mm": none_or(list_of(NUMBER, 3, 3)), "intensity": none_or(NUMBER)})
 _PLACES = map_of(_PLACE, "an object of classes")
+RECORD = record(
+    {
+        "made_from": NAME,
+        "case": NAME,
+        "fold": NAME,
+        "intact": _IMAGE,
+        "degraded": map_of(_IMAGE, "an object of images"),
+        "reference": _PLACES,
+        "counts": map_of(list_of(list_of(whole_number()), 2, 2), "an object of classes"),
     }
 )
 
