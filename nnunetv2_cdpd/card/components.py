@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cyclonedx.model.component import Component
     from cyclonedx.model.license import License
 
-NO_LIBRARY = "the list of components needs cyclonedx-python-lib; run: pip install nnunetv2-cdpd[card]"
+NO_LIBRARY = "the list of components needs cyclonedx-python-lib; run: pip install 'nnunetv2-cdpd[card]'"
 _NAMESPACE = uuid.UUID("5f4b8ad4-2b5e-4f0e-9a55-0c6c1f7a3d10")  # of our serial numbers
 
 

@@ -175,7 +175,7 @@ def _onnx() -> Any:
         import onnxruntime  # noqa: F401 - for the check
         import onnxscript  # noqa: F401 - PyTorch's exporter needs it
     except ImportError as error:
-        raise UserError(f"{error.name} is not installed; pip install nnunetv2-cdpd[onnx]") from error
+        raise UserError(f"{error.name} is not installed; pip install 'nnunetv2-cdpd[onnx]'") from error
     return onnx
 
 

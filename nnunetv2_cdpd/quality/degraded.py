@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nnunetv2_cdpd.volumes.axes import in_all_channels
+
 _NOISE = 1.0  # standard deviation, in that of the training images' intensities
 _BLUR = 1.5  # standard deviation of the Gaussian, in voxels of the network's grid
 _KEPT = 0.55  # of the longest side, of an image that is cut
@@ -37,7 +39,7 @@ def _cut(data: Tensor, spacing: Sequence[float], case: str) -> tuple[Tensor, Par
     first = crc32(case.encode()) % 2 * (length - kept)
     box = list(_whole(data))
     box[axis] = slice(first, first + kept)
-    return data[(slice(None), *box)].contiguous(), tuple(box)
+    return data[in_all_channels(box)].contiguous(), tuple(box)
 
 
 def _whole(data: Tensor) -> Part:

@@ -7,6 +7,7 @@ from typing import Any
 
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.inference.carried import carry, taken_along
+from nnunetv2_cdpd.inference.decodings import HALF
 from nnunetv2_cdpd.inference.models import weights_digest
 from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.jobs import write_json
@@ -138,6 +139,8 @@ def quality_model_of(predictor: Predictor, folder: Path, settings: PathSettings,
         )
     if task is not None:
         raise UserError(f"argument task {task}: {path} was calibrated without one; leave it out")
+    if predictor.selection.decode != HALF:
+        raise UserError(f"argument decode {predictor.selection.decode}: {path} was calibrated with {HALF}; leave it out")
     others = {name: value for name, value in asdict(settings).items() if model.settings.get(name) != value}
     if others:
         told = ", ".join(f"{name} {model.settings.get(name)}" for name in others)

@@ -80,8 +80,8 @@ def write_quality_page(folder: Path, page: Path, *, title: str, intro_lines: Seq
 
 
 def _row(case: str, name: str, its: Mapping[str, Any]) -> QualityRow:
-    volumes = (math.nan if its[key] is None else float(its[key]) for key in ("volume_ml", "volume_low_ml", "volume_high_ml"))
-    return QualityRow(case, name, its["present"], its["predicted_dice"], *volumes, its["look"], ", ".join(its["why"]))
+    volume, low, high = (math.nan if its[key] is None else its[key] for key in ("volume_ml", "volume_low_ml", "volume_high_ml"))
+    return QualityRow(case, name, its["present"], its["predicted_dice"], volume, low, high, its["look"], ", ".join(its["why"]))
 
 
 def _of_case(case: str, rows: Sequence[QualityRow]) -> QualityOfCase:

@@ -165,7 +165,7 @@ def test_without_the_library_the_card_is_written_and_the_way_out_told(model, mon
     write_card(card_of(model)[1], model, model, pytest.fail)
     monkeypatch.setitem(sys.modules, "cyclonedx.model.bom", None)
     assert main(["card", str(model), "-o", str(model)]) == 0
-    assert "pip install nnunetv2-cdpd[card]" in capsys.readouterr().out
+    assert "pip install 'nnunetv2-cdpd[card]'" in capsys.readouterr().out
     assert sorted(path.name for path in model.glob("cdpd_*")) == FILES[:2]
     assert main(["card", str(model), "--components"]) == 1
     assert components.NO_LIBRARY in capsys.readouterr().err
