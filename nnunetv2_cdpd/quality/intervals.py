@@ -41,8 +41,10 @@ class VolumeIntervals:
     def of(self, name: str, predicted: float, volume_ml: float) -> tuple[float, float]:
         """Lower and upper limit in ml, of a class that is somewhere; the upper one is inf where nothing is known."""
         middle, reach = self.biases.get(name, 0.0), self.width * scale_of(predicted)
-        low = 0.0 if predicted < self.spurious_below else volume_ml * math.exp(max(middle - reach, -50))
-        return low, volume_ml * math.exp(middle + reach) if math.isfinite(reach) and middle + reach < 50 else math.inf
+        if not math.isfinite(reach):
+            return 0.0, math.inf
+        low = 0.0 if predicted < self.spurious_below else volume_ml * math.exp(middle - reach)
+        return low, volume_ml * math.exp(middle + reach)
 
 
 def scale_of(predicted: float) -> float:

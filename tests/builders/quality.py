@@ -10,7 +10,7 @@ from builders import model as tiny_model
 from builders.prediction import SPACING
 from nnunetv2_cdpd.inference.predictor import Predictor
 
-NUM_CASES = 12
+NUM_CASES = 10
 ANNOTATION = replace(
     tiny_model.ANNOTATION,
     case_source={f"case_{number:02d}": ("Organs", "Liver")[number % 4 == 3] for number in range(NUM_CASES)},
