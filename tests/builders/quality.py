@@ -45,4 +45,7 @@ def write_dataset_and_model(raw, results):
         sitk.WriteImage(reference, str(dataset / "labelsTr" / f"{case}.nii.gz"))
         (model / f"fold_{fold}" / "validation").mkdir(exist_ok=True)
         sitk.WriteImage(reference, str(model / f"fold_{fold}" / "validation" / f"{case}.nii.gz"))
+    for fold in (0, 1):  # what nnU-Net's export takes
+        (model / f"fold_{fold}" / "progress.png").write_bytes(b"")
+        (model / f"fold_{fold}" / "validation" / "summary.json").write_text("{}")
     return model

@@ -3,15 +3,13 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
-import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from builders.model import PLANS, TRAINER
 from builders.prediction import digests, predict, read
 from builders.quality import NUM_CASES, write_image
 from scipy.ndimage import gaussian_filter
@@ -196,23 +194,20 @@ def test_other_settings_and_tasks_are_refused(calibrated, images, tmp_path, caps
     assert "one label map, to which --quality does not go" in capsys.readouterr().err
 
 
-def test_it_comes_out_of_nnunets_zip(model, tmp_path, monkeypatch):
+def test_it_comes_out_of_nnunets_zip(calibrated, nnunet_folders, tmp_path):
     """The file that nnU-Net exports holds it, so a model that was installed from a zip judges as before."""
-    results = tmp_path / "results" / "Dataset850_Tiny"
-    shutil.copytree(model, results / model.name)
-    code = (
-        "from nnunetv2.model_sharing.model_export import export_pretrained_model as export\n"
-        f"export(850, {str(tmp_path / 'x.zip')!r}, ('3d_fullres',), 'nnUNetTrainerCDPD', 'nnUNetTinyPlans', (0, 1), False)"
-    )
-    environment = {"PATH": "/usr/bin:/bin", "nnUNet_results": str(results.parent)}
-    environment |= {"nnUNet_raw": str(tmp_path), "nnUNet_preprocessed": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
-    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
-        archive.extractall(tmp_path / "installed")
-    (installed,) = (tmp_path / "installed").rglob(model.name)
-    assert not (installed / QUALITY_FILE).exists()
-    found, path = read_quality_model(installed)
-    assert path.name == "dataset_fingerprint.json" and found.as_json() == read_quality_model(model)[0].as_json()
+    from nnunetv2.model_sharing.model_export import export_pretrained_model
+    from nnunetv2.model_sharing.model_import import install_model_from_zip_file
+
+    model = shutil.copytree(calibrated.model, nnunet_folders.results / "Dataset850_Tiny" / calibrated.model.name)
+    archive = str(tmp_path / "m.zip")
+    export_pretrained_model("Dataset850_Tiny", archive, ("3d_fullres",), TRAINER, PLANS, folds=(0, 1), strict=False)
+    before = read_quality_model(model)[0].as_json()
+    shutil.rmtree(model)
+    install_model_from_zip_file(archive)
+    assert not (model / QUALITY_FILE).exists() and not (model / CASES_FOLDER).exists()
+    found, path = read_quality_model(model)
+    assert path.name == "dataset_fingerprint.json" and found.as_json() == before
 
 
 # ---- predictions ---------------------------------------------------------------------------------------------------------
