@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -112,6 +113,37 @@ def test_calibration_goes_on_where_it_was_stopped(calibrated, model, monkeypatch
     calibrate_model(model, dataset, [0, 1], device="cpu", progress=False, tell=list)
     assert measured == ["case_03", "case_05"]
     assert json.loads((model / QUALITY_FILE).read_text()) == before
+
+
+@pytest.fixture
+def accumulated(calibrated, monkeypatch):
+    """`cdpd accumulate` of the calibrated model, without the part that is nnU-Net's own; returns the arguments of that."""
+    handed_on = []
+    monkeypatch.setenv("nnUNet_raw", str(calibrated.raw))
+    monkeypatch.setenv("nnUNet_results", str(calibrated.model.parents[1]))
+    monkeypatch.setenv("nnUNet_preprocessed", str(calibrated.raw))
+    monkeypatch.setattr("nnunetv2_cdpd.cli.host_checks.check_trained", lambda *args: None)
+    monkeypatch.setattr(
+        "nnunetv2.evaluation.find_best_configuration.accumulate_crossval_results_entry_point",
+        lambda: handed_on.extend(sys.argv[1:]),
+    )
+    return handed_on
+
+
+def test_accumulate_calibrates_only_if_it_is_told_to(calibrated, accumulated, capsys):
+    path = calibrated.model / QUALITY_FILE
+    before = path.read_text(), path.stat().st_mtime_ns
+    command = ["accumulate", "850", "-c", "3d_fullres", "-p", PLANS, "-f", "0", "1"]
+    assert main(command) == 0 and path.stat().st_mtime_ns == before[1]
+    assert main([*command, "--quality", "-device", "cpu"]) == 0
+    assert accumulated[: len(command) - 1] == command[1:] and "--quality" not in accumulated and "-device" not in accumulated
+    assert path.read_text() == before[0] and path.stat().st_mtime_ns > before[1]
+    assert f"written to {path}" in capsys.readouterr().out
+
+
+def test_flags_of_the_calibration_go_with_it_only(accumulated, capsys):
+    assert main(["accumulate", "850", "-c", "3d_fullres", "-step_size", "0.8"]) == 1
+    assert "-step_size: is for --quality; give it too" in capsys.readouterr().err
 
 
 def test_a_bad_validation_case_does_not_stop_the_others(calibrated, model, tmp_path):
