@@ -25,7 +25,7 @@ from scipy.stats import spearmanr
 
 RESULTS = Path(__file__).parent / "results" / "quality"
 README = Path(__file__).parent / "README.md"
-MARKS = re.compile(r"(<!-- table quality -->\n).*?(\n<!-- end of table quality -->)", re.DOTALL)
+MARKS = re.compile(r"(<!-- quality of predictions -->\n).*?(\n<!-- end of quality of predictions -->)", re.DOTALL)
 ARMS = {"five_networks": "five networks", "one_network": "one network"}
 FOLDS = {"five_networks": [], "one_network": ["-f", "0"]}
 DRAWS = 2000
@@ -81,7 +81,7 @@ def measure(model: Path, images: Path, labels: Path, annotated: dict[str, list[s
         calibration = json.loads((out / "quality.json").read_text())["calibration"]
         RESULTS.mkdir(parents=True, exist_ok=True)
         content = {"arm": arm, "trained": len(trained), "organs": len(description["labels"]) - 1, "calibration": calibration}
-        (RESULTS / f"{arm}.json").write_text(json.dumps({**content, "rows": rows}, separators=(",", ":")) + "\n")
+        (RESULTS / f"{arm}.json").write_text(json.dumps({**content, "rows": rows}, separators=(",", ":"), allow_nan=False) + "\n")
 
 
 def joined(predictions: Path, metrics: Path, annotated: dict[str, list[str]]) -> list[dict]:
@@ -91,7 +91,8 @@ def joined(predictions: Path, metrics: Path, annotated: dict[str, list[str]]) ->
     with metrics.open(newline="") as file:
         for score in csv.DictReader(file):
             patient, organ = score["case"], score["class"]
-            if organ not in annotated[patient]:
+            # An organ that was cut off with the slices it lies in, and is not found either, has no Dice.
+            if organ not in annotated[patient] or math.isnan(float(score["Dice"])):
                 continue
             facts = json.loads((predictions / "quality" / f"{patient}.json").read_text())["facts"][organ]
             voxels = facts["shape"]["voxels"] if facts["shape"] else 0

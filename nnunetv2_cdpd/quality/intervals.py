@@ -58,11 +58,17 @@ def fit_intervals(rows: Sequence[VolumeRow]) -> VolumeIntervals:
     for row in rows:
         if row.log_ratio is not None:
             ratios.setdefault(row.name, []).append(row.log_ratio)
-    biases = {name: float(np.median(its)) * len(its) / (len(its) + _PRIOR) for name, its in ratios.items()}
-    errors = [abs(row.log_ratio - biases[row.name]) / scale_of(row.predicted) for row in rows if row.log_ratio is not None]
+    biases = {name: _bias(its) for name, its in ratios.items()}
+    # Of each row by the bias of the others: a new case has no part in it either.
+    without = {name: iter([_bias(its[:i] + its[i + 1 :]) for i in range(len(its))]) for name, its in ratios.items()}
+    errors = [abs(r - next(without[row.name])) / scale_of(row.predicted) for row in rows if (r := row.log_ratio) is not None]
     spurious = [row.predicted for row in rows if row.log_ratio is None]
     below = float(np.quantile(spurious, COVERAGE, method="higher")) + 1e-9 if spurious else 0.0
     return VolumeIntervals(biases, conformal_quantile(errors, COVERAGE), below)
+
+
+def _bias(ratios: Sequence[float]) -> float:
+    return float(np.median(ratios)) * len(ratios) / (len(ratios) + _PRIOR) if ratios else 0.0
 
 
 def conformal_quantile(values: Sequence[float], coverage: float) -> float:
