@@ -115,7 +115,8 @@ def _present(case: int, record: _Record, anatomy: Any, usual: Mapping[str, float
         _Present(case, name, features, image["scores"][name], intact)
         for image, intact in images
         for name, features in features_of(image["facts"], anatomy, usual).items()
-        if name in image["scores"] and image["scores"][name]["dice"] is not None
+        # A few voxels of the network's grid may be nothing on the image's.
+        if name in image["scores"] and image["scores"][name]["n_pred"]
     ]
 
 
@@ -125,7 +126,7 @@ def _empty(records: Sequence[_Record]) -> list[tuple[int, EmptyRow]]:
         (case, EmptyRow(name, record["intact"]["facts"][name]["highest"], scores["n_ref"] > 0))
         for case, record in enumerate(records)
         for name, scores in record["intact"]["scores"].items()
-        if not record["intact"]["facts"][name]["shape"]
+        if not scores["n_pred"]
     ]
 
 

@@ -94,7 +94,7 @@ class QualityModel:
         features = features_of(facts, self.anatomy, self.usual)
         return {
             name: self._of_present(name, features[name], volumes_ml.get(name))
-            if name in features
+            if name in features and volumes_ml.get(name) != 0  # a few voxels of the network's grid may be nothing on the image's
             else self._of_absent(name, its["highest"], volumes_ml.get(name))
             for name, its in facts.items()
         }

@@ -315,6 +315,14 @@ def test_a_class_that_was_not_found_is_said_to_be_missed_or_not(calibrated):
     assert rare.predicted_dice > 0.95 and rare.volume_high_ml == 0
 
 
+def test_voxels_that_the_images_grid_does_not_show_are_nothing(calibrated):
+    model, _ = read_quality_model(calibrated.model)
+    facts = json.loads((calibrated.model / CASES_FOLDER / "fold_0" / "case_04.json").read_text())["intact"]["facts"]
+    assert facts["liver"]["shape"] is not None
+    judged = model.judge(facts, {**dict.fromkeys(facts, 1.0), "liver": 0.0})
+    assert not judged["liver"].present and judged["liver"].volume_high_ml > 0 and judged["spleen"].present
+
+
 def test_a_flat_image_has_an_area_and_no_volume(calibrated):
     model, _ = read_quality_model(calibrated.model)
     record = json.loads((calibrated.model / CASES_FOLDER / "fold_0" / "case_04.json").read_text())
