@@ -1,8 +1,5 @@
-"""The files of a card: in a model folder or another, in a zip that nnU-Net exported, and within a file that its export takes.
-
-nnUNetv2_export_model_to_zip takes a fixed list of files. Of these, the model folder's dataset_fingerprint.json is the one that
-nothing reads there, so the card's JSON lies in it too, under a key of its own, and comes out of the zip with the model.
-"""
+"""The files of a card: in a model folder or another, in a zip that nnU-Net exported, and in what its export takes along
+(`inference.carried`), so that the card's JSON comes out of the zip with the model."""
 
 import json
 import shutil
@@ -17,9 +14,10 @@ from nnunetv2_cdpd.card.folder import ModelFolder, read_model_folder
 from nnunetv2_cdpd.card.markdown import card_markdown, is_as_made
 from nnunetv2_cdpd.card.shape import CARD
 from nnunetv2_cdpd.errors import UserError, one_line
-from nnunetv2_cdpd.host import DATASET_FILE, FINGERPRINT_FILE
-from nnunetv2_cdpd.jobs import read_json, write_json, write_text, written_beside
-from nnunetv2_cdpd.jobs.shapes import check_shape, read_shaped, record
+from nnunetv2_cdpd.host import DATASET_FILE
+from nnunetv2_cdpd.inference.carried import carry, taken_along
+from nnunetv2_cdpd.jobs import write_text, written_beside
+from nnunetv2_cdpd.jobs.shapes import check_shape, read_shaped
 
 CARD_FILE, MARKDOWN_FILE, COMPONENTS_FILE = "cdpd_card.json", "cdpd_card.md", "cdpd_components.cdx.json"
 CARD_KEY = "cdpd_card"  # in dataset_fingerprint.json
@@ -32,14 +30,13 @@ def recorded_card(folder: Path) -> tuple[dict[str, Any], Path] | None:
     Raises:
         UserError: It is damaged.
     """
-    path, within = folder / CARD_FILE, folder / FINGERPRINT_FILE
+    path = folder / CARD_FILE
     if path.is_file():
         return read_shaped(path, CARD, MAKE_ANEW), path
-    content = read_json(within)
-    if not isinstance(content, dict) or CARD_KEY not in content:
-        return None
-    check_shape(content[CARD_KEY], CARD, within, MAKE_ANEW, CARD_KEY)
-    return content[CARD_KEY], within
+    found = taken_along(folder, CARD_KEY)
+    if found is not None:
+        check_shape(found[0], CARD, found[1], MAKE_ANEW, CARD_KEY)
+    return found
 
 
 def card_of(folder: Path, words: Mapping[str, list[str]] | None = None) -> tuple[ModelFolder, dict[str, Any]]:
@@ -80,7 +77,7 @@ def write_card(card: Mapping[str, Any], place: Path, model: Path, report: Callab
         raise UserError(f"{place}: a file; give a folder, or a zip that nnUNetv2_export_model_to_zip wrote, as argument output")
     check_unchanged(place / MARKDOWN_FILE)
     if place.resolve() == model.resolve():
-        _write_within(card, model / FINGERPRINT_FILE)
+        carry(model, CARD_KEY, card)
     place.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(place / name, text)
@@ -102,11 +99,6 @@ def card_if_possible(folder: Path, tell: Callable[[str], None]) -> None:
         tell(f"Model card: {folder / MARKDOWN_FILE}")
     except Exception as error:
         tell(f"No model card: {one_line(error)}")
-
-
-def _write_within(card: Mapping[str, Any], path: Path) -> None:
-    content = read_shaped(path, record(), "copy it from the preprocessed dataset, or remove it") if path.is_file() else {}
-    write_json(path, {**content, CARD_KEY: card})
 
 
 def _write_into_zip(texts: Mapping[str, str], path: Path, model: Path) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnunetv2_cdpd.cli.flags import report_failed, reporter
 from nnunetv2_cdpd.cli.options import ListInstead, add_device, add_output, add_parts, given
@@ -9,6 +10,11 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.decodings import DECODINGS, HALF
 from nnunetv2_cdpd.inference.formats import FORMATS, NIFTI
 from nnunetv2_cdpd.link import DEFAULT_PLANS, DEFAULT_TRAINER
+
+if TYPE_CHECKING:
+    from nnunetv2_cdpd.inference.outputs import Outputs
+    from nnunetv2_cdpd.inference.predictor import Predictor
+    from nnunetv2_cdpd.quality.predicting import QualityCompanion
 
 DESCRIPTION = """
 Predict images with a trained model. Flags that nnUNetv2_predict has are the same here.
@@ -84,6 +90,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="IMAGES are a BIDS dataset, or files with BIDS names (of this suffix, as T1w); OUTPUT becomes a derivatives dataset",
     )
     what.add_argument("--stats", action="store_true", help="volume, mean HU and centroid per class: statistics.json and .csv")
+    what.add_argument(
+        "--quality",
+        action="store_true",
+        help="a predicted Dice, a range for the volume, and what to look at, per class: quality.json and .csv (docs/quality.md)",
+    )
+    what.add_argument(
+        "--calibrate_probabilities", action="store_true", help="make those of --save_probabilities as often right as they say"
+    )
 
     how = parser.add_argument_group("how")
     add_device(how)
@@ -143,6 +157,8 @@ def run(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.inference.run import predict_cases
 
     _check_bids(args)
+    if args.calibrate_probabilities and not args.probabilities:
+        raise UserError("argument calibrate_probabilities: of those that argument probabilities writes; give it too")
     folder = args.model or model_folder_of(args.dataset, args.trainer, args.plans, args.configuration)
     if args.list_classes:
         print(classes_text(folder))
@@ -164,6 +180,16 @@ def run(args: argparse.Namespace) -> int:
         cases = find_image_cases(args.input, *kind, modality_of(predictor.dataset_json), tell=tell)
     else:
         cases = find_bids_cases(args.input, args.bids, *kind, tell)
+    outputs = Outputs(
+        args.output,
+        predictor.file_ending,
+        args.one_file_per_class,
+        args.probabilities,
+        args.stats,
+        args.quality,
+        tuple(args.formats),
+    )
+    companion = _companion(args, predictor, folder, outputs)
     settings = {
         "model": str(folder.resolve()),
         **{name: getattr(args, name) for name in ("folds", "classes", "task", "clean", "decode")},
@@ -172,21 +198,32 @@ def run(args: argparse.Namespace) -> int:
         "step_size": args.tile_step_size,
         "tta": args.use_mirroring,
         "align_windows": args.align_windows,
+        **({"calibrate_probabilities": True} if args.calibrate_probabilities else {}),
     }
-    outputs = Outputs(
-        args.output, predictor.file_ending, args.one_file_per_class, args.probabilities, args.stats, tuple(args.formats)
-    )
     work = ("resume", "part_id", "num_parts", "num_readers", "num_exporters", "previous_stage", "progress")
-    outcome = predict_cases(predictor, cases, outputs, settings=settings, **given(args, *work))
+    outcome = predict_cases(predictor, cases, outputs, settings=settings, companion=companion, **given(args, *work))
     print(f"written to {args.output}")
     return report_failed(outcome.failed.items(), args.flags)
+
+
+def _companion(args: argparse.Namespace, predictor: "Predictor", folder: Path, outputs: "Outputs") -> "QualityCompanion | None":
+    """What adds the quality of predictions, or calibrates their probabilities; None: neither is wanted."""
+    if not (args.quality or args.calibrate_probabilities):
+        return None
+    from nnunetv2_cdpd.quality.collect import PathSettings
+    from nnunetv2_cdpd.quality.files import quality_model_of
+    from nnunetv2_cdpd.quality.predicting import QualityCompanion
+
+    settings = PathSettings(args.tile_step_size, args.use_mirroring, args.align_windows, args.clean)
+    model = quality_model_of(predictor, folder, settings, args.task)
+    return QualityCompanion(predictor, model, outputs, calibrated=args.calibrate_probabilities)
 
 
 def _check_bids(args: argparse.Namespace) -> None:
     """Raise UserError for what BIDS has no names for."""
     if args.bids is not None and args.formats != [NIFTI]:
         raise UserError(f"argument bids: derivatives are {NIFTI}, and argument formats names others; leave one of them out")
-    for name in ("one_file_per_class", "probabilities", "stats", "previous_stage"):
+    for name in ("one_file_per_class", "probabilities", "stats", "quality", "previous_stage"):
         if args.bids is not None and getattr(args, name):
             raise UserError(
                 f"argument bids: argument {name} writes or reads files that BIDS has no names for; leave one of them out"
@@ -195,7 +232,7 @@ def _check_bids(args: argparse.Namespace) -> None:
 
 def _check_one_file(args: argparse.Namespace) -> None:
     """Raise UserError for what only a folder can take."""
-    for name in ("one_file_per_class", "probabilities", "stats", "resume", "previous_stage", "bids"):
+    for name in ("one_file_per_class", "probabilities", "stats", "quality", "resume", "previous_stage", "bids"):
         if getattr(args, name) not in (None, False):
             raise UserError(f"-o {args.output}: one label map, to which argument {name} does not go; give a folder")
     if len(args.formats) > 1:

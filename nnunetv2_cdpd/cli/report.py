@@ -10,7 +10,8 @@ CHOSEN_VOLUMES = 6  # where --volumes names none
 DESCRIPTION = """
 Write one HTML page of what `cdpd evaluate` found: tables that sort, box plots, the worst cases in three planes with the
 contours of reference and prediction, training curves, a viewer of volumes. The page needs no other file and names
-of a patient nothing but the case identifier.
+of a patient nothing but the case identifier. Without scores, of predictions by `cdpd predict --quality`: tables of what is
+likely to be wrong with them, the worst first.
 """
 EXAMPLES = (
     "cdpd report predictions --images imagesTs",
@@ -19,7 +20,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    folder = "where `cdpd evaluate` wrote summary.json"
+    folder = "where `cdpd evaluate` wrote summary.json, or `cdpd predict` quality.json"
     parser.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=f"{folder}; or -i FOLDER")
     parser.add_argument("-i", type=Path, dest="input", metavar="FOLDER", help=argparse.SUPPRESS)
     parser.add_argument(

@@ -24,7 +24,8 @@ from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
 
 _FORMATS = "formats"  # in the settings: of all files that are there
 _OTHERWISE = "made_otherwise"  # in the settings: the cases whose predictions are of other settings
-STATISTICS = "statistics"  # folder with a file per case, and the tables of all of them
+# Folders with a file per case, and the tables of all of them: what there is of each class, and how good it is likely to be.
+STATISTICS, QUALITY = "statistics", "quality"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Outputs:
     one_file_per_class: CASE/CLASS.nii.gz in place of the label map CASE.nii.gz.
     probabilities: CASE.npz and CASE.pkl too, as nnU-Net's --save_probabilities.
     statistics: statistics/CASE.json, and at the end statistics.json and statistics.csv of all cases in the folder.
+    quality: The same of quality.
     formats: Of the label map, some of `FORMATS`: CASE.nii.gz, CASE_seg.dcm, ...
     """
 
@@ -43,6 +45,7 @@ class Outputs:
     one_file_per_class: bool = False
     probabilities: bool = False
     statistics: bool = False
+    quality: bool = False
     formats: tuple[str, ...] = (NIFTI,)
 
     @property
@@ -65,7 +68,12 @@ class Outputs:
         paths = [self.segmentation(case)] if NIFTI in self.formats else []
         paths += self.dicom_files(case).values()
         paths += [self.folder / f"{case}.npz", self.folder / f"{case}.pkl"] if self.probabilities else []
-        return paths + ([self.folder / STATISTICS / f"{case}.json"] if self.statistics else [])
+        return paths + [self.folder / table / f"{case}.json" for table in self.with_tables]
+
+    @property
+    def with_tables(self) -> list[str]:
+        """Names of what has a file per case, in a folder of that name, and tables of all cases."""
+        return [name for name, wanted in ((STATISTICS, self.statistics), (QUALITY, self.quality)) if wanted]
 
     def holds(self, name: str, job: Case) -> bool:
         return all(path.exists() for path in self.paths(name))
@@ -75,8 +83,8 @@ class Outputs:
 
     @property
     def tables(self) -> list[Path]:
-        """Of the statistics of all cases."""
-        return [self.folder / f"{STATISTICS}.json", self.folder / f"{STATISTICS}.csv"] if self.statistics else []
+        """Of all cases."""
+        return [self.folder / f"{name}.{ending}" for name in self.with_tables for ending in ("json", "csv")]
 
 
 def prepare_folder(
@@ -135,7 +143,8 @@ def prepare_folder(
     new = [*of_cases, *outputs.tables]  # the descriptions are those of these predictions, or there is none
     way_out = f"use another folder, or move it away (no {SETTINGS_FILE} here, which a prediction leaves)"
     check_may_write(new, made_here=before is not None, way_out=way_out, label_maps=True, where=outputs.folder)
-    changed = [key for key in written if before is not None and before.get(key) != written[key]]
+    # A flag that an earlier release did not have was not set.
+    changed = [key for key in written if before is not None and before.get(key, False if key in flags else None) != written[key]]
     if changed and (resume or (there and not alone)):
         raise UserError(
             f"{path}: the predictions there were made with other settings ({', '.join(changed)}); use the same ones, or "
@@ -161,8 +170,8 @@ def prepare_folder(
     # No setting of predictions: a further format of the same ones may be asked for; all that may be there must be known.
     written[_FORMATS] = [name for name in FORMATS if name in {*outputs.formats, *former.formats}]
     outputs.folder.mkdir(parents=True, exist_ok=True)
-    if outputs.statistics:
-        (outputs.folder / STATISTICS).mkdir(exist_ok=True)
+    for name in outputs.with_tables:
+        (outputs.folder / name).mkdir(exist_ok=True)
     write_json(path, written)
 
 
@@ -180,7 +189,7 @@ def _formats_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _all_kinds(outputs: Outputs) -> list[Outputs]:
     """All that any job may have left for a case in a folder."""
-    everything = replace(outputs, probabilities=True, statistics=True, formats=FORMATS)
+    everything = replace(outputs, probabilities=True, statistics=True, quality=True, formats=FORMATS)
     return [replace(everything, one_file_per_class=masks) for masks in (False, True)]
 
 

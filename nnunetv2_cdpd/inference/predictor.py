@@ -4,7 +4,7 @@ Classes compete by probability and nest (`nesting`), label maps are made block b
 the rest is `host_predictor`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from nnunetv2_cdpd.inference.label_map import LabelMap
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
 from nnunetv2_cdpd.inference.preprocessing import PathLike, PreprocessedCase
 from nnunetv2_cdpd.inference.selection import Selection
+
+Watch = Callable[[Block], None]
 
 
 @dataclass(frozen=True)
@@ -166,21 +168,29 @@ class Predictor(HostPredictor):
             prediction.write_label_map(Path(files_out[NIFTI]), self.writer)
         return prediction
 
-    def label(self, case: PreprocessedCase) -> LabelledCase:
+    def label(self, case: PreprocessedCase, watch: Watch | None = None) -> LabelledCase:
         """Run the network on an image, and label every part of it as soon as its logits are final.
 
         Logits are held as a whole only where they are kept for probabilities, or where the model's plans name another
         resampling of logits than linear; what they are made from, in half precision, where the image decides where its
         classes begin.
+
+        Args:
+            watch: Is given every block of logits too, as the network gives them.
         """
         shape = case.data.shape[1:]
         geometry = geometry_of(shape, self.plans_manager, self.configuration_manager, case.properties)
         if geometry is None:
-            return self.label_logits(self.predict_logits_from_preprocessed_data(case.data), case.properties)
+            logits = self.predict_logits_from_preprocessed_data(case.data)
+            if watch is not None:
+                watch(Block.whole(logits))
+            return self.label_logits(logits, case.properties)
         labels = self._label_map(geometry)
         kept = torch.empty((len(self.selection.needed), *shape), dtype=torch.half) if self.selection.probabilities else None
         with hosts_threads():
             blocks = self.logit_blocks(case.data)
+            if watch is not None:
+                blocks = _seen_by(watch, blocks)
             if kept is not None:
                 blocks = written_to(kept, blocks)
             for block in with_dice_levels(blocks, len(self.selection.needed)) if self.selection.decode == DICE else blocks:
@@ -234,3 +244,9 @@ class Predictor(HostPredictor):
             labels, properties["spacing"], classes, parents=nesting_of(self.annotation), axes=array_axes(labels.shape, properties)
         )
         return cleaned
+
+
+def _seen_by(watch: Watch, blocks: Iterable[Block]) -> Iterator[Block]:
+    for block in blocks:
+        watch(block)
+        yield block

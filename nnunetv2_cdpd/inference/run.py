@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
@@ -21,13 +21,29 @@ from nnunetv2_cdpd.inference.inputs import Case, opened, source_of
 from nnunetv2_cdpd.inference.outputs import STATISTICS, Outputs, prepare_folder
 from nnunetv2_cdpd.inference.pipeline import pipeline
 from nnunetv2_cdpd.inference.prediction import Prediction, file_name, mask_names, regions_among
-from nnunetv2_cdpd.inference.predictor import LabelledCase, Predictor
+from nnunetv2_cdpd.inference.predictor import LabelledCase, Predictor, Watch
 from nnunetv2_cdpd.inference.preprocessing import PreprocessedCase
 from nnunetv2_cdpd.inference.statistics import prediction_statistics, write_table
 from nnunetv2_cdpd.jobs import Outcome, output_folder, run, write_json, written_beside
 from nnunetv2_cdpd.jobs.shapes import OBJECT, map_of, read_shaped
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
 from nnunetv2_cdpd.volumes.dicom.derived_object import SourceSeries
+
+
+class Companion(Protocol):
+    """Goes along with a job of many cases, and adds to what is written of each."""
+
+    def watch(self, case: PreprocessedCase) -> Watch:
+        """What is given every block of a case's logits, in the thread that predicts."""
+        ...
+
+    def complete(self, watch: Any, prediction: Prediction, identifier: str) -> Prediction:
+        """Write what was seen of a case, in a thread that exports; returns what is to be written as its prediction."""
+        ...
+
+    def conclude(self) -> None:
+        """Sum up all cases of the folder."""
+        ...
 
 
 def predict_cases(
@@ -42,6 +58,7 @@ def predict_cases(
     num_readers: int = 1,
     num_exporters: int = 1,
     previous_stage: Path | None = None,
+    companion: Companion | None = None,
     progress: bool = True,
 ) -> Outcome[None]:
     """Predict cases into a folder, with what was selected by `predictor.select`.
@@ -54,6 +71,7 @@ def predict_cases(
         num_readers: Cases read ahead; 0: none.
         num_exporters: Cases exported while the next ones are predicted; 0: none.
         previous_stage: Folder with the predictions of a cascade's lower stage.
+        companion: Goes along with all cases.
 
     Raises:
         UserError: An output would take the place of a file that is read, or of one of unknown origin; a resumed job has other
@@ -72,7 +90,7 @@ def predict_cases(
     check_are_dicom(outputs.formats, cases)
     images = [file for case in cases for file in case.files]
     read_files = [*images, *predictor.model_files, *(previous_stage.glob("*") if previous_stage else ())]
-    work = _Work(predictor, outputs, None if lower_stage is None else previous_stage)
+    work = _Work(predictor, outputs, None if lower_stage is None else previous_stage, companion)
     dataset_json = predictions_dataset_json(predictor)
     is_bids = any(isinstance(case, BidsCase) for case in cases)
     with output_folder(outputs.folder, part_id, num_parts):
@@ -110,6 +128,8 @@ def predict_cases(
         )
         if outputs.statistics:
             _collect_statistics(outputs)
+        if companion is not None:
+            companion.conclude()
     return outcome
 
 
@@ -117,6 +137,9 @@ def _is_newer(case: Case, outputs: Outputs) -> bool:
     """Whether an image of a case was written after its prediction: maybe another image, maybe a copy of the same."""
     predicted = outputs.paths(case.identifier)[0].stat().st_mtime
     return any(file.stat().st_mtime > predicted for file in case.files if file.exists())
+
+
+_Predicted = tuple[LabelledCase, SourceSeries | None, Watch | None]
 
 
 @dataclass(frozen=True)
@@ -129,6 +152,7 @@ class _Work:
     predictor: Predictor
     outputs: Outputs
     previous_stage: Path | None
+    companion: Companion | None = None
 
     def read(self, case: Case) -> tuple[PreprocessedCase, SourceSeries | None]:
         previous = None
@@ -141,13 +165,17 @@ class _Work:
         with opened(case, self.predictor.writer, tqdm.write) as files:
             return self.predictor.preprocess_files(files, previous), source
 
-    def predict(self, read: tuple[PreprocessedCase, SourceSeries | None]) -> tuple[LabelledCase, SourceSeries | None]:
+    def predict(self, read: tuple[PreprocessedCase, SourceSeries | None]) -> _Predicted:
         case, source = read
-        return self.predictor.label(case), source
+        watch = None if self.companion is None else self.companion.watch(case)
+        return self.predictor.label(case, watch), source, watch
 
-    def export(self, case: Case, predicted: tuple[LabelledCase, SourceSeries | None]) -> None:
-        labelled, source = predicted
-        _write(self.predictor, replace(self.predictor.export(labelled), source=source), case, self.outputs)
+    def export(self, case: Case, predicted: _Predicted) -> None:
+        labelled, source, watch = predicted
+        prediction = replace(self.predictor.export(labelled), source=source)
+        if self.companion is not None:
+            prediction = self.companion.complete(watch, prediction, case.identifier)
+        _write(self.predictor, prediction, case, self.outputs)
 
 
 def predictions_dataset_json(predictor: Predictor) -> dict[str, Any]:

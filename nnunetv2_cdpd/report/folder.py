@@ -1,4 +1,4 @@
-"""report_folder: the page of a folder of predictions that `cdpd evaluate` has scored."""
+"""report_folder: the page of a folder of predictions that `cdpd evaluate` has scored, or whose quality was predicted."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,10 +15,12 @@ from nnunetv2_cdpd.report.cases import ReportCase, images_of_dataset
 from nnunetv2_cdpd.report.comparison import COMPARISON, ComparisonTables, comparison_tables
 from nnunetv2_cdpd.report.origin import dataset_of, model_of, where_now
 from nnunetv2_cdpd.report.page import write_report
+from nnunetv2_cdpd.report.quality import quality_file, write_quality_page
 from nnunetv2_cdpd.report.tables import worst_and_typical, worst_first
 from nnunetv2_cdpd.report.training import TrainingCurves, read_training
 
 PAGE = "report.html"
+DEFAULT_TITLE, QUALITY_TITLE = "Evaluation", "Quality of predictions"  # of scores, and where there are none
 
 
 def report_folder(
@@ -30,7 +32,7 @@ def report_folder(
     predictions: str | Path | None = None,
     name: str = "",
     other_name: str = "",
-    title: str = "Evaluation",
+    title: str = DEFAULT_TITLE,
     intro_lines: Sequence[str] = (),
     num_pictures: int = 8,
     volumes: Sequence[str] | int = (),
@@ -39,10 +41,10 @@ def report_folder(
     num_processes: int = 1,
     tell: Callable[[str], None] = print,
 ) -> Path:
-    """Write the page of a folder with the results of `cdpd evaluate`.
+    """Write the page of a folder with the results of `cdpd evaluate`; without any, of the quality that `cdpd predict` expects.
 
     Args:
-        folder: With summary.json, and comparison.json where predictions were compared.
+        folder: With summary.json, and comparison.json where predictions were compared; or with quality.json.
         output: HTML file, or a folder for report.html; None: that of the results.
         images: Folder of the images, named as nnU-Net names them, or a raw dataset, whose images may lie anywhere; None:
             contours on black.
@@ -61,6 +63,12 @@ def report_folder(
     """
     folder = Path(folder)
     page = _page(folder if output is None else Path(output))
+    if not (folder / SUMMARY_FILE).exists() and quality_file(folder).is_file():
+        told = {"Model": name or model_of(folder, ())}
+        lines = [(what, text) for what, text in told.items() if text] + [("", line) for line in intro_lines]
+        if images or references or predictions or volumes or training:
+            tell(f"note: no {SUMMARY_FILE} in {folder}, so the page has the predicted quality alone, and no pictures or curves")
+        return write_quality_page(folder, page, title=QUALITY_TITLE if title == DEFAULT_TITLE else title, intro_lines=lines)
     results = read_results(folder / SUMMARY_FILE)
     check_at_least(0, num_pictures=num_pictures)
     check_at_least(1, num_processes=num_processes)

@@ -1,0 +1,30 @@
+"""Carried: what a model folder takes along when it is exported.
+
+nnUNetv2_export_model_to_zip takes a fixed list of files. Of these, the model folder's dataset_fingerprint.json is the one that
+nothing reads there, so what is to come along lies in it under a key of its own.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_cdpd.host import FINGERPRINT_FILE
+from nnunetv2_cdpd.jobs import read_json, write_json
+from nnunetv2_cdpd.jobs.shapes import read_shaped, record
+
+
+def carry(folder: Path, key: str, content: Any) -> None:
+    """Put JSON-able content into a model folder's file that exports take along.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    path = folder / FINGERPRINT_FILE
+    before = read_shaped(path, record(), "copy it from the preprocessed dataset, or remove it") if path.is_file() else {}
+    write_json(path, {**before, key: content})
+
+
+def taken_along(folder: Path, key: str) -> tuple[Any, Path] | None:
+    """What was put there under a key, and the file; None: nothing."""
+    path = folder / FINGERPRINT_FILE
+    content = read_json(path)
+    return (content[key], path) if isinstance(content, dict) and key in content else None

@@ -1,0 +1,150 @@
+"""The file of a calibration in a model folder, and in what nnU-Net's export of it takes along; read, it must be of this model."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.inference.carried import carry, taken_along
+from nnunetv2_cdpd.inference.decodings import HALF
+from nnunetv2_cdpd.inference.models import weights_digest
+from nnunetv2_cdpd.inference.predictor import Predictor
+from nnunetv2_cdpd.jobs import write_json
+from nnunetv2_cdpd.jobs.shapes import (
+    NAME,
+    NUMBER,
+    OBJECT,
+    check_shape,
+    list_of,
+    map_of,
+    none_or,
+    read_shaped,
+    record,
+    whole_number,
+)
+from nnunetv2_cdpd.quality.collect import PathSettings
+from nnunetv2_cdpd.quality.facts import VERSION
+from nnunetv2_cdpd.quality.features import FEATURES
+from nnunetv2_cdpd.quality.model import QualityModel
+
+QUALITY_FILE = "cdpd_quality.json"
+_KEY = "cdpd_quality"
+_MAKE_ANEW = "make it anew: cdpd accumulate DATASET -c CONFIGURATION --quality"
+_PER_CLASS = map_of(NUMBER, "an object of numbers")
+_PER_FEATURE = list_of(NUMBER, len(FEATURES), len(FEATURES))
+_DIAGRAM = record({"probability": list_of(NUMBER), "share": list_of(NUMBER), "voxels": list_of(whole_number())})
+_MODEL = record(
+    {
+        "version": whole_number(),
+        "features": list_of(NAME),
+        "classes": list_of(NAME, 1),
+        "folds": map_of(NAME, "an object of digests", least=1),
+        "settings": OBJECT,
+        "cases": whole_number(),
+        "class_cases": map_of(whole_number(), "an object of whole numbers"),
+        "usual": _PER_CLASS,
+        "anatomy": map_of(
+            record(
+                {
+                    "cases": whole_number(),
+                    "log_volume": NUMBER,
+                    "log_volume_sd": NUMBER,
+                    "place_mm": none_or(list_of(NUMBER, 3, 3)),
+                    "place_sd_mm": NUMBER,
+                    "intensity": NUMBER,
+                    "intensity_sd": NUMBER,
+                }
+            ),
+            "an object of classes",
+        ),
+        "regression": record(
+            {
+                "means": _PER_FEATURE,
+                "scales": _PER_FEATURE,
+                "slopes": _PER_FEATURE,
+                "intercept": NUMBER,
+                "effects": list_of(NUMBER),
+            }
+        ),
+        "absent": record({"priors": _PER_CLASS, "usual": _PER_CLASS, "slope": NUMBER}),
+        "intervals": record({"biases": _PER_CLASS, "width": none_or(NUMBER), "spurious_below": NUMBER}),
+        "flags": record(
+            {"worst_score": NUMBER, "threshold": NUMBER, "thresholds": _PER_CLASS, "caught": NUMBER, "false_alarms": NUMBER}
+        ),
+        "platt": map_of(record({"scale": NUMBER, "shift": NUMBER}), "an object of classes"),
+        "found": map_of(none_or(NUMBER), "an object of numbers"),
+        "reliability": map_of(list_of(_DIAGRAM, 2, 2), "an object of classes"),
+    }
+)
+
+
+def write_quality_model(model: QualityModel, folder: Path) -> Path:
+    """Write the calibration of a model folder; returns the file."""
+    content = {"version": VERSION, "features": list(FEATURES), **model.as_json()}
+    path = folder / QUALITY_FILE
+    write_json(path, content)
+    carry(folder, _KEY, content)
+    return path
+
+
+def read_quality_model(folder: Path) -> tuple[QualityModel, Path]:
+    """The calibration of a model folder, and the file that it stands in.
+
+    Raises:
+        UserError: There is none, it is damaged, or of another release.
+    """
+    path = folder / QUALITY_FILE
+    if path.is_file():
+        content = read_shaped(path, _MODEL, _MAKE_ANEW)
+    else:
+        found = taken_along(folder, _KEY)
+        if found is None:
+            raise UserError(f"{path}: no such file, so nothing is known of the quality of this model's predictions; {_MAKE_ANEW}")
+        content, path = found
+        check_shape(content, _MODEL, path, _MAKE_ANEW, _KEY)
+    if content["version"] != VERSION or tuple(content["features"]) != FEATURES:
+        raise UserError(f"{path}: a calibration of another release; {_MAKE_ANEW}")
+    _check_consistent(content, path)
+    return QualityModel.of_json(content), path
+
+
+def _check_consistent(content: Mapping[str, Any], path: Path) -> None:
+    effects, classes = content["regression"]["effects"], content["classes"]
+    same_lengths = all(
+        len({len(column) for column in its.values()}) == 1 for two in content["reliability"].values() for its in two
+    )
+    if len(effects) != len(classes) or not same_lengths or not all(scale > 0 for scale in content["regression"]["scales"]):
+        raise UserError(f"{path}: its numbers do not belong together; {_MAKE_ANEW}")
+
+
+def quality_model_of(predictor: Predictor, folder: Path, settings: PathSettings, task: str | None) -> QualityModel:
+    """The calibration of a model folder for predictions with a predictor of it.
+
+    Args:
+        settings: Of the predictions.
+        task: Of the predictions; None: the universal one.
+
+    Raises:
+        UserError: As `read_quality_model`, or it is of other networks, classes or settings.
+    """
+    model, path = read_quality_model(folder)
+    if model.classes != predictor.annotation.classes:
+        raise UserError(f"{path}: calibrated for the classes {listed(list(model.classes), 4)}, not this model's; {_MAKE_ANEW}")
+    unknown = sum(weights_digest([weights]) not in model.folds.values() for weights in predictor.list_of_parameters)
+    if unknown:
+        raise UserError(
+            f"{path}: is of the networks of folds {listed(list(model.folds))} as they were then; {unknown} of those that are to "
+            f"predict are others; choose them by argument folds, or {_MAKE_ANEW}"
+        )
+    if task is not None:
+        raise UserError(f"argument task {task}: {path} was calibrated without one; leave it out")
+    if predictor.selection.decode != HALF:
+        raise UserError(f"argument decode {predictor.selection.decode}: {path} was calibrated with {HALF}; leave it out")
+    others = {name: value for name, value in asdict(settings).items() if model.settings.get(name) != value}
+    if others:
+        told = ", ".join(f"{name} {model.settings.get(name)}" for name in others)
+        raise UserError(
+            f"{path}: was calibrated with {told}; predict with the same, or {_MAKE_ANEW}, with the flags of this prediction"
+        )
+    return model
