@@ -20,9 +20,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_place(parser, ("-m",), "model", "model folder, TRAINER__PLANS__CONFIGURATION", metavar="MODEL")
     parser.add_argument("-d", "--dataset", required=True, metavar="DATASET", help="id, name or folder of a raw dataset")
-    add_output(
-        parser, "new model folder, or DatasetXXX_NAME for its place in nnUNet_results", metavar="NEW_MODEL", required=True
-    )
+    add_output(parser, "new model folder, or DatasetXXX_NAME for its place in nnUNet_results", metavar="NEW_MODEL", required=True)
     parser.add_argument("-f", "--folds", nargs="+", metavar="FOLD", help="folds to extend (default: all that are trained)")
     parser.add_argument(
         "-chk", dest="checkpoint_name", metavar="FILE", default="checkpoint_final.pth", help="of each fold (default: %(default)s)"

@@ -4,7 +4,7 @@ What a label of the dataset means is decided as `cdpd merge` decides it: by name
 and merged labels, and by the class table; the model's own labels stay as they are.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,9 @@ def _changed_nesting(former: Annotation, plan: MergePlan) -> list[str]:
     changed = []
     for name in former.classes:
         before = {target[other] for other in former.lies_in(name)}
-        after = plan.nesting.closure(target[name] or name) - {target[name]} | set(plan.nesting.possible.get(target[name] or name, ()))
+        after = plan.nesting.closure(target[name] or name) - {target[name]} | set(
+            plan.nesting.possible.get(target[name] or name, ())
+        )
         if before != after & {target[other] for other in former.classes}:
             changed.append(name)
     return changed
@@ -164,7 +166,9 @@ def _names(model: RawDataset, dataset: RawDataset, plan: MergePlan) -> Callable[
                 of_goal.setdefault(goal, []).append(label)
         for goal, labels in of_goal.items():
             if inputs is model and len(labels) > 1:
-                raise UserError(f"{dataset.name}: {' and '.join(labels)} of the model would be one class with its labels; rename them")
+                raise UserError(
+                    f"{dataset.name}: {' and '.join(labels)} of the model would be one class with its labels; rename them"
+                )
             if len(labels) == 1:
                 names.setdefault(goal, labels[0])
     return lambda name: names.get(name, name)
@@ -189,10 +193,12 @@ def _annotation(
     region_of = {rename(name): tuple(sorted(values[v] for v in region)) for name, region in zip(merged.classes, merged.regions)}
     value_of = {rename(name): values[value] for name, value in zip(merged.classes, merged.values)}
     possible = {rename(name): tuple(map(rename, parents)) for name, parents in merged.possible_parents.items()}
-    classes = _outer_to_inner(former.classes, new, region_of, possible)
+    pairs = {frozenset(map(rename, pair)) for pair in merged.compatible}
+    classes = _in_order(former.classes, new, region_of, possible, pairs)
     known_labels = {label.name: label for label in former.merged_labels}
     labels = [
-        known_labels.get(rename(label.name)) or MergedLabel(rename(label.name), values[label.value], tuple(map(rename, label.classes)))
+        known_labels.get(rename(label.name))
+        or MergedLabel(rename(label.name), values[label.value], tuple(map(rename, label.classes)))
         for label in merged.merged_labels
     ]
     sources = [
@@ -203,7 +209,6 @@ def _annotation(
         )
         for source in merged.sources[len(former.sources) :]
     ]
-    pairs = {frozenset(map(rename, pair)) for pair in merged.compatible}
     return Annotation(
         classes=classes,
         values=tuple(value_of[name] for name in classes),
@@ -216,21 +221,32 @@ def _annotation(
     )
 
 
-def _outer_to_inner(
-    former: Sequence[str], new: Sequence[str], region_of: Mapping[str, Sequence[int]], possible: Mapping[str, Sequence[str]]
+def _in_order(
+    former: Sequence[str],
+    new: Sequence[str],
+    region_of: Mapping[str, Sequence[int]],
+    possible: Mapping[str, Sequence[str]],
+    compatible: Collection[frozenset[str]],
 ) -> tuple[str, ...]:
-    """The former classes in their order, each new one after what it lies in and before what lies in it, the last if possible."""
+    """The former classes in their order, each new one after what it lies in and before what lies in it, the last if possible.
+
+    nnU-Net paints label maps in this order: a new class that may overlap a former one comes before it, and leaves it whole.
+    """
     classes = list(former)
+
+    def lies_in(name: str, other: str) -> bool:
+        return set(region_of[name]) < set(region_of[other]) or other in possible.get(name, ())
+
     for name in new:
-        inner = [k for k, other in enumerate(classes) if set(region_of[other]) < set(region_of[name]) or name in possible.get(other, ())]
-        outer = [k for k, other in enumerate(classes) if set(region_of[name]) < set(region_of[other]) or other in possible.get(name, ())]
-        place = min(inner, default=len(classes))
-        if max(outer, default=-1) >= place:
+        after = 1 + max((k for k, other in enumerate(classes) if lies_in(name, other)), default=-1)
+        before = min((k for k, other in enumerate(classes) if lies_in(other, name)), default=len(classes))
+        if after > before:
             raise UserError(
-                f"{name} lies in {classes[max(outer)]} and holds {classes[place]}, which the model has in the other order; it "
+                f"{name} lies in {classes[after - 1]} and holds {classes[before]}, which the model has in the other order; it "
                 "cannot be added"
             )
-        classes.insert(place, name)
+        overlapped = min((k for k, other in enumerate(classes) if frozenset((name, other)) in compatible), default=before)
+        classes.insert(max(after, min(before, overlapped)), name)
     return tuple(classes)
 
 
@@ -266,5 +282,3 @@ def _check_former(former: Annotation, annotation: Annotation, dataset: RawDatase
 
 def _possible(annotation: Annotation, name: str, former: Annotation) -> set[str]:
     return set(annotation.possible_parents.get(name, ())) & set(former.classes)
-
-

@@ -98,9 +98,13 @@ def preprocess(
     if root is None:
         raise UserError("nnUNet_preprocessed is not set; `export nnUNet_preprocessed=/path/to/folder` and call again")
     manager = PlansManager(dict(plans))
-    settings = {key: value for key, value in manager.get_configuration(configuration).configuration.items() if key != "architecture"}
+    settings = {
+        key: value for key, value in manager.get_configuration(configuration).configuration.items() if key != "architecture"
+    }
     of_plans = [manager.plans[key] for key in ("transpose_forward", "foreground_intensity_properties_per_channel")]
-    made_for = digest(settings, of_plans, sorted(joined.value_map.items()), dataset_json["labels"], sorted(joined.case_names.items()))
+    made_for = digest(
+        settings, of_plans, sorted(joined.value_map.items()), dataset_json["labels"], sorted(joined.case_names.items())
+    )
     folder = PreprocessedFolder(
         root / dataset.name / f"cdpd_extension_{made_for}", root / dataset.name / f"cdpd_extension_{made_for}" / "cases"
     )
@@ -112,16 +116,20 @@ def preprocess(
         name = joined.case_names[case.identifier]
         merged = MergedCase(name, "", 0, case.images, images, label)
         merge = MergeJob(
-            merged, label, replace(dataset.annotation, case_source=None), joined.value_map, reader, len(settings["normalization_schemes"]), made_from
+            merged,
+            label,
+            replace(dataset.annotation, case_source=None),
+            joined.value_map,
+            reader,
+            len(settings["normalization_schemes"]),
+            made_from,
         )
         jobs[case.identifier] = CaseJob(merge, folder.data / name, plans, configuration, dataset_json, made_from)
     with output_folder(folder.path):
         folder.data.mkdir(exist_ok=True)
         record = FileRecord(folder.path / RECORD_FILE, [dataset.name], _COMMAND)
         record.rewrite(name for name in record.cases if name in jobs and record.holds(name, jobs[name]))
-        outcome = run(
-            jobs, in_processes(preprocess_case, num_processes), title="Preprocessing", record=record, progress=progress
-        )
+        outcome = run(jobs, in_processes(preprocess_case, num_processes), title="Preprocessing", record=record, progress=progress)
         if outcome.failed:
             told = [f"case {case!r}: {why}" for case, why in outcome.failed.items()]
             raise UserError(f"{dataset.name}: {listed(told, 3)}; the other cases are done, mend these and call again")

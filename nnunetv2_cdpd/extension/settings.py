@@ -23,7 +23,9 @@ def extended_plans(plans: Mapping[str, Any], configuration: str, joined: Joined)
 def extension_settings(joined: Joined, arch_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """What Extension takes from plans."""
     annotation, new = joined.annotation, joined.new_classes
-    tasks = [source.task_prompt or task_prompt([*source.annotated_classes, *source.merged_labels]) for source in joined.new_sources]
+    tasks = [
+        source.task_prompt or task_prompt([*source.annotated_classes, *source.merged_labels]) for source in joined.new_sources
+    ]
     stages = len(arch_kwargs["features_per_stage"])
     return {
         "class_prompts": [class_prompt(name) for name in new],
@@ -38,17 +40,17 @@ def extension_settings(joined: Joined, arch_kwargs: Mapping[str, Any]) -> dict[s
 def limits_of(name: str, former: Annotation, annotation: Annotation) -> dict[str, Any]:
     """What the former classes say of where a new one can be (network/extension.py); numbers are of the former classes."""
     region = dict(zip(annotation.classes, map(frozenset, annotation.regions)))
-    own_line = {name} | annotation.possible_ancestors(name)
-    certain = [k for k, other in enumerate(former.classes) if region[name] < region[other]]
-    holds = [k for k, other in enumerate(former.classes) if region[other] < region[name]]
-    apart = [
-        k
-        for k, other in enumerate(former.classes)
-        if own_line.isdisjoint({other} | annotation.possible_ancestors(other))
-        and not any(frozenset((one, its)) in annotation.compatible for one in own_line for its in _line(annotation, other))
-    ]
-    return {"apart": apart, "within": [[k] for k in certain], "holds": holds}
+    return {
+        "apart": [k for k, other in enumerate(former.classes) if exclude_each_other(name, other, annotation)],
+        "within": [[k] for k, other in enumerate(former.classes) if region[name] < region[other]],
+        "holds": [k for k, other in enumerate(former.classes) if region[other] < region[name]],
+    }
 
 
-def _line(annotation: Annotation, name: str) -> set[str]:
-    return {name} | annotation.possible_ancestors(name)
+def exclude_each_other(name: str, other: str, annotation: Annotation) -> bool:
+    """Whether no voxel can be of both classes: neither may lie in the other, and their borders are nowhere drawn differently."""
+    line, its_line = ({one} | annotation.possible_ancestors(one) for one in (name, other))
+    if name in its_line or other in line:
+        return False
+    shared = line & its_line
+    return not any(frozenset((one, its)) in annotation.compatible for one in line - shared for its in its_line - shared)

@@ -33,23 +33,48 @@ class Readout:
     A network's last layer is linear and treats every voxel alone, so it may come after the mean over windows, mirrored images
     and folds: exactly the same, of fewer channels than there are classes.
 
-    weight: (K, c).
+    weight: (K, f), of the channels that are features.
     bias: (K,).
+    beside: Channels that are logits already, beside those features.
     """
 
     weight: Tensor | None = None
     bias: Tensor | None = None
+    beside: "Beside | None" = None
 
     def to(self, device: torch.device) -> "Readout":
         if self.weight is None or self.bias is None:
             return self
-        return Readout(self.weight.to(device), self.bias.to(device))
+        return Readout(self.weight.to(device), self.bias.to(device), self.beside)
 
     def __call__(self, values: Tensor) -> Tensor:
         if self.weight is None or self.bias is None:
             return values
-        logits = torch.addmm(self.bias[:, None], self.weight, values.flatten(1))
-        return logits.view(-1, *values.shape[1:])
+        features = values if self.beside is None else values[list(self.beside.features)]
+        logits = torch.addmm(self.bias[:, None], self.weight, features.flatten(1)).view(-1, *values.shape[1:])
+        return logits if self.beside is None else self.beside.joined(logits, values)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Logits of some classes beside the features of others; numbers are of channels of the values, unless said.
+
+    features: All features.
+    logits: Of each network, of each class.
+    places: Where the classes go among all logits, ascending.
+    """
+
+    features: tuple[int, ...]
+    logits: tuple[tuple[int, ...], ...]
+    places: tuple[int, ...]
+
+    def joined(self, logits: Tensor, values: Tensor) -> Tensor:
+        """Logits (K, ...) of the other classes and those in the values, whose sum over networks is their mean."""
+        mine = sum(values[list(channels)] for channels in self.logits)
+        joined = logits.new_empty(len(logits) + len(self.places), *logits.shape[1:])
+        others = [place for place in range(len(joined)) if place not in self.places]
+        joined[others], joined[list(self.places)] = logits, mine
+        return joined
 
 
 @dataclass(frozen=True)

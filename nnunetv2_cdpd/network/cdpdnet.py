@@ -240,14 +240,24 @@ class CDPDNet(nn.Module):
         """The network's own logits with those of the extensions, each in its place; as they are without extensions."""
         outputs = [logits] if isinstance(logits, Tensor) else logits
         for extension, terms in zip(self.all_extensions, text.extensions):
-            extension.decoder.deep_supervision = self.decoder.deep_supervision  # which nnU-Net sets
+            if extension.decoder.deep_supervision != self.decoder.deep_supervision:  # which nnU-Net sets
+                extension.decoder.deep_supervision = self.decoder.deep_supervision
             further = extension(skips, terms)
             outputs = [extension.joined(*pair) for pair in zip(outputs, [further] if isinstance(further, Tensor) else further)]
         return outputs[0] if isinstance(logits, Tensor) else outputs
 
     @property
     def all_extensions(self) -> list[Extension]:
+        """In the order in which they were added."""
         return [cast(Extension, extension) for extension in self.extensions]
+
+    @property
+    def own_classes(self) -> list[int]:
+        """The classes that are of no extension, as numbers of the logits' channels."""
+        places = list(range(self.decoder.num_classes))
+        for extension in self.all_extensions:
+            places = extension.moved(places)
+        return places
 
     def encode(self, x: Tensor, token_grids: Sequence[Tensor]) -> list[Tensor]:
         """Encoder stages, finest first; a fused stage replaces its features for the skip and for the next stage."""
@@ -304,7 +314,8 @@ class CDPDNet(nn.Module):
         """
         if not isinstance(module, CDPDNet):
             return
-        for part in (module.encoder, module.decoder, module.task_prompt):
+        added = [part for extension in module.all_extensions for part in (extension.narrow, extension.decoder)]
+        for part in (module.encoder, module.decoder, module.task_prompt, *added):
             if part is not None:
                 part.apply(InitWeights_He(1e-2))
                 part.apply(init_last_bn_before_add_to_0)

@@ -7,13 +7,13 @@ logits of the former classes. An extension therefore stands beside: it reads the
 What the network says of its own classes limits what an extension may say (`limited`), so that former label maps stay too.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
-from dynamic_network_architectures.initialization.weight_init import InitWeights_He
 from torch import Tensor, nn
 
 from nnunetv2_cdpd.network.text_modulation import Affine, PromptEmbeddings, TextModulation
@@ -66,14 +66,14 @@ class Extension(nn.Module):
         self.class_text, self.modulations = None, nn.ModuleList()
         if modulate:
             self.class_text = PromptEmbeddings(self.num_classes, embed_dim, learned, text_channels)
-            self.modulations.extend(TextModulation(self.num_classes, channels, text_channels) for channels in view.output_channels)
+            self.modulations.extend(
+                TextModulation(self.num_classes, channels, text_channels) for channels in view.output_channels
+            )
         self.narrow = nn.ModuleList(
             view.conv_op(channels, width, 1) for channels, width in zip(view.output_channels, features_per_stage)
         )
         narrow_view = SimpleNamespace(**{**vars(view), "output_channels": list(features_per_stage)})
         self.decoder = UNetDecoder(narrow_view, self.num_classes, n_conv_per_stage, deep_supervision)
-        self.narrow.apply(InitWeights_He(1e-2))
-        self.decoder.apply(InitWeights_He(1e-2))
 
     def text_terms(self) -> tuple[Affine, ...]:
         """What the further prompts say of the skips; nothing without text."""
@@ -87,12 +87,17 @@ class Extension(nn.Module):
             skips = [modulation(skip, affine) for modulation, skip, affine in zip(self.modulations, skips, text)]
         return self.decoder([narrow(skip) for narrow, skip in zip(self.narrow, skips)])
 
+    def moved(self, channels: Sequence[int]) -> list[int]:
+        """Where former channels, ascending, lie among all."""
+        free = (place for place in itertools.count() if place not in self.places)
+        places = list(itertools.islice(free, 1 + max(channels)))
+        return [places[channel] for channel in channels]
+
     def joined(self, former: Tensor, logits: Tensor) -> Tensor:
         """Former logits (B, n, ...), bit by bit as they are, and limited further ones (B, k, ...), each in its place."""
         further = [limited(logits[:, k], former, **limits) for k, limits in enumerate(self.limits)]
-        rest = iter(former.unbind(1))
-        own = dict(zip(self.places, further))
-        return torch.stack([own[k] if k in own else next(rest) for k in range(former.shape[1] + len(own))], 1)
+        channels = dict(zip(self.moved(range(former.shape[1])), former.unbind(1))) | dict(zip(self.places, further))
+        return torch.stack([channels[place] for place in sorted(channels)], 1)
 
 
 def limited(

@@ -245,7 +245,16 @@ def _check_architecture(architecture: Mapping[str, Any], key: str, where: Path, 
         return
     check_shape(kwargs, _CDPDNET, where, way_out, f"{key}: arch_kwargs")
     unet = trusted(kwargs["unet_class_name"], UNET, f"{place}: arch_kwargs: unet_class_name`", way_out)
-    known = {*inspect.signature(unet).parameters, "unet_class_name", "patch_size", "fused_stages", "vision", "text", "task", "extensions"}
+    known = {
+        *inspect.signature(unet).parameters,
+        "unet_class_name",
+        "patch_size",
+        "fused_stages",
+        "vision",
+        "text",
+        "task",
+        "extensions",
+    }
     if unknown := [name for name in kwargs if name not in known]:
         raise UserError(f"{place}: arch_kwargs` has {listed(unknown)}, which {unet.__name__} has not; {way_out}")
     stages = kwargs["n_stages"]

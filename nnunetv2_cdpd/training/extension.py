@@ -51,7 +51,9 @@ class ExtensionTrainer(PartialLabelTrainer):
         result = self.cdpdnet.load_state_dict(checkpoint["network_weights"], strict=False)
         own = f"extensions.{len(self.cdpdnet.extensions) - 1}."
         if result.unexpected_keys or any(not key.startswith(own) for key in result.missing_keys):
-            raise UserError(f"the weights of fold {self.fold} are not of the network in the plans: {listed(result.missing_keys, 2)}")
+            raise UserError(
+                f"the weights of fold {self.fold} are not of the network in the plans: {listed(result.missing_keys, 2)}"
+            )
 
     @property
     def extension(self) -> Extension:
@@ -61,7 +63,9 @@ class ExtensionTrainer(PartialLabelTrainer):
     def _plans_with_network(self) -> dict:
         """The plans as they are: which network it is was decided by who extended the model."""
         if not self.configuration_manager.network_arch_init_kwargs.get("extensions"):
-            raise UserError(f"{type(self).__name__} trains what `cdpd extend` adds to a model; call that, or choose another trainer")
+            raise UserError(
+                f"{type(self).__name__} trains what `cdpd extend` adds to a model; call that, or choose another trainer"
+            )
         return self.plans_manager.plans
 
     def former_debug(self) -> Any:
