@@ -124,7 +124,7 @@ def _spec(model: RawDataset, dataset: RawDataset, nested: Mapping[str, tuple[str
             str(dataset.folder): DatasetSpec(sources=sources),
         },
         nested=nested,
-        merged_labels={name: () for name in model.annotation.classes},
+        merged_labels=dict.fromkeys(model.annotation.classes, ()),
         compatible=(),
         scoped={},
     )

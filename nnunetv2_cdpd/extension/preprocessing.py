@@ -1,7 +1,7 @@
-"""Preprocessing of the further dataset: nnU-Net's, with the model's spacing and intensities, and the values of the extended model.
+"""Preprocessing of the further dataset: nnU-Net's, with the model's spacing and intensities, and the extended model's values.
 
-What was made is kept in nnUNet_preprocessed/DATASET/cdpd_extension_DIGEST, so that another extension of the same model by the same
-dataset finds it; the dataset's own preprocessed data and folds are not touched.
+What was made is kept in nnUNet_preprocessed/DATASET/cdpd_extension_DIGEST, so that another extension of the same model by the
+same dataset finds it; the dataset's own preprocessed data and folds are not touched.
 """
 
 import sys

@@ -12,6 +12,7 @@ from nnunetv2_cdpd.card.files import CARD_KEY
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson
 from nnunetv2_cdpd.datasets.raw import RawDataset, read_dataset
 from nnunetv2_cdpd.errors import UserError, check_at_least, listed
+from nnunetv2_cdpd.extension.comparing import compare_models, comparison_table
 from nnunetv2_cdpd.extension.joining import Joined, join_labels, joined_dataset_json
 from nnunetv2_cdpd.extension.preprocessing import PreprocessedFolder, preprocess
 from nnunetv2_cdpd.extension.settings import extended_plans
@@ -21,7 +22,10 @@ from nnunetv2_cdpd.inference.models import folds_of, load_model, read_checkpoint
 from nnunetv2_cdpd.jobs import digest, file_state, read_json
 from nnunetv2_cdpd.merge.collect import check_inputs
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
-from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDExtension import nnUNetTrainerCDPDExtension
+from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDExtension import (
+    nnUNetTrainerCDPDExtension,
+    nnUNetTrainerCDPDExtensionUnfrozen,
+)
 from nnunetv2_cdpd.training.checkpoints import BEST, FINAL, LATEST
 
 Fold = int | str
@@ -40,6 +44,7 @@ class Request:
     configuration: str
     checkpoints: Mapping[Fold, Path]
     joined: Joined
+    trainer: type[nnUNetTrainerCDPDExtension]
     epochs: int | None
     device: torch.device
 
@@ -52,6 +57,8 @@ def extend_model(
     folds: Sequence[Fold] | None = None,
     checkpoint_name: str = FINAL,
     epochs: int | None = None,
+    unfreeze: bool = False,
+    compare: Sequence[str | int | Path] = (),
     device: str | None = None,
     num_processes: int = default_num_processes,
     progress: bool = True,
@@ -66,6 +73,9 @@ def extend_model(
         folds: Those to extend; None: all that are trained.
         checkpoint_name: Of each fold.
         epochs: Of 50 iterations; None: the trainer's.
+        unfreeze: Train the whole network further. What the dataset does not annotate keeps to the model's own answer; both models
+            are compared on the dataset at the end.
+        compare: Further datasets on which both models are compared.
         device: None: a GPU if there is one.
         num_processes: For preprocessing.
         progress: Show bars.
@@ -81,10 +91,11 @@ def extend_model(
     folder = Path(model)
     plans, content = read_descriptions(folder)
     used = folds_of(folder, folds, checkpoint_name)
-    further = read_dataset(dataset)
+    further, compared = read_dataset(dataset), [read_dataset(each) for each in compare]
+    trainer = nnUNetTrainerCDPDExtensionUnfrozen if unfreeze else nnUNetTrainerCDPDExtension
     trained = load_model(folder, used[:1], checkpoint_name)
     configuration = _check_extendable(folder, trained, plans, checkpoint_name, used)
-    output = place_of(Path(output), nnUNetTrainerCDPDExtension.__name__, plans["plans_name"], configuration)
+    output = place_of(Path(output), trainer.__name__, plans["plans_name"], configuration)
     _check_dataset(folder, content, further, output)
     joined = join_labels(folder, content, further)
     for line in _told(joined, further):
@@ -99,16 +110,20 @@ def extend_model(
     fingerprint = {key: value for key, value in fingerprint.items() if key != CARD_KEY} if isinstance(fingerprint, dict) else {}
     checkpoints = {fold: folder / f"fold_{fold}" / checkpoint_name for fold in used}
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    request = Request(folder, new_plans, new_json, configuration, checkpoints, joined, epochs, chosen)
+    request = Request(folder, new_plans, new_json, configuration, checkpoints, joined, trainer, epochs, chosen)
     preprocessed = preprocess(
         further, joined, new_plans, configuration, new_json, fingerprint,
         num_processes=num_processes, progress=progress, report=report,
     )  # fmt: skip
-    made_from = digest(new_plans, new_json, [file_state(path) for path in checkpoints.values()], epochs, preprocessed.path.name)
+    files = [file_state(path) for path in checkpoints.values()]
+    made_from = digest(new_plans, new_json, files, trainer.__name__, epochs, preprocessed.path.name)
     output.parent.mkdir(parents=True, exist_ok=True)
     with work_folder(output, made_from) as work:
         with results_in(work):
-            made = [_train(request, fold, preprocessed) for fold in used][0]
+            made, *_ = [_train(request, fold, preprocessed) for fold in used]
+        if datasets := [*([further] if unfreeze else []), *compared]:
+            options = {"folds": used, "checkpoint_name": checkpoint_name}
+            report(comparison_table(compare_models(folder, made, datasets, chosen, report, **options)))
         made.rename(output)
     report(f"extended model: {output}")
     return output
@@ -164,7 +179,7 @@ def _train(request: Request, fold: Fold, preprocessed: PreprocessedFolder) -> Pa
 
 def _trainer(request: Request, fold: Fold, preprocessed: PreprocessedFolder, resumed: bool) -> nnUNetTrainerCDPDExtension:
     plans = {**request.plans, "continue_training": resumed}
-    trainer = nnUNetTrainerCDPDExtension(plans, request.configuration, fold, dict(request.dataset_json), request.device)
+    trainer = request.trainer(plans, request.configuration, fold, dict(request.dataset_json), request.device)
     trainer.preprocessed_dataset_folder_base = str(preprocessed.path)
     trainer.preprocessed_dataset_folder = str(preprocessed.data)
     if request.epochs is not None:

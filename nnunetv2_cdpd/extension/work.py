@@ -54,8 +54,8 @@ def work_folder(output: Path, made_from: str) -> Iterator[Path]:
         others = [path for path in folder.iterdir() if not path.name.startswith(".")]
         if others and found != settings:
             raise UserError(
-                f"{folder}: was begun from another model, dataset or other options, or by something else; remove it to begin anew, or "
-                "give another argument output"
+                f"{folder}: was begun from another model, dataset or other options, or by something else; remove it to begin "
+                "anew, or give another argument output"
             )
         write_json(folder / _SETTINGS, settings)
         yield folder

@@ -77,7 +77,7 @@ def _text_of_extension(extension: Extension, prompts: Sequence[str], encoder: st
     choice = weights_choice(TEXT_WEIGHTS)
     if choice == LEARNED:
         raise UserError(
-            f"{TEXT_WEIGHTS} is {LEARNED!r}, and this network's embeddings are of {encoder}; unset it, or set it to weights of that"
+            f"{TEXT_WEIGHTS} is {LEARNED!r}, and this network's embeddings are of {encoder}; unset it, or set it to its weights"
         )
     embeddings = load_or_embed(
         embeddings_file, class_prompts=prompts, task_prompts=(), encoder=encoder, choice=choice, or_learned=False

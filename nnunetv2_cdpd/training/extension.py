@@ -74,13 +74,22 @@ class ExtensionTrainer(PartialLabelTrainer):
     # ---- learning ------------------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
-        for name, parameter in self.cdpdnet.named_parameters():
-            if not name.startswith(f"extensions.{len(self.cdpdnet.extensions) - 1}."):
-                parameter.requires_grad_(False)
+        self.freeze()
         return super().configure_optimizers()
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
+        self.train_mode()
+
+    def freeze(self) -> None:
+        """Leave gradients to the extension alone."""
+        trained = {id(parameter) for parameter in self.extension.parameters()}
+        for parameter in self.cdpdnet.parameters():
+            if id(parameter) not in trained:
+                parameter.requires_grad_(False)
+
+    def train_mode(self) -> None:
+        """Norms and dropout of what is frozen as in prediction."""
         self.cdpdnet.eval()
         self.extension.train()
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
-
 from builders.extension import extend, extension_folders, write_dataset
 from builders.model import CLASSES, make_image
+
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.predictor import Predictor
 
@@ -142,3 +142,18 @@ def test_a_training_that_was_stopped_goes_on(root, monkeypatch):
     assert epochs == [0, 1, 2, 2, 3]
     assert not (root / "stopped.extending").exists()
     assert torch.load(folder / "fold_0" / "checkpoint_final.pth", weights_only=False)["current_epoch"] == 4
+
+
+def test_unfrozen_everything_is_trained_but_the_vision_encoder_and_both_models_are_compared(root, extended):
+    folder, told = extend(root, output="unfrozen", unfreeze=True)
+    before, after = (torch.load(f / "fold_0" / "checkpoint_final.pth", weights_only=False) for f in (root / "model", folder))
+    weights, kept = after["network_weights"], before["network_weights"]
+    changed = {key.split(".")[0] for key, value in kept.items() if not torch.equal(weights[key], value)}
+    assert {"encoder", "decoder", "modulations"} <= changed
+    assert "slice_encoder" not in changed
+    assert after["trainer_name"] == "nnUNetTrainerCDPDExtensionUnfrozen"
+    table = {tuple(line.split()[:3]): line.split() for line in told[-2].splitlines()}
+    assert table["Dataset860_More", "aorta", "2"][3] == "-"
+    assert float(table["Dataset860_More", "liver", "2"][3]) >= 0
+    assert table["Dataset860_More", "liver", "2"][-2:] == ["the", "annotation"]
+    assert float(table["Dataset860_More", "spleen", "2"][4]) > 0.5

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from builders.network import CONFIGURATIONS, K, make_network, patch_for
 
 FREE = {"apart": [], "within": [], "holds": []}
