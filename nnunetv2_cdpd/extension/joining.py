@@ -65,9 +65,9 @@ def join_labels(folder: Path, content: Mapping[str, Any], dataset: RawDataset) -
     values = _values(former, plan)
     new = [rename(name) for name in plan.annotation.classes if rename(name) not in former.classes]
     if not new:
-        known = sorted({rename(name) for name in plan.naming.targets[1].values() if name is not None})
+        all_known = sorted({rename(name) for name in plan.naming.targets[1].values() if name is not None})
         raise UserError(
-            f"{dataset.name}: nothing new for {folder}, which has all of {listed(known)} already; `cdpd train` with "
+            f"{dataset.name}: nothing new for {folder}, which has all of {listed(all_known)} already; `cdpd train` with "
             "-pretrained_weights trains a model further"
         )
     annotation = _annotation(former, plan, new, rename, values)
@@ -84,24 +84,27 @@ def join_labels(folder: Path, content: Mapping[str, Any], dataset: RawDataset) -
     return Joined(former, annotation, value_map, case_names, known, plan.notes)
 
 
-def joined_dataset_json(content: Mapping[str, Any], joined: Joined, former_cases: int | None) -> dict[str, Any]:
+def joined_dataset_json(content: Mapping[str, Any], joined: Joined, history: str) -> dict[str, Any]:
     """The dataset.json of the extended model: the model's, with the labels and sources of both.
 
     Args:
-        former_cases: How many cases the model was trained on, where its dataset.json does not list them.
+        history: How the extended model came to be, for its description.
     """
     entries = dataset_json_entries(joined.annotation)
     block = {**content.get("cdpd", {}), **entries["cdpd"]}
-    added = len(joined.case_names)
-    if former_cases is not None:
-        block["sources"][joined.former.sources[0].name]["cases"] = former_cases
+    added, number = len(joined.case_names), content.get("numTraining")
+    for name, entry in content.get("cdpd", {}).get("sources", {}).items():
+        block["sources"][name] |= {"cases": entry["cases"]} if "cases" in entry else {}
+    if not joined.former.case_source and len(joined.former.sources) == 1 and type(number) is int:
+        block["sources"][joined.former.sources[0].name]["cases"] = number  # which no list of cases tells
+    described = content.get("description")
     licenses = {f"{s.name}: {s.license}": None for s in joined.annotation.sources if s.license}
     told: dict[str, Any] = {"licence": "; ".join(licenses)} if licenses else {}
-    number = content.get("numTraining")
     return {
         **{key: value for key, value in content.items() if key not in ("dataset", "license", "reference")},
         **told,
         **entries,
+        "description": f"{described}; {history}" if isinstance(described, str) and described else history,
         "cdpd": block,
         "numTraining": (number if type(number) is int else 0) + added,
     }

@@ -11,7 +11,7 @@ from nnunetv2.configuration import default_num_processes
 from nnunetv2_cdpd.card.files import CARD_KEY
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson
 from nnunetv2_cdpd.datasets.raw import RawDataset, read_dataset
-from nnunetv2_cdpd.errors import UserError, check_at_least, listed
+from nnunetv2_cdpd.errors import UserError, amount, check_at_least, listed
 from nnunetv2_cdpd.extension.comparing import compare_models, comparison_table
 from nnunetv2_cdpd.extension.joining import Joined, join_labels, joined_dataset_json
 from nnunetv2_cdpd.extension.preprocessing import PreprocessedFolder, preprocess
@@ -103,9 +103,11 @@ def extend_model(
 
     new_plans = extended_plans(plans, configuration, joined)
     new_plans["dataset_name"] = dataset_name_of(output, plans["dataset_name"])
-    number = content.get("numTraining")
-    former_cases = number if not joined.former.case_source and len(joined.former.sources) == 1 and type(number) is int else None
-    new_json = joined_dataset_json(content, joined, former_cases)
+    history = (
+        f"{plans['dataset_name']} trained by {trained.trainer_name}, extended by {listed(list(joined.new_classes))} from "
+        f"{amount(len(joined.case_names), 'case')} of {further.name}"
+    )
+    new_json = joined_dataset_json(content, joined, history)
     fingerprint = read_json(folder / FINGERPRINT_FILE)
     fingerprint = {key: value for key, value in fingerprint.items() if key != CARD_KEY} if isinstance(fingerprint, dict) else {}
     checkpoints = {fold: folder / f"fold_{fold}" / checkpoint_name for fold in used}
@@ -179,7 +181,8 @@ def _train(request: Request, fold: Fold, preprocessed: PreprocessedFolder) -> Pa
 
 def _trainer(request: Request, fold: Fold, preprocessed: PreprocessedFolder, resumed: bool) -> nnUNetTrainerCDPDExtension:
     plans = {**request.plans, "continue_training": resumed}
-    trainer = request.trainer(plans, request.configuration, fold, dict(request.dataset_json), request.device)
+    of_fold: Any = fold  # the host's annotation knows no "all"
+    trainer = request.trainer(plans, request.configuration, of_fold, dict(request.dataset_json), request.device)
     trainer.preprocessed_dataset_folder_base = str(preprocessed.path)
     trainer.preprocessed_dataset_folder = str(preprocessed.data)
     if request.epochs is not None:

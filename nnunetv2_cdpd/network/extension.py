@@ -10,7 +10,7 @@ What the network says of its own classes limits what an extension may say (`limi
 import itertools
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
@@ -80,7 +80,7 @@ class Extension(nn.Module):
         if self.class_text is None:
             return ()
         features = self.class_text()
-        return tuple(modulation.affine(features) for modulation in self.modulations)
+        return tuple(cast(TextModulation, modulation).affine(features) for modulation in self.modulations)
 
     def forward(self, skips: Sequence[Tensor], text: Sequence[Affine]) -> Tensor | list[Tensor]:
         if text:

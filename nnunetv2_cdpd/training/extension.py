@@ -34,6 +34,8 @@ class ExtensionTrainer(PartialLabelTrainer):
         universal_task_probability=1.0,
         foreground_jitter=1.0,
     )
+    fold: int | str  # the host's, like the next one
+    inference_allowed_mirroring_axes: tuple[int, ...] | None
     base_provenance: str | None = None
     base_mirroring: tuple[int, ...] | None = None
 
