@@ -19,7 +19,7 @@ MOST_CASES = 20  # of a dataset
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ClassChange:
     """A class in the cases of a dataset.
 
     truth: Whether the dataset annotates it; else `before` is None and `after` the Dice of both models' predictions.
@@ -36,7 +36,7 @@ class Comparison:
 
 def compare_models(
     before: Path, after: Path, datasets: Sequence[RawDataset], device: torch.device, report: Callable[[str], None], **options: Any
-) -> list[Comparison]:
+) -> list[ClassChange]:
     """Predict the cases of some datasets with both models, and compare; of a dataset at most 20 cases, evenly chosen.
 
     Args:
@@ -57,14 +57,14 @@ def compare_models(
         for (name, truth), pairs in scores.items():
             known = [first for first, _ in pairs if first is not None]
             mean = float(np.mean(known)) if known else None
-            found.append(Comparison(dataset.name, name, len(pairs), truth, mean, float(np.mean([last for _, last in pairs]))))
+            found.append(ClassChange(dataset.name, name, len(pairs), truth, mean, float(np.mean([last for _, last in pairs]))))
     return found
 
 
-def comparison_table(comparisons: Sequence[Comparison]) -> str:
+def change_table(changes: Sequence[ClassChange]) -> str:
     """A row for each dataset and class."""
     rows = [("dataset", "class", "cases", "before", "after", "Dice")]
-    for one in sorted(comparisons, key=lambda one: not one.truth):
+    for one in sorted(changes, key=lambda one: not one.truth):
         what = "with the annotation" if one.truth else "of one model with the other"
         first = "-" if one.before is None else f"{one.before:.3f}"
         rows.append((one.dataset, one.name, str(one.cases), first, f"{one.after:.3f}", what))

@@ -24,7 +24,7 @@ from nnunetv2_cdpd.merge.cases import MergeJob, rewrite_case
 from nnunetv2_cdpd.merge.collect import MergedCase
 from nnunetv2_cdpd.volumes.reading import CheckedReader
 
-RECORD_FILE = "cdpd_extension.jsonl"
+_RECORD_FILE = "cdpd_extension.jsonl"
 _COMMAND = "cdpd extend"
 
 
@@ -127,7 +127,7 @@ def preprocess(
         jobs[case.identifier] = CaseJob(merge, folder.data / name, plans, configuration, dataset_json, made_from)
     with output_folder(folder.path):
         folder.data.mkdir(exist_ok=True)
-        record = FileRecord(folder.path / RECORD_FILE, [dataset.name], _COMMAND)
+        record = FileRecord(folder.path / _RECORD_FILE, [dataset.name], _COMMAND)
         record.rewrite(name for name in record.cases if name in jobs and record.holds(name, jobs[name]))
         outcome = run(jobs, in_processes(preprocess_case, num_processes), title="Preprocessing", record=record, progress=progress)
         if outcome.failed:

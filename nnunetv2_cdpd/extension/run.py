@@ -10,15 +10,16 @@ from nnunetv2.configuration import default_num_processes
 
 from nnunetv2_cdpd.card.files import CARD_KEY
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson
+from nnunetv2_cdpd.datasets.output import results_in
 from nnunetv2_cdpd.datasets.raw import RawDataset, read_dataset
 from nnunetv2_cdpd.errors import UserError, amount, check_at_least, listed
-from nnunetv2_cdpd.extension.comparing import compare_models, comparison_table
+from nnunetv2_cdpd.extension.comparing import change_table, compare_models
 from nnunetv2_cdpd.extension.joining import Joined, join_labels, joined_dataset_json
 from nnunetv2_cdpd.extension.preprocessing import PreprocessedFolder, preprocess
 from nnunetv2_cdpd.extension.settings import extended_plans
-from nnunetv2_cdpd.extension.work import dataset_name_of, place_of, results_in, work_folder
+from nnunetv2_cdpd.extension.work import dataset_name_of, place_of, work_folder
 from nnunetv2_cdpd.host import DEBUG_FILE, FINGERPRINT_FILE
-from nnunetv2_cdpd.inference.models import folds_of, load_model, read_checkpoint, read_descriptions
+from nnunetv2_cdpd.inference.models import TrainedModel, folds_of, load_model, read_checkpoint, read_descriptions
 from nnunetv2_cdpd.jobs import digest, file_state, read_json
 from nnunetv2_cdpd.merge.collect import check_inputs
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
@@ -28,7 +29,7 @@ from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDExtension import (
 )
 from nnunetv2_cdpd.training.checkpoints import BEST, FINAL, LATEST
 
-Fold = int | str
+FoldName = int | str
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Request:
     plans: Mapping[str, Any]
     dataset_json: Mapping[str, Any]
     configuration: str
-    checkpoints: Mapping[Fold, Path]
+    checkpoints: Mapping[FoldName, Path]
     joined: Joined
     trainer: type[nnUNetTrainerCDPDExtension]
     epochs: int | None
@@ -54,7 +55,7 @@ def extend_model(
     dataset: str | int | Path,
     output: Path,
     *,
-    folds: Sequence[Fold] | None = None,
+    folds: Sequence[FoldName] | None = None,
     checkpoint_name: str = FINAL,
     epochs: int | None = None,
     unfreeze: bool = False,
@@ -94,7 +95,8 @@ def extend_model(
     further, compared = read_dataset(dataset), [read_dataset(each) for each in compare]
     trainer = nnUNetTrainerCDPDExtensionUnfrozen if unfreeze else nnUNetTrainerCDPDExtension
     trained = load_model(folder, used[:1], checkpoint_name)
-    configuration = _check_extendable(folder, trained, plans, checkpoint_name, used)
+    checkpoints = {fold: folder / f"fold_{fold}" / checkpoint_name for fold in used}
+    configuration = _check_extendable(folder, trained, checkpoints[used[0]])
     output = place_of(Path(output), trainer.__name__, plans["plans_name"], configuration)
     _check_dataset(folder, content, further, output)
     joined = join_labels(folder, content, further)
@@ -110,7 +112,6 @@ def extend_model(
     new_json = joined_dataset_json(content, joined, history)
     fingerprint = read_json(folder / FINGERPRINT_FILE)
     fingerprint = {key: value for key, value in fingerprint.items() if key != CARD_KEY} if isinstance(fingerprint, dict) else {}
-    checkpoints = {fold: folder / f"fold_{fold}" / checkpoint_name for fold in used}
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     request = Request(folder, new_plans, new_json, configuration, checkpoints, joined, trainer, epochs, chosen)
     preprocessed = preprocess(
@@ -125,13 +126,13 @@ def extend_model(
             made, *_ = [_train(request, fold, preprocessed) for fold in used]
         if datasets := [*([further] if unfreeze else []), *compared]:
             options = {"folds": used, "checkpoint_name": checkpoint_name}
-            report(comparison_table(compare_models(folder, made, datasets, chosen, report, **options)))
+            report(change_table(compare_models(folder, made, datasets, chosen, report, **options)))
         made.rename(output)
     report(f"extended model: {output}")
     return output
 
 
-def _check_extendable(folder: Path, trained: Any, plans: Mapping[str, Any], checkpoint_name: str, used: Sequence[Fold]) -> str:
+def _check_extendable(folder: Path, trained: TrainedModel, checkpoint: Path) -> str:
     """The configuration of the model; raises UserError where it cannot be extended."""
     network = trained.network
     if not isinstance(network, CDPDNet):
@@ -143,8 +144,7 @@ def _check_extendable(folder: Path, trained: Any, plans: Mapping[str, Any], chec
         )
     if trained.configuration_manager.previous_stage_name is not None:
         raise UserError(f"{folder}: the second stage of a cascade, which cannot be extended; extend a model of one stage")
-    checkpoint = read_checkpoint(folder / f"fold_{used[0]}" / checkpoint_name, mapped=True)
-    return checkpoint["init_args"]["configuration"]
+    return read_checkpoint(checkpoint, mapped=True)["init_args"]["configuration"]
 
 
 def _check_dataset(folder: Path, content: Mapping[str, Any], further: RawDataset, output: Path) -> None:
@@ -162,7 +162,7 @@ def _told(joined: Joined, further: RawDataset) -> list[str]:
     return [*lines, *(f"note: {note}" for note in joined.notes)]
 
 
-def _train(request: Request, fold: Fold, preprocessed: PreprocessedFolder) -> Path:
+def _train(request: Request, fold: FoldName, preprocessed: PreprocessedFolder) -> Path:
     """Train the extension of a fold, from where it was stopped; the model folder in the work folder."""
     trainer = _trainer(request, fold, preprocessed, resumed=False)
     place = Path(trainer.output_folder)
@@ -179,7 +179,7 @@ def _train(request: Request, fold: Fold, preprocessed: PreprocessedFolder) -> Pa
     return place.parent
 
 
-def _trainer(request: Request, fold: Fold, preprocessed: PreprocessedFolder, resumed: bool) -> nnUNetTrainerCDPDExtension:
+def _trainer(request: Request, fold: FoldName, preprocessed: PreprocessedFolder, resumed: bool) -> nnUNetTrainerCDPDExtension:
     plans = {**request.plans, "continue_training": resumed}
     of_fold: Any = fold  # the host's annotation knows no "all"
     trainer = request.trainer(plans, request.configuration, of_fold, dict(request.dataset_json), request.device)

@@ -40,10 +40,12 @@ def extension_settings(joined: Joined, arch_kwargs: Mapping[str, Any]) -> dict[s
 def limits_of(name: str, former: Annotation, annotation: Annotation) -> dict[str, Any]:
     """What the former classes say of where a new one can be (network/extension.py); numbers are of the former classes."""
     region = dict(zip(annotation.classes, map(frozenset, annotation.regions)))
+    inner = [other for other in former.classes if region[other] < region[name]]
+    outermost = [other for other in inner if not any(region[other] < region[holder] for holder in inner)]
     return {
         "apart": [k for k, other in enumerate(former.classes) if exclude_each_other(name, other, annotation)],
         "within": [[k] for k, other in enumerate(former.classes) if region[name] < region[other]],
-        "holds": [k for k, other in enumerate(former.classes) if region[other] < region[name]],
+        "holds": [former.classes.index(other) for other in outermost],  # where these are not, what lies in them is not asked for
     }
 
 

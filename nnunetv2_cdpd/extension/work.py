@@ -60,17 +60,3 @@ def work_folder(output: Path, made_from: str) -> Iterator[Path]:
         write_json(folder / _SETTINGS, settings)
         yield folder
     remove(folder)
-
-
-@contextmanager
-def results_in(folder: Path) -> Iterator[None]:
-    """Have nnU-Net's trainers write below a folder, whatever nnUNet_results says."""
-    before = os.environ.get("nnUNet_results")
-    os.environ["nnUNet_results"] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["nnUNet_results"]
-        else:
-            os.environ["nnUNet_results"] = before

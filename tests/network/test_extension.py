@@ -2,38 +2,8 @@
 
 import pytest
 import torch
-from builders.network import CONFIGURATIONS, K, make_network, patch_for
-
-FREE = {"apart": [], "within": [], "holds": []}
-
-
-def settings(places, stages, limits=None):
-    return {
-        "class_prompts": ["n"] * len(places),
-        "task_prompts": ["t"],
-        "places": list(places),
-        "features_per_stage": [4] * stages,
-        "n_conv_per_stage": [1] * (stages - 1),
-        "limits": limits or [FREE] * len(places),
-    }
-
-
-def extended(configuration="3d", extensions=None, former=None, **changes):
-    """A network with extensions on the weights of a former one, and that one."""
-    stages = len(CONFIGURATIONS[configuration][1])
-    former = former or make_network(configuration, **changes).eval()
-    extensions = extensions or [settings([K], stages)]
-    number = K + sum(len(extension["places"]) for extension in extensions)
-    text = {
-        "encoder": "ViT-B-32/openai",
-        "embed_dim": 16,
-        "class_prompts": ["c"] * K,
-        "modulate": True,
-        **changes.pop("text", {}),
-    }
-    network = make_network(configuration, num_classes=number, text=text, extensions=extensions, seed=3, **changes).eval()
-    network.load_state_dict(former.state_dict(), strict=False)
-    return network, former
+from builders.extended_network import FREE, extended, settings
+from builders.network import CONFIGURATIONS, K, patch_for
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
@@ -48,8 +18,7 @@ def test_former_logits_are_the_same_bit_by_bit(configuration):
 
 
 def test_a_network_that_reads_no_text_and_has_no_tasks_is_extended_too():
-    text = {"encoder": "ViT-B-32/openai", "embed_dim": 16, "class_prompts": ["c"] * K, "modulate": False}
-    network, former = extended(text=text, task=None, vision=None)
+    network, former = extended(text={"modulate": False}, task=None, vision=None)
     assert network.all_extensions[0].text_terms() == ()
     x = patch_for()
     with torch.inference_mode():
