@@ -111,8 +111,9 @@ def limited(
     """A further class's logit (B, ...) as far as the former classes' (B, n, ...) allow it.
 
     p(class) <= 1 - p(other), p(class) <= p(what it lies in), p(class) >= p(what lies in it). A minimum is no more, and a maximum
-    no less, than what it is made of; so all this stays true of the mean over windows, mirrored images and folds, and between
-    voxels, and no further class is ever above 0.5 where a former one that excludes it is.
+    no less, than what it is made of; so this stays true of the mean over windows, mirrored images and folds, and between
+    voxels: no further class is above 0.5 where a former one that excludes it is. Only of one that holds former ones the third
+    rule may, where former classes contradict each other, outweigh the first.
 
     Args:
         apart: Former classes that exclude it.

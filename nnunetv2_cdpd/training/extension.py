@@ -36,8 +36,7 @@ class ExtensionTrainer(PartialLabelTrainer):
         universal_task_probability=1.0,
         foreground_jitter=1.0,
     )
-    fold: int | str  # the host's, like the next one
-    inference_allowed_mirroring_axes: tuple[int, ...] | None
+    fold: int | str  # the host's
     base_provenance: str | None = None
     base_mirroring: tuple[int, ...] | None = None
 

@@ -66,6 +66,7 @@ class PartialLabelTrainer(UntornTrainer):
     foreground_jitter: float
 
     network: nn.Module  # the host's, None before `initialize`
+    inference_allowed_mirroring_axes: tuple[int, ...] | None  # the host's
     loss: PartialLabelLoss
     provenance: str  # which the host writes to debug.json, as all attributes
 

@@ -11,7 +11,10 @@ import SimpleITK as sitk
 from builders.model import make_image, write_model
 from builders.training import environment
 from nnunetv2_cdpd.extension import extend_model
-from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDExtension import nnUNetTrainerCDPDExtension
+from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDExtension import (
+    nnUNetTrainerCDPDExtension,
+    nnUNetTrainerCDPDExtensionUnfrozen,
+)
 
 LABELS = {"liver": 1, "aorta": 2}  # of the further dataset: one class that the model has, and a new one
 QUICK = {"num_epochs": 1, "num_iterations_per_epoch": 2, "num_val_iterations_per_epoch": 1, "save_every": 1}
@@ -25,7 +28,8 @@ def extension_folders(root, **model):
             patch.setenv(name, value)
         for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
             (root / name).mkdir()
-        patch.setattr(nnUNetTrainerCDPDExtension, "recipe", replace(nnUNetTrainerCDPDExtension.recipe, **QUICK))
+        for trainer in (nnUNetTrainerCDPDExtension, nnUNetTrainerCDPDExtensionUnfrozen):
+            patch.setattr(trainer, "recipe", replace(trainer.recipe, **QUICK))
         write_model(root / "model", **model)
         write_dataset(root, 860, LABELS)
         yield root
