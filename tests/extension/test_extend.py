@@ -156,3 +156,12 @@ def test_unfrozen_everything_is_trained_but_the_vision_encoder_and_both_models_a
     assert float(table["Dataset860_More", "liver", "2"][3]) >= 0
     assert table["Dataset860_More", "liver", "2"][-2:] == ["the", "annotation"]
     assert float(table["Dataset860_More", "spleen", "2"][4]) > 0.5
+
+
+@pytest.mark.slow
+def test_an_extended_model_is_exported_as_onnx(root, extended):
+    from nnunetv2_cdpd.inference.onnx_export import export_onnx
+
+    exported = export_onnx(extended[0], root / "extended.onnx")
+    assert exported.difference < 1e-3
+    assert len(exported.description.outputs) == 7
