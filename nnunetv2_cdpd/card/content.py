@@ -126,6 +126,9 @@ def _source(model: ModelFolder, source: Source, terms: Terms, note: str | None) 
 def _number_of_cases(model: ModelFolder, source: Source) -> int | None:
     """None: not known, as of the released network."""
     annotation = model.annotation
+    told = ((model.dataset_json.content.get("cdpd") or {}).get("sources") or {}).get(source.name, {}).get("cases")
+    if type(told) is int and told > 0:  # of a model that was extended, whose own dataset.json did not list them
+        return told
     if annotation.case_source:
         return Counter(annotation.case_source.values())[source.name]
     number = model.dataset_json.content.get("numTraining")

@@ -115,6 +115,20 @@ def dataset_folder(name: str, dataset_id: int | None) -> Path:
 
 
 @contextmanager
+def results_in(folder: Path) -> Iterator[None]:
+    """Have nnU-Net's trainers write below a folder, whatever nnUNet_results says."""
+    before = os.environ.get("nnUNet_results")
+    os.environ["nnUNet_results"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["nnUNet_results"]
+        else:
+            os.environ["nnUNet_results"] = before
+
+
+@contextmanager
 def dataset_output(name: str, dataset_id: int | None, part_id: int = 0, num_parts: int = 1) -> Iterator[Path]:
     """`dataset_folder`, held as by `output_folder`: no other call takes its id meanwhile for a dataset of another name.
 

@@ -33,25 +33,57 @@ class Readout:
     A network's last layer is linear and treats every voxel alone, so it may come after the mean over windows, mirrored images
     and folds: exactly the same, of fewer channels than there are classes.
 
-    weight: (K, c); None: the values are logits.
-    bias: (K,), with a weight always; None: nothing is added.
+    weight: (K, f), of the channels that are features; None: the values are logits.
+    bias: (K,), with a weight always.
+    beside: Channels that are logits already, beside those features.
+    levels: Of all logits, which they are told less of; None: 0.
     """
 
     weight: Tensor | None = None
     bias: Tensor | None = None
+    beside: "Beside | None" = None
+    levels: Tensor | None = None
 
     def to(self, device: torch.device) -> "Readout":
-        return Readout(*(None if part is None else part.to(device) for part in (self.weight, self.bias)))
+        weight, bias, levels = (None if part is None else part.to(device) for part in (self.weight, self.bias, self.levels))
+        return Readout(weight, bias, self.beside, levels)
 
     def minus(self, levels: Tensor) -> "Readout":
-        """Makes logits less their levels (K,)."""
-        return replace(self, bias=-levels if self.bias is None else self.bias - levels)
+        """Makes logits less their levels."""
+        return replace(self, levels=levels if self.levels is None else self.levels + levels)
 
     def __call__(self, values: Tensor) -> Tensor:
+        logits = self._logits(values)
+        return logits if self.levels is None else logits - self.levels.view(-1, 1, 1, 1)
+
+    def _logits(self, values: Tensor) -> Tensor:
         if self.weight is None or self.bias is None:
-            return values if self.bias is None else values + self.bias.view(-1, 1, 1, 1)
-        logits = torch.addmm(self.bias[:, None], self.weight, values.flatten(1))
-        return logits.view(-1, *values.shape[1:])
+            return values
+        features = values if self.beside is None else values[list(self.beside.features)]
+        logits = torch.addmm(self.bias[:, None], self.weight, features.flatten(1)).view(-1, *values.shape[1:])
+        return logits if self.beside is None else self.beside.joined(logits, values)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Logits of some classes beside the features of others; numbers are of channels of the values, unless said.
+
+    features: All features.
+    logits: Of each network, of each class.
+    places: Where the classes go among all logits, ascending.
+    """
+
+    features: tuple[int, ...]
+    logits: tuple[tuple[int, ...], ...]
+    places: tuple[int, ...]
+
+    def joined(self, logits: Tensor, values: Tensor) -> Tensor:
+        """Logits (K, ...) of the other classes and those in the values, whose sum over networks is their mean."""
+        mine = sum(values[list(channels)] for channels in self.logits)
+        joined = logits.new_empty(len(logits) + len(self.places), *logits.shape[1:])
+        others = [place for place in range(len(joined)) if place not in self.places]
+        joined[others], joined[list(self.places)] = logits, mine
+        return joined
 
 
 @dataclass(frozen=True)

@@ -177,9 +177,7 @@ class HostPredictor(host.nnUNetPredictor):
     def _blocks(self, data: Tensor, sums_device: torch.device) -> Iterator[Block]:
         weights = self.list_of_parameters
         readout = self.network.readout(weights)
-        channels = len(self.network.classes)
-        if readout is not None:
-            channels = self.network.num_features * len(self.network.choices)
+        channels = self.network.num_values(readout)
 
         def run(fold: int, windows: Tensor) -> Tensor:
             self.network.load_state_dict(weights[fold])

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nnunetv2_cdpd.inference.blocks import Readout
+from nnunetv2_cdpd.inference.blocks import Beside, Readout
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet, TextTerms
 
 TOKEN_CACHE_BYTES = 256 * 2**20  # the windows of a place, so that the next fold finds them
@@ -34,7 +34,8 @@ class TaskClasses:
 class PredictionNetwork(nn.Module):
     """(B, C, X, Y(, Z)) -> logits (B, n, X, Y(, Z)) of the classes chosen by `choose`, all of them at first.
 
-    While `features_only` is set, the result are the features that its heads read, (B, features per choice, X, Y(, Z)).
+    While `features_only` is set, the result are the features that its heads read, (B, features per choice, X, Y(, Z)), and after
+    them the logits of the chosen classes that are of an extension.
 
     Calls the network's steps one by one; `compile` puts compiled ones in their place.
 
@@ -50,8 +51,10 @@ class PredictionNetwork(nn.Module):
         self.slice_tokens = None if network.slice_encoder is None else SliceTokens(network.slice_encoder.token_maps)
         self.encode: Callable[..., list[Tensor]] = network.encode
         self.decode: Callable[..., Any] = network.decode
+        self.extend: Callable[..., Any] = network.extend
+        self.own_classes = {k: row for row, k in enumerate(network.own_classes)}
         self.features_only = False
-        self.choose([TaskClasses(None, tuple(range(network.decoder.num_classes)))])
+        self.choose([TaskClasses(None, tuple(range(network.num_classes)))])
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile what runs for every window: the vision encoder, the encoder with its fusions, and the decoder.
@@ -61,6 +64,7 @@ class PredictionNetwork(nn.Module):
         """
         self.encode = torch.compile(self.network.encode, *args, **kwargs)
         self.decode = torch.compile(self.network.decode, *args, **kwargs)
+        self.extend = torch.compile(self.network.extend, *args, **kwargs)
         if self.slice_tokens is not None:
             # As many slices as are new: one graph for any number.
             self.slice_tokens.encode = torch.compile(self.slice_tokens.encode, *args, dynamic=True, **kwargs)
@@ -68,6 +72,9 @@ class PredictionNetwork(nn.Module):
     def choose(self, choices: Sequence[TaskClasses]) -> None:
         """Choose the classes of the output, in ascending order, and the task of each; their mean where there are several."""
         self.classes = tuple(sorted({k for choice in choices for k in choice.classes}))
+        self.further = tuple(
+            k for k in self.classes if k not in self.own_classes
+        )  # of extensions, whose networks have one choice
         self.choices = tuple(choices)
 
     # ---- the last layer --------------------------------------------------------------------------------------------
@@ -86,22 +93,41 @@ class PredictionNetwork(nn.Module):
         Returns:
             Of the features of all networks, one after the other, each of them the mean over windows and networks.
         """
-        if self.num_features * len(self.choices) * len(weights) >= len(self.classes):
+        own = [k for k in self.classes if k in self.own_classes]
+        if self.num_features * len(self.choices) * len(weights) >= len(own):
             return None
-        row = {k: i for i, k in enumerate(self.classes)}
+        row = {k: i for i, k in enumerate(own)}
+        chosen = [sorted(k for k in choice.classes if k in row) for choice in self.choices]
         count = torch.zeros(len(row), 1)
         columns = []
-        for choice in self.choices:
-            count[[row[k] for k in choice.classes]] += 1
+        for classes in chosen:
+            count[[row[k] for k in classes]] += 1
         for state_dict in weights:
             weight, bias = (state_dict[name].float() for name in self._head_names)
-            for choice in self.choices:
+            for classes in chosen:
                 column = weight.new_zeros(len(row), self.num_features)
-                column[[row[k] for k in sorted(choice.classes)]] = weight[sorted(choice.classes)].flatten(1)
+                column[[row[k] for k in classes]] = weight[[self.own_classes[k] for k in classes]].flatten(1)
                 columns.append(column / count.to(weight))
         bias = torch.stack([state_dict[self._head_names[1]].float() for state_dict in weights]).mean(0)
         # The mean over networks is already in the mean over windows: every network's weights count there.
-        return Readout(torch.cat(columns, 1), bias[list(self.classes)])
+        return Readout(torch.cat(columns, 1), bias[[self.own_classes[k] for k in own]], self._beside(len(weights)))
+
+    def num_values(self, readout: Readout | None) -> int:
+        """Channels of the result."""
+        if readout is None:
+            return len(self.classes)
+        return self.num_features * len(self.choices) + len(self.further)
+
+    def _beside(self, num_networks: int) -> Beside | None:
+        if not self.further:
+            return None
+        features = self.num_features * len(self.choices)
+        starts = range(0, num_networks * (features + len(self.further)), features + len(self.further))
+        return Beside(
+            tuple(start + channel for start in starts for channel in range(features)),
+            tuple(tuple(start + features + channel for channel in range(len(self.further))) for start in starts),
+            tuple(self.classes.index(k) for k in self.further),
+        )
 
     @property
     def _head_names(self) -> tuple[str, str]:
@@ -150,7 +176,8 @@ class PredictionNetwork(nn.Module):
         tokens = network.token_grids(x, self.slice_tokens) if token_grids is None else token_grids
         skips = network.modulate(self.encode(x, tokens), self._text)
         if self.features_only:
-            return torch.cat([self._decoded(skips, choice, self._identity(x), self._text) for choice in self.choices], 1)
+            features = [self._decoded(skips, choice, self._identity(x), self._text) for choice in self.choices]
+            return torch.cat([*features, *self._beside_features(features[0], skips, self._text)], 1)
         if len(self.choices) == 1:
             return self._logits(skips, self.choices[0], self._text)
         total, count = x.new_zeros(()), torch.zeros(len(self.classes), device=x.device)
@@ -163,8 +190,18 @@ class PredictionNetwork(nn.Module):
 
     def _logits(self, skips: Sequence[Tensor], choice: TaskClasses, text: TextTerms) -> Tensor:
         head = self.network.decoder.seg_layers[-1]
-        classes = torch.tensor(sorted(choice.classes), device=skips[-1].device)
+        if self.further:  # which depend on what the network says of all its own classes
+            logits = self.extend(self._decoded(skips, choice, (head.weight, head.bias), text), skips, text)
+            return logits.index_select(1, torch.tensor(sorted(choice.classes), device=logits.device))
+        classes = torch.tensor([self.own_classes[k] for k in sorted(choice.classes)], device=skips[-1].device)
         return self._decoded(skips, choice, (head.weight[classes], head.bias[classes]), text)
+
+    def _beside_features(self, features: Tensor, skips: Sequence[Tensor], text: TextTerms) -> list[Tensor]:
+        """Logits of the chosen classes that are of an extension, if any are."""
+        if not self.further:
+            return []
+        logits = self.extend(self.network.decoder.seg_layers[-1](features), skips, text)
+        return [logits.index_select(1, torch.tensor(self.further, device=logits.device))]
 
     def _decoded(self, skips: Sequence[Tensor], choice: TaskClasses, head: tuple[Tensor, Tensor], text: TextTerms) -> Tensor:
         task = None

@@ -189,8 +189,11 @@ def _strip(model: Any) -> None:
 
 
 def _detached(text: TextTerms) -> TextTerms:
-    affine = [Affine(*(term.detach().clone() for term in each)) for each in text.stages]
-    return TextTerms(tuple(affine), None if text.task is None else Affine(*(term.detach().clone() for term in text.task)))
+    def own(affine: Affine) -> Affine:
+        return Affine(*(term.detach().clone() for term in affine))
+
+    extensions = tuple(tuple(map(own, stages)) for stages in text.extensions)
+    return TextTerms(tuple(map(own, text.stages)), None if text.task is None else own(text.task), extensions)
 
 
 @contextlib.contextmanager

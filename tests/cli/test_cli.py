@@ -222,6 +222,7 @@ def test_commands_that_lead_on_to_nnunet_link_first(command, monkeypatch):
     assert calls == ["link", "run", "run"]
     assert {name for name, row in COMMANDS.items() if row.links and name != "test"} == {
         "convert",
+        "extend",
         "demo",
         "import-official",
         "merge",

@@ -1,0 +1,167 @@
+"""`extend_model` on a tiny model: what the new folder says and predicts, a second time in a row, stopped and gone on."""
+
+import json
+
+import pytest
+import torch
+from builders.extension import extend, extension_folders, write_dataset
+from builders.model import CLASSES, make_image
+
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    with extension_folders(tmp_path_factory.mktemp("extension")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def extended(root):
+    return extend(root)
+
+
+def labels_of(folder):
+    return json.loads((folder / "dataset.json").read_text())["labels"]
+
+
+def logits_of(folder, image):
+    predictor = Predictor.from_folder(folder, device="cpu")
+    predictor.select(probabilities=True)
+    return predictor, predictor.label(predictor.preprocess_array(image, (2.5, 1.1, 1.4)))
+
+
+def test_the_new_class_gets_the_next_value_and_what_was_there_keeps_its_own(root, extended):
+    folder, told = extended
+    before, after = labels_of(root / "model"), labels_of(folder)
+    assert list(after) == [*before, "aorta"]
+    assert {name: after[name] for name in before} == before
+    assert after["aorta"] == 7
+    assert told[0] == "new: aorta, from 2 cases of Dataset860_More"
+    assert told[1] == "known to the model already, used as what excludes the new ones: liver"
+
+
+def test_former_logits_are_the_same_bit_by_bit_over_a_volume(root, extended):
+    image = make_image(seed=5)
+    (_, before), (predictor, after) = logits_of(root / "model", image), logits_of(extended[0], image)
+    assert predictor.annotation.classes == (*CLASSES, "aorta")
+    assert after.logits.shape[0] == 7
+    assert torch.equal(after.logits[:6], before.logits)
+    known = before.labels > 0
+    assert known.any()
+    assert (after.labels[known] == before.labels[known]).all()
+
+
+def test_weights_of_the_model_are_in_the_new_one_as_they_were(root, extended):
+    before, after = (torch.load(f / "fold_0" / "checkpoint_final.pth", weights_only=False) for f in (root / "model", extended[0]))
+    weights = after["network_weights"]
+    assert all(torch.equal(weights[key], value) for key, value in before["network_weights"].items())
+    assert {key.split(".")[0] for key in weights.keys() - before["network_weights"].keys()} == {"extensions"}
+    assert after["trainer_name"] == "nnUNetTrainerCDPDExtension"
+
+
+def test_the_task_of_the_new_source_predicts_what_it_annotates(extended):
+    predictor = Predictor.from_folder(extended[0], device="cpu")
+    prediction = predictor.predict(make_image(seed=5), (2.5, 1.1, 1.4), task="More")
+    assert set(prediction.values) == {"liver", "aorta"}
+
+
+@pytest.mark.slow
+def test_an_extended_model_is_extended_again(root, extended):
+    write_dataset(root, 861, {"heart": 1})
+    folder, _ = extend(root, 861, "twice", "extended")
+    assert labels_of(folder)["heart"] == 8
+    image = make_image(seed=6)
+    (_, before), (_, after) = logits_of(extended[0], image), logits_of(folder, image)
+    assert torch.equal(after.logits[:7], before.logits)
+    sources = json.loads((folder / "dataset.json").read_text())["cdpd"]["sources"]
+    assert list(sources) == ["Liver", "Kidney", "Organs", "More", "More_2"]
+
+
+def test_the_card_names_the_sources_of_both(extended):
+    card = json.loads((extended[0] / "cdpd_card.json").read_text())
+    assert {source["name"]: source["cases"] for source in card["sources"]} == {"Liver": 1, "Kidney": 0, "Organs": 0, "More": 2}
+
+
+def test_what_is_there_stays(root, extended):
+    with pytest.raises(UserError, match="extended: is there already, and stays"):
+        extend(root)
+
+
+def test_nothing_new_is_an_error(root):
+    write_dataset(root, 862, {"Liver": 1, "Spleen": 2})
+    with pytest.raises(UserError, match="nothing new for .*model, which has all of liver, spleen already"):
+        extend(root, 862, "none")
+    assert not (root / "none.extending").exists()
+
+
+@pytest.mark.parametrize(("number", "channels"), [(863, ("CT", "PET")), (864, ("T1",))])
+def test_other_channels_are_an_error(root, number, channels):
+    write_dataset(root, number, {"aorta": 1}, channels=channels)
+    with pytest.raises(UserError, match=f"channel_names are {', '.join(channels)}, those of model CT"):
+        extend(root, number, "none")
+
+
+def test_an_unfinished_model_is_an_error(root):
+    with pytest.raises(UserError, match="no fold_0/checkpoint_best.pth; train first"):
+        extend(root, output="none", checkpoint_name="checkpoint_best.pth")
+
+
+def test_a_label_value_that_nothing_declares_is_told_by_file(root):
+    folder = write_dataset(root, 865, {"aorta": 1, "heart": 2})
+    content = json.loads((folder / "dataset.json").read_text())
+    del content["labels"]["heart"]
+    (folder / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"case 'case_0': .*case_0.nii.gz"):
+        extend(root, 865, "none")
+
+
+@pytest.mark.slow
+def test_a_training_that_was_stopped_goes_on(root, monkeypatch):
+    from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDExtension import nnUNetTrainerCDPDExtension as trainer
+
+    epochs, begin = [], trainer.on_train_epoch_start
+
+    def stop_at_the_third(self):
+        begin(self)
+        epochs.append(self.current_epoch)
+        if len(epochs) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "on_train_epoch_start", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        extend(root, output="stopped", epochs=4)
+    assert not (root / "stopped").exists()
+    with pytest.raises(UserError, match="was begun from another model, dataset or other options"):
+        extend(root, output="stopped", epochs=5)
+    folder, _ = extend(root, output="stopped", epochs=4)
+    assert epochs == [0, 1, 2, 2, 3]
+    assert not (root / "stopped.extending").exists()
+    assert torch.load(folder / "fold_0" / "checkpoint_final.pth", weights_only=False)["current_epoch"] == 4
+
+
+@pytest.mark.slow
+def test_unfrozen_everything_is_trained_but_the_vision_encoder_and_both_models_are_compared(root, extended):
+    folder, told = extend(root, output="unfrozen", unfreeze=True)
+    assert any(line.endswith("2 of them before") for line in told)  # preprocessed for the other extension
+    before, after = (torch.load(f / "fold_0" / "checkpoint_final.pth", weights_only=False) for f in (root / "model", folder))
+    weights, kept = after["network_weights"], before["network_weights"]
+    changed = {key.split(".")[0] for key, value in kept.items() if not torch.equal(weights[key], value)}
+    assert {"encoder", "decoder", "modulations"} <= changed
+    assert "slice_encoder" not in changed
+    assert after["trainer_name"] == "nnUNetTrainerCDPDExtensionUnfrozen"
+    table = {tuple(line.split()[:3]): line.split() for line in told[-2].splitlines()}
+    assert table["Dataset860_More", "aorta", "2"][3] == "-"
+    assert float(table["Dataset860_More", "liver", "2"][3]) >= 0
+    assert table["Dataset860_More", "liver", "2"][-2:] == ["the", "annotation"]
+    assert float(table["Dataset860_More", "spleen", "2"][4]) > 0.5
+
+
+@pytest.mark.slow
+def test_an_extended_model_is_exported_as_onnx(root, extended):
+    from nnunetv2_cdpd.inference.onnx_export import export_onnx
+
+    exported = export_onnx(extended[0], root / "extended.onnx")
+    assert exported.difference < 1e-3
+    assert len(exported.description.outputs) == 7

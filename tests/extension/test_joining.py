@@ -1,0 +1,131 @@
+"""Labels of a model and of a further dataset joined: names, values, regions, order, merged labels; numbers worked out by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from nnunetv2_cdpd.annotation import read_annotation
+from nnunetv2_cdpd.datasets.dataset_json import DatasetJson
+from nnunetv2_cdpd.datasets.raw import RawCase, RawDataset
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.extension.joining import join_labels, joined_dataset_json
+from nnunetv2_cdpd.extension.settings import limits_of
+
+MODEL = {"background": 0, "Liver": [1, 3], "Spleen": 2, "liver_tumor": 3, "right_kidney": 4, "left_kidney": 5}
+ORDER = [1, 2, 3, 4, 5]
+
+
+def content(labels, order=None, **cdpd):
+    described = {"channel_names": {"0": "CT"}, "file_ending": ".nii.gz", "labels": labels, "numTraining": 7}
+    described |= {"regions_class_order": order} if order else {}
+    return described | ({"cdpd": {"version": 1, **cdpd}} if cdpd else {})
+
+
+def join(labels, order=None, model=MODEL, model_order=ORDER, **cdpd):
+    """A model of these labels, joined with a dataset of two cases."""
+    further = DatasetJson(Path("/raw/Dataset401_More/dataset.json"), content(labels, order, **cdpd))
+    cases = tuple(RawCase(name, (f"{name}_0000.nii.gz",), f"{name}.nii.gz") for name in ("a", "b"))
+    base = content(model, model_order)
+    return join_labels(Path("/results/model"), base, RawDataset("401", further, cases, ())), base
+
+
+def test_a_new_class_has_the_next_value_and_the_last_place():
+    joined, _ = join({"background": 0, "Aorta": 1})
+    assert joined.annotation.classes == ("Liver", "Spleen", "liver_tumor", "right_kidney", "left_kidney", "Aorta")
+    assert joined.annotation.values == (1, 2, 3, 4, 5, 6)
+    assert joined.annotation.regions[0] == (1, 3)
+    assert joined.value_map == {0: 0, 1: 6}
+    assert limits_of("Aorta", joined.former, joined.annotation) == {"apart": [0, 1, 2, 3, 4], "within": [], "holds": []}
+
+
+def test_what_the_model_knows_by_another_name_keeps_its_value():
+    joined, _ = join({"background": 0, "aorta": 1, "hepatic tumours": 2, "Kidney_R": 3})
+    assert joined.new_classes == ("aorta",)
+    assert joined.known == {"hepatic tumours": "liver_tumor", "Kidney_R": "right_kidney"}
+    assert joined.value_map == {0: 0, 1: 6, 2: 3, 3: 4}
+
+
+def test_a_tumor_of_a_known_organ_lies_in_it():
+    joined, base = join({"background": 0, "spleen": [1, 2], "spleen_lesion": 2}, [1, 2])
+    regions = dict(zip(joined.annotation.classes, joined.annotation.regions))
+    assert regions["Spleen"] == (2, 6)
+    assert regions["spleen_lesion"] == (6,)
+    assert limits_of("spleen_lesion", joined.former, joined.annotation) == {"apart": [0, 2, 3, 4], "within": [[1]], "holds": []}
+    written = joined_dataset_json(base, joined, "extended")
+    assert written["labels"]["Spleen"] == [2, 6]
+    assert read_annotation(written) == joined.annotation
+
+
+def test_a_class_that_holds_known_ones_comes_before_them():
+    joined, _ = join({"background": 0, "organs": [1, 2, 3], "liver": 1, "spleen": 2}, [3, 1, 2])
+    assert joined.annotation.classes[0] == "organs"
+    assert joined.annotation.regions[0] == (1, 2, 3, 6)
+    limits = limits_of("organs", joined.former, joined.annotation)
+    assert limits == {"apart": [3, 4], "within": [], "holds": [0, 1]}
+
+
+def test_a_tumor_of_either_kidney_excludes_neither():
+    joined, _ = join({"background": 0, "kidney_tumor": 1})
+    assert joined.annotation.possible_parents == {"kidney_tumor": ("right_kidney", "left_kidney")}
+    assert limits_of("kidney_tumor", joined.former, joined.annotation) == {"apart": [0, 1, 2], "within": [], "holds": []}
+
+
+def test_a_label_of_both_sides_is_a_merged_label_beside_the_sides():
+    joined, _ = join({"background": 0, "kidney": 1, "aorta": 2})
+    (label,) = joined.annotation.merged_labels
+    assert (label.name, label.classes) == ("kidney", ("right_kidney", "left_kidney"))
+    assert joined.new_classes == ("aorta",)
+    assert joined.value_map == {0: 0, 1: label.value, 2: joined.annotation.values[-1]}
+    assert label.value not in joined.former.values
+
+
+def test_merged_labels_of_the_further_dataset_stay_what_they_are():
+    labels = {"background": 0, "lung_upper": [1, 3], "lung_lower": [2, 3]}
+    sources = {"S": {"annotated_classes": [], "merged_labels": ["lung"]}}
+    merged = {"lung": {"value": 3, "classes": ["lung_upper", "lung_lower"]}}
+    joined, _ = join(labels, [1, 2], sources=sources, merged_labels=merged, case_source={"a": "S", "b": "S"})
+    (label,) = joined.annotation.merged_labels
+    assert label.classes == ("lung_upper", "lung_lower")
+    assert joined.value_map[3] == label.value
+    assert joined.annotation.sources[-1].merged_labels == ("lung",)
+
+
+def test_the_ignore_label_is_the_highest_value():
+    joined, _ = join({"background": 0, "aorta": 1, "ignore": 2})
+    assert joined.annotation.ignore_value == 7
+    assert joined.value_map == {0: 0, 1: 6, 2: 7}
+
+
+def test_a_model_of_a_whole_organ_keeps_it_beside_its_sides():
+    joined, _ = join(
+        {"background": 0, "right_kidney": 1, "left_kidney": 2}, model={"background": 0, "kidney": 1, "aorta": 2}, model_order=None
+    )
+    assert joined.annotation.classes == ("kidney", "aorta", "right_kidney", "left_kidney")
+    assert joined.annotation.regions == ((1, 3, 4), (2,), (3,), (4,))
+    assert joined.value_map == {0: 0, 1: 3, 2: 4}
+
+
+def test_a_model_that_keeps_tumor_and_organ_apart_still_does():
+    flat = {"background": 0, "liver": 1, "liver_tumor": 2}
+    joined, _ = join({"background": 0, "aorta": 1}, model=flat, model_order=None)
+    assert joined.annotation.regions == ((1,), (2,), (3,))
+
+
+def test_cases_of_one_name_are_told_apart_and_the_number_of_former_ones_is_kept():
+    joined, base = join({"background": 0, "aorta": 1})
+    assert joined.case_names == {"a": "a", "b": "b"}
+    written = joined_dataset_json(base, joined, "extended")
+    assert written["cdpd"]["sources"]["dataset"]["cases"] == 7
+    assert written["numTraining"] == 9
+    assert written["cdpd"]["case_source"] == {"a": "More", "b": "More"}
+    again = DatasetJson(Path("/raw/Dataset402_More/dataset.json"), content({"background": 0, "heart": 1}))
+    further = RawDataset("402", again, (RawCase("a", ("a_0000.nii.gz",), "a.nii.gz"),), ())
+    twice = join_labels(Path("/results/model"), written, further)
+    assert twice.case_names == {"a": "a_2"}
+    assert [source.name for source in twice.annotation.sources] == ["dataset", "More", "More_2"]
+    assert joined_dataset_json(written, twice, "again")["cdpd"]["sources"]["dataset"]["cases"] == 7
+
+
+def test_a_dataset_with_nothing_new_is_refused():
+    with pytest.raises(UserError, match="nothing new for /results/model, which has all of Liver, left_kidney already"):
+        join({"background": 0, "liver": 1, "kidney left": 2})
