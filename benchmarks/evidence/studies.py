@@ -32,12 +32,14 @@ class Arm:
     trainer: Its class in benchmarks/trainers.
     datasets: One network each; label maps of several are joined.
     iterations: Of each network, in those of the study.
+    extends: Arm whose network is extended by `cdpd extend` with the dataset, in place of a training.
     """
 
     words: str
     trainer: str
     datasets: tuple[str, ...]
     iterations: float = 1.0
+    extends: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,14 @@ STUDIES = {
     "extension": Study(
         "24 patients; a network of six organs, to which the seventh is added.",
         {"joint": Arm("nnUNetTrainerCDPD, all seven organs at once", _OURS, (COMPLETE.name,))}
-        | {f"without_{organ}": Arm(f"the same without {organ}", _OURS, (without(organ).name,)) for organ in ORGANS},
+        | {f"without_{organ}": Arm(f"the same without {organ}", _OURS, (without(organ).name,)) for organ in ORGANS}
+        | {
+            f"added_{organ}_{cases}": Arm(
+                f"{organ} added from {cases} cases", _OURS, (only(organ, cases).name,), extends=f"without_{organ}"
+            )
+            for organ in ORGANS
+            for cases in ADDED_CASES
+        },
         _extension,
         tests_partial=True,
         control="joint",
