@@ -6,6 +6,7 @@ from pathlib import Path
 from nnunetv2_cdpd.cli.flags import report_failed, reporter
 from nnunetv2_cdpd.cli.options import ListInstead, add_device, add_output, add_parts, given
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.decodings import DECODINGS, HALF
 from nnunetv2_cdpd.inference.formats import FORMATS, NIFTI
 from nnunetv2_cdpd.link import DEFAULT_PLANS, DEFAULT_TRAINER
 
@@ -54,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         "--task", metavar="SOURCE", help="use this source's task prompt, and predict what it annotates (see --list-classes)"
+    )
+    what.add_argument(
+        "--decode",
+        choices=DECODINGS,
+        default=HALF,
+        help="where a class begins: at a probability of 0.5, or where the highest Dice is expected (default: %(default)s)",
     )
     what.add_argument("--clean", action="store_true", help="clean up by anatomy, as `cdpd clean`")
     what.add_argument("--one-file-per-class", action="store_true", help="a folder per case with a mask per class, no label map")
@@ -145,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
     predictor = Predictor.from_folder(
         folder, args.folds, perform_everything_on_device=not args.not_on_device, allow_tqdm=args.progress, **given(args, *names)
     )
-    predictor.select(args.classes, task=args.task, clean=args.clean, probabilities=args.probabilities)
+    predictor.select(args.classes, task=args.task, clean=args.clean, probabilities=args.probabilities, decode=args.decode)
     if is_label_map(args.output, predictor.file_ending):
         _check_one_file(args)
         alone = predict_file(predictor, args.input, args.output, tell=reporter(args.flags), output_format=args.formats[0])
@@ -159,7 +166,7 @@ def run(args: argparse.Namespace) -> int:
         cases = find_bids_cases(args.input, args.bids, *kind, tell)
     settings = {
         "model": str(folder.resolve()),
-        **{name: getattr(args, name) for name in ("folds", "classes", "task", "clean")},
+        **{name: getattr(args, name) for name in ("folds", "classes", "task", "clean", "decode")},
         "checkpoint": args.checkpoint_name,
         "weights": weights_digest(predictor.list_of_parameters),
         "step_size": args.tile_step_size,

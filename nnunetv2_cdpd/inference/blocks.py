@@ -11,7 +11,7 @@ together. So a volume is finished column by column, and what is held follows a l
           └──────┴──────┴──────┘               (along the third axis a block is as long as the volume)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -33,21 +33,23 @@ class Readout:
     A network's last layer is linear and treats every voxel alone, so it may come after the mean over windows, mirrored images
     and folds: exactly the same, of fewer channels than there are classes.
 
-    weight: (K, c).
-    bias: (K,).
+    weight: (K, c); None: the values are logits.
+    bias: (K,), with a weight always; None: nothing is added.
     """
 
     weight: Tensor | None = None
     bias: Tensor | None = None
 
     def to(self, device: torch.device) -> "Readout":
-        if self.weight is None or self.bias is None:
-            return self
-        return Readout(self.weight.to(device), self.bias.to(device))
+        return Readout(*(None if part is None else part.to(device) for part in (self.weight, self.bias)))
+
+    def minus(self, levels: Tensor) -> "Readout":
+        """Makes logits less their levels (K,)."""
+        return replace(self, bias=-levels if self.bias is None else self.bias - levels)
 
     def __call__(self, values: Tensor) -> Tensor:
         if self.weight is None or self.bias is None:
-            return values
+            return values if self.bias is None else values + self.bias.view(-1, 1, 1, 1)
         logits = torch.addmm(self.bias[:, None], self.weight, values.flatten(1))
         return logits.view(-1, *values.shape[1:])
 
@@ -88,12 +90,23 @@ class Block:
     def to(self, device: torch.device) -> "Block":
         return replace(self, values=self.values.to(device), readout=self.readout.to(device))
 
+    def own_logits(self) -> Tensor:
+        """(K, x, y, z) of its own voxels."""
+        cut = [slice(begin - start, stop - start) for (begin, stop), start in zip(self.own, self.start)]
+        return self.readout(self.values[in_all_channels(cut)])
+
     def write_to(self, logits: Tensor) -> None:
         """Write its own voxels into the logits (K, x, y, z) of the volume; what their type cannot hold as the most it can."""
-        cut = [slice(begin - start, stop - start) for (begin, stop), start in zip(self.own, self.start)]
         target = logits[in_all_channels([slice(*part) for part in self.own])]
         most = torch.finfo(logits.dtype).max
-        target.copy_(self.readout(self.values[in_all_channels(cut)]).clamp(-most, most))
+        target.copy_(self.own_logits().clamp(-most, most))
+
+
+def written_to(logits: Tensor, blocks: Iterable[Block]) -> Iterator[Block]:
+    """Blocks, each of which is written into the logits (K, x, y, z) of the volume as it passes."""
+    for block in blocks:
+        block.write_to(logits)
+        yield block
 
 
 class WindowSums:

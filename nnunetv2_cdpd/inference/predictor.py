@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nnunetv2_cdpd.inference.blocks import Block
+from nnunetv2_cdpd.inference.blocks import Block, written_to
+from nnunetv2_cdpd.inference.decoding import with_dice_levels
+from nnunetv2_cdpd.inference.decodings import DICE, HALF
 from nnunetv2_cdpd.inference.export import Geometry, geometry_of, place_logits
 from nnunetv2_cdpd.inference.formats import NIFTI, check_are_dicom, check_formats
 from nnunetv2_cdpd.inference.host_predictor import HostPredictor, hosts_threads
@@ -85,6 +87,7 @@ class Predictor(HostPredictor):
         task: str | None = None,
         clean: bool = False,
         probabilities: bool = False,
+        decode: str = HALF,
     ) -> None:
         """Choose what the next predictions hold.
 
@@ -94,12 +97,13 @@ class Predictor(HostPredictor):
             task: Source whose task prompt stands in for the universal task; only classes that it annotates are predicted.
             clean: Clean up by anatomy (`nnunetv2_cdpd.cleanup`), for which all classes are computed.
             probabilities: Keep the logits, for `Prediction.probabilities`.
+            decode: Where a class begins, one of `DECODINGS`; probabilities stay as they are.
 
         Raises:
-            UserError: An unknown class or task, or a class that the task does not annotate.
+            UserError: An unknown class, task or decoding, or a class that the task does not annotate.
         """
         self.selection = Selection.of(
-            self.network.network, self.annotation, classes, task=task, clean=clean, probabilities=probabilities
+            self.network.network, self.annotation, classes, task=task, clean=clean, probabilities=probabilities, decode=decode
         )
         self.network.choose(self.selection.choices)
 
@@ -114,6 +118,7 @@ class Predictor(HostPredictor):
         task: str | None = None,
         clean: bool = False,
         probabilities: bool = False,
+        decode: str = HALF,
         output: PathLike | Mapping[str, PathLike] | None = None,
     ) -> Prediction:
         """Predict one image.
@@ -122,10 +127,11 @@ class Predictor(HostPredictor):
             image: (Z, Y, X), or (C, Z, Y, X) with several channels, in the units and the axis order of the training images
                 as SimpleITK gives them; or a file, a folder of one DICOM series, or one file per channel.
             spacing_mm: Voxel size, in the order of the array's axes; of an array only.
-            classes: As for `select`, like the next three.
+            classes: As for `select`, like the next four.
             task: See there.
             clean: See there.
             probabilities: See there.
+            decode: See there.
             output: File for the label map too, or format -> file, as {"dicom-seg": "scan_seg.dcm"} (`formats.FORMATS`); of an
                 image that was read from files only, whose geometry it takes.
 
@@ -141,7 +147,7 @@ class Predictor(HostPredictor):
         of_dicom = [name for name in files_out if name != NIFTI]
         check_formats(list(files_out) or [NIFTI])
         source = None
-        self.select(classes, task=task, clean=clean, probabilities=probabilities)
+        self.select(classes, task=task, clean=clean, probabilities=probabilities, decode=decode)
         if isinstance(image, np.ndarray):
             if spacing_mm is None or output is not None:
                 raise ValueError("an array needs its spacing_mm, and cannot be written: it has no place in space")
@@ -164,7 +170,8 @@ class Predictor(HostPredictor):
         """Run the network on an image, and label every part of it as soon as its logits are final.
 
         Logits are held as a whole only where they are kept for probabilities, or where the model's plans name another
-        resampling of logits than linear.
+        resampling of logits than linear; what they are made from, in half precision, where the image decides where its
+        classes begin.
         """
         shape = case.data.shape[1:]
         geometry = geometry_of(shape, self.plans_manager, self.configuration_manager, case.properties)
@@ -173,17 +180,20 @@ class Predictor(HostPredictor):
         labels = self._label_map(geometry)
         kept = torch.empty((len(self.selection.needed), *shape), dtype=torch.half) if self.selection.probabilities else None
         with hosts_threads():
-            for block in self.logit_blocks(case.data):
+            blocks = self.logit_blocks(case.data)
+            if kept is not None:
+                blocks = written_to(kept, blocks)
+            for block in with_dice_levels(blocks, len(self.selection.needed)) if self.selection.decode == DICE else blocks:
                 labels.add(block)
-                if kept is not None:
-                    block.write_to(kept)
         return LabelledCase(labels.array, kept, geometry, case.properties, self.selection)
 
     def label_logits(self, logits: Tensor, properties: Mapping[str, Any]) -> LabelledCase:
         """Label an image of whose needed classes all logits (n, x, y, z) are at hand."""
         logits, geometry = place_logits(logits, self.plans_manager, self.configuration_manager, properties)
         labels = self._label_map(geometry)
-        labels.add(Block.whole(logits))
+        whole = [Block.whole(logits)]
+        for block in with_dice_levels(whole, len(logits)) if self.selection.decode == DICE else whole:
+            labels.add(block)
         kept = logits.cpu() if self.selection.probabilities else None
         return LabelledCase(labels.array, kept, geometry, properties, self.selection)
 

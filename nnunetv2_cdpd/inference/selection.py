@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.decodings import DECODINGS
 from nnunetv2_cdpd.inference.nesting import ClassTree
 from nnunetv2_cdpd.inference.network import TaskClasses
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
@@ -20,6 +21,7 @@ class Selection:
     choices: Tasks under which logits are computed, and of which of the needed classes.
     clean: Clean up by anatomy.
     probabilities: Keep the logits.
+    decode: Where a class begins, one of `DECODINGS`.
     """
 
     tree: ClassTree
@@ -28,6 +30,7 @@ class Selection:
     choices: tuple[TaskClasses, ...]
     clean: bool
     probabilities: bool
+    decode: str
 
     @classmethod
     def of(
@@ -39,12 +42,15 @@ class Selection:
         task: str | None,
         clean: bool,
         probabilities: bool,
+        decode: str,
     ) -> "Selection":
         """As `Predictor.select` says it.
 
         Raises:
-            UserError: An unknown class or task, or a class that the task does not annotate.
+            UserError: An unknown class, task or decoding, or a class that the task does not annotate.
         """
+        if decode not in DECODINGS:
+            raise UserError(f"argument decode: {decode!r}; it is one of {', '.join(DECODINGS)}")
         num_sources = 0 if network.task_prompt is None else network.num_tasks - (network.universal_task is not None)
         if num_sources and num_sources != len(annotation.sources):
             raise UserError(
@@ -62,7 +68,7 @@ class Selection:
             choices = _all_tasks(annotation, annotated, needed)
         else:
             choices = (TaskClasses(index, needed),)
-        return cls(tree, wanted, needed, choices, clean, probabilities)
+        return cls(tree, wanted, needed, choices, clean, probabilities, decode)
 
 
 def _index_of_task(task: str, annotation: Annotation, num_sources: int) -> int:
