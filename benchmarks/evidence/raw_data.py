@@ -31,7 +31,18 @@ def make_datasets(study: Study, patients: Patients, data: Path, work: Path, spli
     _write_dataset(work / TEST, visible, tested, COMPLETE)
     if dealt.keys() >= {*SOURCES}:
         if not (dataset_folder(work, MERGED) / "dataset.json").exists():
-            run(["cdpd", "merge", "-d", *(str(IDS[source.name]) for source in SOURCES), "--id", str(IDS[MERGED]), "--name", MERGED])
+            run(
+                [
+                    "cdpd",
+                    "merge",
+                    "-d",
+                    *(str(IDS[source.name]) for source in SOURCES),
+                    "--id",
+                    str(IDS[MERGED]),
+                    "--name",
+                    MERGED,
+                ]
+            )
         _write_with_background(work)
 
 

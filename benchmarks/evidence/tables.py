@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import numpy as np
+from extension import STUDY as EXTENSION
+from extension import extension_table
 from patients import ORGANS
 from results import Result, results_of
 from studies import STUDIES
@@ -15,7 +17,8 @@ README = Path(__file__).parents[1] / "README.md"
 
 def tables() -> dict[str, str]:
     """Name -> Markdown, of every study that has results."""
-    return {name: table for name in STUDIES if (table := study_table(name))}
+    made = {name: extension_table() if name == EXTENSION else study_table(name) for name in STUDIES}
+    return {name: table for name, table in made.items() if table}
 
 
 def study_table(name: str) -> str:
