@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from decoding import decoding_table
 from extension import STUDY as EXTENSION
 from extension import extension_table
 from patients import ORGANS
@@ -18,6 +19,7 @@ README = Path(__file__).parents[1] / "README.md"
 def tables() -> dict[str, str]:
     """Name -> Markdown, of every study that has results."""
     made = {name: extension_table() if name == EXTENSION else study_table(name) for name in STUDIES}
+    made["decoding"] = decoding_table()
     return {name: table for name, table in made.items() if table}
 
 
