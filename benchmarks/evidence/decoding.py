@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from patients import ORGANS, Patients
-from results import FOLDER
+from results import FOLDER, mean_of_known
 
 from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
 
@@ -82,7 +82,7 @@ def decoding_table() -> str:
 def _row(words: str, organ: str, found: np.ndarray) -> str:
     """found: (folds, patients, organs, decodings); nan where an organ is not annotated."""
     there = found[:, :, ~np.isnan(found[..., 0]).all((0, 1))]
-    half, best = (np.mean(np.nanmean(there[..., which], (0, 1))) for which in range(2))
+    half, best = (np.mean(mean_of_known(there[..., which], (0, 1))) for which in range(2))
     gain = there[..., 1] - there[..., 0]
     annotated = ~np.isnan(gain[0]).all(1)
     low, high = interval_of_mean(gain[:, annotated].mean(0))  # patients drawn again

@@ -2,7 +2,7 @@
 
 import numpy as np
 from patients import ORGANS
-from results import Result, results_of
+from results import Result, mean_of_known, results_of
 from studies import ADDED_CASES
 
 from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
@@ -24,13 +24,13 @@ def extension_table() -> str:
             if not runs:
                 cells += [""] * 3
                 continue
-            own, full = (np.nanmean([_dice(of[run], organ) for run in runs]) for of in (added, joint))
+            own, full = (mean_of_known([_dice(of[run], organ) for run in runs]) for of in (added, joint))
             reached[cases].append((own, full))
             minutes = [seconds / 60 for run in runs if (seconds := added[run].cpu_seconds) is not None]
             change = max(_largest_change(added[run], before[run], organ) for run in runs)
             cells += [f"{own:.3f} ({own / full:.0%})", f"{np.mean(minutes):.1f}" if minutes else "", f"{change:.3f}"]
         if any(cells):
-            full = np.nanmean([_dice(of, organ) for of in joint.values()])
+            full = mean_of_known([_dice(of, organ) for of in joint.values()])
             rows.append(f"| {organ} | {full:.3f} | {' | '.join(cells)} |")
     if not rows:
         return ""
