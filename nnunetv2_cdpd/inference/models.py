@@ -185,8 +185,10 @@ def load_model(folder: Path, folds: Sequence[int | str] | None, checkpoint_name:
     except Exception as error:  # what nnU-Net's label manager stumbles over
         raise UserError(f"{described}: nnU-Net cannot use its `labels` ({reason(error)}); {COPY_AGAIN}") from error
     prompts = configuration.network_arch_init_kwargs.get("text", {}).get("class_prompts")
-    if prompts is not None and len(prompts) != num_classes:
-        raise UserError(f"{described}: {num_classes} classes, and the network of {path} has {len(prompts)}; {_TOGETHER}")
+    extensions = configuration.network_arch_init_kwargs.get("extensions", ())
+    known = None if prompts is None else len(prompts) + sum(len(extension["class_prompts"]) for extension in extensions)
+    if known is not None and known != num_classes:
+        raise UserError(f"{described}: {num_classes} classes, and the network of {path} has {known}; {_TOGETHER}")
     try:
         num_inputs = determine_num_input_channels(plans_manager, configuration, dataset_json)
         network = _build_network(trainer, plans_manager, configuration, num_inputs, num_classes)

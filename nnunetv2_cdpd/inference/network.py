@@ -51,7 +51,7 @@ class PredictionNetwork(nn.Module):
         self.encode: Callable[..., list[Tensor]] = network.encode
         self.decode: Callable[..., Any] = network.decode
         self.features_only = False
-        self.choose([TaskClasses(None, tuple(range(network.decoder.num_classes)))])
+        self.choose([TaskClasses(None, tuple(range(network.num_classes)))])
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile what runs for every window: the vision encoder, the encoder with its fusions, and the decoder.
@@ -86,7 +86,7 @@ class PredictionNetwork(nn.Module):
         Returns:
             Of the features of all networks, one after the other, each of them the mean over windows and networks.
         """
-        if self.num_features * len(self.choices) * len(weights) >= len(self.classes):
+        if self.network.extensions or self.num_features * len(self.choices) * len(weights) >= len(self.classes):
             return None
         row = {k: i for i, k in enumerate(self.classes)}
         count = torch.zeros(len(row), 1)
@@ -164,6 +164,9 @@ class PredictionNetwork(nn.Module):
     def _logits(self, skips: Sequence[Tensor], choice: TaskClasses, text: TextTerms) -> Tensor:
         head = self.network.decoder.seg_layers[-1]
         classes = torch.tensor(sorted(choice.classes), device=skips[-1].device)
+        if self.network.extensions:
+            own = self._decoded(skips, choice, (head.weight, head.bias), text)
+            return self.network.extend(own, skips, text).index_select(1, classes)
         return self._decoded(skips, choice, (head.weight[classes], head.bias[classes]), text)
 
     def _decoded(self, skips: Sequence[Tensor], choice: TaskClasses, head: tuple[Tensor, Tensor], text: TextTerms) -> Tensor:

@@ -5,6 +5,7 @@
     class prompts ── text features ── modulate every skip and the bottleneck
     task prompts ── task prompt map, one channel appended to the bottleneck
     decoder (nnU-Net's) -> logits, one sigmoid head per class
+    extensions: classes that were added later, each from the skips by a decoder of its own
 
 Source: Wu et al., CDPDNet, arXiv 2505.18958. What differs from the released network is told in each part's file.
 """
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from nnunetv2_cdpd.network.cross_attention import WindowedCrossAttention
+from nnunetv2_cdpd.network.extension import Extension
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.network.task_prompt import TaskPrompt
 from nnunetv2_cdpd.network.text_modulation import TEXT_CHANNELS, Affine, PromptEmbeddings, TextModulation
@@ -39,10 +41,12 @@ class TextTerms(NamedTuple):
 
     stages: Of each encoder stage; none without text.
     task: Of the task prompt, if there is one.
+    extensions: Of each encoder stage, for each extension.
     """
 
     stages: tuple[Affine, ...]
     task: Affine | None
+    extensions: tuple[tuple[Affine, ...], ...] = ()
 
 
 class CDPDNet(nn.Module):
@@ -53,17 +57,18 @@ class CDPDNet(nn.Module):
 
     Args:
         input_channels: C.
-        num_classes: K.
+        num_classes: K, those of extensions included.
         unet_class_name: Dotted name of the U-Net whose encoder is used (PlainConvUNet or ResidualEncoderUNet).
         patch_size: Voxels per axis, array order.
         fused_stages: Encoder stages that receive vision tokens, ascending; the deepest one gets the ViT's last block. None
             of them: no vision encoder is built.
         vision: None (no vision tokens) or arguments of SliceEncoder: model_name, model_kwargs, slice_axis, slice_step,
             intensity_windows.
-        text: encoder (open_clip name, or "learned"), embed_dim, class_prompts (K sentences), modulate (False: no text
-            modulation).
+        text: encoder (open_clip name, or "learned"), embed_dim, class_prompts (a sentence for each class that is of no
+            extension), modulate (False: no text modulation).
         task: None (no task prompt), or prompts (T sentences) and universal (True: the last one is the universal task, which
             a forward pass without tasks uses; False: there is none, and every forward pass needs tasks).
+        extensions: Arguments of Extension, from class_prompts to limits, in the order in which they were added.
         deep_supervision: Return a list of logits, finest first.
         unet_kwargs: nnU-Net's own arguments of the U-Net, as in its plans.
 
@@ -96,12 +101,15 @@ class CDPDNet(nn.Module):
         vision: dict[str, Any] | None,
         text: dict[str, Any],
         task: dict[str, Any] | None,
+        extensions: Sequence[dict[str, Any]] = (),
         deep_supervision: bool = False,
         **unet_kwargs: Any,
     ) -> None:
         super().__init__()
-        if len(text["class_prompts"]) != num_classes:
-            raise ValueError(f"one class prompt per class: got {len(text['class_prompts'])} prompts for {num_classes} classes")
+        prompts = [*text["class_prompts"], *(prompt for extension in extensions for prompt in extension["class_prompts"])]
+        if len(prompts) != num_classes:
+            raise ValueError(f"one class prompt per class: got {len(prompts)} prompts for {num_classes} classes")
+        self.num_classes, num_classes = num_classes, len(text["class_prompts"])
         if vision is not None and len(windows := vision.get("intensity_windows", ())) > input_channels:
             raise ValueError(f"one intensity window per image channel: got {len(windows)} for {input_channels} channels")
         unet_class: Any = pydoc.locate(unet_class_name)
@@ -131,8 +139,9 @@ class CDPDNet(nn.Module):
         self.task_text, self.task_prompt = None, None
         if task is not None:
             num_tasks = len(task["prompts"])
-            self.num_tasks = num_tasks
-            self.universal_task = num_tasks - 1 if task["universal"] else None
+            self.num_tasks = num_tasks + sum(len(extension["task_prompts"]) for extension in extensions)
+            self.universal_task = self.num_tasks - 1 if task["universal"] else None
+            self.last_own_task = num_tasks - 1
             self.task_text = PromptEmbeddings(num_tasks, text["embed_dim"], learned, self.text_channels)
             modulation = self.modulation_class(num_tasks, num_tasks, self.text_channels)
             self.task_prompt = TaskPrompt(features[-1], num_tasks, _conv_kwargs(self.encoder), modulation)
@@ -142,6 +151,18 @@ class CDPDNet(nn.Module):
             num_classes,
             unet_kwargs["n_conv_per_stage_decoder"],
             deep_supervision,
+        )
+        self.extensions = nn.ModuleList(
+            Extension(
+                self.decoder_view(extra_bottleneck_channels=0),
+                **extension,
+                embed_dim=text["embed_dim"],
+                modulate=text["modulate"],
+                learned=learned,
+                text_channels=self.text_channels,
+                deep_supervision=deep_supervision,
+            )
+            for extension in extensions
         )
 
     def make_modulations(self, num_prompts: int, features: Sequence[int]) -> nn.ModuleList:
@@ -174,10 +195,9 @@ class CDPDNet(nn.Module):
         Raises:
             ValueError: No task and no universal task, or neither one task nor one per sample.
         """
-        task = None if self.task_prompt is None else self.task_of_each_sample(task, x)
         text = self.text_terms()
         skips = self.modulate(self.encode(x, self.token_grids(x)), text)
-        return self.decode(skips, task, text)
+        return self.extend(self.own_logits(skips, task, text), skips, text)
 
     # ---- the steps, which prediction calls one by one --------------------------------------------------------------
 
@@ -190,11 +210,15 @@ class CDPDNet(nn.Module):
         task = None
         if self.task_prompt is not None and self.task_text is not None:
             task = self.task_prompt.modulate.affine(self.task_text())
-        return TextTerms(stages, task)
+        return TextTerms(stages, task, tuple(extension.text_terms() for extension in self.all_extensions))
 
     def token_grids(self, x: Tensor, token_maps: TokenMaps | None = None) -> list[Tensor]:
         """Tokens for each fused stage, finest stage first; none without vision. token_maps: See SliceEncoder."""
         return [] if self.slice_encoder is None else self.slice_encoder(x, token_maps)
+
+    def own_logits(self, skips: Sequence[Tensor], task: Tensor | None, text: TextTerms) -> Tensor | list[Tensor]:
+        """Logits of the classes that are of no extension; task: as `forward` takes it."""
+        return self.decode(skips, None if self.task_prompt is None else self.task_of_each_sample(task, skips[0]), text)
 
     def decode(
         self, skips: Sequence[Tensor], task: Tensor | None, text: TextTerms, head: tuple[Tensor, Tensor] | None = None
@@ -211,6 +235,19 @@ class CDPDNet(nn.Module):
             return self.decoder(skips)
         name = f"seg_layers.{len(self.decoder.seg_layers) - 1}"
         return functional_call(self.decoder, {f"{name}.weight": head[0], f"{name}.bias": head[1]}, (skips,))
+
+    def extend(self, logits: Tensor | list[Tensor], skips: Sequence[Tensor], text: TextTerms) -> Tensor | list[Tensor]:
+        """The network's own logits with those of the extensions, each in its place; as they are without extensions."""
+        outputs = [logits] if isinstance(logits, Tensor) else logits
+        for extension, terms in zip(self.all_extensions, text.extensions):
+            extension.decoder.deep_supervision = self.decoder.deep_supervision  # which nnU-Net sets
+            further = extension(skips, terms)
+            outputs = [extension.joined(*pair) for pair in zip(outputs, [further] if isinstance(further, Tensor) else further)]
+        return outputs[0] if isinstance(logits, Tensor) else outputs
+
+    @property
+    def all_extensions(self) -> list[Extension]:
+        return [cast(Extension, extension) for extension in self.extensions]
 
     def encode(self, x: Tensor, token_grids: Sequence[Tensor]) -> list[Tensor]:
         """Encoder stages, finest first; a fused stage replaces its features for the skip and for the next stage."""
@@ -236,10 +273,11 @@ class CDPDNet(nn.Module):
         if task is None:
             if self.universal_task is None:
                 raise ValueError(f"this network has no universal task; give every sample its task, 0 ... {self.num_tasks - 1}")
-            return torch.full(x.shape[:1], self.universal_task, device=x.device)
+            return torch.full(x.shape[:1], self.last_own_task, device=x.device)
         if task.shape not in ((), (1,), x.shape[:1]):
             raise ValueError(f"one task per sample, or one for all: got {tuple(task.shape)} for a batch of {x.shape[0]}")
-        return task.to(x.device).long().expand(x.shape[0])
+        # the task of an extension's source is nothing to the network itself: it is asked for all that it knows
+        return task.to(x.device).long().clamp(max=self.last_own_task).expand(x.shape[0])
 
     # ---- pretrained text -----------------------------------------------------------------------------------------
 

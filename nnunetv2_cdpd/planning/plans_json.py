@@ -72,6 +72,17 @@ _STAGES = list_of(whole_number(1), 1)
 _SIZES = list_of(list_of(whole_number(1), 2, 3), 1)
 _UNET = {"n_stages": whole_number(1), "strides": _SIZES, "kernel_sizes": _SIZES, "features_per_stage": _STAGES}
 _PER_STAGE = ("strides", "kernel_sizes", "features_per_stage", "n_conv_per_stage", "n_blocks_per_stage")
+_NUMBERS = list_of(whole_number())
+_EXTENSION = record(
+    {
+        "class_prompts": list_of(NAME, 1),
+        "task_prompts": list_of(NAME, 1),
+        "places": list_of(whole_number(), 1),
+        "features_per_stage": _STAGES,
+        "n_conv_per_stage": list_of(whole_number(1)),
+        "limits": list_of(record({"apart": _NUMBERS, "within": list_of(list_of(whole_number(), 1)), "holds": _NUMBERS}), 1),
+    }
+)
 _CDPDNET = record(
     {
         **_UNET,
@@ -97,7 +108,13 @@ _CDPDNET = record(
             )
         ),
     },
-    {"n_conv_per_stage": _STAGES, "n_blocks_per_stage": _STAGES, "conv_bias": FLAG, "deep_supervision": FLAG},
+    {
+        "n_conv_per_stage": _STAGES,
+        "n_blocks_per_stage": _STAGES,
+        "conv_bias": FLAG,
+        "deep_supervision": FLAG,
+        "extensions": list_of(_EXTENSION),
+    },
 )
 _OPERATIONS = ("conv_op", "norm_op", "dropout_op", "nonlin", "block")  # of a network, whether nnU-Net is to resolve them or not
 
@@ -228,7 +245,7 @@ def _check_architecture(architecture: Mapping[str, Any], key: str, where: Path, 
         return
     check_shape(kwargs, _CDPDNET, where, way_out, f"{key}: arch_kwargs")
     unet = trusted(kwargs["unet_class_name"], UNET, f"{place}: arch_kwargs: unet_class_name`", way_out)
-    known = {*inspect.signature(unet).parameters, "unet_class_name", "patch_size", "fused_stages", "vision", "text", "task"}
+    known = {*inspect.signature(unet).parameters, "unet_class_name", "patch_size", "fused_stages", "vision", "text", "task", "extensions"}
     if unknown := [name for name in kwargs if name not in known]:
         raise UserError(f"{place}: arch_kwargs` has {listed(unknown)}, which {unet.__name__} has not; {way_out}")
     stages = kwargs["n_stages"]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+from nnunetv2_cdpd.network.cdpdnet import CDPDNet, TextTerms
 from nnunetv2_cdpd.network.cross_attention import WINDOW, CrossAttentionBlock, WindowedCrossAttention
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.network.text_modulation import Affine, TextModulation, summed_over_prompts
@@ -181,17 +181,15 @@ class PaperCDPDNet(CDPDNet):
             )
         super().__init__(input_channels, num_classes, **kwargs)
         annotated = (kwargs["task"] or {}).get("annotated_classes")
-        shares = None if annotated is None else reading_shares(annotated, self.num_tasks, num_classes)
+        shares = None if annotated is None else reading_shares(annotated, self.num_tasks, self.decoder.num_classes)
         self.register_buffer("reading_shares", shares, persistent=False)
 
-    def forward(self, x: Tensor, task: Tensor | None = None) -> Tensor | list[Tensor]:
+    def own_logits(self, skips: Sequence[Tensor], task: Tensor | None, text: TextTerms) -> Tensor | list[Tensor]:
         if task is not None or self.reading_shares is None or self.universal_task is not None:
-            return super().forward(x, task)
-        text = self.text_terms()
-        skips = self.modulate(self.encode(x, self.token_grids(x)), text)
+            return super().own_logits(skips, task, text)
         total: list[Tensor] = []
         for index, shares in enumerate(self.reading_shares):
-            outputs = self.decode(skips, torch.full(x.shape[:1], index, device=x.device), text)
+            outputs = self.decode(skips, torch.full(skips[0].shape[:1], index, device=skips[0].device), text)
             shares = shares.view(1, -1, 1, 1, 1)
             shared = [logits * shares.to(logits.dtype) for logits in ([outputs] if isinstance(outputs, Tensor) else outputs)]
             total = [sum_ + logits for sum_, logits in zip(total, shared)] if total else shared

@@ -1,10 +1,12 @@
 """The frozen encoders at the start of a training: what the user chose is read, unless a checkpoint has brought it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+from nnunetv2_cdpd.network.extension import Extension
 from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.text import load_or_embed
 from nnunetv2_cdpd.pretrained.vision import load_vision_weights
@@ -35,6 +37,8 @@ def fill_frozen_encoders(network: CDPDNet, arch_kwargs: Mapping[str, Any], embed
     if encoder is not None:
         yield _vision(encoder)
     yield _text(network, arch_kwargs, embeddings_file)
+    for extension, settings in zip(network.all_extensions, arch_kwargs.get("extensions", ())):
+        _text_of_extension(extension, settings["class_prompts"], arch_kwargs["text"]["encoder"], embeddings_file)
 
 
 def _vision(encoder: Any) -> WeightsOrigin:
@@ -64,3 +68,18 @@ def _text(network: CDPDNet, arch_kwargs: Mapping[str, Any], embeddings_file: str
     network.set_text_embeddings(embeddings.class_embeddings, embeddings.task_embeddings)
     kind = PRETRAINED if embeddings.encoder == name else FROM_FILE
     return WeightsOrigin(TEXT_PART, name, kind, embeddings.checksum, f"Text embeddings: {embeddings.encoder}")
+
+
+def _text_of_extension(extension: Extension, prompts: Sequence[str], encoder: str, embeddings_file: str) -> None:
+    """Further prompts, embedded by the encoder of the former ones."""
+    if extension.class_text is None or extension.class_text.embeddings_set:
+        return
+    choice = weights_choice(TEXT_WEIGHTS)
+    if choice == LEARNED:
+        raise UserError(
+            f"{TEXT_WEIGHTS} is {LEARNED!r}, and this network's embeddings are of {encoder}; unset it, or set it to weights of that"
+        )
+    embeddings = load_or_embed(
+        embeddings_file, class_prompts=prompts, task_prompts=(), encoder=encoder, choice=choice, or_learned=False
+    )
+    extension.class_text.set(embeddings.class_embeddings)

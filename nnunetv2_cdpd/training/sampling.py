@@ -10,7 +10,7 @@ nnU-Net's loader does the work; label maps stay integers, nothing is one-hot enc
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,11 @@ class AnnotatedCases:
         self.annotation = annotation
         self.identifiers = dataset.identifiers
         self.sources = {case: annotation.source_index(case) for case in self.identifiers}
-        self._centres = [self._centre_regions(index) for index in range(len(annotation.sources))]
+        self.centre_on(annotation.classes)
+
+    def centre_on(self, classes: Collection[str]) -> None:
+        """Have patches centred on these classes only, where a source annotates them; on any of a merged label's at its value."""
+        self._centres = [self._centre_regions(index, classes) for index in range(len(self.annotation.sources))]
         annotating = Counter(region for index in self.sources.values() for region in self._centres[index])
         self.centre_weights = {region: 1 / np.sqrt(count) for region, count in annotating.items()}
 
@@ -69,7 +73,7 @@ class AnnotatedCases:
         per_case = source_weights[indices] / counts[indices]
         return per_case / per_case.sum()
 
-    def _centre_regions(self, source_index: int) -> set[frozenset[int]]:
+    def _centre_regions(self, source_index: int, classes: Collection[str]) -> set[frozenset[int]]:
         """The stored values of each annotated class and merged label of a source, as nnU-Net declares them."""
         annotation = self.annotation
         source = annotation.sources[source_index]
@@ -79,8 +83,9 @@ class AnnotatedCases:
             for name, region in zip(annotation.classes, annotation.regions)
         }
         # A merged label's voxels stand in the regions of all its classes; one of them is enough to find them.
-        names = [*source.annotated_classes, *(merged[name].classes[0] for name in source.merged_labels)]
-        return {declared[name] for name in names}
+        members = [merged[name].classes for name in source.merged_labels]
+        own = [name for name in source.annotated_classes if name in classes]
+        return {declared[name] for name in (*own, *(names[0] for names in members if not set(classes).isdisjoint(names)))}
 
 
 class SourceBalancedDataLoader(nnUNetDataLoader):

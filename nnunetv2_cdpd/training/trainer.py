@@ -128,9 +128,12 @@ class PartialLabelTrainer(UntornTrainer):
         origins = list(fill_frozen_encoders(self.cdpdnet, kwargs, embeddings_file))
         for origin in origins:
             self.print_to_log_file(origin.line)
-        former = read_json(Path(self.output_folder, DEBUG_FILE)) if self.resumed else None
-        self.provenance = training_provenance(origins, former)
+        self.provenance = training_provenance(origins, self.former_debug())
         super().on_train_start()
+
+    def former_debug(self) -> Any:
+        """Content of the debug.json of the training that is continued; None: it begins."""
+        return read_json(Path(self.output_folder, DEBUG_FILE)) if self.resumed else None
 
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
         """The host's, into the network that the checkpoint was saved from, whatever the choices are now (--val, --c)."""

@@ -1,0 +1,270 @@
+"""Joining: the labels of a model and of a further dataset as one annotation, in which all that the model knew keeps its value.
+
+What a label of the dataset means is decided as `cdpd merge` decides it: by name (synonyms included), by the dataset's regions
+and merged labels, and by the class table; the model's own labels stay as they are.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source, check_annotation, dataset_json_entries
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson
+from nnunetv2_cdpd.datasets.raw import RawDataset
+from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.merge.naming import labels_of
+from nnunetv2_cdpd.merge.plan import MergePlan, plan_merge
+from nnunetv2_cdpd.merge.spec import DatasetSpec, MergeSpec, SourceSpec
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What the labels of an extended model are.
+
+    former: The model's annotation.
+    annotation: Of the extended model; the former classes keep their names, values and order.
+    value_map: Stored value of the further dataset -> of the extended model.
+    case_names: Case of the further dataset -> what it is called beside the model's cases.
+    known: Labels of the further dataset that the model has already -> what it calls them.
+    notes: What was decided by default.
+    """
+
+    former: Annotation
+    annotation: Annotation
+    value_map: Mapping[int, int]
+    case_names: Mapping[str, str]
+    known: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    @property
+    def new_classes(self) -> tuple[str, ...]:
+        return tuple(name for name in self.annotation.classes if name not in self.former.classes)
+
+    @property
+    def new_sources(self) -> tuple[Source, ...]:
+        return self.annotation.sources[len(self.former.sources) :]
+
+
+def join_labels(folder: Path, content: Mapping[str, Any], dataset: RawDataset) -> Joined:
+    """Join the labels of a model and of a further dataset.
+
+    Args:
+        folder: Of the model.
+        content: Its dataset.json.
+
+    Raises:
+        UserError: The dataset has nothing new, or its labels cannot be told apart from the model's.
+    """
+    model = RawDataset(str(folder), DatasetJson(folder / FILE_NAME, content), (), ())
+    former = model.annotation
+    plan = plan_merge([model, dataset], _spec(model, dataset, {}))
+    if changed := _changed_nesting(former, plan):  # by the class table, which speaks for the new ones only
+        plan = plan_merge([model, dataset], _spec(model, dataset, {name: _parents(former, plan, name) for name in changed}))
+    rename = _names(model, dataset, plan)
+    values = _values(former, plan)
+    new = [rename(name) for name in plan.annotation.classes if rename(name) not in former.classes]
+    if not new:
+        known = sorted({rename(name) for name in plan.naming.targets[1].values() if name is not None})
+        raise UserError(
+            f"{dataset.name}: nothing new for {folder}, which has all of {listed(known)} already; `cdpd train` with "
+            "-pretrained_weights trains a model further"
+        )
+    annotation = _annotation(former, plan, new, rename, values)
+    case_source, case_names = _cases(former, dataset, plan)
+    annotation = replace(annotation, case_source=case_source)
+    check_annotation(annotation, dataset.dataset_json.path)
+    _check_former(former, annotation, dataset)
+    known = {
+        label: rename(goal)
+        for label, goal in plan.naming.targets[1].items()
+        if goal is not None and (rename(goal) in former.classes or goal in plan.naming.merged_labels)
+    }
+    value_map = {value: values[merged] for value, merged in plan.value_maps[1].items()}
+    return Joined(former, annotation, value_map, case_names, known, plan.notes)
+
+
+def joined_dataset_json(content: Mapping[str, Any], joined: Joined, former_cases: int | None) -> dict[str, Any]:
+    """The dataset.json of the extended model: the model's, with the labels and sources of both.
+
+    Args:
+        former_cases: How many cases the model was trained on, where its dataset.json does not list them.
+    """
+    entries = dataset_json_entries(joined.annotation)
+    block = {**content.get("cdpd", {}), **entries["cdpd"]}
+    added = len(joined.case_names)
+    if former_cases is not None:
+        block["sources"][joined.former.sources[0].name]["cases"] = former_cases
+    licenses = {f"{s.name}: {s.license}": None for s in joined.annotation.sources if s.license}
+    told: dict[str, Any] = {"licence": "; ".join(licenses)} if licenses else {}
+    number = content.get("numTraining")
+    return {
+        **{key: value for key, value in content.items() if key not in ("dataset", "license", "reference")},
+        **told,
+        **entries,
+        "cdpd": block,
+        "numTraining": (number if type(number) is int else 0) + added,
+    }
+
+
+def _spec(model: RawDataset, dataset: RawDataset, nested: Mapping[str, tuple[str, ...]]) -> MergeSpec:
+    """The labels of the model stay classes of their own; sources of the dataset whose names it has get other ones."""
+    taken = {source.name for source in model.annotation.sources}
+    sources = {}
+    for source in dataset.annotation.sources:
+        name, number = dataset.source_name(source), 2
+        while name in taken:
+            name, number = f"{dataset.source_name(source)}_{number}", number + 1
+        taken.add(name)
+        sources[source.name] = SourceSpec(name=name)
+    return MergeSpec(
+        path=f"extension of {model.name}",
+        datasets={
+            str(model.folder): DatasetSpec(labels={label: label for label in labels_of(model)}),
+            str(dataset.folder): DatasetSpec(sources=sources),
+        },
+        nested=nested,
+        merged_labels={name: () for name in model.annotation.classes},
+        compatible=(),
+        scoped={},
+    )
+
+
+def _changed_nesting(former: Annotation, plan: MergePlan) -> list[str]:
+    """Former classes that the plan puts into former ones where the model does not, or the other way round."""
+    target = plan.naming.targets[0]
+    changed = []
+    for name in former.classes:
+        before = {target[other] for other in former.lies_in(name)}
+        after = plan.nesting.closure(target[name] or name) - {target[name]} | set(plan.nesting.possible.get(target[name] or name, ()))
+        if before != after & {target[other] for other in former.classes}:
+            changed.append(name)
+    return changed
+
+
+def _parents(former: Annotation, plan: MergePlan, name: str) -> tuple[str, ...]:
+    """What a former class lies in directly: for the model in former ones, by the plan in new ones."""
+    target = plan.naming.targets[0]
+    around = former.lies_in(name)
+    if name not in former.possible_parents and around:
+        regions = dict(zip(former.classes, former.regions))
+        around = (min(around, key=lambda other: len(regions[other])),)
+    own = set(map(target.get, former.classes))
+    new = tuple(parent for parent in plan.nesting.certain.get(target[name] or name, ()) if parent not in own)
+    return tuple(target[other] or other for other in around) or new
+
+
+def _names(model: RawDataset, dataset: RawDataset, plan: MergePlan) -> Callable[[str], str]:
+    """Merged name -> the model's name of it, else the dataset's own."""
+    names: dict[str, str] = {}
+    for inputs, target in zip((model, dataset), plan.naming.targets):
+        of_goal: dict[str, list[str]] = {}
+        for label, goal in target.items():
+            if goal is not None:
+                of_goal.setdefault(goal, []).append(label)
+        for goal, labels in of_goal.items():
+            if inputs is model and len(labels) > 1:
+                raise UserError(f"{dataset.name}: {' and '.join(labels)} of the model would be one class with its labels; rename them")
+            if len(labels) == 1:
+                names.setdefault(goal, labels[0])
+    return lambda name: names.get(name, name)
+
+
+def _values(former: Annotation, plan: MergePlan) -> dict[int, int]:
+    """Value of the plan -> that of the extended model: the former one, or the next that is free; ignore is the highest."""
+    ignore = plan.annotation.ignore_value
+    values = {merged: value for value, merged in plan.value_maps[0].items() if merged != ignore}
+    following = 1 + max(values.values())
+    everything = {0, *plan.annotation.values, *(v for region in plan.annotation.regions for v in region)}
+    for merged in sorted(everything | {label.value for label in plan.annotation.merged_labels}):
+        if merged not in values and merged != ignore:
+            values[merged], following = following, following + 1
+    return values if ignore is None else {**values, ignore: following}
+
+
+def _annotation(
+    former: Annotation, plan: MergePlan, new: Sequence[str], rename: Callable[[str], str], values: Mapping[int, int]
+) -> Annotation:
+    merged = plan.annotation
+    region_of = {rename(name): tuple(sorted(values[v] for v in region)) for name, region in zip(merged.classes, merged.regions)}
+    value_of = {rename(name): values[value] for name, value in zip(merged.classes, merged.values)}
+    possible = {rename(name): tuple(map(rename, parents)) for name, parents in merged.possible_parents.items()}
+    classes = _outer_to_inner(former.classes, new, region_of, possible)
+    known_labels = {label.name: label for label in former.merged_labels}
+    labels = [
+        known_labels.get(rename(label.name)) or MergedLabel(rename(label.name), values[label.value], tuple(map(rename, label.classes)))
+        for label in merged.merged_labels
+    ]
+    sources = [
+        replace(
+            source,
+            annotated_classes=tuple(map(rename, source.annotated_classes)),
+            merged_labels=tuple(map(rename, source.merged_labels)),
+        )
+        for source in merged.sources[len(former.sources) :]
+    ]
+    pairs = {frozenset(map(rename, pair)) for pair in merged.compatible}
+    return Annotation(
+        classes=classes,
+        values=tuple(value_of[name] for name in classes),
+        regions=tuple(region_of[name] for name in classes),
+        sources=(*former.sources, *sources),
+        merged_labels=tuple(labels),
+        possible_parents={name: possible[name] for name in classes if possible.get(name)},
+        compatible=former.compatible | {pair for pair in pairs if not pair.isdisjoint(new)},
+        ignore_value=None if merged.ignore_value is None else values[merged.ignore_value],
+    )
+
+
+def _outer_to_inner(
+    former: Sequence[str], new: Sequence[str], region_of: Mapping[str, Sequence[int]], possible: Mapping[str, Sequence[str]]
+) -> tuple[str, ...]:
+    """The former classes in their order, each new one after what it lies in and before what lies in it, the last if possible."""
+    classes = list(former)
+    for name in new:
+        inner = [k for k, other in enumerate(classes) if set(region_of[other]) < set(region_of[name]) or name in possible.get(other, ())]
+        outer = [k for k, other in enumerate(classes) if set(region_of[name]) < set(region_of[other]) or other in possible.get(name, ())]
+        place = min(inner, default=len(classes))
+        if max(outer, default=-1) >= place:
+            raise UserError(
+                f"{name} lies in {classes[max(outer)]} and holds {classes[place]}, which the model has in the other order; it "
+                "cannot be added"
+            )
+        classes.insert(place, name)
+    return tuple(classes)
+
+
+def _cases(former: Annotation, dataset: RawDataset, plan: MergePlan) -> tuple[dict[str, str], dict[str, str]]:
+    """Source of every case, and what the dataset's cases are called: a case of the same name may be another one."""
+    case_source, names = dict(former.case_source or {}), {}
+    for case in dataset.cases:
+        source = dataset.annotation.sources[dataset.annotation.source_index(case.identifier)]
+        name, number = case.identifier, 2
+        while name in case_source:
+            name, number = f"{case.identifier}_{number}", number + 1
+        names[case.identifier] = name
+        case_source[name] = plan.source_names[1][source.name]
+    return case_source, names
+
+
+def _check_former(former: Annotation, annotation: Annotation, dataset: RawDataset) -> None:
+    """Raise UserError unless every stored value of the model means the same former classes as before."""
+    kept = dict(zip(annotation.classes, zip(annotation.values, annotation.regions)))
+    declared = {int(value) for value in former.declared.nonzero()[0]}
+    changed = [
+        name
+        for name, value, region in zip(former.classes, former.values, former.regions)
+        if name not in kept or kept[name][0] != value or set(kept[name][1]) & declared != set(region)
+    ]
+    parents = [name for name in former.classes if _possible(former, name, former) != _possible(annotation, name, former)]
+    if changed or parents:
+        raise UserError(
+            f"{dataset.name}: beside its labels, {listed(sorted({*changed, *parents}))} would no more be what the model knows; "
+            f"say in its {FILE_NAME} by regions which class lies in which"
+        )
+
+
+def _possible(annotation: Annotation, name: str, former: Annotation) -> set[str]:
+    return set(annotation.possible_parents.get(name, ())) & set(former.classes)
+
+

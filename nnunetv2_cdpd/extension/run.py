@@ -1,0 +1,172 @@
+"""extend_model: a trained model and the classes of a further dataset as a new model folder."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnunetv2.configuration import default_num_processes
+
+from nnunetv2_cdpd.card.files import CARD_KEY
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson
+from nnunetv2_cdpd.datasets.raw import RawDataset, read_dataset
+from nnunetv2_cdpd.errors import UserError, check_at_least, listed
+from nnunetv2_cdpd.extension.joining import Joined, join_labels, joined_dataset_json
+from nnunetv2_cdpd.extension.preprocessing import PreprocessedFolder, preprocess
+from nnunetv2_cdpd.extension.settings import extended_plans
+from nnunetv2_cdpd.extension.work import dataset_name_of, place_of, results_in, work_folder
+from nnunetv2_cdpd.host import DEBUG_FILE, FINGERPRINT_FILE
+from nnunetv2_cdpd.inference.models import folds_of, load_model, read_checkpoint, read_descriptions
+from nnunetv2_cdpd.jobs import digest, file_state, read_json
+from nnunetv2_cdpd.merge.collect import check_inputs
+from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDExtension import nnUNetTrainerCDPDExtension
+from nnunetv2_cdpd.training.checkpoints import BEST, FINAL, LATEST
+
+Fold = int | str
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is extended, and how.
+
+    checkpoints: Fold -> file.
+    """
+
+    folder: Path
+    plans: Mapping[str, Any]
+    dataset_json: Mapping[str, Any]
+    configuration: str
+    checkpoints: Mapping[Fold, Path]
+    joined: Joined
+    epochs: int | None
+    device: torch.device
+
+
+def extend_model(
+    model: Path,
+    dataset: str | int | Path,
+    output: Path,
+    *,
+    folds: Sequence[Fold] | None = None,
+    checkpoint_name: str = FINAL,
+    epochs: int | None = None,
+    device: str | None = None,
+    num_processes: int = default_num_processes,
+    progress: bool = True,
+    report: Callable[[str], None] = print,
+) -> Path:
+    """Extend a trained model by the classes of a further dataset; a second call goes on where an earlier one was stopped.
+
+    Args:
+        model: Folder, as nnUNetv2_train writes it.
+        dataset: Id, name or folder of a raw dataset.
+        output: Folder of the new model, where nothing is yet; or DatasetXXX_NAME, for its place in nnUNet_results.
+        folds: Those to extend; None: all that are trained.
+        checkpoint_name: Of each fold.
+        epochs: Of 50 iterations; None: the trainer's.
+        device: None: a GPU if there is one.
+        num_processes: For preprocessing.
+        progress: Show bars.
+        report: Called with what is decided and done.
+
+    Returns:
+        The new model folder.
+
+    Raises:
+        UserError: Whatever the user can mend.
+    """
+    check_at_least(1, epochs=epochs, num_processes=num_processes)
+    folder = Path(model)
+    plans, content = read_descriptions(folder)
+    used = folds_of(folder, folds, checkpoint_name)
+    further = read_dataset(dataset)
+    trained = load_model(folder, used[:1], checkpoint_name)
+    configuration = _check_extendable(folder, trained, plans, checkpoint_name, used)
+    output = place_of(Path(output), nnUNetTrainerCDPDExtension.__name__, plans["plans_name"], configuration)
+    _check_dataset(folder, content, further, output)
+    joined = join_labels(folder, content, further)
+    for line in _told(joined, further):
+        report(line)
+
+    new_plans = extended_plans(plans, configuration, joined)
+    new_plans["dataset_name"] = dataset_name_of(output, plans["dataset_name"])
+    number = content.get("numTraining")
+    former_cases = number if not joined.former.case_source and len(joined.former.sources) == 1 and type(number) is int else None
+    new_json = joined_dataset_json(content, joined, former_cases)
+    fingerprint = read_json(folder / FINGERPRINT_FILE)
+    fingerprint = {key: value for key, value in fingerprint.items() if key != CARD_KEY} if isinstance(fingerprint, dict) else {}
+    checkpoints = {fold: folder / f"fold_{fold}" / checkpoint_name for fold in used}
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    request = Request(folder, new_plans, new_json, configuration, checkpoints, joined, epochs, chosen)
+    preprocessed = preprocess(
+        further, joined, new_plans, configuration, new_json, fingerprint,
+        num_processes=num_processes, progress=progress, report=report,
+    )  # fmt: skip
+    made_from = digest(new_plans, new_json, [file_state(path) for path in checkpoints.values()], epochs, preprocessed.path.name)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with work_folder(output, made_from) as work:
+        with results_in(work):
+            made = [_train(request, fold, preprocessed) for fold in used][0]
+        made.rename(output)
+    report(f"extended model: {output}")
+    return output
+
+
+def _check_extendable(folder: Path, trained: Any, plans: Mapping[str, Any], checkpoint_name: str, used: Sequence[Fold]) -> str:
+    """The configuration of the model; raises UserError where it cannot be extended."""
+    network = trained.network
+    if not isinstance(network, CDPDNet):
+        raise UserError(f"{folder}: a model of {trained.trainer_name}, no CDPDNet, which is all that can be extended")
+    if network.task_prompt is not None and network.universal_task is None:
+        raise UserError(
+            f"{folder}: this network has no universal task, under which a new class would be asked for; train it further with "
+            "nnUNetTrainerCDPDPaper first"
+        )
+    if trained.configuration_manager.previous_stage_name is not None:
+        raise UserError(f"{folder}: the second stage of a cascade, which cannot be extended; extend a model of one stage")
+    checkpoint = read_checkpoint(folder / f"fold_{used[0]}" / checkpoint_name, mapped=True)
+    return checkpoint["init_args"]["configuration"]
+
+
+def _check_dataset(folder: Path, content: Mapping[str, Any], further: RawDataset, output: Path) -> None:
+    if further.problems:
+        raise UserError(f"{further.name}: {further.problems[0]}")
+    model = RawDataset(str(folder), DatasetJson(folder / FILE_NAME, content), (), ())
+    check_inputs([model, further], output)
+
+
+def _told(joined: Joined, further: RawDataset) -> list[str]:
+    lines = [f"new: {listed(list(joined.new_classes))}, from {len(joined.case_names)} cases of {further.name}"]
+    known = [label if label == name else f"{label} ({name})" for label, name in joined.known.items()]
+    if known:
+        lines.append(f"known to the model already, used as what excludes the new ones: {listed(known)}")
+    return [*lines, *(f"note: {note}" for note in joined.notes)]
+
+
+def _train(request: Request, fold: Fold, preprocessed: PreprocessedFolder) -> Path:
+    """Train the extension of a fold, from where it was stopped; the model folder in the work folder."""
+    trainer = _trainer(request, fold, preprocessed, resumed=False)
+    place = Path(trainer.output_folder)
+    if (place / FINAL).is_file():
+        return place.parent
+    latest = next((place / name for name in (LATEST, BEST) if (place / name).is_file()), None)
+    if latest is not None:
+        trainer = _trainer(request, fold, preprocessed, resumed=True)
+    file = request.checkpoints[fold]
+    trainer.begin_with(read_checkpoint(file), read_json(file.parent / DEBUG_FILE))
+    if latest is not None:
+        trainer.load_checkpoint(trainer.whole_checkpoint(str(latest)))
+    trainer.run_training()
+    return place.parent
+
+
+def _trainer(request: Request, fold: Fold, preprocessed: PreprocessedFolder, resumed: bool) -> nnUNetTrainerCDPDExtension:
+    plans = {**request.plans, "continue_training": resumed}
+    trainer = nnUNetTrainerCDPDExtension(plans, request.configuration, fold, dict(request.dataset_json), request.device)
+    trainer.preprocessed_dataset_folder_base = str(preprocessed.path)
+    trainer.preprocessed_dataset_folder = str(preprocessed.data)
+    if request.epochs is not None:
+        trainer.num_epochs = request.epochs
+    return trainer
