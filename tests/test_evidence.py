@@ -9,7 +9,19 @@ import SimpleITK as sitk
 from builders.project import CLONE
 
 FOLDER = CLONE / "benchmarks" / "evidence"
-MODULES = ("commands", "patients", "prompt_tables", "raw_data", "results", "runs", "studies", "tables", "visible")
+MODULES = (
+    "commands",
+    "decoding",
+    "extension",
+    "patients",
+    "prompt_tables",
+    "raw_data",
+    "results",
+    "runs",
+    "studies",
+    "tables",
+    "visible",
+)
 
 
 @pytest.fixture
@@ -102,6 +114,39 @@ def test_a_table_is_that_of_its_files(evidence, tmp_path, monkeypatch):
     assert difference.startswith("-35.0 (")
     assert masked["HD95 mm"] == "1 (1 not found)"
     assert masked["splits x seeds"] == "2 x 2" and masked["CPU min |"] == "15 |" and complete["CPU min |"] == "10 |"
+
+
+def test_the_table_of_extension(evidence, tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence.results, "FOLDER", tmp_path)
+
+    def write(arm, larynx, mandible, cpu_seconds=60):
+        scores = {"a": {organ: both(dice) for organ, dice in (("Larynx", larynx), ("Mandible", mandible)) if dice is not None}}
+        evidence.results.write_result(evidence.results.Result("extension", arm, 0, 0, cpu_seconds, {}, {}, scores))
+
+    write("joint", 0.8, 0.5)
+    write("without_Larynx", None, 0.6)
+    write("without_Mandible", 0.7, None)
+    write("added_Larynx_5", 0.6, 0.6, 90)
+    write("added_Mandible_5", 0.7, 0.5)
+    write("added_Mandible_20", 0.69, 0.55, None)
+    header, _, larynx, mandible, mean = evidence.tables.tables()["extension"].splitlines()
+    assert header.count("|") == larynx.count("|") == mean.count("|") == 9
+    assert larynx == "| Larynx | 0.800 | 0.600 (75%) | 1.5 | 0.000 |  |  |  |"
+    assert mandible == "| Mandible | 0.500 | 0.500 (100%) | 1.0 | 0.000 | 0.550 (110%) |  | 0.010 |"
+    assert mean.startswith("| **mean** | **0.650** | **0.550** (88%, ")
+
+
+def test_the_table_of_decoding(evidence, tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence.decoding, "FOLDER", tmp_path)
+    (tmp_path / "decoding").mkdir()
+    whole = {organ: [0.5, 0.5] for organ in evidence.patients.ORGANS}
+    for fold, larynx in enumerate(([0.5, 0.6], [0.7, 0.6])):
+        scores = {"a": whole | {"Larynx": larynx}, "b": {"Brainstem": [0.2, 0.4]}, "c": {"Brainstem": [0.4, 0.4]}}
+        evidence.decoding.path_of_fold(str(fold)).write_text(json.dumps(scores))
+    rows = evidence.decoding.decoding_table().splitlines()[2:]
+    assert rows[5] == "| complete | Larynx | 0.600 | 0.600 | +0.0 (+nan to +nan) | 50% | 50% |", "one patient has no interval"
+    assert rows[-2].startswith("| partial | Brainstem | 0.300 | 0.400 | +10.0 (") and rows[-2].endswith(" | 0% | 50% |")
+    assert rows[-1].startswith("| partial | **mean** | 0.300 | 0.400 | +10.0 (")
 
 
 def test_result_files_hold_no_infinities(evidence, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Evidence: what training on partial labels brings, arm by arm, on patients that were kept back; and the tables of it.
 
     python benchmarks/evidence run STUDY DATA WORK [--arms ours complete] [--splits 0 1] [--seeds 0 1 2] [--threads 1]
+    python benchmarks/evidence decode DATA MODEL VISIBLE
     python benchmarks/evidence show [TABLE]        # the tables of what is finished
     python benchmarks/evidence write               # into benchmarks/README.md
 
@@ -15,7 +16,8 @@ import os
 from itertools import product
 from pathlib import Path
 
-from patients import NUM_SPLITS
+from decoding import measure_decoding
+from patients import NUM_SPLITS, Patients
 from results import path_of
 from runs import Run
 from studies import STUDIES
@@ -38,6 +40,10 @@ def main() -> None:
     run.add_argument("-device", default="cpu", choices=["cpu", "cuda"])
     show = commands.add_parser("show", help="print tables")
     show.add_argument("table", nargs="?")
+    decode = commands.add_parser("decode", help="predict with both decodings")
+    decode.add_argument("data", type=Path)
+    decode.add_argument("model", type=Path, help="cross-validated on the complete patients of split 0")
+    decode.add_argument("visible", type=Path, help="folder of the cut images and label maps: WORK/STUDY/split0/visible")
     commands.add_parser("write", help="write the tables into benchmarks/README.md")
     args = parser.parse_args()
     if args.command == "run":
@@ -46,6 +52,8 @@ def main() -> None:
         for name, table in tables().items():
             if args.table in (None, name):
                 print(f"{name}{f': {STUDIES[name].words}' if name in STUDIES else ''}\n\n{table}\n")
+    elif args.command == "decode":
+        measure_decoding(args.model, args.visible, Patients.read(args.data))
     else:
         README.write_text(with_tables(README.read_text()))
 

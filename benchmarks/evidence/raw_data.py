@@ -7,10 +7,10 @@ import numpy as np
 import SimpleITK as sitk
 from commands import run
 from patients import ORGANS, SOURCES, Patients, Source
-from studies import BACKGROUND, COMPLETE, MERGED, Study
+from studies import BACKGROUND, COMPLETE, DATASETS, MERGED, Study
 from visible import write_visible
 
-IDS = {name: 721 + index for index, name in enumerate((COMPLETE.name, *(source.name for source in SOURCES), MERGED, BACKGROUND))}
+IDS = {name: 721 + index for index, name in enumerate(DATASETS)}
 TEST = "test"
 
 
@@ -29,9 +29,21 @@ def make_datasets(study: Study, patients: Patients, data: Path, work: Path, spli
     for source, cases in dealt.items():
         _write_dataset(dataset_folder(work, source.name), visible, cases, source)
     _write_dataset(work / TEST, visible, tested, COMPLETE)
-    if not (dataset_folder(work, MERGED) / "dataset.json").exists():
-        run(["cdpd", "merge", "-d", *(str(IDS[source.name]) for source in SOURCES), "--id", str(IDS[MERGED]), "--name", MERGED])
-    _write_with_background(work)
+    if dealt.keys() >= {*SOURCES}:
+        if not (dataset_folder(work, MERGED) / "dataset.json").exists():
+            run(
+                [
+                    "cdpd",
+                    "merge",
+                    "-d",
+                    *(str(IDS[source.name]) for source in SOURCES),
+                    "--id",
+                    str(IDS[MERGED]),
+                    "--name",
+                    MERGED,
+                ]
+            )
+        _write_with_background(work)
 
 
 def _write_dataset(folder: Path, data: Path, patients: list[str], source: Source) -> None:

@@ -41,6 +41,14 @@ class Result:
         return table
 
 
+def mean_of_known(values: np.ndarray | list, axis: int | tuple[int, ...] | None = None) -> np.ndarray:
+    """Mean of what is not nan; nan where nothing is known, without a warning."""
+    values = np.asarray(values, float)
+    known = ~np.isnan(values)
+    sums, counts = np.asarray(np.where(known, values, 0.0).sum(axis)), np.asarray(known.sum(axis))
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+
+
 def path_of(study: str, arm: str, split: int, seed: int) -> Path:
     return FOLDER / study / arm / f"split{split}_seed{seed}.json"
 

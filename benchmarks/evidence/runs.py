@@ -41,10 +41,13 @@ class Run:
         make_datasets(study, patients, self.data, self.work, self.split)
         folders, seconds = {}, []
         for dataset in arm.datasets:
-            plan(self.work, dataset)
-            model = self._train(dataset, arm)
+            if arm.extends is None:
+                plan(self.work, dataset)
+                model = self._train(dataset, arm)
+            else:
+                model = self._extend(dataset, arm)
             seconds.append(json.loads((model / "cpu_seconds.json").read_text()))
-            folders[dataset] = self._predict(dataset, arm)
+            folders[dataset] = self._predict(model.parent, dataset)
         predictions = folders[arm.datasets[0]]
         if len(folders) > 1:
             predictions = join_label_maps(folders, self._folder / "joined")
@@ -89,11 +92,25 @@ class Run:
             (model / "cpu_seconds.json").write_text(json.dumps(None if going_on else took))
         return model
 
-    def _predict(self, dataset: str, arm: Arm) -> Path:
+    def _extend(self, dataset: str, arm: Arm) -> Path:
+        """The fold of the extended model; one that was stopped goes on, and its CPU time is not told."""
+        base = STUDIES[self.study].arms[arm.extends or ""]
+        base_dataset, trained = base.datasets[0], f"{base.trainer}__{PLANS}__3d_fullres"
+        results = self._folder.with_name(arm.extends or "") / "nnUNet_results"
+        new = self._folder / "nnUNet_results" / f"Dataset{IDS[dataset]}_{dataset}" / trained
+        told = new / "fold_all" / "cpu_seconds.json"
+        if not told.exists():
+            going_on = new.parent.exists()
+            model = results / f"Dataset{IDS[base_dataset]}_{base_dataset}" / trained
+            took = run(["cdpd", "extend", str(model), "-d", str(IDS[dataset]), "-o", str(new), "-device", self.device])
+            told.write_text(json.dumps(None if going_on else took))
+        return told.parent
+
+    def _predict(self, model: Path, dataset: str) -> Path:
         folder = self._folder / dataset
         run(
-            ["nnUNetv2_predict", "-i", str(self.work / TEST / "imagesTr"), "-o", str(folder), "-d", str(IDS[dataset])]
-            + ["-c", "3d_fullres", "-f", "all", "-npp", "1", "-nps", "1", *self._common(arm)]
+            ["nnUNetv2_predict_from_modelfolder", "-i", str(self.work / TEST / "imagesTr"), "-o", str(folder), "-m", str(model)]
+            + ["-f", "all", "-npp", "1", "-nps", "1", "-device", self.device]
         )
         return folder
 

@@ -2,6 +2,7 @@
 
 partial_labels  24 complete patients, each annotated for the organs of one of three sources: what masking is worth
 equal_contours  the same number of contours, 168: all of 24 complete patients, or a third of 72 patients
+extension       six organs of 24 complete patients; the seventh learned later, from 5 or 20 of them
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +13,15 @@ from patients import AIRWAYS, GLANDS, NEURO, ORGANS, SOURCES, Patients, Source
 COMPLETE = Source("Complete", tuple(ORGANS))
 MERGED, BACKGROUND = "Merged", "Background"  # of the three sources: by `cdpd merge`; with 0 for what is not annotated
 PARTS = tuple(source.name for source in SOURCES)
+ADDED_CASES = (5, 20)
+
+
+def without(organ: str) -> Source:
+    return Source(f"Without{organ}", tuple(name for name in ORGANS if name != organ))
+
+
+def only(organ: str, cases: int) -> Source:
+    return Source(f"Only{organ}{cases}", (organ,))
 
 
 @dataclass(frozen=True)
@@ -22,12 +32,14 @@ class Arm:
     trainer: Its class in benchmarks/trainers.
     datasets: One network each; label maps of several are joined.
     iterations: Of each network, in those of the study.
+    extends: Arm whose network is extended by `cdpd extend` with the dataset, in place of a training.
     """
 
     words: str
     trainer: str
     datasets: tuple[str, ...]
     iterations: float = 1.0
+    extends: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,15 @@ def _same_patients(patients: Patients, split: int) -> dict[Source, list[str]]:
 def _equal_contours(patients: Patients, split: int) -> dict[Source, list[str]]:
     complete, partial = (patients.trained(split, kind) for kind in (patients.complete, patients.partial))
     return {COMPLETE: complete, NEURO: partial[::2], GLANDS: partial[1::2], AIRWAYS: complete}
+
+
+def _extension(patients: Patients, split: int) -> dict[Source, list[str]]:
+    complete = patients.trained(split, patients.complete)
+    dealt = {COMPLETE: complete}
+    for organ in ORGANS:
+        dealt[without(organ)] = complete
+        dealt |= {only(organ, cases): complete[:cases] for cases in ADDED_CASES}
+    return dealt
 
 
 _STOCK, _OURS = "nnUNetTrainerBenchmark", "nnUNetTrainerCDPDBenchmark"
@@ -89,4 +110,22 @@ STUDIES = {
         tests_partial=True,
         control="complete",
     ),
+    "extension": Study(
+        "24 patients; a network of six organs, to which the seventh is added.",
+        {"joint": Arm("nnUNetTrainerCDPD, all seven organs at once", _OURS, (COMPLETE.name,))}
+        | {f"without_{organ}": Arm(f"the same without {organ}", _OURS, (without(organ).name,)) for organ in ORGANS}
+        | {
+            f"added_{organ}_{cases}": Arm(
+                f"{organ} added from {cases} cases", _OURS, (only(organ, cases).name,), extends=f"without_{organ}"
+            )
+            for organ in ORGANS
+            for cases in ADDED_CASES
+        },
+        _extension,
+        tests_partial=True,
+        control="joint",
+        iterations=600,
+    ),
 }
+ADDED = tuple(source.name for organ in ORGANS for source in (without(organ), *(only(organ, cases) for cases in ADDED_CASES)))
+DATASETS = (COMPLETE.name, *PARTS, MERGED, BACKGROUND, *ADDED)  # in the order of their numbers

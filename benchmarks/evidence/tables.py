@@ -4,9 +4,12 @@ import re
 from pathlib import Path
 
 import numpy as np
+from decoding import decoding_table
+from extension import STUDY as EXTENSION
+from extension import extension_table
 from patients import ORGANS
 from prompt_tables import prompt_tables
-from results import Result, results_of
+from results import Result, mean_of_known, results_of
 from studies import STUDIES
 
 from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
@@ -16,7 +19,8 @@ README = Path(__file__).parents[1] / "README.md"
 
 def tables() -> dict[str, str]:
     """Name -> Markdown, of all that has results."""
-    made = {name: study_table(name) for name in STUDIES} | prompt_tables()
+    made = {name: extension_table() if name == EXTENSION else study_table(name) for name in STUDIES}
+    made |= {"decoding": decoding_table(), **prompt_tables()}
     return {name: table for name, table in made.items() if table}
 
 
@@ -33,12 +37,12 @@ def study_table(name: str) -> str:
         distances = mean_over_seeds(results[arm], "HD95_mm", patients)
         missed = int(np.isinf(distances).sum())
         distances[np.isinf(distances)] = np.nan
-        organs = " | ".join(f"{value:.3f}" for value in np.nanmean(dice, 0))
+        organs = " | ".join(f"{value:.3f}" for value in mean_of_known(dice, 0))
         difference = "" if arm == study.control else told_difference(results[arm], results[study.control])
         runs = f"{len({result.split for result in results[arm]})} x {len({result.seed for result in results[arm]})}"
-        minutes = np.nanmean([result.cpu_seconds or np.nan for result in results[arm]]) / 60
-        distance = f"{np.nanmean(np.nanmean(distances, 0)):.0f}" + (f" ({missed} not found)" if missed else "")
-        mean = f"**{np.nanmean(np.nanmean(dice, 0)):.3f}**"
+        minutes = mean_of_known([result.cpu_seconds or np.nan for result in results[arm]]) / 60
+        distance = f"{mean_of_known(mean_of_known(distances, 0)):.0f}" + (f" ({missed} not found)" if missed else "")
+        mean = f"**{mean_of_known(mean_of_known(dice, 0)):.3f}**"
         rows.append(
             f"| {facts.words} | {organs} | {mean} | {difference} | {distance} | {len(patients)} | {runs} | {minutes:.0f} |"
         )
@@ -58,10 +62,7 @@ def study_table(name: str) -> str:
 
 def mean_over_seeds(results: list[Result], metric: str, patients: list[str]) -> np.ndarray:
     """(patients, organs), the mean of the runs that kept a patient back; nan where no reference is."""
-    tables = np.stack([result.metric(metric, patients) for result in results])
-    there = ~np.isnan(tables)
-    sums = np.where(there, tables, 0.0).sum(0)
-    return np.divide(sums, there.sum(0), out=np.full(sums.shape, np.nan), where=there.any(0))
+    return mean_of_known([result.metric(metric, patients) for result in results], 0)
 
 
 def told_difference(results: list[Result], control: list[Result]) -> str:
@@ -74,7 +75,7 @@ def told_difference(results: list[Result], control: list[Result]) -> str:
     differences = mean_over_seeds([own[key] for key in both], "Dice", patients)
     differences -= mean_over_seeds([its[key] for key in both], "Dice", patients)
     low, high = interval_of_mean(differences)
-    return f"{100 * np.nanmean(np.nanmean(differences, 0)):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{100 * mean_of_known(mean_of_known(differences, 0)):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
 def marked(name: str) -> re.Pattern[str]:

@@ -8,7 +8,7 @@ of a network that has seen the organ, and of one that has not. Each result is a 
 what has one is passed over; so is a neck whose models are not trained yet.
 
 DATA: openkbp/, totalsegmentator/ and text/ (see `cases` and `texts`). SPLIT: the evidence's WORK/extension/split0, whose arms
-`joint` and `without_ORGAN` are trained. MODEL: folder of a sentence encoder (see `texts`). One thread, about half an hour of CPU time.
+`joint` and `without_ORGAN` are trained. MODEL: folder of a sentence encoder (see `texts`). One thread; half an hour of CPU time.
 """
 
 import argparse

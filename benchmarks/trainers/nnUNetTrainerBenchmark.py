@@ -69,6 +69,13 @@ class nnUNetTrainerCDPDBenchmark(Benchmark, nnUNetTrainerCDPD):
     recipe = replace(RECIPE, foreground_jitter=1.0)
 
 
+class nnUNetTrainerCDPDBenchmarkCV(nnUNetTrainerCDPDBenchmark):
+    """With the final validation, for cross-validations."""
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        nnUNetTrainerCDPD.perform_actual_validation(self, save_probabilities)
+
+
 class nnUNetTrainerCDPDBenchmark_noJitter(nnUNetTrainerCDPDBenchmark):
     recipe = replace(nnUNetTrainerCDPDBenchmark.recipe, foreground_jitter=0.0)
 

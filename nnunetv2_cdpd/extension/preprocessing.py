@@ -37,7 +37,7 @@ class PreprocessedFolder:
 
 
 @dataclass(frozen=True)
-class CaseJob:
+class FurtherCase:
     """One case.
 
     output: Of the preprocessed case, without ending.
@@ -55,7 +55,7 @@ class CaseJob:
         return tuple(self.output.with_name(f"{self.output.name}{ending}") for ending in (".b2nd", "_seg.b2nd", ".pkl"))
 
 
-def preprocess_case(job: CaseJob) -> None:
+def preprocess_case(job: FurtherCase) -> None:
     """Check a case, give its label map the values of the extended model, and preprocess it.
 
     Raises:
@@ -124,7 +124,7 @@ def preprocess(
             len(settings["normalization_schemes"]),
             made_from,
         )
-        jobs[case.identifier] = CaseJob(merge, folder.data / name, plans, configuration, dataset_json, made_from)
+        jobs[case.identifier] = FurtherCase(merge, folder.data / name, plans, configuration, dataset_json, made_from)
     with output_folder(folder.path):
         folder.data.mkdir(exist_ok=True)
         record = FileRecord(folder.path / _RECORD_FILE, [dataset.name], _COMMAND)

@@ -78,7 +78,7 @@ class PathSettings:
 
 
 @dataclass(frozen=True)
-class CaseJob:
+class ValidationCase:
     """A validation case.
 
     made_from: Digest of all that decides what is measured.
@@ -96,11 +96,11 @@ class CaseJob:
 class _Records:
     """The record of the batch: the files of the cases, each of which says what it was made from."""
 
-    def holds(self, name: str, job: CaseJob) -> bool:
+    def holds(self, name: str, job: ValidationCase) -> bool:
         found = read_json(job.output)
         return isinstance(found, dict) and found.get("made_from") == job.made_from and _is_whole(found, job.output)
 
-    def enter(self, name: str, job: CaseJob, result: Facts) -> None:
+    def enter(self, name: str, job: ValidationCase, result: Facts) -> None:
         job.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(job.output, result)
 
@@ -123,7 +123,7 @@ def collect_fold(
     """
     jobs = _jobs(predictor, fold, folder, dataset, settings)
 
-    def measured(job: CaseJob) -> Facts:
+    def measured(job: ValidationCase) -> Facts:
         return _measured(predictor, job)
 
     outcome = run(
@@ -132,7 +132,9 @@ def collect_fold(
     return outcome, [read_json(job.output) for name, job in jobs.items() if name not in outcome.failed]
 
 
-def _jobs(predictor: Predictor, fold: int, folder: Path, dataset: RawDataset, settings: PathSettings) -> dict[str, CaseJob]:
+def _jobs(
+    predictor: Predictor, fold: int, folder: Path, dataset: RawDataset, settings: PathSettings
+) -> dict[str, ValidationCase]:
     validation = folder / f"fold_{fold}" / "validation"
     if not validation.is_dir() or not (cases := identifiers(validation, predictor.file_ending)):
         raise UserError(f"{validation}: no predictions of validation cases; run `cdpd train ... {fold} --val` first")
@@ -146,11 +148,11 @@ def _jobs(predictor: Predictor, fold: int, folder: Path, dataset: RawDataset, se
         images, label = tuple(map(dataset.path, case.images)), dataset.path(case.label)
         made_from = digest(*model, [file_state(file) for file in (*images, label)], list(DEGRADATIONS))
         output = folder / CASES_FOLDER / f"fold_{fold}" / f"{name}.json"
-        jobs[name] = CaseJob(case, fold, images, label, made_from, output)
+        jobs[name] = ValidationCase(case, fold, images, label, made_from, output)
     return jobs
 
 
-def _measured(predictor: Predictor, job: CaseJob) -> Facts:
+def _measured(predictor: Predictor, job: ValidationCase) -> Facts:
     annotation = predictor.annotation
     source = annotation.source_index(job.case.identifier)
     case = predictor.preprocess_files(job.images)
