@@ -1,9 +1,11 @@
 """Extension: what an organ that was added to a trained network reaches, beside a network that learned all at once."""
 
+from itertools import product
+
 import numpy as np
 from patients import ORGANS
 from results import Result, mean_of_known, results_of
-from studies import ADDED_CASES
+from studies import ADDED, ADDED_CASES, UNFROZEN
 
 from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
 
@@ -19,7 +21,7 @@ def extension_table() -> str:
         before = _by_run(f"without_{organ}")
         cells = []
         for cases in ADDED_CASES:
-            added = _by_run(f"added_{organ}_{cases}")
+            added = _by_run(f"{ADDED}_{organ}_{cases}")
             runs = sorted(added.keys() & joint.keys() & before.keys())
             if not runs:
                 cells += [""] * 3
@@ -50,17 +52,47 @@ def extension_table() -> str:
     return "\n".join([f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}", *rows])
 
 
+def unfrozen_table() -> str:
+    """What an organ reaches where everything is trained further, and what the others lose; '' without results."""
+    rows = []
+    for organ, cases in product(ORGANS, ADDED_CASES):
+        unfrozen, frozen, before = (
+            _by_run(arm) for arm in (f"{UNFROZEN}_{organ}_{cases}", f"{ADDED}_{organ}_{cases}", f"without_{organ}")
+        )
+        runs = sorted(unfrozen.keys() & frozen.keys() & before.keys())
+        if not runs:
+            continue
+        new, beside = (mean_of_known([_dice(of[run], organ) for run in runs]) for of in (unfrozen, frozen))
+        others = [name for name in ORGANS if name != organ]
+        was, became = (np.stack([_dice_of(of[run], others) for run in runs]) for of in (before, unfrozen))
+        loss = mean_of_known(became - was, 0)
+        low, high = interval_of_mean(loss)
+        told = f"{100 * mean_of_known(mean_of_known(loss, 0)):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+        means = " | ".join(f"{mean_of_known(mean_of_known(mean_of_known(of, 0), 0)):.3f}" for of in (was, became))
+        seconds = [took for run in runs if (took := unfrozen[run].cpu_seconds) is not None]
+        minutes = f"{np.mean(seconds) / 60:.1f}" if seconds else ""
+        rows.append(f"| {organ} | {cases} | {beside:.3f} | {new:.3f} | {means} | {told} | {minutes} |")
+    if not rows:
+        return ""
+    columns = ["organ", "cases", "beside", "unfrozen", "others before", "others after", "difference in points", "CPU min"]
+    return "\n".join([f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}", *rows])
+
+
 def _by_run(arm: str) -> dict[tuple[int, int], Result]:
     return {(result.split, result.seed): result for result in results_of(STUDY, arm)}
 
 
 def _dice(result: Result, organ: str) -> np.ndarray:
     """Of an organ, in the patients that have it annotated."""
-    return result.metric("Dice", sorted(result.scores))[:, list(ORGANS).index(organ)]
+    return _dice_of(result, [organ])[:, 0]
+
+
+def _dice_of(result: Result, organs: list[str]) -> np.ndarray:
+    """(patients, organs)"""
+    return result.metric("Dice", sorted(result.scores))[:, [list(ORGANS).index(organ) for organ in organs]]
 
 
 def _largest_change(after: Result, before: Result, organ: str) -> float:
     """Of any patient's Dice of any other organ."""
-    patients = sorted(after.scores)
-    change = np.abs(after.metric("Dice", patients) - before.metric("Dice", patients))
-    return float(np.nanmax(np.delete(change, list(ORGANS).index(organ), axis=1)))
+    others = [name for name in ORGANS if name != organ]
+    return float(np.nanmax(np.abs(_dice_of(after, others) - _dice_of(before, others))))

@@ -102,7 +102,8 @@ class Run:
         if not told.exists():
             going_on = new.parent.exists()
             model = results / f"Dataset{IDS[base_dataset]}_{base_dataset}" / trained
-            took = run(["cdpd", "extend", str(model), "-d", str(IDS[dataset]), "-o", str(new), "-device", self.device])
+            more = ["--unfreeze"] if arm.unfreeze else []
+            took = run(["cdpd", "extend", str(model), "-d", str(IDS[dataset]), "-o", str(new), "-device", self.device, *more])
             told.write_text(json.dumps(None if going_on else took))
         return told.parent
 

@@ -14,6 +14,7 @@ COMPLETE = Source("Complete", tuple(ORGANS))
 MERGED, BACKGROUND = "Merged", "Background"  # of the three sources: by `cdpd merge`; with 0 for what is not annotated
 PARTS = tuple(source.name for source in SOURCES)
 ADDED_CASES = (5, 20)
+ADDED, UNFROZEN = "added", "unfrozen"
 
 
 def without(organ: str) -> Source:
@@ -33,6 +34,7 @@ class Arm:
     datasets: One network each; label maps of several are joined.
     iterations: Of each network, in those of the study.
     extends: Arm whose network is extended by `cdpd extend` with the dataset, in place of a training.
+    unfreeze: All of that network is trained further.
     """
 
     words: str
@@ -40,6 +42,7 @@ class Arm:
     datasets: tuple[str, ...]
     iterations: float = 1.0
     extends: str | None = None
+    unfreeze: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,9 +118,14 @@ STUDIES = {
         {"joint": Arm("nnUNetTrainerCDPD, all seven organs at once", _OURS, (COMPLETE.name,))}
         | {f"without_{organ}": Arm(f"the same without {organ}", _OURS, (without(organ).name,)) for organ in ORGANS}
         | {
-            f"added_{organ}_{cases}": Arm(
-                f"{organ} added from {cases} cases", _OURS, (only(organ, cases).name,), extends=f"without_{organ}"
+            f"{how}_{organ}_{cases}": Arm(
+                f"{organ} {how} from {cases} cases",
+                _OURS,
+                (only(organ, cases).name,),
+                extends=f"without_{organ}",
+                unfreeze=how == UNFROZEN,
             )
+            for how in (ADDED, UNFROZEN)
             for organ in ORGANS
             for cases in ADDED_CASES
         },
@@ -127,5 +135,5 @@ STUDIES = {
         iterations=600,
     ),
 }
-ADDED = tuple(source.name for organ in ORGANS for source in (without(organ), *(only(organ, cases) for cases in ADDED_CASES)))
-DATASETS = (COMPLETE.name, *PARTS, MERGED, BACKGROUND, *ADDED)  # in the order of their numbers
+_TO_ADD = tuple(source.name for organ in ORGANS for source in (without(organ), *(only(organ, cases) for cases in ADDED_CASES)))
+DATASETS = (COMPLETE.name, *PARTS, MERGED, BACKGROUND, *_TO_ADD)  # in the order of their numbers
