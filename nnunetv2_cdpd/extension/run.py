@@ -19,6 +19,7 @@ from nnunetv2_cdpd.extension.preprocessing import PreprocessedFolder, preprocess
 from nnunetv2_cdpd.extension.settings import extended_plans
 from nnunetv2_cdpd.extension.work import dataset_name_of, place_of, work_folder
 from nnunetv2_cdpd.host import DEBUG_FILE, FINGERPRINT_FILE
+from nnunetv2_cdpd.inference.devices import chosen_device
 from nnunetv2_cdpd.inference.models import TrainedModel, folds_of, load_model, read_checkpoint, read_descriptions
 from nnunetv2_cdpd.jobs import digest, file_state, read_json
 from nnunetv2_cdpd.merge.collect import check_inputs
@@ -89,6 +90,7 @@ def extend_model(
         UserError: Whatever the user can mend.
     """
     check_at_least(1, epochs=epochs, num_processes=num_processes)
+    chosen = chosen_device(device)
     folder = Path(model)
     plans, content = read_descriptions(folder)
     used = folds_of(folder, folds, checkpoint_name)
@@ -112,7 +114,6 @@ def extend_model(
     new_json = joined_dataset_json(content, joined, history)
     fingerprint = read_json(folder / FINGERPRINT_FILE)
     fingerprint = {key: value for key, value in fingerprint.items() if key != CARD_KEY} if isinstance(fingerprint, dict) else {}
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     request = Request(folder, new_plans, new_json, configuration, checkpoints, joined, trainer, epochs, chosen)
     preprocessed = preprocess(
         further, joined, new_plans, configuration, new_json, fingerprint,
@@ -155,7 +156,7 @@ def _check_dataset(folder: Path, content: Mapping[str, Any], further: RawDataset
 
 
 def _told(joined: Joined, further: RawDataset) -> list[str]:
-    lines = [f"new: {listed(list(joined.new_classes))}, from {len(joined.case_names)} cases of {further.name}"]
+    lines = [f"new: {listed(list(joined.new_classes))}, from {amount(len(joined.case_names), 'case')} of {further.name}"]
     known = [label if label == name else f"{label} ({name})" for label, name in joined.known.items()]
     if known:
         lines.append(f"known to the model already, used as what excludes the new ones: {listed(known)}")

@@ -1,6 +1,7 @@
 """`extend_model` on a tiny model: what the new folder says and predicts, a second time in a row, stopped and gone on."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from builders.extension import extend, extension_folders, write_dataset
 from builders.model import CLASSES, make_image
 
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.extension.work import place_of
 from nnunetv2_cdpd.inference.predictor import Predictor
 
 
@@ -87,6 +89,39 @@ def test_the_card_names_the_sources_of_both(extended):
 def test_what_is_there_stays(root, extended):
     with pytest.raises(UserError, match="extended: is there already, and stays"):
         extend(root)
+
+
+@pytest.mark.parametrize("place", ["model/new", "nnUNet_raw/Dataset860_More/new", "nnUNet_raw/Dataset860_More/imagesTr/new"])
+def test_a_place_in_a_model_or_dataset_is_refused(root, place):
+    with pytest.raises(UserError, match="argument output .*new: lies in .*, which holds a dataset or a model"):
+        extend(root, output=place)
+    assert not (root / place).parent.joinpath("new.extending").exists()
+
+
+def test_an_id_of_another_dataset_is_refused(root):
+    with pytest.raises(UserError, match="argument output Dataset860_Other: its id is taken by Dataset860_More"):
+        place_of(Path("Dataset860_Other"), "trainer", "plans", "3d_fullres")
+    mine = place_of(Path("Dataset860_More"), "trainer", "plans", "3d_fullres")
+    assert mine == root / "nnUNet_results" / "Dataset860_More" / "trainer__plans__3d_fullres"
+
+
+def test_a_device_that_is_not_here_is_told_before_anything_is_done(root, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for device, why in (("cuda", "finds no GPU here"), ("mps", "finds no GPU of Apple's"), ("gpu", "no device; give cuda")):
+        with pytest.raises(UserError, match=f"argument device {device}: .*{why}"):
+            extend(root, output="none", device=device)
+    assert not (root / "none.extending").exists()
+
+
+def test_a_new_class_without_a_voxel_is_refused(root):
+    folder = write_dataset(root, 866, {"aorta": 1})
+    content = json.loads((folder / "dataset.json").read_text())
+    content["labels"]["esophagus"] = 2
+    (folder / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="Dataset866_More: no voxel of esophagus in any case"):
+        extend(root, 866, "none")
+    assert not (root / "none.extending").exists()
 
 
 def test_nothing_new_is_an_error(root):
