@@ -10,7 +10,9 @@ from builders.model import CLASSES, make_image
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.extension.work import place_of
+from nnunetv2_cdpd.inference.carried import carry
 from nnunetv2_cdpd.inference.predictor import Predictor
+from nnunetv2_cdpd.quality.files import read_quality_model
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +23,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def extended(root):
+    carry(root / "model", "cdpd_quality", {"of": "the model"})
     return extend(root)
 
 
@@ -121,6 +124,20 @@ def test_a_new_class_without_a_voxel_is_refused(root):
     (folder / "dataset.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="Dataset866_More: no voxel of esophagus in any case"):
         extend(root, 866, "none")
+    assert not (root / "none.extending").exists()
+
+
+def test_what_is_known_of_the_quality_of_the_model_is_not_said_of_the_extended_one(root, extended):
+    assert "cdpd_quality" in json.loads((root / "model" / "dataset_fingerprint.json").read_text())
+    assert "cdpd_quality" not in json.loads((extended[0] / "dataset_fingerprint.json").read_text())
+    with pytest.raises(UserError, match="an extended model, all of whose further cases were trained on"):
+        read_quality_model(extended[0])
+
+
+def test_datasets_to_compare_on_are_checked_before_anything_is_done(root):
+    other = write_dataset(root, 867, {"liver": 1}, channels=("T1",))
+    with pytest.raises(UserError, match="Dataset867_More: channel_names are T1, those of model CT"):
+        extend(root, output="none", compare=[other])
     assert not (root / "none.extending").exists()
 
 
