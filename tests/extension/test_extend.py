@@ -141,6 +141,13 @@ def test_datasets_to_compare_on_are_checked_before_anything_is_done(root):
     assert not (root / "none.extending").exists()
 
 
+def test_a_full_disk_is_told_with_the_way_to_go_on(root, monkeypatch):
+    monkeypatch.setattr("nnunetv2_cdpd.training.checkpoints.save_whole", lambda *_: "no space left")
+    with pytest.raises(UserError, match="cannot be saved .no space left.; make room and go on with the same command$"):
+        extend(root, output="full")
+    assert not (root / "full").exists()
+
+
 def test_nothing_new_is_an_error(root):
     write_dataset(root, 862, {"Liver": 1, "Spleen": 2})
     with pytest.raises(UserError, match="nothing new for .*model, which has all of liver, spleen already"):
