@@ -104,10 +104,10 @@ def dataset_folder(name: str, dataset_id: int | None) -> Path:
         raise UserError(f"argument name: {len(name)} letters; it becomes part of file names, give at most {_MOST_BYTES}")
     if dataset_id is None:
         mine = sorted(int(path.name[7:10]) for path in raw.glob(f"Dataset[0-9][0-9][0-9]_{name}"))
-        dataset_id = mine[0] if mine else next(number for number in range(_FIRST_ID, 1000) if not _others(number, name))
+        dataset_id = mine[0] if mine else next(number for number in range(_FIRST_ID, 1000) if not other_names_of_id(number, name))
     elif not 0 < dataset_id < 1000:
         raise UserError(f"argument dataset_id {dataset_id}: nnU-Net's dataset ids have three digits; give one of 1 ... 999")
-    elif taken := _others(dataset_id, name):
+    elif taken := other_names_of_id(dataset_id, name):
         raise UserError(
             f"argument dataset_id {dataset_id}: taken by {', '.join(taken)}; nnU-Net wants one name per id, give another"
         )
@@ -140,7 +140,7 @@ def dataset_output(name: str, dataset_id: int | None, part_id: int = 0, num_part
         is_new = not output.exists()
         with output_folder(output, part_id, num_parts):
             # Each of two that begin at once has made its folder before it looks, so that one at least sees the other.
-            if not is_new or not _others(int(output.name[7:10]), name):
+            if not is_new or not other_names_of_id(int(output.name[7:10]), name):
                 yield output
                 return
         time.sleep(random.uniform(0.02, 0.3))
@@ -164,6 +164,6 @@ def _is_old(path: Path) -> bool:
     return path.name == ".partial" or (path.suffix == ".tmp" and path.name.startswith(("dataset.", "cdpd_")))
 
 
-def _others(number: int, name: str) -> list[str]:
+def other_names_of_id(number: int, name: str) -> list[str]:
     """Other names of an id in nnUNet_raw, nnUNet_preprocessed and nnUNet_results: nnU-Net wants one in all three."""
     return sorted({str(folder) for folder in find_candidate_datasets(number)} - {f"Dataset{number:03d}_{name}"})

@@ -83,12 +83,13 @@ def _scores(
     named = {class_key(name): name for name in extended.annotation.classes}
     region = dict(zip(annotation.classes, annotation.regions))
     of_class = {named[class_key(name)]: region[name] for name in source.annotated_classes if class_key(name) in named}
+    told = np.ones(label_map.shape, bool) if annotation.ignore_value is None else label_map != annotation.ignore_value
     for name in extended.annotation.classes:
         known = name in former.annotation.classes
         if name in of_class:
             truth = np.isin(label_map, of_class[name])
-            first = dice_of(before.mask(name), truth) if known else None
-            last = dice_of(after.mask(name), truth)
+            first = dice_of(before.mask(name) & told, truth) if known else None
+            last = dice_of(after.mask(name) & told, truth)
         else:
             first, last = None, dice_of(before.mask(name), after.mask(name)) if known else None
         if last is not None:

@@ -58,9 +58,9 @@ def join_labels(folder: Path, content: Mapping[str, Any], dataset: RawDataset) -
     """
     model = RawDataset(str(folder), DatasetJson(folder / FILE_NAME, content), (), ())
     former = model.annotation
-    plan = plan_merge([model, dataset], _spec(model, dataset, {}))
+    plan = _plan(model, dataset, {})
     if changed := _changed_nesting(former, plan):  # by the class table, which speaks for the new ones only
-        plan = plan_merge([model, dataset], _spec(model, dataset, {name: _parents(former, plan, name) for name in changed}))
+        plan = _plan(model, dataset, {name: _parents(former, plan, name) for name in changed})
     rename = _names(model, dataset, plan)
     values = _values(former, plan)
     new = [rename(name) for name in plan.annotation.classes if rename(name) not in former.classes]
@@ -108,6 +108,17 @@ def joined_dataset_json(content: Mapping[str, Any], joined: Joined, history: str
         "cdpd": block,
         "numTraining": (number if type(number) is int else 0) + added,
     }
+
+
+def _plan(model: RawDataset, dataset: RawDataset, nested: Mapping[str, tuple[str, ...]]) -> MergePlan:
+    """The plan of a merge of both; where it wants a YAML, which there is not here, a dataset merged by one is the way out."""
+    try:
+        return plan_merge([model, dataset], _spec(model, dataset, nested))
+    except UserError as error:
+        if "YAML" not in str(error):
+            raise
+        way_out = f"a YAML for `cdpd merge` of {dataset.name} alone; extend by the dataset that it makes"
+        raise UserError(f"{error} ({way_out})") from error
 
 
 def _spec(model: RawDataset, dataset: RawDataset, nested: Mapping[str, tuple[str, ...]]) -> MergeSpec:

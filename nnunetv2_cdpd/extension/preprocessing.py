@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet
@@ -22,6 +23,7 @@ from nnunetv2_cdpd.host import FINGERPRINT_FILE
 from nnunetv2_cdpd.jobs import FileRecord, digest, file_state, in_processes, output_folder, run, scratch_folder, write_json
 from nnunetv2_cdpd.merge.cases import MergeJob, rewrite_case
 from nnunetv2_cdpd.merge.collect import MergedCase
+from nnunetv2_cdpd.training.sampling import stored_values
 from nnunetv2_cdpd.volumes.reading import CheckedReader
 
 _RECORD_FILE = "cdpd_extension.jsonl"
@@ -92,7 +94,7 @@ def preprocess(
         fingerprint: Of the model, which nnU-Net copies from here.
 
     Raises:
-        UserError: nnUNet_preprocessed is not set, or cases cannot be used; the others are kept.
+        UserError: nnUNet_preprocessed is not set, cases cannot be used (the others are kept), or a new class is in none of them.
     """
     root = folder_of_nnunet(nnUNet_preprocessed)
     if root is None:
@@ -134,5 +136,23 @@ def preprocess(
             told = [f"case {case!r}: {why}" for case, why in outcome.failed.items()]
             raise UserError(f"{dataset.name}: {listed(told, 3)}; the other cases are done, mend these and call again")
         write_json(folder.path / FINGERPRINT_FILE, dict(fingerprint))
+        _check_present(dataset, joined, folder)
     report(f"preprocessed: {len(jobs)} cases in {folder.data}, {len(outcome.before)} of them before")
     return folder
+
+
+def _check_present(dataset: RawDataset, joined: Joined, folder: PreprocessedFolder) -> None:
+    """Raise UserError for a new class without a voxel in any case: the model would learn that it is nowhere."""
+    annotation = joined.annotation
+    missing = {name: frozenset(annotation.regions[annotation.classes.index(name)]) for name in joined.new_classes}
+    cases = nnUNetDatasetBlosc2(str(folder.data), list(joined.case_names.values()))
+    for name in joined.case_names.values():
+        *_, properties = cases.load_case(name)
+        there = {stored_values(key) for key, voxels in properties["class_locations"].items() if len(voxels)}
+        missing = {name: region for name, region in missing.items() if region not in there}
+        if not missing:
+            return
+    raise UserError(
+        f"{dataset.name}: no voxel of {listed(list(missing))} in any case at the model's spacing, nothing to learn from; take it "
+        f"out of `labels` of {dataset.dataset_json.path}, or mend the label maps"
+    )

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from nnunetv2.configuration import default_num_processes
 
-from nnunetv2_cdpd.card.files import CARD_KEY
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson
 from nnunetv2_cdpd.datasets.output import results_in
 from nnunetv2_cdpd.datasets.raw import RawDataset, read_dataset
@@ -18,7 +17,9 @@ from nnunetv2_cdpd.extension.joining import Joined, join_labels, joined_dataset_
 from nnunetv2_cdpd.extension.preprocessing import PreprocessedFolder, preprocess
 from nnunetv2_cdpd.extension.settings import extended_plans
 from nnunetv2_cdpd.extension.work import dataset_name_of, place_of, work_folder
-from nnunetv2_cdpd.host import DEBUG_FILE, FINGERPRINT_FILE
+from nnunetv2_cdpd.host import DEBUG_FILE
+from nnunetv2_cdpd.inference.carried import fingerprint_alone
+from nnunetv2_cdpd.inference.devices import chosen_device
 from nnunetv2_cdpd.inference.models import TrainedModel, folds_of, load_model, read_checkpoint, read_descriptions
 from nnunetv2_cdpd.jobs import digest, file_state, read_json
 from nnunetv2_cdpd.merge.collect import check_inputs
@@ -89,6 +90,7 @@ def extend_model(
         UserError: Whatever the user can mend.
     """
     check_at_least(1, epochs=epochs, num_processes=num_processes)
+    chosen = chosen_device(device)
     folder = Path(model)
     plans, content = read_descriptions(folder)
     used = folds_of(folder, folds, checkpoint_name)
@@ -98,7 +100,7 @@ def extend_model(
     checkpoints = {fold: folder / f"fold_{fold}" / checkpoint_name for fold in used}
     configuration = _check_extendable(folder, trained, checkpoints[used[0]])
     output = place_of(Path(output), trainer.__name__, plans["plans_name"], configuration)
-    _check_dataset(folder, content, further, output)
+    _check_datasets(folder, content, further, compared, output)
     joined = join_labels(folder, content, further)
     for line in _told(joined, further):
         report(line)
@@ -110,12 +112,9 @@ def extend_model(
         f"{amount(len(joined.case_names), 'case')} of {further.name}"
     )
     new_json = joined_dataset_json(content, joined, history)
-    fingerprint = read_json(folder / FINGERPRINT_FILE)
-    fingerprint = {key: value for key, value in fingerprint.items() if key != CARD_KEY} if isinstance(fingerprint, dict) else {}
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     request = Request(folder, new_plans, new_json, configuration, checkpoints, joined, trainer, epochs, chosen)
     preprocessed = preprocess(
-        further, joined, new_plans, configuration, new_json, fingerprint,
+        further, joined, new_plans, configuration, new_json, fingerprint_alone(folder),
         num_processes=num_processes, progress=progress, report=report,
     )  # fmt: skip
     files = [file_state(path) for path in checkpoints.values()]
@@ -147,15 +146,18 @@ def _check_extendable(folder: Path, trained: TrainedModel, checkpoint: Path) -> 
     return read_checkpoint(checkpoint, mapped=True)["init_args"]["configuration"]
 
 
-def _check_dataset(folder: Path, content: Mapping[str, Any], further: RawDataset, output: Path) -> None:
-    if further.problems:
-        raise UserError(f"{further.name}: {further.problems[0]}")
+def _check_datasets(
+    folder: Path, content: Mapping[str, Any], further: RawDataset, compared: Sequence[RawDataset], output: Path
+) -> None:
+    for dataset in (further, *compared):
+        if dataset.problems:
+            raise UserError(f"{dataset.name}: {dataset.problems[0]}")
     model = RawDataset(str(folder), DatasetJson(folder / FILE_NAME, content), (), ())
-    check_inputs([model, further], output)
+    check_inputs([model, further, *compared], output)
 
 
 def _told(joined: Joined, further: RawDataset) -> list[str]:
-    lines = [f"new: {listed(list(joined.new_classes))}, from {len(joined.case_names)} cases of {further.name}"]
+    lines = [f"new: {listed(list(joined.new_classes))}, from {amount(len(joined.case_names), 'case')} of {further.name}"]
     known = [label if label == name else f"{label} ({name})" for label, name in joined.known.items()]
     if known:
         lines.append(f"known to the model already, used as what excludes the new ones: {listed(known)}")

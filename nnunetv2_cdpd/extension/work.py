@@ -9,9 +9,11 @@ from typing import Any
 
 from nnunetv2.paths import nnUNet_results
 
-from nnunetv2_cdpd.datasets.output import folder_of_nnunet
+from nnunetv2_cdpd.datasets.output import folder_of_nnunet, other_names_of_id
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.host import DATASET_FILE
 from nnunetv2_cdpd.jobs import output_folder, read_json, remove, write_json
+from nnunetv2_cdpd.jobs.files import real_path
 
 DATASET_NAME = re.compile(r"Dataset\d{3}_[^/\\\s]+")
 _ENDING = ".extending"
@@ -22,16 +24,25 @@ def place_of(output: Path, trainer: str, plans_name: str, configuration: str) ->
     """The model folder that an output means: itself, or that of a dataset in nnUNet_results where it is the name of one.
 
     Raises:
-        UserError: It is there already, or nnUNet_results is not set.
+        UserError: It is there already, lies in a dataset or a model, the id is that of another dataset, or nnUNet_results is not
+            set.
     """
     if DATASET_NAME.fullmatch(str(output)):
         results = folder_of_nnunet(nnUNet_results)
         if results is None:
             raise UserError(f"argument output {output}: nnUNet_results is not set; set it, or give a folder")
+        number, name = int(output.name[7:10]), output.name[11:]
+        if taken := other_names_of_id(number, name):
+            raise UserError(
+                f"argument output {output}: its id is taken by {', '.join(taken)}; nnU-Net wants one name per id, give another"
+            )
         output = results / output / f"{trainer}__{plans_name}__{configuration}"
     output = Path(os.path.abspath(output.expanduser()))
     if os.path.lexists(output):
         raise UserError(f"argument output {output}: is there already, and stays; remove it, or give another")
+    for around in real_path(output).parents:
+        if (around / DATASET_FILE).is_file():
+            raise UserError(f"argument output {output}: lies in {around}, which holds a dataset or a model; give another place")
     return output
 
 

@@ -11,6 +11,8 @@ from nnunetv2_cdpd.host import FINGERPRINT_FILE
 from nnunetv2_cdpd.jobs import read_json, write_json
 from nnunetv2_cdpd.jobs.shapes import read_shaped, record
 
+_PREFIX = "cdpd_"  # of every key
+
 
 def carry(folder: Path, key: str, content: Any) -> None:
     """Put JSON-able content into a model folder's file that exports take along.
@@ -28,3 +30,9 @@ def taken_along(folder: Path, key: str) -> tuple[Any, Path] | None:
     path = folder / FINGERPRINT_FILE
     content = read_json(path)
     return (content[key], path) if isinstance(content, dict) and key in content else None
+
+
+def fingerprint_alone(folder: Path) -> dict[str, Any]:
+    """The file without what was put there, which is of this model and no other; empty where there is none."""
+    content = read_json(folder / FINGERPRINT_FILE)
+    return {key: value for key, value in content.items() if not key.startswith(_PREFIX)} if isinstance(content, dict) else {}

@@ -26,6 +26,7 @@ from nnunetv2_cdpd.annotation import Annotation, read_annotation
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.inference.blocks import Block, Readout
+from nnunetv2_cdpd.inference.devices import chosen_device
 from nnunetv2_cdpd.inference.models import load_model
 from nnunetv2_cdpd.inference.network import PredictionNetwork, on_device
 from nnunetv2_cdpd.inference.preprocessing import CasePreprocessor, PathLike, PreprocessedCase
@@ -79,9 +80,7 @@ class HostPredictor(host.nnUNetPredictor):
         check_at_least(1, windows_per_batch=windows_per_batch)
         if not 0 < tile_step_size <= 1:
             raise UserError(f"argument tile_step_size {tile_step_size}: give a number above 0 up to 1, of which 1 is no overlap")
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise UserError("argument device cuda: this PyTorch finds no GPU here; give argument device cpu, or see cdpd doctor")
+        device = chosen_device(device)
         with contextlib.redirect_stdout(io.StringIO()):  # of a setting that it changes for the CPU
             super().__init__(
                 tile_step_size, use_gaussian, use_mirroring, perform_everything_on_device, device, verbose, verbose, allow_tqdm

@@ -34,6 +34,7 @@ from nnunetv2_cdpd.quality.facts import (
     watched,
 )
 from nnunetv2_cdpd.quality.sums import BlockSums
+from nnunetv2_cdpd.quality.unseen import check_has_unseen_cases
 
 CASES_FOLDER = "cdpd_quality_cases"  # in the model folder
 _SCORES = map_of(record({"dice": none_or(NUMBER), "n_ref": whole_number(), "n_pred": whole_number()}), "an object of classes")
@@ -135,6 +136,7 @@ def collect_fold(
 def _jobs(
     predictor: Predictor, fold: int, folder: Path, dataset: RawDataset, settings: PathSettings
 ) -> dict[str, ValidationCase]:
+    check_has_unseen_cases(folder)
     validation = folder / f"fold_{fold}" / "validation"
     if not validation.is_dir() or not (cases := identifiers(validation, predictor.file_ending)):
         raise UserError(f"{validation}: no predictions of validation cases; run `cdpd train ... {fold} --val` first")

@@ -27,6 +27,7 @@ from nnunetv2_cdpd.quality.collect import PathSettings
 from nnunetv2_cdpd.quality.facts import VERSION
 from nnunetv2_cdpd.quality.features import FEATURES
 from nnunetv2_cdpd.quality.model import QualityModel
+from nnunetv2_cdpd.quality.unseen import check_has_unseen_cases
 
 QUALITY_FILE = "cdpd_quality.json"
 _KEY = "cdpd_quality"
@@ -92,9 +93,10 @@ def read_quality_model(folder: Path) -> tuple[QualityModel, Path]:
     """The calibration of a model folder, and the file that it stands in.
 
     Raises:
-        UserError: There is none, it is damaged, or of another release.
+        UserError: There is none, it is damaged, or of another release; or the model is an extended one, which can have none.
     """
     path = folder / QUALITY_FILE
+    check_has_unseen_cases(folder)
     if path.is_file():
         content = read_shaped(path, _MODEL, _MAKE_ANEW)
     else:

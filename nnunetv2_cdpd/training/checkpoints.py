@@ -28,6 +28,7 @@ class UntornTrainer(nnUNetTrainer):
     """
 
     resumed = False
+    going_on = "the same command and --c"  # what goes on with a training
     save_every: int
     save_interval: SaveInterval | None = None
     _best_ema: float | None  # the host's: of checkpoint_best.pth
@@ -62,7 +63,7 @@ class UntornTrainer(nnUNetTrainer):
             self.save_interval.begin()
         self._best_unsaved = self._best_unsaved if name != BEST else self._unsaved
         if why is not None and name == FINAL:
-            raise UserError(f"{filename}: cannot be saved ({why}); make room and go on with the same command and --c")
+            raise UserError(f"{filename}: cannot be saved ({why}); make room and go on with {self.going_on}")
         if why is not None:
             self.print_to_log_file(
                 f"WARNING: {filename}: cannot be saved ({why}). The one before stays, the training goes on and tries again after "

@@ -37,6 +37,7 @@ class ExtensionTrainer(PartialLabelTrainer):
         foreground_jitter=1.0,
     )
     fold: int | str  # the host's
+    going_on = "the same command"
     base_provenance: str | None = None
     base_mirroring: tuple[int, ...] | None = None
 

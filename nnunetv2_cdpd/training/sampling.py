@@ -53,7 +53,7 @@ class AnnotatedCases:
         """
         data, seg, seg_prev, properties = self.dataset.load_case(identifier)
         wanted = self._centres[self.sources[identifier]]
-        if wanted - {_values(key) for key in properties["class_locations"]}:
+        if wanted - {stored_values(key) for key in properties["class_locations"]}:
             raise UserError(
                 f"case {identifier}: preprocessed with another dataset.json than the one in nnUNet_preprocessed, which has other "
                 "labels; preprocess the dataset again"
@@ -61,7 +61,7 @@ class AnnotatedCases:
         locations = {
             key: voxels
             for key, voxels in properties["class_locations"].items()
-            if _values(key) in wanted or -1 in _values(key)  # -1: nnU-Net's key for "any voxel that is not ignored"
+            if stored_values(key) in wanted or -1 in stored_values(key)  # -1: nnU-Net's key for "any voxel that is not ignored"
         }
         return data, seg, seg_prev, {**properties, "class_locations": locations}
 
@@ -132,10 +132,10 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         return super().get_bbox(data_shape, force_fg, class_locations, overwrite_class, verbose)
 
     def _draw_class(self, class_locations: Mapping[LocationKey, np.ndarray]) -> LocationKey | None:
-        present = [key for key, voxels in class_locations.items() if len(voxels) and -1 not in _values(key)]
+        present = [key for key, voxels in class_locations.items() if len(voxels) and -1 not in stored_values(key)]
         if not present:
             return None
-        weights = np.array([self._data.centre_weights[_values(key)] for key in present])
+        weights = np.array([self._data.centre_weights[stored_values(key)] for key in present])
         return present[np.random.choice(len(present), p=weights / weights.sum())]
 
     def _draw_centre(self, voxels: np.ndarray, data_shape: np.ndarray) -> np.ndarray:
@@ -155,6 +155,6 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         return batch
 
 
-def _values(key: LocationKey) -> frozenset[int]:
+def stored_values(key: LocationKey) -> frozenset[int]:
     """Stored values of a key of nnU-Net's `class_locations`: a label or a tuple of labels."""
     return frozenset(int(value) for value in np.atleast_1d(key))

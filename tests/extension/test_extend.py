@@ -1,6 +1,7 @@
 """`extend_model` on a tiny model: what the new folder says and predicts, a second time in a row, stopped and gone on."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +9,10 @@ from builders.extension import extend, extension_folders, write_dataset
 from builders.model import CLASSES, make_image
 
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.extension.work import place_of
+from nnunetv2_cdpd.inference.carried import carry
 from nnunetv2_cdpd.inference.predictor import Predictor
+from nnunetv2_cdpd.quality.files import read_quality_model
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +23,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def extended(root):
+    carry(root / "model", "cdpd_quality", {"of": "the model"})
     return extend(root)
 
 
@@ -87,6 +92,60 @@ def test_the_card_names_the_sources_of_both(extended):
 def test_what_is_there_stays(root, extended):
     with pytest.raises(UserError, match="extended: is there already, and stays"):
         extend(root)
+
+
+@pytest.mark.parametrize("place", ["model/new", "nnUNet_raw/Dataset860_More/new", "nnUNet_raw/Dataset860_More/imagesTr/new"])
+def test_a_place_in_a_model_or_dataset_is_refused(root, place):
+    with pytest.raises(UserError, match="argument output .*new: lies in .*, which holds a dataset or a model"):
+        extend(root, output=place)
+    assert not (root / place).parent.joinpath("new.extending").exists()
+
+
+def test_an_id_of_another_dataset_is_refused(root):
+    with pytest.raises(UserError, match="argument output Dataset860_Other: its id is taken by Dataset860_More"):
+        place_of(Path("Dataset860_Other"), "trainer", "plans", "3d_fullres")
+    mine = place_of(Path("Dataset860_More"), "trainer", "plans", "3d_fullres")
+    assert mine == root / "nnUNet_results" / "Dataset860_More" / "trainer__plans__3d_fullres"
+
+
+def test_a_device_that_is_not_here_is_told_before_anything_is_done(root, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for device, why in (("cuda", "finds no GPU here"), ("mps", "finds no GPU of Apple's"), ("gpu", "no device; give cuda")):
+        with pytest.raises(UserError, match=f"argument device {device}: .*{why}"):
+            extend(root, output="none", device=device)
+    assert not (root / "none.extending").exists()
+
+
+def test_a_new_class_without_a_voxel_is_refused(root):
+    folder = write_dataset(root, 866, {"aorta": 1})
+    content = json.loads((folder / "dataset.json").read_text())
+    content["labels"]["esophagus"] = 2
+    (folder / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="Dataset866_More: no voxel of esophagus in any case"):
+        extend(root, 866, "none")
+    assert not (root / "none.extending").exists()
+
+
+def test_what_is_known_of_the_quality_of_the_model_is_not_said_of_the_extended_one(root, extended):
+    assert "cdpd_quality" in json.loads((root / "model" / "dataset_fingerprint.json").read_text())
+    assert "cdpd_quality" not in json.loads((extended[0] / "dataset_fingerprint.json").read_text())
+    with pytest.raises(UserError, match="an extended model, all of whose further cases were trained on"):
+        read_quality_model(extended[0])
+
+
+def test_datasets_to_compare_on_are_checked_before_anything_is_done(root):
+    other = write_dataset(root, 867, {"liver": 1}, channels=("T1",))
+    with pytest.raises(UserError, match="Dataset867_More: channel_names are T1, those of model CT"):
+        extend(root, output="none", compare=[other])
+    assert not (root / "none.extending").exists()
+
+
+def test_a_full_disk_is_told_with_the_way_to_go_on(root, monkeypatch):
+    monkeypatch.setattr("nnunetv2_cdpd.training.checkpoints.save_whole", lambda *_: "no space left")
+    with pytest.raises(UserError, match="cannot be saved .no space left.; make room and go on with the same command$"):
+        extend(root, output="full")
+    assert not (root / "full").exists()
 
 
 def test_nothing_new_is_an_error(root):

@@ -129,3 +129,10 @@ def test_cases_of_one_name_are_told_apart_and_the_number_of_former_ones_is_kept(
 def test_a_dataset_with_nothing_new_is_refused():
     with pytest.raises(UserError, match="nothing new for /results/model, which has all of Liver, left_kidney already"):
         join({"background": 0, "liver": 1, "kidney left": 2})
+
+
+def test_a_message_of_the_merge_tells_a_way_out_that_there_is_here():
+    with pytest.raises(
+        UserError, match="rename one in the YAML, .* of Dataset401_More alone; extend by the dataset that it makes"
+    ):
+        join({"background": 0, "esophagus": 1, "oesophagus": 2})
