@@ -133,6 +133,11 @@ def test_the_table_of_extension(evidence, tmp_path, monkeypatch):
     assert header.count("|") == larynx.count("|") == mean.count("|") == 9
     assert larynx == "| Larynx | 0.800 | 0.600 (75%) | 1.5 | 0.000 |  |  |  |"
     assert mandible == "| Mandible | 0.500 | 0.500 (100%) | 1.0 | 0.000 | 0.550 (110%) |  | 0.010 |"
+    sides = {"without": (0.7, 0.6), "mirrored": (0.1, 0.5)}
+    for arm, dice in sides.items():
+        scores = {"a": {"LeftParotid": both(dice[0]), "Larynx": both(dice[1])}}
+        evidence.results.write_result(evidence.results.Result("extension", f"{arm}_RightParotid", 0, 0, 60, {}, {}, scores))
+    assert evidence.tables.tables()["one_side"].splitlines()[2:] == ["| LeftParotid | 0.700 | 0.100 | 0.600 | 0.500 |"]
     write("unfrozen_Larynx_5", 0.7, 0.55, 300)
     assert evidence.tables.tables()["unfrozen"].splitlines()[2:] == [
         "| Larynx | 5 | 0.600 | 0.700 | 0.600 | 0.550 | -5.0 (+nan to +nan) | 5.0 |"

@@ -3,9 +3,9 @@
 from itertools import product
 
 import numpy as np
-from patients import ORGANS
+from patients import GLANDS, ORGANS
 from results import Result, mean_of_known, results_of
-from studies import ADDED, ADDED_CASES, UNFROZEN
+from studies import ADDED, ADDED_CASES, MIRRORED, UNFROZEN
 
 from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
 
@@ -75,6 +75,27 @@ def unfrozen_table() -> str:
     if not rows:
         return ""
     columns = ["organ", "cases", "beside", "unfrozen", "others before", "others after", "difference in points", "CPU min"]
+    return "\n".join([f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}", *rows])
+
+
+def one_side_table() -> str:
+    """What mirrored patches make of one parotid without the other; '' without results."""
+    rows = []
+    for absent, organ in (GLANDS.organs, GLANDS.organs[::-1]):
+        plain, mirrored = (_by_run(arm) for arm in (f"without_{absent}", f"{MIRRORED}_{absent}"))
+        runs = sorted(plain.keys() & mirrored.keys())
+        if not runs:
+            continue
+        others = [name for name in ORGANS if name not in GLANDS.organs]
+        cells = []
+        for names in ([organ], others):
+            for of in (plain, mirrored):
+                dice = mean_of_known(np.stack([_dice_of(of[run], names) for run in runs]), (0, 1))
+                cells.append(f"{mean_of_known(dice):.3f}")
+        rows.append(f"| {organ} | {' | '.join(cells)} |")
+    if not rows:
+        return ""
+    columns = ["one side", "its Dice", "with mirrored patches", "five other organs", "with mirrored patches"]
     return "\n".join([f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}", *rows])
 
 

@@ -14,7 +14,7 @@ COMPLETE = Source("Complete", tuple(ORGANS))
 MERGED, BACKGROUND = "Merged", "Background"  # of the three sources: by `cdpd merge`; with 0 for what is not annotated
 PARTS = tuple(source.name for source in SOURCES)
 ADDED_CASES = (5, 20)
-ADDED, UNFROZEN = "added", "unfrozen"
+ADDED, UNFROZEN, MIRRORED = "added", "unfrozen", "mirrored"
 
 
 def without(organ: str) -> Source:
@@ -117,6 +117,12 @@ STUDIES = {
         "24 patients; a network of six organs, to which the seventh is added.",
         {"joint": Arm("nnUNetTrainerCDPD, all seven organs at once", _OURS, (COMPLETE.name,))}
         | {f"without_{organ}": Arm(f"the same without {organ}", _OURS, (without(organ).name,)) for organ in ORGANS}
+        | {
+            f"{MIRRORED}_{organ}": Arm(
+                f"that with mirrored patches, without {organ}", f"{_OURS}_mirrored", (without(organ).name,)
+            )
+            for organ in GLANDS.organs
+        }
         | {
             f"{how}_{organ}_{cases}": Arm(
                 f"{organ} {how} from {cases} cases",

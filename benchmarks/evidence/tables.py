@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from decoding import decoding_table
 from extension import STUDY as EXTENSION
-from extension import extension_table, unfrozen_table
+from extension import extension_table, one_side_table, unfrozen_table
 from patients import ORGANS
 from prompt_tables import prompt_tables
 from results import Result, mean_of_known, results_of
@@ -20,7 +20,7 @@ README = Path(__file__).parents[1] / "README.md"
 def tables() -> dict[str, str]:
     """Name -> Markdown, of all that has results."""
     made = {name: extension_table() if name == EXTENSION else study_table(name) for name in STUDIES}
-    made |= {"unfrozen": unfrozen_table(), "decoding": decoding_table(), **prompt_tables()}
+    made |= {"unfrozen": unfrozen_table(), "one_side": one_side_table(), "decoding": decoding_table(), **prompt_tables()}
     return {name: table for name, table in made.items() if table}
 
 

@@ -76,6 +76,13 @@ class nnUNetTrainerCDPDBenchmarkCV(nnUNetTrainerCDPDBenchmark):
         nnUNetTrainerCDPD.perform_actual_validation(self, save_probabilities)
 
 
+class nnUNetTrainerCDPDBenchmark_mirrored(nnUNetTrainerCDPDBenchmark):
+    """With mirrored patches, whatever the classes are."""
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:
+        return nnUNetTrainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size(self)
+
+
 class nnUNetTrainerCDPDBenchmark_noJitter(nnUNetTrainerCDPDBenchmark):
     recipe = replace(nnUNetTrainerCDPDBenchmark.recipe, foreground_jitter=0.0)
 

@@ -115,7 +115,7 @@ class ExtensionTrainer(PartialLabelTrainer):
         return training, validation
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:
-        """The host's, with the mirroring of the model, so that its logits stay; none where new classes hold left/right pairs."""
+        """The host's, with the mirroring of the model, so that its logits stay; none where a new class has a side."""
         *others, axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         axes = self.base_mirroring if axes is not None else None
         self.inference_allowed_mirroring_axes = axes

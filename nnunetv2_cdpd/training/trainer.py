@@ -4,7 +4,7 @@ What differs from nnUNetTrainer:
     network      CDPDNet in place of the plans' U-Net, a sigmoid head for every class, pretrained encoders read at the start
     data         source-balanced cases, patches centred on annotated classes, a task for every sample
     loss         masked by what the source of a case annotates; so are the pseudo Dice and the final validation
-    mirroring    none while the classes hold left/right pairs
+    mirroring    none where a class has a side
     optimizer    AdamW with the paper's learning rate and weight decay, nnU-Net's polynomial decay
 
 Source: Wu et al., CDPDNet, arXiv 2505.18958.
@@ -30,8 +30,8 @@ from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
-from nnunetv2_cdpd.classes import lateral_pairs
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.classes import side_of
+from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.host import DATASET_FILE, DEBUG_FILE, exchanged
 from nnunetv2_cdpd.jobs import read_json
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
@@ -179,9 +179,9 @@ class PartialLabelTrainer(UntornTrainer):
         rotation, do_dummy_2d, initial_patch_size, mirror_axes = (
             super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         )
-        pairs = lateral_pairs(self.annotation.classes)
-        if pairs:
-            self.print_to_log_file(f"No mirroring, because the classes hold left/right pairs: {pairs}")
+        # Of one side alone, too: nothing in a mirrored neck tells the left parotid from the right one.
+        if sided := [name for name in self.annotation.classes if side_of(name)]:
+            self.print_to_log_file(f"No mirroring, because classes have a side: {listed(sided)}")
             mirror_axes = self.inference_allowed_mirroring_axes = None
         return rotation, do_dummy_2d, initial_patch_size, mirror_axes
 

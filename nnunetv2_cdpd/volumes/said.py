@@ -17,8 +17,8 @@ _exchanging = Lock()
 class _ByThread:
     """Stands in for stdout: what a thread that is heard prints goes to its text, all else to stdout."""
 
-    def __init__(self, stdout: Any) -> None:
-        self.stdout = stdout
+    def __init__(self) -> None:
+        self.stdout: Any = None
         self.heard: dict[int, io.StringIO] = {}
 
     def write(self, text: str) -> int:
@@ -28,18 +28,23 @@ class _ByThread:
         return getattr(self.stdout, name)
 
 
+# One for ever: `print` holds no reference to stdout (before Python 3.14; CPython's gh-130163), so that a stand-in which goes while
+# another thread prints takes the process with it.
+_stand_in = _ByThread()
+
+
 @contextmanager
 def said_meanwhile() -> Iterator[io.StringIO]:
     """What this thread prints meanwhile, in place of its being shown."""
     said, thread = io.StringIO(), get_ident()
     with _exchanging:
-        place = sys.stdout if isinstance(sys.stdout, _ByThread) else _ByThread(sys.stdout)
-        sys.stdout = place
-        place.heard[thread] = said
+        if sys.stdout is not _stand_in:
+            _stand_in.stdout, sys.stdout = sys.stdout, _stand_in
+        _stand_in.heard[thread] = said
     try:
         yield said
     finally:
         with _exchanging:
-            del place.heard[thread]
-            if not place.heard and sys.stdout is place:
-                sys.stdout = place.stdout
+            del _stand_in.heard[thread]
+            if not _stand_in.heard and sys.stdout is _stand_in:
+                sys.stdout = _stand_in.stdout

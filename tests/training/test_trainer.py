@@ -108,7 +108,7 @@ def test_no_mirroring_with_left_and_right(started):
     assert started.inference_allowed_mirroring_axes is None
 
 
-def test_mirroring_as_nnunet_without_left_and_right(folders):
+def test_mirroring_as_nnunet_where_no_class_has_a_side(folders):
     trainer = make_trainer(folders)
     trainer.annotation = read_annotation({"labels": {"background": 0, "liver": 1, "spleen": 2}})
     *_, axes = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
@@ -117,7 +117,10 @@ def test_mirroring_as_nnunet_without_left_and_right(folders):
     *_, axes = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
     assert axes is None and trainer.inference_allowed_mirroring_axes is None
     log = Path(trainer.log_file).read_text()
-    assert "No mirroring, because the classes hold left/right pairs: [('parotid_l', 'RightParotid')]" in log
+    assert "No mirroring, because classes have a side: RightParotid, parotid_l" in log
+    trainer.annotation = read_annotation({"labels": {"background": 0, "LeftParotid": 1, "brain": 2}})
+    *_, axes = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+    assert axes is None and trainer.inference_allowed_mirroring_axes is None, "one side alone: its mirror image is the other one"
 
 
 def test_class_of_no_validation_case_is_nan_in_the_log_and_not_zero(folders):
