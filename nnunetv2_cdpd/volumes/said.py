@@ -28,7 +28,7 @@ class _ByThread:
         return getattr(self.stdout, name)
 
 
-# One for ever: `print` holds no reference to stdout (before Python 3.14; CPython's gh-130163), so that a stand-in which goes while
+# One for ever: `print` holds no reference to stdout (before Python 3.14; CPython's gh-130163), so a stand-in that goes while
 # another thread prints takes the process with it.
 _stand_in = _ByThread()
 
