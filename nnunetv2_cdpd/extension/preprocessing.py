@@ -17,7 +17,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet
 from nnunetv2_cdpd.datasets.raw import RawDataset
-from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.errors import UserError, listed, reason
 from nnunetv2_cdpd.extension.joining import Joined
 from nnunetv2_cdpd.host import FINGERPRINT_FILE
 from nnunetv2_cdpd.jobs import FileRecord, digest, file_state, in_processes, output_folder, run, scratch_folder, write_json
@@ -69,9 +69,12 @@ def preprocess_case(job: FurtherCase) -> None:
         label = scratch / job.merge.output.name
         rewrite_case(replace(job.merge, output=label))
         images = [str(path) for path in job.merge.case.images]
-        configuration.preprocessor_class(verbose=False).run_case_save(
-            str(job.output), images, str(label), plans, configuration, dict(job.dataset_json)
-        )
+        try:
+            configuration.preprocessor_class(verbose=False).run_case_save(
+                str(job.output), images, str(label), plans, configuration, dict(job.dataset_json)
+            )
+        except RuntimeError as error:  # blosc2's, which does not say why
+            raise UserError(f"{job.output}: cannot be written whole; is the disk full? ({reason(error)})") from error
 
 
 def preprocess(

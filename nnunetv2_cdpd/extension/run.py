@@ -101,6 +101,7 @@ def extend_model(
     configuration = _check_extendable(folder, trained, checkpoints[used[0]])
     output = place_of(Path(output), trainer.__name__, plans["plans_name"], configuration)
     _check_datasets(folder, content, further, compared, output)
+    output.parent.mkdir(parents=True, exist_ok=True)  # now, since what forbids it should be told before the work
     joined = join_labels(folder, content, further)
     for line in _told(joined, further):
         report(line)
@@ -119,7 +120,6 @@ def extend_model(
     )  # fmt: skip
     files = [file_state(path) for path in checkpoints.values()]
     made_from = digest(new_plans, new_json, files, trainer.__name__, epochs, preprocessed.path.name)
-    output.parent.mkdir(parents=True, exist_ok=True)
     with work_folder(output, made_from) as work:
         with results_in(work):
             made, *_ = [_train(request, fold, preprocessed) for fold in used]
