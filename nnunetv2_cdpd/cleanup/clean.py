@@ -9,6 +9,7 @@ from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.classes import class_key, structure
 from nnunetv2_cdpd.cleanup.labelled_volume import LabelledVolume
 from nnunetv2_cdpd.cleanup.rules import RULES, check_rules
+from nnunetv2_cdpd.place.predicted import ImagePlace
 from nnunetv2_cdpd.volumes.grid import Grid
 
 Effects = dict[str, dict[str, dict[str, int]]]
@@ -22,6 +23,7 @@ def clean_label_map(
     *,
     parents: Mapping[str, Sequence[str]] | None = None,
     axes: str | None = None,
+    place: ImagePlace | None = None,
 ) -> tuple[np.ndarray, Effects]:
     """Clean a predicted label map by what is known of the anatomy.
 
@@ -35,6 +37,7 @@ def clean_label_map(
             See `nesting_of`.
         axes: Towards which side of the body each axis of the array runs, one letter of L R A P S I each ("SPL": from feet to
             head, from front to back, from right to left). None: not known; `portal_vein` then does nothing.
+        place: Where the classes can lie in the image. None: not known; `place` then does nothing.
 
     Returns:
         The cleaned label map, of the same type, and rule -> class -> voxels "removed" (now background) and "moved" (now of
@@ -51,7 +54,7 @@ def clean_label_map(
         raise ValueError(f"axes {axes!r}: one letter of each of the pairs LR, AP and SI")
     nesting = nesting_in_table(classes) if parents is None else parents
     nesting = {name: organs for name, organs in nesting.items() if name in classes}
-    volume = LabelledVolume(np.array(label_map), tuple(spacing_mm), dict(classes), nesting, axes)
+    volume = LabelledVolume(np.array(label_map), tuple(spacing_mm), dict(classes), nesting, axes, place)
     for name in RULES:
         if rules is None or name in rules:
             volume.effects[name] = {}

@@ -10,10 +10,10 @@ from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.cleanup.clean import Effects, array_axes, clean_label_map, nesting_of
 from nnunetv2_cdpd.cleanup.rules import RULES, check_rules
-from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson, read_dataset_json
 from nnunetv2_cdpd.datasets.label_maps import checked_label_map
 from nnunetv2_cdpd.datasets.output import check_may_write
-from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers, reader_for
+from nnunetv2_cdpd.datasets.predictions import NEEDED, existing_folder, identifiers, reader_for
 from nnunetv2_cdpd.datasets.roles import NNUNET_SETTINGS_FILE
 from nnunetv2_cdpd.datasets.volume_files import of_another_ending
 from nnunetv2_cdpd.errors import UserError, amount, listed
@@ -34,6 +34,12 @@ from nnunetv2_cdpd.jobs import (
 )
 from nnunetv2_cdpd.jobs.files import real_path
 from nnunetv2_cdpd.jobs.tables import aligned
+from nnunetv2_cdpd.place.axes import BodyAxes
+from nnunetv2_cdpd.place.files import read_place
+from nnunetv2_cdpd.place.images import ct_channel, read_slices
+from nnunetv2_cdpd.place.model import PlaceModel
+from nnunetv2_cdpd.place.predicted import ImagePlace
+from nnunetv2_cdpd.volumes.grid import Grid
 from nnunetv2_cdpd.volumes.reading import CheckedReader, told_notes
 
 EFFECTS_FILE = "cleanup.json"
@@ -47,6 +53,9 @@ class CleaningJob:
     """One prediction to clean.
 
     made_from: Digest of all that decides what comes of it.
+    place: Where classes lie; None: not to be looked at.
+    images: Of the prediction, a file per channel or one with all; for `place`.
+    channel: Index of the CT among the channels.
     """
 
     in_file: Path
@@ -55,6 +64,9 @@ class CleaningJob:
     annotation: Annotation
     rules: Sequence[str] | None
     made_from: str
+    place: PlaceModel | None = None
+    images: tuple[Path, ...] = ()
+    channel: int = 0
 
     @property
     def outputs(self) -> tuple[Path]:
@@ -66,6 +78,8 @@ def clean_folder(
     out_dir: str | Path,
     *,
     rules: Sequence[str] | None = None,
+    place: str | Path | None = None,
+    images: str | Path | None = None,
     num_processes: int | None = None,
     progress: bool = True,
     report: Callable[[str], None] = print,
@@ -76,6 +90,8 @@ def clean_folder(
         in_dir: Predicted label maps with their dataset.json.
         out_dir: Gets the cleaned label maps under the same names, dataset.json and cleanup.json; another folder.
         rules: Names of rules; None: all.
+        place: place.json, or the model folder that holds it, for the rule `place`; None: it does nothing.
+        images: Folder of the images that were predicted, for the same.
         num_processes: None: nnU-Net's default, at most one per core and case.
         report: Called with what the user should know of the folder, a line each.
 
@@ -87,14 +103,12 @@ def clean_folder(
             replaced, no case could be cleaned, or others there were cleaned by other rules.
     """
     in_dir, out_dir = Path(in_dir), Path(out_dir)
-    jobs = _plan(in_dir, out_dir, rules, report)
+    jobs, how = _plan(in_dir, out_dir, rules, place, images, report)
     for note in told_notes(job.in_file for job in jobs.values()):
         report(f"note: {note}")
     runner = in_processes(clean_case, number_of_processes(num_processes, len(jobs)))
     with output_folder(out_dir):
-        record = FileRecord(
-            out_dir / _RECORD_FILE, [_rules_text(rules)], _COMMAND, lambda effects: {"effects": effects}, _are_facts
-        )
+        record = FileRecord(out_dir / _RECORD_FILE, how, _COMMAND, lambda effects: {"effects": effects}, _are_facts)
         if record.damage is not None:
             report(f"note: {record.damage}")
         _clear_outdated(jobs, record, out_dir)
@@ -124,11 +138,24 @@ def _clear_outdated(jobs: Mapping[str, CleaningJob], record: FileRecord, out_dir
     record.rewrite([*others, *done])
 
 
-def _plan(in_dir: Path, out_dir: Path, rules: Sequence[str] | None, report: Callable[[str], None]) -> dict[str, CleaningJob]:
-    """Case -> what to do; nothing is written."""
+def _plan(
+    in_dir: Path,
+    out_dir: Path,
+    rules: Sequence[str] | None,
+    place: str | Path | None,
+    images: str | Path | None,
+    report: Callable[[str], None],
+) -> tuple[dict[str, CleaningJob], list[str]]:
+    """Case -> what to do, and how all of them are cleaned; nothing is written."""
     if real_path(out_dir) == real_path(in_dir):
         raise UserError(f"{out_dir}: the cleaned predictions need a folder of their own, to be compared with the others")
     check_rules(rules)
+    if (place is None) != (images is None):
+        raise UserError(f"argument {'images' if images is None else 'place'}: is needed with the other one; give both or none")
+    if place is None and "place" in (rules or ()):
+        raise UserError("argument rules: place needs what was learned of the dataset; give arguments place and images")
+    if images is not None:
+        existing_folder(Path(images))
     if in_dir.is_file():
         raise UserError(f"{in_dir}: a file; give the folder of predictions, in which dataset.json says what the values mean")
     if not (in_dir / FILE_NAME).is_file():
@@ -145,12 +172,23 @@ def _plan(in_dir: Path, out_dir: Path, rules: Sequence[str] | None, report: Call
         report(f"note: {line}")
     reader = reader_for(dataset_json, [in_dir / file for file in files.values()])
     annotation = dataset_json.annotation
-    how = [_rules_text(rules), dataset_json.content, reader.name]
+    how, model, channel = [_rules_text(rules)], None, 0
+    if place is not None and images is not None:
+        model, channel = read_place(Path(place), annotation).model, ct_channel(dataset_json)
+        how.append(digest(model.as_json()))
     jobs = {}
     for case, file in files.items():
-        made_from = digest(file_state(in_dir / file), how)
-        jobs[case] = CleaningJob(in_dir / file, out_dir / file, reader, annotation, rules, made_from)
-    return jobs
+        its_images = () if images is None else _images_of(Path(images), case, dataset_json)
+        states = [file_state(path) for path in (in_dir / file, *its_images)]
+        made_from = digest(states, how, dataset_json.content, reader.name)
+        jobs[case] = CleaningJob(in_dir / file, out_dir / file, reader, annotation, rules, made_from, model, its_images, channel)
+    return jobs, how
+
+
+def _images_of(folder: Path, case: str, dataset_json: DatasetJson) -> tuple[Path, ...]:
+    """Files of a case's channels, or the one with all of them."""
+    channels = [folder / f"{case}_{number:04d}{dataset_json.file_ending}" for number in range(len(dataset_json.channel_names))]
+    return tuple(channels if all(file.is_file() for file in channels) else channels[:1])
 
 
 def _rules_text(rules: Sequence[str] | None) -> str:
@@ -169,9 +207,18 @@ def clean_case(job: CleaningJob) -> Effects:
         job.rules,
         parents=nesting_of(job.annotation),
         axes=array_axes(label_map.shape, properties),
+        place=_place_of(job, label_map.shape, properties),
     )
     job.reader.write_seg(cleaned, job.out_file, properties)
     return effects
+
+
+def _place_of(job: CleaningJob, shape: Sequence[int], properties: Mapping[str, Any]) -> ImagePlace | None:
+    """Where the classes of a prediction can lie; None: that is not asked for, or its file does not say where its axes lead."""
+    axes = BodyAxes.of(Grid.of_properties(shape, properties))
+    if job.place is None or axes is None:
+        return None
+    return ImagePlace(job.place, axes, job.place.image_says(read_slices(job.images, job.channel, job.reader, shape, axes)))
 
 
 def total_effects(cleaned: Outcome[Effects]) -> Effects:

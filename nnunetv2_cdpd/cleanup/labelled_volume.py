@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from nnunetv2_cdpd.classes import structure
+from nnunetv2_cdpd.place.predicted import ImagePlace
 
 VoxelBox = tuple[slice, ...]
 TOUCHING = np.ones((3, 3, 3), bool)  # 26 neighbours: a shared face, edge or corner
@@ -22,6 +23,7 @@ class LabelledVolume:
     classes: Class name -> stored value.
     parents: Nested class -> classes that it may lie in.
     axes: Towards which side of the body each axis runs, one letter of L R A P S I each; None: not known.
+    place: Where its classes can lie; None: not known.
     effects: Rule -> class -> voxels "removed" (now background) and "moved" (now of another class).
     """
 
@@ -30,6 +32,7 @@ class LabelledVolume:
     classes: Mapping[str, int]
     parents: Mapping[str, Sequence[str]]
     axes: str | None = None
+    place: ImagePlace | None = None
     effects: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -15,6 +15,38 @@ from nnunetv2_cdpd.cleanup.table import INSIDE_ORGAN, ONE_PIECE, REACH_MM, SMALL
 from nnunetv2_cdpd.errors import UserError
 
 
+def place(volume: LabelledVolume) -> None:
+    """A component that lies wholly where its class cannot lie, by the image and by the other classes, goes.
+
+    Needs what was learned of the dataset (`cdpd place`) and the image. A class is where its largest component is for the others,
+    of which most have to agree. Not in the released code.
+    """
+    if volume.place is None:
+        return
+    found = {}
+    for name in volume.classes:
+        box = volume.box_of(volume.region_values([name]))
+        if box is not None:
+            numbered, sizes = components(np.isin(volume.label_map[box], volume.region_values([name])))
+            if sizes.size:
+                main = 1 + int(sizes.argmax())
+                its = ndimage.find_objects(numbered)[main - 1]
+                around = tuple(slice(outer.start + inner.start, outer.start + inner.stop) for outer, inner in zip(box, its))
+                found[name] = volume.place.ends(numbered[its] == main, around)
+    for name, possible in volume.place.possible(found).items():
+        values = volume.region_values([name])
+        box = volume.box_of(values)
+        if box is None:
+            continue
+        part = volume.label_map[box]
+        own = part == volume.classes[name]
+        numbered, _ = components(np.isin(part, values))
+        inside = tuple(
+            slice(max(0, side.start - outer.start), max(0, side.stop - outer.start)) for side, outer in zip(possible, box)
+        )
+        volume.keep_only(np.unique(numbered[inside]).tolist(), "place", box, numbered, own)
+
+
 def sides(volume: LabelledVolume) -> None:
     """A piece of the left organ that lies against the main part of the right one becomes right, and the other way round.
 
@@ -165,7 +197,7 @@ def _axis(axes: str, towards: str, away: str) -> tuple[int, bool]:
 
 
 RULES: dict[str, Callable[[LabelledVolume], None]] = {
-    rule.__name__: rule for rule in (sides, lungs, largest, portal_vein, tumors_in_organ, tumors_at_organ)
+    rule.__name__: rule for rule in (place, sides, lungs, largest, portal_vein, tumors_in_organ, tumors_at_organ)
 }
 
 

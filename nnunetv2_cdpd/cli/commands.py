@@ -41,6 +41,7 @@ COMMANDS = {
     "audit": Command("check datasets, find the same scan in two of them", _DATA),
     "merge": Command("join partially labelled datasets into one", _DATA, links=True),
     "labels": Command("show what each source's labels say about each class, and check them", _DATA, answers=True),
+    "place": Command("learn from a dataset of CTs where in the body each class can lie", _DATA),
     "plan": Command("nnUNetv2_plan_experiment, where nnU-Net cannot be linked", _TRAINING, takes_any_argument=True),
     "embed": Command("make or show the text embeddings of a dataset's prompts", _TRAINING),
     "train": Command("nnUNetv2_train, also under torchrun and on several nodes", _TRAINING, takes_any_argument=True),

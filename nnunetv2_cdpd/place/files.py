@@ -1,0 +1,145 @@
+"""place.json: what was learned of a raw dataset, in nnUNet_preprocessed and in model folders; read, it must be of the classes."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.paths import nnUNet_preprocessed
+
+from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.datasets.output import folder_of_nnunet
+from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.jobs import read_json, write_json, written_beside
+from nnunetv2_cdpd.jobs.shapes import NAME, NUMBER, POSITIVE, list_of, map_of, none_or, read_shaped, record, whole_number
+from nnunetv2_cdpd.place.body import NUM_FEATURES
+from nnunetv2_cdpd.place.model import PlaceModel
+from nnunetv2_cdpd.place.references import Reference
+
+PLACE_FILE = "place.json"
+_VERSION = 1
+_MAKE_ANEW = "make it anew: cdpd place DATASET"
+_OR_NULL = none_or(NUMBER)
+_ENDS = list_of(list_of(_OR_NULL, 2, 2))
+_FEATURES = list_of(NUMBER, NUM_FEATURES, NUM_FEATURES)
+_REFERENCE = none_or(list_of(NUMBER, 2, 2))
+_SHAPE = record(
+    {
+        "version": whole_number(),
+        "dataset": NAME,
+        "values": list_of(whole_number()),
+        "place": record(
+            {
+                "classes": list_of(NAME, 1),
+                "cases": list_of(whole_number()),
+                "heights": none_or(
+                    record(
+                        {
+                            "means": _FEATURES,
+                            "scales": list_of(POSITIVE, NUM_FEATURES, NUM_FEATURES),
+                            "coefficients": _FEATURES,
+                            "lows": _FEATURES,
+                            "highs": _FEATURES,
+                            "most_disagreement": NUMBER,
+                        }
+                    )
+                ),
+                "extents": list_of(list_of(_OR_NULL, 2, 2), 2, 2),
+                "axes": list_of(record({"positions": _ENDS, "spreads": _ENDS, "beyond": _ENDS, "image_spread": _OR_NULL}), 3, 3),
+            }
+        ),
+        "cases": map_of(list_of(_REFERENCE, 3, 3), "an object, which gives each case its reference point"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What place.json holds.
+
+    dataset: Name of the raw dataset.
+    values: Stored value of each class.
+    cases: Case -> its reference point along each axis, None: not known.
+    """
+
+    dataset: str
+    values: tuple[int, ...]
+    model: PlaceModel
+    cases: Mapping[str, tuple[Reference | None, ...]]
+
+
+def preprocessed_file(dataset_name: str) -> Path:
+    """Where place.json of a dataset belongs.
+
+    Raises:
+        UserError: nnUNet_preprocessed is not set.
+    """
+    folder = folder_of_nnunet(nnUNet_preprocessed)
+    if folder is None:
+        raise UserError(f"nnUNet_preprocessed is not set, so there is no place for {PLACE_FILE}; set it, or give argument output")
+    return folder / dataset_name / PLACE_FILE
+
+
+def write_place(place: Place, path: Path) -> None:
+    """Write what was learned."""
+    cases = {
+        case: [None if its is None else [its.position, its.spread] for its in references]
+        for case, references in place.cases.items()
+    }
+    content = {
+        "version": _VERSION,
+        "dataset": place.dataset,
+        "values": list(place.values),
+        "place": place.model.as_json(),
+        "cases": cases,
+    }
+    write_json(path, content)
+
+
+def is_place_file(path: Path) -> bool:
+    """Whether a file is one that `write_place` wrote, of whatever release."""
+    content = read_json(path)
+    return isinstance(content, dict) and {"version", "place", "cases"} <= content.keys()
+
+
+def read_place(given: Path, annotation: Annotation) -> Place:
+    """What was learned of a dataset.
+
+    Args:
+        given: The file, or a folder that holds it.
+        annotation: Of the label maps to which it is to be applied.
+
+    Raises:
+        UserError: There is none, it is damaged or of another release, or of another dataset.
+    """
+    path = given / PLACE_FILE if given.is_dir() else given
+    content = read_shaped(path, _SHAPE, _MAKE_ANEW)
+    if content["version"] != _VERSION:
+        raise UserError(f"{path}: of another release; {_MAKE_ANEW}")
+    model = PlaceModel.of_json(content["place"])
+    counts = {len(content["values"]), len(model.cases), *(len(ends) for axis in model.axes for ends in _ends_of(axis))}
+    if counts != {len(model.classes)}:
+        raise UserError(f"{path}: its numbers do not belong together; {_MAKE_ANEW}")
+    if (model.classes, tuple(content["values"])) != (annotation.classes, annotation.values):
+        raise UserError(
+            f"{path}: is of {content['dataset']} with the classes {listed(list(model.classes), 4)}, not of the dataset of "
+            f"{annotation.where}; give that of the same dataset"
+        )
+    cases = {case: tuple(map(_reference_of, references)) for case, references in content["cases"].items()}
+    return Place(content["dataset"], tuple(content["values"]), model, cases)
+
+
+def copy_place(source: Path, folder: Path) -> None:
+    """Have place.json, where there is one, in a model folder too."""
+    if source.is_file():
+        with written_beside(folder / PLACE_FILE) as beside:
+            shutil.copyfile(source, beside)
+
+
+def _ends_of(axis: Any) -> tuple[Any, ...]:
+    return axis.positions, axis.spreads, axis.beyond
+
+
+def _reference_of(content: Any) -> Reference | None:
+    return None if content is None else Reference(float(content[0]), float(content[1]))
