@@ -36,7 +36,7 @@ from nnunetv2_cdpd.jobs.files import real_path
 from nnunetv2_cdpd.jobs.tables import aligned
 from nnunetv2_cdpd.place.axes import BodyAxes
 from nnunetv2_cdpd.place.files import read_place
-from nnunetv2_cdpd.place.images import ct_channel, read_slices
+from nnunetv2_cdpd.place.images import ct_channel, read_body
 from nnunetv2_cdpd.place.model import PlaceModel
 from nnunetv2_cdpd.place.predicted import ImagePlace
 from nnunetv2_cdpd.volumes.grid import Grid
@@ -153,7 +153,7 @@ def _plan(
     if (place is None) != (images is None):
         raise UserError(f"argument {'images' if images is None else 'place'}: is needed with the other one; give both or none")
     if place is None and "place" in (rules or ()):
-        raise UserError("argument rules: place needs what was learned of the dataset; give arguments place and images")
+        raise UserError("argument rules: place needs what was learned of the dataset; give argument place and argument images")
     if images is not None:
         existing_folder(Path(images))
     if in_dir.is_file():
@@ -218,7 +218,7 @@ def _place_of(job: CleaningJob, shape: Sequence[int], properties: Mapping[str, A
     axes = BodyAxes.of(Grid.of_properties(shape, properties))
     if job.place is None or axes is None:
         return None
-    return ImagePlace(job.place, axes, job.place.image_says(read_slices(job.images, job.channel, job.reader, shape, axes)))
+    return ImagePlace(job.place, axes, job.place.image_says(read_body(job.images, job.channel, job.reader, shape, axes)))
 
 
 def total_effects(cleaned: Outcome[Effects]) -> Effects:

@@ -55,7 +55,7 @@ _SHAPE = record(
 
 
 @dataclass(frozen=True)
-class Place:
+class LearnedPlace:
     """What place.json holds.
 
     dataset: Name of the raw dataset.
@@ -81,7 +81,7 @@ def preprocessed_file(dataset_name: str) -> Path:
     return folder / dataset_name / PLACE_FILE
 
 
-def write_place(place: Place, path: Path) -> None:
+def write_place(place: LearnedPlace, path: Path) -> None:
     """Write what was learned."""
     cases = {
         case: [None if its is None else [its.position, its.spread] for its in references]
@@ -103,7 +103,7 @@ def is_place_file(path: Path) -> bool:
     return isinstance(content, dict) and {"version", "place", "cases"} <= content.keys()
 
 
-def read_place(given: Path, annotation: Annotation) -> Place:
+def read_place(given: Path, annotation: Annotation) -> LearnedPlace:
     """What was learned of a dataset.
 
     Args:
@@ -127,7 +127,7 @@ def read_place(given: Path, annotation: Annotation) -> Place:
             f"{annotation.where}; give that of the same dataset"
         )
     cases = {case: tuple(map(_reference_of, references)) for case, references in content["cases"].items()}
-    return Place(content["dataset"], tuple(content["values"]), model, cases)
+    return LearnedPlace(content["dataset"], tuple(content["values"]), model, cases)
 
 
 def copy_place(source: Path, folder: Path) -> None:

@@ -23,13 +23,11 @@ def ct_channel(dataset_json: DatasetJson) -> int:
     for index, name in enumerate(names):
         if name.lower() == _CT:
             return index
-    raise UserError(
-        f"{dataset_json.path}: channels {listed(list(names))}, none of which is CT; where in the body classes lie is known by HU, "
-        "so nothing can be said here"
-    )
+    channels = listed(list(names))
+    raise UserError(f"{dataset_json.path}: channels {channels}, none of which is CT; of other images nothing can be said")
 
 
-def read_slices(
+def read_body(
     images: Sequence[Path], channel: int, reader: CheckedReader, shape: Sequence[int], axes: BodyAxes
 ) -> BodySlices | None:
     """What the CT of a case looks like; None: it shows no body.

@@ -17,10 +17,10 @@ from nnunetv2_cdpd.jobs.tables import aligned
 from nnunetv2_cdpd.place.axes import BodyAxes
 from nnunetv2_cdpd.place.body import BodySlices
 from nnunetv2_cdpd.place.ends import class_ends
-from nnunetv2_cdpd.place.files import Place, is_place_file, preprocessed_file, write_place
-from nnunetv2_cdpd.place.images import ct_channel, read_slices
+from nnunetv2_cdpd.place.files import LearnedPlace, is_place_file, preprocessed_file, write_place
+from nnunetv2_cdpd.place.images import ct_channel, read_body
 from nnunetv2_cdpd.place.model import learn_place
-from nnunetv2_cdpd.place.references import LEAST_CASES, Reference
+from nnunetv2_cdpd.place.references import FEWEST_CASES, Reference
 from nnunetv2_cdpd.volumes.grid import Grid
 from nnunetv2_cdpd.volumes.reading import CheckedReader
 
@@ -62,7 +62,7 @@ def learn_dataset(
     num_processes: int | None = None,
     progress: bool = True,
     report: Callable[[str], None] = print,
-) -> tuple[Place, Path, Mapping[str, str]]:
+) -> tuple[LearnedPlace, Path, Mapping[str, str]]:
     """Learn from a raw dataset where its classes lie, and write place.json.
 
     Args:
@@ -90,13 +90,13 @@ def learn_dataset(
     model, said = learn_place(annotation.classes, [case.slices for case in cases.values()], ends, present)
     references = {case: model.references(said[index], ends[index]) for index, case in enumerate(cases)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    place = Place(dataset.name, annotation.values, model, references)
+    place = LearnedPlace(dataset.name, annotation.values, model, references)
     write_place(place, path)
-    unsaid = [name for name, count in zip(annotation.classes, model.cases) if count < LEAST_CASES]
+    unsaid = [name for name, count in zip(annotation.classes, model.cases) if count < FEWEST_CASES]
     if model.heights is None:
-        report(f"note: fewer than {LEAST_CASES} images show a body; nothing is said of any class")
+        report(f"note: fewer than {FEWEST_CASES} images show a body; nothing is said of any class")
     elif unsaid:
-        report(f"note: nothing is said of {listed(unsaid)}, in fewer than {LEAST_CASES} cases each")
+        report(f"note: nothing is said of {listed(unsaid)}, in fewer than {FEWEST_CASES} cases each")
     return place, path, outcome.failed
 
 
@@ -138,5 +138,5 @@ def look_at_case(job: PlaceJob) -> CaseBody:
     axes = BodyAxes.of(Grid.of_properties(label_map.shape, properties))
     if axes is None:
         return nothing
-    slices = read_slices(job.images, job.channel, job.reader, label_map.shape, axes)
+    slices = read_body(job.images, job.channel, job.reader, label_map.shape, axes)
     return CaseBody(slices, class_ends(axes.turned(label_map), job.regions, axes.spacing), present)

@@ -10,6 +10,10 @@ from nnunetv2_cdpd.cleanup.clean import nesting_in_table, nesting_of
 from nnunetv2_cdpd.cleanup.rules import RULES, description_of
 from nnunetv2_cdpd.cleanup.table import INSIDE_ORGAN, ONE_PIECE
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.place.axes import BodyAxes
+from nnunetv2_cdpd.place.model import PlaceModel
+from nnunetv2_cdpd.place.predicted import ImagePlace
+from nnunetv2_cdpd.place.references import AxisModel
 
 SHAPE = (16, 24, 32)
 SPACING = (3.0, 1.5, 1.0)  # mm, array order
@@ -272,3 +276,48 @@ def test_structures_are_known_by_other_names_of_theirs():
     array[2:6, 2:6, 2:6], array[12, 20, 20] = 5, 5
     cleaned, effects = clean_label_map(array, SPACING, classes, ["largest"])
     assert cleaned.sum() == 64 * 5 and effects["largest"]["kidney_l"]["removed"] == 1
+
+
+# ---- place -------------------------------------------------------------------------------------------------------------
+
+
+def place_of(shape, ends, image_spread=5.0):
+    """Where two classes lie along the first axis of an array in 1 mm, mm from the middle of the image's reference point."""
+    known = AxisModel(np.array(ends, float), np.full((2, 2), 3.0), np.zeros((2, 2)), image_spread)
+    unknown = AxisModel(*(np.full((2, 2), np.nan) for _ in range(3)), image_spread=np.nan)
+    model = PlaceModel(("liver", "spleen"), (9, 9), None, np.zeros((2, 2)), (known, unknown, unknown))
+    axes = BodyAxes((0, 1, 2), (True, False, False), (1.0, 1.0, 1.0), shape)  # the array runs from head to feet
+    return ImagePlace(model, axes, np.array([50.0, np.nan, np.nan]))
+
+
+def test_place_takes_components_that_lie_wholly_where_their_class_cannot():
+    label_map = np.zeros((100, 6, 6), np.uint8)
+    label_map[40:60, 1:3, 1:3] = 1  # the liver, in the middle; mm 39.5 to 59.5 from the feet
+    label_map[2:5, 1:3, 1:3] = 1  # in the neck
+    label_map[6:7, 4:6, 4:6] = 2
+    label_map[70:90, 4:6, 4:6] = 2  # the spleen, mm 9.5 to 29.5
+    place = place_of(label_map.shape, [[-10, 10], [-40, -20]])
+    cleaned, effects = clean_label_map(label_map, (1.0,) * 3, {"liver": 1, "spleen": 2}, ["place"], place=place)
+    assert effects["place"] == {"liver": {"removed": 12, "moved": 0}, "spleen": {"removed": 4, "moved": 0}}
+    expected = np.zeros_like(label_map)
+    expected[40:60, 1:3, 1:3], expected[70:90, 4:6, 4:6] = 1, 2
+    np.testing.assert_array_equal(cleaned, expected)
+
+
+def test_place_leaves_a_component_that_reaches_into_the_range():
+    label_map = np.zeros((100, 6, 6), np.uint8)
+    # upper end of the range: 50 + 10 + 3 * hypot(3, 1.25 * 5) + 10 = 90.8 mm from the feet, which slice 9 from the head is below
+    label_map[40:60, 1:3, 1:3] = 1
+    label_map[2:10, 4:6, 4:6] = 1
+    place = place_of(label_map.shape, [[-10, 10], [-40, -20]])
+    np.testing.assert_array_equal(clean_label_map(label_map, (1.0,) * 3, {"liver": 1}, ["place"], place=place)[0], label_map)
+    label_map[9, 4:6, 4:6] = 0
+    assert clean_label_map(label_map, (1.0,) * 3, {"liver": 1}, ["place"], place=place)[1]["place"] == {
+        "liver": {"removed": 28, "moved": 0}
+    }
+
+
+def test_place_does_nothing_where_nothing_is_known():
+    label_map = np.zeros((100, 6, 6), np.uint8)
+    label_map[0, 0, 0] = 1
+    assert clean_label_map(label_map, (1.0,) * 3, {"liver": 1}, ["place"])[1] == {"place": {}}

@@ -1,0 +1,169 @@
+"""`cdpd place` on files: what it writes, reads again and refuses, and `cdpd clean --place` with it."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from builders.bodies import ORGANS, body_cases, made_up_body, write_body_dataset, write_volume
+
+from nnunetv2_cdpd.annotation import read_annotation
+from nnunetv2_cdpd.cli.main import main
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.place.files import copy_place, read_place
+from nnunetv2_cdpd.place.learning import learn_dataset
+
+HEART_TOO_LOW = (60.0, -16.0, 32.0)  # mm: height, depth, side; a heart in the pelvis
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_body_dataset(tmp_path_factory.mktemp("raw") / "Dataset007_Bodies", body_cases(8), axes="RAI")
+
+
+@pytest.fixture(scope="module")
+def place_file(dataset, tmp_path_factory):
+    path = tmp_path_factory.mktemp("learned") / "place.json"
+    learn_dataset(dataset, path, num_processes=1, progress=False)
+    return path
+
+
+def annotation_of(folder):
+    return read_annotation(json.loads((folder / "dataset.json").read_text()))
+
+
+def test_the_file_is_of_its_dataset_and_no_other(dataset, place_file, tmp_path):
+    place = read_place(place_file, annotation_of(dataset))
+    assert place.dataset == "Dataset007_Bodies" and place.model.classes == tuple(ORGANS)
+    assert len(place.cases) == 8 and all(None not in references for references in place.cases.values())
+    copy_place(place_file, tmp_path)
+    assert read_place(tmp_path, annotation_of(dataset)).cases == place.cases
+    other = write_body_dataset(tmp_path / "Dataset008_Other", body_cases(1), organs=("heart", "liver"))
+    with pytest.raises(UserError, match=r"is of Dataset007_Bodies with the classes liver, bladder, heart, not of the dataset"):
+        read_place(place_file, annotation_of(other))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.update(version=0), "of another release; make it anew"),
+        (lambda content: content["place"]["cases"].pop(), "numbers do not belong together; make it anew"),
+        (lambda content: content["place"]["heights"]["means"].pop(), "`place: heights: means` is .* not a list of"),
+        (lambda content: content.pop("cases"), "`cases` is missing"),
+    ],
+)
+def test_a_damaged_file_is_refused(change, message, dataset, place_file, tmp_path):
+    content = json.loads(place_file.read_text())
+    change(content)
+    (tmp_path / "place.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=message):
+        read_place(tmp_path, annotation_of(dataset))
+
+
+def test_of_other_images_than_cts_nothing_is_learned(tmp_path):
+    dataset = write_body_dataset(tmp_path / "Dataset009_MR", body_cases(1), channel="T1")
+    with pytest.raises(UserError, match=r"dataset.json: channels T1, none of which is CT; of other images nothing can be said"):
+        learn_dataset(dataset, tmp_path / "place.json")
+
+
+def test_a_file_of_somebody_else_stays(dataset, tmp_path):
+    (tmp_path / "place.json").write_text("{}")
+    with pytest.raises(UserError, match="nothing says that this command made it"):
+        learn_dataset(dataset, tmp_path / "place.json")
+    assert (tmp_path / "place.json").read_text() == "{}"
+
+
+def test_the_stored_orientation_of_a_dataset_changes_nothing(dataset, place_file, tmp_path):
+    turned = write_body_dataset(tmp_path / "Dataset007_Bodies", body_cases(8), axes="PIR")
+    learn_dataset(turned, tmp_path / "place.json", num_processes=1, progress=False)
+    assert json.loads((tmp_path / "place.json").read_text()) == json.loads(place_file.read_text())
+
+
+def test_a_case_that_cannot_be_read_is_named_and_the_others_teach(tmp_path, capsys):
+    dataset = write_body_dataset(tmp_path / "Dataset007_Bodies", body_cases(6))
+    image = dataset / "imagesTr" / "s_03_0000.nii.gz"
+    image.write_bytes(image.read_bytes()[:-50])
+    assert main(["place", str(dataset), "-o", str(tmp_path / "p.json"), "-np", "1"]) == 1
+    printed = capsys.readouterr()
+    assert f"{image} is damaged" in printed.err and f"written to {tmp_path / 'p.json'}" in printed.out
+    rows = [line.split() for line in printed.out.splitlines()]
+    assert [row[:2] for row in rows if row and row[0] in ORGANS] == [["liver", "5"], ["bladder", "5"], ["heart", "5"]]
+
+
+def test_an_image_of_another_shape_than_its_label_map_is_named(tmp_path):
+    dataset = write_body_dataset(tmp_path / "Dataset007_Bodies", body_cases(1))
+    write_volume(dataset / "imagesTr" / "s_00_0000.nii.gz", made_up_body(0, 80, 0)[0])
+    with pytest.raises(UserError, match=r"10 x 28 x 32 voxels, its label map has 62 x 28 x 32"):
+        learn_dataset(dataset, tmp_path / "place.json", num_processes=1, progress=False)
+
+
+# ---- cdpd clean --place ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def predictions(dataset, tmp_path):
+    """Of a body, with a heart in the pelvis beside the real one, and with a real heart that reaches a bit too far."""
+    image, labels = made_up_body(30, 560, seed=90)
+    false, near = labels.copy(), labels.copy()
+    bottom = round((HEART_TOO_LOW[0] - 30) / 8)
+    false[bottom : bottom + 4, 10:14, 20:24] = 3
+    top = np.flatnonzero((labels == 3).any((1, 2)))[-1]
+    near[top + 3 : top + 5, 10:14, 18:22] = 3  # a piece of its own, 16 mm above it
+    folder = tmp_path / "predicted"
+    for name in ("predicted", "images"):
+        (tmp_path / name).mkdir()
+    (folder / "dataset.json").write_text((dataset / "dataset.json").read_text())
+    for case, label_map in (("false", false), ("near", near)):
+        write_volume(folder / f"{case}.nii.gz", label_map, "RPS")
+        write_volume(tmp_path / "images" / f"{case}_0000.nii.gz", image, "RPS")
+    return folder
+
+
+def clean(predictions, place_file, *more):
+    out = predictions.parent / "cleaned"
+    given = ["--place", str(place_file), "--images", str(predictions.parent / "images"), "-np", "1"]
+    return main(["clean", str(predictions), str(out), *given, *more]), out
+
+
+def test_a_false_organ_far_away_goes_and_one_at_the_border_of_the_range_stays(predictions, place_file, capsys):
+    code, out = clean(predictions, place_file, "--rules", "place")
+    assert code == 0
+    assert ["place", "heart", "1", "64", "0"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+    before, after = (sitk.GetArrayFromImage(sitk.ReadImage(str(f / "false.nii.gz"))) for f in (predictions, out))
+    assert (before == 3).sum() - (after == 3).sum() == 64 and (after == 3).any()
+    np.testing.assert_array_equal(before[before != 3], after[before != 3])
+    assert json.loads((out / "cleanup.json").read_text())["cases"]["near"]["place"] == {}
+
+
+def test_with_another_place_the_folder_is_made_anew(predictions, place_file, dataset, tmp_path):
+    _, out = clean(predictions, place_file, "--rules", "place")
+    first = (out / "near.nii.gz").stat().st_mtime_ns
+    clean(predictions, place_file, "--rules", "place")
+    assert (out / "near.nii.gz").stat().st_mtime_ns == first
+    other = tmp_path / "other.json"
+    content = json.loads(place_file.read_text())
+    content["place"]["cases"] = [4, 4, 4]
+    other.write_text(json.dumps(content))
+    assert clean(predictions, other, "--rules", "place")[0] == 0
+    assert json.loads((out / "cleanup.json").read_text())["cases"]["false"]["place"] == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--place", "place.json"], "--images: is needed with the other one"),
+        (["--images", "images"], "--place: is needed with the other one"),
+        (["--rules", "place"], "--rules: place needs what was learned of the dataset; give --place and --images"),
+    ],
+)
+def test_place_needs_what_was_learned_and_the_images(arguments, message, predictions, capsys):
+    assert main(["clean", str(predictions), str(predictions.parent / "cleaned"), *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_case_without_its_image_is_named(predictions, place_file, capsys):
+    image = predictions.parent / "images" / "near_0000.nii.gz"
+    image.unlink()
+    code, out = clean(predictions, place_file)
+    assert code == 1 and str(image) in capsys.readouterr().err
+    assert [path.name for path in out.glob("*.nii.gz")] == ["false.nii.gz"]
