@@ -1,4 +1,4 @@
-"""LearnedPlace: where in the body a class can lie, learned from the cases that annotate it; CT only.
+"""Place: where in the body a class can lie, learned from the cases that annotate it; CT only.
 
 The body coordinate of a case is a translation along each axis of the body, in mm: the place of a reference point that is the
 same for all bodies. The image tells it, and so do the structures whose place is known; where they contradict each other, or

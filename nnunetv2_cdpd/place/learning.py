@@ -100,7 +100,7 @@ def learn_dataset(
     return place, path, outcome.failed
 
 
-def place_table(place: Place) -> str:
+def place_table(place: LearnedPlace) -> str:
     """How many cases told of each class, and how long the range is in which it can lie by the image alone."""
     references = [None if np.isnan(axis.image_spread) else Reference(0.0, axis.image_spread) for axis in place.model.axes]
     lengths = np.diff(place.model.boxes(references), axis=2)[:, :, 0]
