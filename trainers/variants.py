@@ -61,6 +61,12 @@ class nnUNetTrainerCDPD_noTaskPrompt(nnUNetTrainerCDPD):
     recipe = RECIPE.with_network(task_prompts=False)
 
 
+class nnUNetTrainerCDPD_place(nnUNetTrainerCDPD):
+    """Where a class cannot lie by what `cdpd place` learned, it is a negative in patches of all sources."""
+
+    recipe = replace(RECIPE, place_negatives=True)
+
+
 class nnUNetTrainerCDPDSmall(nnUNetTrainerCDPD):
     """A recipe with which the networks of nnUNetPlannerCDPDSmall learn in 900 iterations."""
 
@@ -79,6 +85,10 @@ class nnUNetTrainerCDPDSmall_8epochs(nnUNetTrainerCDPDSmall):
     """1200 iterations, of which small lesions have need."""
 
     recipe = replace(nnUNetTrainerCDPDSmall.recipe, num_epochs=8)
+
+
+class nnUNetTrainerCDPDSmall_place(nnUNetTrainerCDPDSmall):
+    recipe = replace(nnUNetTrainerCDPDSmall.recipe, place_negatives=True)
 
 
 class nnUNetTrainerCDPDSmall_1epoch(nnUNetTrainerCDPDSmall):

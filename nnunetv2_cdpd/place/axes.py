@@ -52,18 +52,22 @@ class BodyAxes:
             for side, length, flipped in zip(sides, self.shape, self.flipped)
         )
 
+    def in_file(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes (..., 3, 2) mm of the turned array, as voxel indices of the array of the file, whole or not; inf stays."""
+        boxes = np.asarray(boxes, float)
+        found = np.empty(boxes.shape)
+        for axis, (length, mm, flipped) in enumerate(zip(self.shape, self.spacing, self.flipped)):
+            ends = boxes[..., axis, :] / mm
+            found[..., self.order[axis], :] = length - 1 - ends[..., ::-1] if flipped else ends
+        return found
+
     def voxels(self, box: np.ndarray) -> tuple[slice, ...]:
         """The voxels of the array of the file whose middles lie in a box, (3, 2) mm of the turned array; may be none."""
-        slices = [slice(0)] * 3
-        for axis, (low, high) in enumerate(in_voxels(box, self.spacing)):
-            length = self.shape[axis]
-            first, stop = (int(np.clip(end, 0, length)) for end in (np.ceil(low), np.floor(high) + 1))
-            if self.flipped[axis]:
-                first, stop = length - stop, length - first
-            slices[self.order[axis]] = slice(first, max(first, stop))
-        return tuple(slices)
+        shape = [self.shape[self.order.index(axis)] for axis in range(3)]
+        return tuple(voxels_between(ends, length) for ends, length in zip(self.in_file(box), shape))
 
 
-def in_voxels(box: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """(..., axes, 2) mm from the middle of the first voxel as voxel indices, whole or not; infinite ends stay so."""
-    return np.asarray(box, float) / np.asarray(spacing, float)[:, None]
+def voxels_between(ends: Sequence[float], length: int) -> slice:
+    """The voxels of an axis whose middles lie between two indices, whole or not, those included; may be none."""
+    first, stop = (int(np.clip(end, 0, length)) for end in (np.ceil(ends[0]), np.floor(ends[1]) + 1))
+    return slice(first, max(first, stop))

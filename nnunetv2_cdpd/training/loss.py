@@ -22,6 +22,7 @@ from torch import Tensor, distributed, nn
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.training.masked_sums import masked_sums
+from nnunetv2_cdpd.training.zones import with_zones
 
 _SMOOTH = 1e-5  # added to numerator and denominator of Dice, as in nnU-Net
 
@@ -53,6 +54,7 @@ class PartialLabelLoss(nn.Module):
         self.ddp = ddp
         self.register_buffer("tables", torch.from_numpy(annotation.tables).transpose(1, 2).contiguous())  # (S, K + U, V)
         self.register_buffer("scored", torch.from_numpy(annotation.scored))  # (S, K + U)
+        self.ignore_value = annotation.ignore_value
         self.unions = tuple(tuple(int(k) for k in row.nonzero()[0]) for row in annotation.members)  # class indices
 
     def forward(self, output: Tensor | Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
@@ -60,22 +62,26 @@ class PartialLabelLoss(nn.Module):
 
         Args:
             output: Logits (B, K, X, Y(, Z)), or a list of them with deep supervision, finest first.
-            target: The loader's target: one label map (B, 1, X, Y(, Z)) of stored values per output, then the source
-                indices (B,).
+            target: The loader's target: one label map (B, 1, X, Y(, Z)) of stored values per output; where there are zones,
+                one map of them per output and what is impossible in each, bool (B, zones, K); then the source indices (B,).
 
         Returns:
             Scalar; 0 with zero gradients where nothing is supervised.
         """
         outputs = [output] if isinstance(output, Tensor) else output
-        *label_maps, sources = target
+        label_maps, (*zoned, sources) = target[: len(outputs)], target[len(outputs) :]
+        zone_maps, impossible = (zoned[:-1], zoned[-1]) if zoned else ([None] * len(outputs), None)
         total = outputs[0].new_zeros((), dtype=torch.float32)
-        for weight, logits, label_map in zip(self.weights, outputs, label_maps, strict=True):
+        for weight, logits, label_map, zones in zip(self.weights, outputs, label_maps, zone_maps, strict=True):
             if weight:
-                total = total + weight * self._single_output(logits, label_map, sources)
+                tables = self.tables[sources]
+                if zones is not None and impossible is not None:
+                    label_map, tables = with_zones(label_map, zones, tables, impossible, self.unions, self.ignore_value)
+                total = total + weight * self._single_output(logits, label_map, tables, sources)
         return total
 
-    def _single_output(self, logits: Tensor, label_map: Tensor, sources: Tensor) -> Tensor:
-        sums = masked_sums(logits, label_map, self.tables[sources], self.unions)
+    def _single_output(self, logits: Tensor, label_map: Tensor, tables: Tensor, sources: Tensor) -> Tensor:
+        sums = masked_sums(logits, label_map, tables, self.unions)
         scored = self.scored[sources] & (sums.supervised > 0)  # a pair whose voxels are all ignored says nothing about Dice
         bce = self._mean_over_processes(sums.bce.sum(), (sums.supervised * scored).sum())
         return bce - self._dice(sums.intersection, sums.predicted, sums.reference, scored)

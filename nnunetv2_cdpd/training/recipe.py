@@ -17,6 +17,7 @@ class Recipe:
     source_sampling_exponent: p(source) ~ n_cases ^ exponent; 0: every source alike, 1: every case alike.
     universal_task_probability: Share of training samples that are seen under the universal task.
     foreground_jitter: Where in a foreground patch its class lies; 0: in the centre, as nnU-Net, 1: anywhere.
+    place_negatives: Learn that a class is not where it cannot lie by what `cdpd place` learned, from all sources.
     warmup_epochs: Of a schedule with a warm-up; others pass it over.
     """
 
@@ -33,6 +34,7 @@ class Recipe:
     source_sampling_exponent: float = 0.5
     universal_task_probability: float = 0.5
     foreground_jitter: float = 0.0
+    place_negatives: bool = False
     warmup_epochs: int = 0
 
     def with_network(self, **changes: Any) -> "Recipe":

@@ -65,6 +65,10 @@ class AnnotatedCases:
         }
         return data, seg, seg_prev, {**properties, "class_locations": locations}
 
+    def taken_zones(self) -> list[torch.Tensor]:
+        """What goes along with the zones of a batch, for cases whose segmentations have them (`zones.PlacedCases`)."""
+        return []
+
     def case_probabilities(self, exponent: float) -> np.ndarray:
         """Probability of drawing each case, in the order of `identifiers`; see the module for the rule."""
         indices = np.array([self.sources[case] for case in self.identifiers])
@@ -92,7 +96,8 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
     """nnU-Net's loader over `AnnotatedCases`.
 
     Batches hold, besides nnU-Net's entries: `target`, a list of the label maps (one per deep-supervision output, stored
-    values) and, last, the source indices (B,); `task`, the task indices (B,), of which the universal one is S.
+    values), the maps of zones and what is impossible in them, where the cases have zones, and, last, the source indices (B,);
+    `task`, the task indices (B,), of which the universal one is S.
 
     Args:
         data: Cases to draw from.
@@ -150,7 +155,9 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         label_maps = batch["target"] if isinstance(batch["target"], list) else [batch["target"]]
         sources = torch.tensor([self._data.sources[case] for case in batch["keys"]])
         universal = torch.from_numpy(np.random.uniform(size=len(sources)) < self.universal_probability)
-        batch["target"] = [*label_maps, sources]
+        zones = [label_map[:, 1:] for label_map in label_maps if label_map.shape[1] > 1]
+        label_maps = [label_map[:, :1] for label_map in label_maps]
+        batch["target"] = [*label_maps, *zones, *self._data.taken_zones(), sources]
         batch["task"] = torch.where(universal, len(self._data.annotation.sources), sources)
         return batch
 

@@ -35,6 +35,7 @@ from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.host import DATASET_FILE, DEBUG_FILE, exchanged
 from nnunetv2_cdpd.jobs import read_json
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+from nnunetv2_cdpd.place.files import PLACE_FILE, copy_place
 from nnunetv2_cdpd.planning.architecture import plans_with_cdpd
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, plans_with_recorded_network
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, weights_choice
@@ -50,6 +51,7 @@ from nnunetv2_cdpd.training.provenance import training_provenance
 from nnunetv2_cdpd.training.pseudo_dice import counts_per_source
 from nnunetv2_cdpd.training.recipe import Recipe
 from nnunetv2_cdpd.training.sampling import AnnotatedCases, SourceBalancedDataLoader
+from nnunetv2_cdpd.training.zones import placed_cases
 
 
 class PartialLabelTrainer(UntornTrainer):
@@ -64,6 +66,7 @@ class PartialLabelTrainer(UntornTrainer):
     source_sampling_exponent: float  # of the recipe, as all that it says
     universal_task_probability: float
     foreground_jitter: float
+    place_negatives: bool
 
     network: nn.Module  # the host's, None before `initialize`
     inference_allowed_mirroring_axes: tuple[int, ...] | None  # the host's
@@ -130,6 +133,8 @@ class PartialLabelTrainer(UntornTrainer):
         for origin in origins:
             self.print_to_log_file(origin.line)
         self.provenance = training_provenance(origins, self.former_debug())
+        if self.local_rank == 0:
+            copy_place(Path(self.preprocessed_dataset_folder_base, PLACE_FILE), Path(self.output_folder_base))
         super().on_train_start()
 
     def former_debug(self) -> Any:
@@ -148,7 +153,14 @@ class PartialLabelTrainer(UntornTrainer):
     # ---- data ----------------------------------------------------------------------------------------------------
 
     def get_tr_and_val_datasets(self) -> tuple[AnnotatedCases, AnnotatedCases]:
-        training, validation = (AnnotatedCases(cases, self.annotation) for cases in super().get_tr_and_val_datasets())
+        of_training, of_validation = super().get_tr_and_val_datasets()
+        training, validation = AnnotatedCases(of_training, self.annotation), AnnotatedCases(of_validation, self.annotation)
+        if self.place_negatives:
+            if self.is_cascaded:
+                raise NotImplementedError(
+                    "place_negatives in a cascade, where nnU-Net has the stage before in place of the zones"
+                )
+            training = placed_cases(of_training, self.annotation, self.plans_manager, self.preprocessed_dataset_folder_base)
         for case in training.identifiers[:1]:  # what this says of a wrong dataset.json would be lost in a loader's process
             training.load_case(case)
         return training, validation
