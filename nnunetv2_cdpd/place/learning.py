@@ -20,7 +20,7 @@ from nnunetv2_cdpd.place.ends import class_ends
 from nnunetv2_cdpd.place.files import LearnedPlace, is_place_file, preprocessed_file, write_place
 from nnunetv2_cdpd.place.images import ct_channel, read_body
 from nnunetv2_cdpd.place.model import learn_place
-from nnunetv2_cdpd.place.references import FEWEST_CASES, Reference
+from nnunetv2_cdpd.place.references import CASES_NEEDED, Reference
 from nnunetv2_cdpd.volumes.grid import Grid
 from nnunetv2_cdpd.volumes.reading import CheckedReader
 
@@ -92,11 +92,11 @@ def learn_dataset(
     path.parent.mkdir(parents=True, exist_ok=True)
     place = LearnedPlace(dataset.name, annotation.values, model, references)
     write_place(place, path)
-    unsaid = [name for name, count in zip(annotation.classes, model.cases) if count < FEWEST_CASES]
+    unsaid = [name for name, count in zip(annotation.classes, model.cases) if count < CASES_NEEDED]
     if model.heights is None:
-        report(f"note: fewer than {FEWEST_CASES} images show a body; nothing is said of any class")
+        report(f"note: fewer than {CASES_NEEDED} images show a body; nothing is said of any class")
     elif unsaid:
-        report(f"note: nothing is said of {listed(unsaid)}, in fewer than {FEWEST_CASES} cases each")
+        report(f"note: nothing is said of {listed(unsaid)}, in fewer than {CASES_NEEDED} cases each")
     return place, path, outcome.failed
 
 

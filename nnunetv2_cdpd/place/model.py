@@ -8,7 +8,7 @@ import numpy as np
 
 from nnunetv2_cdpd.place.body import BodySlices
 from nnunetv2_cdpd.place.heights import HeightModel, learn_heights
-from nnunetv2_cdpd.place.references import FEWEST_CASES, AxisModel, Reference, learn_axis
+from nnunetv2_cdpd.place.references import CASES_NEEDED, AxisModel, Reference, learn_axis
 
 _MOST_EXTENT = 1.25  # times what was seen of width and depth, for the middle of a body to be told
 
@@ -55,7 +55,7 @@ class PlaceModel:
     def boxes(self, references: Sequence[Reference | None]) -> np.ndarray:
         """(K, 3, 2) mm of the image, between which each class can lie; infinite where nothing is known."""
         boxes = np.stack([axis.ranges(reference) for axis, reference in zip(self.axes, references)], 1)
-        boxes[np.array(self.cases) < FEWEST_CASES] = [-np.inf, np.inf]
+        boxes[np.array(self.cases) < CASES_NEEDED] = [-np.inf, np.inf]
         return boxes
 
     # ---- JSON ------------------------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def learn_place(
     bodies = [its for its in slices if its is not None]
     said = np.full((len(slices), 3), np.nan)
     heights, extents = None, np.full((2, 2), np.nan)
-    if len(bodies) >= FEWEST_CASES:
+    if len(bodies) >= CASES_NEEDED:
         heights, said[shown, 0] = learn_heights(bodies, ends[shown][:, :, 0].reshape(len(shown), -1))
         said[shown, 1:] = [body.middle for body in bodies]
         extent = np.stack([body.extent for body in bodies])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FEWEST_CASES = 5  # of which an end is to be learned; of fewer nothing is known
+CASES_NEEDED = 5  # of which an end is to be learned; of fewer nothing is known
 _SIGMAS, _MARGIN_MM = 3.0, 10.0  # that a range is wider than what was seen
 _LEAST_SPREAD = 3.0  # mm
 _MOST_CUT = 0.25  # of the cases, for an end to be learned from the others
@@ -95,10 +95,10 @@ def learn_axis(images: np.ndarray, ends: np.ndarray) -> AxisModel:
     counts = np.isfinite(ends).sum(0)
     # Where many images cut a class, the others are those in which it reaches least far.
     cut = (np.isfinite(ends).any(2)[:, :, None] & ~np.isfinite(ends)).sum(0)
-    ends = np.where((counts >= FEWEST_CASES) & (cut <= _MOST_CUT * (counts + cut)), ends, np.nan)
+    ends = np.where((counts >= CASES_NEEDED) & (cut <= _MOST_CUT * (counts + cut)), ends, np.nan)
     has_ends = np.isfinite(ends).any((1, 2))
     images, ends = images[has_ends], ends[has_ends]
-    if np.isfinite(images).sum() < FEWEST_CASES:
+    if np.isfinite(images).sum() < CASES_NEEDED:
         nothing = np.full(counts.shape, np.nan)
         return AxisModel(nothing, nothing, nothing, np.nan)
     positions = _mean(ends - images[:, None, None], 0)

@@ -16,6 +16,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.place.learning import learn_dataset
 from nnunetv2_cdpd.planning.architecture import dataset_prompts
 from nnunetv2_cdpd.pretrained.kept_embeddings import TextEmbeddings
 from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
@@ -102,6 +103,32 @@ def test_network_without_task_prompts_takes_the_embeddings_of_one_with_them(fold
     trainer.on_train_start()
     assert trainer.cdpdnet.task_text is None
     assert torch.equal(trainer.cdpdnet.class_text.embeddings, made.class_embeddings)
+
+
+def test_place_negatives_need_what_was_learned_and_go_with_the_batches(folders, tmp_path):
+    class WithPlace(nnUNetTrainerCDPDSmall_1epoch):
+        recipe = replace(nnUNetTrainerCDPDSmall_1epoch.recipe, place_negatives=True)
+
+    preprocessed = folders / "nnUNet_preprocessed" / MERGED
+    trainer = make_trainer(folders, trainer_class=WithPlace)
+    with pytest.raises(UserError, match=r"place.json: no such file; make it anew: cdpd place"):
+        trainer.get_tr_and_val_datasets()
+    _, path, _ = learn_dataset(MERGED, num_processes=1, progress=False)
+    try:
+        assert path == preprocessed / "place.json"
+        trainer = make_trainer(folders, trainer_class=WithPlace)
+        trainer.on_train_start()
+        assert (Path(trainer.output_folder_base) / "place.json").read_bytes() == path.read_bytes()
+        batch = next(trainer.dataloader_train)
+        outputs = len(trainer.loss.weights)
+        assert len(batch["target"]) == 2 * outputs + 2
+        assert [zones.shape for zones in batch["target"][outputs:-2]] == [each.shape for each in batch["target"][:outputs]]
+        assert batch["target"][-2].shape[::2] == (2, len(trainer.annotation.classes))
+        trainer.on_epoch_start(), trainer.on_train_epoch_start()
+        assert np.isfinite(trainer.train_step(batch)["loss"])
+        assert len(next(trainer.dataloader_val)["target"]) == outputs + 1
+    finally:
+        path.unlink()
 
 
 def test_no_mirroring_with_left_and_right(started):
