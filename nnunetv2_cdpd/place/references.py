@@ -5,7 +5,7 @@ image alone says of the point. What each of them suggests for a case is joined b
 a structure which is predicted in a false place changes little. Spreads are those that each has against what the others say.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -105,7 +105,9 @@ def learn_axis(images: np.ndarray, ends: np.ndarray) -> AxisModel:
     model = AxisModel(positions, np.where(np.isfinite(positions), 10.0, np.nan), np.zeros(positions.shape), 10.0)
     for _ in range(_ROUNDS):
         model = _relearned(model, images, ends)
-    return model
+    # A spread that few cases told may be larger by about its own standard deviation.
+    counts = np.maximum(np.isfinite(ends).sum(0), 1)
+    return replace(model, spreads=model.spreads * (1 + (2 * counts) ** -0.5))
 
 
 def _relearned(model: AxisModel, images: np.ndarray, ends: np.ndarray) -> AxisModel:
