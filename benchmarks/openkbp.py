@@ -6,11 +6,14 @@ shared out. Labels that a source does not annotate are taken out of its label ma
 
     python benchmarks/openkbp.py DATA OUT [-device cuda] [-tr nnUNetTrainerCDPDSmall] [-pl nnUNetPlannerCDPDSmall]
 
-runs every step that is not done yet and prints the table. Prior to it: pip install .
+runs every step that is not done yet and prints the table; with --place also of predictions of which the rule `place` has cleaned
+what lies elsewhere, and for trainers that take negatives from it (nnUNetTrainerCDPDSmall_place). Prior to it: pip install .
 """
 
 import argparse
+import csv
 import json
+import math
 import os
 import platform
 import subprocess
@@ -40,6 +43,7 @@ SOURCES = {  # dataset name -> organs that it annotates
 }
 MERGED_ID, MERGED_NAME = 710, "HeadNeckCT"
 NUM_TEST = 10
+RESULTS = Path(__file__).parent / "results" / "openkbp"
 TARGET_SPACING = ("6", "5", "6")  # mm, array order; coarse, so that a small network learns on a CPU
 
 
@@ -82,6 +86,19 @@ def write_dataset(folder: Path, data: Path, patients: list[str], organs: tuple[s
     (folder / "dataset.json").write_text(json.dumps(description, indent=2))
 
 
+def write_scores(trainer: str, folders: dict[str, Path]) -> None:
+    """Dice and HD95 (mm, None: nothing predicted) of each patient and organ: benchmarks/results/openkbp/TRAINER.json."""
+    scores: dict[str, dict[str, dict[str, list[float | None]]]] = {}
+    for name, folder in folders.items():
+        with (folder / "metrics.csv").open(newline="") as file:
+            for row in csv.DictReader(file):
+                values = [float(row[metric]) for metric in ("Dice", "HD95_mm")]
+                of_patient = scores.setdefault(name, {}).setdefault(row["case"], {})
+                of_patient[row["class"]] = [round(value, 4) if math.isfinite(value) else None for value in values]
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{trainer}.json").write_text(json.dumps(scores, separators=(",", ":"), allow_nan=False) + "\n")
+
+
 def run(command: list[str]) -> float:
     """Run a command as a user would, print it, and return its seconds."""
     print("$", " ".join(command), flush=True)
@@ -97,6 +114,9 @@ def main() -> None:
     parser.add_argument("-device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("-tr", default="nnUNetTrainerCDPDSmall")
     parser.add_argument("-pl", default="nnUNetPlannerCDPDSmall")
+    parser.add_argument(
+        "--place", action="store_true", help="learn where organs can lie, and clean the predictions by it as well"
+    )
     parser.add_argument("-p", default="nnUNetCDPDSmallPlans", help="name of the plans that the planner writes")
     arguments = parser.parse_args()
 
@@ -127,6 +147,8 @@ def main() -> None:
             ["nnUNetv2_plan_and_preprocess", "-d", str(MERGED_ID), "-pl", arguments.pl, "-c", "3d_fullres", "-np", "2"]
             + ["-overwrite_target_spacing", *TARGET_SPACING, "--verify_dataset_integrity"]
         )
+    if arguments.place:
+        run(["cdpd", "place", str(MERGED_ID)])
     model = out / "nnUNet_results" / merged / f"{arguments.tr}__{arguments.p}__3d_fullres" / "fold_0"
     timing = out / f"training_seconds_{arguments.tr}.json"
     if not (model / "checkpoint_final.pth").exists():
@@ -141,7 +163,14 @@ def main() -> None:
             ["nnUNetv2_predict", "-i", str(test_set / "imagesTr"), "-o", str(predictions), "-d", str(MERGED_ID)]
             + ["-c", "3d_fullres", "-tr", arguments.tr, "-p", arguments.p, "-f", "0", "-device", arguments.device]
         )
-    run(["cdpd", "evaluate", str(predictions), str(test_set / "labelsTr")])
+    folders = {"predicted": predictions}
+    if arguments.place:
+        folders["cleaned"] = out / f"cleaned_{arguments.tr}"
+        place = ["--place", str(out / "nnUNet_preprocessed" / merged), "--images", str(test_set / "imagesTr")]
+        run(["cdpd", "clean", str(predictions), str(folders["cleaned"]), "--rules", "place", *place])
+    for folder in folders.values():
+        run(["cdpd", "evaluate", str(folder), str(test_set / "labelsTr")])
+    write_scores(arguments.tr, folders)
 
     seconds = json.loads(timing.read_text())["seconds"] if timing.exists() else float("nan")
     plans = json.loads((out / "nnUNet_preprocessed" / merged / f"{arguments.p}.json").read_text())

@@ -43,6 +43,8 @@ class Run:
         for dataset in arm.datasets:
             if arm.extends is None:
                 plan(self.work, dataset)
+                if arm.place:
+                    run(["cdpd", "place", str(IDS[dataset]), "-np", "1"])
                 model = self._train(dataset, arm)
             else:
                 model = self._extend(dataset, arm)

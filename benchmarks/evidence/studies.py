@@ -35,6 +35,7 @@ class Arm:
     iterations: Of each network, in those of the study.
     extends: Arm whose network is extended by `cdpd extend` with the dataset, in place of a training.
     unfreeze: All of that network is trained further.
+    place: Where organs can lie is learned before, for a trainer that needs it.
     """
 
     words: str
@@ -43,6 +44,7 @@ class Arm:
     iterations: float = 1.0
     extends: str | None = None
     unfreeze: bool = False
+    place: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ _ARMS = {
     "per_source_third": Arm("one nnU-Net per source with a third of the iterations each, joined", _STOCK, PARTS, 1 / 3),
     "masked": Arm("masked loss on nnU-Net's U-Net", f"{_OURS}_lossOnly", (MERGED,)),
     "masked_longer": Arm("the same, three times as long", f"{_OURS}_lossOnly", (MERGED,), 3.0),
+    "masked_place": Arm("masked loss, negatives by place", f"{_OURS}_lossOnly_place", (MERGED,), place=True),
     "ours": Arm("nnUNetTrainerCDPD", _OURS, (MERGED,)),
+    "ours_place": Arm("nnUNetTrainerCDPD, negatives by place", f"{_OURS}_place", (MERGED,), place=True),
 }
 STUDIES = {
     "partial_labels": Study(

@@ -83,6 +83,10 @@ class nnUNetTrainerCDPDBenchmark_mirrored(nnUNetTrainerCDPDBenchmark):
         return nnUNetTrainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size(self)
 
 
+class nnUNetTrainerCDPDBenchmark_place(nnUNetTrainerCDPDBenchmark):
+    recipe = replace(nnUNetTrainerCDPDBenchmark.recipe, place_negatives=True)
+
+
 class nnUNetTrainerCDPDBenchmark_noJitter(nnUNetTrainerCDPDBenchmark):
     recipe = replace(nnUNetTrainerCDPDBenchmark.recipe, foreground_jitter=0.0)
 
@@ -103,3 +107,7 @@ class nnUNetTrainerCDPDBenchmark_lossOnly(nnUNetTrainerCDPDBenchmark):
     """The U-Net alone with our loss, loader and validation: what the partial labels bring without CDPDNet's parts."""
 
     recipe = nnUNetTrainerCDPDBenchmark.recipe.with_network(vision_model=None, modulate_by_text=False, task_prompts=False)
+
+
+class nnUNetTrainerCDPDBenchmark_lossOnly_place(nnUNetTrainerCDPDBenchmark_lossOnly):
+    recipe = replace(nnUNetTrainerCDPDBenchmark_lossOnly.recipe, place_negatives=True)
