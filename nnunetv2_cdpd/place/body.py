@@ -19,6 +19,7 @@ _SURROUNDINGS_MM = (15.0, 40.0)  # standard deviations of the smoothing along th
 _NUM_LOOKS = 2 * len(_TISSUES_HU) + 3  # of a slice
 NUM_FEATURES = _NUM_LOOKS * (1 + len(_SURROUNDINGS_MM))  # F: with its surroundings
 _LEAST_PIECE = 0.1  # of the largest component of the body, for one to be of the body: an arm, no table
+_LEAST_LENGTH = 40.0  # mm of body in an image
 _LEAST_AREA = 500.0  # mm2 of body in a slice that tells anything
 
 
@@ -46,7 +47,7 @@ def body_slices(image: np.ndarray, spacing: Sequence[float]) -> BodySlices | Non
         spacing: Voxel size in mm, array order.
 
     Returns:
-        None: no slice shows a body.
+        None: it shows too little of a body.
     """
     factors = [max(1, min(length, round(_STEP_MM / mm))) for length, mm in zip(image.shape, spacing)]
     coarse, steps = block_means(image, factors), [factor * mm for factor, mm in zip(factors, spacing)]
@@ -55,7 +56,7 @@ def body_slices(image: np.ndarray, spacing: Sequence[float]) -> BodySlices | Non
     pixel = steps[DEPTH] * steps[SIDE]
     area = filled.sum((DEPTH, SIDE)) * pixel
     is_valid = area >= _LEAST_AREA
-    if not is_valid.any():
+    if is_valid.sum() * steps[HEIGHT] < _LEAST_LENGTH:
         return None
     tissues = [((coarse > low) & (coarse < high) & filled).sum((DEPTH, SIDE)) * pixel for low, high in _TISSUES_HU]
     profiles = filled.any(SIDE), filled.any(DEPTH)  # (height, depth) and (height, side)

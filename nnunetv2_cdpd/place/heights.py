@@ -23,7 +23,7 @@ _BEYOND_OF_CONSTANT = 0.1  # besides, in standard deviations
 _LEAST_KNOWN = 0.5  # of the slices of an image have to be like those that were learned from
 _FOLDS = 5
 _CONSTANT = 1e-6  # of its size, by which a feature varies that does not
-_DISAGREE = 1.5  # times the largest disagreement of the slices of an image that was learned from
+_DISAGREE = 4.0  # times the usual disagreement of the slices of an image that was learned from
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class HeightModel:
         return offset if disagreement <= self.most_disagreement else np.nan
 
     def offset_and_disagreement(self, slices: BodySlices) -> tuple[float, float]:
-        """The offset and by how much the slices disagree on it, both nan where too few are like those that were learned from."""
+        """The offset and by how much the slices disagree on it; both nan where too few are like those that were learned from."""
         scaled = (slices.features - self.means) / self.scales
         margins = _BEYOND * (self.highs - self.lows) + _BEYOND_OF_CONSTANT
         is_known = ((scaled >= self.lows - margins) & (scaled <= self.highs + margins)).all(1)
@@ -80,9 +80,9 @@ def learn_heights(cases: Sequence[BodySlices], ends: np.ndarray) -> tuple[Height
         for index in np.flatnonzero(folds == fold).tolist():
             found, disagreements[index] = its_model.offset_and_disagreement(cases[index])
             unseen[index] = found - shift
-    most = float(_DISAGREE * np.nanmax(disagreements)) if np.isfinite(disagreements).any() else 0.0
+    most = float(_DISAGREE * np.nanmedian(disagreements)) if np.isfinite(disagreements).any() else 0.0
     parts = {name: getattr(model, name) for name in ("means", "scales", "coefficients", "lows", "highs")}
-    return HeightModel(**parts, most_disagreement=most), unseen
+    return HeightModel(**parts, most_disagreement=most), np.where(disagreements <= most, unseen, np.nan)
 
 
 def _fitted(cases: Sequence[BodySlices], ends: np.ndarray) -> tuple[HeightModel, np.ndarray]:

@@ -61,6 +61,11 @@ def test_an_image_without_a_body_has_no_slices():
     assert body_slices(np.full((5, 8, 8), -1000.0, np.float32), SPACING) is None
 
 
+def test_an_image_of_a_few_slices_has_none_either():
+    image, _ = made_up_body(300, 340, seed=0)  # five of 8 mm
+    assert len(body_slices(image, SPACING).heights) == 5 and body_slices(image[:4], SPACING) is None
+
+
 def test_ends_are_the_outer_faces_of_a_class_and_unknown_where_the_image_cuts_it():
     labels = np.zeros((6, 5, 4), np.uint8)
     labels[2:4, 0:3, 1:2] = 1
