@@ -19,6 +19,8 @@ class Recipe:
     foreground_jitter: Where in a foreground patch its class lies; 0: in the centre, as nnU-Net, 1: anywhere.
     place_negatives: Learn that a class is not where it cannot lie by what `cdpd place` learned, from all sources.
     warmup_epochs: Of a schedule with a warm-up; others pass it over.
+    seed: Of weights and patches, again at every epoch; None: another training each time. Worker processes of the loader draw
+        their own patches whatever it is; with `nnUNet_n_proc_DA=0` there are none.
     """
 
     network: NetworkSettings = field(default_factory=NetworkSettings)
@@ -36,6 +38,7 @@ class Recipe:
     foreground_jitter: float = 0.0
     place_negatives: bool = False
     warmup_epochs: int = 0
+    seed: int | None = None
 
     def with_network(self, **changes: Any) -> "Recipe":
         """The same with other settings of the network."""
