@@ -1,16 +1,16 @@
 """Place on patients that were not learned from: do organs lie where they can, and how much of the body is impossible for each.
 
-    python benchmarks/place.py DATA      # measures, writes benchmarks/results/place/*.json
-    python benchmarks/place.py           # writes the table in benchmarks/README.md from these files
+    python benchmarks/place.py DATA
+    python benchmarks/evidence write     # the tables
 
-DATA: images/, labels/ and annotated.json of OpenKBP (github ababier/open-kbp, MIT). Two arms: `halves` learns from every second
-patient and is asked of the others; `three_sources` learns from the sources of openkbp.py, which share no organ, and is asked of
-its test patients. Each organ is asked for by the image alone, and with the patient's other organs known.
+measures, and writes benchmarks/results/place/*.json. DATA: images/, labels/ and annotated.json of OpenKBP (github
+ababier/open-kbp, MIT). Two arms: `halves` learns from every second patient and is asked of the others; `three_sources` learns
+from the sources of openkbp.py, which share no organ, and is asked of its test patients. Each organ is asked for by the image
+alone, and with the patient's other organs known.
 """
 
 import argparse
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +25,7 @@ from nnunetv2_cdpd.place.predicted import ImagePlace
 from nnunetv2_cdpd.volumes.grid import Grid
 
 RESULTS = Path(__file__).parent / "results" / "place"
-README = Path(__file__).parent / "README.md"
-MARKS = re.compile(r"(<!-- place -->\n).*?(<!-- end of place -->)", re.DOTALL)
-ARMS = {"halves": "42 patients, all their organs", "three_sources": "three sources that share no organ, 73 patients"}
-WAYS = {"image": "image alone", "organs": "other organs known"}
+WAYS = ("image", "organs")  # alone, with the patient's other organs known
 AIR = -300  # HU; what is denser counts as body
 
 
@@ -85,37 +82,10 @@ def measure(data: Path) -> None:
         (RESULTS / f"{arm}.json").write_text(json.dumps(found, separators=(",", ":")) + "\n")
 
 
-def table() -> str:
-    """Of all arms that were measured."""
-    lines = []
-    for arm, words in ARMS.items():
-        found = json.loads((RESULTS / f"{arm}.json").read_text())
-        lines += [f"Learned from {words}; asked of {len(found['image'])} others:", ""]
-        heads = [f"{words}: outside | body impossible" for words in WAYS.values()]
-        lines += [f"| organ | patients | {' | '.join(heads)} |", "|---|---:|" + "---:|---:|" * len(WAYS)]
-        for organ in (*VALUES, None):
-            of_way = [
-                [each for o in ([organ] if organ else VALUES) for p in found[way].values() if (each := p.get(o))] for way in WAYS
-            ]
-            cells = [
-                f"{100 * sum(e['outside'] for e in its) / sum(e['voxels'] for e in its):.2f} % | "
-                f"{100 * (1 - np.mean([e['possible'] / e['body'] for e in its])):.0f} %"
-                for its in of_way
-            ]
-            count = str(len(of_way[0])) if organ else ""
-            lines.append(f"| {organ or '**all**'} | {count} | {' | '.join(cells)} |")
-        lines.append("")
-    return "\n".join(lines[:-1])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?")
-    args = parser.parse_args()
-    if args.data:
-        measure(args.data)
-    README.write_text(MARKS.sub(lambda found: found[1] + table() + "\n" + found[2], README.read_text()))
-    print(table())
+    parser.add_argument("data", type=Path)
+    measure(parser.parse_args().data)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ MODULES = (
     "decoding",
     "extension",
     "patients",
+    "place_tables",
     "prompt_tables",
     "quality_tables",
     "raw_data",

@@ -8,6 +8,7 @@ from decoding import decoding_table
 from extension import STUDY as EXTENSION
 from extension import extension_table, one_side_table, unfrozen_table
 from patients import ORGANS
+from place_tables import place_tables
 from prompt_tables import prompt_tables
 from quality_tables import quality_table, short_quality_table
 from results import Result, mean_of_known, results_of
@@ -23,7 +24,7 @@ def tables() -> dict[str, str]:
     """Name -> Markdown, of all that has results."""
     made = {name: extension_table() if name == EXTENSION else study_table(name) for name in STUDIES}
     made |= {"unfrozen": unfrozen_table(), "one_side": one_side_table(), "decoding": decoding_table(), **prompt_tables()}
-    made |= {"quality": quality_table(), "quality_short": short_quality_table()}
+    made |= {"quality": quality_table(), "quality_short": short_quality_table(), **place_tables()}
     return {name: table for name, table in made.items() if table}
 
 
