@@ -17,10 +17,10 @@ from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.licenses import read_terms
 from nnunetv2_cdpd.pretrained.torch_files import read_torch
 from nnunetv2_cdpd.pretraining.settings import check_same
-from nnunetv2_cdpd.training.encoder_facts import HEADER_KEY, VERSION, encoder_facts_of, told_facts
+from nnunetv2_cdpd.training.encoder_facts import HEADER_KEY, HEADER_VERSION, encoder_facts_of, told_facts
 from nnunetv2_cdpd.training.provenance import AT_RANDOM, FROM_FILE, PRETRAINED, file_checksum
 
-RECIPE = "DINOv2: DINO, iBOT and KoLeo losses, arXiv 2304.07193"
+_RECIPE = "DINOv2: DINO, iBOT and KoLeo losses, arXiv 2304.07193"
 SUFFIX = ".safetensors"
 
 
@@ -108,8 +108,8 @@ def facts_of_run(
     """
     packages = ("torch", "timm", "lightly")
     return {
-        "version": VERSION,
-        "recipe": RECIPE,
+        "version": HEADER_VERSION,
+        "recipe": _RECIPE,
         "encoder": encoder,
         "data": [{"name": name, "images": images, "slices": slices} for name, (images, slices) in data.items()],
         "iterations": iterations,
@@ -124,7 +124,7 @@ def facts_of_run(
 
 
 def start_of(encoder: str, choice: str | None, origin: str, is_random: bool) -> dict[str, Any]:
-    """What a run begins with: kind as in a provenance, checksum, license of the released weights, how they were pretrained before.
+    """What a run begins with: kind as in a provenance, checksum, license of released weights, how they were pretrained before.
 
     Args:
         encoder: timm's name.

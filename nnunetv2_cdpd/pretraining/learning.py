@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_HIDDEN, _BOTTLENECK = 2048, 256  # of the heads
+_BOTTLENECK = 256  # of the heads
 KOLEO_WEIGHT = 0.1
 
 
@@ -27,17 +27,18 @@ class Learner(nn.Module):
 
     Args:
         vit: Of a slice encoder.
+        head_width: Of the hidden layers of the heads.
         prototypes: K.
     """
 
-    def __init__(self, vit: Any, prototypes: int) -> None:
+    def __init__(self, vit: Any, head_width: int, prototypes: int) -> None:
         super().__init__()
         from lightly.models.modules import DINOv2ProjectionHead, MaskedVisionTransformerTIMM
 
         self.backbone = MaskedVisionTransformerTIMM(vit, weight_initialization="skip", pos_embed_initialization="skip")
         self.num_prefix_tokens: int = vit.num_prefix_tokens
         self.class_head, self.patch_head = (
-            DINOv2ProjectionHead(vit.embed_dim, _HIDDEN, _BOTTLENECK, prototypes) for _ in range(2)
+            DINOv2ProjectionHead(vit.embed_dim, head_width, _BOTTLENECK, prototypes) for _ in range(2)
         )
 
     def forward(self, large: Tensor, small: Tensor | None, mask: Tensor, hide: bool = True) -> tuple[Tensor, Tensor, Tensor]:

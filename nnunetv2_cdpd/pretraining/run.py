@@ -1,7 +1,7 @@
 """pretrain: from CTs to a file of weights for the slice encoder; stopped at any moment, the same call goes on."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from torch import distributed
 
 from nnunetv2_cdpd.errors import UserError, amount
 from nnunetv2_cdpd.inference.devices import chosen_device
+from nnunetv2_cdpd.inference.inputs import Tell
 from nnunetv2_cdpd.jobs import Outcome, digest, output_folder, remove
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.pretrained.choices import RANDOM, VISION_WEIGHTS, weights_choice
@@ -27,7 +28,6 @@ from nnunetv2_cdpd.training.distributed import launched, process_device, process
 from nnunetv2_cdpd.training.time_left import about
 
 SAVE_SECONDS = 600.0  # between checkpoints
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)

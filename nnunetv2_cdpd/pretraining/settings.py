@@ -27,6 +27,7 @@ class PretrainingSettings:
     slices_per_image: At most, spread evenly over those that show a body.
     global_patches, local_patches: Side of the large and the small crops in patches of the ViT.
     local_views: Small crops of a slice, beside two large ones.
+    head_width: Of the hidden layers of each head.
     prototypes: Outputs of each head, K in DINO.
     """
 
@@ -42,6 +43,7 @@ class PretrainingSettings:
     global_patches: int = 16
     local_patches: int = 7
     local_views: int = 8
+    head_width: int = 2048
     prototypes: int = 8192
 
     def check(self, num_processes: int) -> None:
@@ -89,8 +91,8 @@ def check_same(was: Mapping[str, Any], now: Mapping[str, Any], where: str) -> No
         if was.get(name) != now[name]:
             what = f"argument {name}" if name in SETTINGS else name
             raise UserError(
-                f"{where}: of a run with another setting, {what}: {_told(was.get(name))}, now {_told(now[name])}; go on with that "
-                "one, or give another argument output"
+                f"{where}: of a run with another setting, {what}: {_told(was.get(name))}, now {_told(now[name])}; go on with "
+                "that one, or give another argument output"
             )
 
 

@@ -23,8 +23,8 @@ from nnunetv2_cdpd.inference.inputs import opened
 from nnunetv2_cdpd.jobs import Outcome, digest, file_state, in_processes, number_of_processes, run, written_beside
 from nnunetv2_cdpd.pretraining.images import CtImage
 
-AIR_HU = -500.0  # between air and the lightest tissue
-LEAST_TISSUE = 0.05  # share of a slice above it; less is nearly all air
+_BODY_HU = -500.0  # the lightest tissue is above, air below
+_LEAST_BODY = 0.05  # share of a slice above it; with less it is nearly all air
 _ROUNDED = 1e-3  # by which headers round spacings, in proportion
 _VERSION = 1  # of how slices are cut
 _IMAGES_PER_PROCESS = 4
@@ -86,7 +86,7 @@ def cut(job: SliceFile) -> None:
         images, properties = job.image.reader.read_images(files)
     if job.image.channel >= len(images):
         raise UserError(f"{job.image.case.files[0]}: holds {len(images)} channels, and CT is number {job.image.channel}")
-    slices = shown(np.moveaxis(images[job.image.channel], slice_axis(properties["spacing"]), 0), job.at_most)
+    slices = with_a_body(np.moveaxis(images[job.image.channel], slice_axis(properties["spacing"]), 0), job.at_most)
     if not len(slices):
         raise UserError(f"{job.image.case.files[0]}: all slices are nearly all air; is it a CT in HU? Take it out")
     array = np.ascontiguousarray(slices.clip(*job.clip_hu).round().astype(np.int16))
@@ -99,9 +99,9 @@ def slice_axis(spacing: Sequence[float]) -> int:
     return next(axis for axis, each in enumerate(spacing) if each >= max(spacing) * (1 - _ROUNDED))
 
 
-def shown(slices: np.ndarray, at_most: int) -> np.ndarray:
+def with_a_body(slices: np.ndarray, at_most: int) -> np.ndarray:
     """Those of (S, H, W), in HU, that are not nearly all air; of many, as many as wanted, evenly spread."""
-    there = np.flatnonzero((slices > AIR_HU).mean((1, 2)) >= LEAST_TISSUE)
+    there = np.flatnonzero((slices > _BODY_HU).mean((1, 2)) >= _LEAST_BODY)
     if len(there) > at_most:
         there = there[np.arange(at_most) * len(there) // at_most]
     return slices[there]

@@ -55,8 +55,8 @@ class Steps:
         self.encoder = student.to(device)
         self.patch_size = student.vit_patch_size[0]
         torch.manual_seed(settings.seed)
-        self.learner = Learner(student.vit.requires_grad_(True), settings.prototypes).to(device)
-        self.teacher = Learner(teacher.vit, settings.prototypes).to(device).requires_grad_(False)
+        self.learner = Learner(student.vit.requires_grad_(True), settings.head_width, settings.prototypes).to(device)
+        self.teacher = Learner(teacher.vit, settings.head_width, settings.prototypes).to(device).requires_grad_(False)
         self.teacher.load_state_dict(self.learner.state_dict())
         self.student: nn.Module = data_parallel(self.learner, device) if num_processes > 1 else self.learner
         self.teaching = Teaching(settings.prototypes).to(device)

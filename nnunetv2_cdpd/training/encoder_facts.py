@@ -16,10 +16,10 @@ from nnunetv2_cdpd.jobs.shapes import OBJECT, TEXT, check_shape, list_of, map_of
 from nnunetv2_cdpd.training.provenance import AT_RANDOM, PRETRAINED
 
 HEADER_KEY = "cdpd_pretraining"  # of a safetensors file's metadata
-VERSION = 1
+HEADER_VERSION = 1
 _SHAPE = record(
     {
-        "version": whole_number(VERSION, VERSION),
+        "version": whole_number(HEADER_VERSION, HEADER_VERSION),
         "recipe": TEXT,
         "encoder": TEXT,
         "data": list_of(record({"name": TEXT, "images": whole_number(1), "slices": whole_number(1)}), 1),

@@ -1,6 +1,7 @@
 """A tiny pretraining that takes a second: CTs of random bodies, a tiny ViT, small crops."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import SimpleITK as sitk
 
 from nnunetv2_cdpd.pretraining import pretrain
 from nnunetv2_cdpd.pretraining.settings import PretrainingSettings
+from nnunetv2_cdpd.pretraining.steps import Steps
 
 ENCODER = "vit_tiny_patch16_224"
 TINY = {"embed_dim": 24, "depth": 2, "num_heads": 2}
@@ -21,8 +23,13 @@ SETTINGS = PretrainingSettings(
     global_patches=4,
     local_patches=2,
     local_views=2,
+    head_width=32,
     prototypes=16,
 )
+
+
+class Stopped(Exception):
+    """A run ends here as if it had been killed."""
 
 
 def write_ct(path: Path, seed: int, shape=(9, 20, 24), spacing=(0.9, 1.1, 3.0)) -> None:
@@ -48,10 +55,23 @@ def tiny_pretraining(output: Path, images: Path, report=lambda line: None, **opt
     return pretrain(output, folders=[images], report=report, **given)
 
 
-def one_of_two(rank: int, folder: Path, port: int) -> None:
-    """One of two processes, as torchrun starts them; here because a spawned process imports what it runs by name."""
+def one_of_two(rank: int, output: Path, images: Path, port: int, stop_at: int | None) -> None:
+    """One of two processes, as torchrun starts them; here because a spawned process imports what it runs by name.
+
+    Args:
+        stop_at: Both end before this iteration, having saved the one before; None: at the end.
+    """
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    step = Steps.step
+
+    def stopping(self, iteration, slices):
+        if iteration == stop_at:
+            raise Stopped
+        return step(self, iteration, slices)
+
+    Steps.step = stopping
     lines: list[str] = []
-    tiny_pretraining(folder / "two.safetensors", folder / "cts", report=lines.append)
-    (folder / f"lines_{rank}.txt").write_text("\n".join(lines))
+    with suppress(Stopped):
+        tiny_pretraining(output, images, report=lines.append, resume=True, save_seconds=0)
+    output.with_suffix(f".{rank}.txt").write_text("\n".join(lines))

@@ -19,7 +19,7 @@ def vit():
 
 @pytest.fixture
 def learner(vit):
-    return Learner(vit, 16)
+    return Learner(vit, 32, 16)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_small_views_come_after_the_large_ones(learner, large):
 
 def test_registers_are_no_patches():
     vit = SliceEncoder("vit_small_patch14_reg4_dinov2.lvd142m", num_maps=1, model_kwargs=TINY).vit
-    learner, images = Learner(vit, 8), torch.randn(4, 3, 56, 56)
+    learner, images = Learner(vit, 32, 8), torch.randn(4, 3, 56, 56)
     tokens = learner(images, None, some_mask(), hide=False)[2]
     all_tokens = vit.forward_features(images)
     torch.testing.assert_close(tokens, torch.cat([all_tokens[:, :1], all_tokens[:, 5:]], 1))

@@ -55,4 +55,6 @@ def test_a_collapsed_encoder_is_told(key, what):
     assert not lines
     log.warn_of_collapse(row(100, **{key: 0.04}), lines.append)
     (line,) = lines
-    assert line.startswith(f"WARNING: the encoder collapses: the embeddings of {what} are nearly the same (standard deviation 0.040")
+    assert line.startswith(
+        f"WARNING: the encoder collapses: the embeddings of {what} are nearly the same (standard deviation 0.040"
+    )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from builders import dataset as tiny_dataset
-from builders.pretraining import ENCODER, SETTINGS, TINY, tiny_pretraining, write_cts
+from builders.pretraining import ENCODER, SETTINGS, TINY, Stopped, tiny_pretraining, write_cts
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -18,10 +18,6 @@ from nnunetv2_cdpd.pretrained.vision import load_vision_weights
 from nnunetv2_cdpd.pretraining import pretrain
 from nnunetv2_cdpd.pretraining.steps import Steps
 from nnunetv2_cdpd.training.encoder_facts import HEADER_KEY, encoder_facts_of, told_facts
-
-
-class Stopped(Exception):
-    pass
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +68,8 @@ def test_only_the_weights_and_the_log_are_left(whole):
     output, lines = whole
     assert sorted(path.name for path in output.parent.iterdir()) == ["vit.csv", "vit.safetensors"]
     assert lines[0] == "15 slices of 3 images (a folder of images: 3 images)"
-    assert re.match(r"iteration 1 of 6: loss \d+\.\d{3}, spread of slices [01]\.\d\d, of patches [01]\.\d\d; .* s each, about", lines[1])
+    spread = r"spread of slices [01]\.\d\d, of patches [01]\.\d\d"
+    assert re.match(rf"iteration 1 of 6: loss \d+\.\d{{3}}, {spread}; .* s each, about .* left", lines[1])
     assert lines[-1] == f"{output}: give it to a training by CDPD_VISION_WEIGHTS={output}"
     with output.with_suffix(".csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -163,7 +160,14 @@ def test_datasets_and_folders_are_learned_from_together(raw, cts, tmp_path):
     settings = replace(SETTINGS, iterations=1)
     output = tmp_path / "vit.safetensors"
     pretrain(
-        output, datasets=["811"], folders=[cts], from_nothing=True, settings=settings, device="cpu", num_processes=1, progress=False
+        output,
+        datasets=["811"],
+        folders=[cts],
+        from_nothing=True,
+        settings=settings,
+        device="cpu",
+        num_processes=1,
+        progress=False,
     )
     assert encoder_facts_of(output)["data"] == [
         {"name": "Dataset811_Liver", "images": 2, "slices": 10},
@@ -217,7 +221,9 @@ def test_an_output_that_is_there_stays(whole, cts, tmp_path):
 def test_a_run_that_is_not_at_its_end_stays(cts, tmp_path, monkeypatch):
     output = tmp_path / "vit.safetensors"
     stopped_run(output, cts, monkeypatch)
-    with pytest.raises(UserError, match=r"vit.checkpoint.pth: is of a run that has not come to its end; go on with it by argument re"):
+    with pytest.raises(
+        UserError, match=r"vit.checkpoint.pth: is of a run that has not come to its end; go on with it by argument re"
+    ):
         tiny_pretraining(output, cts)
 
 
@@ -257,7 +263,9 @@ def test_a_damaged_checkpoint_is_named(cts, tmp_path):
 
 def test_a_loss_that_is_no_number_ends_the_run(cts, tmp_path, monkeypatch):
     monkeypatch.setattr("nnunetv2_cdpd.pretraining.learning.KOLEO_WEIGHT", float("nan"))
-    with pytest.raises(UserError, match="the loss of iteration 1 is no finite number; begin again with an argument lr below 0.001"):
+    with pytest.raises(
+        UserError, match="the loss of iteration 1 is no finite number; begin again with an argument lr below 0.001"
+    ):
         tiny_pretraining(tmp_path / "vit.safetensors", cts)
 
 

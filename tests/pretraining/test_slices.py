@@ -9,7 +9,7 @@ from builders.pretraining import write_ct, write_cts
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.pretraining.images import A_FOLDER, ct_images
-from nnunetv2_cdpd.pretraining.slices import SliceFile, Slices, cut, cut_all, read_ahead, shown, slice_axis
+from nnunetv2_cdpd.pretraining.slices import SliceFile, Slices, cut, cut_all, read_ahead, slice_axis, with_a_body
 
 
 @pytest.mark.parametrize(
@@ -25,9 +25,9 @@ def test_slices_of_air_are_passed_over_and_the_others_spread_evenly():
     slices[2:12, :1, :5] = 40  # 5 of 100 voxels
     slices[5, 0, 0] = -1000  # 4 of 100: nearly all air
     slices += np.arange(12)[:, None, None]  # to know them by
-    assert shown(slices, 100)[:, 9, 9].tolist() == [-1000 + number for number in (2, 3, 4, 6, 7, 8, 9, 10, 11)]
-    assert shown(slices, 3)[:, 9, 9].tolist() == [-1000 + number for number in (2, 6, 9)]
-    assert not len(shown(slices - 2000, 3))
+    assert with_a_body(slices, 100)[:, 9, 9].tolist() == [-1000 + number for number in (2, 3, 4, 6, 7, 8, 9, 10, 11)]
+    assert with_a_body(slices, 3)[:, 9, 9].tolist() == [-1000 + number for number in (2, 6, 9)]
+    assert not len(with_a_body(slices - 2000, 3))
 
 
 @pytest.fixture
