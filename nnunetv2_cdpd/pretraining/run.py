@@ -25,9 +25,10 @@ from nnunetv2_cdpd.pretraining.slices import SliceFile, Slices, cut_all, read_ah
 from nnunetv2_cdpd.pretraining.steps import Steps
 from nnunetv2_cdpd.pretraining.views import clip_of
 from nnunetv2_cdpd.training.distributed import launched, process_device, process_group
+from nnunetv2_cdpd.training.save_interval import SaveInterval
 from nnunetv2_cdpd.training.time_left import about
 
-SAVE_SECONDS = 600.0  # between checkpoints
+_SAVE_SECONDS = 600.0  # between checkpoints
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def pretrain(
     resume: bool = False,
     slices: str | Path | None = None,
     num_processes: int | None = None,
-    save_seconds: float = SAVE_SECONDS,
+    save_seconds: float | None = None,
     progress: bool = True,
     report: Tell = print,
 ) -> dict[str, str]:
@@ -78,7 +79,7 @@ def pretrain(
         resume: Go on where the same run was stopped, or begin it.
         slices: Folder for the slices of the images, which stay there; None: beside the output, until the run has ended.
         num_processes: For reading images.
-        save_seconds: Between checkpoints.
+        save_seconds: Between checkpoints; None: as CDPD_SAVE_MINUTES says, else ten minutes.
         progress: Show a bar while images are read.
         report: Called with lines about what is done.
 
@@ -91,6 +92,8 @@ def pretrain(
     _check_lightly()
     if from_nothing and weights is not None:
         raise UserError("argument weights and argument from_nothing: give one of them")
+    if save_seconds is None and (save_seconds := SaveInterval().seconds) is None:
+        save_seconds = _SAVE_SECONDS
     chosen = chosen_device(device)
     choice = RANDOM if from_nothing else weights or weights_choice(VISION_WEIGHTS)
     places = Places(Path(output), Path(slices) if slices is not None else None)

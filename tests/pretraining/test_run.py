@@ -88,8 +88,8 @@ def test_the_header_says_how_it_was_made_and_names_no_patient(whole):
     assert facts["began_with"] == {"kind": "random", "sha256": None, "license": None, "pretrained": None}
     assert set(facts["versions"]) == {"python", "nnunetv2-cdpd", "torch", "timm", "lightly"}
     assert told_facts(facts) == (
-        "pretrained without labels (DINOv2: DINO, iBOT and KoLeo losses, arXiv 2304.07193), 6 iterations on 3 images of a folder of "
-        "images, from nothing"
+        "pretrained without labels (DINOv2: DINO, iBOT and KoLeo losses, arXiv 2304.07193), 6 iterations on 3 images of a "
+        "folder of images, from nothing"
     )
 
 
