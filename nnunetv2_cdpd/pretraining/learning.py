@@ -6,10 +6,11 @@
     large crops ────────── teacher
 
 Source: DINO, arXiv 2104.14294; iBOT, arXiv 2111.07832; DINOv2, arXiv 2304.07193; by lightly's losses and heads. What differs from
-DINOv2: centering by a moving mean instead of Sinkhorn-Knopp, no stochastic depth, one learning rate for all layers, fewer
-prototypes; so it needs neither a large batch nor a large data set.
+DINOv2: centering by a moving mean instead of Sinkhorn-Knopp, prototypes of length 1 and fewer of them, no stochastic depth, one
+learning rate for all layers, one temperature of the teacher.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -40,6 +41,8 @@ class Learner(nn.Module):
         self.class_head, self.patch_head = (
             DINOv2ProjectionHead(vit.embed_dim, head_width, _BOTTLENECK, prototypes) for _ in range(2)
         )
+        for head in (self.class_head, self.patch_head):  # else their lengths can shrink until the teacher says nothing
+            head.last_layer.weight_g.requires_grad_(False)
 
     def forward(self, large: Tensor, small: Tensor | None, mask: Tensor, hide: bool = True) -> tuple[Tensor, Tensor, Tensor]:
         """See the class.
@@ -97,6 +100,18 @@ class Teaching(nn.Module):
             "koleo": torch.stack([self.koleo(view) for view in tokens[:, 0].float().split(b)]).sum(),
         }
         return {"loss": found["dino"] + found["ibot"] + KOLEO_WEIGHT * found["koleo"], **found}
+
+    def information(self, teacher_classes: Tensor, temperature: float) -> Tensor:
+        """What the teacher's answers tell of which view they are of: mutual information, as a share of the most there could be.
+
+        0: the teacher says the same of every slice, be it all prototypes alike or one alone.
+
+        Args:
+            teacher_classes: Class logits (N, K) of N views.
+        """
+        answers = ((teacher_classes.float() - self.dino.center[0]) / temperature).softmax(-1)
+        most = math.log(min(answers.shape))
+        return (torch.special.entr(answers.mean(0)).sum() - torch.special.entr(answers).sum(-1).mean()) / most
 
 
 def spread(embeddings: Tensor) -> Tensor:

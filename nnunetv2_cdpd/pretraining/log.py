@@ -9,6 +9,8 @@ from nnunetv2_cdpd.jobs import write_text
 from nnunetv2_cdpd.jobs.tables import csv_of
 
 COLLAPSED = 0.1  # spread below which an encoder says nearly the same of everything
+TELLS_NOTHING = 0.01  # information below which the teacher's answers hardly depend on the slice
+_LATE = 0.5  # share of the iterations after which it should tell something
 _ROUNDED = 6
 
 
@@ -39,7 +41,7 @@ class RunLog:
         return row
 
     def warn_of_collapse(self, row: Mapping[str, float], tell: Callable[[str], None]) -> None:
-        """Say so if the slices, or the patches, have all but the same embedding."""
+        """Say so if the slices, or the patches, have all but the same embedding, or get all but the same answer."""
         if row["iteration"] < self.warm_up:
             return
         for key, what in (("slice_spread", "slices"), ("patch_spread", "patches")):
@@ -49,6 +51,12 @@ class RunLog:
                     f"{row[key]:.3f}; 0: the same, 1: as different as can be); begin again with a lower argument lr or a larger "
                     "argument batch_size"
                 )
+        if row["iteration"] >= _LATE * self.iterations and row["information"] < TELLS_NOTHING:
+            tell(
+                "WARNING: the teacher says nearly the same of every slice (information "
+                f"{row['information']:.3f}; 0: the same, 1: as different as can be): it has not begun to learn, or collapses; take "
+                "more iterations, or a larger argument batch_size"
+            )
 
     def write(self, path: Path) -> None:
         """As CSV."""

@@ -17,7 +17,7 @@ from nnunetv2_cdpd.pretraining.views import make_views
 from nnunetv2_cdpd.training.distributed import data_parallel
 
 WARM_UP = 0.1  # share of the iterations in which the learning rate rises and the prototypes stay
-_TEMPERATURE, _TEMPERATURE_RISES = (0.04, 0.07), 0.3  # of the teacher; share of the iterations
+_TEMPERATURE = 0.04  # of the teacher: DINO's for a start; higher ones sharpen less, and from nothing nothing was learned
 _MOMENTUM = (0.996, 1.0)  # of the teacher
 _WEIGHT_DECAY = (0.04, 0.4)
 _LAST_LR = 1e-6
@@ -60,8 +60,9 @@ class Steps:
         self.teacher.load_state_dict(self.learner.state_dict())
         self.student: nn.Module = data_parallel(self.learner, device) if num_processes > 1 else self.learner
         self.teaching = Teaching(settings.prototypes).to(device)
-        matrices = [each for each in self.learner.parameters() if each.ndim > 1]
-        others = [each for each in self.learner.parameters() if each.ndim <= 1]  # biases and scales, never decayed
+        learned = [each for each in self.learner.parameters() if each.requires_grad]
+        matrices = [each for each in learned if each.ndim > 1]
+        others = [each for each in learned if each.ndim <= 1]  # biases and scales, never decayed
         groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=self.lr)
 
@@ -92,7 +93,8 @@ class Steps:
             with torch.no_grad():
                 said = self.teacher(views.large, None, views.mask, hide=False)
             answered = self.student(views.large, views.small, views.mask)
-        losses = self.teaching(answered, said, views.mask, self._temperature(iteration))
+        told = self.teaching.information(said[0], _TEMPERATURE)
+        losses = self.teaching(answered, said, views.mask, _TEMPERATURE)
         if not math.isfinite(losses["loss"].item()):
             raise UserError(
                 f"the loss of iteration {iteration + 1} is no finite number; begin again with an argument lr below {self.lr:g}"
@@ -107,7 +109,7 @@ class Steps:
         with torch.no_grad():
             update_momentum(self.learner, self.teacher, cosine_schedule(iteration, self.iterations, *_MOMENTUM))
         tokens = said[2][: len(slices)]  # of the first large crop: the second is of the same slices
-        measured = {**losses, "slice_spread": spread(tokens[:, 0]), "patch_spread": spread(tokens[:, 1:])}
+        measured = {**losses, "information": told, "slice_spread": spread(tokens[:, 0]), "patch_spread": spread(tokens[:, 1:])}
         return {**self._over_processes(measured), "lr": lr}
 
     def state(self) -> dict[str, Any]:
@@ -124,10 +126,6 @@ class Steps:
     @property
     def _has_bfloat16(self) -> bool:
         return self.device.type == "cuda" and torch.cuda.is_bf16_supported()
-
-    def _temperature(self, iteration: int) -> float:
-        low, high = _TEMPERATURE
-        return low + (high - low) * min(1.0, iteration / max(1.0, _TEMPERATURE_RISES * self.iterations))
 
     def _over_processes(self, measured: Mapping[str, Tensor]) -> dict[str, float]:
         values = torch.stack([each.detach().float() for each in measured.values()])

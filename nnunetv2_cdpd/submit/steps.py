@@ -125,7 +125,7 @@ def _calls(step: Step) -> list[tuple[tuple[tuple[str, ...], ...], tuple[str, ...
     check_at_least(1, jobs=step.jobs)
     if step.resources.nodes > 1 and not _processes(step):
         raise UserError(
-            f"argument nodes {step.resources.nodes}: {command} runs on one; only `train` without -num_gpus, and `pretrain`, run on "
+            f"argument nodes {step.resources.nodes}: {command} runs on one; only `train` without -num_gpus and `pretrain` run on "
             "several"
         )
     resume = _resume(command, arguments)

@@ -103,6 +103,21 @@ def test_spread_of_equal_embeddings_is_0_and_of_opposite_ones_1():
     assert spread(torch.tensor([[[3.0, 0.0]], [[0.0, 4.0]]])).item() == pytest.approx(math.sqrt(0.5))
 
 
+def test_information_is_what_the_answers_tell_of_the_views():
+    teaching = Teaching(3)
+    one, other = [1000.0, 0, 0], [0, 1000.0, 0]
+    assert teaching.information(logits(one, other), 0.04).item() == pytest.approx(1)  # log 2, of 2 views
+    assert teaching.information(logits(one, one), 0.04).item() == pytest.approx(0, abs=1e-6)  # one prototype alone
+    assert teaching.information(logits([1, 1, 1], [1, 1, 1]), 0.04).item() == pytest.approx(0, abs=1e-6)  # all alike
+    # two of four views say other prototypes: log 2 of the most, log 3, that three prototypes can tell
+    found = teaching.information(logits(one, one, other, other), 0.04).item()
+    assert found == pytest.approx(math.log(2) / math.log(3))
+    teaching.dino.center[:] = torch.tensor([5000.0, 0, 0])  # of what is always said: answers (0, 1/2, 1/2) and (0, 1, 0) are left
+    of_mean = -(3 / 4 * math.log(3 / 4) + 1 / 4 * math.log(1 / 4))
+    found = teaching.information(logits(one, other), 0.04).item()
+    assert found == pytest.approx((of_mean - math.log(2) / 2) / math.log(2))
+
+
 def test_prototypes_are_the_last_layers_alone(learner):
     shapes = {tuple(each.shape) for each in learner.last_layers()}
     assert shapes == {(16, 1), (16, 256)} and len(learner.last_layers()) == 4

@@ -4,11 +4,11 @@ import csv
 
 import pytest
 
-from nnunetv2_cdpd.pretraining.log import COLLAPSED, RunLog
+from nnunetv2_cdpd.pretraining.log import COLLAPSED, TELLS_NOTHING, RunLog
 
 
-def row(iteration, slices=0.5, patches=0.5):
-    return {"iteration": iteration, "slice_spread": slices, "patch_spread": patches}
+def row(iteration, slices=0.5, patches=0.5, information=0.5):
+    return {"iteration": iteration, "slice_spread": slices, "patch_spread": patches, "information": information}
 
 
 def test_a_row_is_the_mean_since_the_last_one():
@@ -57,4 +57,17 @@ def test_a_collapsed_encoder_is_told(key, what):
     (line,) = lines
     assert line.startswith(
         f"WARNING: the encoder collapses: the embeddings of {what} are nearly the same (standard deviation 0.040"
+    )
+
+
+def test_a_teacher_that_says_the_same_of_all_is_told_late_in_the_run():
+    lines = []
+    log = RunLog(1000, 100)
+    log.warn_of_collapse(row(499, information=0.001), lines.append)
+    log.warn_of_collapse(row(500, information=TELLS_NOTHING), lines.append)
+    assert not lines
+    log.warn_of_collapse(row(500, information=0.001), lines.append)
+    (line,) = lines
+    assert line.startswith(
+        "WARNING: the teacher says nearly the same of every slice (information 0.001; 0: the same, 1: as different"
     )

@@ -74,7 +74,7 @@ def test_only_the_weights_and_the_log_are_left(whole):
     with output.with_suffix(".csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["iteration"] for row in rows] == ["1", "6"]
-    assert list(rows[0]) == ["iteration", "loss", "dino", "ibot", "koleo", "slice_spread", "patch_spread", "lr"]
+    assert list(rows[0]) == ["iteration", "loss", "dino", "ibot", "koleo", "information", "slice_spread", "patch_spread", "lr"]
 
 
 def test_the_header_says_how_it_was_made_and_names_no_patient(whole):
