@@ -82,6 +82,18 @@ class Teaching(nn.Module):
 
         self.dino, self.ibot, self.koleo = DINOLoss(prototypes), IBOTPatchLoss(prototypes), KoLeoLoss()
 
+    def begin(self, teacher: tuple[Tensor, Tensor, Tensor], b: int) -> None:
+        """Put the centers where the first answers are, of b slices.
+
+        From 0 they would need tens of iterations to come there, in which the teacher says the same of every slice; a short run
+        learns that, and forgets it late.
+        """
+        momenta = self.dino.center_momentum, self.ibot.center.momentum
+        self.dino.center_momentum = self.ibot.center.momentum = 0.0
+        self.dino.update_center(torch.stack(teacher[0].float().split(b)))
+        self.ibot.center.update(teacher[1].float())
+        self.dino.center_momentum, self.ibot.center.momentum = momenta
+
     def forward(
         self, student: tuple[Tensor, Tensor, Tensor], teacher: tuple[Tensor, Tensor, Tensor], mask: Tensor, temperature: float
     ) -> dict[str, Tensor]:

@@ -54,8 +54,8 @@ class RunLog:
         if row["iteration"] >= _LATE * self.iterations and row["information"] < TELLS_NOTHING:
             tell(
                 "WARNING: the teacher says nearly the same of every slice (information "
-                f"{row['information']:.3f}; 0: the same, 1: as different as can be): it has not begun to learn, or collapses; take "
-                "more iterations, or a larger argument batch_size"
+                f"{row['information']:.3f}; 0: the same, 1: as different as can be): it has not begun to learn, or collapses; "
+                "take more iterations, or a larger argument batch_size"
             )
 
     def write(self, path: Path) -> None:

@@ -93,6 +93,8 @@ class Steps:
             with torch.no_grad():
                 said = self.teacher(views.large, None, views.mask, hide=False)
             answered = self.student(views.large, views.small, views.mask)
+        if iteration == 0:
+            self.teaching.begin(said, len(slices))
         told = self.teaching.information(said[0], _TEMPERATURE)
         losses = self.teaching(answered, said, views.mask, _TEMPERATURE)
         if not math.isfinite(losses["loss"].item()):

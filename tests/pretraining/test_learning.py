@@ -103,6 +103,14 @@ def test_spread_of_equal_embeddings_is_0_and_of_opposite_ones_1():
     assert spread(torch.tensor([[[3.0, 0.0]], [[0.0, 4.0]]])).item() == pytest.approx(math.sqrt(0.5))
 
 
+def test_centers_begin_where_the_first_answers_are():
+    teaching = Teaching(2)
+    teaching.begin((logits([1, 0], [2, 0], [3, 4], [6, 0]), logits([1, 5], [3, 7]), torch.empty(0)), 2)
+    assert teaching.dino.center.flatten().tolist() == [3, 1] and teaching.ibot.center.value.flatten().tolist() == [2, 6]
+    teaching.dino.update_center(logits([13, 1])[None])  # from there on they move by a tenth
+    assert teaching.dino.center.flatten().tolist() == pytest.approx([4, 1])
+
+
 def test_information_is_what_the_answers_tell_of_the_views():
     teaching = Teaching(3)
     one, other = [1000.0, 0, 0], [0, 1000.0, 0]
