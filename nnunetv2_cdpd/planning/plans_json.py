@@ -27,6 +27,7 @@ from nnunetv2_cdpd.jobs.shapes import (
     whole_number,
 )
 from nnunetv2_cdpd.planning.architecture import NETWORK_CLASS_NAME
+from nnunetv2_cdpd.pretrained.encoders import ENCODERS
 from nnunetv2_cdpd.released.preset import PAPER_NETWORK_CLASS_NAME
 from nnunetv2_cdpd.trusted import (
     IMAGE_READER,
@@ -98,6 +99,9 @@ _CDPDNET = record(
                     "slice_axis": whole_number(0, 2),
                     "slice_step": whole_number(1),
                     "intensity_windows": list_of(list_of(NUMBER, 2, 2), 1),
+                    "encoder": NAME,
+                    "mean": list_of(NUMBER, 3, 3),
+                    "std": list_of(POSITIVE, 3, 3),
                 },
             )
         ),
@@ -274,6 +278,13 @@ def _check_vision(vision: Mapping[str, Any], place: str, way_out: str) -> None:
     name = vision["model_name"]
     if not timm.is_model(name.split(".")[0]):
         raise UserError(f"{place}: model_name` is {name[:80]!r}, no model of timm; {way_out}")
+    encoder = vision.get("encoder")
+    if encoder is not None and not {"mean", "std"} <= set(vision):
+        raise UserError(f"{place}: encoder` is {encoder[:80]!r}, whose `mean` and `std` are missing; {way_out}")
+    if encoder in ENCODERS and name != ENCODERS[encoder].model_name:
+        raise UserError(
+            f"{place}: encoder` is {encoder!r}, a {ENCODERS[encoder].model_name}, and `model_name` is {name[:80]!r}; {way_out}"
+        )
     own = inspect.signature(timm.create_model).parameters
     if refused := [key for key in vision.get("model_kwargs") or {} if key in own]:
         raise UserError(f"{place}: model_kwargs` has {listed(refused)}, which plans may not choose; {way_out}")

@@ -44,12 +44,12 @@ def fill_frozen_encoders(network: CDPDNet, arch_kwargs: Mapping[str, Any], embed
 def _vision(encoder: Any) -> WeightsOrigin:
     if encoder.weights_set:
         line = "Vision encoder weights: those that came with the network's weights"
-        return WeightsOrigin(VISION_PART, encoder.model_name, BROUGHT, None, line)
+        return WeightsOrigin(VISION_PART, encoder.weights_name, BROUGHT, None, line)
     choice = weights_choice(VISION_WEIGHTS)
     origin = load_vision_weights(encoder, choice)
     kind = AT_RANDOM if choice == RANDOM else PRETRAINED if choice is None else FROM_FILE
     checksum = None if kind == AT_RANDOM else file_checksum(Path(origin))
-    return WeightsOrigin(VISION_PART, encoder.model_name, kind, checksum, f"Vision encoder weights: {origin}")
+    return WeightsOrigin(VISION_PART, encoder.weights_name, kind, checksum, f"Vision encoder weights: {origin}")
 
 
 def _text(network: CDPDNet, arch_kwargs: Mapping[str, Any], embeddings_file: str) -> WeightsOrigin:
