@@ -3,7 +3,15 @@
 import os
 
 from nnunetv2_cdpd.planning.small_planner import SmallPlanning
-from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS, weights_choice
+from nnunetv2_cdpd.pretrained.choices import (
+    LEARNED,
+    RANDOM,
+    TEXT_WEIGHTS,
+    VISION_ENCODER,
+    VISION_WEIGHTS,
+    encoder_choice,
+    weights_choice,
+)
 from nnunetv2_cdpd.pretrained.text import locate_text_weights
 from nnunetv2_cdpd.pretrained.vision import locate_vision_weights
 
@@ -20,6 +28,8 @@ def choose_weights() -> tuple[dict[str, str], list[str]]:
     vision = choices[VISION_WEIGHTS] or locate_vision_weights(encoder) or RANDOM
     text = choices[TEXT_WEIGHTS] or locate_text_weights(network.text_encoder) or LEARNED
     settings = {}
+    if (chosen := encoder_choice()) is not None and os.path.isfile(os.path.expanduser(chosen)):
+        settings[VISION_ENCODER] = os.path.abspath(os.path.expanduser(chosen))
     for (variable, choice), weights in zip(choices.items(), (vision, text)):
         if choice is None and weights in (RANDOM, LEARNED):
             settings[variable] = str(weights)

@@ -51,8 +51,8 @@ def find_encoder(name: str) -> VisionEncoder:
     config = timm.get_pretrained_cfg(name) if _is_released(name) else None
     if config is None or not config.mean or not config.std:
         raise UserError(
-            f"{VISION_ENCODER}={name[:80]}: timm knows of no images that it was trained on; tell their mean and std in a YAML file "
-            f"({_PAGE})"
+            f"{VISION_ENCODER}={name[:80]}: timm knows of no images that it was trained on; tell their mean and std in a YAML "
+            f"file ({_PAGE})"
         )
     _check_architecture(name, f"{VISION_ENCODER}={name}")
     return VisionEncoder(name, name, tuple(config.mean), tuple(config.std))
@@ -100,6 +100,8 @@ def _check_architecture(model_name: str, where: str) -> None:
     import timm
     import torch
 
+    if not timm.is_model(model_name.split(".")[0]):  # of create_model's names some are of files to load
+        raise UserError(f"{where}: {model_name[:80]} is no ViT of timm; give the name of one")
     try:
         with torch.device("meta"):
             vit = timm.create_model(model_name, pretrained=False, num_classes=0, dynamic_img_size=True)

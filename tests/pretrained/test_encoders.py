@@ -135,7 +135,7 @@ def test_teacher_in_one_dictionary_with_the_student(tmp_path):
     [
         ("rad-dino", "vit_base_patch16_224", {}, "their patches have 16 x 16 pixels, and its 14 x 14"),
         ("biomedclip", "vit_base_patch14_dinov2", {"init_values": None}, "their patches have 14 x 14 pixels, and its 16 x 16"),
-        ("biomedclip", "vit_base_patch16_clip_224", {}, "which has no norm_pre"),
+        ("biomedclip", "vit_base_patch16_clip_224", {}, "tensors are missing or of another shape"),
         ("biomedclip", "vit_base_patch16_224", {"init_values": 1.0}, "which has no blocks.0.ls1.gamma"),
         ("biomedclip", "vit_base_patch16_224", {"depth": 3}, "which has no blocks.2."),
         ("biomedclip", "vit_base_patch16_224", {"depth": 1}, "tensors are missing or of another shape"),
@@ -152,6 +152,12 @@ def test_weights_of_another_vit_are_refused_in_one_line(tmp_path, name, other, k
         load_vision_weights(encoder, str(tmp_path / "other.pth"))
     assert told in str(error.value) and "\n" not in str(error.value)
     assert not encoder.weights_set and all(torch.equal(encoder.vit.state_dict()[key], before[key]) for key in before)
+
+
+def test_norm_that_the_architecture_has_not_is_not_left_out(tmp_path):
+    torch.save({**weights_of("vit_base_patch16_224"), "norm_pre.weight": torch.ones(36)}, tmp_path / "clip.pth")
+    with pytest.raises(UserError, match="the weights of biomedclip, which has no norm_pre.weight"):
+        load_vision_weights(small("biomedclip"), str(tmp_path / "clip.pth"))
 
 
 def test_patch_of_another_size_is_refused_for_the_default_too(tmp_path):
