@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
+from builders.project import CLONE
 from builders.vision_layouts import (
     as_dinov3_release,
     as_open_clip,
@@ -55,6 +56,14 @@ def test_facts_of_the_table_are_those_of_the_architecture(row):
     assert (vit.embed_dim, len(vit.blocks)) == (768, 12)  # ViT-B, all of them
     assert len(row.mean) == len(row.std) == 3 and row.license and row.source.startswith("https://") and row.repository
     assert row.in_hu == (row.window_hu is not None)
+
+
+@pytest.mark.parametrize("row", ENCODERS.values(), ids=list(ENCODERS))
+def test_documentation_has_the_facts_of_the_table(row):
+    (line,) = (line for line in (CLONE / "docs" / "training.md").read_text().splitlines() if line.startswith(f"| `{row.name}`"))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[2:4] == [str(row.patch_size), str(row.prefix_tokens)]
+    assert cells[5:7] == [", ".join(f"`{file}`" for file, _ in row.files), row.license]
 
 
 @pytest.mark.parametrize("name, file, layout", FILES)
