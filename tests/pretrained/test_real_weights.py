@@ -1,7 +1,7 @@
 """Real DINOv2 ViT-S/14 weights, where they are at hand: our loader and tokens against an ONNX graph of the same weights.
 
-CDPD_TEST_DINOV2_SMALL names the file (Hugging Face layout), beside which the reference may lie; else both are looked for beside the
-project.
+CDPD_TEST_DINOV2_SMALL names the file (Hugging Face layout), beside which the reference may lie; else both are looked for beside
+the project.
 """
 
 import os
