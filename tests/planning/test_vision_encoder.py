@@ -2,11 +2,10 @@
 
 import pytest
 from builders.planning import ANNOTATION, INTENSITIES
-from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPD, nnUNetPlannerCDPDSmall
+from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPDSmall
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPDPaper import nnUNetPlannerCDPDPaper
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, cdpd_architecture, plans_with_cdpd
 
@@ -20,6 +19,15 @@ MEDDINOV3 = {
     "intensity_windows": [[-21.5, 18.5]],  # in units of (HU - 75) / 50
 }
 OF_THE_PLACE = ("slice_axis", "slice_step")
+
+
+def stock(schemes):
+    """A configuration of nnU-Net's own plans."""
+    unet = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
+    architecture = {
+        "network_class_name": unet, "arch_kwargs": {"strides": [[1, 1], [2, 2], [2, 2]]}, "_kw_requires_import": []
+    }  # fmt: skip
+    return {"patch_size": [16, 16], "architecture": architecture, "normalization_schemes": schemes}
 
 
 def vision_of(plans, name="3d_fullres"):
@@ -38,7 +46,7 @@ def test_plans_without_a_choice_have_none_of_its_entries(planned_dataset):
 
 def test_planner_writes_the_chosen_encoder(planned_dataset, monkeypatch):
     monkeypatch.setenv("CDPD_VISION_ENCODER", "meddinov3")
-    plans = nnUNetPlannerCDPD(840).plan_experiment()
+    plans = nnUNetPlannerCDPDSmall(840).plan_experiment()
     for name in ("2d", "3d_fullres"):
         assert facts(vision_of(plans, name)) == MEDDINOV3
 
@@ -61,12 +69,11 @@ def test_chosen_encoder_takes_the_place_of_that_of_the_plans_and_only_that(plann
     }  # fmt: skip
 
 
-def test_stock_plans_get_the_encoder_of_a_recipe(planned_dataset):
-    ExperimentPlanner(840).plan_experiment()
-    plans = ExperimentPlanner(840).plan_experiment()
-    settings = NetworkSettings(vision_encoder="biomedclip")
-    vision = vision_of(plans_with_cdpd(plans, "2d", ANNOTATION, settings), "2d")
+def test_stock_plans_get_the_encoder_of_a_recipe():
+    made = cdpd_architecture(stock(["CTNormalization"]), ANNOTATION, INTENSITIES, NetworkSettings(vision_encoder="biomedclip"))
+    vision = made["arch_kwargs"]["vision"]
     assert (vision["encoder"], vision["model_name"]) == ("biomedclip", "vit_base_patch16_224")
+    assert vision["mean"] == [0.48145466, 0.4578275, 0.40821073] and vision["intensity_windows"] == [[-5.0, 3.5]]
 
 
 def test_choice_outside_goes_before_the_recipe_and_ablations_stay(monkeypatch, planned_dataset):
@@ -100,15 +107,7 @@ def test_network_of_such_plans_sees_the_statistics(planned_dataset, tmp_path):
 
 
 def test_encoder_of_hu_is_refused_for_other_images():
-    architecture = {
-        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-        "arch_kwargs": {"strides": [[1, 1], [2, 2], [2, 2]]},
-        "_kw_requires_import": [],
-    }
-    configuration = {
-        "patch_size": [16, 16], "architecture": architecture,
-        "normalization_schemes": ["CTNormalization", "ZScoreNormalization"],
-    }  # fmt: skip
+    configuration = stock(["CTNormalization", "ZScoreNormalization"])
     properties = {**INTENSITIES, "1": INTENSITIES["0"]}
     with pytest.raises(UserError, match="CDPD_VISION_ENCODER=meddinov3: meddinov3 knows CT alone.*ZScoreNormalization"):
         cdpd_architecture(configuration, ANNOTATION, properties, NetworkSettings(vision_encoder="meddinov3"))
