@@ -18,6 +18,7 @@ from nnunetv2_cdpd.jobs.shapes import (
     OBJECT,
     POSITIVE,
     TEXT,
+    Shape,
     check_shape,
     list_of,
     map_of,
@@ -26,7 +27,7 @@ from nnunetv2_cdpd.jobs.shapes import (
     record,
     whole_number,
 )
-from nnunetv2_cdpd.planning.architecture import NETWORK_CLASS_NAME
+from nnunetv2_cdpd.planning.architecture import NETWORK_CLASS_NAME, PERMUTED
 from nnunetv2_cdpd.pretrained.encoders import ENCODERS
 from nnunetv2_cdpd.released.preset import PAPER_NETWORK_CLASS_NAME
 from nnunetv2_cdpd.trusted import (
@@ -74,9 +75,14 @@ _SIZES = list_of(list_of(whole_number(1), 2, 3), 1)
 _UNET = {"n_stages": whole_number(1), "strides": _SIZES, "kernel_sizes": _SIZES, "features_per_stage": _STAGES}
 _PER_STAGE = ("strides", "kernel_sizes", "features_per_stage", "n_conv_per_stage", "n_blocks_per_stage")
 _NUMBERS = list_of(whole_number())
+_SENTENCES = list_of(NAME, 1)
+_WORDING = Shape(  # of a class, one sentence or several
+    "a text or a list of texts", lambda value: NAME.fits(value) or (_SENTENCES.fits(value) and all(map(NAME.fits, value)))
+)
+_PROMPTS = list_of(_WORDING, 1)
 _EXTENSION = record(
     {
-        "class_prompts": list_of(NAME, 1),
+        "class_prompts": _PROMPTS,
         "task_prompts": list_of(NAME, 1),
         "places": list_of(whole_number(), 1),
         "features_per_stage": _STAGES,
@@ -105,7 +111,9 @@ _CDPDNET = record(
                 },
             )
         ),
-        "text": record({"encoder": NAME, "embed_dim": whole_number(1), "class_prompts": list_of(NAME, 1), "modulate": FLAG}),
+        "text": record(
+            {"encoder": NAME, "embed_dim": whole_number(1), "class_prompts": _PROMPTS, "modulate": FLAG}, {PERMUTED: FLAG}
+        ),
         "task": none_or(
             record(
                 {"prompts": list_of(NAME, 1), "universal": FLAG}, {"annotated_classes": none_or(list_of(list_of(whole_number())))}

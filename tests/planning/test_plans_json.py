@@ -80,6 +80,12 @@ def test_an_entry_of_another_kind_is_told_with_file_and_key(place, value, tmp_pa
             ["a", " "],
             f"`{HERE}: architecture: arch_kwargs: text: class_prompts: 1` is ' ', not a text",
         ),
+        (
+            "HERE/KW/text/class_prompts",
+            ["a", ["b", ""]],
+            f"`{HERE}: architecture: arch_kwargs: text: class_prompts: 1` is ['b', ''], not a text or a list of texts",
+        ),
+        ("HERE/KW/text/permuted", 1, f"`{HERE}: architecture: arch_kwargs: text: permuted` is 1, not true or false"),
         ("HERE/KW/task/prompts", [""], f"`{HERE}: architecture: arch_kwargs: task: prompts: 0` is '', not a text"),
         ("HERE/KW/nonsense", 1, f"`{HERE}: architecture: arch_kwargs` has nonsense, which PlainConvUNet has not"),
         ("HERE/resampling_fn_data_kwargs", {"no": 1}, "` has no, which resample_data_or_seg_to_shape has not"),
@@ -95,6 +101,11 @@ def test_entries_that_contradict_each_other_are_told(place, value, told, tmp_pat
     with pytest.raises(UserError) as error:
         read(tmp_path, changed(place, value))
     assert told.replace("`_kw", "_kw") in str(error.value).replace("`_kw", "_kw")
+
+
+def test_a_class_may_have_several_sentences(tmp_path):
+    plans = changed("HERE/KW/text/class_prompts", ["a", ["b", "c"]])
+    assert read(tmp_path, plans) == plans
 
 
 def test_encoder_of_another_architecture_is_told(tmp_path):
