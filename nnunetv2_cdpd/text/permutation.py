@@ -2,7 +2,7 @@
 
 import numpy as np
 
-SEED = 20250524
+_SEED = 20250524
 
 
 def permuted(count: int) -> list[int]:
@@ -13,7 +13,7 @@ def permuted(count: int) -> list[int]:
     """
     if count < 2:
         raise ValueError(f"permuting needs at least two classes, got {count}")
-    circle = np.random.default_rng(SEED).permutation(count)
+    circle = np.random.default_rng(_SEED).permutation(count)
     given = np.empty(count, int)
     given[circle] = np.roll(circle, 1)
     return given.tolist()

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from builders.network import K, TASKS, make_network
+from builders.network import TASKS, K, make_network
 from builders.planning import ANNOTATION, INTENSITIES
 
 from nnunetv2_cdpd.errors import UserError
