@@ -17,7 +17,7 @@ from nnunetv2_cdpd.pretraining.views import make_views
 from nnunetv2_cdpd.training.distributed import data_parallel
 
 WARM_UP = 0.1  # share of the iterations in which the learning rate rises and the prototypes stay
-_TEMPERATURE = 0.04  # of the teacher: DINO's for a start; higher ones sharpen less, and from nothing nothing was learned
+_TEMPERATURE = 0.04  # of the teacher, DINO's to begin with: the higher, the less it sharpens
 _MOMENTUM = (0.996, 1.0)  # of the teacher
 _WEIGHT_DECAY = (0.04, 0.4)
 _LAST_LR = 1e-6
