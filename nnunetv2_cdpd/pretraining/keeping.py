@@ -17,6 +17,7 @@ from nnunetv2_cdpd.jobs import written_beside
 from nnunetv2_cdpd.licenses import read_terms
 from nnunetv2_cdpd.pretrained.torch_files import read_torch
 from nnunetv2_cdpd.pretraining.settings import check_same
+from nnunetv2_cdpd.training.checkpoints import save_whole
 from nnunetv2_cdpd.training.encoder_facts import HEADER_KEY, HEADER_VERSION, encoder_facts_of, told_facts
 from nnunetv2_cdpd.training.provenance import AT_RANDOM, FROM_FILE, PRETRAINED, file_checksum
 
@@ -86,10 +87,14 @@ class Places:
         check_same(read["run"], run, str(self.checkpoint))
         return read
 
-    def save_checkpoint(self, run: Mapping[str, Any], done: int, steps: Mapping[str, Any], log: Mapping[str, Any]) -> None:
-        """Written beside; a kill leaves the one before."""
-        with written_beside(self.checkpoint) as beside:
-            torch.save({"run": dict(run), "done": done, "steps": dict(steps), "log": dict(log)}, beside)
+    def save_checkpoint(self, run: Mapping[str, Any], done: int, steps: Mapping[str, Any], log: Mapping[str, Any]) -> str | None:
+        """Save all that a run goes on from; a kill or a full disk leaves the one before.
+
+        Returns:
+            Why the disk did not take it; None: it is saved.
+        """
+        content = {"run": dict(run), "done": done, "steps": dict(steps), "log": dict(log)}
+        return save_whole(lambda beside: torch.save(content, beside), self.checkpoint)
 
     def save_weights(self, vit: nn.Module, facts: Mapping[str, Any]) -> None:
         """The ViT's weights under timm's names, with how they were made in the header."""

@@ -166,8 +166,11 @@ def _learn(
             )
             log.warn_of_collapse(row, tell)
         if team.rank == 0 and now - saved >= save_seconds and done < steps.iterations:
-            places.save_checkpoint(run, done, steps.state(), log.state())
-            log.write(places.log)
+            why = places.save_checkpoint(run, done, steps.state(), log.state())
+            if why is None:
+                log.write(places.log)
+            else:
+                tell(f"WARNING: {places.checkpoint}: cannot be saved ({why}); the one before stays, the run goes on; make room")
             saved = time.monotonic()
     if team.rank == 0:
         log.write(places.log)

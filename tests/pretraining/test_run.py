@@ -306,3 +306,22 @@ def test_without_lightly_the_extra_is_named(cts, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lightly.loss", None)
     with pytest.raises(UserError, match=r"pretraining needs lightly.loss; run: pip install 'nnunetv2-cdpd\[pretrain\]'"):
         tiny_pretraining(tmp_path / "vit.safetensors", cts)
+
+
+def test_a_full_disk_stops_no_run_that_can_save_later(whole, cts, tmp_path, monkeypatch):
+    import errno
+
+    save, calls, lines = torch.save, [], []
+
+    def full_at_first(content, path):
+        calls.append(content["done"])
+        if len(calls) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(content, path)
+
+    monkeypatch.setattr("nnunetv2_cdpd.pretraining.keeping.torch.save", full_at_first)
+    tiny_pretraining(tmp_path / "vit.safetensors", cts, save_seconds=0, report=lines.append)
+    assert calls == [1, 2, 3, 4, 5]
+    (line,) = [line for line in lines if "cannot be saved" in line]
+    assert line.startswith(f"WARNING: {tmp_path}") and "(No space left on device); the one before stays" in line
+    assert torch.equal(load_file(tmp_path / "vit.safetensors")["cls_token"], load_file(whole[0])["cls_token"])
