@@ -14,7 +14,7 @@ nnUNetv2_accumulate_crossval_results, with its arguments (see its -h); unless gi
 nnUNetCDPDPlans. Joins the validation predictions of all folds in one folder, and scores each case on what its source
 annotates (nnU-Net's own command takes the rest for absent).
 
-With --quality every network then predicts its validation cases again, from their images, and twice more in a degraded form;
+With --quality every network then predicts its validation cases again, from their images, and three times degraded;
 what their quality can be told from goes into the model folder, for `cdpd predict --quality`.
 """
 EXAMPLES = (

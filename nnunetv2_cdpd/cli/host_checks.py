@@ -13,6 +13,7 @@ from nnunetv2_cdpd.cli.preprocessed_checks import check_fold, check_preprocessed
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.datasets.names import dataset_name
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet, raw_folder
+from nnunetv2_cdpd.datasets.predictions import identifiers
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.inference.models import COPY_AGAIN, read_checkpoint
 from nnunetv2_cdpd.link import DEFAULT_PLANS
@@ -105,13 +106,22 @@ def _check_validated(model: Path, folds: Sequence[str]) -> None:
         there = sorted(path.name for path in model.parent.glob("*__*__*")) if model.parent.is_dir() else []
         raise UserError(f"{model}: not trained; train it, or choose by -tr, -p and -c of {listed(there) or 'none that is there'}")
     read_plans(model / PLANS_FILE, COPY_AGAIN, networks=False)
-    read_dataset_json(model / FILE_NAME, ("labels", "file_ending"))
+    ending = read_dataset_json(model / FILE_NAME, ("labels", "file_ending")).content["file_ending"]
     missing = [fold for fold in folds if not (model / f"fold_{fold}" / "validation").is_dir()]
     if missing:
         there = sorted(path.parent.name.removeprefix("fold_") for path in model.glob("fold_*/validation"))
         raise UserError(
             f"{model}: no validation of fold {', '.join(missing)}; train them to the end, or give -f {' '.join(there) or 'FOLDS'}"
         )
+    fold_of: dict[str, str] = {}
+    for fold in folds:
+        for case in identifiers(model / f"fold_{fold}" / "validation", ending):
+            if case in fold_of:
+                raise UserError(
+                    f"{model}: fold {fold_of[case]} and fold {fold} both have a prediction of case {case!r}, of which there may be "
+                    "one only; give each fold once by -f, and folds of one split"
+                )
+            fold_of[case] = fold
 
 
 def check_training(rest: Sequence[str]) -> None:

@@ -20,9 +20,17 @@ def carry(folder: Path, key: str, content: Any) -> None:
     Raises:
         UserError: The file is damaged.
     """
+    write_json(folder / FINGERPRINT_FILE, {**carrier_of(folder), key: content})
+
+
+def carrier_of(folder: Path) -> dict[str, Any]:
+    """Content of the file that exports take along; empty where there is none.
+
+    Raises:
+        UserError: The file is damaged.
+    """
     path = folder / FINGERPRINT_FILE
-    before = read_shaped(path, record(), "copy it from the preprocessed dataset, or remove it") if path.is_file() else {}
-    write_json(path, {**before, key: content})
+    return read_shaped(path, record(), "copy it from the preprocessed dataset, or remove it") if path.is_file() else {}
 
 
 def taken_along(folder: Path, key: str) -> tuple[Any, Path] | None:

@@ -88,15 +88,15 @@ class QualityModel:
         """Class -> what is to be expected of it.
 
         Args:
-            facts: Of a case, as `facts.facts_of` gives them.
-            volumes_ml: Of the label map.
+            facts: Of a case and all classes, as `facts.facts_of` gives them.
+            volumes_ml: Of the label map, of the classes that it is to tell of.
         """
         features = features_of(facts, self.anatomy, self.usual)
         return {
-            name: self._of_present(name, features[name], volumes_ml.get(name))
-            if name in features and volumes_ml.get(name) != 0  # a few voxels of the network's grid may be nothing on the image's
-            else self._of_absent(name, its["highest"], volumes_ml.get(name))
-            for name, its in facts.items()
+            name: self._of_present(name, features[name], volume_ml)
+            if name in features and volume_ml != 0  # a few voxels of the network's grid may be nothing on the image's
+            else self._of_absent(name, facts[name]["highest"], volume_ml)
+            for name, volume_ml in volumes_ml.items()
         }
 
     def _of_present(self, name: str, features: np.ndarray, volume_ml: float | None) -> ClassQuality:

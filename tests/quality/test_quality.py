@@ -348,3 +348,13 @@ def test_a_report_of_a_damaged_table_is_refused(predicted, tmp_path, capsys):
     (folder / "quality.json").write_text('{"calibration": {}, "cases": {"a": {"liver": {}}}}')
     assert main(["report", str(folder)]) == 1
     assert "quality.json: `cases: a: liver: present` is missing" in capsys.readouterr().err
+
+
+def test_statistics_and_quality_go_together(predicted, calibrated, images, tmp_path):
+    both = predict(images, tmp_path / "both", calibrated.model, "--quality", "--stats")
+    assert (both / "quality.json").read_text() == (predicted / "quality.json").read_text()
+    statistics = json.loads((both / "statistics.json").read_text())
+    for case, classes in json.loads((both / "quality.json").read_text())["cases"].items():
+        assert {name: its["volume_ml"] for name, its in classes.items()} == {
+            name: its["volume_ml"] for name, its in statistics[case].items()
+        }
