@@ -20,6 +20,7 @@ from nnunetv2_cdpd.evaluation.metrics import case_metrics
 from nnunetv2_cdpd.inference.host_predictor import hosts_threads
 from nnunetv2_cdpd.inference.models import weights_digest
 from nnunetv2_cdpd.inference.predictor import Predictor
+from nnunetv2_cdpd.inference.statistics import is_flat
 from nnunetv2_cdpd.jobs import Outcome, digest, file_state, in_processes, read_sealed, run, write_sealed
 from nnunetv2_cdpd.quality.degraded import DEGRADATIONS
 from nnunetv2_cdpd.quality.facts import (
@@ -164,6 +165,7 @@ def _measured(predictor: Predictor, job: ValidationCase) -> Facts:
             "scores": _scores(predictor, predictor.export(labelled).label_map, reference, source, properties["spacing"]),
         },
         "degraded": degraded,
+        "flat": is_flat(reference.shape, properties["spacing"]),
         "reference": reference_places(reference, annotation, source, properties["spacing"], on_grid, case.data[0].numpy()),
         "counts": {
             name: its.counts.tolist()

@@ -15,7 +15,7 @@ from nnunetv2_cdpd.inference.preprocessing import PreprocessedCase
 from nnunetv2_cdpd.quality.shapes import shapes_of
 from nnunetv2_cdpd.quality.sums import BlockSums
 
-VERSION = 1  # of the facts: records of others are made anew
+VERSION = 2  # of the facts: records of others are made anew
 Facts = dict[str, Any]
 
 

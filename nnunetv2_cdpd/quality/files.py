@@ -12,6 +12,7 @@ from nnunetv2_cdpd.inference.models import weights_digest
 from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.jobs import write_json
 from nnunetv2_cdpd.jobs.shapes import (
+    FLAG,
     NAME,
     NUMBER,
     OBJECT,
@@ -48,6 +49,7 @@ _MODEL = record(
         "folds": map_of(NAME, "an object of digests", least=1),
         "settings": OBJECT,
         "cases": whole_number(),
+        "flat": FLAG,
         "class_cases": map_of(whole_number(), "an object of whole numbers"),
         "usual": _PER_CLASS,
         "anatomy": map_of(

@@ -67,6 +67,7 @@ class QualityModel:
     usual: See `features.features_of`.
     found: What the cross-validation showed, by name.
     reliability: Class -> of its probabilities, and of those calibrated by the other folds.
+    flat: Of 2D images, of which no volume is true.
     """
 
     classes: tuple[str, ...]
@@ -83,6 +84,7 @@ class QualityModel:
     platt: Mapping[str, Platt]
     found: Mapping[str, float | None]
     reliability: Mapping[str, tuple[Reliability, Reliability]] = field(default_factory=dict)
+    flat: bool = False
 
     def judge(self, facts: Mapping[str, Mapping[str, Any]], volumes_ml: Mapping[str, float | None]) -> dict[str, ClassQuality]:
         """Class -> what is to be expected of it.
@@ -142,7 +144,7 @@ class QualityModel:
         """Of JSON that has the shape `model_shape.MODEL`."""
         regression = content["regression"]
         return cls(
-            **{key: content[key] for key in ("folds", "settings", "cases", "class_cases", "usual", "found")},
+            **{key: content[key] for key in ("folds", "settings", "cases", "class_cases", "usual", "found", "flat")},
             classes=tuple(content["classes"]),
             anatomy={name: ClassAnatomy(**its) for name, its in content["anatomy"].items()},
             regression=Regression(

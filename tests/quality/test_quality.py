@@ -26,6 +26,7 @@ from nnunetv2_cdpd.quality.calibrate import calibrate_model
 from nnunetv2_cdpd.quality.collect import CASES_FOLDER, PathSettings
 from nnunetv2_cdpd.quality.files import QUALITY_FILE, quality_model_of, read_quality_model
 from nnunetv2_cdpd.quality.fitting import fit_quality
+from nnunetv2_cdpd.quality.page import write_calibration_page
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -419,3 +420,11 @@ def test_where_no_case_can_be_measured_the_reason_is_told(calibrated, model, tmp
     dataset = read_dataset(raw / "Dataset850_Tiny")
     with pytest.raises(UserError, match=r"^0 validation cases: too few .* \(10 more could not be measured; case 'case_00': .*case_00"):
         calibrate_model(model, dataset, [0, 1], device="cpu", progress=False)
+
+
+def test_the_page_of_a_calibration_on_flat_images_tells_no_volumes(calibrated, tmp_path):
+    model, _ = read_quality_model(calibrated.model)
+    assert not model.flat and "volume in ml" in (calibrated.model / "cdpd_quality.html").read_text()
+    write_calibration_page(replace(model, flat=True), tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "volume in ml" not in page and page.count("<tr>") == len(model.classes) + 1
