@@ -1,6 +1,7 @@
 """Checks of what is handed on to nnU-Net's own commands, which would answer with a traceback: datasets, plans, folds, models."""
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,16 +78,18 @@ def plans_in(folder: Path, plans: str, configurations: Sequence[str] = (), netwo
     return found
 
 
-def check_trained(rest: Sequence[str], trainer: str, configurations: Sequence[str]) -> None:
+def check_trained(rest: Sequence[str], trainer: str, configurations: Sequence[str], written: bool = False) -> None:
     """Check what nnU-Net's commands of cross-validation are to join: models, and the validations of their folds.
 
     Args:
         rest: The arguments for the command.
         trainer: Where they give none.
         configurations: The same.
+        written: Whether something is written into the model folders.
 
     Raises:
-        UserError: A dataset, its plans, a model or the validation of a fold is not there, or damaged.
+        UserError: A dataset, its plans, a model or the validation of a fold is not there, or damaged; or a model cannot be
+            written to.
     """
     args = peeked(rest, "dataset", p="+", c="+", tr="+", f="+", np=None, o=None)
     if args is None:
@@ -98,7 +101,12 @@ def check_trained(rest: Sequence[str], trainer: str, configurations: Sequence[st
         known = plans_in(folder, plans, args.c or (), networks=False)["configurations"]
         for name in args.tr or [trainer]:
             for configuration in [entry for entry in args.c or configurations if entry in known]:
-                _check_validated(Path(get_output_folder(folder.name, name, plans, configuration)), folds)
+                model = Path(get_output_folder(folder.name, name, plans, configuration))
+                _check_validated(model, folds)
+                if written and not os.access(model, os.W_OK):
+                    raise UserError(
+                        f"{model}: cannot be written to, where the results go; make it writable, or work on a copy of it"
+                    )
 
 
 def _check_validated(model: Path, folds: Sequence[str]) -> None:

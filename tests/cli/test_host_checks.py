@@ -114,6 +114,15 @@ def test_a_case_that_two_folds_predicted_is_told(folders, capsys):
     shutil.rmtree(model)
 
 
+def test_a_model_that_cannot_be_written_to_is_told_before_the_work(folders, capsys, monkeypatch):
+    model = tiny_model.write_model(folders.results / DATASET / MODEL)
+    (model / "fold_0" / "validation").mkdir()
+    monkeypatch.setattr("nnunetv2_cdpd.cli.host_checks.os.access", lambda path, mode: path != model)
+    arguments = ("accumulate", "850", "-c", "3d_fullres", "-p", tiny_model.PLANS, "-f", "0")
+    assert f"{model}: cannot be written to, where the results go; make it writable" in told(capsys, *arguments)
+    shutil.rmtree(model)
+
+
 def test_help_is_left_to_nnunet(folders):
     check_trained(["850", "--help"], tiny_model.TRAINER, ("3d_fullres",))
     check_trained([], tiny_model.TRAINER, ("3d_fullres",))

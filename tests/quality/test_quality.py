@@ -128,7 +128,7 @@ def accumulated(calibrated, monkeypatch):
     monkeypatch.setenv("nnUNet_raw", str(calibrated.raw))
     monkeypatch.setenv("nnUNet_results", str(calibrated.model.parents[1]))
     monkeypatch.setenv("nnUNet_preprocessed", str(calibrated.raw))
-    monkeypatch.setattr("nnunetv2_cdpd.cli.host_checks.check_trained", lambda *args: None)
+    monkeypatch.setattr("nnunetv2_cdpd.cli.host_checks.check_trained", lambda *args, **options: None)
     monkeypatch.setattr(
         "nnunetv2.evaluation.find_best_configuration.accumulate_crossval_results_entry_point",
         lambda: handed_on.extend(sys.argv[1:]),
@@ -202,7 +202,10 @@ def test_a_calibration_that_is_missing_is_told_with_the_way_out(model, images, t
         (lambda content: content.update(classes=["heart"] * 6), "calibrated for the classes heart, heart"),
         (lambda content: content["intervals"].update(width="wide"), "`intervals: width` is 'wide'"),
         (lambda content: content["intervals"].update(width=-1.0), "`intervals: width` is -1.0, not a number from 0"),
-        (lambda content: content["anatomy"]["liver"].update(log_volume_sd=0), "`anatomy: liver: log_volume_sd` is 0, not a number"),
+        (
+            lambda content: content["anatomy"]["liver"].update(log_volume_sd=0),
+            "`anatomy: liver: log_volume_sd` is 0, not a number",
+        ),
         (lambda content: content["anatomy"]["liver"].update(log_volume=1e9), "`anatomy: liver: log_volume` is 1000000000.0"),
         (lambda content: content["absent"]["usual"].pop("liver"), "its numbers do not belong together"),
     ],
@@ -418,7 +421,9 @@ def test_where_no_case_can_be_measured_the_reason_is_told(calibrated, model, tmp
     for label in (raw / "Dataset850_Tiny" / "labelsTr").iterdir():
         label.write_bytes(b"nothing")
     dataset = read_dataset(raw / "Dataset850_Tiny")
-    with pytest.raises(UserError, match=r"^0 validation cases: too few .* \(10 more could not be measured; case 'case_00': .*case_00"):
+    with pytest.raises(
+        UserError, match=r"^0 validation cases: too few .* \(10 more could not be measured; case 'case_00': .*case_00"
+    ):
         calibrate_model(model, dataset, [0, 1], device="cpu", progress=False)
 
 
