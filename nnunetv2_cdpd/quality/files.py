@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.errors import UserError, listed
-from nnunetv2_cdpd.inference.carried import carry, carrier_of, taken_along
+from nnunetv2_cdpd.inference.carried import carrier_of, carry, taken_along
 from nnunetv2_cdpd.inference.decodings import HALF
 from nnunetv2_cdpd.inference.models import weights_digest
 from nnunetv2_cdpd.inference.predictor import Predictor

@@ -119,7 +119,7 @@ def test_a_model_that_cannot_be_written_to_is_told_before_the_work(folders, caps
     (model / "fold_0" / "validation").mkdir()
     monkeypatch.setattr("nnunetv2_cdpd.cli.host_checks.os.access", lambda path, mode: path != model)
     arguments = ("accumulate", "850", "-c", "3d_fullres", "-p", tiny_model.PLANS, "-f", "0")
-    assert f"{model}: cannot be written to, where the results go; make it writable" in told(capsys, *arguments)
+    assert f"{model}: cannot be written to, where results go; make it writable" in told(capsys, *arguments)
     shutil.rmtree(model)
 
 
