@@ -126,7 +126,7 @@ def _check_validated(model: Path, folds: Sequence[str]) -> None:
         for case in identifiers(model / f"fold_{fold}" / "validation", ending):
             if case in fold_of:
                 raise UserError(
-                    f"{model}: fold {fold_of[case]} and fold {fold} both have a prediction of case {case!r}, of which there may be "
+                    f"{model}: fold {fold_of[case]} and fold {fold} both predicted case {case!r}, of which there may be "
                     "one only; give each fold once by -f, and folds of one split"
                 )
             fold_of[case] = fold

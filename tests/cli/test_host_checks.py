@@ -107,10 +107,10 @@ def test_a_case_that_two_folds_predicted_is_told(folders, capsys):
         (model / f"fold_{fold}" / "validation").mkdir()
         (model / f"fold_{fold}" / "validation" / f"case_{fold}.nii.gz").touch()
     twice = ("accumulate", "850", "-c", "3d_fullres", "-p", tiny_model.PLANS, "-f", "0", "1", "0")
-    assert f"{MODEL}: fold 0 and fold 0 both have a prediction of case 'case_0'" in told(capsys, *twice)
+    assert f"{MODEL}: fold 0 and fold 0 both predicted case 'case_0'" in told(capsys, *twice)
     (model / "fold_1" / "validation" / "case_0.nii.gz").touch()
     found = told(capsys, *twice[:-1])
-    assert "fold 0 and fold 1 both have a prediction of case 'case_0', of which there may be one only; give each fold" in found
+    assert "fold 0 and fold 1 both predicted case 'case_0', of which there may be one only; give each fold" in found
     shutil.rmtree(model)
 
 
