@@ -104,9 +104,7 @@ def check_trained(rest: Sequence[str], trainer: str, configurations: Sequence[st
                 model = Path(get_output_folder(folder.name, name, plans, configuration))
                 _check_validated(model, folds)
                 if written and not os.access(model, os.W_OK):
-                    raise UserError(
-                        f"{model}: cannot be written to, where the results go; make it writable, or work on a copy of it"
-                    )
+                    raise UserError(f"{model}: cannot be written to, where results go; make it writable, or copy it")
 
 
 def _check_validated(model: Path, folds: Sequence[str]) -> None:
