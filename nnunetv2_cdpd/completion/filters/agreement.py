@@ -1,0 +1,24 @@
+"""Agreement: voxels that not all networks give to the same side are uncertain, and a structure that two of them draw differently."""
+
+from itertools import combinations
+
+import numpy as np
+
+from nnunetv2_cdpd.completion.filters.finding import Finding
+from nnunetv2_cdpd.completion.settings import CompletionSettings
+from nnunetv2_cdpd.completion.votes import Votes
+
+
+def agreement_finding(votes: Votes, settings: CompletionSettings) -> Finding:
+    """What the networks say against each other: the lowest Dice of two of them; one network alone says nothing."""
+    masks = votes.structures
+    if len(masks) < 2:
+        return Finding(False)
+    dice = min(_dice(one, other) for one, other in combinations(masks, 2))
+    return Finding(dice < settings.least_agreement, masks.any(0) & ~masks.all(0), {"agreement": dice})
+
+
+def _dice(one: np.ndarray, other: np.ndarray) -> float:
+    """1 where both are empty: they agree that nothing is there."""
+    total = int(one.sum()) + int(other.sum())
+    return 2 * int((one & other).sum()) / total if total else 1.0
