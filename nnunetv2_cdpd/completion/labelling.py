@@ -15,6 +15,7 @@ import numpy as np
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.completion.filters.opinion import Opinion
 from nnunetv2_cdpd.completion.openness import Openness, excluded_classes
+from nnunetv2_cdpd.completion.votes import HALF_PROBABLE
 from nnunetv2_cdpd.inference.nesting import ClassTree
 from nnunetv2_cdpd.portable.rivalry import winners_of
 
@@ -89,7 +90,7 @@ class CaseLabeller:
         values = np.concatenate([[0], self.annotation.values])
         writable = np.concatenate([np.zeros((len(openness.addable), 1), bool), openness.addable], 1)[labels, winners]
         made = np.where(writable, values[winners], labels)
-        final = np.where(writable | openness.certain[labels].any(-1), winners, 0)
+        final = np.where(writable | openness.certain.any(1)[labels], winners, 0)
         lost = openness.is_merged[labels] & ~writable
         if self.annotation.ignore_value is not None:
             lost |= labels == self.annotation.ignore_value
@@ -100,8 +101,11 @@ class CaseLabeller:
             if told is None:
                 continue
             cut, uncertain = told
-            could_be = openness.addable[:, k][labels[cut]] & ~excluded[:, k][final[cut]]
-            doubt = could_be if uncertain is None else could_be & uncertain
+            is_open, is_excluded = openness.addable[:, k][labels[cut]], excluded[:, k][final[cut]]
+            doubt = is_open & ~is_excluded & (True if uncertain is None else uncertain)
+            if opinion.probability is not None and opinion.box is not None:  # two that exclude each other, both said to be there
+                said = opinion.probability[_part(opinion.box[0], slab)] > HALF_PROBABLE
+                doubt |= is_open & is_excluded & said & writable[cut]
             kept_over[k] += int((doubt & real[cut]).sum())
             doubt &= ~real[cut]
             ignored[k] += int(doubt.sum())
@@ -123,9 +127,8 @@ class CaseLabeller:
             if opinion is None or told is None or opinion.probability is None or opinion.box is None:
                 continue
             cut, _ = told
-            own = (_part(opinion.box[0], slab), slice(None), slice(None))
-            is_open = openness.addable[:, k][labels[cut]]
-            margins[k][cut] = np.where(is_open, opinion.probability[own] - np.float32(0.5), margins[k][cut])
+            margin = opinion.probability[_part(opinion.box[0], slab)] - np.float32(HALF_PROBABLE)
+            margins[k][cut] = np.where(openness.addable[:, k][labels[cut]], margin, margins[k][cut])
         return winners_of(self.tree, margins, classes).astype(np.intp)
 
 

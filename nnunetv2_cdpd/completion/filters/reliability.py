@@ -1,0 +1,34 @@
+"""Reliability: a class is taken from a teacher only if the teacher's own cross-validation was good at it."""
+
+from collections.abc import Mapping
+
+from nnunetv2_cdpd.card.folder import read_model_folder
+from nnunetv2_cdpd.card.scores import scores_of_model
+from nnunetv2_cdpd.completion.settings import CompletionSettings
+from nnunetv2_cdpd.completion.teachers import Teacher
+from nnunetv2_cdpd.errors import UserError
+
+
+def cross_validated_dice(teacher: Teacher) -> dict[str, float]:
+    """The teacher's class -> mean Dice over the cases that its folds kept back and that hold or are said to hold it.
+
+    Raises:
+        UserError: There was no cross-validation.
+    """
+    scores = scores_of_model(read_model_folder(teacher.folder, checksums=False))
+    if scores is None:
+        raise UserError(
+            f"{teacher.folder}: no summary.json of a validation, so nothing tells which classes it is reliable on; validate each "
+            "fold (nnUNetv2_train ... --val), or leave out the filter reliability"
+        )
+    return {entry["name"]: entry["dice"] for entry in scores["classes"] if entry["dice"] is not None}
+
+
+def reliable_classes(teacher: Teacher, own: Mapping[int, str], settings: CompletionSettings) -> dict[int, float]:
+    """Class of the dataset that is taken from a teacher -> its Dice; a class that no validation scored is not taken.
+
+    Args:
+        own: Class of the dataset -> what the teacher calls it.
+    """
+    dice = cross_validated_dice(teacher)
+    return {k: dice[name] for k, name in own.items() if dice.get(name, 0.0) >= settings.least_dice}
