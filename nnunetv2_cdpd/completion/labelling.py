@@ -28,15 +28,16 @@ class Completed:
     """A completed label map.
 
     labels: (Z, Y, X) values of the dataset, and `ignore` where nothing is to be learned.
-    voxels: Value -> how many, before and after.
+    voxels: Value -> how many.
+    kept: Value -> how many of them had it before.
     added: Class -> voxels that it was written to.
     ignored: Class -> voxels that are ignored for its sake (several may be the reason for one).
     kept_over: Class -> voxels where it is uncertain under a real annotation, which stays.
     """
 
     labels: np.ndarray
-    real: Mapping[int, int]
     voxels: Mapping[int, int]
+    kept: Mapping[int, int]
     added: Mapping[int, int]
     ignored: Mapping[int, int]
     kept_over: Mapping[int, int]
@@ -62,11 +63,11 @@ class CaseLabeller:
         Args:
             labels: (Z, Y, X) stored values.
             source: Index of the case's source.
-            opinions: Of every class that the source leaves open, by its index.
+            opinions: Of every class that the case leaves open, by its index (`Openness.open_at`).
         """
         openness = self.openness[source]
-        if missing := set(openness.open_classes) - set(opinions):
-            raise ValueError(f"no opinion on {sorted(missing)}, which the source leaves open")
+        if missing := set(openness.open_at(_counted(labels))) - set(opinions):
+            raise ValueError(f"no opinion on {sorted(missing)}, which the case leaves open")
         size = max(self.annotation.num_values, self.ignore + 1)
         made = np.zeros(labels.shape, np.uint8 if size <= 256 else np.uint16)
         added, ignored, kept_over = Counter[int](), Counter[int](), Counter[int]()
@@ -74,7 +75,7 @@ class CaseLabeller:
         for start in range(0, len(labels), step):
             slab = slice(start, min(start + step, len(labels)))
             made[slab] = self._slab(labels[slab], slab, openness, opinions, added, ignored, kept_over)
-        return Completed(made, _counted(labels), _counted(made), added, ignored, kept_over)
+        return Completed(made, _counted(made), _counted(made[made == labels]), added, ignored, kept_over)
 
     def _slab(
         self,

@@ -6,6 +6,7 @@ that the source annotates, since it would have drawn it. So background may becom
 and that lies in none that it does, liver may become a tumor that it does not draw, a merged kidney its right or left one.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,10 @@ class Openness:
     def open_classes(self) -> tuple[int, ...]:
         """Classes that may be written somewhere."""
         return tuple(np.flatnonzero(self.addable.any(0)).tolist())
+
+    def open_at(self, values: Iterable[int]) -> tuple[int, ...]:
+        """Classes that may be written over one of these stored values."""
+        return tuple(np.flatnonzero(self.addable[list(values)].any(0)).tolist())
 
 
 def excluded_classes(annotation: Annotation) -> np.ndarray:

@@ -28,6 +28,7 @@ class Teacher:
 
     name: For tables; tells it from the other teachers.
     knows: Class of the dataset -> the teacher's classes that lie in it; both by index.
+    own_names: Class of the dataset -> what the teacher calls it.
     cases: Which cases its folds were trained on.
     """
 
@@ -37,6 +38,7 @@ class Teacher:
     annotation: Annotation
     checkpoint_name: str
     knows: Mapping[int, tuple[int, ...]]
+    own_names: Mapping[int, str]
     cases: TrainingCases
 
     @property
@@ -74,15 +76,18 @@ def read_teachers(
     ]
 
 
-def known_classes(target: Annotation, own: Annotation) -> dict[int, tuple[int, ...]]:
-    """Class of a dataset -> a teacher's classes that lie in it; of the classes that the teacher has itself."""
+def known_classes(target: Annotation, own: Annotation) -> tuple[dict[int, tuple[int, ...]], dict[int, str]]:
+    """`knows` and `own_names` of a teacher.
+
+    Args:
+        target: Of the dataset.
+        own: Of the teacher.
+    """
     find = name_finder(target.classes)
     meant = {index: target.classes.index(found) for index, name in enumerate(own.classes) if (found := find(name)) is not None}
-    return {
-        k: tuple(index for index, inner in meant.items() if target.values[inner] in target.regions[k])
-        for k in range(len(target.classes))
-        if k in meant.values()
-    }
+    own_names = {k: own.classes[index] for index, k in meant.items()}
+    knows = {k: tuple(i for i, inner in meant.items() if target.values[inner] in target.regions[k]) for k in sorted(own_names)}
+    return knows, own_names
 
 
 def _teacher(name: str, folder: Path, dataset: RawDataset, checkpoint_name: str, allow_seen: bool) -> Teacher:
@@ -94,14 +99,14 @@ def _teacher(name: str, folder: Path, dataset: RawDataset, checkpoint_name: str,
             "the same channels"
         )
     annotation = read_annotation(content, where=folder / FILE_NAME)
-    knows = known_classes(dataset.annotation, annotation)
+    knows, own_names = known_classes(dataset.annotation, annotation)
     if not knows:
         raise UserError(
             f"{folder}: knows {listed(list(annotation.classes))}, none of which {dataset.name} has; leave it out, or rename the "
             "classes when you merge"
         )
     cases = training_cases(folder, plans, content, folds_of(folder, None, checkpoint_name), allow_seen)
-    return Teacher(name, folder, plans, annotation, checkpoint_name, knows, cases)
+    return Teacher(name, folder, plans, annotation, checkpoint_name, knows, own_names, cases)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -24,11 +24,10 @@ def cross_validated_dice(teacher: Teacher) -> dict[str, float]:
     return {entry["name"]: entry["dice"] for entry in scores["classes"] if entry["dice"] is not None}
 
 
-def reliable_classes(teacher: Teacher, own: Mapping[int, str], settings: CompletionSettings) -> dict[int, float]:
-    """Class of the dataset that is taken from a teacher -> its Dice; a class that no validation scored is not taken.
+def reliable_classes(teacher: Teacher, dice: Mapping[str, float], settings: CompletionSettings) -> tuple[int, ...]:
+    """Classes of the dataset that are taken from a teacher; one that no validation scored is not.
 
     Args:
-        own: Class of the dataset -> what the teacher calls it.
+        dice: Of its own classes, as `cross_validated_dice` gives it.
     """
-    dice = cross_validated_dice(teacher)
-    return {k: dice[name] for k, name in own.items() if dice.get(name, 0.0) >= settings.least_dice}
+    return tuple(k for k, name in teacher.own_names.items() if dice.get(name, -1.0) >= settings.least_dice)
