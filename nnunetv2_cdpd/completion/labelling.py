@@ -115,9 +115,7 @@ class CaseLabeller:
             added[k] += int(((winners == k + 1) & writable & ~lost).sum())
         return np.where(lost, self.ignore, made)
 
-    def _winners(
-        self, labels: np.ndarray, slab: slice, openness: Openness, opinions: Mapping[int, Opinion]
-    ) -> np.ndarray:
+    def _winners(self, labels: np.ndarray, slab: slice, openness: Openness, opinions: Mapping[int, Opinion]) -> np.ndarray:
         """The winning class of each voxel: 0 for none, k + 1 for class k."""
         classes = range(len(self.annotation.classes))
         margins = np.empty((len(classes), *labels.shape), np.float32)

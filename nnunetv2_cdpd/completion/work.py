@@ -118,9 +118,7 @@ class CaseCompleter:
         volumes = (answer.probability(k) for answer in own)
         return votes_of(volumes, weights, spacing, self.settings.plausible, self.settings.margin_mm)
 
-    def _opinions(
-        self, job: CompletionJob, is_open: Sequence[int], votes: Mapping[int, Votes], grid: Grid
-    ) -> dict[int, Opinion]:
+    def _opinions(self, job: CompletionJob, is_open: Sequence[int], votes: Mapping[int, Votes], grid: Grid) -> dict[int, Opinion]:
         names = self.annotation.classes
         facts = {names[k]: its for k, each in votes.items() if (its := _facts(each, grid)) is not None}
         others = {**facts, **self.real_facts.get(job.case, {})}

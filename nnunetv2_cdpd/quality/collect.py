@@ -4,7 +4,7 @@ A case leaves a small file; a collection that was stopped goes on.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from nnunetv2_cdpd.inference.host_predictor import hosts_threads
 from nnunetv2_cdpd.inference.models import weights_digest
 from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.jobs import Outcome, digest, file_state, in_processes, read_json, run, write_json
-from nnunetv2_cdpd.jobs.shapes import NAME, NUMBER, check_shape, list_of, map_of, none_or, record, whole_number
+from nnunetv2_cdpd.jobs.shapes import NAME, NUMBER, has_shape, list_of, map_of, none_or, record, whole_number
 from nnunetv2_cdpd.quality.degraded import DEGRADATIONS
 from nnunetv2_cdpd.quality.facts import (
     FACTS,
@@ -99,7 +99,7 @@ class _Records:
 
     def holds(self, name: str, job: ValidationCase) -> bool:
         found = read_json(job.output)
-        return isinstance(found, dict) and found.get("made_from") == job.made_from and _is_whole(found, job.output)
+        return isinstance(found, dict) and found.get("made_from") == job.made_from and has_shape(found, RECORD)
 
     def enter(self, name: str, job: ValidationCase, result: Facts) -> None:
         job.output.parent.mkdir(parents=True, exist_ok=True)
@@ -232,11 +232,3 @@ def _scores(
         for name, its in found.items()
         if name in annotation.classes
     }
-
-
-def _is_whole(found: Mapping[str, Any], path: Path) -> bool:
-    try:
-        check_shape(found, RECORD, path, "")
-    except UserError:
-        return False
-    return True
