@@ -92,7 +92,7 @@ class CaseLabeller:
         writable = np.concatenate([np.zeros((len(openness.addable), 1), bool), openness.addable], 1)[labels, winners]
         made = np.where(writable, values[winners], labels)
         final = np.where(writable | openness.certain.any(1)[labels], winners, 0)
-        lost = openness.is_merged[labels] & ~writable
+        lost: np.ndarray = np.asarray(openness.is_merged[labels] & ~writable)
         if self.annotation.ignore_value is not None:
             lost |= labels == self.annotation.ignore_value
         real = openness.is_real[labels]

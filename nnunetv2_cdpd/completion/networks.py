@@ -1,4 +1,4 @@
-"""Networks: what the folds of teachers say of an image, by nnU-Net's predictor or ours, as probabilities on the grid of the image.
+"""Networks: what the folds of teachers say of an image, by nnU-Net's predictor or ours, as probabilities on its grid.
 
 A softmax says of each class what it says of its labels together, against all others, so that overlapping classes and those of
 other teachers can be looked at one by one, as those of sigmoid heads.

@@ -15,7 +15,7 @@ from nnunetv2_cdpd.datasets.output import check_own_folder
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.jobs import FileRecord
-from nnunetv2_cdpd.jobs.shapes import FLAG, NUMBER, TEXT, Shape, map_of, none_or, record, has_shape, whole_number
+from nnunetv2_cdpd.jobs.shapes import FLAG, NUMBER, TEXT, Shape, has_shape, map_of, none_or, record, whole_number
 from nnunetv2_cdpd.jobs.tables import csv_of
 from nnunetv2_cdpd.merge.output import image_entry, input_name
 
@@ -80,7 +80,8 @@ def open_completion_record(output: Path, dataset: RawDataset) -> FileRecord:
     check_own_folder(output, made_here=is_ours, command="cdpd complete", way_out="give another argument dataset_id")
     if made.recorded_inputs is not None and made.recorded_inputs != inputs:
         raise UserError(
-            f"{output}: was completed from {', '.join(made.recorded_inputs)}; nothing was changed, give another argument dataset_id"
+            f"{output}: was completed from {', '.join(made.recorded_inputs)}; nothing was changed, give another argument "
+            "dataset_id"
         )
     return made
 

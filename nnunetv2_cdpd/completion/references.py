@@ -50,7 +50,8 @@ class Facts3D:
     @classmethod
     def read(cls, entry: Mapping[str, Any]) -> "Facts3D":
         """From what JSON makes of it."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
+        numbers: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+        return cls(**numbers)
 
 
 def structure_facts(labels: np.ndarray, members: Mapping[str, Sequence[int]], grid: Grid) -> dict[str, Facts3D]:

@@ -1,13 +1,13 @@
 """complete_dataset: from a partly annotated raw dataset and teachers to an ordinary nnU-Net dataset, case by case, resumable."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from nnunetv2.configuration import default_num_processes
 
+from nnunetv2_cdpd.completion.asking import NO_TEACHER, plan_jobs, trusted_classes
 from nnunetv2_cdpd.completion.labelling import CaseLabeller
 from nnunetv2_cdpd.completion.networks import Networks
 from nnunetv2_cdpd.completion.openness import Openness
@@ -18,7 +18,6 @@ from nnunetv2_cdpd.completion.output import (
     decisions_csv,
     open_completion_record,
 )
-from nnunetv2_cdpd.completion.asking import NO_TEACHER, plan_jobs, trusted_classes
 from nnunetv2_cdpd.completion.reference_cases import annotated_facts
 from nnunetv2_cdpd.completion.references import References
 from nnunetv2_cdpd.completion.settings import OUTLIER, CompletionSettings, checked_settings

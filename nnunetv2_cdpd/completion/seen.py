@@ -6,7 +6,7 @@ name, with the prefix too that `cdpd merge --prefix` gives. What a fold kept bac
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,12 +95,13 @@ def training_cases(
     if (unknown := [fold for fold, its in kept.items() if its is None]) and not allow_seen:
         raise UserError(
             f"{folder}: nothing tells which cases fold {unknown[0]} was not trained on: it has no validation, and "
-            f"nnUNet_preprocessed no {name}/{SPLITS_FILE}; run `nnUNetv2_train ... {unknown[0]} --val`, or give argument allow_seen"
+            f"nnUNet_preprocessed no {name}/{SPLITS_FILE}; run `nnUNetv2_train ... {unknown[0]} --val`, or give "
+            "argument allow_seen"
         )
     if not names and not allow_seen:
         raise UserError(
-            f"{folder}: nothing tells which cases it was trained on; have its raw dataset {name} in nnUNet_raw, or its validation "
-            "in the folder of each fold, or give argument allow_seen"
+            f"{folder}: nothing tells which cases it was trained on; have its raw dataset {name} in nnUNet_raw, or its "
+            "validation in the folder of each fold, or give argument allow_seen"
         )
     return TrainingCases(frozenset(names), images, kept)
 
@@ -130,5 +131,5 @@ def _splits(name: str) -> list[dict[str, list[str]]]:
     return read_splits(path, "mend it, or remove it, if it is of another training")
 
 
-def _validated(folder: Path, ending: str) -> Collection[str]:
+def _validated(folder: Path, ending: str) -> set[str]:
     return set(identifiers(folder, ending)) if folder.is_dir() else set()

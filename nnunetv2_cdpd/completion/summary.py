@@ -9,12 +9,14 @@ from nnunetv2_cdpd.jobs.tables import aligned
 
 
 def completion_summary(classes: Sequence[str], told: Mapping[str, Mapping[str, Any]]) -> str:
-    """A table class x (cases that annotate it, that were completed, dropped by which filter, of which nothing is known).
+    """A table class x (cases that annotate it, that were completed, of these those that hold none of it, dropped, not known).
 
     Args:
         told: Case -> what `work` tells of it.
     """
-    rows = [("class", "filters", "real", "completed", "of these nowhere", "dropped", "unknown", "voxels", "ignored")]
+    rows: list[tuple[str, ...]] = [
+        ("class", "filters", "real", "completed", "nowhere", "dropped", "unknown", "voxels", "ignored")
+    ]
     for name in classes:
         its = [facts["classes"][name] for facts in told.values()]
         outcomes = Counter(each["outcome"] for each in its)

@@ -1,7 +1,7 @@
 """Teachers: trained models, ours or stock nnU-Net's, and what of a dataset's classes they know; classes are matched by name.
 
-A class of the dataset that holds others is known where the teacher has it; what the teacher has of the nested ones belongs to it
-then, whether the teacher's own labels nest (liver = liver and tumor) or not (liver, tumor).
+A class of the dataset that holds others is known where the teacher has it; what the teacher has of the nested ones belongs to
+it then, whether the teacher's own labels nest (liver = liver and tumor) or not (liver, tumor).
 """
 
 import os
@@ -95,15 +95,15 @@ def _teacher(name: str, folder: Path, dataset: RawDataset, checkpoint_name: str,
     wanted, found = dataset.dataset_json.channel_names, channel_names(content, folder / FILE_NAME)
     if list(map(str.lower, wanted)) != list(map(str.lower, found)):
         raise UserError(
-            f"{folder}: trained on the channels {', '.join(found)}, and {dataset.name} has {', '.join(wanted)}; give a teacher of "
-            "the same channels"
+            f"{folder}: trained on the channels {', '.join(found)}, and {dataset.name} has {', '.join(wanted)}; give a teacher "
+            "of the same channels"
         )
     annotation = read_annotation(content, where=folder / FILE_NAME)
     knows, own_names = known_classes(dataset.annotation, annotation)
     if not knows:
         raise UserError(
-            f"{folder}: knows {listed(list(annotation.classes))}, none of which {dataset.name} has; leave it out, or rename the "
-            "classes when you merge"
+            f"{folder}: knows {listed(list(annotation.classes))}, none of which {dataset.name} has; leave it out, or rename "
+            "the classes when you merge"
         )
     cases = training_cases(folder, plans, content, folds_of(folder, None, checkpoint_name), allow_seen)
     return Teacher(name, folder, plans, annotation, checkpoint_name, knows, own_names, cases)

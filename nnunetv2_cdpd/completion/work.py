@@ -104,7 +104,7 @@ class CaseCompleter:
         for answer in answers[:1]:
             if (what := same_for_nnunet(answer.grid, grid)) is not None:
                 raise UserError(
-                    f"{job.images[0]}: its {what}, as teacher {asked.teacher.name} reads it, is not that of the label {job.label}; "
+                    f"{job.images[0]}: its {what}, as {asked.teacher.name} reads it, is not that of the label {job.label}; "
                     "give teachers that read images as the dataset does, or mend the files"
                 )
         return answers
@@ -138,7 +138,7 @@ class CaseCompleter:
         return opinions
 
     def _told(self, job: CompletionJob, opinions: Mapping[int, Opinion], completed: Completed) -> dict[str, Any]:
-        classes = {}
+        classes: dict[str, dict[str, Any]] = {}
         for k, name in enumerate(self.annotation.classes):
             if k not in opinions:
                 classes[name] = {"outcome": REAL}

@@ -1,4 +1,4 @@
-"""Agreement: voxels that not all networks give to the same side are uncertain, and a structure that two of them draw differently."""
+"""Agreement: voxels on which networks differ are uncertain, and so is a structure that two of them draw differently."""
 
 from itertools import combinations
 
@@ -15,7 +15,8 @@ def agreement_finding(votes: Votes, settings: CompletionSettings) -> Finding:
     if len(masks) < 2:
         return Finding(False)
     dice = min(_dice(one, other) for one, other in combinations(masks, 2))
-    return Finding(dice < settings.least_agreement, masks.any(0) & ~masks.all(0), {"agreement": dice})
+    differ = np.asarray(masks.any(0) & ~masks.all(0))
+    return Finding(dice < settings.least_agreement, differ, {"agreement": dice})
 
 
 def _dice(one: np.ndarray, other: np.ndarray) -> float:
