@@ -120,8 +120,8 @@ class Says:
     def _volume(self, case, k, teacher, fold):
         name = ANNOTATION.classes[k]
         for key in ((teacher, fold), (teacher, None), (None, fold), (None, None)):
-            if (case, name, *key) in self.planted:
-                return np.asarray(self.planted[case, name, *key], np.float32)
+            if (planted := self.planted.get((case, name, *key))) is not None:
+                return np.asarray(planted, np.float32)
         return probabilities(truth(case)[name])
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -127,12 +128,12 @@ def test_cases_of_another_dataset_are_labelled_by_all_folds(dataset, says, tmp_p
 
 def test_a_teacher_that_has_seen_a_case_is_refused_unless_it_is_allowed(dataset, says, tmp_path, raw):
     teacher = write_teacher(tmp_path, folds=("all",))
-    with pytest.raises(UserError, match=r"all of its folds were trained on 12 of the cases .*a00, b01, a02 and 9 more"):
+    with pytest.raises(UserError, match=r"all of its folds were trained on 12 of the cases .*a00, a02, a04 and 9 more"):
         complete(teacher)
     assert not (raw / "Dataset410_Parts_completed" / "dataset.json").exists() and says.asked == []
     told = []
     folder = complete(teacher, told=told, allow_seen=True)
-    assert "warning: 12 cases labelled by networks that were trained on them: a00, b01, a02 and 9 more" in told
+    assert "warning: 12 cases labelled by networks that were trained on them: a00, a02, a04 and 9 more" in told
     assert completion(folder)["cases"]["a00"]["completed"]["spleen"]["seen"] is True
     assert table(folder)["a00", "spleen"]["seen"] == "yes"
 
@@ -145,8 +146,8 @@ def test_the_same_scan_under_another_name_counts_as_seen(dataset, teacher, says)
 
 
 def test_a_shifted_organ_is_dropped_and_ignored_where_it_may_be(dataset, teacher, says):
-    shifted = np.roll(truth("a04")["spleen"], (6, -3), (1, 2))
-    says.plant("a04", "spleen", np.roll(probabilities(truth("a04")["spleen"]), (8, -20), (1, 2)))
+    shifted = np.roll(truth("a04")["spleen"], (6, -12), (1, 2))  # 24 mm sideways, partly into the liver
+    says.plant("a04", "spleen", probabilities(shifted))
     folder = complete(teacher)
     row = table(folder)["a04", "spleen"]
     assert (row["outcome"], row["filter"], row["voxels"]) == ("dropped", "outlier", "0")
@@ -155,8 +156,7 @@ def test_a_shifted_organ_is_dropped_and_ignored_where_it_may_be(dataset, teacher
     assert set(np.unique(made)) == {0, LIVER, IGNORE} and not (made == SPLEEN).any()
     real = truth("a04")["liver"]
     assert (made[real] == LIVER).all()  # also where the shifted spleen lies in it
-    said = np.roll(truth("a04")["spleen"], (8, -20), (1, 2))
-    assert (made[said & ~real] == IGNORE).all() and shifted.any()
+    assert (made[shifted & ~real] == IGNORE).all() and (shifted & real).any()
     assert (labels(folder, "a06") == expected("a06")).all()
 
 
@@ -219,7 +219,7 @@ def test_a_teacher_without_a_validation_needs_the_filter_off(dataset, teacher, s
 def test_values_tell_what_is_real_and_what_is_not(dataset, teacher, says):
     its = completion(complete(teacher))["cases"]["a00"]
     masks = {name: int(mask.sum()) for name, mask in truth("a00").items()}
-    assert its["real"] == ["liver"] and its["source"] == "A"
+    assert its["real"] == ["liver"]
     assert its["values"]["1"] == {"voxels": masks["liver"], "real": masks["liver"]}
     assert its["values"]["2"] == {"voxels": masks["spleen"], "real": 0}
     assert its["completed"]["spleen"]["voxels"] == masks["spleen"]
@@ -230,9 +230,7 @@ def test_values_tell_what_is_real_and_what_is_not(dataset, teacher, says):
 
 def test_a_killed_completion_goes_on_and_gives_the_same_files(dataset, teacher, says, monkeypatch):
     whole = files(complete(teacher, name="M", number=410))
-    for path in (dataset.parent / "Dataset410_M").rglob("*"):
-        if path.is_file():
-            path.unlink()
+    shutil.rmtree(dataset.parent / "Dataset410_M")
     killed = Says(monkeypatch, stop_at="a06")
     with pytest.raises(KeyboardInterrupt):
         complete(teacher, name="M")
