@@ -16,7 +16,7 @@ from nnunetv2_cdpd.jobs.shapes import NUMBER, list_of, map_of, record
 from nnunetv2_cdpd.quality.shapes import shapes_of
 from nnunetv2_cdpd.volumes.grid import Grid
 
-LEAST_CASES = 5
+LEAST_ANNOTATED = 5
 _TO_SD = 1.4826  # median absolute deviation -> standard deviation, of a normal distribution
 # Least spreads, for classes that a few cases show alike: of ln volume, of ln roundness, of places in mm.
 _LEAST_VOLUME, _LEAST_SHAPE, _LEAST_MM = 0.15, 0.05, 5.0
@@ -104,7 +104,7 @@ class References:
             others: Of the other classes of the same image.
         """
         known = [case[name] for case in self.cases if name in case]
-        if len(known) < LEAST_CASES:
+        if len(known) < LEAST_ANNOTATED:
             return {}
         is_cut = facts.border > _CUT_OFF
         volume = _score(facts.ln_volume, [its.ln_volume for its in known], _LEAST_VOLUME)
@@ -124,7 +124,7 @@ class References:
     def _from_other(self, name: str, facts: Facts3D, other: str, its: Facts3D) -> float | None:
         """The farthest of three axes along which a class lies from another one; None: too few cases show both."""
         both = [(case[name].place, case[other].place) for case in self.cases if name in case and other in case]
-        if len(both) < LEAST_CASES or name == other:
+        if len(both) < LEAST_ANNOTATED or name == other:
             return None
         apart = np.array([np.subtract(own, there) for own, there in both])
         here = np.subtract(facts.place, its.place)

@@ -10,7 +10,7 @@ import numpy as np
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.completion.filters.agreement import agreement_finding
 from nnunetv2_cdpd.completion.filters.confidence import confidence_finding
-from nnunetv2_cdpd.completion.filters.finding import Finding
+from nnunetv2_cdpd.completion.filters.finding import FilterFinding
 from nnunetv2_cdpd.completion.filters.opinion import Opinion, nothing_known, opinion_of
 from nnunetv2_cdpd.completion.filters.outlier import outlier_finding
 from nnunetv2_cdpd.completion.labelling import CaseLabeller, Completed
@@ -127,7 +127,7 @@ class CaseCompleter:
             if k not in votes:
                 opinions[k] = nothing_known(job.unknown[k])
                 continue
-            findings: dict[str, Finding] = {}
+            findings: dict[str, FilterFinding] = {}
             if self.settings.uses(CONFIDENCE):
                 findings[CONFIDENCE] = confidence_finding(votes[k], self.settings)
             if self.settings.uses(AGREEMENT):

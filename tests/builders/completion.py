@@ -16,7 +16,7 @@ from nnunetv2_cdpd.volumes.axes import LINEAR, axis_resamplings
 from nnunetv2_cdpd.volumes.grid import Grid
 
 SHAPE = (20, 24, 28)
-SPACING = (1.0, 1.5, 2.0)  # x, y, z
+SPACING = (3.0, 1.5, 2.0)  # x, y, z
 LIVER, SPLEEN = 1, 2
 ORGANS = {"liver": ((6, 6, 4), (8, 9, 8)), "spleen": ((7, 8, 16), (6, 7, 7))}  # corner and size, z, y, x
 NUM_CASES = 10

@@ -6,7 +6,7 @@ from builders.votes import BOX, SHAPE, SPACING, probability, votes
 
 from nnunetv2_cdpd.completion.filters.agreement import agreement_finding
 from nnunetv2_cdpd.completion.filters.confidence import confidence_finding
-from nnunetv2_cdpd.completion.filters.finding import Finding
+from nnunetv2_cdpd.completion.filters.finding import FilterFinding
 from nnunetv2_cdpd.completion.filters.opinion import grown, opinion_of
 from nnunetv2_cdpd.completion.settings import CompletionSettings, checked_settings, chosen_filters
 from nnunetv2_cdpd.errors import UserError
@@ -32,7 +32,7 @@ def test_votes_are_cut_to_what_is_plausible_and_a_margin():
 def test_votes_on_nothing_hold_nothing():
     found = votes(np.zeros(SHAPE))
     assert found.mean.size == 0 and not found.structure.any()
-    assert confidence_finding(found, SETTINGS) == Finding(False, pytest.approx(np.zeros((0, 0, 0))))
+    assert confidence_finding(found, SETTINGS) == FilterFinding(False, pytest.approx(np.zeros((0, 0, 0))))
     assert opinion_of(found, {"agreement": agreement_finding(found, SETTINGS)}, SETTINGS).dropped_by is None
 
 
@@ -84,7 +84,7 @@ def test_the_worst_pair_of_networks_counts():
 
 
 def test_one_network_says_nothing_of_agreement():
-    assert agreement_finding(votes(), SETTINGS) == Finding(False)
+    assert agreement_finding(votes(), SETTINGS) == FilterFinding(False)
 
 
 # ---- opinion ---------------------------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def test_a_dropped_structure_is_uncertain_wherever_it_is_plausible_and_around_wh
     volume = probability()
     volume[0, 0, 0] = 0.06
     found = votes(volume)
-    opinion = opinion_of(found, {"outlier": Finding(True)}, CompletionSettings(margin_mm=1.0))
+    opinion = opinion_of(found, {"outlier": FilterFinding(True)}, CompletionSettings(margin_mm=1.0))
     uncertain = on_image(found, opinion.uncertain)
     expected = np.zeros(SHAPE, bool)
     expected[3:7, 3:10, 5:10] = expected[0, 0, 0] = True  # a voxel more along y, of 1 mm; none along z and x, of 2 and 1.5
@@ -110,7 +110,7 @@ def test_an_accepted_structure_is_uncertain_only_where_a_filter_says_so():
 
 
 def test_the_first_filter_that_drops_is_told():
-    findings = {"confidence": Finding(False), "agreement": Finding(True), "outlier": Finding(True)}
+    findings = {"confidence": FilterFinding(False), "agreement": FilterFinding(True), "outlier": FilterFinding(True)}
     assert opinion_of(votes(), findings, SETTINGS).dropped_by == "agreement"
 
 

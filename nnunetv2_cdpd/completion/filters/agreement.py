@@ -4,19 +4,19 @@ from itertools import combinations
 
 import numpy as np
 
-from nnunetv2_cdpd.completion.filters.finding import Finding
+from nnunetv2_cdpd.completion.filters.finding import FilterFinding
 from nnunetv2_cdpd.completion.settings import CompletionSettings
 from nnunetv2_cdpd.completion.votes import Votes
 
 
-def agreement_finding(votes: Votes, settings: CompletionSettings) -> Finding:
+def agreement_finding(votes: Votes, settings: CompletionSettings) -> FilterFinding:
     """What the networks say against each other: the lowest Dice of two of them; one network alone says nothing."""
     masks = votes.structures
     if len(masks) < 2:
-        return Finding(False)
+        return FilterFinding(False)
     dice = min(_dice(one, other) for one, other in combinations(masks, 2))
     differ = np.asarray(masks.any(0) & ~masks.all(0))
-    return Finding(dice < settings.least_agreement, differ, {"agreement": dice})
+    return FilterFinding(dice < settings.least_agreement, differ, {"agreement": dice})
 
 
 def _dice(one: np.ndarray, other: np.ndarray) -> float:

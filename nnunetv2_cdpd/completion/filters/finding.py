@@ -1,4 +1,4 @@
-"""Finding: what a filter says of a class in an image."""
+"""FilterFinding: what a filter says of a class in an image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Finding:
+class FilterFinding:
     """What a filter finds.
 
     is_uncertain: The structure as a whole cannot be trusted.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nnunetv2_cdpd.completion.filters.finding import Finding
+from nnunetv2_cdpd.completion.filters.finding import FilterFinding
 from nnunetv2_cdpd.completion.settings import CompletionSettings
 from nnunetv2_cdpd.completion.votes import Box3D, Votes
 
@@ -37,7 +37,7 @@ def nothing_known(reason: str) -> Opinion:
     return Opinion(None, dropped_by=reason)
 
 
-def opinion_of(votes: Votes, findings: Mapping[str, Finding], settings: CompletionSettings) -> Opinion:
+def opinion_of(votes: Votes, findings: Mapping[str, FilterFinding], settings: CompletionSettings) -> Opinion:
     """Join what the filters found.
 
     A structure that one of them takes for uncertain is not taken, and it may be wherever any network holds it for plausible, and

@@ -7,14 +7,14 @@ widens a range. Nothing is said from fewer than five cases.
 
 from collections.abc import Mapping
 
-from nnunetv2_cdpd.completion.filters.finding import Finding
+from nnunetv2_cdpd.completion.filters.finding import FilterFinding
 from nnunetv2_cdpd.completion.references import Facts3D, References
 from nnunetv2_cdpd.completion.settings import CompletionSettings
 
 
 def outlier_finding(
     name: str, facts: Facts3D | None, others: Mapping[str, Facts3D], references: References, settings: CompletionSettings
-) -> Finding:
+) -> FilterFinding:
     """What the annotated cases say of a structure.
 
     Args:
@@ -22,6 +22,6 @@ def outlier_finding(
         others: Of the other classes of the image.
     """
     if facts is None:
-        return Finding(False)
+        return FilterFinding(False)
     scores = references.scores(name, facts, others)
-    return Finding(any(score > settings.most_outlying for score in scores.values()), measured=scores)
+    return FilterFinding(any(score > settings.most_outlying for score in scores.values()), measured=scores)
