@@ -27,7 +27,7 @@ class Teacher:
     """A model folder.
 
     name: For tables; tells it from the other teachers.
-    knows: Class of the dataset -> the teacher's classes that lie in it; both by index.
+    knows: Class of the dataset -> the teacher's classes that make it up together; both by index.
     own_names: Class of the dataset -> what the teacher calls it.
     cases: Which cases its folds were trained on.
     """
@@ -85,9 +85,12 @@ def known_classes(target: Annotation, own: Annotation) -> tuple[dict[int, tuple[
     """
     find = name_finder(target.classes)
     meant = {index: target.classes.index(found) for index, name in enumerate(own.classes) if (found := find(name)) is not None}
-    own_names = {k: own.classes[index] for index, k in meant.items()}
-    knows = {k: tuple(i for i, inner in meant.items() if target.values[inner] in target.regions[k]) for k in sorted(own_names)}
-    return knows, own_names
+    knows = {}
+    for index, k in sorted(meant.items(), key=lambda pair: pair[1]):
+        inner = [other for other, its in meant.items() if target.values[its] in target.regions[k] and other != index]
+        # A head of a region speaks for what lies in it.
+        knows[k] = (index, *(other for other in inner if not set(own.regions[other]) <= set(own.regions[index])))
+    return knows, {k: own.classes[index] for index, k in meant.items()}
 
 
 def _teacher(name: str, folder: Path, dataset: RawDataset, checkpoint_name: str, allow_seen: bool) -> Teacher:
