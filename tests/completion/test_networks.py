@@ -101,7 +101,7 @@ def test_a_softmax_says_of_each_class_what_it_says_of_its_labels_together(stock,
     assert len(np.unique(labels)) >= 3
     for k, expected in {liver: probabilities[1] + probabilities[2], tumor: probabilities[2]}.items():
         assert np.abs(said.probability(k) - expected).mean() < 0.01  # nnU-Net interpolates before its softmax
-        assert ((said.probability(k) > 0.5) == (expected > 0.5)).mean() > 0.99
+        assert ((said.probability(k) > 0.5) == (expected > 0.5)).mean() > 0.98
 
 
 def test_heads_of_a_class_are_joined():
