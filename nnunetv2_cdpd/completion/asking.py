@@ -114,7 +114,7 @@ def _job(
     labels = output / "labelsTr" / f"{case.identifier}{dataset.dataset_json.file_ending}"
     block = dataset.dataset_json.content.get("cdpd", {})
     described = [dataset.dataset_json.content["labels"], {key: block.get(key) for key in ("sources", "possible_parents")}]
-    by = [[[each.teacher.checksums[fold] for fold in each.folds], each.classes, each.seen] for each in asked]
+    by = [[each.teacher.name, [each.teacher.checksums[fold] for fold in each.folds], each.classes, each.seen] for each in asked]
     files = [[path.name, file_state(path)] for path in (label, *images)]
     made_from = digest(files, described, source, by, sorted(unknown.items()), settings.facts(), references)
     return CompletionJob(case.identifier, source, images, label, labels, asked, unknown, made_from)

@@ -103,7 +103,7 @@ class CaseLabeller:
                 continue
             cut, uncertain = told
             is_open, is_excluded = openness.addable[:, k][labels[cut]], excluded[:, k][final[cut]]
-            doubt = is_open & ~is_excluded & (True if uncertain is None else uncertain)
+            doubt: np.ndarray = np.asarray(is_open & ~is_excluded if uncertain is None else is_open & ~is_excluded & uncertain)
             if opinion.probability is not None and opinion.box is not None:  # two that exclude each other, both said to be there
                 said = opinion.probability[_part(opinion.box[0], slab)] > HALF_PROBABLE
                 doubt |= is_open & is_excluded & said & writable[cut]
