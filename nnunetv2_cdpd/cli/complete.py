@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from nnunetv2_cdpd.cli.flags import reporter
-from nnunetv2_cdpd.cli.options import add_dataset_place, add_device, add_processes, given
+from nnunetv2_cdpd.cli.options import OUTPUT, add_dataset_place, add_device, add_processes, given
 
 DESCRIPTION = """
 Complete a dataset whose sources annotate some classes each: teachers, trained models of CDPDNet or of stock nnU-Net, say where
@@ -33,9 +33,9 @@ _LEVELS = {  # of `CompletionSettings`, with their flags and what they say
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dataset_place(parser, "id, name or folder of the raw dataset, as `cdpd merge` makes it; it stays as it is")
-    parser.add_argument(
-        "-o", "--id", type=int, required=True, dest="dataset_id", metavar="ID", help="of the completed dataset, 1 ... 999"
-    )
+    output = parser.add_mutually_exclusive_group(required=True)
+    output.add_argument(*OUTPUT, type=int, dest="dataset_id", metavar="ID", help="of the completed dataset, 1 ... 999")
+    output.add_argument("--id", type=int, dest="dataset_id", metavar="ID", help="the same, as in `cdpd merge`")
     parser.add_argument("--name", metavar="NAME", help="of the completed dataset (default: that of DATASET with _completed)")
     parser.add_argument(
         "--teachers",

@@ -91,8 +91,9 @@ class CaseLabeller:
         values = np.concatenate([[0], self.annotation.values])
         writable = np.concatenate([np.zeros((len(openness.addable), 1), bool), openness.addable], 1)[labels, winners]
         made = np.where(writable, values[winners], labels)
-        final = np.where(writable | openness.certain.any(1)[labels], winners, 0)
-        lost: np.ndarray = np.asarray(openness.is_merged[labels] & ~writable)
+        is_certain = np.asarray(openness.certain.any(1))
+        final = np.where(writable | is_certain[labels], winners, 0)
+        lost = openness.is_merged[labels] & ~writable
         if self.annotation.ignore_value is not None:
             lost |= labels == self.annotation.ignore_value
         real = openness.is_real[labels]
@@ -103,7 +104,7 @@ class CaseLabeller:
                 continue
             cut, uncertain = told
             is_open, is_excluded = openness.addable[:, k][labels[cut]], excluded[:, k][final[cut]]
-            doubt: np.ndarray = np.asarray(is_open & ~is_excluded if uncertain is None else is_open & ~is_excluded & uncertain)
+            doubt = is_open & ~is_excluded & (True if uncertain is None else uncertain)
             if opinion.probability is not None and opinion.box is not None:  # two that exclude each other, both said to be there
                 said = opinion.probability[_part(opinion.box[0], slab)] > HALF_PROBABLE
                 doubt |= is_open & is_excluded & said & writable[cut]

@@ -32,8 +32,8 @@ def test_what_is_typed_reaches_the_library(called, capsys):
 
 
 def test_defaults_are_the_librarys_and_the_help_tells_them(called, capsys):
-    assert main(["complete", "400", "-o", "410", "--teachers", "m"]) == 0
-    assert called[0][1]["settings"] == CompletionSettings()
+    assert main(["complete", "400", "--id", "410", "--teachers", "m"]) == 0
+    assert called[0][0][2] == 410 and called[0][1]["settings"] == CompletionSettings()
     with pytest.raises(SystemExit):
         main(["complete", "--help"])
     text = " ".join(capsys.readouterr().out.split())

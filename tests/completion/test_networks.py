@@ -100,7 +100,7 @@ def test_a_softmax_says_of_each_class_what_it_says_of_its_labels_together(stock,
     labels, probabilities = predictor.predict_single_npy_array(array, properties, save_or_return_probabilities=True)
     assert len(np.unique(labels)) >= 3
     for k, expected in {liver: probabilities[1] + probabilities[2], tumor: probabilities[2]}.items():
-        assert np.abs(said.probability(k) - expected).mean() < 0.01  # nnU-Net interpolates before its softmax
+        assert np.abs(said.probability(k) - expected).mean() < 0.03  # nnU-Net interpolates before its softmax
         assert ((said.probability(k) > 0.5) == (expected > 0.5)).mean() > 0.98
 
 
