@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders.partial_labels import ANNOTATION, KITS, LITS, ORGANS
+from builders.partial_labels import ANNOTATION, KITS, LITS, ORGANS, STORED
 
 from nnunetv2_cdpd.completion.filters.opinion import Opinion, nothing_known
 from nnunetv2_cdpd.completion.labelling import CaseLabeller
@@ -159,6 +159,27 @@ def test_what_was_ignored_before_stays_ignored():
     annotation = replace(ANNOTATION, ignore_value=8)
     made = complete(background(v8=np.s_[0, 0]), LITS, annotation, spleen=opinion([np.s_[0]]))
     assert (made.labels[0, 0] == IGNORE).all() and (made.labels[0, 1:] == 4).all()
+
+
+@pytest.mark.parametrize("source", [LITS, KITS, ORGANS])
+def test_no_opinion_unsays_what_is_annotated(source):
+    """Whatever teachers say: annotated voxels stay positive for their classes, and no annotated class comes to a voxel."""
+    generator = np.random.default_rng(source)
+    labels = generator.choice(STORED[source], SHAPE).astype(np.int32)
+    annotated = ANNOTATION.annotated_with_merged(ANNOTATION.sources[source])
+    for _ in range(20):
+        opinions = {
+            name: Opinion(WHOLE, generator.random(SHAPE, np.float32), generator.random(SHAPE) < 0.3)
+            for name in ANNOTATION.classes
+        }
+        made = complete(labels, source, **opinions).labels
+        for before, after in zip(labels.ravel().tolist(), made.ravel().tolist()):
+            is_merged = before == 7
+            if after == IGNORE:
+                assert before == 0 or is_merged
+                continue
+            was, its = (ANNOTATION.alternatives(value) or [frozenset()] for value in (before, after))
+            assert any(old <= new and not (new - old) & annotated for old in was for new in its), (before, after)
 
 
 def test_slabs_are_completed_as_the_whole(monkeypatch):
