@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from patients import AIRWAYS, GLANDS, NEURO, ORGANS, SOURCES, Patients, Source
 
 COMPLETE = Source("Complete", tuple(ORGANS))
+COMPLETED = "Completed"  # by `cdpd complete`; of each seed its own, as it has its own teachers
 MERGED, BACKGROUND = "Merged", "Background"  # of the three sources: by `cdpd merge`; with 0 for what is not annotated
 PARTS = tuple(source.name for source in SOURCES)
 ADDED_CASES = (5, 20)
@@ -35,6 +36,7 @@ class Arm:
     iterations: Of each network, in those of the study.
     extends: Arm whose network is extended by `cdpd extend` with the dataset, in place of a training.
     unfreeze: All of that network is trained further.
+    teachers: Arm whose networks complete the merged dataset, on which this arm is then trained.
     """
 
     words: str
@@ -43,6 +45,7 @@ class Arm:
     iterations: float = 1.0
     extends: str | None = None
     unfreeze: bool = False
+    teachers: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ _ARMS = {
     "masked": Arm("masked loss on nnU-Net's U-Net", f"{_OURS}_lossOnly", (MERGED,)),
     "masked_longer": Arm("the same, three times as long", f"{_OURS}_lossOnly", (MERGED,), 3.0),
     "ours": Arm("nnUNetTrainerCDPD", _OURS, (MERGED,)),
+    "student": Arm("nnU-Net on what one nnU-Net per source completed", _STOCK, (COMPLETED,), teachers="per_source"),
 }
 STUDIES = {
     "partial_labels": Study(

@@ -145,11 +145,14 @@ def test_cases_of_another_dataset_are_labelled_by_all_folds(dataset, says, tmp_p
 
 def test_a_teacher_that_has_seen_a_case_is_refused_unless_it_is_allowed(dataset, says, tmp_path, raw):
     teacher = write_teacher(tmp_path, folds=("all",))
-    with pytest.raises(UserError, match=r"all of its folds were trained on 10 of the cases .*a00, a02, a04 and 7 more"):
+    with pytest.raises(UserError, match="fold all alone, which validates on what it was trained on"):
         complete(teacher)
+    settings = CompletionSettings(filters=("confidence", "outlier"))
+    with pytest.raises(UserError, match=r"all of its folds were trained on 10 of the cases .*a00, a02, a04 and 7 more"):
+        complete(teacher, settings=settings)
     assert not (raw / "Dataset410_Parts_completed" / "dataset.json").exists() and says.asked == []
     told = []
-    folder = complete(teacher, told=told, allow_seen=True)
+    folder = complete(teacher, told=told, allow_seen=True, settings=settings)
     assert "warning: 10 cases labelled by networks that were trained on them: a00, a02, a04 and 7 more" in told
     assert completion(folder)["cases"]["a00"]["completed"]["spleen"]["seen"] is True
     assert table(folder)["a00", "spleen"]["seen"] == "yes"

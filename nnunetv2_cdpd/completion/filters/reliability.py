@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from nnunetv2_cdpd.card.folder import read_model_folder
 from nnunetv2_cdpd.card.scores import scores_of_model
+from nnunetv2_cdpd.completion.seen import ALL
 from nnunetv2_cdpd.completion.settings import CompletionSettings
 from nnunetv2_cdpd.completion.teachers import Teacher
 from nnunetv2_cdpd.errors import UserError
@@ -15,11 +16,16 @@ def cross_validated_dice(teacher: Teacher) -> dict[str, float]:
     Raises:
         UserError: There was no cross-validation.
     """
+    way_out = "validate each fold (nnUNetv2_train ... --val), or leave out the filter reliability"
+    if all(fold == ALL for fold in teacher.folds):
+        raise UserError(
+            f"{teacher.folder}: fold all alone, which validates on what it was trained on, so nothing tells which classes it is "
+            f"reliable on; train other folds and {way_out}"
+        )
     scores = scores_of_model(read_model_folder(teacher.folder, checksums=False))
     if scores is None:
         raise UserError(
-            f"{teacher.folder}: no summary.json of a validation, so nothing tells which classes it is reliable on; validate each "
-            "fold (nnUNetv2_train ... --val), or leave out the filter reliability"
+            f"{teacher.folder}: no summary.json of a validation, so nothing tells which classes it is reliable on; {way_out}"
         )
     return {entry["name"]: entry["dice"] for entry in scores["classes"] if entry["dice"] is not None}
 
