@@ -125,21 +125,9 @@ class Run:
         told = self._folder / "completion_cpu_seconds.json"
         going_on = dataset_folder(self.work, name).exists()
         if not told.exists():
-            took = run(
-                [
-                    "cdpd",
-                    "complete",
-                    "-d",
-                    str(IDS[MERGED]),
-                    "-o",
-                    str(IDS[name]),
-                    "--name",
-                    name,
-                    "--teachers",
-                    *map(str, models),
-                ]
-                + ["--without", "reliability", "-device", self.device]
-            )
+            place = ["-d", str(IDS[MERGED]), "-o", str(IDS[name]), "--name", name]
+            options = ["--without", "reliability", "-device", self.device]
+            took = run(["cdpd", "complete", *place, "--teachers", *map(str, models), *options])
             told.write_text(json.dumps(None if going_on else took))
         spent = [json.loads((model / "fold_all" / "cpu_seconds.json").read_text()) for model in models]
         spent.append(json.loads(told.read_text()))
