@@ -1,6 +1,7 @@
 """Asking: which teacher, by which folds, is asked about which classes of each case."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nnunetv2_cdpd.completion.filters.reliability import cross_validated_dice, reliable_classes
@@ -40,22 +41,26 @@ def trusted_classes(
     return found
 
 
-def plan_jobs(
-    dataset: RawDataset,
-    output: Path,
-    teachers: Sequence[Teacher],
-    trusted: Mapping[str, Sequence[int]],
-    settings: CompletionSettings,
-    *,
-    allow_seen: bool,
-    references: str,
-) -> dict[str, CompletionJob]:
-    """The jobs, by case.
+@dataclass(frozen=True)
+class Questions:
+    """What teachers are asked about a case.
+
+    unknown: Class that no trusted teacher tells of -> why.
+    """
+
+    source: int
+    asked: tuple[Asked, ...]
+    unknown: Mapping[int, str]
+
+
+def questions_of(
+    dataset: RawDataset, teachers: Sequence[Teacher], trusted: Mapping[str, Sequence[int]], *, allow_seen: bool
+) -> dict[str, Questions]:
+    """Case -> what is asked about it.
 
     Args:
         trusted: Teacher -> classes that are taken from it.
         allow_seen: Ask a teacher about cases that all of its folds were trained on.
-        references: Digest of what the filter outlier compares with.
 
     Raises:
         UserError: All folds of a teacher were trained on a case that it is asked about.
@@ -63,28 +68,57 @@ def plan_jobs(
     annotation, together = dataset.annotation, same_scans(dataset)
     cases = {case.identifier: case for case in dataset.cases}
     openness = [Openness.of(annotation, source) for source in range(len(annotation.sources))]
-    jobs: dict[str, CompletionJob] = {}
+    known = {k for teacher in teachers for k in teacher.own_names}
+    questions: dict[str, Questions] = {}
     refused: dict[str, list[str]] = {}
-    for case in dataset.cases:
-        source = annotation.source_index(case.identifier)
+    for case in cases:
+        source = annotation.source_index(case)
         is_open = openness[source].open_classes
         asked = []
         for teacher in teachers:
             classes = tuple(k for k in is_open if k in trusted[teacher.name])
             if not classes:
                 continue
-            folds = _unseen_by(teacher, [cases[other] for other in sorted(together[case.identifier])], dataset)
+            folds = _unseen_by(teacher, [cases[other] for other in sorted(together[case])], dataset)
             if not folds and not allow_seen:
-                refused.setdefault(teacher.name, []).append(case.identifier)
+                refused.setdefault(teacher.name, []).append(case)
             asked.append(Asked(teacher, folds or teacher.folds, classes, not folds))
         told = {k for each in asked for k in each.classes}
-        known = {k for teacher in teachers for k in teacher.own_names}
         unknown = {k: RELIABILITY if k in known else NO_TEACHER for k in is_open if k not in told}
-        jobs[case.identifier] = _job(dataset, output, case, source, tuple(asked), unknown, settings, references)
+        questions[case] = Questions(source, tuple(asked), unknown)
     for name, its in refused.items():
         raise UserError(
             f"{name}: all of its folds were trained on {len(its)} of the cases that it is asked about ({listed(its, 3)}), whose "
             "labels it would repeat; train it as a cross-validation, or give argument allow_seen"
+        )
+    return questions
+
+
+def completion_jobs(
+    dataset: RawDataset, output: Path, questions: Mapping[str, Questions], settings: CompletionSettings, references: str
+) -> dict[str, CompletionJob]:
+    """The jobs, by case.
+
+    Args:
+        references: Digest of what the filter outlier compares with.
+    """
+    content = dataset.dataset_json.content
+    block = content.get("cdpd", {})
+    described = [content["labels"], {key: block.get(key) for key in ("sources", "possible_parents")}]
+    jobs = {}
+    for case in dataset.cases:
+        its = questions[case.identifier]
+        images, label = tuple(dataset.path(entry) for entry in case.images), dataset.path(case.label)
+        by = [
+            [each.teacher.name, [each.teacher.checksums[fold] for fold in each.folds], each.classes, each.seen]
+            for each in its.asked
+        ]
+        files = [[path.name, file_state(path)] for path in (label, *images)]
+        unknown = sorted(its.unknown.items())
+        made_from = digest(files, described, its.source, by, unknown, settings.facts(), references)
+        written = output / "labelsTr" / f"{case.identifier}{dataset.dataset_json.file_ending}"
+        jobs[case.identifier] = CompletionJob(
+            case.identifier, its.source, images, label, written, its.asked, its.unknown, made_from
         )
     return jobs
 
@@ -98,23 +132,3 @@ def _unseen_by(teacher: Teacher, same: Sequence[RawCase], dataset: RawDataset) -
         unseen = teacher.cases.unseen_by(case, [dataset.path(entry) for entry in case.images], source)
         folds = tuple(fold for fold in folds if fold in unseen)
     return folds
-
-
-def _job(
-    dataset: RawDataset,
-    output: Path,
-    case: RawCase,
-    source: int,
-    asked: tuple[Asked, ...],
-    unknown: Mapping[int, str],
-    settings: CompletionSettings,
-    references: str,
-) -> CompletionJob:
-    images, label = tuple(dataset.path(entry) for entry in case.images), dataset.path(case.label)
-    labels = output / "labelsTr" / f"{case.identifier}{dataset.dataset_json.file_ending}"
-    block = dataset.dataset_json.content.get("cdpd", {})
-    described = [dataset.dataset_json.content["labels"], {key: block.get(key) for key in ("sources", "possible_parents")}]
-    by = [[each.teacher.name, [each.teacher.checksums[fold] for fold in each.folds], each.classes, each.seen] for each in asked]
-    files = [[path.name, file_state(path)] for path in (label, *images)]
-    made_from = digest(files, described, source, by, sorted(unknown.items()), settings.facts(), references)
-    return CompletionJob(case.identifier, source, images, label, labels, asked, unknown, made_from)

@@ -7,7 +7,7 @@ where a merged label stays unresolved.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,29 +65,33 @@ class CaseLabeller:
             source: Index of the case's source.
             opinions: Of every class that the case leaves open, by its index (`Openness.open_at`).
         """
-        openness = self.openness[source]
-        if missing := set(openness.open_at(_counted(labels))) - set(opinions):
+        openness, present = self.openness[source], list(_counted(labels))
+        if missing := set(openness.open_at(present)) - set(opinions):
             raise ValueError(f"no opinion on {sorted(missing)}, which the case leaves open")
         size = max(self.annotation.num_values, self.ignore + 1)
         made = np.zeros(labels.shape, np.uint8 if size <= 256 else np.uint16)
         added, ignored, kept_over = Counter[int](), Counter[int](), Counter[int]()
-        step = max(1, _AT_ONCE // max(1, labels[0].size * len(self.annotation.classes)))
+        classes = np.flatnonzero(openness.certain[present].any(0)).tolist()
+        classes += [k for k, opinion in opinions.items() if _says(opinion)]
+        classes = sorted(set(classes))
+        step = max(1, _AT_ONCE // max(1, labels[0].size * len(classes)))
         for start in range(0, len(labels), step):
             slab = slice(start, min(start + step, len(labels)))
-            made[slab] = self._slab(labels[slab], slab, openness, opinions, added, ignored, kept_over)
+            made[slab] = self._slab(labels[slab], slab, classes, openness, opinions, added, ignored, kept_over)
         return Completed(made, _counted(made), _counted(made[made == labels]), added, ignored, kept_over)
 
     def _slab(
         self,
         labels: np.ndarray,
         slab: slice,
+        classes: Sequence[int],
         openness: Openness,
         opinions: Mapping[int, Opinion],
         added: Counter[int],
         ignored: Counter[int],
         kept_over: Counter[int],
     ) -> np.ndarray:
-        winners = self._winners(labels, slab, openness, opinions)
+        winners = self._winners(labels, slab, classes, openness, opinions)
         values = np.concatenate([[0], self.annotation.values])
         writable = np.concatenate([np.zeros((len(openness.addable), 1), bool), openness.addable], 1)[labels, winners]
         made = np.where(writable, values[winners], labels)
@@ -116,20 +120,33 @@ class CaseLabeller:
             added[k] += int(((winners == k + 1) & writable & ~lost).sum())
         return np.where(lost, self.ignore, made)
 
-    def _winners(self, labels: np.ndarray, slab: slice, openness: Openness, opinions: Mapping[int, Opinion]) -> np.ndarray:
-        """The winning class of each voxel: 0 for none, k + 1 for class k."""
-        classes = range(len(self.annotation.classes))
+    def _winners(
+        self,
+        labels: np.ndarray,
+        slab: slice,
+        classes: Sequence[int],
+        openness: Openness,
+        opinions: Mapping[int, Opinion],
+    ) -> np.ndarray:
+        """The winning class of each voxel, of those that can win anywhere: 0 for none, k + 1 for class k."""
+        if not classes:
+            return np.zeros(labels.shape, np.intp)
         margins = np.empty((len(classes), *labels.shape), np.float32)
-        for k in classes:
-            margins[k] = np.where(openness.certain[:, k], _CERTAIN, -_CERTAIN)[labels]
+        for row, k in enumerate(classes):
+            margins[row] = np.where(openness.certain[:, k], _CERTAIN, -_CERTAIN)[labels]
             opinion = opinions.get(k)
             told = None if opinion is None else _within(opinion, slab, labels.shape)
             if opinion is None or told is None or opinion.probability is None or opinion.box is None:
                 continue
             cut, _ = told
             margin = opinion.probability[_part(opinion.box[0], slab)] - np.float32(HALF_PROBABLE)
-            margins[k][cut] = np.where(openness.addable[:, k][labels[cut]], margin, margins[k][cut])
+            margins[row][cut] = np.where(openness.addable[:, k][labels[cut]], margin, margins[row][cut])
         return winners_of(self.tree, margins, classes).astype(np.intp)
+
+
+def _says(opinion: Opinion) -> bool:
+    """Whether a class is said to be anywhere."""
+    return opinion.probability is not None and bool((opinion.probability > HALF_PROBABLE).any())
 
 
 def _within(opinion: Opinion, slab: slice, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], np.ndarray | None] | None:

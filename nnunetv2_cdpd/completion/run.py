@@ -7,7 +7,7 @@ from typing import Any
 
 from nnunetv2.configuration import default_num_processes
 
-from nnunetv2_cdpd.completion.asking import NO_TEACHER, plan_jobs, trusted_classes
+from nnunetv2_cdpd.completion.asking import NO_TEACHER, completion_jobs, questions_of, trusted_classes
 from nnunetv2_cdpd.completion.labelling import CaseLabeller
 from nnunetv2_cdpd.completion.networks import Networks
 from nnunetv2_cdpd.completion.openness import Openness
@@ -80,6 +80,7 @@ def complete_dataset(
     trusted = trusted_classes(its_teachers, settings, report)
     for line in _untaught(given, open_classes, trusted):
         report(line)
+    questions = questions_of(given, its_teachers, trusted, allow_seen=allow_seen)
     reader = reader_for(given.dataset_json, [given.path(case.label) for case in given.cases])
     with output_folder(output):
         record = open_completion_record(output, given)
@@ -90,7 +91,7 @@ def complete_dataset(
             record.rewrite(keep=())  # before anything else is there: it tells a killed run's folder from another's
         facts = annotated_facts(given, output, reader, num_processes, progress) if settings.uses(OUTLIER) else {}
         compared = digest({case: {key: asdict(value) for key, value in its.items()} for case, its in sorted(facts.items())})
-        jobs = plan_jobs(given, output, its_teachers, trusted, settings, allow_seen=allow_seen, references=compared)
+        jobs = completion_jobs(given, output, questions, settings, compared)
         annotation, values = completed_annotation(given.annotation)
         completer = CaseCompleter(
             given.annotation,

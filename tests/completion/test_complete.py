@@ -150,7 +150,7 @@ def test_a_teacher_that_has_seen_a_case_is_refused_unless_it_is_allowed(dataset,
     settings = CompletionSettings(filters=("confidence", "outlier"))
     with pytest.raises(UserError, match=r"all of its folds were trained on 10 of the cases .*a00, a02, a04 and 7 more"):
         complete(teacher, settings=settings)
-    assert not (raw / "Dataset410_Parts_completed" / "dataset.json").exists() and says.asked == []
+    assert not (raw / "Dataset410_Parts_completed").exists() and says.asked == []
     told = []
     folder = complete(teacher, told=told, allow_seen=True, settings=settings)
     assert "warning: 10 cases labelled by networks that were trained on them: a00, a02, a04 and 7 more" in told
