@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,6 +53,27 @@ def done(teacher, tmp_path_factory):
             patch.setenv(f"nnUNet_{name}", str(root / name))
         dataset, says, told = write_dataset(root / "raw"), Says(patch), []
         return SimpleNamespace(folder=complete(teacher, told=told), dataset=dataset, asked=says.asked, told=told)
+
+
+@pytest.fixture(scope="module")
+def planted(teacher, tmp_path_factory):
+    """A completion of four spleens that are wrong, each in its way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("nnUNet_raw", str(tmp_path_factory.mktemp("planted")))
+        write_dataset(Path(os.environ["nnUNet_raw"]))
+        says = Says(patch)
+        shifted = np.roll(truth("a00")["spleen"], (6, -14), (1, 2))  # 42 mm sideways, partly into the liver
+        small = np.zeros_like(shifted)
+        small[9:11, 10:12, 18:20] = True
+        soft = probabilities(truth("a06")["spleen"])
+        edge = tuple(np.argwhere(truth("a06")["spleen"])[0])
+        soft[edge] = 0.6
+        says.plant("a00", "spleen", probabilities(shifted))
+        says.plant("a02", "spleen", probabilities(small))
+        says.plant("a04", "spleen", probabilities(truth("a04")["spleen"], inside=0.6))
+        says.plant("a06", "spleen", soft)
+        folder = complete(teacher)
+        return SimpleNamespace(folder=folder, rows=table(folder), shifted=shifted, small=small, edge=edge)
 
 
 @pytest.fixture
@@ -165,41 +188,37 @@ def test_the_same_scan_under_another_name_counts_as_seen(dataset, teacher, says)
         complete(teacher)
 
 
-def test_a_shifted_organ_is_dropped_and_ignored_where_it_may_be(dataset, teacher, says):
-    shifted = np.roll(truth("a04")["spleen"], (6, -14), (1, 2))  # 42 mm sideways, partly into the liver
-    says.plant("a04", "spleen", probabilities(shifted))
-    folder = complete(teacher)
-    row = table(folder)["a04", "spleen"]
+def test_a_shifted_organ_is_dropped_and_ignored_where_it_may_be(planted):
+    row = planted.rows["a00", "spleen"]
     assert (row["outcome"], row["filter"], row["voxels"]) == ("dropped", "outlier", "0")
     assert float(row["place_score"]) > 4 > float(row["volume_score"])
-    made = labels(folder, "a04")
-    assert set(np.unique(made)) == {0, LIVER, IGNORE} and not (made == SPLEEN).any()
-    real = truth("a04")["liver"]
-    assert (made[real] == LIVER).all()  # also where the shifted spleen lies in it
-    assert (made[shifted & ~real] == IGNORE).all() and (shifted & real).any()
-    assert (labels(folder, "a06") == expected("a06")).all()
+    made, real = labels(planted.folder, "a00"), truth("a00")["liver"]
+    assert set(np.unique(made)) == {0, LIVER, IGNORE} and (made[real] == LIVER).all()
+    assert (made[planted.shifted & ~real] == IGNORE).all() and (planted.shifted & real).any()
 
 
-def test_a_volume_outlier_is_dropped(dataset, teacher, says):
-    small = np.zeros_like(truth("a04")["spleen"])
-    small[9:11, 10:12, 18:20] = True
-    says.plant("a04", "spleen", probabilities(small))
-    row = table(complete(teacher))["a04", "spleen"]
+def test_a_volume_outlier_is_dropped(planted):
+    row = planted.rows["a02", "spleen"]
     assert row["filter"] == "outlier" and float(row["volume_score"]) > 4
+    assert (labels(planted.folder, "a02")[planted.small] == IGNORE).all()
 
 
-def test_a_structure_of_low_probability_is_dropped_and_single_voxels_are_ignored(dataset, teacher, says):
-    says.plant("a04", "spleen", probabilities(truth("a04")["spleen"], inside=0.6))
-    edge = probabilities(truth("a06")["spleen"])
-    place = tuple(np.argwhere(truth("a06")["spleen"])[0])
-    edge[place] = 0.6
-    says.plant("a06", "spleen", edge)
-    folder = complete(teacher)
-    rows = table(folder)
-    assert rows["a04", "spleen"]["filter"] == "confidence" and rows["a06", "spleen"]["filter"] == ""
-    ones = expected("a06")
-    ones[place] = IGNORE
-    assert (labels(folder, "a06") == ones).all() and rows["a06", "spleen"]["ignored"] == "1"
+def test_a_structure_of_low_probability_is_dropped(planted):
+    assert planted.rows["a04", "spleen"]["filter"] == "confidence"
+    made = labels(planted.folder, "a04")
+    assert (made[truth("a04")["spleen"]] == IGNORE).all() and (made[truth("a04")["liver"]] == LIVER).all()
+
+
+def test_single_voxels_of_medium_probability_are_ignored(planted):
+    expected_labels = expected("a06")
+    expected_labels[planted.edge] = IGNORE
+    row = planted.rows["a06", "spleen"]
+    assert (labels(planted.folder, "a06") == expected_labels).all() and (row["filter"], row["ignored"]) == ("", "1")
+
+
+def test_what_is_sound_is_taken_beside_what_is_not(planted):
+    for case in ("a08", "b01", "b09"):
+        assert (labels(planted.folder, case) == expected(case)).all()
 
 
 def test_two_teachers_that_disagree_leave_a_structure_out(dataset, says, tmp_path):
