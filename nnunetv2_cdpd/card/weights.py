@@ -7,6 +7,7 @@ from nnunetv2_cdpd.card.folder import ModelFolder
 from nnunetv2_cdpd.card.text import Plain
 from nnunetv2_cdpd.licenses import Terms, read_terms
 from nnunetv2_cdpd.pretrained.choices import LEARNED
+from nnunetv2_cdpd.pretrained.encoders import ENCODERS
 from nnunetv2_cdpd.training.provenance import AT_RANDOM, BROUGHT, FROM_FILE, LEARNED_HERE, PRETRAINED, TEXT_PART, VISION_PART
 
 UNKNOWN_ORIGIN = "not known"
@@ -33,8 +34,9 @@ def weights_of_model(model: ModelFolder, former: Iterable[Mapping[str, Any]] = (
     for fold in model.trained:
         for entry in fold.provenance.get("weights", ()):
             recorded.setdefault(entry["part"], {})[fold.name] = entry
+    vision = _mapping(kwargs.get("vision"))
     names = {
-        VISION_PART: _mapping(kwargs.get("vision")).get("model_name"),
+        VISION_PART: vision.get("encoder", vision.get("model_name")),
         TEXT_PART: _mapping(kwargs.get("text")).get("encoder"),
     }
     return [
@@ -98,6 +100,8 @@ def _weights(part: str, name: str, recorded: list[Mapping[str, Any]], before: Ma
 
 def _released_license(part: str, name: str) -> str | None:
     """The license of the weights that are released under a name; None: it is not known here."""
+    if part == VISION_PART and name in ENCODERS:
+        return ENCODERS[name].license
     if part == TEXT_PART:
         return _TEXT_RELEASES.get(name.rpartition("/")[2])
     import timm

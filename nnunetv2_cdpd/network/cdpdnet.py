@@ -63,9 +63,9 @@ class CDPDNet(nn.Module):
         fused_stages: Encoder stages that receive vision tokens, ascending; the deepest one gets the ViT's last block. None
             of them: no vision encoder is built.
         vision: None (no vision tokens) or arguments of SliceEncoder: model_name, model_kwargs, slice_axis, slice_step,
-            intensity_windows.
-        text: encoder (open_clip name, or "learned"), embed_dim, class_prompts (a sentence for each class that is of no
-            extension), modulate (False: no text modulation).
+            intensity_windows, encoder, mean, std.
+        text: encoder (open_clip name, or "learned"), embed_dim, class_prompts (a sentence, or several, for each class that
+            is of no extension), modulate (False: no text modulation).
         task: None (no task prompt), or prompts (T sentences) and universal (True: the last one is the universal task, which
             a forward pass without tasks uses; False: there is none, and every forward pass needs tasks).
         extensions: Arguments of Extension, from class_prompts to limits, in the order in which they were added.

@@ -96,7 +96,7 @@ class CDPDPlanning(ExperimentPlanner):
     def _architecture(self, configuration: dict) -> dict[str, Any]:
         """CDPDNet's, on a configuration's U-Net; the settings and the depth say which stages see vision tokens."""
         properties = self.dataset_fingerprint["foreground_intensity_properties_per_channel"]
-        architecture = cdpd_architecture(configuration, self.annotation, properties, self.network_settings)
+        architecture = cdpd_architecture(configuration, self.annotation, properties, self.network_settings.with_chosen_encoder())
         if self.finest_features is not None:
             finest, *others = architecture["arch_kwargs"]["features_per_stage"]
             architecture["arch_kwargs"]["features_per_stage"] = [min(finest, self.finest_features), *others]

@@ -260,6 +260,22 @@ def test_resumed_training_goes_on_where_it_stopped_without_weights_or_choices(fo
     assert all(torch.equal(p, trained[n]) for n, p in trainer.network.named_parameters() if not p.requires_grad)
 
 
+def test_encoder_that_is_named_outside_of_the_plans_is_trained_with_and_kept(folders, monkeypatch, tmp_path):
+    class Named(nnUNetTrainerCDPDSmall_1epoch):  # its folder is its own
+        pass
+
+    (tmp_path / "my_ct.yaml").write_text("{model: vit_tiny_patch16_224, unit: HU, mean: 0, std: 100, window: [-200, 300]}")
+    monkeypatch.setenv("CDPD_VISION_ENCODER", str(tmp_path / "my_ct.yaml"))
+    trainer = make_trainer(folders, trainer_class=Named)
+    trainer.on_train_start()
+    encoder = trainer.cdpdnet.slice_encoder
+    assert encoder.weights_name == "my_ct" and encoder.mean.tolist() == pytest.approx([0.4] * 3)
+    assert json.loads(trainer.provenance)["weights"][0]["name"] == "my_ct"
+    monkeypatch.delenv("CDPD_VISION_ENCODER")
+    again = make_trainer(folders, resume=True, trainer_class=Named)  # --c, where nothing is named any more
+    assert again.configuration_manager.network_arch_init_kwargs["vision"]["encoder"] == "my_ct"
+
+
 def test_a_torn_checkpoint_does_not_block_a_continued_training(folders, capsys):
     """As `nnUNetv2_train --c` does it, after kills at bad moments."""
     trainer = make_trainer(folders, fold=1)
