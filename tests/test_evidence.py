@@ -170,6 +170,28 @@ def test_result_files_hold_no_infinities(evidence, tmp_path, monkeypatch):
     assert found == one and math.isinf(found.metric("HD95_mm", ["a"])[0, list(evidence.patients.ORGANS).index("Larynx")])
 
 
+def test_a_student_is_taught_by_the_networks_of_its_seed(evidence, tmp_path, monkeypatch):
+    """Each source's network says the rest on patients of the others; their CPU time counts as the student's."""
+    typed = []
+    monkeypatch.setattr(evidence.runs, "run", lambda command: typed.append(command) or 7.0)
+    (tmp_path / "seed2" / "student").mkdir(parents=True)
+    for number, source in enumerate(evidence.studies.PARTS):
+        trained = "nnUNetTrainerBenchmark__nnUNetBenchmarkPlans__3d_fullres"
+        model = tmp_path / "seed2/per_source/nnUNet_results" / f"Dataset{evidence.raw_data.IDS[source]}_{source}" / trained
+        (model / "fold_all").mkdir(parents=True)
+        (model / "fold_all" / "cpu_seconds.json").write_text(str(100 * number))
+    arm = evidence.studies.STUDIES["equal_contours"].arms["student"]
+    one = evidence.runs.Run("equal_contours", "student", 0, 2, tmp_path, tmp_path, "cpu", None)
+    assert one._complete(arm.datasets[0], arm.teachers) == one._complete(arm.datasets[0], arm.teachers) == ("Completed2", 307.0)
+    (command,) = typed
+    merged = evidence.raw_data.IDS["Merged"]
+    assert command[:9] == ["cdpd", "complete", "-d", str(merged), "-o", "792", "--name", "Completed2", "--teachers"]
+    assert [path.split("/")[-2].split("_")[1] for path in command[9:12]] == ["Neuro", "Glands", "Airways"]
+    from nnunetv2_cdpd.cli.commands import parser_of
+
+    assert parser_of("complete").parse_args(command[2:]).without == ["reliability"]
+
+
 def test_scores_are_of_organs_that_a_reference_has(evidence, patients, tmp_path):
     (tmp_path / "metrics.csv").write_text(
         "case,source,class,Dice,HD95_mm\np00,s,Larynx,0.12345,inf\np01,s,Larynx,0,inf\np01,s,Brainstem,0.5,2.5\n"

@@ -7,10 +7,11 @@ import numpy as np
 import SimpleITK as sitk
 from commands import run
 from patients import ORGANS, SOURCES, Patients, Source
-from studies import BACKGROUND, COMPLETE, DATASETS, MERGED, Study
+from studies import BACKGROUND, COMPLETE, COMPLETED, DATASETS, MERGED, Study
 from visible import write_visible
 
 IDS = {name: 721 + index for index, name in enumerate(DATASETS)}
+IDS |= {f"{COMPLETED}{seed}": 790 + seed for seed in range(10)}
 TEST = "test"
 
 

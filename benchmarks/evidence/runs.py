@@ -12,7 +12,7 @@ from commands import run
 from patients import Patients
 from raw_data import IDS, TEST, dataset_folder, join_label_maps, make_datasets
 from results import Result, write_result
-from studies import STUDIES, Arm, Study
+from studies import MERGED, STUDIES, Arm, Study
 
 PLANS = "nnUNetBenchmarkPlans"  # the bare U-Net, on which all trainers stand
 TARGET_SPACING = ("6", "5", "6")  # mm, array order; coarse, so that a small network learns on a CPU
@@ -41,6 +41,9 @@ class Run:
         make_datasets(study, patients, self.data, self.work, self.split)
         folders, seconds = {}, []
         for dataset in arm.datasets:
+            if arm.teachers is not None:
+                dataset, took = self._complete(dataset, arm.teachers)
+                seconds.append(took)
             if arm.extends is None:
                 plan(self.work, dataset)
                 if arm.place:
@@ -50,7 +53,7 @@ class Run:
                 model = self._extend(dataset, arm)
             seconds.append(json.loads((model / "cpu_seconds.json").read_text()))
             folders[dataset] = self._predict(model.parent, dataset)
-        predictions = folders[arm.datasets[0]]
+        predictions = next(iter(folders.values()))
         if len(folders) > 1:
             predictions = join_label_maps(folders, self._folder / "joined")
             (predictions / "dataset.json").write_text((self.work / TEST / "dataset.json").read_text())
@@ -108,6 +111,29 @@ class Run:
             took = run(["cdpd", "extend", str(model), "-d", str(IDS[dataset]), "-o", str(new), "-device", self.device, *more])
             told.write_text(json.dumps(None if going_on else took))
         return told.parent
+
+    def _complete(self, dataset: str, arm: str) -> tuple[str, float | None]:
+        """The dataset of this seed, completed by the networks of an arm, and the CPU seconds of these and of the completion.
+
+        No network has seen a patient that it is asked about: the sources have no patient in common.
+        """
+        teachers = STUDIES[self.study].arms[arm]
+        results = self._folder.with_name(arm) / "nnUNet_results"
+        models = [
+            results / f"Dataset{IDS[source]}_{source}" / f"{teachers.trainer}__{PLANS}__3d_fullres"
+            for source in teachers.datasets
+        ]
+        name = f"{dataset}{self.seed}"
+        told = self._folder / "completion_cpu_seconds.json"
+        going_on = dataset_folder(self.work, name).exists()
+        if not told.exists():
+            place = ["-d", str(IDS[MERGED]), "-o", str(IDS[name]), "--name", name]
+            options = ["--without", "reliability", "-device", self.device]
+            took = run(["cdpd", "complete", *place, "--teachers", *map(str, models), *options])
+            told.write_text(json.dumps(None if going_on else took))
+        spent = [json.loads((model / "fold_all" / "cpu_seconds.json").read_text()) for model in models]
+        spent.append(json.loads(told.read_text()))
+        return name, None if None in spent else sum(spent)
 
     def _predict(self, model: Path, dataset: str) -> Path:
         folder = self._folder / dataset

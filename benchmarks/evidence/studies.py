@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from patients import AIRWAYS, GLANDS, NEURO, ORGANS, SOURCES, Patients, Source
 
 COMPLETE = Source("Complete", tuple(ORGANS))
+COMPLETED = "Completed"  # by `cdpd complete`; of each seed its own, as it has its own teachers
 MERGED, BACKGROUND = "Merged", "Background"  # of the three sources: by `cdpd merge`; with 0 for what is not annotated
 PARTS = tuple(source.name for source in SOURCES)
 ADDED_CASES = (5, 20)
@@ -36,6 +37,7 @@ class Arm:
     extends: Arm whose network is extended by `cdpd extend` with the dataset, in place of a training.
     unfreeze: All of that network is trained further.
     place: Where organs can lie is learned before, for a trainer that needs it.
+    teachers: Arm whose networks complete the merged dataset, on which this arm is then trained.
     """
 
     words: str
@@ -45,6 +47,7 @@ class Arm:
     extends: str | None = None
     unfreeze: bool = False
     place: bool = False
+    teachers: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ _ARMS = {
     "masked_place": Arm("masked loss, negatives by place", f"{_OURS}_lossOnly_place", (MERGED,), place=True),
     "ours": Arm("nnUNetTrainerCDPD", _OURS, (MERGED,)),
     "ours_place": Arm("nnUNetTrainerCDPD, negatives by place", f"{_OURS}_place", (MERGED,), place=True),
+    "student": Arm("nnU-Net on what one nnU-Net per source completed", _STOCK, (COMPLETED,), teachers="per_source"),
 }
 STUDIES = {
     "partial_labels": Study(

@@ -48,6 +48,7 @@ COMMANDS = {
     "train": Command("nnUNetv2_train, also under torchrun and on several nodes", _TRAINING, takes_any_argument=True),
     "find-best": Command("nnUNetv2_find_best_configuration on annotated classes", _TRAINING, takes_any_argument=True),
     "accumulate": Command("nnUNetv2_accumulate_crossval_results on annotated classes", _TRAINING, takes_any_argument=True),
+    "complete": Command("what sources do not annotate, by trained models: a dataset for stock nnU-Net", _TRAINING),
     "extend": Command("add the classes of a further dataset to a trained model, all that it knew kept", _TRAINING, links=True),
     "import-official": Command("the released CDPDNet as an nnU-Net model folder", _PREDICTION, links=True),
     "card": Command("a model's sources, licenses, scores, limits; as a page, JSON and CycloneDX", _PREDICTION, answers=True),

@@ -3,10 +3,8 @@
 from pathlib import Path
 
 from nnunetv2_cdpd.errors import UserError, listed
-from nnunetv2_cdpd.jobs.shapes import NAME, list_of, read_shaped, record
-from nnunetv2_cdpd.merge.folds import NUM_FOLDS, SPLITS_FILE
+from nnunetv2_cdpd.merge.folds import NUM_FOLDS, SPLITS_FILE, read_splits
 
-_SPLITS = list_of(record({"train": list_of(NAME, 1), "val": list_of(NAME, 1)}), 1)
 _SEGMENTATION = "_seg"  # ends the names of label maps
 _COMPRESSED = ".b2nd"
 _PROPERTIES = ".pkl"
@@ -57,7 +55,7 @@ def check_fold(folder: Path, fold: str, cases: list[str]) -> None:
             )
         return
     way_out = "delete it, and nnU-Net makes new folds"
-    splits = read_shaped(path, _SPLITS, way_out)
+    splits = read_splits(path, way_out)
     chosen = splits[int(fold)] if int(fold) < len(splits) else {}  # of further folds nnU-Net draws the cases
     if unknown := sorted({name for part in chosen.values() for name in part} - set(cases)):
         raise UserError(

@@ -30,7 +30,7 @@ def prediction_states(reference: Annotation, prediction: Annotation) -> dict[str
 
 def _classes_named(prediction: Annotation, name: str, members: frozenset[str]) -> frozenset[str]:
     """The prediction's classes that make up a column of the reference; empty if it does not hold all of them."""
-    own = _finder(prediction.classes)
+    own = name_finder(prediction.classes)
     found = frozenset(one for member in members if (one := own(member)) is not None)
     if len(found) == len(members):
         return found
@@ -38,11 +38,11 @@ def _classes_named(prediction: Annotation, name: str, members: frozenset[str]) -
     if (one := own(name)) is not None:
         return frozenset([one])
     merged = {label.name: frozenset(label.classes) for label in prediction.merged_labels}
-    label = _finder(merged)(name)
+    label = name_finder(merged)(name)
     return frozenset() if label is None else merged[label]
 
 
-def _finder(names: Iterable[str]) -> Callable[[str], str | None]:
+def name_finder(names: Iterable[str]) -> Callable[[str], str | None]:
     """Finds a name among these: the same spelling first, else the only one that means the same."""
     spelled = {name_key(name): name for name in names}
     meant: dict[ClassKey, list[str]] = {}

@@ -134,6 +134,11 @@ def check_shape(content: Any, shape: Shape, where: str | Path, way_out: str, key
     raise UserError(f"{place} {is_there}, not {wanted.words}; {way_out}")
 
 
+def has_shape(content: Any, shape: Shape) -> bool:
+    """Whether content has a shape."""
+    return _first_misfit(content, shape, ()) is None
+
+
 def shown(value: Any) -> str:
     """A value in a message, shortened."""
     return " ".join(_SHORT.repr(value).split())

@@ -17,6 +17,7 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet
 from nnunetv2_cdpd.errors import first_of
 from nnunetv2_cdpd.jobs import read_json, remove_leftovers, write_json
+from nnunetv2_cdpd.jobs.shapes import NAME, list_of, read_shaped, record
 from nnunetv2_cdpd.merge.duplicates import Duplicates
 
 SPLITS_FILE = "splits_final.json"
@@ -24,9 +25,22 @@ DUPLICATES_FILE = "cdpd_duplicates.json"
 NUM_FOLDS = 5  # nnU-Net's, as is the seed
 SEED = 12345
 _MOST_GROUPS = 5  # that are named
+_SPLITS = list_of(record({"train": list_of(NAME, 1), "val": list_of(NAME, 1)}), 1)
 
 Splits = list[dict[str, list[str]]]  # as nnU-Net has them in the file
 Folds = list[tuple[set[str], set[str]]]  # training and validation cases of each, to be compared
+
+
+def read_splits(path: Path, way_out: str) -> Splits:
+    """The folds in a file.
+
+    Args:
+        way_out: Ends the message about one that is damaged.
+
+    Raises:
+        UserError: They are none, or one is empty.
+    """
+    return read_shaped(path, _SPLITS, way_out)
 
 
 def make_folds(case_source: Mapping[str, str], groups: Sequence[Sequence[str]]) -> Splits:

@@ -23,7 +23,7 @@ MERGE_RECORD_FILE = "cdpd_merge_record.jsonl"
 
 def open_record(output: Path, inputs: Sequence[RawDataset], left_out: Sequence[LeftOut], update: bool) -> FileRecord:
     """The record in the output folder, if the folder is ours to write to; it also tells which sources were left out and why."""
-    names = [_input_name(dataset, output.parent) for dataset in inputs]
+    names = [input_name(dataset, output.parent) for dataset in inputs]
     names += [f"without source {each}" for each in left_out]
     path = output / MERGE_RECORD_FILE
     record = FileRecord(path, names, "cdpd merge", lambda values: {"values": values}, _are_facts)
@@ -81,7 +81,7 @@ def make_dataset_json(
         dataset_json[READER_KEY] = reader
     dataset_json["dataset"] = {
         case.identifier: {
-            "images": [_image_entry(inputs[case.dataset], entry, output) for entry in case.entries],
+            "images": [image_entry(inputs[case.dataset], entry, output) for entry in case.entries],
             "label": f"labelsTr/{case.identifier}{first['file_ending']}",
         }
         for case in cases
@@ -93,7 +93,7 @@ def _joined(annotation: Annotation, fact: str) -> str:
     return "; ".join(f"{source.name}: {getattr(source, fact)}" for source in annotation.sources if getattr(source, fact))
 
 
-def _image_entry(dataset: RawDataset, entry: str, output: Path) -> str:
+def image_entry(dataset: RawDataset, entry: str, output: Path) -> str:
     """How dataset.json refers to an image: an environment variable stays one, below nnUNet_raw relative, else absolute."""
     expanded = os.path.expandvars(entry)
     if expanded != entry and os.path.isabs(expanded):
@@ -102,7 +102,7 @@ def _image_entry(dataset: RawDataset, entry: str, output: Path) -> str:
     return Path(os.path.relpath(path, output)).as_posix() if path.is_relative_to(output.parent) else str(path)
 
 
-def _input_name(dataset: RawDataset, raw_folder: Path) -> str:
+def input_name(dataset: RawDataset, raw_folder: Path) -> str:
     """What tells an input dataset from others: its path, relative where it lies in nnUNet_raw."""
     folder = dataset.folder
     return os.path.relpath(folder, raw_folder) if folder.is_relative_to(raw_folder) else str(folder)
