@@ -1,0 +1,51 @@
+"""VisionSettings: how a network uses vision tokens, beside what its slice encoder sees; a part of the `vision` entry of plans.
+
+Defaults are the network as plans without these entries have it. docs/training.md has the table for users.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+VIT, COORDINATES = "vit", "coordinates"
+SOURCES = (VIT, COORDINATES)
+QUERIES, VALUES, BOTH, SUM = "queries", "values", "both", "sum"
+FUSIONS = (QUERIES, VALUES, BOTH, SUM)
+BLOCKS, CLOSED, OPEN = "blocks", "closed", "open"
+GATES = (BLOCKS, CLOSED, OPEN)
+
+
+@dataclass(frozen=True)
+class VisionSettings:
+    """What plans may say of tokens.
+
+    source: "vit", or "coordinates": in place of tokens nothing but the place in the image, a control.
+    fusion: What tokens may say to a stage. "queries": they ask, the stage's features answer (the paper); "values": features
+        ask, tokens answer; "both": the first block the one way, the second the other; "sum": a linear layer adds them, no attention.
+    gate: What starts at zero. "blocks": what every block (or the sum) adds, though not the norm after the blocks; "closed": the
+        whole fusion, so that the network begins as its U-Net alone; "open": nothing.
+    token_dropout: Share of tokens that are set to zero in training, at the same places for all stages; 0 ... below 1.
+    """
+
+    source: str = VIT
+    fusion: str = QUERIES
+    gate: str = BLOCKS
+    token_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, known in (("source", SOURCES), ("fusion", FUSIONS), ("gate", GATES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"vision `{name}` is one of {', '.join(known)}, got {getattr(self, name)!r}")
+        if not 0 <= self.token_dropout < 1:
+            raise ValueError(f"vision `token_dropout` is a share from 0 to below 1, got {self.token_dropout}")
+
+
+def split_vision(vision: Mapping[str, Any]) -> tuple[VisionSettings, dict[str, Any]]:
+    """The settings in a `vision` entry, and the rest, which are arguments of the slice encoder.
+
+    Raises:
+        ValueError: A setting has a value that it cannot have.
+    """
+    own = {entry.name for entry in fields(VisionSettings)}
+    settings = VisionSettings(**{key: value for key, value in vision.items() if key in own})
+    return settings, {key: value for key, value in vision.items() if key not in own}
