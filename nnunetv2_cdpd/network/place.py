@@ -2,8 +2,8 @@
 
 The channels are one per axis of the preprocessed image, -1 and 1 at its outer borders, and so beyond them where a patch reaches
 over a border. Whatever moves the image (rotation, zoom, mirroring, a crop) moves them with it, so that a token's place is right
-after any of them. They are made where the box of a patch is known: in the loader (training/placing.py) and for a whole image
-before its windows are cut (inference/windows.py).
+after any of them. They are made where the box of a patch is known: in the loader (training/placing.py), and for a whole image
+before its windows are cut.
 """
 
 import math
@@ -28,6 +28,18 @@ def place_of_box(lower: Sequence[int], upper: Sequence[int], shape: Sequence[int
     """
     axes = [(2 * torch.arange(low, high) + 1) / length - 1 for low, high, length in zip(lower, upper, shape)]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))
+
+
+def with_place(padded: Tensor, inside: Sequence[slice]) -> Tensor:
+    """(C, X, Y, Z) -> (C + 3, X, Y, Z): an image that was padded, and behind it the place of each voxel in the image itself.
+
+    Args:
+        inside: Where in it the image lies, along each axis.
+    """
+    shape = [part.stop - part.start for part in inside]
+    upper = [length - part.start for length, part in zip(padded.shape[1:], inside)]
+    place = place_of_box([-part.start for part in inside], upper, shape)
+    return torch.cat([padded, place.to(padded.device, padded.dtype)])
 
 
 class CoordinateTokens(nn.Module):

@@ -49,3 +49,9 @@ def split_vision(vision: Mapping[str, Any]) -> tuple[VisionSettings, dict[str, A
     own = {entry.name for entry in fields(VisionSettings)}
     settings = VisionSettings(**{key: value for key, value in vision.items() if key in own})
     return settings, {key: value for key, value in vision.items() if key not in own}
+
+
+def needs_place(arch_kwargs: Mapping[str, Any]) -> bool:
+    """Whether the patches of a network with these arguments tell their place in the image (place.py)."""
+    vision = arch_kwargs["vision"]
+    return bool(vision and arch_kwargs["fused_stages"]) and split_vision(vision)[0].source == COORDINATES

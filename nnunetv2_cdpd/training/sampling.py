@@ -20,6 +20,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.training.placing import PlacedTransforms
 
 LocationKey = int | tuple[int, ...]  # of nnU-Net's `class_locations`: a stored value or several
 
@@ -100,6 +101,7 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         universal_probability: Share of samples that are trained under the universal task.
         foreground_jitter: How far from the centre of a foreground patch its voxel of the class may lie: 0 in the centre, as
             nnU-Net; 1 anywhere in the patch.
+        place: Patches tell their place, in channels behind those of the image.
     """
 
     def __init__(
@@ -109,10 +111,13 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         source_exponent: float,
         universal_probability: float,
         foreground_jitter: float = 0.0,
+        place: bool = False,
         **kwargs: Any,
     ) -> None:
         kwargs["sampling_probabilities"] = data.case_probabilities(source_exponent)
         super().__init__(data, *args, **kwargs)
+        self.placed = PlacedTransforms(self.transforms) if place else None
+        self.transforms = self.placed or self.transforms
         self.universal_probability = universal_probability
         self.reach = np.floor(foreground_jitter * (np.asarray(self.final_patch_size) - 1) / 2).astype(int)  # voxels
 
@@ -129,7 +134,10 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
             overwrite_class = self._draw_class(class_locations)
         if force_fg and overwrite_class is not None and self.reach.any():
             class_locations = {overwrite_class: self._draw_centre(class_locations[overwrite_class], data_shape)}
-        return super().get_bbox(data_shape, force_fg, class_locations, overwrite_class, verbose)
+        lower, upper = super().get_bbox(data_shape, force_fg, class_locations, overwrite_class, verbose)
+        if self.placed is not None:  # whose sample is cut and transformed next
+            self.placed.box = lower, upper, data_shape
+        return lower, upper
 
     def _draw_class(self, class_locations: Mapping[LocationKey, np.ndarray]) -> LocationKey | None:
         present = [key for key, voxels in class_locations.items() if len(voxels) and -1 not in stored_values(key)]

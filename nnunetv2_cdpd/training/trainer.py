@@ -32,9 +32,10 @@ from torch.nn.parallel import DistributedDataParallel
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.classes import side_of
 from nnunetv2_cdpd.errors import UserError, listed
-from nnunetv2_cdpd.host import DATASET_FILE, DEBUG_FILE, exchanged
+from nnunetv2_cdpd.host import DATASET_FILE, DEBUG_FILE, exchanged, original
 from nnunetv2_cdpd.jobs import read_json
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+from nnunetv2_cdpd.network.vision_settings import needs_place
 from nnunetv2_cdpd.planning.architecture import plans_with_cdpd
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, plans_with_recorded_network
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, weights_choice
@@ -45,6 +46,7 @@ from nnunetv2_cdpd.training.encoders import fill_frozen_encoders
 from nnunetv2_cdpd.training.label_resampling import faster_on_label_maps
 from nnunetv2_cdpd.training.loss import PartialLabelLoss
 from nnunetv2_cdpd.training.optimizer import adamw
+from nnunetv2_cdpd.training.placing import PlacedPredictor
 from nnunetv2_cdpd.training.progress import SourceLogger, dice_by_source, source_key
 from nnunetv2_cdpd.training.provenance import training_provenance
 from nnunetv2_cdpd.training.pseudo_dice import counts_per_source
@@ -161,6 +163,7 @@ class PartialLabelTrainer(UntornTrainer):
             # the released network, continued, has the sources' tasks only
             universal_probability=self.universal_task_probability if task and task["universal"] else 0.0,
             foreground_jitter=self.foreground_jitter,
+            place=needs_place(self.configuration_manager.network_arch_init_kwargs),
         )
         with exchanged("data_loader", loader):
             return super().get_dataloaders()
@@ -250,7 +253,8 @@ class PartialLabelTrainer(UntornTrainer):
         super().on_epoch_end()
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        with exchanged("final_metrics", self._final_metrics):
+        predictor = PlacedPredictor if self.cdpdnet.needs_place else original("final_predictor")
+        with exchanged("final_metrics", self._final_metrics), exchanged("final_predictor", predictor):
             super().perform_actual_validation(save_probabilities)
 
     def _final_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -1,0 +1,47 @@
+"""Patches that tell their place in the image: channels of it behind those of the image, moved by the augmentation as the image is.
+
+    training    the loader knows the box of a patch; batchgeneratorsv2 moves what it calls a regression target as it moves the
+                image, and leaves it alone where it changes intensities only
+    validation  nnU-Net's predictor gets the channels of the whole image, of which it cuts and mirrors its windows
+
+Only networks that need them get them (network/place.py).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from acvl_utils.cropping_and_padding.padding import pad_nd_image
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from torch import Tensor
+
+from nnunetv2_cdpd.network.place import place_of_box, with_place
+
+
+class PlacedTransforms:
+    """nnU-Net's transforms of one sample, which get its place too and leave it behind the channels of the image.
+
+    box: First voxel, the one after the last, and shape of the image that the next sample is of; set by the loader.
+    """
+
+    box: tuple[Sequence[int], Sequence[int], Sequence[int]]
+
+    def __init__(self, transforms: Callable[..., dict[str, Any]]) -> None:
+        self.transforms = transforms
+
+    def __call__(self, image: Tensor, **sample: Any) -> dict[str, Any]:
+        place = place_of_box(*self.box)
+        if image.ndim == 3:  # a patch of 2D, one slice of the box
+            place = place[:, 0]
+        moved = self.transforms(image=image, regression_target=place, **sample)
+        moved["image"] = torch.cat([moved["image"], moved.pop("regression_target")])
+        return moved
+
+
+class PlacedPredictor(nnUNetPredictor):
+    """nnU-Net's, for a network whose patches tell their place."""
+
+    def predict_sliding_window_return_logits(self, input_image: Tensor) -> Tensor:
+        padded, inside = pad_nd_image(input_image, self.configuration_manager.patch_size, "constant", {"value": 0}, True)
+        logits = super().predict_sliding_window_return_logits(with_place(padded, inside[1:]))
+        return logits[(slice(None), *inside[1:])]
