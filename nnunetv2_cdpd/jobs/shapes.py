@@ -107,6 +107,7 @@ FLAG = Shape("true or false", lambda value: isinstance(value, (bool, np.bool_)))
 NUMBER = _number("a number")
 SCORE = Shape("a number, nan or inf", _is_number)
 POSITIVE = _number("a number above 0", above=0)
+NOT_NEGATIVE = _number("a number from 0 on", least=0)
 SHARE = Shape("a number from 0 to below 1", lambda value: _is_number(value) and bool(0 <= value < 1))
 OBJECT = map_of(ANYTHING, "an object")
 

@@ -175,8 +175,9 @@ class CDPDNet(FusedEncoder):
             ValueError: No task and no universal task, or neither one task nor one per sample.
         """
         text = self.text_terms()
-        skips = self.modulate(self.encode(x, self.token_grids(x)), text)
-        return self.extend(self.own_logits(skips, task, text), skips, text)
+        stages, adapted = self.encode_and_adapt(x, self.token_grids(x))
+        skips = self.modulate(stages, text)
+        return self.guided(self.extend(self.own_logits(skips, task, text), skips, text), adapted)
 
     # ---- the steps, which prediction calls one by one --------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from nnunetv2_cdpd.network.fusion import make_fusion
 from nnunetv2_cdpd.network.place import PLACE_CHANNELS, CoordinateTokens
 from nnunetv2_cdpd.network.slice_encoder import NEIGHBOURS, WINDOWS, SliceEncoder
 from nnunetv2_cdpd.network.token_adaptor import TokenAdaptor
+from nnunetv2_cdpd.network.training_only import Guide, TrainingOnly
 from nnunetv2_cdpd.network.vision_settings import COORDINATES, VisionSettings, split_vision
 
 TokenMaps = Callable[[Tensor], list[Tensor]]
@@ -46,6 +47,7 @@ class FusedEncoder(nn.Module):
     encoder: PlainConvEncoder | ResidualEncoder
     slice_encoder: SliceEncoder | None
     coordinates: CoordinateTokens | None
+    guide: Guide | None
 
     def __init__(
         self, encoder: nn.Module, input_channels: int, dim: int, fused_stages: Sequence[int], vision: Mapping[str, Any] | None
@@ -56,7 +58,7 @@ class FusedEncoder(nn.Module):
         features = self.encoder.output_channels
         if list(fused_stages) != sorted(set(fused_stages) & set(range(len(features)))):
             raise ValueError(f"fused stages must be of 0 ... {len(features) - 1}, ascending, got {list(fused_stages)}")
-        self.slice_encoder = self.coordinates = None
+        self.slice_encoder = self.coordinates = self.guide = None
         self.adaptors, self.fusions = nn.ModuleDict(), nn.ModuleDict()
         self.vision = VisionSettings()
         if vision is None or not fused_stages:
@@ -93,18 +95,41 @@ class FusedEncoder(nn.Module):
 
     def encode(self, x: Tensor, token_grids: Sequence[Tensor]) -> list[Tensor]:
         """Encoder stages, finest first; a fused stage replaces its features for the skip and for the next stage."""
+        return self.encode_and_adapt(x, token_grids)[0]
+
+    def encode_and_adapt(self, x: Tensor, token_grids: Sequence[Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """The same, and the tokens of each fused stage at its size and with its channels."""
         tokens = dict(zip(self.fusions, self.some_dropped(token_grids)))
         x = x[:, : self.input_channels] if self.needs_place else x
         stem = getattr(self.encoder, "stem", None)
         x = x if stem is None else stem(x)
-        skips = []
+        skips, adapted = [], {}
         for index, stage in enumerate(self.encoder.stages):
             x = stage(x)
             if str(index) in tokens:
-                y = self.adaptors[str(index)](tokens[str(index)], x.shape[2:])
+                y = adapted[str(index)] = self.adaptors[str(index)](tokens[str(index)], x.shape[2:])
                 x = self.fusions[str(index)](x, y)
             skips.append(x)
-        return skips
+        return skips, adapted
+
+    def attach_training_parts(self, num_classes: int) -> dict[str, TrainingOnly]:
+        """Make what the settings want for training, and no saved model holds; by name, for the trainer to keep."""
+        parts: dict[str, TrainingOnly] = {}
+        if self.vision.guide and self.fusions:
+            features = self.encoder.output_channels
+            device = next(self.encoder.parameters()).device
+            parts["guide"] = self.guide = Guide({stage: features[int(stage)] for stage in self.fusions}, num_classes).to(device)
+        if self.vision.adapters and self.slice_encoder is not None:
+            self.slice_encoder.attach_adapters(self.vision.adapters)
+            assert self.slice_encoder.adapters is not None
+            parts["adapters"] = self.slice_encoder.adapters
+        return parts
+
+    def guided(self, logits: Tensor | list[Tensor], adapted: Mapping[str, Tensor]) -> Tensor | list[Tensor]:
+        """In training with a guide, a list of the logits, then those of the tokens alone; else the logits."""
+        if self.guide is None or not self.training:
+            return logits
+        return [*([logits] if isinstance(logits, Tensor) else logits), *self.guide(adapted)]
 
     def some_dropped(self, token_grids: Sequence[Tensor]) -> Sequence[Tensor]:
         """The grids, in training some tokens of them zero, at the same places of all; each grid (B, E, ...)."""

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from nnunetv2_cdpd.network.half_weights import HalfWeights
 from nnunetv2_cdpd.network.tracing import is_exported
+from nnunetv2_cdpd.network.training_only import LowRankAdapters
 
 
 GRAY, WINDOWS, NEIGHBOURS = "gray", "windows", "neighbours"
@@ -25,8 +26,8 @@ CHANNELS = (GRAY, WINDOWS, NEIGHBOURS)
 class SliceEncoder(nn.Module):
     """(B, C, X, Y, Z) patch -> `num_maps` token grids (B, E, S, h, w), of the ViT's last blocks or chosen ones, shallow to deep.
 
-    The slice axis comes first in the grids, whatever axis it was; in 2D, (B, C, Y, Z) -> (B, E, h, w). Frozen for good: no
-    gradients, always in evaluation mode, passed over by `apply` and so by nnU-Net's weight initialisation. The buffer
+    The slice axis comes first in the grids, whatever axis it was; in 2D, (B, C, Y, Z) -> (B, E, h, w). Frozen, unless a trainer
+    attaches adapters: no gradients, always in evaluation mode, passed over by `apply` and so by nnU-Net's weight initialisation. The buffer
     `weights_set` tells whether weights were given (or random ones were chosen); it travels with them in a checkpoint.
 
     Args:
@@ -61,6 +62,7 @@ class SliceEncoder(nn.Module):
     mean: Tensor
     std: Tensor
     weights_set: Tensor
+    adapters: LowRankAdapters | None
 
     def __init__(
         self,
@@ -108,6 +110,7 @@ class SliceEncoder(nn.Module):
         # not in every PyTorch that nnU-Net accepts; a PyTorch that was told to do without AVX-512 does without its bfloat16 too
         has_bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
         self.bfloat16_on_cpu = self.allow_bfloat16 and has_bfloat16 and "AVX512" in torch.backends.cpu.get_cpu_capability()
+        self.adapters = None
         self.requires_grad_(False)
         self.eval()
 
@@ -119,14 +122,27 @@ class SliceEncoder(nn.Module):
         """Does nothing: nnU-Net initialises weights by `network.apply`, which must not reach a pretrained encoder."""
         return self
 
-    @torch.no_grad()
+    def attach_adapters(self, rank: int) -> None:
+        """Have the ViT trained by adapters of a rank, beside every linear layer that the wanted maps depend on."""
+        called: dict[nn.Module, None] = {}
+        linear = [part for part in self.vit.modules() if isinstance(part, nn.Linear)]
+        watched = [part.register_forward_hook(lambda layer, *_: called.setdefault(layer)) for part in linear]
+        self.token_maps(torch.zeros(1, 3, *(2 * size for size in self.vit_patch_size), device=self.mean.device))
+        for handle in watched:
+            handle.remove()
+        names = {part: name for name, part in self.vit.named_modules()}
+        self.adapters = LowRankAdapters({names[part]: part for part in called if names[part].startswith("blocks.")}, rank)
+
     def forward(self, x: Tensor, token_maps: Callable[[Tensor], list[Tensor]] | None = None) -> list[Tensor]:
         """Token grids of a batch.
 
         Args:
             token_maps: In place of `self.token_maps`, which it may call: for slices whose tokens are known already.
         """
-        token_maps = token_maps or self.token_maps
+        with torch.set_grad_enabled(self.adapters is not None and torch.is_grad_enabled()):
+            return self._grids(x, token_maps or self.token_maps)
+
+    def _grids(self, x: Tensor, token_maps: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
         images = self.images(x)
         if self.bfloat16_on_cpu and x.device.type == "cpu" and x.dtype == torch.float32:
             with torch.autocast("cpu", torch.bfloat16):
@@ -168,7 +184,7 @@ class SliceEncoder(nn.Module):
     def token_maps(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) -> maps of patch tokens, (N, E, h, w) each."""
         tokens = self.vit.forward_intermediates(
-            images, indices=self.block_indices, norm=True, output_fmt="NCHW", intermediates_only=True
+            images, indices=self.block_indices, norm=True, output_fmt="NCHW", intermediates_only=True, stop_early=True
         )
         each = len(tokens) // self.num_maps
         return tokens if each == 1 else [torch.cat(tokens[i : i + each], 1) for i in range(0, len(tokens), each)]

@@ -25,12 +25,16 @@ class VisionSettings:
     gate: What starts at zero. "blocks": what every block (or the sum) adds, though not the norm after the blocks; "closed": the
         whole fusion, so that the network begins as its U-Net alone; "open": nothing.
     token_dropout: Share of tokens that are set to zero in training, at the same places for all stages; 0 ... below 1.
+    guide: Weight of the loss of heads on the tokens alone, which are there in training only; 0: none.
+    adapters: Rank of what is trained beside each linear layer of the ViT, and merged into it in saved models; 0: it is frozen.
     """
 
     source: str = VIT
     fusion: str = QUERIES
     gate: str = BLOCKS
     token_dropout: float = 0.0
+    guide: float = 0.0
+    adapters: int = 0
 
     def __post_init__(self) -> None:
         for name, known in (("source", SOURCES), ("fusion", FUSIONS), ("gate", GATES)):
@@ -38,6 +42,10 @@ class VisionSettings:
                 raise ValueError(f"vision `{name}` is one of {', '.join(known)}, got {getattr(self, name)!r}")
         if not 0 <= self.token_dropout < 1:
             raise ValueError(f"vision `token_dropout` is a share from 0 to below 1, got {self.token_dropout}")
+        if self.guide < 0 or self.adapters < 0:
+            raise ValueError(f"vision `guide` and `adapters` are 0 or more, got {self.guide} and {self.adapters}")
+        if self.adapters and self.source != VIT:
+            raise ValueError(f"vision `adapters` are of a ViT, and `source` is {self.source!r}")
 
 
 def split_vision(vision: Mapping[str, Any]) -> tuple[VisionSettings, dict[str, Any]]:

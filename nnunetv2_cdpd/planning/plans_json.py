@@ -14,6 +14,7 @@ from nnunetv2_cdpd.host import PLANS_FILE
 from nnunetv2_cdpd.jobs.shapes import (
     FLAG,
     NAME,
+    NOT_NEGATIVE,
     NUMBER,
     OBJECT,
     POSITIVE,
@@ -99,6 +100,8 @@ _VISION = {
     "fusion": one_of(*FUSIONS),
     "gate": one_of(*GATES),
     "token_dropout": SHARE,
+    "guide": NOT_NEGATIVE,
+    "adapters": whole_number(),
 }
 _CDPDNET = record(
     {

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import torch
 from nnunetv2.utilities.ddp_allgather import AllGatherGrad
 from torch import Tensor, distributed, nn
+from torch.nn.functional import interpolate
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.training.masked_sums import masked_sums
@@ -33,6 +34,7 @@ class PartialLabelLoss(nn.Module):
         annotation: What each source annotates.
         weights: Weight of each deep-supervision output, finest first; (1.0,) without deep supervision.
         batch_dice: Compute Dice over the whole batch per class instead of per sample.
+        guide_weight: Of the mean loss of further outputs, which a guide of the tokens gives in training.
         ddp: Gather over processes, so that the gradients (which DDP averages) are those of the joint batch.
     """
 
@@ -45,9 +47,11 @@ class PartialLabelLoss(nn.Module):
         *,
         weights: Sequence[float] = (1.0,),
         batch_dice: bool = False,
+        guide_weight: float = 0.0,
         ddp: bool = False,
     ) -> None:
         super().__init__()
+        self.guide_weight = guide_weight
         self.weights = tuple(float(weight) for weight in weights)
         self.batch_dice = batch_dice
         self.ddp = ddp
@@ -59,7 +63,8 @@ class PartialLabelLoss(nn.Module):
         """Loss of a batch.
 
         Args:
-            output: Logits (B, K, X, Y(, Z)), or a list of them with deep supervision, finest first.
+            output: Logits (B, K, X, Y(, Z)), or a list of them with deep supervision, finest first; then those of a guide, of any
+                size.
             target: The loader's target: one label map (B, 1, X, Y(, Z)) of stored values per output, then the source
                 indices (B,).
 
@@ -69,9 +74,16 @@ class PartialLabelLoss(nn.Module):
         outputs = [output] if isinstance(output, Tensor) else output
         *label_maps, sources = target
         total = outputs[0].new_zeros((), dtype=torch.float32)
-        for weight, logits, label_map in zip(self.weights, outputs, label_maps, strict=True):
+        for weight, logits, label_map in zip(self.weights, outputs[: len(self.weights)], label_maps, strict=True):
             if weight:
                 total = total + weight * self._single_output(logits, label_map, sources)
+        if guides := outputs[len(self.weights) :]:
+            label_map = label_maps[0].float()  # which no label is too large for
+            losses = [
+                self._single_output(logits, interpolate(label_map, logits.shape[2:], mode="nearest-exact").int(), sources)
+                for logits in guides
+            ]
+            total = total + self.guide_weight * torch.stack(losses).mean()
         return total
 
     def _single_output(self, logits: Tensor, label_map: Tensor, sources: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ Source: Wu et al., CDPDNet, arXiv 2505.18958.
 """
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from os.path import join
@@ -35,6 +36,7 @@ from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.host import DATASET_FILE, DEBUG_FILE, exchanged, original
 from nnunetv2_cdpd.jobs import read_json
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+from nnunetv2_cdpd.network.training_only import TrainingOnly
 from nnunetv2_cdpd.network.vision_settings import needs_place
 from nnunetv2_cdpd.planning.architecture import plans_with_cdpd
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, plans_with_recorded_network
@@ -191,9 +193,15 @@ class PartialLabelTrainer(UntornTrainer):
     # ---- optimization --------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
+        training_only = self.attach_training_parts()  # the host has built the network, and wraps it for DDP after this
         trained = (parameter for parameter in self.network.parameters() if parameter.requires_grad)
         optimizer = adamw(trained, self.initial_lr, self.weight_decay)
+        optimizer.training_only = training_only
         return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+
+    def attach_training_parts(self) -> Mapping[str, TrainingOnly]:
+        """Make the parts of the network that are there in training only."""
+        return self.cdpdnet.attach_training_parts(len(self.annotation.classes))
 
     def _build_loss(self) -> PartialLabelLoss:
         host_loss = super()._build_loss()  # for its weights of the deep-supervision outputs
@@ -201,6 +209,7 @@ class PartialLabelTrainer(UntornTrainer):
             self.annotation,
             weights=host_loss.weight_factors if self.enable_deep_supervision else (1.0,),
             batch_dice=self.configuration_manager.batch_dice,
+            guide_weight=self.cdpdnet.vision.guide,
             ddp=self.is_ddp,
         )
         return loss.to(self.device)
