@@ -18,17 +18,16 @@ from nnunetv2_cdpd.network.half_weights import HalfWeights
 from nnunetv2_cdpd.network.tracing import is_exported
 from nnunetv2_cdpd.network.training_only import LowRankAdapters
 
-
 GRAY, WINDOWS, NEIGHBOURS = "gray", "windows", "neighbours"
 CHANNELS = (GRAY, WINDOWS, NEIGHBOURS)
 
 
 class SliceEncoder(nn.Module):
-    """(B, C, X, Y, Z) patch -> `num_maps` token grids (B, E, S, h, w), of the ViT's last blocks or chosen ones, shallow to deep.
+    """(B, C, X, Y, Z) patch -> `num_maps` token grids (B, E, S, h, w), of the last blocks or chosen ones, shallow to deep.
 
     The slice axis comes first in the grids, whatever axis it was; in 2D, (B, C, Y, Z) -> (B, E, h, w). Frozen, unless a trainer
-    attaches adapters: no gradients, always in evaluation mode, passed over by `apply` and so by nnU-Net's weight initialisation. The buffer
-    `weights_set` tells whether weights were given (or random ones were chosen); it travels with them in a checkpoint.
+    attaches adapters: no gradients, always in evaluation mode, passed over by `apply` and so by nnU-Net's weight initialisation.
+    The buffer `weights_set` tells whether weights were given (or random ones were chosen); it travels with them in a checkpoint.
 
     Args:
         model_name: timm name of a ViT with patch tokens.
@@ -40,7 +39,7 @@ class SliceEncoder(nn.Module):
         slice_scale: Voxels per token along both axes of a slice, which is scaled so before the ViT sees it; None: as many as
             the ViT's patch has pixels, so that a slice keeps its size but for rounding to whole patches.
         channels: What the ViT sees as red, green and blue. "gray": the image, three times (an image of three channels: these);
-            "windows": three intensity windows of an image of one channel; "neighbours": the slice before, the slice, the one after.
+            "windows": three intensity windows of an image of one channel; "neighbours": the slice before, the slice, the next.
         intensity_windows: (low, high) per image channel in nnU-Net-normalised units, mapped to 0 and 1 for the ViT; with
             "windows" three of the one channel. Channels beyond are no image (a cascade appends one-hot channels) and are not
             shown to it.
@@ -173,8 +172,7 @@ class SliceEncoder(nn.Module):
     def image_size(self, size: Sequence[int]) -> list[int]:
         """Height and width that the ViT sees of a slice: the nearest whole number of its patches, at least one."""
         return [
-            max(1, round(length / voxels)) * patch
-            for length, voxels, patch in zip(size, self.token_voxels, self.vit_patch_size)
+            max(1, round(length / voxels)) * patch for length, voxels, patch in zip(size, self.token_voxels, self.vit_patch_size)
         ]
 
     def normalised(self, x: Tensor) -> Tensor:
@@ -204,7 +202,7 @@ def chosen_blocks(blocks: Sequence[int] | None, num_maps: int, depth: int, model
 
 
 def with_neighbours(x: Tensor) -> Tensor:
-    """(B, 1, S, H, W) -> (B, 3, S, H, W): the slice before, the slice, the slice after; the first and the last have themselves."""
+    """(B, 1, S, H, W) -> (B, 3, S, H, W): the slice before, the slice, the next; beyond the ends they are the end's own."""
     return torch.cat([torch.cat([x[:, :, :1], x[:, :, :-1]], 2), x, torch.cat([x[:, :, 1:], x[:, :, -1:]], 2)], 1)
 
 

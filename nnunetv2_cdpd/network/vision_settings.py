@@ -21,7 +21,8 @@ class VisionSettings:
 
     source: "vit", or "coordinates": in place of tokens nothing but the place in the image, a control.
     fusion: What tokens may say to a stage. "queries": they ask, the stage's features answer (the paper); "values": features
-        ask, tokens answer; "both": the first block the one way, the second the other; "sum": a linear layer adds them, no attention.
+        ask, tokens answer; "both": the first block the one way, the second the other; "sum": no attention, a linear layer of
+        the tokens is added.
     gate: What starts at zero. "blocks": what every block (or the sum) adds, though not the norm after the blocks; "closed": the
         whole fusion, so that the network begins as its U-Net alone; "open": nothing.
     token_dropout: Share of tokens that are set to zero in training, at the same places for all stages; 0 ... below 1.

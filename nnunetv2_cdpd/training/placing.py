@@ -1,4 +1,4 @@
-"""Patches that tell their place in the image: channels of it behind those of the image, moved by the augmentation as the image is.
+"""Patches that tell their place in the image: channels behind those of the image, which the augmentation moves alike.
 
     training    the loader knows the box of a patch; batchgeneratorsv2 moves what it calls a regression target as it moves the
                 image, and leaves it alone where it changes intensities only

@@ -105,7 +105,9 @@ def test_a_missing_file_has_its_own_way_out(tmp_path):
     assert read_shaped(tmp_path / "my.json", OBJECT, "mend it") == {"a": 1}
 
 
-@pytest.mark.parametrize(("value", "told"), [("c", "is 'c', not one of a, b"), (1, "is 1, not one of a, b"), (["a"], "not one of a, b")])
+@pytest.mark.parametrize(
+    ("value", "told"), [("c", "is 'c', not one of a, b"), (1, "is 1, not one of a, b"), (["a"], "not one of a, b")]
+)
 def test_a_text_out_of_a_few(value, told):
     shape = record({"kind": one_of("a", "b")})
     check_shape({"kind": "a"}, shape, "my.json", "mend it")

@@ -48,7 +48,9 @@ def test_what_is_saved_is_the_weight_and_the_product_of_both_factors():
         getattr(adapters, f"up_{number}").fill_(3)
     saved = network.state_dict()["slice_encoder.vit.blocks.0.attn.proj.weight"]
     torch.testing.assert_close(saved, layer.weight + 6)
-    assert torch.equal(network.state_dict()["slice_encoder.vit.blocks.0.attn.qkv.weight"], network.slice_encoder.vit.blocks[0].attn.qkv.weight)
+    assert torch.equal(
+        network.state_dict()["slice_encoder.vit.blocks.0.attn.qkv.weight"], network.slice_encoder.vit.blocks[0].attn.qkv.weight
+    )
 
 
 def test_adapters_alone_are_trained_in_the_encoder_and_start_as_nothing():

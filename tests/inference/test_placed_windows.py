@@ -1,0 +1,73 @@
+"""Windows of a network whose tokens are made of the place in the image."""
+
+import copy
+
+import pytest
+import torch
+from builders.model import make_plans, write_model
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.inference.onnx_export import export_onnx
+from nnunetv2_cdpd.inference.predictor import Predictor
+from nnunetv2_cdpd.network.place import with_place
+from nnunetv2_cdpd.training.placing import PlacedPredictor
+
+PATCH = (8, 16, 24)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    architecture = copy.deepcopy(make_plans()["configurations"]["3d_fullres"]["architecture"])
+    architecture["arch_kwargs"]["vision"] |= {"source": "coordinates", "fusion": "sum", "gate": "open"}
+    return write_model(tmp_path_factory.mktemp("placed") / "model", architecture=architecture, mirroring=(0, 2))
+
+
+@pytest.fixture(scope="module")
+def predictor(model):
+    return Predictor.from_folder(model, [0], device="cpu", use_mirroring=False)
+
+
+def noise(*size):
+    return torch.randn(1, *size, generator=torch.Generator().manual_seed(0))
+
+
+def test_an_image_of_one_window_is_seen_with_its_place(predictor):
+    data = noise(*PATCH)
+    expected = predictor.network.network(with_place(data, [slice(0, n) for n in PATCH])[None])[0]
+    found = predictor.predict_logits_from_preprocessed_data(data).float()
+    torch.testing.assert_close(found, expected.detach(), atol=2e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize("mirroring", [False, True])
+@pytest.mark.parametrize("size", [(8, 16, 40), (6, 20, 24)])  # two windows, and an image that is padded to one
+def test_windows_are_those_of_nnunets_own_loop(model, size, mirroring):
+    ours = Predictor.from_folder(model, [0], device="cpu", use_mirroring=mirroring)
+    hosts = PlacedPredictor(use_mirroring=mirroring, device=torch.device("cpu"), allow_tqdm=False)
+    hosts.manual_initialization(
+        ours.network.network, ours.plans_manager, ours.configuration_manager, None, ours.dataset_json, "", (0, 2)
+    )
+    data = noise(*size)
+    expected = hosts.predict_sliding_window_return_logits(data).float()
+    assert expected.shape[1:] == data.shape[1:]
+    torch.testing.assert_close(ours.predict_logits_from_preprocessed_data(data).float(), expected, atol=5e-2, rtol=2e-2)
+
+
+def test_nnunets_own_predictor_is_refused(predictor):
+    host = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
+    host.manual_initialization(
+        predictor.network.network,
+        predictor.plans_manager,
+        predictor.configuration_manager,
+        None,
+        predictor.dataset_json,
+        "",
+        None,
+    )
+    with pytest.raises(ValueError, match="`cdpd predict` does, nnUNetv2_predict cannot"):
+        host.predict_sliding_window_return_logits(noise(*PATCH))
+
+
+def test_no_onnx(model, tmp_path):
+    with pytest.raises(UserError, match="a window's place in the image, which the runner does not tell; no ONNX"):
+        export_onnx(model, tmp_path / "model.onnx")
