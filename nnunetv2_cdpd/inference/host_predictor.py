@@ -30,6 +30,7 @@ from nnunetv2_cdpd.inference.devices import chosen_device
 from nnunetv2_cdpd.inference.models import load_model
 from nnunetv2_cdpd.inference.network import PredictionNetwork, on_device
 from nnunetv2_cdpd.inference.preprocessing import CasePreprocessor, PathLike, PreprocessedCase
+from nnunetv2_cdpd.inference.shown_volume import ShownVolume
 from nnunetv2_cdpd.inference.sliding_window import Ensemble, ReportWindows, at_whole_steps, blocks_of_logits
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.network.place import with_place
@@ -179,8 +180,11 @@ class HostPredictor(host.nnUNetPredictor):
         readout = self.network.readout(weights)
         channels = self.network.num_values(readout)
 
+        shown = ShownVolume(self.network.network, data, weights)
+
         def run(fold: int, windows: Tensor) -> Tensor:
             self.network.load_state_dict(weights[fold])
+            shown.to_fold(fold)
             self.network.features_only = readout is not None
             try:  # nnU-Net's precision; not around the blocks, whose logits are made and interpolated in single precision
                 with torch.autocast("cuda") if self.device.type == "cuda" else contextlib.nullcontext():

@@ -164,18 +164,19 @@ class CDPDNet(FusedEncoder):
             output_channels=[*features, bottleneck + extra_bottleneck_channels],
         )
 
-    def forward(self, x: Tensor, task: Tensor | None = None) -> Tensor | list[Tensor]:
+    def forward(self, x: Tensor, task: Tensor | None = None, tokens: Tensor | None = None) -> Tensor | list[Tensor]:
         """Logits of a batch.
 
         Args:
             x: (B, C, X, Y(, Z)).
             task: Task index of each sample (B,), or of all of them (); None stands for the universal task.
+            tokens: Of whole slices, where they are known already (`token_grids`).
 
         Raises:
             ValueError: No task and no universal task, or neither one task nor one per sample.
         """
         text = self.text_terms()
-        stages, adapted = self.encode_and_adapt(x, self.token_grids(x))
+        stages, adapted = self.encode_and_adapt(x, self.token_grids(x, tokens=tokens))
         skips = self.modulate(stages, text)
         return self.guided(self.extend(self.own_logits(skips, task, text), skips, text), adapted)
 

@@ -21,6 +21,7 @@ from nnunetv2_cdpd.network.slice_encoder import NEIGHBOURS, WINDOWS, SliceEncode
 from nnunetv2_cdpd.network.token_adaptor import TokenAdaptor
 from nnunetv2_cdpd.network.training_only import Guide, TrainingOnly
 from nnunetv2_cdpd.network.vision_settings import COORDINATES, VisionSettings, split_vision
+from nnunetv2_cdpd.network.whole_slices import VolumeTokens, volume_tokens
 
 TokenMaps = Callable[[Tensor], list[Tensor]]
 
@@ -48,6 +49,7 @@ class FusedEncoder(nn.Module):
     slice_encoder: SliceEncoder | None
     coordinates: CoordinateTokens | None
     guide: Guide | None
+    volume: VolumeTokens | None
 
     def __init__(
         self, encoder: nn.Module, input_channels: int, dim: int, fused_stages: Sequence[int], vision: Mapping[str, Any] | None
@@ -58,7 +60,7 @@ class FusedEncoder(nn.Module):
         features = self.encoder.output_channels
         if list(fused_stages) != sorted(set(fused_stages) & set(range(len(features)))):
             raise ValueError(f"fused stages must be of 0 ... {len(features) - 1}, ascending, got {list(fused_stages)}")
-        self.slice_encoder = self.coordinates = self.guide = None
+        self.slice_encoder = self.coordinates = self.guide = self.volume = None
         self.adaptors, self.fusions = nn.ModuleDict(), nn.ModuleDict()
         self.vision = VisionSettings()
         if vision is None or not fused_stages:
@@ -76,6 +78,8 @@ class FusedEncoder(nn.Module):
             self.coordinates = CoordinateTokens(num_maps=num_maps, **own)
             return self.coordinates
         self.slice_encoder = self.slice_encoder_class(num_maps=num_maps, **kwargs)
+        if self.vision.whole_slices:
+            self.volume = VolumeTokens()
         return self.slice_encoder
 
     def make_fusion(self, channels: int, dim: int) -> nn.Module:
@@ -85,13 +89,30 @@ class FusedEncoder(nn.Module):
     @property
     def needs_place(self) -> bool:
         """Whether patches come with the channels of their place."""
-        return self.coordinates is not None
+        return self.coordinates is not None or self.volume is not None
 
-    def token_grids(self, x: Tensor, token_maps: TokenMaps | None = None) -> list[Tensor]:
-        """Tokens for each fused stage, finest stage first; none without vision. token_maps: See SliceEncoder."""
+    def show(self, image: Tensor) -> None:
+        """Compute the tokens of whole slices of an image (C, X, Y, Z), of which windows are seen next."""
+        assert self.slice_encoder is not None and self.volume is not None, "a network of whole slices"
+        self.volume.tokens = volume_tokens(self.slice_encoder, image)
+
+    def token_grids(self, x: Tensor, token_maps: TokenMaps | None = None, tokens: Tensor | None = None) -> list[Tensor]:
+        """Tokens for each fused stage, finest stage first; none without vision.
+
+        Args:
+            token_maps: See SliceEncoder.
+            tokens: Those of whole slices at the place of each patch, (B, maps, E, S, h, w), where x does not tell its place.
+        """
         if self.coordinates is not None:
             return self.coordinates(self._place_of(x))
-        return [] if self.slice_encoder is None else self.slice_encoder(x, token_maps)
+        if self.slice_encoder is None:
+            return []
+        if self.volume is None:
+            return self.slice_encoder(x, token_maps)
+        if tokens is None:
+            axis, place = self.slice_encoder.slice_axis, self._place_of(x)
+            tokens = self.volume.of_windows(place, self.slice_encoder.grid_size(x.shape[2:]), axis if x.ndim == 5 else 0)
+        return list(tokens.to(x.dtype).unbind(1))
 
     def encode(self, x: Tensor, token_grids: Sequence[Tensor]) -> list[Tensor]:
         """Encoder stages, finest first; a fused stage replaces its features for the skip and for the next stage."""
@@ -141,9 +162,10 @@ class FusedEncoder(nn.Module):
         return [grid * kept for grid in token_grids]
 
     def _place_of(self, x: Tensor) -> Tensor:
-        if x.shape[1] != self.input_channels + PLACE_CHANNELS:
+        shown = self.volume is None or self.volume.tokens is not None
+        if not shown or x.shape[1] != self.input_channels + PLACE_CHANNELS:
             raise ValueError(
-                "the tokens of this network are made of the patch's place in the image, which this patch does not tell: "
+                "the tokens of this network depend on the patch's place in the image, which this patch does not tell: "
                 "`cdpd predict` does, nnUNetv2_predict cannot"
             )
         return x[:, self.input_channels :]

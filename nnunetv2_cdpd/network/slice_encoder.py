@@ -142,18 +142,24 @@ class SliceEncoder(nn.Module):
             return self._grids(x, token_maps or self.token_maps)
 
     def _grids(self, x: Tensor, token_maps: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
-        images = self.images(x)
-        if self.bfloat16_on_cpu and x.device.type == "cpu" and x.dtype == torch.float32:
-            with torch.autocast("cpu", torch.bfloat16):
-                maps = [grid.float() for grid in self.half_weights.call(self.vit, token_maps, images)]
-        else:
-            maps = self.half_weights.call(self.vit, token_maps, images)  # each (B * S, E, h, w)
+        maps = self.maps_of(self.images(x), token_maps)
         if x.ndim == 4:
             return maps
         return [grid.unflatten(0, (x.shape[0], -1)).transpose(1, 2) for grid in maps]  # (B, E, S, h, w)
 
+    def maps_of(self, images: Tensor, token_maps: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
+        """Token maps of images, each (N, E, h, w), in the precision that this device is fast in."""
+        if self.bfloat16_on_cpu and images.device.type == "cpu" and images.dtype == torch.float32:
+            with torch.autocast("cpu", torch.bfloat16):
+                return [grid.float() for grid in self.half_weights.call(self.vit, token_maps, images)]
+        return self.half_weights.call(self.vit, token_maps, images)
+
     def images(self, x: Tensor) -> Tensor:
         """Slices as the ViT was trained to see images: (B, C, X, Y, Z) -> RGB (B * S, 3, H, W)."""
+        return self.as_images(self.slices(x))
+
+    def slices(self, x: Tensor) -> Tensor:
+        """Slices at the size that they have, in [0, 1]: (B, C, X, Y, Z) -> (B * S, 1 or 3, Y, Z)."""
         channels = len(self.window_low)
         shape = (1, channels, *[1] * (x.ndim - 2))
         x = (x[:, : self.image_channels] - self.window_low.view(shape)) / self.window_width.view(shape)
@@ -165,7 +171,10 @@ class SliceEncoder(nn.Module):
             if self.channels == NEIGHBOURS:
                 x = with_neighbours(x.mean(1, keepdim=True))
             x = x.transpose(1, 2).flatten(0, 1)  # (B * S, C, H, W)
-        x = x if x.shape[1] in (1, 3) else x.mean(1, keepdim=True)
+        return x if x.shape[1] in (1, 3) else x.mean(1, keepdim=True)
+
+    def as_images(self, x: Tensor) -> Tensor:
+        """Slices (N, 1 or 3, Y, Z) at the size and with the statistics that the ViT takes: RGB (N, 3, H, W)."""
         x = functional.interpolate(x, size=self.image_size(x.shape[2:]), mode="bilinear", align_corners=False)
         return self.normalised(x.expand(-1, 3, -1, -1))
 
@@ -174,6 +183,12 @@ class SliceEncoder(nn.Module):
         return [
             max(1, round(length / voxels)) * patch for length, voxels, patch in zip(size, self.token_voxels, self.vit_patch_size)
         ]
+
+    def grid_size(self, size: Sequence[int]) -> list[int]:
+        """Tokens of a patch of a size: (S, h, w), (h, w) in 2D."""
+        plane = list(size)
+        slices = [math.ceil(plane.pop(self.slice_axis) / self.slice_step)] if len(plane) == 3 else []
+        return [*slices, *(length // patch for length, patch in zip(self.image_size(plane), self.vit_patch_size))]
 
     def normalised(self, x: Tensor) -> Tensor:
         """Images in [0, 1] by the statistics of the ViT's training images."""

@@ -27,6 +27,7 @@ class VisionSettings:
         whole fusion, so that the network begins as its U-Net alone; "open": nothing.
     token_dropout: Share of tokens that are set to zero in training, at the same places for all stages; 0 ... below 1.
     guide: Weight of the loss of heads on the tokens alone, which are there in training only; 0: none.
+    whole_slices: Tokens are of whole slices of the image, computed once for a volume, not of the patch (whole_slices.py).
     adapters: Rank of what is trained beside each linear layer of the ViT, and merged into it in saved models; 0: it is frozen.
     """
 
@@ -35,6 +36,7 @@ class VisionSettings:
     gate: str = BLOCKS
     token_dropout: float = 0.0
     guide: float = 0.0
+    whole_slices: bool = False
     adapters: int = 0
 
     def __post_init__(self) -> None:
@@ -45,8 +47,15 @@ class VisionSettings:
             raise ValueError(f"vision `token_dropout` is a share from 0 to below 1, got {self.token_dropout}")
         if self.guide < 0 or self.adapters < 0:
             raise ValueError(f"vision `guide` and `adapters` are 0 or more, got {self.guide} and {self.adapters}")
-        if self.adapters and self.source != VIT:
-            raise ValueError(f"vision `adapters` are of a ViT, and `source` is {self.source!r}")
+        if (self.adapters or self.whole_slices) and self.source != VIT:
+            raise ValueError(f"vision `adapters` and `whole_slices` are of a ViT, and `source` is {self.source!r}")
+        if self.adapters and self.whole_slices:
+            raise ValueError("vision `adapters` change the tokens at every step, and those of `whole_slices` are computed once")
+
+    @property
+    def of_place(self) -> bool:
+        """Whether tokens depend on where in the image a patch lies."""
+        return self.source == COORDINATES or self.whole_slices
 
 
 def split_vision(vision: Mapping[str, Any]) -> tuple[VisionSettings, dict[str, Any]]:
@@ -63,4 +72,4 @@ def split_vision(vision: Mapping[str, Any]) -> tuple[VisionSettings, dict[str, A
 def needs_place(arch_kwargs: Mapping[str, Any]) -> bool:
     """Whether the patches of a network with these arguments tell their place in the image (place.py)."""
     vision = arch_kwargs["vision"]
-    return bool(vision and arch_kwargs["fused_stages"]) and split_vision(vision)[0].source == COORDINATES
+    return bool(vision and arch_kwargs["fused_stages"]) and split_vision(vision)[0].of_place

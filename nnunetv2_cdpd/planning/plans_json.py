@@ -101,6 +101,7 @@ _VISION = {
     "gate": one_of(*GATES),
     "token_dropout": SHARE,
     "guide": NOT_NEGATIVE,
+    "whole_slices": FLAG,
     "adapters": whole_number(),
 }
 _CDPDNET = record(

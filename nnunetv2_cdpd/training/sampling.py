@@ -21,6 +21,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.training.placing import PlacedTransforms
+from nnunetv2_cdpd.training.token_files import TokenFiles
 
 LocationKey = int | tuple[int, ...]  # of nnU-Net's `class_locations`: a stored value or several
 
@@ -30,6 +31,7 @@ class AnnotatedCases:
 
     Loads cases like the dataset it wraps, except that `class_locations` keeps only what the source annotates.
 
+    last_loaded: The case that was loaded last.
     centre_weights: Stored values of a region -> how often a patch is centred on it, relative to the others of its case.
     """
 
@@ -52,6 +54,7 @@ class AnnotatedCases:
         Raises:
             UserError: It was preprocessed with another dataset.json, so that its values mean something else.
         """
+        self.last_loaded = identifier
         data, seg, seg_prev, properties = self.dataset.load_case(identifier)
         wanted = self._centres[self.sources[identifier]]
         if wanted - {stored_values(key) for key in properties["class_locations"]}:
@@ -102,6 +105,7 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         foreground_jitter: How far from the centre of a foreground patch its voxel of the class may lie: 0 in the centre, as
             nnU-Net; 1 anywhere in the patch.
         place: Patches tell their place, in channels behind those of the image.
+        token_files: Or batches hold `tokens`, those of whole slices at the place of each patch.
     """
 
     def __init__(
@@ -112,11 +116,12 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         universal_probability: float,
         foreground_jitter: float = 0.0,
         place: bool = False,
+        token_files: TokenFiles | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs["sampling_probabilities"] = data.case_probabilities(source_exponent)
         super().__init__(data, *args, **kwargs)
-        self.placed = PlacedTransforms(self.transforms) if place else None
+        self.placed = PlacedTransforms(self.transforms, token_files) if place else None
         self.transforms = self.placed or self.transforms
         self.universal_probability = universal_probability
         self.reach = np.floor(foreground_jitter * (np.asarray(self.final_patch_size) - 1) / 2).astype(int)  # voxels
@@ -136,7 +141,7 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
             class_locations = {overwrite_class: self._draw_centre(class_locations[overwrite_class], data_shape)}
         lower, upper = super().get_bbox(data_shape, force_fg, class_locations, overwrite_class, verbose)
         if self.placed is not None:  # whose sample is cut and transformed next
-            self.placed.box = lower, upper, data_shape
+            self.placed.box, self.placed.case = (lower, upper, data_shape), self._data.last_loaded
         return lower, upper
 
     def _draw_class(self, class_locations: Mapping[LocationKey, np.ndarray]) -> LocationKey | None:
@@ -160,6 +165,8 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         universal = torch.from_numpy(np.random.uniform(size=len(sources)) < self.universal_probability)
         batch["target"] = [*label_maps, sources]
         batch["task"] = torch.where(universal, len(self._data.annotation.sources), sources)
+        if self.placed is not None and self.placed.files is not None:
+            batch["tokens"] = self.placed.taken()
         return batch
 
 

@@ -11,7 +11,8 @@ Source: Wu et al., CDPDNet, arXiv 2505.18958.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from os.path import join
@@ -54,6 +55,7 @@ from nnunetv2_cdpd.training.provenance import training_provenance
 from nnunetv2_cdpd.training.pseudo_dice import counts_per_source
 from nnunetv2_cdpd.training.recipe import Recipe
 from nnunetv2_cdpd.training.sampling import AnnotatedCases, SourceBalancedDataLoader
+from nnunetv2_cdpd.training.token_files import TokenFiles, filled_token_files
 
 
 class PartialLabelTrainer(UntornTrainer):
@@ -90,7 +92,9 @@ class PartialLabelTrainer(UntornTrainer):
         self.logger.local_logger = SourceLogger([source.name for source in self.annotation.sources])
         self._set_plans(self._plans_with_network())
         self.__dict__.update(self.recipe.trainer_attributes)
-        self._batch_task: torch.Tensor | None = None  # task of each sample of the batch in train_step; None: universal
+        # task of each sample of the batch in train_step, without which it is the universal one; tokens of whole slices
+        self._batch_inputs: dict[str, torch.Tensor] = {}
+        self.token_files: TokenFiles | None = None
 
     # ---- network -------------------------------------------------------------------------------------------------
 
@@ -114,10 +118,10 @@ class PartialLabelTrainer(UntornTrainer):
             super().initialize()
         # The host calls network(data). The hook sits on the outermost module, so that DDP and torch.compile see the
         # task as one more input.
-        self.network.register_forward_pre_hook(self._pass_task, with_kwargs=True)
+        self.network.register_forward_pre_hook(self._pass_inputs, with_kwargs=True)
 
-    def _pass_task(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        return args, kwargs if self._batch_task is None else {**kwargs, "task": self._batch_task}
+    def _pass_inputs(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        return args, {**kwargs, **self._batch_inputs}
 
     @property
     def cdpdnet(self) -> CDPDNet:
@@ -134,6 +138,12 @@ class PartialLabelTrainer(UntornTrainer):
         for origin in origins:
             self.print_to_log_file(origin.line)
         self.provenance = training_provenance(origins, self.former_debug())
+        if self.cdpdnet.volume is not None:
+            folder, patch_size = Path(self.preprocessed_dataset_folder), self.configuration_manager.patch_size
+            datasets = super().get_tr_and_val_datasets()
+            self.token_files = filled_token_files(
+                folder, self.cdpdnet.slice_encoder, patch_size, datasets, self.print_to_log_file
+            )
         super().on_train_start()
 
     def former_debug(self) -> Any:
@@ -166,6 +176,7 @@ class PartialLabelTrainer(UntornTrainer):
             universal_probability=self.universal_task_probability if task and task["universal"] else 0.0,
             foreground_jitter=self.foreground_jitter,
             place=needs_place(self.configuration_manager.network_arch_init_kwargs),
+            token_files=self.token_files,
         )
         with exchanged("data_loader", loader):
             return super().get_dataloaders()
@@ -215,11 +226,17 @@ class PartialLabelTrainer(UntornTrainer):
         return loss.to(self.device)
 
     def train_step(self, batch: dict) -> dict:
-        self._batch_task = batch["task"].to(self.device, non_blocking=True)
-        try:
+        with self._inputs_of(batch, "task", "tokens"):
             return super().train_step(batch)
+
+    @contextmanager
+    def _inputs_of(self, batch: dict, *names: str) -> Iterator[None]:
+        """Pass these entries of a batch, those that it has, to the network as it is called."""
+        self._batch_inputs = {name: batch[name].to(self.device, non_blocking=True) for name in names if name in batch}
+        try:
+            yield
         finally:
-            self._batch_task = None
+            self._batch_inputs = {}
 
     # ---- validation ----------------------------------------------------------------------------------------------
 
@@ -227,7 +244,8 @@ class PartialLabelTrainer(UntornTrainer):
         """Loss and counts of one batch under the universal task; the host's own needs one-hot targets."""
         data = batch["data"].to(self.device, non_blocking=True)
         target = [entry.to(self.device, non_blocking=True) for entry in batch["target"]]
-        with torch.autocast("cuda") if self.device.type == "cuda" else dummy_context():
+        autocast = torch.autocast("cuda") if self.device.type == "cuda" else dummy_context()
+        with self._inputs_of(batch, "tokens"), autocast:
             output = self.network(data)
             loss = self.loss(output, target)
         logits = output[0] if self.enable_deep_supervision else output

@@ -42,8 +42,9 @@ def test_an_image_of_one_window_is_seen_with_its_place(predictor):
 @pytest.mark.parametrize("mirroring", [False, True])
 @pytest.mark.parametrize("size", [(8, 16, 40), (6, 20, 24)])  # two windows, and an image that is padded to one
 def test_windows_are_those_of_nnunets_own_loop(model, size, mirroring):
-    ours = Predictor.from_folder(model, [0], device="cpu", use_mirroring=mirroring)
-    hosts = PlacedPredictor(use_mirroring=mirroring, device=torch.device("cpu"), allow_tqdm=False)
+    # weights of a Gaussian are too small at corners for the half precision of nnU-Net's sums
+    ours = Predictor.from_folder(model, [0], device="cpu", use_mirroring=mirroring, use_gaussian=False)
+    hosts = PlacedPredictor(use_mirroring=mirroring, use_gaussian=False, device=torch.device("cpu"), allow_tqdm=False)
     hosts.manual_initialization(
         ours.network.network, ours.plans_manager, ours.configuration_manager, None, ours.dataset_json, "", (0, 2)
     )

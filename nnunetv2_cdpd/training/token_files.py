@@ -1,0 +1,126 @@
+"""TokenFiles: tokens of whole slices of preprocessed cases, computed once and kept beside them, for trainings to come too.
+
+    nnUNet_preprocessed/DATASET/nnUNetPlans_3d_fullres_tokens/DIGEST/CASE.b2nd
+
+The digest is of the encoder's weights and settings, so that another model or other settings have files of their own. Each file
+tells of which preprocessed files it was made, and is made anew when they have changed. Compressed, half precision, in parts of
+which a patch reads those around it. A run that was stopped goes on with the cases that are missing.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from glob import escape
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
+from torch import Tensor, distributed
+
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.jobs import digest, file_state, written_beside
+from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
+from nnunetv2_cdpd.network.whole_slices import tokens_at, volume_tokens
+
+_CHUNK = (4, 8, 8)  # tokens along slices and plane that are read together
+_MADE_OF = "made_of"
+
+
+class TokenFiles:
+    """Files of the tokens of cases.
+
+    Args:
+        preprocessed: Folder of the preprocessed cases.
+        encoder: Whose tokens they are, with its weights.
+        patch_size: Of the network's patches, 2 or 3 axes.
+    """
+
+    def __init__(self, preprocessed: Path, encoder: SliceEncoder, patch_size: Sequence[int]) -> None:
+        self.preprocessed = preprocessed
+        self.folder = preprocessed.with_name(f"{preprocessed.name}_tokens") / encoder_digest(encoder)
+        self.size = encoder.grid_size(patch_size)
+        self.slice_axis = encoder.slice_axis if len(patch_size) == 3 else 0
+
+    def path(self, case: str) -> Path:
+        return self.folder / f"{case}.b2nd"
+
+    def missing(self, cases: Iterable[str]) -> list[str]:
+        """The cases that have no file, or one of other preprocessed files."""
+        return [case for case in cases if not self._is_current(case)]
+
+    def fill(self, encoder: SliceEncoder, cases: Iterable[str], dataset: nnUNetBaseDataset) -> None:
+        """Compute the tokens of some cases of a dataset.
+
+        Raises:
+            UserError: A file cannot be written.
+        """
+        import blosc2
+
+        for case in cases:
+            made_of = self._made_of(case)
+            tokens = volume_tokens(encoder, torch.from_numpy(np.ascontiguousarray(dataset.load_case(case)[0][:]))).cpu().numpy()
+            chunk = (*tokens.shape[:2], *map(min, _CHUNK, tokens.shape[2:]))
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with written_beside(self.path(case)) as beside:
+                    array = blosc2.asarray(tokens, urlpath=str(beside), mode="w", chunks=chunk, cparams={"clevel": 3})
+                    array.schunk.vlmeta[_MADE_OF] = made_of
+            except (OSError, RuntimeError) as error:  # blosc2 tells of a full disk by the latter
+                why = getattr(error, "strerror", None) or "is the disk full?"
+                raise UserError(f"{self.path(case)}: tokens cannot be written ({why}); make room and start again") from error
+
+    def at(self, case: str, place: Tensor) -> Tensor:
+        """The tokens of a patch of a case, by its place (3, X, Y(, Z)): (maps, E, S, h, w), in single precision."""
+        import blosc2
+
+        tokens = blosc2.open(urlpath=str(self.path(case)), mode="r", dparams={"nthreads": 1})
+        return tokens_at(tokens, place, self.size, self.slice_axis)
+
+    def _is_current(self, case: str) -> bool:
+        import blosc2
+
+        path = self.path(case)
+        if not path.is_file():
+            return False
+        try:
+            return blosc2.open(urlpath=str(path), mode="r").schunk.vlmeta[_MADE_OF] == self._made_of(case)
+        except (RuntimeError, KeyError, ValueError):  # damaged
+            return False
+
+    def _made_of(self, case: str) -> list[Any]:
+        """Name, size and time of the image's preprocessed files."""
+        files = sorted(path for path in self.preprocessed.glob(f"{escape(case)}.*") if path.suffix != ".pkl")
+        return [[path.name, *(file_state(path) or ())] for path in files]
+
+
+def filled_token_files(
+    preprocessed: Path,
+    encoder: SliceEncoder | None,
+    patch_size: Sequence[int],
+    datasets: Iterable[nnUNetBaseDataset],
+    tell: Callable[[str], None],
+) -> TokenFiles:
+    """The files with the tokens of every case of some datasets; of several processes, each computes its share."""
+    assert encoder is not None, "tokens of whole slices are a ViT's"
+    files = TokenFiles(preprocessed, encoder, patch_size)
+    several = distributed.is_initialized()
+    for dataset in datasets:
+        missing = files.missing(dataset.identifiers)
+        if missing:
+            tell(f"Tokens of whole slices: of {len(missing)} of {len(dataset.identifiers)} cases, into {files.folder}")
+        own = missing[distributed.get_rank() :: distributed.get_world_size()] if several else missing
+        files.fill(encoder, own, dataset)
+    if several:
+        distributed.barrier()
+    return files
+
+
+def encoder_digest(encoder: SliceEncoder) -> str:
+    """Of all that tokens depend on beside the image: weights, settings."""
+    weights = sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        weights.update(name.encode() + tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    constants = {name: getattr(encoder, name).tolist() for name in ("window_low", "window_width", "mean", "std")}
+    names = ("model_name", "num_maps", "block_indices", "slice_axis", "slice_step", "token_voxels", "channels", "image_channels")
+    return digest(weights.hexdigest(), constants, {name: getattr(encoder, name) for name in names})
