@@ -84,7 +84,8 @@ class TokenFiles:
         if not path.is_file():
             return False
         try:
-            return blosc2.open(urlpath=str(path), mode="r").schunk.vlmeta[_MADE_OF] == self._made_of(case)
+            chunks = blosc2.open(urlpath=str(path), mode="r").schunk
+            return chunks.vlmeta[_MADE_OF] == self._made_of(case)
         except (RuntimeError, KeyError, ValueError):  # damaged
             return False
 

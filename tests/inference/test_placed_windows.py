@@ -16,11 +16,12 @@ from nnunetv2_cdpd.training.placing import PlacedPredictor
 PATCH = (8, 16, 24)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
+@pytest.fixture(scope="module", params=[{"source": "coordinates"}, {"whole_slices": True}], ids=["coordinates", "whole slices"])
+def model(request, tmp_path_factory):
     architecture = copy.deepcopy(make_plans()["configurations"]["3d_fullres"]["architecture"])
-    architecture["arch_kwargs"]["vision"] |= {"source": "coordinates", "fusion": "sum", "gate": "open"}
-    return write_model(tmp_path_factory.mktemp("placed") / "model", architecture=architecture, mirroring=(0, 2))
+    architecture["arch_kwargs"]["vision"] |= {"fusion": "sum", "gate": "open", **request.param}
+    folder = tmp_path_factory.mktemp("placed") / "model"
+    return write_model(folder, architecture=architecture, mirroring=(0, 2), folds=(0, 1))  # of two vision encoders
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +33,38 @@ def noise(*size):
     return torch.randn(1, *size, generator=torch.Generator().manual_seed(0))
 
 
+def seen_whole(network, data):
+    """Logits of an image of one window."""
+    if network.volume is not None:
+        network.show(data)
+    with torch.no_grad():
+        return network(with_place(data, [slice(0, n) for n in PATCH])[None])[0]
+
+
 def test_an_image_of_one_window_is_seen_with_its_place(predictor):
     data = noise(*PATCH)
-    expected = predictor.network.network(with_place(data, [slice(0, n) for n in PATCH])[None])[0]
     found = predictor.predict_logits_from_preprocessed_data(data).float()
-    torch.testing.assert_close(found, expected.detach(), atol=2e-2, rtol=1e-2)
+    torch.testing.assert_close(found, seen_whole(predictor.network.network, data), atol=2e-2, rtol=1e-2)
+
+
+def test_every_fold_sees_the_volume_by_its_own_encoder(model):
+    data = noise(*PATCH)
+    alone = [seen_whole(Predictor.from_folder(model, [fold], device="cpu").network.network, data) for fold in (0, 1)]
+    both = Predictor.from_folder(model, [0, 1], device="cpu", use_mirroring=False)
+    torch.testing.assert_close(
+        both.predict_logits_from_preprocessed_data(data).float(), torch.stack(alone).mean(0), atol=2e-2, rtol=1e-2
+    )
+
+
+def test_the_vision_encoder_runs_once_for_a_volume(model, monkeypatch):
+    predictor = Predictor.from_folder(model, [0], device="cpu", use_mirroring=True)
+    encoder = predictor.network.network.slice_encoder
+    if encoder is None:
+        return
+    seen, maps = [], encoder.token_maps
+    monkeypatch.setattr(encoder, "token_maps", lambda images: seen.append(len(images)) or maps(images))
+    predictor.predict_logits_from_preprocessed_data(noise(12, 20, 40))
+    assert sum(seen) == 12 // encoder.slice_step
 
 
 @pytest.mark.parametrize("mirroring", [False, True])
@@ -70,5 +98,5 @@ def test_nnunets_own_predictor_is_refused(predictor):
 
 
 def test_no_onnx(model, tmp_path):
-    with pytest.raises(UserError, match="a window's place in the image, which the runner does not tell; no ONNX"):
+    with pytest.raises(UserError, match="depend on a window's place in the image, which the runner does not tell; no ONNX"):
         export_onnx(model, tmp_path / "model.onnx")
