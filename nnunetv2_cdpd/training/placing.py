@@ -15,7 +15,6 @@ from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch import Tensor
 
-from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.network.place import place_of_box, with_place
 from nnunetv2_cdpd.training.token_files import TokenFiles
 
@@ -66,9 +65,10 @@ class PlacedPredictor(nnUNetPredictor):
 
     def predict_sliding_window_return_logits(self, input_image: Tensor) -> Tensor:
         network: Any = self.network
-        plain: CDPDNet = getattr(network, "_orig_mod", network)
-        if plain.volume is not None:
-            plain.to(self.device).show(input_image)
+        for wrapper in ("module", "_orig_mod"):  # of DDP, of torch.compile
+            network = getattr(network, wrapper, network)
+        if network.volume is not None:
+            network.to(self.device).show(input_image)
         padded, inside = pad_nd_image(input_image, self.configuration_manager.patch_size, "constant", {"value": 0}, True)
         logits = super().predict_sliding_window_return_logits(with_place(padded, inside[1:]))
         return logits[(slice(None), *inside[1:])]

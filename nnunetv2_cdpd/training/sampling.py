@@ -35,6 +35,8 @@ class AnnotatedCases:
     centre_weights: Stored values of a region -> how often a patch is centred on it, relative to the others of its case.
     """
 
+    last_loaded: str
+
     def __init__(self, dataset: nnUNetBaseDataset, annotation: Annotation) -> None:
         self.dataset = dataset
         self.annotation = annotation

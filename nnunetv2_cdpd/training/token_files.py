@@ -8,7 +8,6 @@ which a patch reads those around it. A run that was stopped goes on with the cas
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from glob import escape
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from nnunetv2_cdpd.network.whole_slices import tokens_at, volume_tokens
 
 _CHUNK = (4, 8, 8)  # tokens along slices and plane that are read together
 _MADE_OF = "made_of"
+_ENDINGS = (".b2nd", ".npz")  # of nnU-Net's preprocessed cases
 
 
 class TokenFiles:
@@ -90,9 +90,9 @@ class TokenFiles:
             return False
 
     def _made_of(self, case: str) -> list[Any]:
-        """Name, size and time of the image's preprocessed files."""
-        files = sorted(path for path in self.preprocessed.glob(f"{escape(case)}.*") if path.suffix != ".pkl")
-        return [[path.name, *(file_state(path) or ())] for path in files]
+        """Size and time of the preprocessed file of a case."""
+        states = [file_state(self.preprocessed / f"{case}{ending}") for ending in _ENDINGS]
+        return [list(state) for state in states if state is not None]
 
 
 def filled_token_files(

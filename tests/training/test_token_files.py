@@ -25,12 +25,12 @@ class Cases:
         self.folder, self.identifiers, self.loaded = folder, ["one", "two[1]"], []
         folder.mkdir()
         for number, case in enumerate(self.identifiers):
-            np.save(folder / f"{case}.npy", np.random.default_rng(number).normal(size=(1, *SHAPE)).astype(np.float32))
+            np.savez(folder / f"{case}.npz", np.random.default_rng(number).normal(size=(1, *SHAPE)).astype(np.float32))
             (folder / f"{case}.pkl").write_bytes(b"")
 
     def load_case(self, case):
         self.loaded.append(case)
-        return np.load(self.folder / f"{case}.npy"), None, None, {}
+        return np.load(self.folder / f"{case}.npz")["arr_0"], None, None, {}
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_what_is_there_is_not_computed_again_and_a_stopped_run_goes_on(cases):
 
 def test_a_case_that_was_preprocessed_anew_is_computed_anew(cases):
     fill(cases, make_encoder())
-    np.save(cases.folder / "one.npy", np.zeros((1, 4, 40, 50), np.float32))
+    np.savez(cases.folder / "one.npz", np.zeros((1, 4, 40, 50), np.float32))
     fill(cases, make_encoder())
     assert cases.loaded == [*cases.identifiers, "one"]
 
