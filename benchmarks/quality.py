@@ -4,7 +4,7 @@
 
 calibrates a cross-validated model on its own validation cases, predicts the patients whom it was not trained on, by all of its
 networks and by the first one alone, scores the predictions, and writes benchmarks/results/quality/*.json. What is done is not
-done again. Without arguments it writes the table in benchmarks/README.md from these files.
+done again. `python benchmarks/evidence write` makes tables of these files.
 
 MODEL: model folder, whose folds have their validation. IMAGES, LABELS: folders with PATIENT.nii.gz of all patients, OpenKBP's as
 benchmarks/evidence cuts them. ANNOTATED: annotated.json, patient -> organs. nnUNet_raw holds the dataset of the model.
@@ -15,21 +15,12 @@ import csv
 import json
 import math
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
-from scipy.stats import spearmanr
-
 RESULTS = Path(__file__).parent / "results" / "quality"
-README = Path(__file__).parent / "README.md"
-MARKS = re.compile(r"(<!-- quality of predictions -->\n).*?(\n<!-- end of quality of predictions -->)", re.DOTALL)
-ARMS = {"five_networks": "five networks", "one_network": "one network"}
 FOLDS = {"five_networks": [], "one_network": ["-f", "0"]}
-DRAWS = 2000
-WORST = 0.1
 
 
 def run(command: list[str]) -> None:
@@ -118,89 +109,14 @@ def joined(predictions: Path, metrics: Path, annotated: dict[str, list[str]]) ->
     return rows
 
 
-def table() -> str:
-    """Markdown of all results."""
-    columns = ("networks", "patients", "predictions", "Spearman", "expected Dice alone", "mean entropy alone")
-    head = f"| {' | '.join((*columns, 'mean error', 'volumes inside', 'worst tenth flagged', 'others flagged'))} |"
-    lines = [head, "|---|---|" + "---:|" * 8]
-    for arm, words in ARMS.items():
-        path = RESULTS / f"{arm}.json"
-        if not path.is_file():
-            continue
-        rows = json.loads(path.read_text())["rows"]
-        groups = {
-            "complete": [row for row in rows if row["complete"]],
-            "partial": [row for row in rows if not row["complete"]],
-            "all": rows,
-        }
-        for name, its in groups.items():
-            patients = len({row["patient"] for row in its})
-            cells = [told(its, statistic, digits) for statistic, digits in STATISTICS]
-            lines.append(f"| {words} | {patients} {name} | {len(its)} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _correlation(key: str, sign: int = 1):
-    def statistic(rows: list[dict]) -> float:
-        values, dice = ([row[name] for row in rows] for name in (key, "dice"))
-        return float(spearmanr(np.multiply(sign, values), dice)[0]) if len(set(values)) > 1 and len(set(dice)) > 1 else math.nan
-
-    return statistic
-
-
-def _error(rows: list[dict]) -> float:
-    return float(np.mean([abs(row["predicted"] - row["dice"]) for row in rows]))
-
-
-def _inside(rows: list[dict]) -> float:
-    """Of organs that were found: of others there is no volume to be right about."""
-    return float(np.mean([row["inside"] for row in rows if row["found"]]))
-
-
-def _flagged(of_worst: bool):
-    def statistic(rows: list[dict]) -> float:
-        dice = np.array([row["dice"] for row in rows])
-        worst = dice <= np.sort(dice)[max(1, round(WORST * len(dice))) - 1]
-        looks = np.array([row["look"] for row in rows])[worst == of_worst]
-        return float(looks.mean()) if looks.size else math.nan
-
-    return statistic
-
-
-STATISTICS = (
-    (_correlation("predicted"), 2),
-    (_correlation("expected_dice"), 2),
-    (_correlation("entropy", -1), 2),
-    (_error, 3),
-    (_inside, 2),
-    (_flagged(True), 2),
-    (_flagged(False), 2),
-)
-
-
-def told(rows: list[dict], statistic, digits: int) -> str:
-    """A statistic with its 95 % interval, patients drawn again."""
-    of_patient: dict[str, list[dict]] = {}
-    for row in rows:
-        of_patient.setdefault(row["patient"], []).append(row)
-    patients, random = list(of_patient), np.random.default_rng(0)
-    drawn = []
-    for _ in range(DRAWS):
-        sample = [row for number in random.integers(len(patients), size=len(patients)) for row in of_patient[patients[number]]]
-        drawn.append(statistic(sample))
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return f"{statistic(rows):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("places", type=Path, nargs="*", metavar="MODEL IMAGES LABELS ANNOTATED WORK")
+    for place in ("model", "images", "labels", "annotated", "work"):
+        parser.add_argument(place, type=Path)
     parser.add_argument("-device", default="cpu", choices=["cpu", "cuda"])
     arguments = parser.parse_args()
-    if arguments.places:
-        model, images, labels, annotated, work = arguments.places
-        measure(model, images, labels, json.loads(annotated.read_text()), work.resolve(), arguments.device)
-    README.write_text(MARKS.sub(lambda match: match[1] + table() + match[2], README.read_text()))
+    annotated = json.loads(arguments.annotated.read_text())
+    measure(arguments.model, arguments.images, arguments.labels, annotated, arguments.work.resolve(), arguments.device)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ MODULES = (
     "extension",
     "patients",
     "prompt_tables",
+    "quality_tables",
     "raw_data",
     "results",
     "runs",
@@ -178,12 +179,13 @@ def test_scores_are_of_organs_that_a_reference_has(evidence, patients, tmp_path)
     }
 
 
-def test_the_readme_holds_the_tables_of_the_result_files(evidence):
-    text = evidence.tables.README.read_text()
-    assert evidence.tables.with_tables(text) == text, "run: python benchmarks/evidence write"
+def test_pages_hold_the_tables_of_the_result_files(evidence):
+    texts = {page: page.read_text() for page in evidence.tables.PAGES}
+    made = evidence.tables.tables()
+    written = {page: evidence.tables.with_tables(text, made) for page, text in texts.items()}
+    assert written == texts, "run: python benchmarks/evidence write"
 
 
-def test_a_mark_without_results_is_told(evidence, tmp_path, monkeypatch):
-    monkeypatch.setattr(evidence.results, "FOLDER", tmp_path)
+def test_a_mark_without_results_is_told(evidence):
     with pytest.raises(ValueError, match="equal_contours"):
-        evidence.tables.with_tables("<!-- table equal_contours -->\nold\n<!-- end of table equal_contours -->")
+        evidence.tables.with_tables("<!-- table equal_contours -->\nold\n<!-- end of table equal_contours -->", {})

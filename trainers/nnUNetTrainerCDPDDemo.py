@@ -17,6 +17,7 @@ class nnUNetTrainerCDPDDemo(nnUNetTrainerCDPDSmall):
         num_iterations_per_epoch=180,
         num_val_iterations_per_epoch=4,
         probabilistic_oversampling=True,  # of two patches, the host would else round the share to a half
+        seed=0,
     )
     # final validation, prediction, evaluation and page of the demo, in iterations that take as long
     iterations_afterwards = 600

@@ -3,7 +3,7 @@
     python benchmarks/evidence run STUDY DATA WORK [--arms ours complete] [--splits 0 1] [--seeds 0 1 2] [--threads 1]
     python benchmarks/evidence decode DATA MODEL VISIBLE
     python benchmarks/evidence show [TABLE]        # the tables of what is finished
-    python benchmarks/evidence write               # into benchmarks/README.md
+    python benchmarks/evidence write               # into README.md, docs/ and benchmarks/README.md
 
 DATA: images/, labels/ and annotated.json of OpenKBP. WORK: datasets, models and predictions. Each run is one arm on one split
 (which fifth of the patients is kept back) with one seed, through the stock commands; its result is a file in
@@ -21,7 +21,7 @@ from patients import NUM_SPLITS, Patients
 from results import path_of
 from runs import Run
 from studies import STUDIES
-from tables import README, tables, with_tables
+from tables import PAGES, tables, with_tables
 
 from nnunetv2_cdpd.demo.weights import choose_weights
 
@@ -44,7 +44,7 @@ def main() -> None:
     decode.add_argument("data", type=Path)
     decode.add_argument("model", type=Path, help="cross-validated on the complete patients of split 0")
     decode.add_argument("visible", type=Path, help="folder of the cut images and label maps: WORK/STUDY/split0/visible")
-    commands.add_parser("write", help="write the tables into benchmarks/README.md")
+    commands.add_parser("write", help="write the tables into the pages")
     args = parser.parse_args()
     if args.command == "run":
         do_runs(args)
@@ -55,7 +55,9 @@ def main() -> None:
     elif args.command == "decode":
         measure_decoding(args.model, args.visible, Patients.read(args.data))
     else:
-        README.write_text(with_tables(README.read_text()))
+        made = tables()
+        for page in PAGES:
+            page.write_text(with_tables(page.read_text(), made))
 
 
 def do_runs(args: argparse.Namespace) -> None:

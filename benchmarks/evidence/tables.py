@@ -1,4 +1,4 @@
-"""Tables: results as Markdown, and their place in benchmarks/README.md, between two marks that name the table."""
+"""Tables: results as Markdown, and their places in the pages, between two marks that name the table."""
 
 import re
 from pathlib import Path
@@ -9,18 +9,21 @@ from extension import STUDY as EXTENSION
 from extension import extension_table, one_side_table, unfrozen_table
 from patients import ORGANS
 from prompt_tables import prompt_tables
+from quality_tables import quality_table, short_quality_table
 from results import Result, mean_of_known, results_of
 from studies import STUDIES
 
 from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def tables() -> dict[str, str]:
     """Name -> Markdown, of all that has results."""
     made = {name: extension_table() if name == EXTENSION else study_table(name) for name in STUDIES}
     made |= {"unfrozen": unfrozen_table(), "one_side": one_side_table(), "decoding": decoding_table(), **prompt_tables()}
+    made |= {"quality": quality_table(), "quality_short": short_quality_table()}
     return {name: table for name, table in made.items() if table}
 
 
@@ -82,13 +85,12 @@ def marked(name: str) -> re.Pattern[str]:
     return re.compile(rf"(<!-- table {name} -->\n).*?(\n<!-- end of table {name} -->)", re.DOTALL)
 
 
-def with_tables(text: str) -> str:
-    """A text with the tables that its marks name as the results have them.
+def with_tables(text: str, made: dict[str, str]) -> str:
+    """A text with the tables that its marks name.
 
     Raises:
         ValueError: A mark names no table.
     """
-    made = tables()
     for name in re.findall(r"<!-- table (\w+) -->", text):
         if name not in made:
             raise ValueError(f"no results for table {name}")

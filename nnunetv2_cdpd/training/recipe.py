@@ -18,6 +18,8 @@ class Recipe:
     universal_task_probability: Share of training samples that are seen under the universal task.
     foreground_jitter: Where in a foreground patch its class lies; 0: in the centre, as nnU-Net, 1: anywhere.
     warmup_epochs: Of a schedule with a warm-up; others pass it over.
+    seed: Of weights and patches, again at every epoch; None: another training each time. Worker processes of the loader draw
+        their own patches whatever it is; with `nnUNet_n_proc_DA=0` there are none.
     """
 
     network: NetworkSettings = field(default_factory=NetworkSettings)
@@ -34,6 +36,7 @@ class Recipe:
     universal_task_probability: float = 0.5
     foreground_jitter: float = 0.0
     warmup_epochs: int = 0
+    seed: int | None = None
 
     def with_network(self, **changes: Any) -> "Recipe":
         """The same with other settings of the network."""

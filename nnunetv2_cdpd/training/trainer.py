@@ -55,6 +55,7 @@ from nnunetv2_cdpd.training.provenance import training_provenance
 from nnunetv2_cdpd.training.pseudo_dice import counts_per_source
 from nnunetv2_cdpd.training.recipe import Recipe
 from nnunetv2_cdpd.training.sampling import AnnotatedCases, SourceBalancedDataLoader
+from nnunetv2_cdpd.training.seeding import seed_generators
 from nnunetv2_cdpd.training.token_files import TokenFiles, filled_token_files
 
 
@@ -70,6 +71,7 @@ class PartialLabelTrainer(UntornTrainer):
     source_sampling_exponent: float  # of the recipe, as all that it says
     universal_task_probability: float
     foreground_jitter: float
+    seed: int | None = None
 
     network: nn.Module  # the host's, None before `initialize`
     inference_allowed_mirroring_axes: tuple[int, ...] | None  # the host's
@@ -114,6 +116,7 @@ class PartialLabelTrainer(UntornTrainer):
         self.configuration_manager = self.plans_manager.get_configuration(self.configuration_name)
 
     def initialize(self) -> None:
+        self._seed()  # of weights that are not pretrained
         with exchanged("data_parallel", lambda network, device_ids: data_parallel(network, self.device)):
             super().initialize()
         # The host calls network(data). The hook sits on the outermost module, so that DDP and torch.compile see the
@@ -200,6 +203,14 @@ class PartialLabelTrainer(UntornTrainer):
             self.print_to_log_file(f"No mirroring, because classes have a side: {listed(sided)}")
             mirror_axes = self.inference_allowed_mirroring_axes = None
         return rotation, do_dummy_2d, initial_patch_size, mirror_axes
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self._seed()
+
+    def _seed(self) -> None:
+        if self.seed is not None:
+            seed_generators(self.seed, self.current_epoch, self.local_rank)
 
     # ---- optimization --------------------------------------------------------------------------------------------
 
