@@ -11,8 +11,6 @@ Source: Wu et al., CDPDNet, arXiv 2505.18958.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from os.path import join
@@ -34,32 +32,28 @@ from torch.nn.parallel import DistributedDataParallel
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.classes import side_of
 from nnunetv2_cdpd.errors import UserError, listed
-from nnunetv2_cdpd.host import DATASET_FILE, DEBUG_FILE, exchanged, original
+from nnunetv2_cdpd.host import DATASET_FILE, DEBUG_FILE, exchanged
 from nnunetv2_cdpd.jobs import read_json
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
-from nnunetv2_cdpd.network.training_only import TrainingOnly
-from nnunetv2_cdpd.network.vision_settings import needs_place
 from nnunetv2_cdpd.planning.architecture import plans_with_cdpd
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, plans_with_recorded_network
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.kept_embeddings import CACHE_FILE
-from nnunetv2_cdpd.training.checkpoints import UntornTrainer
 from nnunetv2_cdpd.training.distributed import data_parallel, process_device
 from nnunetv2_cdpd.training.encoders import fill_frozen_encoders
 from nnunetv2_cdpd.training.label_resampling import faster_on_label_maps
 from nnunetv2_cdpd.training.loss import PartialLabelLoss
 from nnunetv2_cdpd.training.optimizer import adamw
-from nnunetv2_cdpd.training.placing import PlacedPredictor
 from nnunetv2_cdpd.training.progress import SourceLogger, dice_by_source, source_key
 from nnunetv2_cdpd.training.provenance import training_provenance
 from nnunetv2_cdpd.training.pseudo_dice import counts_per_source
 from nnunetv2_cdpd.training.recipe import Recipe
 from nnunetv2_cdpd.training.sampling import AnnotatedCases, SourceBalancedDataLoader
 from nnunetv2_cdpd.training.seeding import seed_generators
-from nnunetv2_cdpd.training.token_files import TokenFiles, filled_token_files
+from nnunetv2_cdpd.training.token_inputs import TokenTrainer
 
 
-class PartialLabelTrainer(UntornTrainer):
+class PartialLabelTrainer(TokenTrainer):
     """Trains CDPDNet on plans of nnUNetPlannerCDPD or of nnU-Net's own planners, on any nnU-Net dataset.
 
     A dataset without a `cdpd` block in its dataset.json is one source with every class annotated.
@@ -94,9 +88,6 @@ class PartialLabelTrainer(UntornTrainer):
         self.logger.local_logger = SourceLogger([source.name for source in self.annotation.sources])
         self._set_plans(self._plans_with_network())
         self.__dict__.update(self.recipe.trainer_attributes)
-        # task of each sample of the batch in train_step, without which it is the universal one; tokens of whole slices
-        self._batch_inputs: dict[str, torch.Tensor] = {}
-        self.token_files: TokenFiles | None = None
 
     # ---- network -------------------------------------------------------------------------------------------------
 
@@ -119,12 +110,6 @@ class PartialLabelTrainer(UntornTrainer):
         self._seed()  # of weights that are not pretrained
         with exchanged("data_parallel", lambda network, device_ids: data_parallel(network, self.device)):
             super().initialize()
-        # The host calls network(data). The hook sits on the outermost module, so that DDP and torch.compile see the
-        # task as one more input.
-        self.network.register_forward_pre_hook(self._pass_inputs, with_kwargs=True)
-
-    def _pass_inputs(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        return args, {**kwargs, **self._batch_inputs}
 
     @property
     def cdpdnet(self) -> CDPDNet:
@@ -141,12 +126,6 @@ class PartialLabelTrainer(UntornTrainer):
         for origin in origins:
             self.print_to_log_file(origin.line)
         self.provenance = training_provenance(origins, self.former_debug())
-        if self.cdpdnet.volume is not None:
-            folder, patch_size = Path(self.preprocessed_dataset_folder), self.configuration_manager.patch_size
-            datasets = super().get_tr_and_val_datasets()
-            self.token_files = filled_token_files(
-                folder, self.cdpdnet.slice_encoder, patch_size, datasets, self.print_to_log_file
-            )
         super().on_train_start()
 
     def former_debug(self) -> Any:
@@ -178,8 +157,7 @@ class PartialLabelTrainer(UntornTrainer):
             # the released network, continued, has the sources' tasks only
             universal_probability=self.universal_task_probability if task and task["universal"] else 0.0,
             foreground_jitter=self.foreground_jitter,
-            place=needs_place(self.configuration_manager.network_arch_init_kwargs),
-            token_files=self.token_files,
+            **self.loader_settings,
         )
         with exchanged("data_loader", loader):
             return super().get_dataloaders()
@@ -221,10 +199,6 @@ class PartialLabelTrainer(UntornTrainer):
         optimizer.training_only = training_only
         return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
 
-    def attach_training_parts(self) -> Mapping[str, TrainingOnly]:
-        """Make the parts of the network that are there in training only."""
-        return self.cdpdnet.attach_training_parts(len(self.annotation.classes))
-
     def _build_loss(self) -> PartialLabelLoss:
         host_loss = super()._build_loss()  # for its weights of the deep-supervision outputs
         loss = PartialLabelLoss(
@@ -237,17 +211,8 @@ class PartialLabelTrainer(UntornTrainer):
         return loss.to(self.device)
 
     def train_step(self, batch: dict) -> dict:
-        with self._inputs_of(batch, "task", "tokens"):
+        with self.inputs_of(batch, "task", "tokens"):
             return super().train_step(batch)
-
-    @contextmanager
-    def _inputs_of(self, batch: dict, *names: str) -> Iterator[None]:
-        """Pass these entries of a batch, those that it has, to the network as it is called."""
-        self._batch_inputs = {name: batch[name].to(self.device, non_blocking=True) for name in names if name in batch}
-        try:
-            yield
-        finally:
-            self._batch_inputs = {}
 
     # ---- validation ----------------------------------------------------------------------------------------------
 
@@ -256,7 +221,7 @@ class PartialLabelTrainer(UntornTrainer):
         data = batch["data"].to(self.device, non_blocking=True)
         target = [entry.to(self.device, non_blocking=True) for entry in batch["target"]]
         autocast = torch.autocast("cuda") if self.device.type == "cuda" else dummy_context()
-        with self._inputs_of(batch, "tokens"), autocast:
+        with self.inputs_of(batch, "tokens"), autocast:
             output = self.network(data)
             loss = self.loss(output, target)
         logits = output[0] if self.enable_deep_supervision else output
@@ -291,8 +256,7 @@ class PartialLabelTrainer(UntornTrainer):
         super().on_epoch_end()
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        predictor = PlacedPredictor if self.cdpdnet.needs_place else original("final_predictor")
-        with exchanged("final_metrics", self._final_metrics), exchanged("final_predictor", predictor):
+        with exchanged("final_metrics", self._final_metrics):
             super().perform_actual_validation(save_probabilities)
 
     def _final_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
