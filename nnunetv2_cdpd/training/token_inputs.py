@@ -1,4 +1,4 @@
-"""TokenTrainer: what vision tokens ask of a trainer beside the network: further inputs, parts of training only, files of tokens."""
+"""TokenTrainer: what vision tokens ask of a trainer: further inputs of the network, parts of training only, files of tokens."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -55,7 +55,6 @@ class TokenTrainer(UntornTrainer):
         """Make the parts of the network that are there in training only, for the optimizer."""
         return self.cdpdnet.attach_training_parts(self.cdpdnet.num_classes)
 
-    @property
     def loader_settings(self) -> dict[str, Any]:
         """What the loader has to know of tokens."""
         place = needs_place(self.configuration_manager.network_arch_init_kwargs)

@@ -67,7 +67,6 @@ class PartialLabelTrainer(TokenTrainer):
     foreground_jitter: float
     seed: int | None = None
 
-    network: nn.Module  # the host's, None before `initialize`
     inference_allowed_mirroring_axes: tuple[int, ...] | None  # the host's
     loss: PartialLabelLoss
     provenance: str  # which the host writes to debug.json, as all attributes
@@ -157,7 +156,7 @@ class PartialLabelTrainer(TokenTrainer):
             # the released network, continued, has the sources' tasks only
             universal_probability=self.universal_task_probability if task and task["universal"] else 0.0,
             foreground_jitter=self.foreground_jitter,
-            **self.loader_settings,
+            **self.loader_settings(),
         )
         with exchanged("data_loader", loader):
             return super().get_dataloaders()
