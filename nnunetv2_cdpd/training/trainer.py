@@ -25,7 +25,7 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.utilities.collate_outputs import collate_outputs
 from nnunetv2.utilities.helpers import dummy_context
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from torch import distributed, nn
+from torch import distributed
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
