@@ -38,9 +38,10 @@ class WindowedCrossAttention(nn.Module):
     def __init__(self, channels: int, dim: int, tokens_ask: Sequence[bool] = (True, True), zero: bool = True) -> None:
         super().__init__()
         self.zero = zero
-        self.blocks = nn.ModuleList(self.make_block(channels, dim, index) for index in range(len(tokens_ask)))
-        for block, asking in zip(self.blocks, tokens_ask):
+        blocks = [self.make_block(channels, dim, index) for index in range(len(tokens_ask))]
+        for block, asking in zip(blocks, tokens_ask):
             block.tokens_ask = asking
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(channels)
 
     def make_block(self, channels: int, dim: int, index: int) -> "CrossAttentionBlock":

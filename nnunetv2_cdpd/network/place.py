@@ -9,6 +9,7 @@ before its windows are cut.
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,7 +19,7 @@ FREQUENCIES = 4
 COORDINATE_VOXELS = 4.0  # of a cell in its plane, unless the plans say `slice_scale`
 
 
-def place_of_box(lower: Sequence[int], upper: Sequence[int], shape: Sequence[int]) -> Tensor:
+def place_of_box(lower: Sequence[int], upper: Sequence[int], shape: Sequence[int] | np.ndarray) -> Tensor:
     """(3, X, Y, Z): the place of every voxel of a box within an image of a shape, or partly beyond.
 
     Args:

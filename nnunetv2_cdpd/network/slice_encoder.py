@@ -123,14 +123,15 @@ class SliceEncoder(nn.Module):
 
     def attach_adapters(self, rank: int) -> None:
         """Have the ViT trained by adapters of a rank, beside every linear layer that the wanted maps depend on."""
-        called: dict[nn.Module, None] = {}
+        called: set[nn.Module] = set()
         linear = [part for part in self.vit.modules() if isinstance(part, nn.Linear)]
-        watched = [part.register_forward_hook(lambda layer, *_: called.setdefault(layer)) for part in linear]
+        watched = [part.register_forward_hook(lambda layer, *_: called.add(layer)) for part in linear]
         self.token_maps(torch.zeros(1, 3, *(2 * size for size in self.vit_patch_size), device=self.mean.device))
         for handle in watched:
             handle.remove()
         names = {part: name for name, part in self.vit.named_modules()}
-        self.adapters = LowRankAdapters({names[part]: part for part in called if names[part].startswith("blocks.")}, rank)
+        used = {names[part]: part for part in linear if part in called and names[part].startswith("blocks.")}
+        self.adapters = LowRankAdapters(used, rank)
 
     def forward(self, x: Tensor, token_maps: Callable[[Tensor], list[Tensor]] | None = None) -> list[Tensor]:
         """Token grids of a batch.

@@ -55,7 +55,7 @@ def tokens_at(tokens: Any, place: Tensor, size: Sequence[int], slice_axis: int) 
         first, last = (min(max(int(bound), 0), length - 1) for bound in (index.min().floor(), index.max().ceil()))
         parts.append(slice(first, last + 1))
         coordinates.append((2 * (index - first) + 1) / (last + 1 - first) - 1)
-    near = tokens[(slice(None), slice(None), *parts)]
+    near = tokens[tuple([slice(None)] * 2 + parts)]
     near = torch.from_numpy(np.ascontiguousarray(near)) if isinstance(near, np.ndarray) else near
     grid = torch.stack(coordinates[::-1], -1)[None].to(near.device)  # grid_sample's axes run the other way
     found = functional.grid_sample(near.flatten(0, 1)[None].float(), grid, padding_mode="border", align_corners=False)

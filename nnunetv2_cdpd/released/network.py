@@ -126,7 +126,7 @@ class PaperCrossAttention(WindowedCrossAttention):
     Where the padding of the first and the last axis differ, the released code fails; this one works.
     """
 
-    def make_block(self, channels: int, dim: int, index: int) -> nn.Module:
+    def make_block(self, channels: int, dim: int, index: int) -> CrossAttentionBlock:
         return PaperCrossAttentionBlock(
             channels, dim, shift=WINDOW // 2 if index % 2 else 0, drop_path=DROP_PATH * index / (DROP_PATH_BLOCKS - 1)
         )

@@ -104,13 +104,13 @@ def evenly_growing_at(field: Tensor, grid: Tensor) -> Tensor:
         (C, X', Y'(, Z')).
     """
     dim = grid.shape[-1]
-    corner = field[(slice(None), *[0] * dim)].view(-1, *[1] * dim)
+    corner = field.flatten(1)[:, 0].view(-1, *[1] * dim)
     values = corner.expand(-1, *grid.shape[:-1])
     for axis in range(dim):
         length = field.shape[1 + axis]
         if length == 1:
             continue
-        step = field[(slice(None), *[int(other == axis) for other in range(dim)])].view(-1, *[1] * dim) - corner
+        step = field.narrow(1 + axis, 1, 1).flatten(1)[:, 0].view(-1, *[1] * dim) - corner
         values = values + step * (((grid[..., dim - 1 - axis] + 1) * length - 1) / 2)
     return values
 

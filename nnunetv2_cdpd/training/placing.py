@@ -10,6 +10,7 @@ Only networks that need them get them (network/place.py).
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
@@ -34,7 +35,7 @@ class PlacedTransforms:
         tokens: Of the samples since they were last taken away, (maps, E, S, h, w) each, in half precision.
     """
 
-    box: tuple[Sequence[int], Sequence[int], Sequence[int]]
+    box: tuple[Sequence[int], Sequence[int], Sequence[int] | np.ndarray]
     case: str
 
     def __init__(self, transforms: Callable[..., dict[str, Any]], files: TokenFiles | None = None) -> None:
@@ -71,4 +72,4 @@ class PlacedPredictor(nnUNetPredictor):
             network.to(self.device).show(input_image)
         padded, inside = pad_nd_image(input_image, self.configuration_manager.patch_size, "constant", {"value": 0}, True)
         logits = super().predict_sliding_window_return_logits(with_place(padded, inside[1:]))
-        return logits[(slice(None), *inside[1:])]
+        return logits[tuple([slice(None), *inside[1:]])]

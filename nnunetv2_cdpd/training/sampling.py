@@ -110,6 +110,8 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         token_files: Or batches hold `tokens`, those of whole slices at the place of each patch.
     """
 
+    transforms: Any  # the host's
+
     def __init__(
         self,
         data: AnnotatedCases,
