@@ -72,4 +72,6 @@ class PlacedPredictor(nnUNetPredictor):
             network.to(self.device).show(input_image)
         padded, inside = pad_nd_image(input_image, self.configuration_manager.patch_size, "constant", {"value": 0}, True)
         logits = super().predict_sliding_window_return_logits(with_place(padded, inside[1:]))
-        return logits[tuple([slice(None), *inside[1:]])]
+        for axis, part in enumerate(inside[1:], start=1):
+            logits = logits.narrow(axis, part.start, part.stop - part.start)
+        return logits

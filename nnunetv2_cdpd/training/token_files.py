@@ -2,11 +2,12 @@
 
     nnUNet_preprocessed/DATASET/nnUNetPlans_3d_fullres_tokens/DIGEST/CASE.b2nd
 
-The digest is of the encoder's weights and settings, so that another model or other settings have files of their own. Each file
-tells of which preprocessed files it was made, and is made anew when they have changed. Compressed, half precision, in parts of
+The digest is of the encoder's weights and settings, so that another model or other settings have files of their own. A file beside
+tells of which preprocessed file each was made, and it is made anew when that one has changed. Compressed, half precision, in parts of
 which a patch reads those around it. A run that was stopped goes on with the cases that are missing.
 """
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -18,12 +19,12 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from torch import Tensor, distributed
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import digest, file_state, written_beside
+from nnunetv2_cdpd.jobs import digest, file_state, read_json, written_beside
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.network.whole_slices import tokens_at, volume_tokens
 
 _CHUNK = (4, 8, 8)  # tokens along slices and plane that are read together
-_MADE_OF = "made_of"
+_BESIDE = ".json"  # a file that tells of which files tokens were made, and what theirs was like when it was whole
 _ENDINGS = (".b2nd", ".npz")  # of nnU-Net's preprocessed cases
 
 
@@ -64,8 +65,8 @@ class TokenFiles:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 with written_beside(self.path(case)) as beside:
-                    array = blosc2.asarray(tokens, urlpath=str(beside), mode="w", chunks=chunk, cparams={"clevel": 3})
-                    array.schunk.vlmeta[_MADE_OF] = made_of
+                    blosc2.asarray(tokens, urlpath=str(beside), mode="w", chunks=chunk, cparams={"clevel": 3})
+                    beside.with_suffix(_BESIDE).write_text(json.dumps([file_state(beside), made_of]))
             except (OSError, RuntimeError) as error:  # blosc2 tells of a full disk by the latter
                 why = getattr(error, "strerror", None) or "is the disk full?"
                 raise UserError(f"{self.path(case)}: tokens cannot be written ({why}); make room and start again") from error
@@ -78,16 +79,9 @@ class TokenFiles:
         return tokens_at(tokens, place, self.size, self.slice_axis)
 
     def _is_current(self, case: str) -> bool:
-        import blosc2
-
         path = self.path(case)
-        if not path.is_file():
-            return False
-        try:
-            chunks = blosc2.open(urlpath=str(path), mode="r").schunk
-            return chunks.vlmeta[_MADE_OF] == self._made_of(case)
-        except (RuntimeError, KeyError, ValueError):  # damaged
-            return False
+        told = read_json(path.with_suffix(_BESIDE))
+        return told is not None and told == json.loads(json.dumps([file_state(path), self._made_of(case)]))
 
     def _made_of(self, case: str) -> list[Any]:
         """Size and time of the preprocessed file of a case."""
