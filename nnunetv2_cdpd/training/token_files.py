@@ -2,9 +2,9 @@
 
     nnUNet_preprocessed/DATASET/nnUNetPlans_3d_fullres_tokens/DIGEST/CASE.b2nd
 
-The digest is of the encoder's weights and settings, so that another model or other settings have files of their own. A file beside
-tells of which preprocessed file each was made, and it is made anew when that one has changed. Compressed, half precision, in parts of
-which a patch reads those around it. A run that was stopped goes on with the cases that are missing.
+The digest is of the encoder's weights and settings, so that another model or other settings have files of their own. A file
+beside tells of which preprocessed file each was made, and it is made anew when that one has changed. Compressed, half precision,
+in parts of which a patch reads those around it. A run that was stopped goes on with the cases that are missing.
 """
 
 import json

@@ -127,5 +127,5 @@ def test_network_without_these_settings_gets_no_parts():
 def test_settings_that_are_none_of_training_are_refused():
     with pytest.raises(ValueError, match="0 or more, got -1 and 0"):
         VisionSettings(guide=-1)
-    with pytest.raises(ValueError, match="`adapters` are of a ViT, and `source` is 'coordinates'"):
+    with pytest.raises(ValueError, match="`adapters` and `whole_slices` are of a ViT, and `source` is 'coordinates'"):
         VisionSettings(adapters=2, source="coordinates")
