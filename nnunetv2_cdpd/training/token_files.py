@@ -19,7 +19,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from torch import Tensor, distributed
 
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.jobs import digest, file_state, read_json, written_beside
+from nnunetv2_cdpd.jobs import digest, file_state, read_json, remove_leftovers, written_beside
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.network.whole_slices import tokens_at, volume_tokens
 
@@ -99,13 +99,14 @@ def filled_token_files(
     """The files with the tokens of every case of some datasets; of several processes, each computes its share."""
     assert encoder is not None, "tokens of whole slices are a ViT's"
     files = TokenFiles(preprocessed, encoder, patch_size)
+    remove_leftovers(files.folder)
     several = distributed.is_initialized()
+    rank, processes = (distributed.get_rank(), distributed.get_world_size()) if several else (0, 1)
     for dataset in datasets:
-        missing = files.missing(dataset.identifiers)
-        if missing:
-            tell(f"Tokens of whole slices: of {len(missing)} of {len(dataset.identifiers)} cases, into {files.folder}")
-        own = missing[distributed.get_rank() :: distributed.get_world_size()] if several else missing
-        files.fill(encoder, own, dataset)
+        own = dataset.identifiers[rank::processes]
+        if missing := files.missing(own):
+            tell(f"Tokens of whole slices: of {len(missing)} of {len(own)} cases, into {files.folder}")
+        files.fill(encoder, missing, dataset)
     if several:
         distributed.barrier()
     return files
