@@ -195,4 +195,4 @@ def test_guide_counts_with_its_weight_at_its_own_size():
     expected = alone + 0.5 * loss(coarse, [middles, indices])
     torch.testing.assert_close(guided([logits, coarse], target), expected)
     with pytest.raises(ValueError):
-        guided([], target)
+        guided([logits], [label_map, label_map, indices])  # a label map without logits
