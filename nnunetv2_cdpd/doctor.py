@@ -222,7 +222,7 @@ def _vision_weights() -> Iterable[Row]:
     from nnunetv2_cdpd.planning.architecture import NetworkSettings
     from nnunetv2_cdpd.pretrained.vision import locate_vision_weights, ways_to_vision_weights
 
-    model = NetworkSettings().vision_model
+    model = NetworkSettings().with_chosen_encoder().vision_weights_name
     assert model is not None  # only an ablation has none
     yield _weights_row("vision weights", VISION_WEIGHTS, RANDOM, model, locate_vision_weights, ways_to_vision_weights)
 

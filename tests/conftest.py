@@ -7,7 +7,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 for _variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer"):
     os.environ.pop(_variable, None)
-for _variable in ("CDPD_VISION_WEIGHTS", "CDPD_TEXT_WEIGHTS", "CDPD_DEBUG"):
+for _variable in ("CDPD_VISION_ENCODER", "CDPD_VISION_WEIGHTS", "CDPD_TEXT_WEIGHTS", "CDPD_DEBUG"):
     os.environ.pop(_variable, None)
 
 import locale

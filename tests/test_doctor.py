@@ -210,6 +210,12 @@ def test_weights_that_the_user_chose(check, variable, without, locate, tmp_path,
     assert row.status == NOTE and f"{variable}={without}" in row.text
 
 
+def test_weights_of_the_encoder_that_was_named_are_looked_for(monkeypatch):
+    monkeypatch.setenv("CDPD_VISION_ENCODER", "rad-dino")
+    monkeypatch.setattr("nnunetv2_cdpd.pretrained.vision.locate_vision_weights", lambda name: f"/cache/{name}")
+    assert list(doctor._vision_weights()) == [Row(OK, "vision weights", "rad-dino: /cache/rad-dino")]
+
+
 @ENCODERS
 def test_weights_in_the_cache_or_on_the_hub_or_nowhere(check, variable, without, locate, monkeypatch):
     monkeypatch.delenv(variable, raising=False)

@@ -55,6 +55,12 @@ class nnUNetTrainerCDPD_noText(nnUNetTrainerCDPD):
     recipe = RECIPE.with_network(modulate_by_text=False)
 
 
+class nnUNetTrainerCDPD_permutedText(nnUNetTrainerCDPD):
+    """Control: every class has the text embedding of another one; which, is the same in every training (docs/text.md)."""
+
+    recipe = RECIPE.with_network(permute_text=True)
+
+
 class nnUNetTrainerCDPD_noTaskPrompt(nnUNetTrainerCDPD):
     """Ablation: no task prompt map (TTPG); every sample is treated alike."""
 

@@ -40,6 +40,7 @@ _BLOCK = record(
         "merged_labels": map_of(record({"value": _VALUE, "classes": _NAMES}), "an object of merged labels"),
         "possible_parents": map_of(_NAMES, "an object, which gives a class the list of its possible parents"),
         "compatible": list_of(list_of(TEXT, 1, 2)),
+        "class_prompts": map_of(list_of(NAME, 1), "an object, which gives a class the list of its sentences"),
     },
 )
 
@@ -110,6 +111,7 @@ def read_unchecked_annotation(dataset_json: Mapping[str, Any], where: str | Path
         possible_parents={name: tuple(parents) for name, parents in block.get("possible_parents", {}).items()},
         compatible=frozenset(frozenset(pair) for pair in block.get("compatible", ())),
         ignore_value=ignore_value,
+        class_prompts={name: tuple(words) for name, words in block.get("class_prompts", {}).items()},
         where=where,
     )
 
@@ -137,6 +139,8 @@ def dataset_json_entries(annotation: Annotation) -> dict[str, Any]:
         "possible_parents": {name: list(parents) for name, parents in annotation.possible_parents.items()},
         "compatible": sorted(sorted(pair) for pair in annotation.compatible),
     }
+    if annotation.class_prompts:
+        block["class_prompts"] = {name: list(words) for name, words in annotation.class_prompts.items()}
     if annotation.case_source is not None:
         block["case_source"] = dict(annotation.case_source)
     return {"labels": labels, "regions_class_order": list(annotation.values), "cdpd": block}

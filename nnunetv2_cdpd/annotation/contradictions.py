@@ -28,6 +28,7 @@ def contradictions(annotation: Annotation) -> Iterator[str]:
             yield f"merged label {label.name!r} needs at least two classes, has {label.classes}"
     for name, parents in annotation.possible_parents.items():
         yield from _unknown("possible_parents", (name, *parents), known)
+    yield from _unknown("class_prompts", annotation.class_prompts, known)
     yield from _unknown("compatible", (name for pair in annotation.compatible for name in pair), known)
     for source in annotation.sources:
         yield from _unknown(f"source {source.name!r}", source.annotated_classes, known)

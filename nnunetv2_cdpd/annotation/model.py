@@ -68,6 +68,7 @@ class Annotation:
     compatible: Pairs of classes whose borders are drawn differently by different sources.
     case_source: Case identifier -> name of its source; None: the dataset has one source, of every case.
     ignore_value: nnU-Net's ignore label, None if there is none.
+    class_prompts: Class -> sentences for the text encoder in the user's own words; those of other classes are made from names.
     where: The file that it was read from, for messages.
     """
 
@@ -80,6 +81,7 @@ class Annotation:
     possible_parents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     compatible: frozenset[frozenset[str]] = frozenset()
     ignore_value: int | None = None
+    class_prompts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     where: str | Path = field(default=DATASET_FILE, compare=False, repr=False)
 
     # ---- sources and cases ---------------------------------------------------------------------------------------

@@ -91,12 +91,16 @@ def check_unchanged(path: Path) -> None:
         raise UserError(f"{path}: was changed by hand, and stays; move it away (own words go into the YAML of argument words)")
 
 
-def card_if_possible(folder: Path, tell: Callable[[str], None]) -> None:
-    """Write the card of a model folder that has just been made; what goes wrong is told, and harms neither model nor training."""
+def card_if_possible(folder: Path, tell: Callable[[str], None], final_folder: Path | None = None) -> None:
+    """Write the card of a model folder that has just been made; what goes wrong is told, and harms neither model nor training.
+
+    Args:
+        final_folder: Where the folder is going to be, for the line that tells of the card; None: where it is.
+    """
     try:
         _, card = card_of(folder)
         write_card(card, folder, folder, tell)
-        tell(f"Model card: {folder / MARKDOWN_FILE}")
+        tell(f"Model card: {(final_folder or folder) / MARKDOWN_FILE}")
     except Exception as error:
         tell(f"No model card: {one_line(error)}")
 

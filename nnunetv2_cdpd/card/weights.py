@@ -8,6 +8,7 @@ from nnunetv2_cdpd.card.text import Plain
 from nnunetv2_cdpd.licenses import Terms, read_terms
 from nnunetv2_cdpd.network.vision_settings import COORDINATES
 from nnunetv2_cdpd.pretrained.choices import LEARNED
+from nnunetv2_cdpd.pretrained.encoders import ENCODERS
 from nnunetv2_cdpd.training.provenance import AT_RANDOM, BROUGHT, FROM_FILE, LEARNED_HERE, PRETRAINED, TEXT_PART, VISION_PART
 
 UNKNOWN_ORIGIN = "not known"
@@ -19,6 +20,7 @@ _ORIGINS = {
     BROUGHT: "came with the weights that the training began with",
 }
 _MOST_PACKAGES = 1000
+_MOST_LETTERS = 600  # of how weights were made
 _TEXT_RELEASES = {"openai": "MIT"}  # open_clip's tag -> license of the release (github.com/openai/CLIP)
 
 
@@ -36,7 +38,7 @@ def weights_of_model(model: ModelFolder, former: Iterable[Mapping[str, Any]] = (
             recorded.setdefault(entry["part"], {})[fold.name] = entry
     vision = _mapping(kwargs.get("vision"))
     names = {
-        VISION_PART: None if vision.get("source") == COORDINATES else vision.get("model_name"),
+        VISION_PART: None if vision.get("source") == COORDINATES else vision.get("encoder", vision.get("model_name")),
         TEXT_PART: _mapping(kwargs.get("text")).get("encoder"),
     }
     return [
@@ -79,10 +81,11 @@ def terms_of_weights(entry: Mapping[str, Any]) -> Terms:
 def _weights(part: str, name: str, recorded: list[Mapping[str, Any]], before: Mapping[str, Any] | None) -> dict[str, Any]:
     kinds = list(dict.fromkeys(kind for entry in recorded if (kind := entry["kind"]) in _ORIGINS))
     if not kinds and before is not None and before["name"] == name:
-        return {key: Plain()(its, 200) if isinstance(its, str) else its for key, its in before.items()}
+        return {key: Plain()(its, _MOST_LETTERS) if isinstance(its, str) else its for key, its in before.items()}
     if not kinds and name == LEARNED:
         kinds = [LEARNED_HERE]
     checksums = list(dict.fromkeys(its[:64] for entry in recorded if (its := entry["sha256"])))
+    made = list(dict.fromkeys(Plain()(its, _MOST_LETTERS) for entry in recorded if (its := entry.get("pretraining"))))
     nobodys = bool(kinds) and set(kinds) <= {AT_RANDOM, LEARNED_HERE}
     released = None if nobodys else _released_license(part, name)
     is_known = bool(kinds) and set(kinds) <= {PRETRAINED, AT_RANDOM, LEARNED_HERE}
@@ -90,7 +93,7 @@ def _weights(part: str, name: str, recorded: list[Mapping[str, Any]], before: Ma
     return {
         "part": part,
         "name": name,
-        "origin": "; ".join(_ORIGINS[kind] for kind in kinds) or UNKNOWN_ORIGIN,
+        "origin": "; ".join([*(_ORIGINS[kind] for kind in kinds), *made]) or UNKNOWN_ORIGIN,
         "needs_license": not nobodys,
         "sha256": [text for text in checksums if text.isalnum()],
         "license": released if is_known else None,
@@ -100,6 +103,8 @@ def _weights(part: str, name: str, recorded: list[Mapping[str, Any]], before: Ma
 
 def _released_license(part: str, name: str) -> str | None:
     """The license of the weights that are released under a name; None: it is not known here."""
+    if part == VISION_PART and name in ENCODERS:
+        return ENCODERS[name].license
     if part == TEXT_PART:
         return _TEXT_RELEASES.get(name.rpartition("/")[2])
     import timm

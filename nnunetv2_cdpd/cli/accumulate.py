@@ -14,7 +14,7 @@ nnUNetv2_accumulate_crossval_results, with its arguments (see its -h); unless gi
 nnUNetCDPDPlans. Joins the validation predictions of all folds in one folder, and scores each case on what its source
 annotates (nnU-Net's own command takes the rest for absent).
 
-With --quality every network then predicts its validation cases again, from their images, and twice more in a degraded form;
+With --quality every network then predicts its validation cases again, from their images, and three times degraded;
 what their quality can be told from goes into the model folder, for `cdpd predict --quality`.
 """
 EXAMPLES = (
@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
         check_own_folder(args.output, made_here=False, command="cdpd accumulate", way_out="give another argument output")
         arguments = [*arguments, "-o", str(args.output)]
     with annotated_metrics(), lent_arguments("cdpd accumulate", arguments, tr=DEFAULT_TRAINER, p=DEFAULT_PLANS):
-        check_trained(arguments, DEFAULT_TRAINER, ())  # nnU-Net asks for -c
+        into_model = args.quality or args.output is None
+        check_trained(arguments, DEFAULT_TRAINER, (), written=into_model)  # nnU-Net asks for -c
         accumulate_crossval_results_entry_point()
     return _calibrate(args, arguments) if args.quality else 0
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from nnunetv2_cdpd.cli.options import DATASET_HELP, add_dataset_place, add_output
 
 DESCRIPTION = """
-Make the text embeddings of a dataset's class and task prompts, which training otherwise makes at its start, or show the ones that
-are there, and how alike the classes are to the text encoder.
+Make the text embeddings of a dataset's class and task prompts, which training otherwise makes at its start, or show those that
+are there: the wording of the prompts, and how alike the classes are to the text encoder. The words of a class are made from its
+name, or your own, several of which are averaged: `prompts` in the YAML of `cdpd merge`.
 
 They are kept in nnUNet_preprocessed, DATASET/cdpd_text_embeddings.safetensors, and made anew when a prompt or the encoder
 changes.
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
     from nnunetv2_cdpd.jobs.tables import number
     from nnunetv2_cdpd.planning.text_embeddings import embed_dataset
     from nnunetv2_cdpd.pretrained.text import read_embeddings
+    from nnunetv2_cdpd.text.prompts import wording_text
     from nnunetv2_cdpd.text.similarity import cosine_similarity, draw_similarity, mean_of_pairs, similarity_text
 
     if (args.dataset is None) == (args.file is None):
@@ -47,13 +49,15 @@ def run(args: argparse.Namespace) -> None:
     if args.file is not None:
         embeddings = read_embeddings(args.file)
         numbered = [f"class {number}" for number in range(1, len(embeddings.class_embeddings) + 1)]
-        names, told = list(embeddings.class_prompts) or numbered, f"in {args.file}"
+        names, told = numbered, f"in {args.file}"
     else:
         embedded = embed_dataset(args.dataset, encoder=args.encoder, weights=args.weights, output=args.output)
         embeddings, names = embedded.embeddings, list(embedded.class_names)
         told = f"ready in {embedded.path}" if embedded.path else "as the file has them, nothing was written"
     classes, tasks = embeddings.class_embeddings, embeddings.task_embeddings
     print(f"{len(classes)} classes, {len(tasks)} tasks, {classes.shape[1]} numbers each, by {embeddings.encoder}; {told}")
+    if embeddings.class_prompts:
+        print(f"\nwording\n{wording_text(names, embeddings.class_prompts, embeddings.task_prompts)}")
     similarity = cosine_similarity(classes)
     print(f"\ncosine similarity of the classes in percent, {number(100 * mean_of_pairs(similarity), 0)} in the mean")
     print(similarity_text(names, similarity))

@@ -1,6 +1,7 @@
 """Checks of what is handed on to nnU-Net's own commands, which would answer with a traceback: datasets, plans, folds, models."""
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from nnunetv2_cdpd.cli.preprocessed_checks import check_fold, check_preprocessed
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.datasets.names import dataset_name
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet, raw_folder
+from nnunetv2_cdpd.datasets.predictions import identifiers
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.inference.models import COPY_AGAIN, read_checkpoint
 from nnunetv2_cdpd.link import DEFAULT_PLANS
@@ -76,16 +78,18 @@ def plans_in(folder: Path, plans: str, configurations: Sequence[str] = (), netwo
     return found
 
 
-def check_trained(rest: Sequence[str], trainer: str, configurations: Sequence[str]) -> None:
+def check_trained(rest: Sequence[str], trainer: str, configurations: Sequence[str], written: bool = False) -> None:
     """Check what nnU-Net's commands of cross-validation are to join: models, and the validations of their folds.
 
     Args:
         rest: The arguments for the command.
         trainer: Where they give none.
         configurations: The same.
+        written: Whether something is written into the model folders.
 
     Raises:
-        UserError: A dataset, its plans, a model or the validation of a fold is not there, or damaged.
+        UserError: A dataset, its plans, a model or the validation of a fold is not there, or damaged; or a model cannot be
+            written to.
     """
     args = peeked(rest, "dataset", p="+", c="+", tr="+", f="+", np=None, o=None)
     if args is None:
@@ -97,7 +101,10 @@ def check_trained(rest: Sequence[str], trainer: str, configurations: Sequence[st
         known = plans_in(folder, plans, args.c or (), networks=False)["configurations"]
         for name in args.tr or [trainer]:
             for configuration in [entry for entry in args.c or configurations if entry in known]:
-                _check_validated(Path(get_output_folder(folder.name, name, plans, configuration)), folds)
+                model = Path(get_output_folder(folder.name, name, plans, configuration))
+                _check_validated(model, folds)
+                if written and not os.access(model, os.W_OK):
+                    raise UserError(f"{model}: cannot be written to, where results go; make it writable, or copy it")
 
 
 def _check_validated(model: Path, folds: Sequence[str]) -> None:
@@ -105,13 +112,22 @@ def _check_validated(model: Path, folds: Sequence[str]) -> None:
         there = sorted(path.name for path in model.parent.glob("*__*__*")) if model.parent.is_dir() else []
         raise UserError(f"{model}: not trained; train it, or choose by -tr, -p and -c of {listed(there) or 'none that is there'}")
     read_plans(model / PLANS_FILE, COPY_AGAIN, networks=False)
-    read_dataset_json(model / FILE_NAME, ("labels", "file_ending"))
+    ending = read_dataset_json(model / FILE_NAME, ("labels", "file_ending")).content["file_ending"]
     missing = [fold for fold in folds if not (model / f"fold_{fold}" / "validation").is_dir()]
     if missing:
         there = sorted(path.parent.name.removeprefix("fold_") for path in model.glob("fold_*/validation"))
         raise UserError(
             f"{model}: no validation of fold {', '.join(missing)}; train them to the end, or give -f {' '.join(there) or 'FOLDS'}"
         )
+    fold_of: dict[str, str] = {}
+    for fold in folds:
+        for case in identifiers(model / f"fold_{fold}" / "validation", ending):
+            if case in fold_of:
+                raise UserError(
+                    f"{model}: fold {fold_of[case]} and fold {fold} both predicted case {case!r}, of which there may be "
+                    "one only; give each fold once by -f, and folds of one split"
+                )
+            fold_of[case] = fold
 
 
 def check_training(rest: Sequence[str]) -> None:

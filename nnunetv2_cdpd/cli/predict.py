@@ -168,7 +168,8 @@ def run(args: argparse.Namespace) -> int:
     predictor = Predictor.from_folder(
         folder, args.folds, perform_everything_on_device=not args.not_on_device, allow_tqdm=args.progress, **given(args, *names)
     )
-    predictor.select(args.classes, task=args.task, clean=args.clean, probabilities=args.probabilities, decode=args.decode)
+    how = given(args, "task", "clean", "probabilities", "decode")
+    predictor.select(args.classes, **how, compute_all=args.quality)  # how good a class is, the others tell too
     if is_label_map(args.output, predictor.file_ending):
         _check_one_file(args)
         alone = predict_file(predictor, args.input, args.output, tell=reporter(args.flags), output_format=args.formats[0])
@@ -216,7 +217,7 @@ def _companion(args: argparse.Namespace, predictor: "Predictor", folder: Path, o
 
     settings = PathSettings(args.tile_step_size, args.use_mirroring, args.align_windows, args.clean)
     model = quality_model_of(predictor, folder, settings, args.task)
-    return QualityCompanion(predictor, model, outputs, calibrated=args.calibrate_probabilities)
+    return QualityCompanion(predictor, model, outputs, settings, calibrated=args.calibrate_probabilities)
 
 
 def _check_bids(args: argparse.Namespace) -> None:

@@ -232,6 +232,8 @@ def _annotation(
         possible_parents={name: possible[name] for name in classes if possible.get(name)},
         compatible=former.compatible | {pair for pair in pairs if not pair.isdisjoint(new)},
         ignore_value=None if merged.ignore_value is None else values[merged.ignore_value],
+        class_prompts=dict(former.class_prompts)
+        | {rename(name): words for name, words in merged.class_prompts.items() if rename(name) in new},
     )
 
 

@@ -38,6 +38,7 @@ class Request:
     """What is extended, and how.
 
     checkpoints: Fold -> file.
+    output: Where the extended model is going to be.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class Request:
     trainer: type[nnUNetTrainerCDPDExtension]
     epochs: int | None
     device: torch.device
+    output: Path
 
 
 def extend_model(
@@ -113,7 +115,7 @@ def extend_model(
         f"{amount(len(joined.case_names), 'case')} of {further.name}"
     )
     new_json = joined_dataset_json(content, joined, history)
-    request = Request(folder, new_plans, new_json, configuration, checkpoints, joined, trainer, epochs, chosen)
+    request = Request(folder, new_plans, new_json, configuration, checkpoints, joined, trainer, epochs, chosen, output)
     preprocessed = preprocess(
         further, joined, new_plans, configuration, new_json, fingerprint_alone(folder),
         num_processes=num_processes, progress=progress, report=report,
@@ -187,6 +189,7 @@ def _trainer(request: Request, fold: FoldName, preprocessed: PreprocessedFolder,
     trainer = request.trainer(plans, request.configuration, of_fold, dict(request.dataset_json), request.device)
     trainer.preprocessed_dataset_folder_base = str(preprocessed.path)
     trainer.preprocessed_dataset_folder = str(preprocessed.data)
+    trainer.final_folder = request.output
     if request.epochs is not None:
         trainer.num_epochs = request.epochs
     return trainer

@@ -6,7 +6,8 @@ from typing import Any
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.extension.joining import Joined
-from nnunetv2_cdpd.text.prompts import class_prompt, task_prompt
+from nnunetv2_cdpd.planning.architecture import class_wording
+from nnunetv2_cdpd.text.prompts import task_prompt
 
 LEAST_FEATURES = 8
 
@@ -28,7 +29,7 @@ def extension_settings(joined: Joined, arch_kwargs: Mapping[str, Any]) -> dict[s
     ]
     stages = len(arch_kwargs["features_per_stage"])
     return {
-        "class_prompts": [class_prompt(name) for name in new],
+        "class_prompts": [class_wording(annotation, name) for name in new],
         "task_prompts": tasks,
         "places": [annotation.classes.index(name) for name in new],
         "features_per_stage": [max(LEAST_FEATURES, width // 2) for width in arch_kwargs["features_per_stage"]],

@@ -4,6 +4,8 @@ nnUNetv2_export_model_to_zip takes a fixed list of files. Of these, the model fo
 nothing reads there, so what is to come along lies in it under a key of its own.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +22,41 @@ def carry(folder: Path, key: str, content: Any) -> None:
     Raises:
         UserError: The file is damaged.
     """
+    write_json(folder / FINGERPRINT_FILE, {**carrier_of(folder), key: content})
+
+
+def carrier_of(folder: Path) -> dict[str, Any]:
+    """Content of the file that exports take along; empty where there is none.
+
+    Raises:
+        UserError: The file is damaged.
+    """
     path = folder / FINGERPRINT_FILE
-    before = read_shaped(path, record(), "copy it from the preprocessed dataset, or remove it") if path.is_file() else {}
-    write_json(path, {**before, key: content})
+    return read_shaped(path, record(), "copy it from the preprocessed dataset, or remove it") if path.is_file() else {}
+
+
+@contextmanager
+def kept_along(folder: Path) -> Iterator[None]:
+    """Keep what was put there while the file is copied anew from the preprocessed dataset, as at the beginning of a training."""
+    kept = {key: value for key, value in _content(folder).items() if key.startswith(_PREFIX)}
+    yield
+    if kept:
+        write_json(folder / FINGERPRINT_FILE, {**carrier_of(folder), **kept})
 
 
 def taken_along(folder: Path, key: str) -> tuple[Any, Path] | None:
     """What was put there under a key, and the file; None: nothing."""
     path = folder / FINGERPRINT_FILE
-    content = read_json(path)
-    return (content[key], path) if isinstance(content, dict) and key in content else None
+    content = _content(folder)
+    return (content[key], path) if key in content else None
 
 
 def fingerprint_alone(folder: Path) -> dict[str, Any]:
     """The file without what was put there, which is of this model and no other; empty where there is none."""
+    return {key: value for key, value in _content(folder).items() if not key.startswith(_PREFIX)}
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    """Content of the file; empty where there is none that can be read."""
     content = read_json(folder / FINGERPRINT_FILE)
-    return {key: value for key, value in content.items() if not key.startswith(_PREFIX)} if isinstance(content, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -84,7 +84,11 @@ class Outputs:
     @property
     def tables(self) -> list[Path]:
         """Of all cases."""
-        return [self.folder / f"{name}.{ending}" for name in self.with_tables for ending in ("json", "csv")]
+        return [path for name in self.with_tables for path in self.tables_of(name)]
+
+    def tables_of(self, name: str) -> tuple[Path, Path]:
+        """JSON and CSV of one of `with_tables`."""
+        return self.folder / f"{name}.json", self.folder / f"{name}.csv"
 
 
 def prepare_folder(

@@ -90,6 +90,7 @@ class Predictor(HostPredictor):
         clean: bool = False,
         probabilities: bool = False,
         decode: str = HALF,
+        compute_all: bool = False,
     ) -> None:
         """Choose what the next predictions hold.
 
@@ -100,12 +101,20 @@ class Predictor(HostPredictor):
             clean: Clean up by anatomy (`nnunetv2_cdpd.cleanup`), for which all classes are computed.
             probabilities: Keep the logits, for `Prediction.probabilities`.
             decode: Where a class begins, one of `DECODINGS`; probabilities stay as they are.
+            compute_all: Compute all classes, also where the wanted ones do not take that; the prediction is the same.
 
         Raises:
             UserError: An unknown class, task or decoding, or a class that the task does not annotate.
         """
         self.selection = Selection.of(
-            self.network.network, self.annotation, classes, task=task, clean=clean, probabilities=probabilities, decode=decode
+            self.network.network,
+            self.annotation,
+            classes,
+            task=task,
+            clean=clean,
+            probabilities=probabilities,
+            decode=decode,
+            compute_all=compute_all,
         )
         self.network.choose(self.selection.choices)
 

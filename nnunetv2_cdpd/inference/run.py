@@ -231,6 +231,6 @@ def _collect_statistics(outputs: Outputs) -> None:
     files = sorted((outputs.folder / STATISTICS).glob("[!.]*.json"))
     way_out = "remove it and predict its case again"
     statistics = {file.stem: read_shaped(file, map_of(OBJECT, "an object of classes"), way_out) for file in files}
-    as_json, as_csv = outputs.tables
+    as_json, as_csv = outputs.tables_of(STATISTICS)
     write_json(as_json, statistics)
     write_table(as_csv, statistics)

@@ -43,6 +43,7 @@ class Selection:
         clean: bool,
         probabilities: bool,
         decode: str,
+        compute_all: bool,
     ) -> "Selection":
         """As `Predictor.select` says it.
 
@@ -63,7 +64,7 @@ class Selection:
         wanted = tree.classes if classes is None else tree.indices(classes)
         if not wanted:
             raise UserError("no class to predict; name at least one")
-        needed = tree.classes if clean else tree.needed_for(wanted)
+        needed = tree.classes if clean or compute_all else tree.needed_for(wanted)
         if index is None and num_sources and network.universal_task is None:
             choices = _all_tasks(annotation, annotated, needed)
         else:

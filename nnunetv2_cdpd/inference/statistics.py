@@ -26,9 +26,7 @@ def prediction_statistics(prediction: Prediction, image: np.ndarray | None, chan
     """
     labels, spacing = prediction.label_map, prediction.properties["spacing"]
     grid = Grid.of_properties(labels.shape, prediction.properties)
-    # nnU-Net gives a 2D image one slice, of 999 times its spacing.
-    is_2d = len(labels) == 1 and spacing[0] >= 999 * max(spacing[1:])
-    voxel_ml = None if is_2d else float(np.prod(spacing)) / 1000
+    voxel_ml = None if is_flat(labels.shape, spacing) else float(np.prod(spacing)) / 1000
     # Everything is added up per stored value first, over the labelled voxels only.
     place = np.nonzero(labels)
     value = labels[place].astype(np.intp)
@@ -50,6 +48,11 @@ def prediction_statistics(prediction: Prediction, image: np.ndarray | None, chan
         if centroid is not None and grid is not None and len(grid.shape) == 3:
             found[name]["centroid_mm"] = [round(float(mm), 3) for mm in grid.position(centroid[::-1])]
     return found
+
+
+def is_flat(shape: Sequence[int], spacing: Sequence[float]) -> bool:
+    """Whether an image is a 2D one, which nnU-Net gives one slice, of 999 times its spacing; it has no volume."""
+    return shape[0] == 1 and spacing[0] >= 999 * max(spacing[1:])
 
 
 def _index_in_file(index: Sequence[float], properties: Mapping[str, Any]) -> list[float]:

@@ -5,6 +5,7 @@
 - record: which cases are done and what they were made from
 - files: `written_beside`: files that are never there by half
 - folder: `output_folder`: one job at a time for a folder
+- sealed: JSON that tells whether it is as it was written
 - scratch: `scratch_folder`: files that nobody keeps
 - yaml_files: YAML read safely
 - tables: rows as lines and as CSV
@@ -16,6 +17,7 @@ from nnunetv2_cdpd.jobs.folder import output_folder
 from nnunetv2_cdpd.jobs.processes import in_processes, number_of_processes
 from nnunetv2_cdpd.jobs.record import CaseRecord, FileRecord, digest, file_state
 from nnunetv2_cdpd.jobs.scratch import remove_scratch, scratch_folder
+from nnunetv2_cdpd.jobs.sealed import read_sealed, write_sealed
 
 __all__ = [
     "CaseRecord",
@@ -28,12 +30,14 @@ __all__ = [
     "number_of_processes",
     "output_folder",
     "read_json",
+    "read_sealed",
     "remove",
     "remove_leftovers",
     "remove_scratch",
     "run",
     "scratch_folder",
     "write_json",
+    "write_sealed",
     "write_text",
     "written_beside",
 ]

@@ -33,9 +33,16 @@ class Shape:
     parts: Parts = lambda value: ()
 
 
-def _number(words: str, least: float = -math.inf, above: float = -math.inf) -> Shape:
+def _number(words: str, least: float = -math.inf, above: float = -math.inf, most: float = math.inf) -> Shape:
     """A finite number within bounds."""
-    return Shape(words, lambda value: _is_number(value) and math.isfinite(value) and bool(least <= value and above < value))
+    return Shape(
+        words, lambda value: _is_number(value) and math.isfinite(value) and bool(least <= value <= most and above < value)
+    )
+
+
+def number_within(least: float, most: float) -> Shape:
+    """A number of an interval."""
+    return _number(f"a number from {least:g} to {most:g}", least=least, most=most)
 
 
 def whole_number(least: int = 0, most: float = math.inf) -> Shape:

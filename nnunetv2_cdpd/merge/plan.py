@@ -59,6 +59,12 @@ def plan_merge(inputs: Sequence[RawDataset], spec: MergeSpec) -> MergePlan:
     pairs = [spelling.all(pair) for pair in spec.compatible]
     _check_apart(spec.path, nested, pairs)
     _check_known(spec.path, "nested", [name for item in nested.items() for name in (item[0], *item[1])], naming)
+    prompts = {spelling(name): words for name, words in spec.prompts.items()}
+    if len(prompts) < len(spec.prompts):
+        raise UserError(
+            f"{spec.path}: `prompts` names a class twice, in two spellings: {', '.join(spec.prompts)}; give each once"
+        )
+    _check_known(spec.path, "prompts", list(prompts), naming)
     _check_known(spec.path, "compatible", [name for pair in pairs for name in pair], naming)
 
     dropped = {spelling(label) for t in naming.targets for label, goal in t.items() if goal is None} - set(naming.classes)
@@ -83,6 +89,7 @@ def plan_merge(inputs: Sequence[RawDataset], spec: MergeSpec) -> MergePlan:
         possible_parents={name: nesting.possible[name] for name in classes if nesting.possible.get(name)},
         compatible=compatible_pairs(classes) | compatible | _compatible_of(inputs, naming),
         ignore_value=values.get(IGNORE),
+        class_prompts=_class_prompts(inputs, naming, classes, prompts),
     )
     _check_annotated(annotation, spec.where)
     check_annotation(annotation, spec.where)
@@ -198,6 +205,19 @@ def _compatible_of(inputs: Sequence[RawDataset], naming: Naming) -> set[frozense
         for pair in dataset.annotation.compatible
     ]
     return {pair for pair in pairs if len(pair) == 2}
+
+
+def _class_prompts(
+    inputs: Sequence[RawDataset], naming: Naming, classes: Sequence[str], said: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """Sentences in the user's own words: of the YAML, else all that the datasets bring along."""
+    found: dict[str, list[str]] = {}
+    for dataset, target in zip(inputs, naming.targets):
+        for name, words in dataset.annotation.class_prompts.items():
+            if (goal := target[name]) in naming.classes:
+                found.setdefault(str(goal), []).extend(words)
+    found |= {name: list(words) for name, words in said.items()}
+    return {name: tuple(dict.fromkeys(found[name])) for name in classes if found.get(name)}
 
 
 # ---- checks ----------------------------------------------------------------------------------------------------------

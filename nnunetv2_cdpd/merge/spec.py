@@ -51,6 +51,7 @@ class MergeSpec:
     nested: Class -> the classes it lies in, one if certain, several if not known which, none to undo a default.
     merged_labels: Name -> the classes that it may be, none to keep the name a class of its own.
     scoped: Class -> the sources of which it is a class of their own.
+    prompts: Class -> sentences for the text encoder, none to make one from its name.
     """
 
     path: str
@@ -59,11 +60,12 @@ class MergeSpec:
     merged_labels: Mapping[str, tuple[str, ...]]
     compatible: tuple[tuple[str, ...], ...]
     scoped: Mapping[str, tuple[str, ...]]
+    prompts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
         """What a message on the merged dataset begins with: the YAML too, where it may be the cause."""
-        said = self.datasets or self.nested or self.merged_labels or self.compatible or self.scoped
+        said = self.datasets or self.nested or self.merged_labels or self.compatible or self.scoped or self.prompts
         return f"{self.path}: the merged dataset" if said else "the merged dataset"
 
 
@@ -82,7 +84,7 @@ def read_merge_spec(spec: str | Path | Mapping[str, Any] | None) -> MergeSpec:
 
 
 def _merge_spec(content: Any, path: str) -> MergeSpec:
-    content = known_mapping(content, ("datasets", "nested", "merged_labels", "compatible", "scoped"), path)
+    content = known_mapping(content, ("datasets", "nested", "merged_labels", "compatible", "scoped", "prompts"), path)
     pairs = content.get("compatible") or ()
     if not isinstance(pairs, (list, tuple)) or any(not isinstance(p, (list, tuple)) or len(p) != 2 for p in pairs):
         raise UserError(f"{path}: `compatible` is a list of pairs, like [[duodenum, intestine]]")
@@ -93,6 +95,7 @@ def _merge_spec(content: Any, path: str) -> MergeSpec:
         nested=_entries(content, "nested", path, texts),
         merged_labels=_entries(content, "merged_labels", path, texts),
         scoped=_entries(content, "scoped", path, texts),
+        prompts=_entries(content, "prompts", path, texts),
         compatible=tuple(texts(pair, f"{path}: compatible") for pair in pairs),
     )
 

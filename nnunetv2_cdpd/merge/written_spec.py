@@ -52,6 +52,8 @@ def inferred_spec(inputs: Sequence[RawDataset], plan: MergePlan) -> dict[str, An
         "merged_labels": {name: list(group) for name, group in plan.naming.merged_labels.items()}
         | {name: None for name, group in plan.spec.merged_labels.items() if not group},
         "compatible": sorted(sorted(pair) for pair in plan.compatible),
+        "prompts": {name: list(words) for name, words in plan.annotation.class_prompts.items()}
+        | {name: None for name, words in plan.spec.prompts.items() if not words},
     }
     return {key: value for key, value in content.items() if value}
 

@@ -61,8 +61,8 @@ class CDPDNet(FusedEncoder):
             of them: no vision encoder is built.
         vision: None (no vision tokens), or arguments of SliceEncoder (model_name, slice_axis, intensity_windows, ...) and the
             fields of VisionSettings.
-        text: encoder (open_clip name, or "learned"), embed_dim, class_prompts (a sentence for each class that is of no
-            extension), modulate (False: no text modulation).
+        text: encoder (open_clip name, or "learned"), embed_dim, class_prompts (a sentence, or several, for each class that
+            is of no extension), modulate (False: no text modulation).
         task: None (no task prompt), or prompts (T sentences) and universal (True: the last one is the universal task, which
             a forward pass without tasks uses; False: there is none, and every forward pass needs tasks).
         extensions: Arguments of Extension, from class_prompts to limits, in the order in which they were added.

@@ -44,6 +44,8 @@ class SliceEncoder(nn.Module):
             "windows" three of the one channel. Channels beyond are no image (a cascade appends one-hot channels) and are not
             shown to it.
         model_kwargs: Further arguments of timm's create_model.
+        encoder: Name of the weights, where it is another than timm's (pretrained/encoders.py).
+        mean, std: Of the ViT's training images in [0, 1], (3,) each; None: those of timm.
 
     Raises:
         ValueError: The ViT has fewer blocks than maps are wanted or not the chosen ones, they cannot be shared out evenly, an
@@ -75,6 +77,9 @@ class SliceEncoder(nn.Module):
         channels: str = GRAY,
         intensity_windows: Sequence[Sequence[float]] = ((-3.0, 3.0),),
         model_kwargs: dict[str, Any] | None = None,
+        encoder: str | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if channels not in CHANNELS:
@@ -88,6 +93,7 @@ class SliceEncoder(nn.Module):
         if any(high < low for low, high in intensity_windows):
             raise ValueError(f"an intensity window is (low, high) with low <= high, got {list(intensity_windows)}")
         self.model_name = model_name
+        self.weights_name = encoder or model_name
         self.num_maps = num_maps
         self.slice_axis = slice_axis
         self.slice_step = slice_step
@@ -103,8 +109,8 @@ class SliceEncoder(nn.Module):
         windows = torch.tensor(intensity_windows)  # (C, 2)
         self.register_buffer("window_low", windows[:, 0], persistent=False)
         self.register_buffer("window_width", (windows[:, 1] - windows[:, 0]).clamp(min=1e-6), persistent=False)
-        self.register_buffer("mean", torch.tensor(config["mean"]), persistent=False)
-        self.register_buffer("std", torch.tensor(config["std"]), persistent=False)
+        self.register_buffer("mean", torch.tensor(config["mean"] if mean is None else mean), persistent=False)
+        self.register_buffer("std", torch.tensor(config["std"] if std is None else std), persistent=False)
         self.register_buffer("weights_set", torch.tensor(False))
         # not in every PyTorch that nnU-Net accepts; a PyTorch that was told to do without AVX-512 does without its bfloat16 too
         has_bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()

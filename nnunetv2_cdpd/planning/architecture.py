@@ -6,7 +6,7 @@ trainer object, the training data or the files of pretrained weights.
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -15,6 +15,8 @@ from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.network.cdpdnet import MAX_FUSED_STAGES, default_fused_stages, default_slice_step
 from nnunetv2_cdpd.network.slice_encoder import WINDOWS
+from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, VISION_ENCODER, encoder_choice
+from nnunetv2_cdpd.pretrained.encoder_choice import find_encoder
 from nnunetv2_cdpd.released.preprocessing import HU_WINDOW
 from nnunetv2_cdpd.released.preset import PAPER_NETWORK_CLASS_NAME
 from nnunetv2_cdpd.text.prompts import class_prompt, task_prompt, universal_task_prompt
@@ -22,6 +24,7 @@ from nnunetv2_cdpd.text.prompts import class_prompt, task_prompt, universal_task
 NETWORK_CLASS_NAME = "nnunetv2_cdpd.network.CDPDNet"
 # Usual windows of CT: level -600, width 1500; 40, 400; 400, 1800
 LUNG_HU, SOFT_TISSUE_HU, BONE_HU = (-1350.0, 150.0), (-160.0, 240.0), (-500.0, 1300.0)
+PERMUTED = "permuted"  # key of the plans' `text`: every class has the embedding of another one
 UNETS = ("PlainConvUNet", "ResidualEncoderUNet")  # of dynamic_network_architectures
 
 
@@ -30,9 +33,12 @@ class NetworkSettings:
     """What a planner or trainer may choose about CDPDNet's added parts.
 
     vision_model: timm name of a ViT with patch tokens; None: no vision tokens (ablation).
+    vision_encoder: An encoder that takes the place of whatever ViT the plans or `vision_model` name, as
+        pretrained/encoder_choice.py knows it; None: none does.
     text_encoder: open_clip "MODEL/PRETRAINED", or "learned": embeddings are learned with the network, from no text.
     text_embed_dim: E, width of the text embeddings.
     modulate_by_text: False: no text modulation (ablation).
+    permute_text: True: every class gets the text embedding of another one (control).
     task_prompts: False: no task prompt map, no tasks (ablation).
     ct_window_hu: (low, high) in HU, what the vision encoder sees of a CT channel.
     ct_windows_hu: Three of them, where it sees three (vision `channels` "windows").
@@ -49,6 +55,18 @@ class NetworkSettings:
     ct_windows_hu: tuple[tuple[float, float], ...] = (LUNG_HU, SOFT_TISSUE_HU, BONE_HU)
     vision: Mapping[str, Any] = field(default_factory=dict)
     max_fused_stages: int = MAX_FUSED_STAGES
+    vision_encoder: str | None = None
+    permute_text: bool = False
+
+    def with_chosen_encoder(self) -> "NetworkSettings":
+        """The same with the vision encoder that the user named outside of plans and trainer, if there is one."""
+        return replace(self, vision_encoder=encoder_choice() or self.vision_encoder)
+
+    @property
+    def vision_weights_name(self) -> str | None:
+        """Under which the vision encoder's weights are looked for; None without one."""
+        named = self.vision_encoder is not None and self.vision_model is not None
+        return find_encoder(str(self.vision_encoder)).name if named else self.vision_model
 
 
 def cdpd_architecture(
@@ -72,7 +90,8 @@ def cdpd_architecture(
         The new `architecture` entry, JSON-able.
 
     Raises:
-        UserError: The configuration's network is none that CDPDNet is built on, or cannot have the settings of vision tokens.
+        UserError: The configuration's network is none that CDPDNet is built on, the named vision encoder or a setting of vision
+            tokens is none for it, or there is no text to permute.
     """
     architecture = deepcopy(dict(configuration["architecture"]))
     unet = dict(architecture["arch_kwargs"])
@@ -101,6 +120,13 @@ def cdpd_architecture(
                 configuration["normalization_schemes"], intensity_properties, settings.ct_window_hu
             ),
         }
+    if settings.vision_encoder is not None and added["vision"] is not None:
+        if class_name == PAPER_NETWORK_CLASS_NAME:
+            raise UserError(
+                f"{VISION_ENCODER}={settings.vision_encoder}: the paper's network has DINOv2 ViT-B/14; unset it, or plan with "
+                "nnUNetPlannerCDPD"
+            )
+        added["vision"] |= _entries_of_encoder(settings, configuration["normalization_schemes"], intensity_properties)
     if added["vision"] is not None and settings.vision:
         if class_name == PAPER_NETWORK_CLASS_NAME:
             raise UserError(f"plans: the paper's network has no settings of vision ({listed(sorted(settings.vision))})")
@@ -117,18 +143,34 @@ def cdpd_architecture(
         "class_prompts": class_prompts,
         "modulate": settings.modulate_by_text,
     }
+    if settings.permute_text:
+        if settings.text_encoder == LEARNED or len(class_prompts) < 2:
+            raise UserError(
+                "text cannot be permuted: it takes two classes or more, with embeddings of text that are not learned; choose "
+                f"another trainer, or unset {TEXT_WEIGHTS}"
+            )
+        added["text"][PERMUTED] = True
     added["task"] = {"prompts": task_prompts, "universal": True} if settings.task_prompts else None
     architecture["network_class_name"] = class_name
     architecture["arch_kwargs"] = {**unet, **added}
     return architecture
 
 
-def dataset_prompts(annotation: Annotation) -> tuple[list[str], list[str]]:
-    """Prompts of the classes; of the tasks, one for each source and the universal one."""
+def dataset_prompts(annotation: Annotation) -> tuple[list[str | list[str]], list[str]]:
+    """Prompts of the classes, several of those to which the user gave several; of the tasks, one for each source and the
+    universal one.
+    """
     tasks = [
         source.task_prompt or task_prompt([*source.annotated_classes, *source.merged_labels]) for source in annotation.sources
     ]
-    return [class_prompt(name) for name in annotation.classes], [*tasks, universal_task_prompt(annotation.classes)]
+    classes = [class_wording(annotation, name) for name in annotation.classes]
+    return classes, [*tasks, universal_task_prompt(annotation.classes)]
+
+
+def class_wording(annotation: Annotation, name: str) -> str | list[str]:
+    """The sentence or sentences of a class, JSON-able: the user's own, else one made from its name."""
+    own = annotation.class_prompts.get(name) or (class_prompt(name),)
+    return own[0] if len(own) == 1 else list(own)
 
 
 def plans_with_cdpd(
@@ -141,6 +183,23 @@ def plans_with_cdpd(
         resolved, annotation, plans["foreground_intensity_properties_per_channel"], settings
     )
     return changed
+
+
+def _entries_of_encoder(
+    settings: NetworkSettings, schemes: Sequence[str], properties: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    """What an encoder that was named has to be shown, as entries of the plans' `vision`."""
+    encoder = find_encoder(str(settings.vision_encoder))
+    others = [scheme for scheme in schemes if scheme != "CTNormalization"]
+    if encoder.in_hu and others:
+        raise UserError(
+            f"{VISION_ENCODER}={settings.vision_encoder}: {encoder.name} knows CT alone, its statistics are of HU, and the plans "
+            f"have {others[0]}; unset it, or give another encoder"
+        )
+    mean, std = encoder.statistics
+    windows = _intensity_windows(schemes, properties, encoder.window_hu or settings.ct_window_hu)
+    entries = {"encoder": encoder.name, "model_name": encoder.model_name, "model_kwargs": {}, "mean": mean, "std": std}
+    return {**entries, "intensity_windows": windows}
 
 
 def _intensity_windows(

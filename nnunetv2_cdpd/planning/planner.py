@@ -96,7 +96,7 @@ class CDPDPlanning(ExperimentPlanner):
     def _architecture(self, configuration: dict) -> dict[str, Any]:
         """CDPDNet's, on a configuration's U-Net; the settings and the depth say which stages see vision tokens."""
         properties = self.dataset_fingerprint["foreground_intensity_properties_per_channel"]
-        architecture = cdpd_architecture(configuration, self.annotation, properties, self.network_settings)
+        architecture = cdpd_architecture(configuration, self.annotation, properties, self.network_settings.with_chosen_encoder())
         if self.finest_features is not None:
             finest, *others = architecture["arch_kwargs"]["features_per_stage"]
             architecture["arch_kwargs"]["features_per_stage"] = [min(finest, self.finest_features), *others]
@@ -119,7 +119,8 @@ class CDPDPlanning(ExperimentPlanner):
         if kwargs["vision"] is not None:
             # The search for a patch size builds dozens of networks, and which blocks there are makes next to no difference here.
             model_kwargs = {**kwargs["vision"]["model_kwargs"], "depth": max(1, len(kwargs["fused_stages"]))}
-            kwargs["vision"] = {**kwargs["vision"], "model_kwargs": model_kwargs, "blocks": None}
+            entries = {key: value for key, value in kwargs["vision"].items() if key != "blocks"}
+            kwargs["vision"] = {**entries, "model_kwargs": model_kwargs}
         with torch.device("meta"):  # shapes only
             return get_network_from_plans(
                 architecture["network_class_name"],

@@ -20,6 +20,7 @@ from nnunetv2_cdpd.jobs.shapes import (
     POSITIVE,
     SHARE,
     TEXT,
+    Shape,
     check_shape,
     list_of,
     map_of,
@@ -31,7 +32,8 @@ from nnunetv2_cdpd.jobs.shapes import (
 )
 from nnunetv2_cdpd.network.slice_encoder import CHANNELS
 from nnunetv2_cdpd.network.vision_settings import FUSIONS, GATES, SOURCES
-from nnunetv2_cdpd.planning.architecture import NETWORK_CLASS_NAME
+from nnunetv2_cdpd.planning.architecture import NETWORK_CLASS_NAME, PERMUTED
+from nnunetv2_cdpd.pretrained.encoders import ENCODERS
 from nnunetv2_cdpd.released.preset import PAPER_NETWORK_CLASS_NAME
 from nnunetv2_cdpd.trusted import (
     IMAGE_READER,
@@ -78,9 +80,14 @@ _SIZES = list_of(list_of(whole_number(1), 2, 3), 1)
 _UNET = {"n_stages": whole_number(1), "strides": _SIZES, "kernel_sizes": _SIZES, "features_per_stage": _STAGES}
 _PER_STAGE = ("strides", "kernel_sizes", "features_per_stage", "n_conv_per_stage", "n_blocks_per_stage")
 _NUMBERS = list_of(whole_number())
+_SENTENCES = list_of(NAME, 1)
+_WORDING = Shape(  # of a class, one sentence or several
+    "a text or a list of texts", lambda value: NAME.fits(value) or (_SENTENCES.fits(value) and all(map(NAME.fits, value)))
+)
+_PROMPTS = list_of(_WORDING, 1)
 _EXTENSION = record(
     {
-        "class_prompts": list_of(NAME, 1),
+        "class_prompts": _PROMPTS,
         "task_prompts": list_of(NAME, 1),
         "places": list_of(whole_number(), 1),
         "features_per_stage": _STAGES,
@@ -89,6 +96,9 @@ _EXTENSION = record(
     }
 )
 _VISION = {
+    "encoder": NAME,
+    "mean": list_of(NUMBER, 3, 3),
+    "std": list_of(POSITIVE, 3, 3),
     "model_kwargs": none_or(OBJECT),
     "slice_axis": whole_number(0, 2),
     "slice_step": whole_number(1),
@@ -112,7 +122,9 @@ _CDPDNET = record(
         "patch_size": list_of(whole_number(1), 2, 3),
         "fused_stages": list_of(whole_number()),
         "vision": none_or(record({"model_name": NAME}, _VISION)),
-        "text": record({"encoder": NAME, "embed_dim": whole_number(1), "class_prompts": list_of(NAME, 1), "modulate": FLAG}),
+        "text": record(
+            {"encoder": NAME, "embed_dim": whole_number(1), "class_prompts": _PROMPTS, "modulate": FLAG}, {PERMUTED: FLAG}
+        ),
         "task": none_or(
             record(
                 {"prompts": list_of(NAME, 1), "universal": FLAG}, {"annotated_classes": none_or(list_of(list_of(whole_number())))}
@@ -287,6 +299,13 @@ def _check_vision(vision: Mapping[str, Any], place: str, way_out: str) -> None:
     name = vision["model_name"]
     if not timm.is_model(name.split(".")[0]):
         raise UserError(f"{place}: model_name` is {name[:80]!r}, no model of timm; {way_out}")
+    encoder = vision.get("encoder")
+    if encoder is not None and not {"mean", "std"} <= set(vision):
+        raise UserError(f"{place}: encoder` is {encoder[:80]!r}, whose `mean` and `std` are missing; {way_out}")
+    if encoder in ENCODERS and name != ENCODERS[encoder].model_name:
+        raise UserError(
+            f"{place}: encoder` is {encoder!r}, a {ENCODERS[encoder].model_name}, and `model_name` is {name[:80]!r}; {way_out}"
+        )
     own = inspect.signature(timm.create_model).parameters
     if refused := [key for key in vision.get("model_kwargs") or {} if key in own]:
         raise UserError(f"{place}: model_kwargs` has {listed(refused)}, which plans may not choose; {way_out}")

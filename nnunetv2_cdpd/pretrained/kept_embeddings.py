@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nnunetv2_cdpd.errors import UserError, one_line
 from nnunetv2_cdpd.jobs import written_beside
+from nnunetv2_cdpd.text.prompts import Wording, sentences
 
 CACHE_FILE = "cdpd_text_embeddings.safetensors"  # in a dataset's folder of preprocessed data
 
@@ -26,13 +27,13 @@ CACHE_FILE = "cdpd_text_embeddings.safetensors"  # in a dataset's folder of prep
 class TextEmbeddings:
     """Embeddings (K, E) of class prompts and (T, E) of task prompts, float32, not normalised.
 
-    class_prompts, task_prompts: Empty where tables know none.
+    class_prompts, task_prompts: Empty where tables know none. A class has a sentence, or several that were averaged.
     encoder: What made them: an open_clip name, with its file where it was given one, or a file of ready embeddings.
     """
 
     class_embeddings: Tensor
     task_embeddings: Tensor
-    class_prompts: tuple[str, ...]
+    class_prompts: tuple[Wording, ...]
     task_prompts: tuple[str, ...]
     encoder: str
 
@@ -42,14 +43,15 @@ class TextEmbeddings:
         tables = (self.class_embeddings, self.task_embeddings)
         return hashlib.sha256(b"".join(table.contiguous().numpy().tobytes() for table in tables)).hexdigest()
 
-    def are_of(self, class_prompts: Sequence[str], task_prompts: Sequence[str]) -> bool:
+    def are_of(self, class_prompts: Sequence[Wording], task_prompts: Sequence[str]) -> bool:
         """Whether they are of these prompts; without task prompts (a network without tasks) those of any tasks will do.
 
         Tables know no prompts; of them, the number of rows is compared.
         """
         if not self.class_prompts:
             return len(self.class_embeddings) == len(class_prompts) and len(task_prompts) in (0, len(self.task_embeddings))
-        return self.class_prompts == tuple(class_prompts) and (not task_prompts or self.task_prompts == tuple(task_prompts))
+        wanted, known = ([sentences(wording) for wording in prompts] for prompts in (class_prompts, self.class_prompts))
+        return wanted == known and (not task_prompts or self.task_prompts == tuple(task_prompts))
 
     def save(self, path: Path) -> None:
         """Write one safetensors file; several processes of a training may do so at once."""

@@ -13,6 +13,8 @@ from nnunetv2_cdpd.pretrained.hub import hub_reachable
 from nnunetv2_cdpd.pretrained.kept_embeddings import TextEmbeddings
 from nnunetv2_cdpd.pretrained.text_tables import holds_our_embeddings, read_tables
 from nnunetv2_cdpd.pretrained.torch_files import why_unreadable
+from nnunetv2_cdpd.text.ensemble import ensembled
+from nnunetv2_cdpd.text.prompts import Wording, sentences
 
 _FROM_FILE = " from "
 _HUB, _FOLDER = "hf-hub:", "local-dir:"  # how open_clip's names of models elsewhere begin
@@ -23,7 +25,7 @@ _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 def load_or_embed(
     cache_file: str | Path,
     *,
-    class_prompts: Sequence[str],
+    class_prompts: Sequence[Wording],
     task_prompts: Sequence[str],
     encoder: str,
     choice: str | None,
@@ -33,6 +35,7 @@ def load_or_embed(
 
     Args:
         cache_file: Beside the preprocessed data.
+        class_prompts: Of each class a sentence, or several, which are averaged (text/ensemble.py).
         task_prompts: None wanted: embeddings made with any are taken too.
         encoder: An open_clip name, see `embed_prompts`.
         choice: The user's: ready embeddings (ours, .safetensors; or tables, see text_tables.py), a checkpoint of the encoder, a
@@ -59,8 +62,10 @@ def load_or_embed(
         same_encoder = cached.encoder == name or (path is None and cached.encoder.startswith(f"{encoder}{_FROM_FILE}"))
         if same_encoder and cached.are_of(class_prompts, task_prompts):
             return cached
-    embedded = embed_prompts([*class_prompts, *task_prompts], encoder, str(path) if path else None, or_learned)
-    made = TextEmbeddings(embedded[: len(class_prompts)], embedded[len(class_prompts) :], class_prompts, task_prompts, name)
+    of_classes = [sentence for wording in class_prompts for sentence in sentences(wording)]
+    embedded = embed_prompts([*of_classes, *task_prompts], encoder, str(path) if path else None, or_learned)
+    classes = ensembled(embedded[: len(of_classes)], class_prompts)
+    made = TextEmbeddings(classes, embedded[len(of_classes) :], class_prompts, task_prompts, name)
     made.save(cache_file)
     return made
 

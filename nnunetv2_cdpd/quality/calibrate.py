@@ -8,9 +8,10 @@ from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError, amount
 from nnunetv2_cdpd.inference.models import weights_digest
 from nnunetv2_cdpd.jobs import Outcome, output_folder
+from nnunetv2_cdpd.pages.template import check_page
 from nnunetv2_cdpd.quality.collect import CASES_FOLDER, PathSettings, collect_fold
 from nnunetv2_cdpd.quality.facts import Facts
-from nnunetv2_cdpd.quality.files import write_quality_model
+from nnunetv2_cdpd.quality.files import check_can_be_written, write_quality_model
 from nnunetv2_cdpd.quality.fitting import fit_quality
 from nnunetv2_cdpd.quality.page import CALIBRATION_PAGE, write_calibration_page
 
@@ -43,6 +44,8 @@ def calibrate_model(
     records: list[Facts] = []
     digests: dict[str, str] = {}
     failed: dict[str, str] = {}
+    check_can_be_written(folder)
+    check_page(folder / CALIBRATION_PAGE)
     with output_folder(folder / CASES_FOLDER):
         for fold in folds:
             predictor = settings.predictor(folder, [fold], checkpoint_name, device=device)
@@ -56,13 +59,20 @@ def calibrate_model(
             failed |= outcome.failed
             digests[str(fold)] = weights_digest(predictor.list_of_parameters)
             classes = predictor.annotation.classes
-    model = fit_quality(records, classes, digests, settings)
-    path = write_quality_model(model, folder)
-    write_calibration_page(model, folder / CALIBRATION_PAGE)
+        try:
+            model = fit_quality(records, classes, digests, settings)
+        except UserError as error:
+            if not failed:
+                raise
+            case, why = next(iter(failed.items()))
+            raise UserError(f"{error} ({len(failed)} more could not be measured; case {case!r}: {why})") from error
+        path = write_quality_model(model, folder)
+        write_calibration_page(model, folder / CALIBRATION_PAGE)
     found, flags = model.found, model.flags
+    mean_error = found["mean_absolute_error"]
     rank = "unknown" if found["spearman"] is None else f"{found['spearman']:.2f}"
-    error = found["mean_absolute_error"]
-    tell(f"Quality, {amount(model.cases, 'validation case')}: predicted and true Dice: Spearman {rank}, mean error {error:.3f}")
+    of = amount(model.cases, "validation case")
+    tell(f"Quality, {of}: predicted and true Dice: Spearman {rank}, mean error {mean_error:.3f}")
     tell(f"Flags find {flags.caught:.0%} of the worst tenth of predictions, and {flags.false_alarms:.0%} of the others")
     tell(f"written to {path} and {folder / CALIBRATION_PAGE}")
     return failed

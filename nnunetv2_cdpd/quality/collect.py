@@ -4,7 +4,7 @@ A case leaves a small file; a collection that was stopped goes on.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,10 @@ from nnunetv2_cdpd.evaluation.metrics import case_metrics
 from nnunetv2_cdpd.inference.host_predictor import hosts_threads
 from nnunetv2_cdpd.inference.models import weights_digest
 from nnunetv2_cdpd.inference.predictor import Predictor
-from nnunetv2_cdpd.jobs import Outcome, digest, file_state, in_processes, read_json, run, write_json
-from nnunetv2_cdpd.jobs.shapes import NAME, NUMBER, check_shape, list_of, map_of, none_or, record, whole_number
+from nnunetv2_cdpd.inference.statistics import is_flat
+from nnunetv2_cdpd.jobs import Outcome, digest, file_state, in_processes, read_sealed, run, write_sealed
 from nnunetv2_cdpd.quality.degraded import DEGRADATIONS
 from nnunetv2_cdpd.quality.facts import (
-    FACTS,
     VERSION,
     Facts,
     facts_of,
@@ -37,21 +36,6 @@ from nnunetv2_cdpd.quality.sums import BlockSums
 from nnunetv2_cdpd.quality.unseen import check_has_unseen_cases
 
 CASES_FOLDER = "cdpd_quality_cases"  # in the model folder
-_SCORES = map_of(record({"dice": none_or(NUMBER), "n_ref": whole_number(), "n_pred": whole_number()}), "an object of classes")
-_IMAGE = record({"facts": FACTS, "scores": _SCORES})
-_PLACE = record({"volume_ml": NUMBER, "centroid_mm": none_or(list_of(NUMBER, 3, 3)), "intensity": none_or(NUMBER)})
-_PLACES = map_of(_PLACE, "an object of classes")
-RECORD = record(
-    {
-        "made_from": NAME,
-        "case": NAME,
-        "fold": NAME,
-        "intact": _IMAGE,
-        "degraded": map_of(_IMAGE, "an object of images"),
-        "reference": _PLACES,
-        "counts": map_of(list_of(list_of(whole_number()), 2, 2), "an object of classes"),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -98,12 +82,12 @@ class _Records:
     """The record of the batch: the files of the cases, each of which says what it was made from."""
 
     def holds(self, name: str, job: ValidationCase) -> bool:
-        found = read_json(job.output)
-        return isinstance(found, dict) and found.get("made_from") == job.made_from and _is_whole(found, job.output)
+        found = read_sealed(job.output)
+        return found is not None and found.get("made_from") == job.made_from
 
     def enter(self, name: str, job: ValidationCase, result: Facts) -> None:
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(job.output, result)
+        write_sealed(job.output, result)
 
 
 def collect_fold(
@@ -130,7 +114,8 @@ def collect_fold(
     outcome = run(
         jobs, in_processes(measured, num_processes=1), title=f"quality, fold {fold}", record=_Records(), progress=progress
     )
-    return outcome, [read_json(job.output) for name, job in jobs.items() if name not in outcome.failed]
+    records = [read_sealed(job.output) for name, job in jobs.items() if name not in outcome.failed]
+    return outcome, [its for its in records if its is not None]
 
 
 def _jobs(
@@ -180,6 +165,7 @@ def _measured(predictor: Predictor, job: ValidationCase) -> Facts:
             "scores": _scores(predictor, predictor.export(labelled).label_map, reference, source, properties["spacing"]),
         },
         "degraded": degraded,
+        "flat": is_flat(reference.shape, properties["spacing"]),
         "reference": reference_places(reference, annotation, source, properties["spacing"], on_grid, case.data[0].numpy()),
         "counts": {
             name: its.counts.tolist()
@@ -232,11 +218,3 @@ def _scores(
         for name, its in found.items()
         if name in annotation.classes
     }
-
-
-def _is_whole(found: Mapping[str, Any], path: Path) -> bool:
-    try:
-        check_shape(found, RECORD, path, "")
-    except UserError:
-        return False
-    return True

@@ -12,16 +12,11 @@ import numpy as np
 from nnunetv2_cdpd.annotation import POSITIVE, Annotation
 from nnunetv2_cdpd.inference.predictor import LabelledCase, Predictor
 from nnunetv2_cdpd.inference.preprocessing import PreprocessedCase
-from nnunetv2_cdpd.jobs.shapes import NUMBER, list_of, map_of, none_or, record
-from nnunetv2_cdpd.quality.shapes import Shape3D, shapes_of
-from nnunetv2_cdpd.quality.sums import SUMS, BlockSums
+from nnunetv2_cdpd.quality.shapes import shapes_of
+from nnunetv2_cdpd.quality.sums import BlockSums
 
-VERSION = 1  # of the facts: records of others are made anew
+VERSION = 2  # of the facts: records of others are made anew
 Facts = dict[str, Any]
-_SHAPE = record(
-    {key: NUMBER for key in Shape3D.__dataclass_fields__ if key != "centroid_mm"} | {"centroid_mm": list_of(NUMBER, 3, 3)}
-)
-FACTS = map_of(record({**dict.fromkeys(SUMS, NUMBER), "highest": NUMBER, "shape": none_or(_SHAPE)}), "an object of classes")
 
 
 def watched(
@@ -40,19 +35,19 @@ def watched(
 
 
 def facts_of(predictor: Predictor, sums: BlockSums, spacing: Sequence[float]) -> dict[str, Facts]:
-    """Wanted class -> its facts: entries of `ClassSums.sums`, `highest`, and `shape`, which is None where the class is nowhere.
+    """Needed class -> its facts: entries of `ClassSums.sums`, `highest`, and `shape`, which is None where the class is nowhere.
 
     Args:
         sums: Of all blocks of the image.
         spacing: Voxel size in mm, of the network's grid and in its order of axes.
     """
-    annotation, wanted = predictor.annotation, predictor.selection.wanted
+    annotation, needed = predictor.annotation, predictor.selection.needed
     backward = predictor.plans_manager.transpose_backward
-    members = {annotation.classes[k]: np.flatnonzero(sums.inside[k]).tolist() for k in wanted}
+    members = {annotation.classes[k]: np.flatnonzero(sums.inside[k]).tolist() for k in needed}
     shapes = shapes_of(sums.winners.transpose(backward), members, [spacing[axis] for axis in backward])
     its = sums.of_classes()
     found = {}
-    for k in wanted:
+    for k in needed:
         name = annotation.classes[k]
         shape = asdict(shapes[name]) if name in shapes else None
         found[name] = {**its[k].sums, "highest": max(its[k].highest, -100.0), "shape": shape}

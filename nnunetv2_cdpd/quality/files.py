@@ -6,19 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_cdpd.errors import UserError, listed
-from nnunetv2_cdpd.inference.carried import carry, taken_along
+from nnunetv2_cdpd.inference.carried import carrier_of, carry, taken_along
 from nnunetv2_cdpd.inference.decodings import HALF
 from nnunetv2_cdpd.inference.models import weights_digest
 from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.jobs import write_json
 from nnunetv2_cdpd.jobs.shapes import (
+    FLAG,
     NAME,
     NUMBER,
     OBJECT,
+    POSITIVE,
     check_shape,
     list_of,
     map_of,
     none_or,
+    number_within,
     read_shaped,
     record,
     whole_number,
@@ -32,9 +35,12 @@ from nnunetv2_cdpd.quality.unseen import check_has_unseen_cases
 QUALITY_FILE = "cdpd_quality.json"
 _KEY = "cdpd_quality"
 _MAKE_ANEW = "make it anew: cdpd accumulate DATASET -c CONFIGURATION --quality"
-_PER_CLASS = map_of(NUMBER, "an object of numbers")
-_PER_FEATURE = list_of(NUMBER, len(FEATURES), len(FEATURES))
-_DIAGRAM = record({"probability": list_of(NUMBER), "share": list_of(NUMBER), "voxels": list_of(whole_number())})
+_NUMBER = number_within(-1e6, 1e6)  # so that none of what is computed of them grows beyond all bounds
+_LOGARITHM = number_within(-50, 50)
+_SHARE = number_within(0, 1)
+_PER_CLASS = map_of(_NUMBER, "an object of numbers")
+_PER_FEATURE = list_of(_NUMBER, len(FEATURES), len(FEATURES))
+_DIAGRAM = record({"probability": list_of(_SHARE), "share": list_of(_SHARE), "voxels": list_of(whole_number())})
 _MODEL = record(
     {
         "version": whole_number(),
@@ -43,18 +49,19 @@ _MODEL = record(
         "folds": map_of(NAME, "an object of digests", least=1),
         "settings": OBJECT,
         "cases": whole_number(),
+        "flat": FLAG,
         "class_cases": map_of(whole_number(), "an object of whole numbers"),
         "usual": _PER_CLASS,
         "anatomy": map_of(
             record(
                 {
                     "cases": whole_number(),
-                    "log_volume": NUMBER,
-                    "log_volume_sd": NUMBER,
-                    "place_mm": none_or(list_of(NUMBER, 3, 3)),
-                    "place_sd_mm": NUMBER,
+                    "log_volume": _LOGARITHM,
+                    "log_volume_sd": POSITIVE,
+                    "place_mm": none_or(list_of(_NUMBER, 3, 3)),
+                    "place_sd_mm": POSITIVE,
                     "intensity": NUMBER,
-                    "intensity_sd": NUMBER,
+                    "intensity_sd": POSITIVE,
                 }
             ),
             "an object of classes",
@@ -62,19 +69,31 @@ _MODEL = record(
         "regression": record(
             {
                 "means": _PER_FEATURE,
-                "scales": _PER_FEATURE,
+                "scales": list_of(POSITIVE, len(FEATURES), len(FEATURES)),
                 "slopes": _PER_FEATURE,
-                "intercept": NUMBER,
-                "effects": list_of(NUMBER),
+                "intercept": _NUMBER,
+                "effects": list_of(_NUMBER),
             }
         ),
-        "absent": record({"priors": _PER_CLASS, "usual": _PER_CLASS, "slope": NUMBER}),
-        "intervals": record({"biases": _PER_CLASS, "width": none_or(NUMBER), "spurious_below": NUMBER}),
-        "flags": record(
-            {"worst_score": NUMBER, "threshold": NUMBER, "thresholds": _PER_CLASS, "caught": NUMBER, "false_alarms": NUMBER}
+        "absent": record({"priors": _PER_CLASS, "usual": _PER_CLASS, "slope": _NUMBER}),
+        "intervals": record(
+            {
+                "biases": map_of(_LOGARITHM, "an object of numbers"),
+                "width": none_or(number_within(0, 1e6)),
+                "spurious_below": _NUMBER,
+            }
         ),
-        "platt": map_of(record({"scale": NUMBER, "shift": NUMBER}), "an object of classes"),
-        "found": map_of(none_or(NUMBER), "an object of numbers"),
+        "flags": record(
+            {
+                "worst_score": _SHARE,
+                "threshold": _SHARE,
+                "thresholds": map_of(_SHARE, "an object of numbers"),
+                "caught": _SHARE,
+                "false_alarms": _SHARE,
+            }
+        ),
+        "platt": map_of(record({"scale": POSITIVE, "shift": _NUMBER}), "an object of classes"),
+        "found": map_of(none_or(_NUMBER), "an object of numbers"),
         "reliability": map_of(list_of(_DIAGRAM, 2, 2), "an object of classes"),
     }
 )
@@ -84,9 +103,15 @@ def write_quality_model(model: QualityModel, folder: Path) -> Path:
     """Write the calibration of a model folder; returns the file."""
     content = {"version": VERSION, "features": list(FEATURES), **model.as_json()}
     path = folder / QUALITY_FILE
-    write_json(path, content)
     carry(folder, _KEY, content)
+    write_json(path, content)
     return path
+
+
+def check_can_be_written(folder: Path) -> None:
+    """Raise UserError where a calibration could not be written into a model folder; to be asked before the work."""
+    check_has_unseen_cases(folder)
+    carrier_of(folder)
 
 
 def read_quality_model(folder: Path) -> tuple[QualityModel, Path]:
@@ -116,7 +141,8 @@ def _check_consistent(content: Mapping[str, Any], path: Path) -> None:
     same_lengths = all(
         len({len(column) for column in its.values()}) == 1 for two in content["reliability"].values() for its in two
     )
-    if len(effects) != len(classes) or not same_lengths or not all(scale > 0 for scale in content["regression"]["scales"]):
+    absent = content["absent"]
+    if len(effects) != len(classes) or not same_lengths or absent["priors"].keys() != absent["usual"].keys():
         raise UserError(f"{path}: its numbers do not belong together; {_MAKE_ANEW}")
 
 

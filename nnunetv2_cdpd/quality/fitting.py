@@ -91,6 +91,7 @@ def fit_quality(
         platt=platt,
         found=_found(flag_rows, [(row.case, volume) for (row, _), volume in zip(intact, volume_rows)]),
         reliability=diagrams,
+        flat=any(record["flat"] for record in records),
     )
 
 

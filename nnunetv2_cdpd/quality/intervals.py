@@ -14,6 +14,7 @@ import numpy as np
 COVERAGE = 0.9
 _PRIOR = 4.0  # cases for which no bias of a class stands
 _LEAST, _MOST = 0.02, 0.99  # of a predicted Dice that scales
+_FARTHEST = 14.0  # ln of a million: an interval that reaches farther says nothing
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class VolumeIntervals:
     def of(self, name: str, predicted: float, volume_ml: float) -> tuple[float, float]:
         """Lower and upper limit in ml, of a class that is somewhere; the upper one is inf where nothing is known."""
         middle, reach = self.biases.get(name, 0.0), self.width * scale_of(predicted)
-        if not math.isfinite(reach):
+        if reach > _FARTHEST:
             return 0.0, math.inf
         low = 0.0 if predicted < self.spurious_below else volume_ml * math.exp(middle - reach)
         return low, volume_ml * math.exp(middle + reach)

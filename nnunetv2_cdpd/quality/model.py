@@ -67,6 +67,7 @@ class QualityModel:
     usual: See `features.features_of`.
     found: What the cross-validation showed, by name.
     reliability: Class -> of its probabilities, and of those calibrated by the other folds.
+    flat: Of 2D images, of which no volume is true.
     """
 
     classes: tuple[str, ...]
@@ -83,20 +84,21 @@ class QualityModel:
     platt: Mapping[str, Platt]
     found: Mapping[str, float | None]
     reliability: Mapping[str, tuple[Reliability, Reliability]] = field(default_factory=dict)
+    flat: bool = False
 
     def judge(self, facts: Mapping[str, Mapping[str, Any]], volumes_ml: Mapping[str, float | None]) -> dict[str, ClassQuality]:
         """Class -> what is to be expected of it.
 
         Args:
-            facts: Of a case, as `facts.facts_of` gives them.
-            volumes_ml: Of the label map.
+            facts: Of a case and all classes, as `facts.facts_of` gives them.
+            volumes_ml: Of the label map, of the classes that it is to tell of.
         """
         features = features_of(facts, self.anatomy, self.usual)
         return {
-            name: self._of_present(name, features[name], volumes_ml.get(name))
-            if name in features and volumes_ml.get(name) != 0  # a few voxels of the network's grid may be nothing on the image's
-            else self._of_absent(name, its["highest"], volumes_ml.get(name))
-            for name, its in facts.items()
+            name: self._of_present(name, features[name], volume_ml)
+            if name in features and volume_ml != 0  # a few voxels of the network's grid may be nothing on the image's
+            else self._of_absent(name, facts[name]["highest"], volume_ml)
+            for name, volume_ml in volumes_ml.items()
         }
 
     def _of_present(self, name: str, features: np.ndarray, volume_ml: float | None) -> ClassQuality:
@@ -142,7 +144,7 @@ class QualityModel:
         """Of JSON that has the shape `model_shape.MODEL`."""
         regression = content["regression"]
         return cls(
-            **{key: content[key] for key in ("folds", "settings", "cases", "class_cases", "usual", "found")},
+            **{key: content[key] for key in ("folds", "settings", "cases", "class_cases", "usual", "found", "flat")},
             classes=tuple(content["classes"]),
             anatomy={name: ClassAnatomy(**its) for name, its in content["anatomy"].items()},
             regression=Regression(

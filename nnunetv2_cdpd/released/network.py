@@ -23,7 +23,7 @@ from nnunetv2_cdpd.network.text_modulation import Affine, TextModulation, summed
 SLICES_PER_TOKEN = 14  # of the adaptor's convolution along the slice axis
 DROP_PATH = 0.3  # highest rate of ten blocks' linear schedule, of which each cross-attention uses the first two
 DROP_PATH_BLOCKS = 10
-VISION_ENTRIES = ("model_name", "model_kwargs", "slice_axis", "slice_step", "intensity_windows")
+VISION_ENTRIES = ("model_name", "model_kwargs", "slice_axis", "slice_step", "intensity_windows", "encoder", "mean", "std")
 
 
 class PaperSliceEncoder(SliceEncoder):

@@ -7,9 +7,13 @@ from typing import Any
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.network.extension import Extension
+from nnunetv2_cdpd.planning.architecture import PERMUTED
 from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.text import load_or_embed
 from nnunetv2_cdpd.pretrained.vision import load_vision_weights
+from nnunetv2_cdpd.text.permutation import permuted
+from nnunetv2_cdpd.text.prompts import Wording
+from nnunetv2_cdpd.training.encoder_facts import encoder_facts_of, told_facts
 from nnunetv2_cdpd.training.provenance import (
     AT_RANDOM,
     BROUGHT,
@@ -44,12 +48,14 @@ def fill_frozen_encoders(network: CDPDNet, arch_kwargs: Mapping[str, Any], embed
 def _vision(encoder: Any) -> WeightsOrigin:
     if encoder.weights_set:
         line = "Vision encoder weights: those that came with the network's weights"
-        return WeightsOrigin(VISION_PART, encoder.model_name, BROUGHT, None, line)
+        return WeightsOrigin(VISION_PART, encoder.weights_name, BROUGHT, None, line)
     choice = weights_choice(VISION_WEIGHTS)
     origin = load_vision_weights(encoder, choice)
     kind = AT_RANDOM if choice == RANDOM else PRETRAINED if choice is None else FROM_FILE
     checksum = None if kind == AT_RANDOM else file_checksum(Path(origin))
-    return WeightsOrigin(VISION_PART, encoder.model_name, kind, checksum, f"Vision encoder weights: {origin}")
+    facts = encoder_facts_of(Path(origin)) if kind == FROM_FILE else None
+    line, pretraining = f"Vision encoder weights: {origin}", None if facts is None else told_facts(facts)
+    return WeightsOrigin(VISION_PART, encoder.weights_name, kind, checksum, line, pretraining)
 
 
 def _text(network: CDPDNet, arch_kwargs: Mapping[str, Any], embeddings_file: str) -> WeightsOrigin:
@@ -65,12 +71,15 @@ def _text(network: CDPDNet, arch_kwargs: Mapping[str, Any], embeddings_file: str
         encoder=name,
         choice=weights_choice(TEXT_WEIGHTS),
     )
-    network.set_text_embeddings(embeddings.class_embeddings, embeddings.task_embeddings)
+    classes, line = embeddings.class_embeddings, f"Text embeddings: {embeddings.encoder}"
+    if arch_kwargs["text"].get(PERMUTED):
+        classes, line = classes[permuted(len(classes))], f"{line}, every class with that of another one"
+    network.set_text_embeddings(classes, embeddings.task_embeddings)
     kind = PRETRAINED if embeddings.encoder == name else FROM_FILE
-    return WeightsOrigin(TEXT_PART, name, kind, embeddings.checksum, f"Text embeddings: {embeddings.encoder}")
+    return WeightsOrigin(TEXT_PART, name, kind, embeddings.checksum, line)
 
 
-def _text_of_extension(extension: Extension, prompts: Sequence[str], encoder: str, embeddings_file: str) -> None:
+def _text_of_extension(extension: Extension, prompts: Sequence[Wording], encoder: str, embeddings_file: str) -> None:
     """Further prompts, embedded by the encoder of the former ones."""
     if extension.class_text is None or extension.class_text.embeddings_set:
         return

@@ -95,7 +95,7 @@ class PartialLabelTrainer(TokenTrainer):
         recorded = read_json(Path(self.output_folder_base, PLANS_FILE)) if self.resumed and self.output_folder_base else None
         if isinstance(recorded, dict):  # a torn one is written again, and the checkpoint holds the plans too
             return plans_with_recorded_network(self.plans_manager.plans, self.configuration_name, recorded)
-        settings = self.recipe.network
+        settings = self.recipe.network.with_chosen_encoder()
         if weights_choice(TEXT_WEIGHTS) == LEARNED:
             settings = replace(settings, text_encoder=LEARNED)
         return plans_with_cdpd(self.plans_manager.plans, self.configuration_name, self.annotation, settings)

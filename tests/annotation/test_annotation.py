@@ -138,6 +138,30 @@ def test_dataset_json_there_and_back(annotation):
     assert read_annotation(dataset_json_entries(annotation)) == annotation
 
 
+def test_own_words_of_classes_are_read_and_written():
+    said = replace(ANNOTATION, class_prompts={ANNOTATION.classes[0]: ("One", "Two")})
+    entries = dataset_json_entries(said)
+    assert entries["cdpd"]["class_prompts"] == {ANNOTATION.classes[0]: ["One", "Two"]}
+    assert read_annotation(entries) == said != ANNOTATION
+    assert "class_prompts" not in dataset_json_entries(ANNOTATION)["cdpd"]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "told"),
+    [
+        ({"liver": []}, "cdpd: class_prompts: liver` is \\[\\], not a list"),
+        ({"liver": ["a", " "]}, "cdpd: class_prompts: liver: 1` is ' ', not a text"),
+        ({"liver": "a"}, "cdpd: class_prompts: liver` is 'a', not a list"),
+        ({"nobody": ["a"]}, "class_prompts.*nobody"),
+    ],
+)
+def test_words_of_nothing_or_without_any_are_refused(prompts, told):
+    entries = dataset_json_entries(ANNOTATION)
+    entries["cdpd"]["class_prompts"] = prompts
+    with pytest.raises(UserError, match=told):
+        read_annotation(entries)
+
+
 def test_nnunet_reads_what_is_written():
     entries = dataset_json_entries(ANNOTATION)
     labels = LabelManager(entries["labels"], entries["regions_class_order"])

@@ -81,6 +81,21 @@ def test_weights_and_packages_with_their_licenses(model):
 
 
 @pytest.mark.parametrize(
+    ("kind", "license", "note"),
+    [("pretrained", "Apache-2.0", None), ("file", None, "a release of this name has Apache-2.0")],
+)
+def test_named_encoder_goes_by_its_own_name_and_license(tmp_path, kind, license, note):
+    weights = [{"part": "vision encoder", "name": "meddinov3", "kind": kind, "sha256": "ab" * 32}]
+    folder = write_trained(tmp_path / "m", provenance={"weights": weights}, encoder="learned")
+    plans = json.loads((folder / "plans.json").read_text())
+    vision = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["vision"]
+    vision |= {"encoder": "meddinov3", "model_name": "vit_base_patch16_dinov3", "mean": [0.5] * 3, "std": [0.1] * 3}
+    (folder / "plans.json").write_text(json.dumps(plans))
+    entry = card(folder)["weights"][0]
+    assert (entry["name"], entry["license"], entry["note"]) == ("meddinov3", license, note)
+
+
+@pytest.mark.parametrize(
     ("kind", "origin", "license", "needs"),
     [
         ("file", "a file that the user gave", None, True),
@@ -96,6 +111,13 @@ def test_weights_of_other_origin_get_no_license_by_their_name(tmp_path, kind, or
     assert (vision["origin"], vision["license"], vision["needs_license"]) == (origin, license, needs)
     assert text["origin"] == "learned with the network, from no text" and not text["needs_license"]
     assert any("vision encoder" in line for line in made["not_known"]) == needs
+
+
+def test_how_a_file_of_weights_was_pretrained_is_told(tmp_path):
+    told = "pretrained without labels (DINOv2), 6 iterations on 3 images of Dataset400_MultiCT, from nothing"
+    weights = [{"part": "vision encoder", "name": "x", "kind": "file", "sha256": "ab" * 32, "pretraining": told}]
+    made = card(write_trained(tmp_path / "m", provenance={"weights": weights}))
+    assert made["weights"][0]["origin"] == f"a file that the user gave; {told}"
 
 
 def test_scores_are_means_over_the_annotated_cases(model):

@@ -101,6 +101,28 @@ def test_a_fold_without_validation_is_named(folders, capsys):
     shutil.rmtree(folders.results / DATASET / MODEL)
 
 
+def test_a_case_that_two_folds_predicted_is_told(folders, capsys):
+    model = tiny_model.write_model(folders.results / DATASET / MODEL, folds=(0, 1))
+    for fold in (0, 1):
+        (model / f"fold_{fold}" / "validation").mkdir()
+        (model / f"fold_{fold}" / "validation" / f"case_{fold}.nii.gz").touch()
+    twice = ("accumulate", "850", "-c", "3d_fullres", "-p", tiny_model.PLANS, "-f", "0", "1", "0")
+    assert f"{MODEL}: fold 0 and fold 0 both predicted case 'case_0'" in told(capsys, *twice)
+    (model / "fold_1" / "validation" / "case_0.nii.gz").touch()
+    found = told(capsys, *twice[:-1])
+    assert "fold 0 and fold 1 both predicted case 'case_0', of which there may be one only; give each fold" in found
+    shutil.rmtree(model)
+
+
+def test_a_model_that_cannot_be_written_to_is_told_before_the_work(folders, capsys, monkeypatch):
+    model = tiny_model.write_model(folders.results / DATASET / MODEL)
+    (model / "fold_0" / "validation").mkdir()
+    monkeypatch.setattr("nnunetv2_cdpd.cli.host_checks.os.access", lambda path, mode: path != model)
+    arguments = ("accumulate", "850", "-c", "3d_fullres", "-p", tiny_model.PLANS, "-f", "0")
+    assert f"{model}: cannot be written to, where results go; make it writable" in told(capsys, *arguments)
+    shutil.rmtree(model)
+
+
 def test_help_is_left_to_nnunet(folders):
     check_trained(["850", "--help"], tiny_model.TRAINER, ("3d_fullres",))
     check_trained([], tiny_model.TRAINER, ("3d_fullres",))

@@ -151,6 +151,15 @@ def test_weights_named_from_here_are_found_by_commands_that_run_elsewhere(tmp_pa
     assert environment["CDPD_VISION_WEIGHTS"] == str(tmp_path / "vit.pth") and "CDPD_TEXT_WEIGHTS" not in environment
 
 
+def test_encoder_named_by_a_file_from_here_is_found_too(tmp_path, monkeypatch):
+    (tmp_path / "my_ct.yaml").write_text("{model: vit_tiny_patch16_224, unit: image, mean: 0.5, std: 0.5}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "locate_vision_weights", lambda name: None)
+    monkeypatch.setenv("CDPD_VISION_ENCODER", "my_ct.yaml")
+    settings, words = weights.choose_weights()
+    assert settings["CDPD_VISION_ENCODER"] == str(tmp_path / "my_ct.yaml") and "(my_ct)" in words[0]
+
+
 def test_auto_is_no_choice(monkeypatch):
     monkeypatch.setattr(weights, "locate_vision_weights", lambda model: None)
     monkeypatch.setattr(weights, "locate_text_weights", lambda encoder: None)

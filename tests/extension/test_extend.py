@@ -89,6 +89,11 @@ def test_the_card_names_the_sources_of_both(extended):
     assert {source["name"]: source["cases"] for source in card["sources"]} == {"Liver": 1, "Kidney": 0, "Organs": 0, "More": 2}
 
 
+def test_the_training_log_names_the_card_where_it_is(extended):
+    log = next((extended[0] / "fold_0").glob("training_log_*.txt")).read_text()
+    assert f"Model card: {extended[0] / 'cdpd_card.md'}" in log and ".extending/cdpd_card.md" not in log
+
+
 def test_what_is_there_stays(root, extended):
     with pytest.raises(UserError, match="extended: is there already, and stays"):
         extend(root)

@@ -9,7 +9,7 @@ from nnunetv2_cdpd.datasets.dataset_json import DatasetJson
 from nnunetv2_cdpd.datasets.raw import RawCase, RawDataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.extension.joining import join_labels, joined_dataset_json
-from nnunetv2_cdpd.extension.settings import limits_of
+from nnunetv2_cdpd.extension.settings import extension_settings, limits_of
 
 MODEL = {"background": 0, "Liver": [1, 3], "Spleen": 2, "liver_tumor": 3, "right_kidney": 4, "left_kidney": 5}
 ORDER = [1, 2, 3, 4, 5]
@@ -54,6 +54,17 @@ def test_a_tumor_of_a_known_organ_lies_in_it():
     written = joined_dataset_json(base, joined, "extended")
     assert written["labels"]["Spleen"] == [2, 6]
     assert read_annotation(written) == joined.annotation
+
+
+def test_a_new_class_brings_its_own_words_and_a_known_one_keeps_those_of_the_model():
+    sources = {"More": {"annotated_classes": ["Aorta", "liver"]}}
+    words = {"Aorta": ["One", "Two"], "liver": ["Another liver"]}
+    labels = {"background": 0, "Aorta": 1, "liver": 2}
+    joined, base = join(labels, sources=sources, class_prompts=words)
+    assert joined.annotation.class_prompts == {"Aorta": ("One", "Two")}
+    kwargs = {"features_per_stage": [8, 16]}
+    assert extension_settings(joined, kwargs)["class_prompts"] == [["One", "Two"]]
+    assert read_annotation(joined_dataset_json(base, joined, "extended")) == joined.annotation
 
 
 def test_a_class_that_holds_known_ones_comes_before_them():

@@ -9,6 +9,7 @@ from builders.merge_plan import dataset, plan_of, state
 from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, dataset_json_entries
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge.spec import read_merge_spec
+from nnunetv2_cdpd.merge.written_spec import inferred_spec
 
 LITS = dataset("Dataset301_LITS", {"liver": 1, "liver tumor": 2})
 KITS = dataset("Dataset302_KITS", {"Kidney": 1, "kidney_tumor": 2}, licence="CC BY-NC-SA 4.0")
@@ -371,3 +372,38 @@ def test_example_of_the_documentation_is_valid(tmp_path):
     assert spec.datasets["301"].labels == {"tumor": "kidney_tumor", "cyst": None, "artifact": "ignore"}
     assert spec.nested["hepatic_vessel"] == () and spec.merged_labels["lung"] == ()
     assert spec.datasets["390"].sources["LITS"].name == "LiTS17"
+
+
+def test_own_words_of_the_yaml_and_of_the_datasets():
+    said = {"Liver": "My liver", "spleen": ["One", "Two", "One"]}
+    first = plan_of(LITS, BTCV, prompts=said)
+    assert first.annotation.class_prompts == {"liver": ("My liver",), "spleen": ("One", "Two")}
+    entries = dataset_json_entries(first.annotation)
+    merged = dataset("Dataset400_M", entries["labels"], entries["regions_class_order"], cdpd=entries["cdpd"])
+    renamed = {"datasets": {"400": {"labels": {"spleen": "milt"}}}}
+    assert plan_of(KITS, merged, **renamed).annotation.class_prompts == {"liver": ("My liver",), "milt": ("One", "Two")}
+    # the YAML wins over what a dataset brings along; null: made from the name again
+    second = plan_of(merged, prompts={"liver": None, "spleen": "Three"})
+    assert second.annotation.class_prompts == {"spleen": ("Three",)}
+
+
+@pytest.mark.parametrize(
+    ("prompts", "told"),
+    [
+        ({"nobody": "a"}, "`prompts` names nobody, the merged classes are"),
+        ({"liver": [3.5]}, "prompts: liver: expected text, got 3.5"),
+        ({"liver": ["a", ""]}, "prompts: liver: expected text, got ''"),
+        ({"liver": "a", "Liver": "b"}, "`prompts` names a class twice, in two spellings: liver, Liver"),
+    ],
+)
+def test_own_words_of_what_is_no_class_are_refused(prompts, told):
+    with pytest.raises(UserError, match=told):
+        plan_of(LITS, BTCV, prompts=prompts)
+
+
+def test_own_words_are_in_the_yaml_that_is_written():
+    plan = plan_of(LITS, BTCV, prompts={"liver": ["One", "Two"], "spleen": None})
+    assert inferred_spec([LITS, BTCV], plan)["prompts"] == {"liver": ["One", "Two"], "spleen": None}
+    again = plan_of(LITS, BTCV, **inferred_spec([LITS, BTCV], plan))
+    assert again.annotation == plan.annotation
+    assert "prompts" not in inferred_spec([LITS, BTCV], plan_of(LITS, BTCV))

@@ -83,3 +83,25 @@ def test_paper_scale_starts_around_zero_with_a_bias():
     xavier = (6 / (4 * 16 + 50)) ** 0.5
     assert 0.9 * xavier < modulation.scale.abs().max() <= xavier
     assert modulation.scale_bias.abs().max() <= (4 * 16) ** -0.5
+
+
+def test_which_class_an_embedding_belongs_to_is_nothing_to_the_network():
+    """Every prompt has weights of its own, zero at first: another order of embeddings is learned as another order of weights."""
+    embeddings, order = torch.randn(4, 6), torch.tensor([2, 3, 1, 0])
+    x, wanted = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4)
+    after = []
+    for given in (embeddings, embeddings[order]):
+        torch.manual_seed(0)
+        text, modulation = PromptEmbeddings(4, 6, learned=False), TextModulation(4, 5)
+        text.set(given)
+        optimizer = torch.optim.AdamW([*text.project.parameters(), *modulation.parameters()], lr=0.01)
+        for _ in range(5):
+            loss = (modulation(x, modulation.affine(text())) - wanted).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        after.append((modulation(x, modulation.affine(text())), modulation.scale))
+    (one, scale), (other, other_scale) = after
+    torch.testing.assert_close(one, other)
+    torch.testing.assert_close(scale[:, order], other_scale)
+    assert scale.abs().max() > 0

@@ -100,7 +100,7 @@ def test_table_and_picture_show_the_similarity_of_the_classes(dataset, tiny_clip
     made = TextEmbeddings.load(dataset).class_embeddings.double().numpy()
     cosine = (made[1] @ made[2]) / (np.linalg.norm(made[1]) * np.linalg.norm(made[2]))
     out = capsys.readouterr().out
-    row = next(line for line in out.splitlines() if "left_kidney" in line)
+    row = next(line for line in out.partition("cosine similarity")[2].splitlines() if "left_kidney" in line)
     assert row.split() == ["2", "left_kidney", *map(str, [round(100 * cosine_of(made, 1, k)) for k in range(3)])]
     assert str(round(100 * cosine)) == row.split()[4]
     with Image.open(tmp_path / "similarity.png") as picture:
@@ -118,6 +118,32 @@ def test_other_file_is_written_instead(dataset, tiny_clip, tmp_path, capsys):
     capsys.readouterr()
     assert main(["embed", "--file", str(tmp_path / "sub" / "mine.safetensors")]) == 0
     assert "A computerized tomography of a left kidney" in capsys.readouterr().out
+
+
+OWN_WORDS = {"left_kidney": ["A CT of the left kidney", "The kidney left of the spine"], "liver": ["My liver"]}
+
+
+def test_own_words_are_averaged_and_shown(dataset, tiny_clip, nnunet_folders, capsys):
+    path = nnunet_folders.raw / "Dataset400_Both" / "dataset.json"
+    content = json.loads(path.read_text())
+    content["cdpd"]["class_prompts"] = OWN_WORDS
+    path.write_text(json.dumps(content))
+    prompts = architecture_text(content)["text"]["class_prompts"]
+    assert prompts == ["My liver", OWN_WORDS["left_kidney"], "A computerized tomography of a right kidney"]
+    assert main(["embed", "400", "--weights", str(tiny_clip[0])]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  1  liver         My liver" in lines and "  2  left_kidney   A CT of the left kidney   (mean of 2)" in lines
+    assert f"{' ' * 19}The kidney left of the spine" in lines and "     task 2        Both kidneys" in lines
+    made = TextEmbeddings.load(dataset)
+    with torch.no_grad():
+        one, two = tiny_clip[1].encode_text(open_clip.get_tokenizer("ViT-B-32")(OWN_WORDS["left_kidney"]))
+    direction = one / one.norm() + two / two.norm()
+    expected = direction / direction.norm() * (one.norm() + two.norm()) / 2
+    torch.testing.assert_close(made.class_embeddings[1], expected, atol=1e-5, rtol=1e-5)
+    # what training asks for is what is kept
+    arguments = {"task_prompts": made.task_prompts, "choice": None, "encoder": "ViT-B-32/openai"}
+    assert load_or_embed(dataset, class_prompts=prompts, **arguments).checksum == made.checksum
+    assert not made.are_of([*prompts[:1], OWN_WORDS["left_kidney"][:1], prompts[2]], made.task_prompts)
 
 
 @pytest.mark.parametrize("flag", ["-o", "--picture"])

@@ -3,6 +3,7 @@
 import pytest
 import timm
 import torch
+from builders.vision_layouts import as_dinov3_hub, as_dinov3_release, as_original, as_transformers, as_transformers_5
 from safetensors.torch import save_file
 
 from nnunetv2_cdpd.errors import UserError
@@ -28,36 +29,6 @@ def source():
     return timm.create_model(MODEL, num_classes=0, dynamic_img_size=True, **SMALL)
 
 
-def as_original(state_dict):
-    """Keys of the original DINOv2 release, which also holds a mask token."""
-    return {**state_dict, "mask_token": torch.zeros(1, 12)}
-
-
-def as_transformers(state_dict):
-    """Keys of Hugging Face transformers' Dinov2Model, written down from its documented module names."""
-    out = {
-        "embeddings.cls_token": state_dict["cls_token"],
-        "embeddings.position_embeddings": state_dict["pos_embed"],
-        "embeddings.mask_token": torch.zeros(1, 12),
-        "embeddings.patch_embeddings.projection.weight": state_dict["patch_embed.proj.weight"],
-        "embeddings.patch_embeddings.projection.bias": state_dict["patch_embed.proj.bias"],
-        "layernorm.weight": state_dict["norm.weight"],
-        "layernorm.bias": state_dict["norm.bias"],
-    }
-    for n in range(2):
-        theirs, ours = f"encoder.layer.{n}.", f"blocks.{n}."
-        for kind in ("weight", "bias"):
-            out |= {f"{theirs}{norm}.{kind}": state_dict[f"{ours}{norm}.{kind}"] for norm in ("norm1", "norm2")}
-            out |= {f"{theirs}mlp.{fc}.{kind}": state_dict[f"{ours}mlp.{fc}.{kind}"] for fc in ("fc1", "fc2")}
-            parts = state_dict[f"{ours}attn.qkv.{kind}"].chunk(3)
-            out |= {
-                f"{theirs}attention.attention.{name}.{kind}": part.clone() for name, part in zip(("query", "key", "value"), parts)
-            }
-            out[f"{theirs}attention.output.dense.{kind}"] = state_dict[f"{ours}attn.proj.{kind}"]
-        out |= {f"{theirs}layer_scale{i}.lambda1": state_dict[f"{ours}ls{i}.gamma"] for i in (1, 2)}
-    return out
-
-
 @pytest.mark.parametrize("layout", [dict, as_original, as_transformers], ids=["timm", "original", "transformers"])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_every_layout_gives_the_same_weights(encoder, source, tmp_path, layout, suffix):
@@ -67,18 +38,6 @@ def test_every_layout_gives_the_same_weights(encoder, source, tmp_path, layout, 
     assert load_vision_weights(encoder, str(path)) == str(path)
     assert encoder.weights_set
     assert all(torch.equal(value, encoder.vit.state_dict()[key]) for key, value in source.state_dict().items())
-
-
-def as_transformers_5(state_dict):
-    """transformers 5 renames the attention in memory; a file saved from there by hand has these names."""
-    names = {"attention.attention.query": "attention.q_proj", "attention.attention.key": "attention.k_proj"}
-    names |= {"attention.attention.value": "attention.v_proj", "attention.output.dense": "attention.o_proj"}
-    out = {}
-    for key, value in as_transformers(state_dict).items():
-        for old, new in names.items():
-            key = key.replace(old, new)
-        out[f"dinov2.{key}"] = value
-    return out
 
 
 def test_transformers_5_names_behind_a_wrapping_model(encoder, source, tmp_path):
@@ -103,50 +62,21 @@ def test_registers_of_the_transformers_layout_end_where_those_of_the_original_re
     assert all(torch.equal(loaded[0][key], loaded[1][key]) for key in loaded[0])
 
 
-def dinov3_files(vit):
-    """The original and the transformers layout of a DINOv3 ViT, from timm's weights; keys have no bias."""
-    released, hub = {"storage_tokens": vit["reg_token"], "mask_token": torch.zeros(1, 12)}, {}
-    hub["embeddings.register_tokens"] = vit["reg_token"]
-    for key, value in vit.items():
-        if key.startswith("blocks") and "_bias" not in key:
-            released[key.replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma")] = value
-            key = (
-                key.replace("blocks.", "layer.")
-                .replace("gamma_1", "layer_scale1.lambda1")
-                .replace("gamma_2", "layer_scale2.lambda1")
-            )
-            key = (
-                key.replace("attn.proj", "attention.o_proj").replace("mlp.fc1", "mlp.up_proj").replace("mlp.fc2", "mlp.down_proj")
-            )
-            if "attn.qkv" in key:
-                for name, part in zip(("q_proj", "k_proj", "v_proj"), value.chunk(3)):
-                    hub[key.replace("attn.qkv", f"attention.{name}")] = part
-            else:
-                hub[key] = value
-        elif key in ("cls_token", "norm.weight", "norm.bias") or key.startswith("patch_embed"):
-            released[key] = value
-            hub[
-                {"cls_token": "embeddings.cls_token"}.get(key, key.replace("patch_embed.proj", "embeddings.patch_embeddings"))
-            ] = value
-    for n in range(2):
-        query, value = vit[f"blocks.{n}.attn.q_bias"], vit[f"blocks.{n}.attn.v_bias"]
-        released[f"blocks.{n}.attn.qkv.bias"] = torch.cat([query, torch.zeros_like(query), value])
-        hub |= {f"layer.{n}.attention.q_proj.bias": query, f"layer.{n}.attention.v_proj.bias": value}
-    return {"released": released, "hub": hub}
-
-
-@pytest.mark.parametrize("layout", ["released", "hub"])
+@pytest.mark.parametrize("layout", [as_dinov3_release, as_dinov3_hub], ids=["released", "hub"])
 def test_dinov3(tmp_path, layout, capsys):
     name = "vit_small_patch16_dinov3_qkvb.lvd1689m"
     torch.manual_seed(2)
     source = timm.create_model(name, num_classes=0, **SMALL).state_dict()
     source |= {key: torch.randn_like(value) for key, value in source.items() if key.endswith("_bias")}
-    tensors = dinov3_files(source)[layout]
-    torch.save(tensors, tmp_path / "dinov3.pth")
+    torch.save(layout(source), tmp_path / "dinov3.pth")
     encoder = SliceEncoder(name, num_maps=2, model_kwargs=SMALL)
     load_vision_weights(encoder, str(tmp_path / "dinov3.pth"))
     assert all(torch.equal(value, encoder.vit.state_dict()[key]) for key, value in source.items())
     without_bias = SliceEncoder("vit_small_patch16_dinov3.lvd1689m", num_maps=2, model_kwargs=SMALL)
+    with pytest.raises(UserError, match=r"blocks\.0\.attn\.qkv\.bias is not 0, and it has none"):
+        load_vision_weights(without_bias, str(tmp_path / "dinov3.pth"))
+    source |= {key: torch.zeros_like(value) for key, value in source.items() if key.endswith("_bias")}  # as released
+    torch.save(layout(source), tmp_path / "dinov3.pth")
     load_vision_weights(without_bias, str(tmp_path / "dinov3.pth"))
     assert without_bias.weights_set
     assert capsys.readouterr().out == ""

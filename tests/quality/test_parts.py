@@ -9,7 +9,7 @@ from nnunetv2_cdpd.quality.absent import EmptyRow, fit_absent
 from nnunetv2_cdpd.quality.anatomy import anatomy_of, distance_from_place
 from nnunetv2_cdpd.quality.features import FEATURES, expected_dice, features_of
 from nnunetv2_cdpd.quality.flags import FlagRow, fit_flags
-from nnunetv2_cdpd.quality.intervals import VolumeRow, conformal_quantile, fit_intervals, scale_of
+from nnunetv2_cdpd.quality.intervals import VolumeIntervals, VolumeRow, conformal_quantile, fit_intervals, scale_of
 from nnunetv2_cdpd.quality.probabilities import Platt, fit_platt, reliability
 from nnunetv2_cdpd.quality.regression import Rows, fit, sigmoid
 from nnunetv2_cdpd.quality.sums import LOGIT_EDGES
@@ -185,3 +185,11 @@ def test_probabilities_of_a_class_that_is_never_or_always_there_stay(state):
     counts = counts_of(1, 0)
     counts[state] = 0
     assert fit_platt(counts) == Platt()
+
+
+def test_an_interval_beyond_all_measure_says_nothing():
+    """A few predictions of a high Dice, whose volumes are wrong by far, make it as wide."""
+    intervals = VolumeIntervals({}, conformal_quantile([7 / scale_of(0.99)] * 20, 0.9), 0.0)
+    assert intervals.of("liver", 0.02, 10.0) == (0.0, math.inf)
+    low, high = intervals.of("liver", 0.99, 10.0)
+    assert (low, high) == (pytest.approx(10 * math.exp(-7)), pytest.approx(10 * math.exp(7)))

@@ -20,11 +20,13 @@ from nnunetv2_cdpd.datasets.raw import read_dataset
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.metrics import case_metrics
 from nnunetv2_cdpd.inference.predictor import Predictor
+from nnunetv2_cdpd.jobs import read_sealed, write_sealed
 from nnunetv2_cdpd.quality import collect
 from nnunetv2_cdpd.quality.calibrate import calibrate_model
 from nnunetv2_cdpd.quality.collect import CASES_FOLDER, PathSettings
 from nnunetv2_cdpd.quality.files import QUALITY_FILE, quality_model_of, read_quality_model
 from nnunetv2_cdpd.quality.fitting import fit_quality
+from nnunetv2_cdpd.quality.page import write_calibration_page
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -107,11 +109,15 @@ def test_calibration_goes_on_where_it_was_stopped(calibrated, model, monkeypatch
     before = json.loads((model / QUALITY_FILE).read_text())
     (model / CASES_FOLDER / "fold_1" / "case_03.json").unlink()
     (model / CASES_FOLDER / "fold_1" / "case_05.json").write_text("{")
+    edited = model / CASES_FOLDER / "fold_1" / "case_07.json"
+    record = json.loads(edited.read_text())
+    record["intact"]["scores"]["liver"]["dice"] = 1.0
+    edited.write_text(json.dumps(record))
     measured, measure = [], collect._measured
     monkeypatch.setattr(collect, "_measured", lambda *args: measured.append(args[1].case.identifier) or measure(*args))
     dataset = read_dataset(calibrated.raw / "Dataset850_Tiny")
     calibrate_model(model, dataset, [0, 1], device="cpu", progress=False, tell=list)
-    assert measured == ["case_03", "case_05"]
+    assert measured == ["case_03", "case_05", "case_07"]
     assert json.loads((model / QUALITY_FILE).read_text()) == before
 
 
@@ -122,7 +128,7 @@ def accumulated(calibrated, monkeypatch):
     monkeypatch.setenv("nnUNet_raw", str(calibrated.raw))
     monkeypatch.setenv("nnUNet_results", str(calibrated.model.parents[1]))
     monkeypatch.setenv("nnUNet_preprocessed", str(calibrated.raw))
-    monkeypatch.setattr("nnunetv2_cdpd.cli.host_checks.check_trained", lambda *args: None)
+    monkeypatch.setattr("nnunetv2_cdpd.cli.host_checks.check_trained", lambda *args, **options: None)
     monkeypatch.setattr(
         "nnunetv2.evaluation.find_best_configuration.accumulate_crossval_results_entry_point",
         lambda: handed_on.extend(sys.argv[1:]),
@@ -195,6 +201,13 @@ def test_a_calibration_that_is_missing_is_told_with_the_way_out(model, images, t
         (lambda content: content.update(version=99), "a calibration of another release"),
         (lambda content: content.update(classes=["heart"] * 6), "calibrated for the classes heart, heart"),
         (lambda content: content["intervals"].update(width="wide"), "`intervals: width` is 'wide'"),
+        (lambda content: content["intervals"].update(width=-1.0), "`intervals: width` is -1.0, not a number from 0"),
+        (
+            lambda content: content["anatomy"]["liver"].update(log_volume_sd=0),
+            "`anatomy: liver: log_volume_sd` is 0, not a number",
+        ),
+        (lambda content: content["anatomy"]["liver"].update(log_volume=1e9), "`anatomy: liver: log_volume` is 1000000000.0"),
+        (lambda content: content["absent"]["usual"].pop("liver"), "its numbers do not belong together"),
     ],
 )
 def test_a_calibration_that_is_damaged_or_of_other_classes_is_refused(model, change, words):
@@ -348,3 +361,75 @@ def test_a_report_of_a_damaged_table_is_refused(predicted, tmp_path, capsys):
     (folder / "quality.json").write_text('{"calibration": {}, "cases": {"a": {"liver": {}}}}')
     assert main(["report", str(folder)]) == 1
     assert "quality.json: `cases: a: liver: present` is missing" in capsys.readouterr().err
+
+
+def test_statistics_and_quality_go_together(predicted, calibrated, images, tmp_path):
+    both = predict(images, tmp_path / "both", calibrated.model, "--quality", "--stats")
+    assert (both / "quality.json").read_text() == (predicted / "quality.json").read_text()
+    statistics = json.loads((both / "statistics.json").read_text())
+    for case, classes in json.loads((both / "quality.json").read_text())["cases"].items():
+        assert {name: its["volume_ml"] for name, its in classes.items()} == {
+            name: its["volume_ml"] for name, its in statistics[case].items()
+        }
+
+
+def test_the_quality_of_chosen_classes_is_that_of_a_prediction_of_all(predicted, calibrated, images, tmp_path):
+    """The other classes of a case tell of it too, so they are computed all the same."""
+    chosen = predict(images, tmp_path / "chosen", calibrated.model, "--quality", "--classes", "liver", "spleen")
+    of_all = json.loads((predicted / "quality.json").read_text())["cases"]
+    found = json.loads((chosen / "quality.json").read_text())["cases"]
+    assert found == {case: {name: its[name] for name in ("liver", "spleen")} for case, its in of_all.items()}
+    assert set(np.unique(read(chosen / "clean.nii.gz"))) <= {0, 1, 6}
+
+
+def test_facts_that_were_edited_are_refused(predicted, calibrated, images, tmp_path, capsys):
+    output = shutil.copytree(predicted, tmp_path / "out")
+    file = output / "quality" / "noisy.json"
+    content = json.loads(file.read_text())
+    content["facts"]["liver"]["shape"]["faces"] = 0
+    file.write_text(json.dumps(content))
+    predict(images, output, calibrated.model, "--quality", "--continue_prediction", expect=1)
+    assert f"{file}: is not as it was written; remove it and predict its case again" in capsys.readouterr().err
+
+
+def test_cases_of_other_networks_are_no_part_of_the_tables(predicted, calibrated, images, tmp_path, capsys):
+    """A folder may hold predictions of another model; this calibration knows nothing of them."""
+    output = tmp_path / "out"
+    predict(images / "clean_0000.nii.gz", output, calibrated.model, "--quality")
+    file = output / "quality" / "clean.json"
+    write_sealed(file, {**read_sealed(file), "networks": ["another"]})
+    predict(images / "noisy_0000.nii.gz", output, calibrated.model, "--quality")
+    found = json.loads((output / "quality.json").read_text())["cases"]
+    assert found == {"noisy": json.loads((predicted / "quality.json").read_text())["cases"]["noisy"]}
+    assert "quality.json leaves out clean, predicted by other networks" in capsys.readouterr().out
+
+
+def test_what_cannot_be_written_is_told_before_the_work(calibrated, model, monkeypatch):
+    monkeypatch.setattr("nnunetv2_cdpd.quality.calibrate.collect_fold", None)
+    dataset = read_dataset(calibrated.raw / "Dataset850_Tiny")
+    (model / "cdpd_quality.html").write_text("mine")
+    with pytest.raises(UserError, match="cdpd_quality.html: nothing says that this command made it"):
+        calibrate_model(model, dataset, [0, 1], device="cpu", progress=False)
+    (model / "cdpd_quality.html").unlink()
+    (model / "dataset_fingerprint.json").write_text("{")
+    with pytest.raises(UserError, match="dataset_fingerprint.json: cannot be read as JSON"):
+        calibrate_model(model, dataset, [0, 1], device="cpu", progress=False)
+
+
+def test_where_no_case_can_be_measured_the_reason_is_told(calibrated, model, tmp_path):
+    raw = shutil.copytree(calibrated.raw, tmp_path / "raw")
+    for label in (raw / "Dataset850_Tiny" / "labelsTr").iterdir():
+        label.write_bytes(b"nothing")
+    dataset = read_dataset(raw / "Dataset850_Tiny")
+    with pytest.raises(
+        UserError, match=r"^0 validation cases: too few .* \(10 more could not be measured; case 'case_00': .*case_00"
+    ):
+        calibrate_model(model, dataset, [0, 1], device="cpu", progress=False)
+
+
+def test_the_page_of_a_calibration_on_flat_images_tells_no_volumes(calibrated, tmp_path):
+    model, _ = read_quality_model(calibrated.model)
+    assert not model.flat and "volume in ml" in (calibrated.model / "cdpd_quality.html").read_text()
+    write_calibration_page(replace(model, flat=True), tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "volume in ml" not in page and page.count("<tr>") == len(model.classes) + 1

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from builders.pretraining import tiny_pretraining, write_cts
 from builders.training import MERGED, PLAIN, make_trainer, training_folders
 from nnunetv2.run.run_training import maybe_load_checkpoint
 from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepochs import nnUNetTrainer_250epochs
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from safetensors.torch import load_file
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.errors import UserError
@@ -102,6 +104,22 @@ def test_network_without_task_prompts_takes_the_embeddings_of_one_with_them(fold
     trainer.on_train_start()
     assert trainer.cdpdnet.task_text is None
     assert torch.equal(trainer.cdpdnet.class_text.embeddings, made.class_embeddings)
+
+
+def test_a_pretrained_slice_encoder_is_read_and_told(folders, tmp_path, monkeypatch):
+    """Of CDPD_VISION_WEIGHTS, as `cdpd pretrain` writes it for the ViT of the plans."""
+    write_cts(tmp_path / "cts")
+    tiny_pretraining(tmp_path / "vit.safetensors", tmp_path / "cts")
+    monkeypatch.setenv("CDPD_VISION_WEIGHTS", str(tmp_path / "vit.safetensors"))
+    trainer = make_trainer(folders)
+    trainer.on_train_start()
+    weights = load_file(tmp_path / "vit.safetensors")
+    vit = trainer.cdpdnet.slice_encoder.vit.state_dict()
+    assert weights.keys() == vit.keys() and all(torch.equal(value, vit[key]) for key, value in weights.items())
+    assert np.isfinite(trainer.train_step(next(trainer.dataloader_train))["loss"])
+    vision = json.loads(trainer.provenance)["weights"][0]
+    assert (vision["kind"], len(vision["sha256"])) == ("file", 64)
+    assert vision["pretraining"].startswith("pretrained without labels (DINOv2") and str(tmp_path) not in trainer.provenance
 
 
 def test_no_mirroring_with_left_and_right(started):
@@ -258,6 +276,22 @@ def test_resumed_training_goes_on_where_it_stopped_without_weights_or_choices(fo
     trained = dict(resumed.network.named_parameters())
     assert any(not torch.equal(p, trained[n]) for n, p in trainer.network.named_parameters() if p.requires_grad)
     assert all(torch.equal(p, trained[n]) for n, p in trainer.network.named_parameters() if not p.requires_grad)
+
+
+def test_encoder_that_is_named_outside_of_the_plans_is_trained_with_and_kept(folders, monkeypatch, tmp_path):
+    class Named(nnUNetTrainerCDPDSmall_1epoch):  # its folder is its own
+        pass
+
+    (tmp_path / "my_ct.yaml").write_text("{model: vit_tiny_patch16_224, unit: HU, mean: 0, std: 100, window: [-200, 300]}")
+    monkeypatch.setenv("CDPD_VISION_ENCODER", str(tmp_path / "my_ct.yaml"))
+    trainer = make_trainer(folders, trainer_class=Named)
+    trainer.on_train_start()
+    encoder = trainer.cdpdnet.slice_encoder
+    assert encoder.weights_name == "my_ct" and encoder.mean.tolist() == pytest.approx([0.4] * 3)
+    assert json.loads(trainer.provenance)["weights"][0]["name"] == "my_ct"
+    monkeypatch.delenv("CDPD_VISION_ENCODER")
+    again = make_trainer(folders, resume=True, trainer_class=Named)  # --c, where nothing is named any more
+    assert again.configuration_manager.network_arch_init_kwargs["vision"]["encoder"] == "my_ct"
 
 
 def test_a_torn_checkpoint_does_not_block_a_continued_training(folders, capsys):

@@ -1,0 +1,29 @@
+"""What a model folder takes along when it is exported, while trainings write the same file."""
+
+import json
+
+from nnunetv2_cdpd.inference.carried import carry, fingerprint_alone, taken_along
+from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
+from nnunetv2_cdpd.training.console import ConsoleTrainer
+
+
+def test_what_is_carried_outlives_the_training_of_a_further_fold(tmp_path, monkeypatch):
+    """The host copies the fingerprint of the dataset there when a training begins."""
+    file = tmp_path / "dataset_fingerprint.json"
+    file.write_text('{"spacings": [1]}')
+    carry(tmp_path, "cdpd_quality", {"cases": 10})
+    monkeypatch.setattr(ConsoleTrainer, "on_train_start", lambda self: file.write_text('{"spacings": [2]}'))
+    trainer = nnUNetTrainerCDPD.__new__(nnUNetTrainerCDPD)
+    trainer.local_rank, trainer.output_folder_base = 0, str(tmp_path)
+    trainer.on_train_start()
+    assert taken_along(tmp_path, "cdpd_quality") == ({"cases": 10}, file)
+    assert json.loads(file.read_text())["spacings"] == [2] and fingerprint_alone(tmp_path) == {"spacings": [2]}
+
+
+def test_a_first_training_writes_the_file_as_it_is(tmp_path, monkeypatch):
+    file = tmp_path / "dataset_fingerprint.json"
+    monkeypatch.setattr(ConsoleTrainer, "on_train_start", lambda self: file.write_text("{}"))
+    trainer = nnUNetTrainerCDPD.__new__(nnUNetTrainerCDPD)
+    trainer.local_rank, trainer.output_folder_base = 0, str(tmp_path)
+    trainer.on_train_start()
+    assert file.read_text() == "{}" and taken_along(tmp_path, "cdpd_quality") is None
