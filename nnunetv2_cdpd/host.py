@@ -53,6 +53,9 @@ EXCHANGES = {
     "final_metrics": Exchange(
         (_TRAINER,), "compute_metrics_on_folder", "perform_actual_validation() predicts and scores in one method"
     ),
+    "final_predictor": Exchange(
+        (_TRAINER,), "nnUNetPredictor", "perform_actual_validation() makes a predictor that knows windows without their place"
+    ),
     "cross_validation_metrics": Exchange(
         (
             "nnunetv2.evaluation.accumulate_cv_results",

@@ -32,7 +32,8 @@ HOOKS = {
     "nnunetv2.training.dataloading.data_loader.nnUNetDataLoader": "get_bbox generate_train_batch",
     "nnunetv2.training.logging.nnunet_logger.LocalLogger": "log load_checkpoint plot_progress_png",
     "nnunetv2.training.lr_scheduler.polylr.PolyLRScheduler": "step",
-    "batchgeneratorsv2.transforms.spatial.spatial.SpatialTransform": "_apply_to_segmentation",
+    "batchgeneratorsv2.transforms.spatial.spatial.SpatialTransform": ("_apply_to_segmentation _apply_to_regr_target"),
+    "nnunetv2.inference.predict_from_raw_data.nnUNetPredictor": "predict_sliding_window_return_logits",
     "nnunetv2.experiment_planning.experiment_planners.default_experiment_planner.ExperimentPlanner": (
         "generate_data_identifier determine_segmentation_softmax_export_fn static_estimate_VRAM_usage "
         "get_plans_for_configuration determine_reader_writer determine_fullres_target_spacing determine_transpose "

@@ -6,6 +6,7 @@ from typing import Any
 from nnunetv2_cdpd.card.folder import ModelFolder
 from nnunetv2_cdpd.card.text import Plain
 from nnunetv2_cdpd.licenses import Terms, read_terms
+from nnunetv2_cdpd.network.vision_settings import COORDINATES
 from nnunetv2_cdpd.pretrained.choices import LEARNED
 from nnunetv2_cdpd.pretrained.encoders import ENCODERS
 from nnunetv2_cdpd.training.provenance import AT_RANDOM, BROUGHT, FROM_FILE, LEARNED_HERE, PRETRAINED, TEXT_PART, VISION_PART
@@ -37,7 +38,7 @@ def weights_of_model(model: ModelFolder, former: Iterable[Mapping[str, Any]] = (
             recorded.setdefault(entry["part"], {})[fold.name] = entry
     vision = _mapping(kwargs.get("vision"))
     names = {
-        VISION_PART: vision.get("encoder", vision.get("model_name")),
+        VISION_PART: None if vision.get("source") == COORDINATES else vision.get("encoder", vision.get("model_name")),
         TEXT_PART: _mapping(kwargs.get("text")).get("encoder"),
     }
     return [

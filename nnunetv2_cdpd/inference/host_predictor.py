@@ -30,8 +30,10 @@ from nnunetv2_cdpd.inference.devices import chosen_device
 from nnunetv2_cdpd.inference.models import load_model
 from nnunetv2_cdpd.inference.network import PredictionNetwork, on_device
 from nnunetv2_cdpd.inference.preprocessing import CasePreprocessor, PathLike, PreprocessedCase
+from nnunetv2_cdpd.inference.shown_volume import ShownVolume
 from nnunetv2_cdpd.inference.sliding_window import Ensemble, ReportWindows, at_whole_steps, blocks_of_logits
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+from nnunetv2_cdpd.network.place import with_place
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
 from nnunetv2_cdpd.volumes.reading import CheckedReader
 
@@ -178,8 +180,11 @@ class HostPredictor(host.nnUNetPredictor):
         readout = self.network.readout(weights)
         channels = self.network.num_values(readout)
 
+        shown = ShownVolume(self.network.network, data, weights)
+
         def run(fold: int, windows: Tensor) -> Tensor:
             self.network.load_state_dict(weights[fold])
+            shown.to_fold(fold)
             self.network.features_only = readout is not None
             try:  # nnU-Net's precision; not around the blocks, whose logits are made and interpolated in single precision
                 with torch.autocast("cuda") if self.device.type == "cuda" else contextlib.nullcontext():
@@ -189,6 +194,8 @@ class HostPredictor(host.nnUNetPredictor):
 
         padded, inside = host.pad_nd_image(data, self.configuration_manager.patch_size, "constant", {"value": 0}, True)
         slicers = self._internal_get_sliding_window_slicers(padded.shape[1:])
+        if self.network.network.needs_place:
+            padded = with_place(padded, inside[1:])
         ensemble = Ensemble(run, len(weights), channels, readout is not None, (readout or Readout()).to(sums_device))
         for block in self._blocks_of(padded.to(sums_device), slicers, ensemble):
             if (own := block.inside(inside[1:])) is not None:

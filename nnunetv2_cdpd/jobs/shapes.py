@@ -96,6 +96,11 @@ def none_or(shape: Shape) -> Shape:
     )
 
 
+def one_of(*names: str) -> Shape:
+    """A text out of a few."""
+    return Shape(f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names)
+
+
 def _is_number(value: Any) -> bool:
     if isinstance(value, int):  # JSON's may be longer than a float can hold
         return not isinstance(value, bool) and abs(value) <= sys.float_info.max
@@ -109,6 +114,8 @@ FLAG = Shape("true or false", lambda value: isinstance(value, (bool, np.bool_)))
 NUMBER = _number("a number")
 SCORE = Shape("a number, nan or inf", _is_number)
 POSITIVE = _number("a number above 0", above=0)
+NOT_NEGATIVE = _number("a number from 0 on", least=0)
+SHARE = Shape("a number from 0 to below 1", lambda value: _is_number(value) and bool(0 <= value < 1))
 OBJECT = map_of(ANYTHING, "an object")
 
 

@@ -11,7 +11,7 @@ Source: Wu et al., CDPDNet, arXiv 2505.18958. What differs from the released net
 """
 
 import pydoc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
@@ -24,16 +24,13 @@ from dynamic_network_architectures.initialization.weight_init import InitWeights
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from nnunetv2_cdpd.network.cross_attention import WindowedCrossAttention
 from nnunetv2_cdpd.network.extension import Extension
-from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
+from nnunetv2_cdpd.network.fused_encoder import FusedEncoder
 from nnunetv2_cdpd.network.task_prompt import TaskPrompt
 from nnunetv2_cdpd.network.text_modulation import TEXT_CHANNELS, Affine, PromptEmbeddings, TextModulation
-from nnunetv2_cdpd.network.token_adaptor import TokenAdaptor
 from nnunetv2_cdpd.pretrained.choices import LEARNED
 
 MAX_FUSED_STAGES = 3
-TokenMaps = Callable[[Tensor], list[Tensor]]
 
 
 class TextTerms(NamedTuple):
@@ -49,7 +46,7 @@ class TextTerms(NamedTuple):
     extensions: tuple[tuple[Affine, ...], ...] = ()
 
 
-class CDPDNet(nn.Module):
+class CDPDNet(FusedEncoder):
     """(B, C, X, Y(, Z)) nnU-Net-normalised patch, task (B,) -> logits (B, K, X, Y(, Z)).
 
     Built by nnU-Net from plans, so every argument is JSON-able or resolved by nnU-Net. Subclasses exchange parts by the
@@ -62,8 +59,8 @@ class CDPDNet(nn.Module):
         patch_size: Voxels per axis, array order.
         fused_stages: Encoder stages that receive vision tokens, ascending; the deepest one gets the ViT's last block. None
             of them: no vision encoder is built.
-        vision: None (no vision tokens) or arguments of SliceEncoder: model_name, model_kwargs, slice_axis, slice_step,
-            intensity_windows, encoder, mean, std.
+        vision: None (no vision tokens), or arguments of SliceEncoder (model_name, slice_axis, intensity_windows, ...) and the
+            fields of VisionSettings.
         text: encoder (open_clip name, or "learned"), embed_dim, class_prompts (a sentence, or several, for each class that
             is of no extension), modulate (False: no text modulation).
         task: None (no task prompt), or prompts (T sentences) and universal (True: the last one is the universal task, which
@@ -77,14 +74,9 @@ class CDPDNet(nn.Module):
             input channels.
     """
 
-    slice_encoder_class: type[SliceEncoder] = SliceEncoder
-    adaptor_class: type[nn.Module] = TokenAdaptor
-    fusion_class: type[nn.Module] = WindowedCrossAttention
     modulation_class: type[TextModulation] = TextModulation
     text_channels = TEXT_CHANNELS
 
-    encoder: PlainConvEncoder | ResidualEncoder
-    slice_encoder: SliceEncoder | None
     class_text: PromptEmbeddings | None
     task_text: PromptEmbeddings | None
     task_prompt: TaskPrompt | None
@@ -105,30 +97,17 @@ class CDPDNet(nn.Module):
         deep_supervision: bool = False,
         **unet_kwargs: Any,
     ) -> None:
-        super().__init__()
         prompts = [*text["class_prompts"], *(prompt for extension in extensions for prompt in extension["class_prompts"])]
         if len(prompts) != num_classes:
             raise ValueError(f"one class prompt per class: got {len(prompts)} prompts for {num_classes} classes")
-        self.num_classes, num_classes = num_classes, len(text["class_prompts"])
-        if vision is not None and len(windows := vision.get("intensity_windows", ())) > input_channels:
-            raise ValueError(f"one intensity window per image channel: got {len(windows)} for {input_channels} channels")
+        all_classes, num_classes = num_classes, len(text["class_prompts"])
         unet_class: Any = pydoc.locate(unet_class_name)
         unet = unet_class(
             input_channels=input_channels, num_classes=num_classes, deep_supervision=deep_supervision, **unet_kwargs
         )
-        self.encoder = unet.encoder
+        super().__init__(unet.encoder, input_channels, len(patch_size), fused_stages, vision)
+        self.num_classes = all_classes
         features = self.encoder.output_channels
-        if list(fused_stages) != sorted(set(fused_stages) & set(range(len(features)))):
-            raise ValueError(f"fused stages must be of 0 ... {len(features) - 1}, ascending, got {list(fused_stages)}")
-
-        self.slice_encoder = None
-        self.adaptors, self.fusions = nn.ModuleDict(), nn.ModuleDict()
-        if vision is not None and fused_stages:
-            self.slice_encoder = self.slice_encoder_class(num_maps=len(fused_stages), **vision)
-            embed_dim, slice_axis, dim = self.slice_encoder.embed_dim, self.slice_encoder.slice_axis, len(patch_size)
-            for stage in fused_stages:
-                self.adaptors[str(stage)] = self.adaptor_class(embed_dim, features[stage], dim, slice_axis)
-                self.fusions[str(stage)] = self.fusion_class(features[stage], dim)
 
         learned = text["encoder"] == LEARNED
         self.class_text, self.modulations = None, nn.ModuleList()
@@ -185,19 +164,21 @@ class CDPDNet(nn.Module):
             output_channels=[*features, bottleneck + extra_bottleneck_channels],
         )
 
-    def forward(self, x: Tensor, task: Tensor | None = None) -> Tensor | list[Tensor]:
+    def forward(self, x: Tensor, task: Tensor | None = None, tokens: Tensor | None = None) -> Tensor | list[Tensor]:
         """Logits of a batch.
 
         Args:
             x: (B, C, X, Y(, Z)).
             task: Task index of each sample (B,), or of all of them (); None stands for the universal task.
+            tokens: Of whole slices, where they are known already (`token_grids`).
 
         Raises:
             ValueError: No task and no universal task, or neither one task nor one per sample.
         """
         text = self.text_terms()
-        skips = self.modulate(self.encode(x, self.token_grids(x)), text)
-        return self.extend(self.own_logits(skips, task, text), skips, text)
+        stages, adapted = self.encode_and_adapt(x, self.token_grids(x, tokens=tokens))
+        skips = self.modulate(stages, text)
+        return self.guided(self.extend(self.own_logits(skips, task, text), skips, text), adapted)
 
     # ---- the steps, which prediction calls one by one --------------------------------------------------------------
 
@@ -211,10 +192,6 @@ class CDPDNet(nn.Module):
         if self.task_prompt is not None and self.task_text is not None:
             task = self.task_prompt.modulate.affine(self.task_text())
         return TextTerms(stages, task, tuple(extension.text_terms() for extension in self.all_extensions))
-
-    def token_grids(self, x: Tensor, token_maps: TokenMaps | None = None) -> list[Tensor]:
-        """Tokens for each fused stage, finest stage first; none without vision. token_maps: See SliceEncoder."""
-        return [] if self.slice_encoder is None else self.slice_encoder(x, token_maps)
 
     def own_logits(self, skips: Sequence[Tensor], task: Tensor | None, text: TextTerms) -> Tensor | list[Tensor]:
         """Logits of the classes that are of no extension; task: as `forward` takes it."""
@@ -258,20 +235,6 @@ class CDPDNet(nn.Module):
         for extension in self.all_extensions:
             places = extension.moved(places)
         return places
-
-    def encode(self, x: Tensor, token_grids: Sequence[Tensor]) -> list[Tensor]:
-        """Encoder stages, finest first; a fused stage replaces its features for the skip and for the next stage."""
-        tokens = dict(zip(self.fusions, token_grids))
-        stem = getattr(self.encoder, "stem", None)
-        x = x if stem is None else stem(x)
-        skips = []
-        for index, stage in enumerate(self.encoder.stages):
-            x = stage(x)
-            if str(index) in tokens:
-                y = self.adaptors[str(index)](tokens[str(index)], x.shape[2:])
-                x = self.fusions[str(index)](x, y)
-            skips.append(x)
-        return skips
 
     def modulate(self, skips: Sequence[Tensor], text: TextTerms) -> list[Tensor]:
         """Every stage scaled and shifted by what the class prompts say of it; as it is without text."""

@@ -1,15 +1,16 @@
 """WindowedCrossAttention: a U-Net stage asks by its vision tokens and answers with its own features, window by window.
 
 Query from the tokens, key and value from the CNN features, in windows of 3 voxels per axis (27 tokens), the second block
-shifted by one voxel.
+shifted by one voxel. A block may also work the other way: query from the features, key and value from the tokens.
 
 Source: CDPDNet, arXiv 2505.18958; windows after Liu et al., Swin Transformer, arXiv 2103.14030. What differs from the
 released code: voxels that were padded to whole windows are masked, so that any size works; every window's answers go back
 to where its queries were (released: scattered over the stage, since windows are put together with their axes in a wrong
-order); blocks start as the identity (released: random), and no drop path.
+order); blocks start as the identity (released: random), unless the plans say otherwise, and no drop path.
 """
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -30,16 +31,22 @@ class WindowedCrossAttention(nn.Module):
     Args:
         channels: C.
         dim: 2 or 3 spatial axes.
+        tokens_ask: Of each block: the tokens ask and the features answer, or the other way round.
+        zero: Blocks start as the identity.
     """
 
-    def __init__(self, channels: int, dim: int) -> None:
+    def __init__(self, channels: int, dim: int, tokens_ask: Sequence[bool] = (True, True), zero: bool = True) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(self.make_block(channels, dim, index) for index in range(2))
+        self.zero = zero
+        blocks = [self.make_block(channels, dim, index) for index in range(len(tokens_ask))]
+        for block, asking in zip(blocks, tokens_ask):
+            block.tokens_ask = asking
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(channels)
 
-    def make_block(self, channels: int, dim: int, index: int) -> nn.Module:
+    def make_block(self, channels: int, dim: int, index: int) -> "CrossAttentionBlock":
         block = CrossAttentionBlock(channels, dim, shift=WINDOW // 2 if index % 2 else 0)
-        for last in (block.project, block.mlp[-1]):  # so that it adds nothing at first, and what it adds is learned
+        for last in (block.project, block.mlp[-1]) if self.zero else ():  # so that what it adds is learned
             for parameter in last.parameters():
                 nn.init.zeros_(parameter)
         return block
@@ -57,6 +64,7 @@ class CrossAttentionBlock(nn.Module):
     """Attention and MLP with residuals on channels-last features x and tokens y (B, X, Y(, Z), C); y is not changed."""
 
     mask_padding = True
+    tokens_ask = True
     position_index: Tensor
 
     def __init__(self, channels: int, dim: int, shift: int) -> None:
@@ -79,10 +87,12 @@ class CrossAttentionBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
     def _attention(self, x: Tensor, y: Tensor) -> Tensor:
+        """What tokens y ask of features x, or these of the tokens."""
         size = x.shape[1:-1]
+        asking, asked = (y, x) if self.tokens_ask else (x, y)
         # Windows before projections, which have no bias and leave padding zero: a key and a value take twice the moves.
-        query = self._heads(self.query(self._to_windows(y)))
-        key, value = (self._heads(part) for part in self.key_value(self._to_windows(x)).chunk(2, -1))
+        query = self._heads(self.query(self._to_windows(asking)))
+        key, value = (self._heads(part) for part in self.key_value(self._to_windows(asked)).chunk(2, -1))
         tokens = WINDOW**self.dim
         bias = self.position_bias[self.position_index.flatten()].view(tokens, tokens, -1).permute(2, 0, 1)  # (H, T, T)
         mask = bias.to(query.dtype) + hidden_voxels(query, size, self.shift, self.mask_padding)  # (W, H, T, T)

@@ -6,14 +6,15 @@ trainer object, the training data or the files of pretrained weights.
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_cdpd.annotation import Annotation
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.network.cdpdnet import MAX_FUSED_STAGES, default_fused_stages, default_slice_step
+from nnunetv2_cdpd.network.slice_encoder import WINDOWS
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, VISION_ENCODER, encoder_choice
 from nnunetv2_cdpd.pretrained.encoder_choice import find_encoder
 from nnunetv2_cdpd.released.preprocessing import HU_WINDOW
@@ -21,6 +22,8 @@ from nnunetv2_cdpd.released.preset import PAPER_NETWORK_CLASS_NAME
 from nnunetv2_cdpd.text.prompts import class_prompt, task_prompt, universal_task_prompt
 
 NETWORK_CLASS_NAME = "nnunetv2_cdpd.network.CDPDNet"
+# Usual windows of CT: level -600, width 1500; 40, 400; 400, 1800
+LUNG_HU, SOFT_TISSUE_HU, BONE_HU = (-1350.0, 150.0), (-160.0, 240.0), (-500.0, 1300.0)
 PERMUTED = "permuted"  # key of the plans' `text`: every class has the embedding of another one
 UNETS = ("PlainConvUNet", "ResidualEncoderUNet")  # of dynamic_network_architectures
 
@@ -38,6 +41,8 @@ class NetworkSettings:
     permute_text: True: every class gets the text embedding of another one (control).
     task_prompts: False: no task prompt map, no tasks (ablation).
     ct_window_hu: (low, high) in HU, what the vision encoder sees of a CT channel.
+    ct_windows_hu: Three of them, where it sees three (vision `channels` "windows").
+    vision: Further settings of vision tokens, by their names in plans (docs/training.md), which those in plans give way to.
     max_fused_stages: Encoder stages with vision tokens at most, the deepest ones; the finest costs most.
     """
 
@@ -47,6 +52,8 @@ class NetworkSettings:
     modulate_by_text: bool = True
     task_prompts: bool = True
     ct_window_hu: tuple[float, float] = HU_WINDOW
+    ct_windows_hu: tuple[tuple[float, float], ...] = (LUNG_HU, SOFT_TISSUE_HU, BONE_HU)
+    vision: Mapping[str, Any] = field(default_factory=dict)
     max_fused_stages: int = MAX_FUSED_STAGES
     vision_encoder: str | None = None
     permute_text: bool = False
@@ -83,8 +90,8 @@ def cdpd_architecture(
         The new `architecture` entry, JSON-able.
 
     Raises:
-        UserError: The configuration's network is none that CDPDNet is built on, the named vision encoder is none for it, or
-            there is no text to permute.
+        UserError: The configuration's network is none that CDPDNet is built on, the named vision encoder or a setting of vision
+            tokens is none for it, or there is no text to permute.
     """
     architecture = deepcopy(dict(configuration["architecture"]))
     unet = dict(architecture["arch_kwargs"])
@@ -120,6 +127,14 @@ def cdpd_architecture(
                 "nnUNetPlannerCDPD"
             )
         added["vision"] |= _entries_of_encoder(settings, configuration["normalization_schemes"], intensity_properties)
+    if added["vision"] is not None and settings.vision:
+        if class_name == PAPER_NETWORK_CLASS_NAME:
+            raise UserError(f"plans: the paper's network has no settings of vision ({listed(sorted(settings.vision))})")
+        added["vision"] = {**added["vision"], **settings.vision}
+        if settings.vision.get("channels") == WINDOWS and "intensity_windows" not in settings.vision:
+            added["vision"]["intensity_windows"] = _three_windows(
+                configuration["normalization_schemes"], intensity_properties, settings.ct_windows_hu
+            )
     class_prompts, task_prompts = dataset_prompts(annotation)
     added["patch_size"] = [int(size) for size in configuration["patch_size"]]
     added["text"] = {
@@ -195,8 +210,7 @@ def _intensity_windows(
     for channel, scheme in enumerate(schemes):
         channel_properties = properties[str(channel)]
         if scheme == "CTNormalization":  # (HU - mean) / std
-            mean, std = channel_properties["mean"], max(channel_properties["std"], 1e-8)
-            windows.append([(bound - mean) / std for bound in ct_window_hu])
+            windows.append(_normalised(ct_window_hu, channel_properties))
         elif scheme in ("RescaleTo01Normalization", "RGBTo01Normalization"):
             windows.append([0.0, 1.0])
         elif scheme == "NoNormalization":
@@ -204,3 +218,16 @@ def _intensity_windows(
         else:  # z-scores
             windows.append([-3.0, 3.0])
     return [[float(low), float(high)] for low, high in windows]
+
+
+def _three_windows(
+    schemes: Sequence[str], properties: Mapping[str, Mapping[str, float]], ct_windows_hu: Sequence[tuple[float, float]]
+) -> list[list[float]]:
+    if list(schemes) != ["CTNormalization"]:
+        raise UserError(f"plans: three windows are for images of one channel, CT, and this one's are {listed(list(schemes))}")
+    return [_normalised(window, properties["0"]) for window in ct_windows_hu]
+
+
+def _normalised(window_hu: tuple[float, float], properties: Mapping[str, float]) -> list[float]:
+    """A window in nnU-Net's units of CT, (HU - mean) / std."""
+    return [float(bound - properties["mean"]) / max(properties["std"], 1e-8) for bound in window_hu]

@@ -82,7 +82,7 @@ class CDPDPlanning(ExperimentPlanner):
         if vision is None:
             return feature_map_units(network, patch_size, [], 1)
         units = feature_map_units(network, patch_size, architecture["arch_kwargs"]["fused_stages"], vision["slice_step"])
-        return units + self._units_of_weights(vision["model_name"], len(patch_size))
+        return units + (0 if network.slice_encoder is None else self._units_of_weights(vision["model_name"], len(patch_size)))
 
     def _units_of_weights(self, model_name: str, dim: int) -> int:
         """A ViT's weights in single precision, in units of one sample of the host's reference batch."""
@@ -117,9 +117,10 @@ class CDPDPlanning(ExperimentPlanner):
     def _without_weights(self, architecture: dict[str, Any], input_channels: int) -> CDPDNet:
         kwargs = dict(architecture["arch_kwargs"])
         if kwargs["vision"] is not None:
-            # The search for a patch size builds dozens of networks, and the number of blocks makes no difference here.
+            # The search for a patch size builds dozens of networks, and which blocks there are makes next to no difference here.
             model_kwargs = {**kwargs["vision"]["model_kwargs"], "depth": max(1, len(kwargs["fused_stages"]))}
-            kwargs["vision"] = {**kwargs["vision"], "model_kwargs": model_kwargs}
+            entries = {key: value for key, value in kwargs["vision"].items() if key != "blocks"}
+            kwargs["vision"] = {**entries, "model_kwargs": model_kwargs}
         with torch.device("meta"):  # shapes only
             return get_network_from_plans(
                 architecture["network_class_name"],

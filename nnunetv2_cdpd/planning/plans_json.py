@@ -14,19 +14,24 @@ from nnunetv2_cdpd.host import PLANS_FILE
 from nnunetv2_cdpd.jobs.shapes import (
     FLAG,
     NAME,
+    NOT_NEGATIVE,
     NUMBER,
     OBJECT,
     POSITIVE,
+    SHARE,
     TEXT,
     Shape,
     check_shape,
     list_of,
     map_of,
     none_or,
+    one_of,
     read_shaped,
     record,
     whole_number,
 )
+from nnunetv2_cdpd.network.slice_encoder import CHANNELS
+from nnunetv2_cdpd.network.vision_settings import FUSIONS, GATES, SOURCES
 from nnunetv2_cdpd.planning.architecture import NETWORK_CLASS_NAME, PERMUTED
 from nnunetv2_cdpd.pretrained.encoders import ENCODERS
 from nnunetv2_cdpd.released.preset import PAPER_NETWORK_CLASS_NAME
@@ -90,6 +95,25 @@ _EXTENSION = record(
         "limits": list_of(record({"apart": _NUMBERS, "within": list_of(list_of(whole_number(), 1)), "holds": _NUMBERS}), 1),
     }
 )
+_VISION = {
+    "encoder": NAME,
+    "mean": list_of(NUMBER, 3, 3),
+    "std": list_of(POSITIVE, 3, 3),
+    "model_kwargs": none_or(OBJECT),
+    "slice_axis": whole_number(0, 2),
+    "slice_step": whole_number(1),
+    "intensity_windows": list_of(list_of(NUMBER, 2, 2), 1),
+    "blocks": none_or(list_of(whole_number(1), 1)),
+    "slice_scale": none_or(POSITIVE),
+    "channels": one_of(*CHANNELS),
+    "source": one_of(*SOURCES),
+    "fusion": one_of(*FUSIONS),
+    "gate": one_of(*GATES),
+    "token_dropout": SHARE,
+    "guide": NOT_NEGATIVE,
+    "whole_slices": FLAG,
+    "adapters": whole_number(),
+}
 _CDPDNET = record(
     {
         **_UNET,
@@ -97,20 +121,7 @@ _CDPDNET = record(
         "unet_class_name": NAME,
         "patch_size": list_of(whole_number(1), 2, 3),
         "fused_stages": list_of(whole_number()),
-        "vision": none_or(
-            record(
-                {"model_name": NAME},
-                {
-                    "model_kwargs": none_or(OBJECT),
-                    "slice_axis": whole_number(0, 2),
-                    "slice_step": whole_number(1),
-                    "intensity_windows": list_of(list_of(NUMBER, 2, 2), 1),
-                    "encoder": NAME,
-                    "mean": list_of(NUMBER, 3, 3),
-                    "std": list_of(POSITIVE, 3, 3),
-                },
-            )
-        ),
+        "vision": none_or(record({"model_name": NAME}, _VISION)),
         "text": record(
             {"encoder": NAME, "embed_dim": whole_number(1), "class_prompts": _PROMPTS, "modulate": FLAG}, {PERMUTED: FLAG}
         ),
@@ -283,6 +294,8 @@ def _check_vision(vision: Mapping[str, Any], place: str, way_out: str) -> None:
     """A model of timm's own list, which is built without files: of create_model's own arguments some name a file to load."""
     import timm
 
+    if unknown := sorted(set(vision) - {"model_name", *_VISION}):
+        raise UserError(f"{place}` has {listed(unknown)}, which is no setting ({listed(sorted(_VISION))} are); {way_out}")
     name = vision["model_name"]
     if not timm.is_model(name.split(".")[0]):
         raise UserError(f"{place}: model_name` is {name[:80]!r}, no model of timm; {way_out}")

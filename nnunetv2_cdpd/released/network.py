@@ -23,6 +23,7 @@ from nnunetv2_cdpd.network.text_modulation import Affine, TextModulation, summed
 SLICES_PER_TOKEN = 14  # of the adaptor's convolution along the slice axis
 DROP_PATH = 0.3  # highest rate of ten blocks' linear schedule, of which each cross-attention uses the first two
 DROP_PATH_BLOCKS = 10
+VISION_ENTRIES = ("model_name", "model_kwargs", "slice_axis", "slice_step", "intensity_windows", "encoder", "mean", "std")
 
 
 class PaperSliceEncoder(SliceEncoder):
@@ -125,7 +126,7 @@ class PaperCrossAttention(WindowedCrossAttention):
     Where the padding of the first and the last axis differ, the released code fails; this one works.
     """
 
-    def make_block(self, channels: int, dim: int, index: int) -> nn.Module:
+    def make_block(self, channels: int, dim: int, index: int) -> CrossAttentionBlock:
         return PaperCrossAttentionBlock(
             channels, dim, shift=WINDOW // 2 if index % 2 else 0, drop_path=DROP_PATH * index / (DROP_PATH_BLOCKS - 1)
         )
@@ -167,7 +168,6 @@ class PaperCDPDNet(CDPDNet):
 
     slice_encoder_class = PaperSliceEncoder
     adaptor_class = PaperTokenAdaptor
-    fusion_class = PaperCrossAttention
     modulation_class = PaperTextModulation
     text_channels = 256
 
@@ -179,10 +179,15 @@ class PaperCDPDNet(CDPDNet):
             raise ValueError(
                 f"the paper's network needs 3D patches of at least {SLICES_PER_TOKEN} slices, got {tuple(patch_size)}"
             )
+        if other := sorted(set(kwargs["vision"] or ()) - set(VISION_ENTRIES)):
+            raise ValueError(f"vision {', '.join(other)}: the paper's network has no such settings, use CDPDNet")
         super().__init__(input_channels, num_classes, **kwargs)
         annotated = (kwargs["task"] or {}).get("annotated_classes")
         shares = None if annotated is None else reading_shares(annotated, self.num_tasks, self.decoder.num_classes)
         self.register_buffer("reading_shares", shares, persistent=False)
+
+    def make_fusion(self, channels: int, dim: int) -> nn.Module:
+        return PaperCrossAttention(channels, dim)
 
     def own_logits(self, skips: Sequence[Tensor], task: Tensor | None, text: TextTerms) -> Tensor | list[Tensor]:
         if task is not None or self.reading_shares is None or self.universal_task is not None:

@@ -104,7 +104,8 @@ class UnfrozenExtensionTrainer(ExtensionTrainer):
     def train_step(self, batch: dict) -> dict:
         assert self.teacher is not None and isinstance(self.loss, DistillingLoss), "begin_with comes first"
         with torch.no_grad():
-            self.loss.answer = self.teacher(batch["data"].to(self.device, non_blocking=True))[:, self.loss.former]
+            inputs = {name: batch[name].to(self.device, non_blocking=True) for name in ("data", "tokens") if name in batch}
+            self.loss.answer = self.teacher(inputs.pop("data"), **inputs)[:, self.loss.former]
         try:
             return super().train_step(batch)
         finally:

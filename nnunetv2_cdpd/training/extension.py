@@ -16,6 +16,7 @@ import torch
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.jobs import write_json
 from nnunetv2_cdpd.network.extension import Extension
+from nnunetv2_cdpd.network.training_only import TrainingOnly
 from nnunetv2_cdpd.training.provenance import PROVENANCE
 from nnunetv2_cdpd.training.recipe import Recipe
 from nnunetv2_cdpd.training.sampling import AnnotatedCases
@@ -84,6 +85,10 @@ class ExtensionTrainer(PartialLabelTrainer):
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         self.train_mode()
+
+    def attach_training_parts(self) -> Mapping[str, TrainingOnly]:
+        """None: tokens are the model's."""
+        return {}
 
     def freeze(self) -> None:
         """Leave gradients to the extension alone."""

@@ -1,8 +1,10 @@
-"""Rotate and zoom label maps of many classes at the cost of one: nnU-Net's spatial augmentation, its label maps resampled anew.
+"""Rotate and zoom label maps of many classes at the cost of one, and places exactly: nnU-Net's spatial augmentation, done anew.
 
 batchgeneratorsv2 interpolates an indicator image for each label of a patch and keeps the label with the highest score, which
 for 32 classes takes most of the loader's time. The same labels follow from the eight (in 2D: four) voxels around each
 sample point alone: where they agree nothing is left to compute, elsewhere their interpolation weights are the votes.
+
+The place of each voxel (placing.py) grows evenly along each axis, so that it is known beyond the patch too.
 """
 
 from functools import reduce
@@ -38,6 +40,11 @@ class LabelMapSpatialTransform(SpatialTransform):
         if params["grid"] is None:  # nothing but a crop
             return super()._apply_to_segmentation(segmentation, **params)
         return resample_label_map(segmentation, params["grid"], int(self.padding_value_seg))
+
+    def _apply_to_regr_target(self, regression_target: Tensor, **params: Any) -> Tensor:
+        if params["grid"] is None:
+            return super()._apply_to_regr_target(regression_target, **params)
+        return evenly_growing_at(regression_target, params["grid"])
 
 
 def faster_on_label_maps(transform: BasicTransform) -> BasicTransform:
@@ -84,6 +91,28 @@ def resample_label_map(label_map: Tensor, grid: Tensor, padding_value: int) -> T
             result[undecided] = _vote(labels[:, undecided], torch.stack(weights))
         channels.append(result.view(grid.shape[:-1]))
     return torch.stack(channels)
+
+
+def evenly_growing_at(field: Tensor, grid: Tensor) -> Tensor:
+    """Values of a field that grows evenly along each axis, at sample points inside and outside of it.
+
+    Args:
+        field: (C, X, Y(, Z)), linear along each axis.
+        grid: As `resample_label_map` takes it.
+
+    Returns:
+        (C, X', Y'(, Z')).
+    """
+    dim = grid.shape[-1]
+    corner = field.flatten(1)[:, 0].view(-1, *[1] * dim)
+    values = corner.expand(-1, *grid.shape[:-1])
+    for axis in range(dim):
+        length = field.shape[1 + axis]
+        if length == 1:
+            continue
+        step = field.narrow(1 + axis, 1, 1).flatten(1)[:, 0].view(-1, *[1] * dim) - corner
+        values = values + step * (((grid[..., dim - 1 - axis] + 1) * length - 1) / 2)
+    return values
 
 
 def _vote(labels: Tensor, weights: Tensor) -> Tensor:

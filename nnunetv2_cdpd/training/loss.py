@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import torch
 from nnunetv2.utilities.ddp_allgather import AllGatherGrad
 from torch import Tensor, distributed, nn
+from torch.nn.functional import interpolate
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.training.masked_sums import masked_sums
@@ -34,6 +35,7 @@ class PartialLabelLoss(nn.Module):
         annotation: What each source annotates.
         weights: Weight of each deep-supervision output, finest first; (1.0,) without deep supervision.
         batch_dice: Compute Dice over the whole batch per class instead of per sample.
+        guide_weight: Of the mean loss of further outputs, which a guide of the tokens gives in training.
         ddp: Gather over processes, so that the gradients (which DDP averages) are those of the joint batch.
     """
 
@@ -46,9 +48,11 @@ class PartialLabelLoss(nn.Module):
         *,
         weights: Sequence[float] = (1.0,),
         batch_dice: bool = False,
+        guide_weight: float = 0.0,
         ddp: bool = False,
     ) -> None:
         super().__init__()
+        self.guide_weight = guide_weight
         self.weights = tuple(float(weight) for weight in weights)
         self.batch_dice = batch_dice
         self.ddp = ddp
@@ -61,7 +65,8 @@ class PartialLabelLoss(nn.Module):
         """Loss of a batch.
 
         Args:
-            output: Logits (B, K, X, Y(, Z)), or a list of them with deep supervision, finest first.
+            output: Logits (B, K, X, Y(, Z)), or a list of them with deep supervision, finest first; then those of a guide, of any
+                size.
             target: The loader's target: one label map (B, 1, X, Y(, Z)) of stored values per output; where there are zones,
                 one map of them per output and what is impossible in each, bool (B, zones, K); then the source indices (B,).
 
@@ -69,15 +74,28 @@ class PartialLabelLoss(nn.Module):
             Scalar; 0 with zero gradients where nothing is supervised.
         """
         outputs = [output] if isinstance(output, Tensor) else output
-        label_maps, (*zoned, sources) = target[: len(outputs)], target[len(outputs) :]
-        zone_maps, impossible = (zoned[:-1], zoned[-1]) if zoned else ([None] * len(outputs), None)
+        levels = len(self.weights)
+        label_maps, (*zoned, sources) = target[:levels], target[levels:]
+        zone_maps, impossible = (zoned[:-1], zoned[-1]) if zoned else ([None] * levels, None)
         total = outputs[0].new_zeros((), dtype=torch.float32)
-        for weight, logits, label_map, zones in zip(self.weights, outputs, label_maps, zone_maps, strict=True):
+        for weight, logits, label_map, zones in zip(self.weights, outputs[:levels], label_maps, zone_maps, strict=True):
             if weight:
                 tables = self.tables[sources]
                 if zones is not None and impossible is not None:
                     label_map, tables = with_zones(label_map, zones, tables, impossible, self.unions, self.ignore_value)
                 total = total + weight * self._single_output(logits, label_map, tables, sources)
+        if guides := outputs[levels:]:
+            finest = label_maps[0].float()  # which no label is too large for
+            losses = [
+                self._single_output(
+                    logits,
+                    interpolate(finest, logits.shape[2:], mode="nearest-exact").int(),
+                    self.tables[sources],
+                    sources,
+                )
+                for logits in guides
+            ]
+            total = total + self.guide_weight * torch.stack(losses).mean()
         return total
 
     def _single_output(self, logits: Tensor, label_map: Tensor, tables: Tensor, sources: Tensor) -> Tensor:

@@ -1,19 +1,38 @@
 """AdamW as one kernel over all weights, where PyTorch has one for the device; a checkpoint of either way goes on in the other."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
 
+from nnunetv2_cdpd.network.training_only import TrainingOnly
+
+_TRAINING_ONLY = "training_only"
+
 
 class ResumableAdamW(torch.optim.AdamW):
-    """torch's AdamW that stays fused, or not, when the state of one that was otherwise is loaded."""
+    """torch's AdamW that stays fused, or not, when the state of one that was otherwise is loaded.
+
+    training_only: Parts of the network that its own state dict has not, saved and loaded here.
+    """
+
+    training_only: Mapping[str, TrainingOnly] = MappingProxyType({})
+
+    def state_dict(self) -> dict[str, Any]:
+        """torch's, with the state of what is there in training only."""
+        parts = {name: part.own_state() for name, part in self.training_only.items()}
+        return {**super().state_dict(), **({_TRAINING_ONLY: parts} if parts else {})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """torch's, which would take the way of working from the checkpoint, whatever this device can do."""
         own = {name: self.defaults[name] for name in ("fused", "foreach")}
-        super().load_state_dict({**state_dict, "param_groups": [{**group, **own} for group in state_dict["param_groups"]]})
+        parts = state_dict.get(_TRAINING_ONLY, {})
+        rest = {key: value for key, value in state_dict.items() if key != _TRAINING_ONLY}
+        super().load_state_dict({**rest, "param_groups": [{**group, **own} for group in state_dict["param_groups"]]})
+        for name, part in self.training_only.items():
+            part.load_own_state(parts[name])
 
 
 def adamw(parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float) -> ResumableAdamW:

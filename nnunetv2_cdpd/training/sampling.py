@@ -20,6 +20,8 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.training.placing import PlacedTransforms
+from nnunetv2_cdpd.training.token_files import TokenFiles
 
 LocationKey = int | tuple[int, ...]  # of nnU-Net's `class_locations`: a stored value or several
 
@@ -29,8 +31,11 @@ class AnnotatedCases:
 
     Loads cases like the dataset it wraps, except that `class_locations` keeps only what the source annotates.
 
+    last_loaded: The case that was loaded last.
     centre_weights: Stored values of a region -> how often a patch is centred on it, relative to the others of its case.
     """
+
+    last_loaded: str
 
     def __init__(self, dataset: nnUNetBaseDataset, annotation: Annotation) -> None:
         self.dataset = dataset
@@ -51,6 +56,7 @@ class AnnotatedCases:
         Raises:
             UserError: It was preprocessed with another dataset.json, so that its values mean something else.
         """
+        self.last_loaded = identifier
         data, seg, seg_prev, properties = self.dataset.load_case(identifier)
         wanted = self._centres[self.sources[identifier]]
         if wanted - {stored_values(key) for key in properties["class_locations"]}:
@@ -105,7 +111,11 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         universal_probability: Share of samples that are trained under the universal task.
         foreground_jitter: How far from the centre of a foreground patch its voxel of the class may lie: 0 in the centre, as
             nnU-Net; 1 anywhere in the patch.
+        place: Patches tell their place, in channels behind those of the image.
+        token_files: Or batches hold `tokens`, those of whole slices at the place of each patch.
     """
+
+    transforms: Any  # the host's
 
     def __init__(
         self,
@@ -114,10 +124,14 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         source_exponent: float,
         universal_probability: float,
         foreground_jitter: float = 0.0,
+        place: bool = False,
+        token_files: TokenFiles | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs["sampling_probabilities"] = data.case_probabilities(source_exponent)
         super().__init__(data, *args, **kwargs)
+        self.placed = PlacedTransforms(self.transforms, token_files) if place else None
+        self.transforms = self.placed or self.transforms
         self.universal_probability = universal_probability
         self.reach = np.floor(foreground_jitter * (np.asarray(self.final_patch_size) - 1) / 2).astype(int)  # voxels
 
@@ -134,7 +148,10 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
             overwrite_class = self._draw_class(class_locations)
         if force_fg and overwrite_class is not None and self.reach.any():
             class_locations = {overwrite_class: self._draw_centre(class_locations[overwrite_class], data_shape)}
-        return super().get_bbox(data_shape, force_fg, class_locations, overwrite_class, verbose)
+        lower, upper = super().get_bbox(data_shape, force_fg, class_locations, overwrite_class, verbose)
+        if self.placed is not None:  # whose sample is cut and transformed next
+            self.placed.box, self.placed.case = (lower, upper, data_shape), self._data.last_loaded
+        return lower, upper
 
     def _draw_class(self, class_locations: Mapping[LocationKey, np.ndarray]) -> LocationKey | None:
         present = [key for key, voxels in class_locations.items() if len(voxels) and -1 not in stored_values(key)]
@@ -159,6 +176,8 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         label_maps = [label_map[:, :1] for label_map in label_maps]
         batch["target"] = [*label_maps, *zones, *self._data.taken_zones(), sources]
         batch["task"] = torch.where(universal, len(self._data.annotation.sources), sources)
+        if self.placed is not None and self.placed.files is not None:
+            batch["tokens"] = self.placed.taken()
         return batch
 
 

@@ -25,7 +25,7 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.utilities.collate_outputs import collate_outputs
 from nnunetv2.utilities.helpers import dummy_context
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from torch import distributed, nn
+from torch import distributed
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
@@ -40,7 +40,6 @@ from nnunetv2_cdpd.planning.architecture import plans_with_cdpd
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, plans_with_recorded_network
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.kept_embeddings import CACHE_FILE
-from nnunetv2_cdpd.training.checkpoints import UntornTrainer
 from nnunetv2_cdpd.training.distributed import data_parallel, process_device
 from nnunetv2_cdpd.training.encoders import fill_frozen_encoders
 from nnunetv2_cdpd.training.label_resampling import faster_on_label_maps
@@ -52,10 +51,11 @@ from nnunetv2_cdpd.training.pseudo_dice import counts_per_source
 from nnunetv2_cdpd.training.recipe import Recipe
 from nnunetv2_cdpd.training.sampling import AnnotatedCases, SourceBalancedDataLoader
 from nnunetv2_cdpd.training.seeding import seed_generators
+from nnunetv2_cdpd.training.token_inputs import TokenTrainer
 from nnunetv2_cdpd.training.zones import placed_cases
 
 
-class PartialLabelTrainer(UntornTrainer):
+class PartialLabelTrainer(TokenTrainer):
     """Trains CDPDNet on plans of nnUNetPlannerCDPD or of nnU-Net's own planners, on any nnU-Net dataset.
 
     A dataset without a `cdpd` block in its dataset.json is one source with every class annotated.
@@ -70,7 +70,6 @@ class PartialLabelTrainer(UntornTrainer):
     place_negatives: bool
     seed: int | None = None
 
-    network: nn.Module  # the host's, None before `initialize`
     inference_allowed_mirroring_axes: tuple[int, ...] | None  # the host's
     loss: PartialLabelLoss
     provenance: str  # which the host writes to debug.json, as all attributes
@@ -91,7 +90,6 @@ class PartialLabelTrainer(UntornTrainer):
         self.logger.local_logger = SourceLogger([source.name for source in self.annotation.sources])
         self._set_plans(self._plans_with_network())
         self.__dict__.update(self.recipe.trainer_attributes)
-        self._batch_task: torch.Tensor | None = None  # task of each sample of the batch in train_step; None: universal
 
     # ---- network -------------------------------------------------------------------------------------------------
 
@@ -114,12 +112,6 @@ class PartialLabelTrainer(UntornTrainer):
         self._seed()  # of weights that are not pretrained
         with exchanged("data_parallel", lambda network, device_ids: data_parallel(network, self.device)):
             super().initialize()
-        # The host calls network(data). The hook sits on the outermost module, so that DDP and torch.compile see the
-        # task as one more input.
-        self.network.register_forward_pre_hook(self._pass_task, with_kwargs=True)
-
-    def _pass_task(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        return args, kwargs if self._batch_task is None else {**kwargs, "task": self._batch_task}
 
     @property
     def cdpdnet(self) -> CDPDNet:
@@ -176,6 +168,7 @@ class PartialLabelTrainer(UntornTrainer):
             # the released network, continued, has the sources' tasks only
             universal_probability=self.universal_task_probability if task and task["universal"] else 0.0,
             foreground_jitter=self.foreground_jitter,
+            **self.loader_settings(),
         )
         with exchanged("data_loader", loader):
             return super().get_dataloaders()
@@ -211,8 +204,10 @@ class PartialLabelTrainer(UntornTrainer):
     # ---- optimization --------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
+        training_only = self.attach_training_parts()  # the host has built the network, and wraps it for DDP after this
         trained = (parameter for parameter in self.network.parameters() if parameter.requires_grad)
         optimizer = adamw(trained, self.initial_lr, self.weight_decay)
+        optimizer.training_only = training_only
         return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
 
     def _build_loss(self) -> PartialLabelLoss:
@@ -221,16 +216,14 @@ class PartialLabelTrainer(UntornTrainer):
             self.annotation,
             weights=host_loss.weight_factors if self.enable_deep_supervision else (1.0,),
             batch_dice=self.configuration_manager.batch_dice,
+            guide_weight=self.cdpdnet.vision.guide,
             ddp=self.is_ddp,
         )
         return loss.to(self.device)
 
     def train_step(self, batch: dict) -> dict:
-        self._batch_task = batch["task"].to(self.device, non_blocking=True)
-        try:
+        with self.inputs_of(batch, "task", "tokens"):
             return super().train_step(batch)
-        finally:
-            self._batch_task = None
 
     # ---- validation ----------------------------------------------------------------------------------------------
 
@@ -238,7 +231,8 @@ class PartialLabelTrainer(UntornTrainer):
         """Loss and counts of one batch under the universal task; the host's own needs one-hot targets."""
         data = batch["data"].to(self.device, non_blocking=True)
         target = [entry.to(self.device, non_blocking=True) for entry in batch["target"]]
-        with torch.autocast("cuda") if self.device.type == "cuda" else dummy_context():
+        autocast = torch.autocast("cuda") if self.device.type == "cuda" else dummy_context()
+        with self.inputs_of(batch, "tokens"), autocast:
             output = self.network(data)
             loss = self.loss(output, target)
         logits = output[0] if self.enable_deep_supervision else output

@@ -133,7 +133,8 @@ def make_network(plans: dict, dataset_json: dict, seed: int = 0) -> torch.nn.Mod
     head = network.decoder.seg_layers[-1]
     torch.nn.init.normal_(head.weight, std=2.0)
     torch.nn.init.constant_(head.bias, -0.5)
-    network.slice_encoder.weights_set.fill_(True)
+    if network.slice_encoder is not None:
+        network.slice_encoder.weights_set.fill_(True)
     return network.eval()
 
 

@@ -19,6 +19,7 @@ from nnunetv2_cdpd.jobs.shapes import (
     list_of,
     map_of,
     none_or,
+    one_of,
     read_shaped,
     record,
     whole_number,
@@ -102,3 +103,13 @@ def test_a_missing_file_has_its_own_way_out(tmp_path):
         read_shaped(tmp_path / "my.json", OBJECT, "mend it", "copy it there")
     (tmp_path / "my.json").write_text(json.dumps({"a": 1}))
     assert read_shaped(tmp_path / "my.json", OBJECT, "mend it") == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [("c", "is 'c', not one of a, b"), (1, "is 1, not one of a, b"), (["a"], "not one of a, b")]
+)
+def test_a_text_out_of_a_few(value, told):
+    shape = record({"kind": one_of("a", "b")})
+    check_shape({"kind": "a"}, shape, "my.json", "mend it")
+    with pytest.raises(UserError, match=told):
+        check_shape({"kind": value}, shape, "my.json", "mend it")

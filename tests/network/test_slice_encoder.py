@@ -137,3 +137,74 @@ def test_bfloat16_on_a_cpu_changes_tokens_by_its_rounding_only():
 
 def test_paper_encoder_stays_in_single_precision():
     assert not PaperSliceEncoder("vit_tiny_patch16_224", num_maps=2, model_kwargs=TINY).bfloat16_on_cpu
+
+
+def numbered(encoder):
+    """The encoder with a ViT whose block k gives tokens of k throughout."""
+    encoder.vit.forward_intermediates = lambda images, indices, **kwargs: [
+        torch.full((len(images), 24, 2, 3), float(index + 1)) for index in indices
+    ]
+    return encoder
+
+
+def test_chosen_blocks_one_for_each_map():
+    encoder = numbered(make_encoder(blocks=[1, 3]))
+    assert [grid.unique().tolist() for grid in encoder(torch.zeros(1, 1, *PATCH))] == [[1], [3]]
+    assert encoder.embed_dim == 24
+
+
+def test_more_blocks_than_maps_are_shared_out_in_order():
+    one, other = numbered(make_encoder(blocks=[1, 2, 3, 4]))(torch.zeros(1, 1, *PATCH))
+    assert one.shape == (1, 48, 4, 2, 3)
+    assert one[0, :, 0, 0, 0].tolist() == [1] * 24 + [2] * 24 and other[0, :, 0, 0, 0].tolist() == [3] * 24 + [4] * 24
+    assert make_encoder(blocks=[1, 2, 3, 4]).embed_dim == 48
+
+
+@pytest.mark.parametrize(
+    ("blocks", "told"),
+    [
+        ([3, 5], r"of 1 \.\.\. 4 of vit_tiny_patch16_224, ascending, got \[3, 5\]"),
+        ([3, 1], "ascending"),
+        ([0, 1], "ascending"),
+        ([1, 2, 3], "2 fused stages evenly, got 3"),
+        ([], "evenly, got 0"),
+    ],
+)
+def test_blocks_that_are_not_there_are_refused(blocks, told):
+    with pytest.raises(ValueError, match=told):
+        make_encoder(blocks=blocks)
+
+
+def test_slice_scale_is_voxels_per_token():
+    encoder = make_encoder(slice_scale=8)
+    assert encoder.images(torch.zeros(1, 1, *PATCH)).shape == (4, 3, 64, 96)  # 33 and 50 voxels -> 4 and 6 tokens of 16 pixels
+    assert encoder(torch.zeros(1, 1, *PATCH))[0].shape == (1, 24, 4, 4, 6)
+    with pytest.raises(ValueError, match="voxels above 0, got 0"):
+        make_encoder(slice_scale=0)
+
+
+def as_seen(encoder, x):
+    """RGB in [0, 1] of the first voxel of each slice."""
+    images = encoder.images(x) * encoder.std.view(1, 3, 1, 1) + encoder.mean.view(1, 3, 1, 1)
+    return images[:, :, 0, 0]
+
+
+def test_three_windows_become_red_green_and_blue():
+    encoder = make_encoder(channels="windows", intensity_windows=[[0.0, 1.0], [0.0, 2.0], [-1.0, 1.0]])
+    cascade = torch.ones(1, 2, *PATCH)  # of which the image is the first channel
+    cascade[:, :1] = 0.5
+    torch.testing.assert_close(as_seen(encoder, cascade), torch.tensor([[0.5, 0.25, 0.75]]).expand(4, 3))
+    with pytest.raises(ValueError, match="takes three intensity windows, got 1"):
+        make_encoder(channels="windows")
+
+
+def test_neighbouring_slices_become_red_green_and_blue():
+    x = torch.tensor([0.0, 0.2, 0.4, 1.0]).view(1, 1, 4, 1, 1).expand(1, 1, *PATCH)
+    encoder = make_encoder(channels="neighbours", intensity_windows=[[0.0, 1.0]])
+    expected = torch.tensor([[0.0, 0.0, 0.2], [0.0, 0.2, 0.4], [0.2, 0.4, 1.0], [0.4, 1.0, 1.0]])
+    torch.testing.assert_close(as_seen(encoder, x), expected)
+
+
+def test_channels_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="one of gray, windows, neighbours, got 'rgb'"):
+        make_encoder(channels="rgb")

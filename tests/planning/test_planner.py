@@ -119,3 +119,32 @@ def test_network_that_is_no_unet_is_refused():
     architecture = {"network_class_name": "somewhere.Primus", "arch_kwargs": {}, "_kw_requires_import": []}
     with pytest.raises(UserError, match="not built on somewhere.Primus; plan with nnUNetPlannerCDPD"):
         cdpd_architecture({"architecture": architecture}, ANNOTATION, INTENSITIES, NetworkSettings())
+
+
+def ct_architecture(settings, schemes=("CTNormalization",)):
+    architecture = {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        "arch_kwargs": {"strides": [[1, 1], [2, 2], [2, 2]]},
+        "_kw_requires_import": [],
+    }
+    configuration = {"patch_size": [16, 16], "normalization_schemes": list(schemes), "architecture": architecture}
+    properties = {str(channel): {"mean": 50.0, "std": 100.0} for channel in range(len(schemes))}
+    return cdpd_architecture(configuration, ANNOTATION, properties, settings)
+
+
+def test_settings_of_vision_come_into_the_plans_and_others_stay_as_they_are():
+    plain = ct_architecture(NetworkSettings())
+    changed = ct_architecture(NetworkSettings(vision={"fusion": "values", "blocks": [3, 6, 9, 12]}))
+    assert changed["arch_kwargs"]["vision"] == {
+        **plain["arch_kwargs"]["vision"],
+        "fusion": "values",
+        "blocks": [3, 6, 9, 12],
+    }
+
+
+def test_three_windows_are_in_the_units_of_the_images():
+    settings = NetworkSettings(vision={"channels": "windows"}, ct_windows_hu=((-950.0, 50.0), (50.0, 150.0), (-50.0, 250.0)))
+    vision = ct_architecture(settings)["arch_kwargs"]["vision"]
+    assert vision["intensity_windows"] == [[-10.0, 0.0], [0.0, 1.0], [-1.0, 2.0]]
+    with pytest.raises(UserError, match="three windows are for images of one channel, CT"):
+        ct_architecture(settings, ("ZScoreNormalization",))

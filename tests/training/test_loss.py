@@ -181,3 +181,18 @@ def test_stored_value_that_nothing_declares_is_an_error():
     logits, label_map, sources = make_batch([LITS, KITS])
     with pytest.raises((IndexError, RuntimeError), match="out of"):
         PartialLabelLoss(ANNOTATION)(logits, [label_map + 5, sources])
+
+
+def test_guide_counts_with_its_weight_at_its_own_size():
+    loss, guided = PartialLabelLoss(ANNOTATION), PartialLabelLoss(ANNOTATION, guide_weight=0.5)
+    logits, label_map, indices = make_batch([LITS, KITS])
+    target = [label_map, indices]
+    alone = loss(logits, target)
+    assert guided(logits, target) == alone
+    torch.testing.assert_close(guided([logits, logits, logits], target), 1.5 * alone)
+    coarse = torch.zeros(2, len(CLASSES), 1, 1, 2)
+    middles = label_map[..., 1:2, 2:3, 1::2]  # of (3, 5, 4) voxels; of two, the upper one
+    expected = alone + 0.5 * loss(coarse, [middles, indices])
+    torch.testing.assert_close(guided([logits, coarse], target), expected)
+    with pytest.raises(ValueError):
+        guided([logits], [label_map, label_map, indices])  # a label map without logits

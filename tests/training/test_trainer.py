@@ -386,7 +386,7 @@ def test_compiled_network_gets_the_task_too(folders):
     trainer.network.eval()
     with torch.no_grad():
         universal = trainer.network(x)[0]
-        trainer._batch_task = torch.tensor([0, 1])
+        trainer._batch_inputs = {"task": torch.tensor([0, 1])}
         tasks = trainer.network(x)[0]
         expected = trainer.cdpdnet(x, torch.tensor([0, 1]))[0]
     torch.testing.assert_close(tasks, expected)
