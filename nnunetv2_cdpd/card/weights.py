@@ -19,6 +19,7 @@ _ORIGINS = {
     BROUGHT: "came with the weights that the training began with",
 }
 _MOST_PACKAGES = 1000
+_MOST_LETTERS = 600  # of how weights were made
 _TEXT_RELEASES = {"openai": "MIT"}  # open_clip's tag -> license of the release (github.com/openai/CLIP)
 
 
@@ -79,10 +80,11 @@ def terms_of_weights(entry: Mapping[str, Any]) -> Terms:
 def _weights(part: str, name: str, recorded: list[Mapping[str, Any]], before: Mapping[str, Any] | None) -> dict[str, Any]:
     kinds = list(dict.fromkeys(kind for entry in recorded if (kind := entry["kind"]) in _ORIGINS))
     if not kinds and before is not None and before["name"] == name:
-        return {key: Plain()(its, 200) if isinstance(its, str) else its for key, its in before.items()}
+        return {key: Plain()(its, _MOST_LETTERS) if isinstance(its, str) else its for key, its in before.items()}
     if not kinds and name == LEARNED:
         kinds = [LEARNED_HERE]
     checksums = list(dict.fromkeys(its[:64] for entry in recorded if (its := entry["sha256"])))
+    made = list(dict.fromkeys(Plain()(its, _MOST_LETTERS) for entry in recorded if (its := entry.get("pretraining"))))
     nobodys = bool(kinds) and set(kinds) <= {AT_RANDOM, LEARNED_HERE}
     released = None if nobodys else _released_license(part, name)
     is_known = bool(kinds) and set(kinds) <= {PRETRAINED, AT_RANDOM, LEARNED_HERE}
@@ -90,7 +92,7 @@ def _weights(part: str, name: str, recorded: list[Mapping[str, Any]], before: Ma
     return {
         "part": part,
         "name": name,
-        "origin": "; ".join(_ORIGINS[kind] for kind in kinds) or UNKNOWN_ORIGIN,
+        "origin": "; ".join([*(_ORIGINS[kind] for kind in kinds), *made]) or UNKNOWN_ORIGIN,
         "needs_license": not nobodys,
         "sha256": [text for text in checksums if text.isalnum()],
         "license": released if is_known else None,

@@ -43,6 +43,7 @@ COMMANDS = {
     "labels": Command("show what each source's labels say about each class, and check them", _DATA, answers=True),
     "plan": Command("nnUNetv2_plan_experiment, where nnU-Net cannot be linked", _TRAINING, takes_any_argument=True),
     "embed": Command("make or show the text embeddings of a dataset's prompts", _TRAINING),
+    "pretrain": Command("train the vision encoder on CTs without labels", _TRAINING),
     "train": Command("nnUNetv2_train, also under torchrun and on several nodes", _TRAINING, takes_any_argument=True),
     "find-best": Command("nnUNetv2_find_best_configuration on annotated classes", _TRAINING, takes_any_argument=True),
     "accumulate": Command("nnUNetv2_accumulate_crossval_results on annotated classes", _TRAINING, takes_any_argument=True),

@@ -27,6 +27,7 @@ class LibraryWarning(NamedTuple):
 
 LIBRARY_WARNINGS = (
     LibraryWarning(FutureWarning, "`torch.jit.interface` is deprecated", "torch.jit._script"),  # torchvision's use of torch
+    LibraryWarning(FutureWarning, "`torch.nn.utils.weight_norm` is deprecated", "torch.nn.utils.weight_norm"),  # lightly's heads
     # Names and dates of patients as hospitals write them, which are carried over as they stand.
     LibraryWarning(UserWarning, "The value length", "pydicom.valuerep"),
     LibraryWarning(UserWarning, "The number of PN components", "pydicom.valuerep"),

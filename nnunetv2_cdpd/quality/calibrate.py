@@ -71,7 +71,8 @@ def calibrate_model(
     found, flags = model.found, model.flags
     mean_error = found["mean_absolute_error"]
     rank = "unknown" if found["spearman"] is None else f"{found['spearman']:.2f}"
-    tell(f"Quality, {amount(model.cases, 'validation case')}: predicted and true Dice: Spearman {rank}, mean error {mean_error:.3f}")
+    of = amount(model.cases, "validation case")
+    tell(f"Quality, {of}: predicted and true Dice: Spearman {rank}, mean error {mean_error:.3f}")
     tell(f"Flags find {flags.caught:.0%} of the worst tenth of predictions, and {flags.false_alarms:.0%} of the others")
     tell(f"written to {path} and {folder / CALIBRATION_PAGE}")
     return failed

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from nnunetv2_cdpd.errors import UserError, check_at_least, listed
 
 TRAINING = ("train", "nnUNetv2_train")
+_LAUNCHED = ("train", "pretrain")  # those whose processes torchrun starts
 _SHARING = ("convert", "predict", "nnUNetv2_predict")  # those that take a part of the cases
 _PARTS = ("-num_parts", "--num-parts", "-part_id", "--part-id")
 _RESUME = {  # what a job that is started again adds, and what says the same
     "train": ("--c",),
     "nnUNetv2_train": ("--c",),
+    "pretrain": ("--continue",),
     "predict": ("--continue_prediction", "--resume", "--c"),
     "nnUNetv2_predict": ("--continue_prediction", "--c"),
 }
@@ -123,7 +125,8 @@ def _calls(step: Step) -> list[tuple[tuple[tuple[str, ...], ...], tuple[str, ...
     check_at_least(1, jobs=step.jobs)
     if step.resources.nodes > 1 and not _processes(step):
         raise UserError(
-            f"argument nodes {step.resources.nodes}: {command} runs on one; only `train` without -num_gpus runs on several"
+            f"argument nodes {step.resources.nodes}: {command} runs on one; only `train` without -num_gpus and `pretrain` run on "
+            "several"
         )
     resume = _resume(command, arguments)
     if command in TRAINING:
@@ -152,7 +155,7 @@ def _resume(command: str, arguments: Sequence[str]) -> tuple[str, ...]:
 
 def _processes(step: Step) -> int:
     """How many processes train together on each node; 0: a launcher is not needed."""
-    if step.command != "train" or "-num_gpus" in step.arguments:  # nnU-Net starts the processes itself
+    if step.command not in _LAUNCHED or "-num_gpus" in step.arguments:  # nnU-Net starts the processes itself
         return 0
     processes = max(1, step.resources.num_gpus)
     return processes if processes * step.resources.nodes > 1 else 0

@@ -13,6 +13,7 @@ from nnunetv2_cdpd.pretrained.text import load_or_embed
 from nnunetv2_cdpd.pretrained.vision import load_vision_weights
 from nnunetv2_cdpd.text.permutation import permuted
 from nnunetv2_cdpd.text.prompts import Wording
+from nnunetv2_cdpd.training.encoder_facts import encoder_facts_of, told_facts
 from nnunetv2_cdpd.training.provenance import (
     AT_RANDOM,
     BROUGHT,
@@ -52,7 +53,9 @@ def _vision(encoder: Any) -> WeightsOrigin:
     origin = load_vision_weights(encoder, choice)
     kind = AT_RANDOM if choice == RANDOM else PRETRAINED if choice is None else FROM_FILE
     checksum = None if kind == AT_RANDOM else file_checksum(Path(origin))
-    return WeightsOrigin(VISION_PART, encoder.weights_name, kind, checksum, f"Vision encoder weights: {origin}")
+    facts = encoder_facts_of(Path(origin)) if kind == FROM_FILE else None
+    line, pretraining = f"Vision encoder weights: {origin}", None if facts is None else told_facts(facts)
+    return WeightsOrigin(VISION_PART, encoder.weights_name, kind, checksum, line, pretraining)
 
 
 def _text(network: CDPDNet, arch_kwargs: Mapping[str, Any], embeddings_file: str) -> WeightsOrigin:

@@ -25,7 +25,7 @@ PRETRAINED, FROM_FILE, AT_RANDOM, LEARNED_HERE, BROUGHT = "pretrained", "file", 
 _ROOT = "nnunetv2-cdpd"
 _PACKAGES = map_of(list_of(none_or(TEXT), 2, 2), "an object of packages")
 _SHAPE = record(
-    {"weights": list_of(record({"part": TEXT, "name": TEXT, "kind": TEXT, "sha256": none_or(TEXT)}))},
+    {"weights": list_of(record({"part": TEXT, "name": TEXT, "kind": TEXT, "sha256": none_or(TEXT)}, {"pretraining": TEXT}))},
     {"python": TEXT, "packages": _PACKAGES, "earlier_packages": list_of(_PACKAGES)},
 )
 
@@ -40,6 +40,7 @@ class WeightsOrigin:
         weights that the training began with).
     sha256: Of the file, or of the embeddings; None: there is none.
     line: For the log, may name a path.
+    pretraining: How `cdpd pretrain` made the file; None: it did not.
     """
 
     part: str
@@ -47,6 +48,7 @@ class WeightsOrigin:
     kind: str
     sha256: str | None
     line: str
+    pretraining: str | None = None
 
 
 def training_provenance(origins: Iterable[WeightsOrigin], former: Any) -> str:
@@ -55,7 +57,11 @@ def training_provenance(origins: Iterable[WeightsOrigin], former: Any) -> str:
     Args:
         former: Content of the debug.json of the training that is continued; None: it begins.
     """
-    entries = [{key: value for key, value in asdict(origin).items() if key != "line"} for origin in origins]
+    entries = [asdict(origin) for origin in origins]
+    for entry in entries:
+        del entry["line"]
+        if entry["pretraining"] is None:
+            del entry["pretraining"]
     before = read_provenance(former)
     known = {entry["part"]: entry for entry in before.get("weights", ())}
     weights = [known.get(entry["part"], entry) if entry["kind"] == BROUGHT else entry for entry in entries]

@@ -113,6 +113,13 @@ def test_weights_of_other_origin_get_no_license_by_their_name(tmp_path, kind, or
     assert any("vision encoder" in line for line in made["not_known"]) == needs
 
 
+def test_how_a_file_of_weights_was_pretrained_is_told(tmp_path):
+    told = "pretrained without labels (DINOv2), 6 iterations on 3 images of Dataset400_MultiCT, from nothing"
+    weights = [{"part": "vision encoder", "name": "x", "kind": "file", "sha256": "ab" * 32, "pretraining": told}]
+    made = card(write_trained(tmp_path / "m", provenance={"weights": weights}))
+    assert made["weights"][0]["origin"] == f"a file that the user gave; {told}"
+
+
 def test_scores_are_means_over_the_annotated_cases(model):
     assert card(model)["scores"] is None
     write_summary(model / "fold_0/validation", DICE)

@@ -42,6 +42,8 @@ def test_a_training_is_a_job_for_each_fold(typed):
         ("predict -i a -o b -d 1", ("--continue_prediction",)),
         ("predict -i a -o b -d 1 --resume", ()),
         ("nnUNetv2_predict -i a -o b -d 1", ("--continue_prediction",)),
+        ("pretrain -d 1 -o vit.safetensors", ("--continue",)),
+        ("pretrain -d 1 -o vit.safetensors --continue", ()),
         ("convert KITS23 x", ()),  # goes on by itself
         ("evaluate a b", ()),
     ],
@@ -75,6 +77,7 @@ def test_parts_of_a_prediction():
         ("train 400 2d 0", {"nodes": 2, "gpus": "4"}, 4),
         ("train 400 2d 0 -num_gpus 2", {"gpus": "2"}, 0),  # nnU-Net starts them
         ("nnUNetv2_train 400 2d 0", {"gpus": "2"}, 0),
+        ("pretrain -d 1 -o vit.safetensors", {"gpus": "2"}, 2),
         ("predict -i a -o b -d 1", {"gpus": "2"}, 0),
     ],
 )

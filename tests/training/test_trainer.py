@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from builders.pretraining import tiny_pretraining, write_cts
 from builders.training import MERGED, PLAIN, make_trainer, training_folders
 from nnunetv2.run.run_training import maybe_load_checkpoint
 from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepochs import nnUNetTrainer_250epochs
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from safetensors.torch import load_file
 
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.errors import UserError
@@ -102,6 +104,22 @@ def test_network_without_task_prompts_takes_the_embeddings_of_one_with_them(fold
     trainer.on_train_start()
     assert trainer.cdpdnet.task_text is None
     assert torch.equal(trainer.cdpdnet.class_text.embeddings, made.class_embeddings)
+
+
+def test_a_pretrained_slice_encoder_is_read_and_told(folders, tmp_path, monkeypatch):
+    """Of CDPD_VISION_WEIGHTS, as `cdpd pretrain` writes it for the ViT of the plans."""
+    write_cts(tmp_path / "cts")
+    tiny_pretraining(tmp_path / "vit.safetensors", tmp_path / "cts")
+    monkeypatch.setenv("CDPD_VISION_WEIGHTS", str(tmp_path / "vit.safetensors"))
+    trainer = make_trainer(folders)
+    trainer.on_train_start()
+    weights = load_file(tmp_path / "vit.safetensors")
+    vit = trainer.cdpdnet.slice_encoder.vit.state_dict()
+    assert weights.keys() == vit.keys() and all(torch.equal(value, vit[key]) for key, value in weights.items())
+    assert np.isfinite(trainer.train_step(next(trainer.dataloader_train))["loss"])
+    vision = json.loads(trainer.provenance)["weights"][0]
+    assert (vision["kind"], len(vision["sha256"])) == ("file", 64)
+    assert vision["pretraining"].startswith("pretrained without labels (DINOv2") and str(tmp_path) not in trainer.provenance
 
 
 def test_no_mirroring_with_left_and_right(started):
