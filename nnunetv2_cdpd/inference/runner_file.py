@@ -10,7 +10,7 @@ from nnunetv2_cdpd.jobs import written_beside
 OTHER_ROOMS = (
     "__init__.py",
     "errors.py",
-    *(f"jobs/{name}.py" for name in ("__init__", "batch", "files", "folder", "processes", "record", "scratch")),
+    *(f"jobs/{name}.py" for name in ("__init__", "batch", "files", "folder", "processes", "record", "scratch", "sealed")),
     *(f"volumes/{name}.py" for name in ("__init__", "axes", "grid", "splines", "text_headers", "value_types", "whole")),
 )
 _START = "import sys\n\nfrom nnunetv2_cdpd.portable.main import runner_main\n\nsys.exit(runner_main())\n"
