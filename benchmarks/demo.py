@@ -1,9 +1,9 @@
 """`cdpd demo` on two cores with AVX2 only, as on most laptops: CPU time, and Dice of every class on unseen volumes.
 
-    python benchmarks/demo.py OUT [--quick] [--runs 2] [--threads 2]
+    python benchmarks/demo.py OUT [--quick] [--runs 1] [--threads 2]
 
-On a machine with AVX-512, PyTorch and oneDNN are told to do without it, and without bfloat16. Trainings are not seeded, so
-every run starts from other weights and sees other patches. On a machine that others use too, the seconds of the steps
+On a machine with AVX-512, PyTorch and oneDNN are told to do without it, and without bfloat16. The training is seeded, so runs
+differ by what the order of sums in threads makes of it. On a machine that others use too, the seconds of the steps
 (which the demo prints last) are too long; quote CPU time.
 """
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="new folder; every run makes one in it")
     parser.add_argument("--quick", action="store_true", help="cdpd demo --quick")
-    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2, help="cores that the demo may use (default: %(default)s)")
     arguments = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
