@@ -86,11 +86,14 @@ def questions_of(
         told = {k for each in asked for k in each.classes}
         unknown = {k: RELIABILITY if k in known else NO_TEACHER for k in is_open if k not in told}
         questions[case] = Questions(source, tuple(asked), unknown)
-    for name, its in refused.items():
-        raise UserError(
-            f"{name}: all of its folds were trained on {len(its)} of the cases that it is asked about ({listed(its, 3)}), whose "
-            "labels it would repeat; train it as a cross-validation, or give argument allow_seen"
-        )
+    for teacher in teachers:
+        if (its := refused.get(teacher.name)) is not None:
+            lacking = "".join(f"; {fold} has no {teacher.checkpoint_name}" for fold in teacher.folds_without_checkpoint)
+            raise UserError(
+                f"{teacher.name}: all of its folds were trained on {len(its)} of the cases that it is asked about "
+                f"({listed(its, 3)}), whose labels it would repeat{lacking}; train it as a cross-validation, or give argument "
+                "allow_seen"
+            )
     return questions
 
 

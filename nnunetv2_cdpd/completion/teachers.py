@@ -45,6 +45,12 @@ class Teacher:
     def folds(self) -> tuple[FoldId, ...]:
         return tuple(self.cases.kept_back)
 
+    @property
+    def folds_without_checkpoint(self) -> tuple[str, ...]:
+        """Folders of folds that were begun, and are not asked."""
+        begun = sorted(path for path in self.folder.glob("fold_*") if path.is_dir())
+        return tuple(path.name for path in begun if not (path / self.checkpoint_name).is_file())
+
     @cached_property
     def checksums(self) -> dict[FoldId, str]:
         """Fold -> SHA-256 of its checkpoint."""

@@ -22,6 +22,9 @@ _VERSION = 1
 _MAKE_ANEW = "make it anew: cdpd place DATASET"
 _OR_NULL = none_or(NUMBER)
 _ENDS = list_of(list_of(_OR_NULL, 2, 2))
+_SPREAD = none_or(POSITIVE)
+_SPREADS = list_of(list_of(_SPREAD, 2, 2))
+_AXIS = record({"positions": _ENDS, "spreads": _SPREADS, "beyond": _ENDS, "image_spread": _SPREAD})
 _FEATURES = list_of(NUMBER, NUM_FEATURES, NUM_FEATURES)
 _REFERENCE = none_or(list_of(NUMBER, 2, 2))
 _SHAPE = record(
@@ -46,7 +49,9 @@ _SHAPE = record(
                     )
                 ),
                 "extents": list_of(list_of(_OR_NULL, 2, 2), 2, 2),
-                "axes": list_of(record({"positions": _ENDS, "spreads": _ENDS, "beyond": _ENDS, "image_spread": _OR_NULL}), 3, 3),
+                "axes": list_of(
+                    record({"positions": _ENDS, "spreads": _SPREADS, "beyond": _ENDS, "image_spread": _SPREAD}), 3, 3
+                ),
             }
         ),
         "cases": map_of(list_of(_REFERENCE, 3, 3), "an object, which gives each case its reference point"),

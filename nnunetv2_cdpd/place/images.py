@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from nnunetv2_cdpd.datasets.dataset_json import DatasetJson
-from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.errors import UserError, amount, listed
 from nnunetv2_cdpd.place.axes import BodyAxes
 from nnunetv2_cdpd.place.body import BodySlices, body_slices
+from nnunetv2_cdpd.volumes.grid import Grid
 from nnunetv2_cdpd.volumes.placement import times
 from nnunetv2_cdpd.volumes.reading import CheckedReader
 
 _CT = "ct"
+_SPACING_TOLERANCE = 1e-2  # relative; headers of image and label map may be rounded differently
 
 
 def ct_channel(dataset_json: DatasetJson) -> int:
@@ -39,13 +43,27 @@ def read_body(
         axes: Of the label map.
 
     Raises:
-        UserError: A file cannot be read, or is of another shape than the label map.
+        UserError: A file cannot be read, lacks the channel, or its voxels lie otherwise than those of the label map.
     """
-    files = [images[channel]] if len(images) > channel else list(images)
-    array, _ = reader.read_images(files)
+    is_alone = len(images) > channel
+    files = [images[channel]] if is_alone else list(images)
+    array, properties = reader.read_images(files)
+    if not is_alone and len(array) <= channel:
+        held = amount(len(array), "channel")
+        raise UserError(f"{files[0]}: {held}, and the CT is number {channel}, counted from 0; give a file of each channel")
     image = array[channel if len(array) > 1 else 0]
     if image.shape != tuple(shape):
         raise UserError(
             f"{files[0]}: {times(image.shape)} voxels, its label map has {times(shape)}; they are of different images"
+        )
+    own = BodyAxes.of(Grid.of_properties(image.shape, properties))
+    if (
+        own is None
+        or (own.order, own.flipped) != (axes.order, axes.flipped)
+        or not np.allclose(own.spacing, axes.spacing, rtol=_SPACING_TOLERANCE, atol=0)
+    ):
+        raise UserError(
+            f"{files[0]}: its axes run otherwise, or its voxels are of another size, than its label map says; they are of "
+            "different images"
         )
     return body_slices(axes.turned(image), axes.spacing)

@@ -166,6 +166,13 @@ def test_cases_of_another_dataset_are_labelled_by_all_folds(dataset, says, tmp_p
     assert {folds for _, _, folds in says.asked} == {(0, 1)}
 
 
+def test_a_fold_without_a_checkpoint_is_named_where_its_cases_are_refused(dataset, says, tmp_path):
+    teacher = write_teacher(tmp_path)
+    (teacher / "fold_1" / "checkpoint_final.pth").unlink()
+    with pytest.raises(UserError, match=r"all of its folds were trained on .*; fold_1 has no checkpoint_final.pth"):
+        complete(teacher)
+
+
 def test_a_teacher_that_has_seen_a_case_is_refused_unless_it_is_allowed(dataset, says, tmp_path, raw):
     teacher = write_teacher(tmp_path, folds=("all",))
     with pytest.raises(UserError, match="fold all alone, which validates on what it was trained on"):

@@ -50,6 +50,8 @@ def test_the_file_is_of_its_dataset_and_no_other(dataset, place_file, tmp_path):
         (lambda content: content["place"]["cases"].pop(), "numbers do not belong together; make it anew"),
         (lambda content: content["place"]["heights"]["means"].pop(), "`place: heights: means` is .* not a list of"),
         (lambda content: content.pop("cases"), "`cases` is missing"),
+        (lambda content: content["place"]["axes"][0].update(image_spread=0), "`place: axes: 0: image_spread` is 0"),
+        (lambda content: content["place"]["axes"][1]["spreads"][0].__setitem__(0, -3), "`place: axes: 1: spreads: 0: 0` is -3"),
     ],
 )
 def test_a_damaged_file_is_refused(change, message, dataset, place_file, tmp_path):
@@ -95,6 +97,27 @@ def test_an_image_of_another_shape_than_its_label_map_is_named(tmp_path):
     write_volume(dataset / "imagesTr" / "s_00_0000.nii.gz", made_up_body(0, 80, 0)[0])
     with pytest.raises(UserError, match=r"10 x 28 x 32 voxels, its label map has 62 x 28 x 32"):
         learn_dataset(dataset, tmp_path / "place.json", num_processes=1, progress=False)
+
+
+@pytest.mark.parametrize("changed", ["axes", "spacing"])
+def test_an_image_whose_voxels_lie_otherwise_than_its_label_map_says_is_named(changed, tmp_path):
+    dataset = write_body_dataset(tmp_path / "Dataset007_Bodies", body_cases(1))
+    path = dataset / "imagesTr" / "s_00_0000.nii.gz"
+    image = sitk.ReadImage(str(path))
+    if changed == "axes":
+        image = sitk.DICOMOrient(image, "LPI")
+    else:
+        image.SetSpacing((8.0, 8.0, 4.0))
+    sitk.WriteImage(image, str(path))
+    with pytest.raises(UserError, match=r"s_00_0000.nii.gz: its axes run otherwise, or .* different images"):
+        learn_dataset(dataset, tmp_path / "place.json", num_processes=1, progress=False)
+
+
+def test_of_a_file_without_the_channel_of_the_ct_nothing_is_said(predictions, place_file, capsys):
+    content = json.loads((predictions / "dataset.json").read_text())
+    (predictions / "dataset.json").write_text(json.dumps({**content, "channel_names": {"0": "PET", "1": "CT"}}))
+    assert clean(predictions, place_file)[0] == 1  # only the PETs are there
+    assert "false_0000.nii.gz: 1 channel, and the CT is number 1" in capsys.readouterr().err
 
 
 # ---- cdpd clean --place ----------------------------------------------------------------------------------------------
