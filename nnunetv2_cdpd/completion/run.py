@@ -25,11 +25,11 @@ from nnunetv2_cdpd.completion.summary import completion_summary
 from nnunetv2_cdpd.completion.teachers import read_teachers
 from nnunetv2_cdpd.completion.work import CaseCompleter, CompletionJob
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
-from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder
+from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder, dataset_output
 from nnunetv2_cdpd.datasets.predictions import reader_for
 from nnunetv2_cdpd.datasets.raw import RawDataset, read_dataset
 from nnunetv2_cdpd.errors import UserError, amount, check_at_least, listed
-from nnunetv2_cdpd.jobs import FileRecord, digest, in_processes, output_folder, read_json, remove, run, write_json, write_text
+from nnunetv2_cdpd.jobs import FileRecord, digest, in_processes, read_json, remove, run, write_json, write_text
 from nnunetv2_cdpd.merge.collect import raise_problems
 from nnunetv2_cdpd.merge.folds import SPLITS_FILE
 
@@ -72,7 +72,8 @@ def complete_dataset(
     settings = checked_settings(settings)
     given = read_dataset(dataset)
     raise_problems([f"{given.name}: {problem}" for problem in given.problems], "nothing was written; mend these")
-    output = dataset_folder(name or f"{given.short_name}_completed", dataset_id)
+    name = name or f"{given.short_name}_completed"
+    output = dataset_folder(name, dataset_id)
     if output == given.folder:
         raise UserError(f"{output}: both the dataset and the output; give another argument dataset_id")
     open_classes = _open_classes(given)
@@ -82,7 +83,7 @@ def complete_dataset(
         report(line)
     questions = questions_of(given, its_teachers, trusted, allow_seen=allow_seen)
     reader = reader_for(given.dataset_json, [given.path(case.label) for case in given.cases])
-    with output_folder(output):
+    with dataset_output(name, dataset_id) as output:
         record = open_completion_record(output, given)
         if record.damage is not None:
             report(f"note: {record.damage}")

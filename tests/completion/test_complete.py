@@ -26,6 +26,7 @@ from builders.merge import contents, read
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunetv2_cdpd.annotation import UNSUPERVISED
+from nnunetv2_cdpd.completion import run as completion_run
 from nnunetv2_cdpd.completion.output import COMPLETION_RECORD_FILE, TABLE_FILE
 from nnunetv2_cdpd.completion.reference_cases import REFERENCES_FILE
 from nnunetv2_cdpd.completion.run import complete_dataset
@@ -164,6 +165,19 @@ def test_values_tell_what_is_real_and_what_is_not(done):
 def test_cases_of_another_dataset_are_labelled_by_all_folds(dataset, says, tmp_path):
     complete(write_teacher(tmp_path, cases=("c01", "c02", "c03")))
     assert {folds for _, _, folds in says.asked} == {(0, 1)}
+
+
+def test_an_id_that_another_call_takes_meanwhile_is_refused(dataset, says, teacher, raw, monkeypatch):
+    read = completion_run.read_teachers
+
+    def slowly(*given, **named):
+        (raw / "Dataset410_Other").mkdir()
+        return read(*given, **named)
+
+    monkeypatch.setattr(completion_run, "read_teachers", slowly)
+    with pytest.raises(UserError, match="dataset_id 410: taken by Dataset410_Other"):
+        complete(teacher)
+    assert not (raw / "Dataset410_Parts_completed").exists()
 
 
 def test_a_fold_without_a_checkpoint_is_named_where_its_cases_are_refused(dataset, says, tmp_path):
