@@ -47,6 +47,9 @@ def read_body(
     """
     is_alone = len(images) > channel
     files = [images[channel]] if is_alone else list(images)
+    if (missing := next((file for file in files if not file.exists()), None)) is not None:
+        ending = "".join(missing.suffixes[-2:]) if missing.suffix == ".gz" else missing.suffix
+        raise UserError(f"{missing}: no such file; the image of a case is called CASE_0000{ending}, by the name of its label map")
     array, properties = reader.read_images(files)
     if not is_alone and len(array) <= channel:
         held = amount(len(array), "channel")

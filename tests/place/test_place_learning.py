@@ -188,5 +188,5 @@ def test_a_case_without_its_image_is_named(predictions, place_file, capsys):
     image = predictions.parent / "images" / "near_0000.nii.gz"
     image.unlink()
     code, out = clean(predictions, place_file)
-    assert code == 1 and str(image) in capsys.readouterr().err
+    assert code == 1 and f"{image}: no such file; the image of a case is called CASE_0000.nii.gz" in capsys.readouterr().err
     assert [path.name for path in out.glob("*.nii.gz")] == ["false.nii.gz"]
