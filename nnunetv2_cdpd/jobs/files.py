@@ -24,6 +24,7 @@ from nnunetv2_cdpd.errors import UserError
 BESIDE = ".cdpd_tmp_"  # begins the name of every folder in which something is being written, and of its lock
 _LOCK = ".lock"
 SCRATCH = "scratch_"  # goes on in the name of a folder whose files nobody keeps
+_TRIES = 1000  # to make a lock whose name is new; another process can only take it for a leftover in a moment of each
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # of these the system names no file
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)  # of network file systems; ENOSYS is filelock's
 
@@ -129,7 +130,7 @@ def new_lock(folder: Path, name: str = "") -> BaseFileLock:
     """
     if not folder.is_dir():  # the lock would make it
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
-    while True:
+    for _ in range(_TRIES):
         path = folder / f"{BESIDE}{name}{secrets.token_hex(6)}{_LOCK}"
         try:
             lock = _acquired(path, is_new=True)
@@ -142,6 +143,7 @@ def new_lock(folder: Path, name: str = "") -> BaseFileLock:
         if path.exists():  # else another process took it for a leftover between making and locking it
             return lock
         lock.release()
+    raise OSError(errno.EACCES, "no file can be made there", str(folder))  # as in /proc, where a lock is never had
 
 
 def is_held(path: Path) -> bool:

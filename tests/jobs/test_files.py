@@ -170,3 +170,9 @@ def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
     with pytest.raises(OSError, match="No space left") as raised, written_beside(tmp_path / "a.txt"):
         Path("/dev/full").write_text("x")
     assert raised.value.filename == str(tmp_path / "a.txt") and names(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc, a folder in which no file can be made")
+def test_a_folder_in_which_no_file_can_be_made_is_named():
+    with pytest.raises(OSError, match="no file can be made there.*/proc'"):
+        write_text(Path("/proc/new.json"), "")
