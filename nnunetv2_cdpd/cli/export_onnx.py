@@ -9,7 +9,8 @@ DESCRIPTION = """
 Write a trained model as one ONNX file: the network with its frozen vision encoder, and as metadata how images are preprocessed
 and how logits become a label map. It is written only if onnxruntime gives the same logits as PyTorch. Needs nnunetv2-cdpd[onnx].
 
---runner writes a file beside it that makes label maps with it, where numpy, onnxruntime and SimpleITK are all that is installed:
+--runner writes a file beside it that makes label maps with it, where numpy, onnxruntime, SimpleITK and filelock are all that
+is installed:
   python runner.pyz model.onnx scan.nii.gz labels.nii.gz
 """
 EXAMPLES = (

@@ -78,6 +78,9 @@ def complete_dataset(
         raise UserError(f"{output}: both the dataset and the output; give another argument dataset_id")
     open_classes = _open_classes(given)
     its_teachers = read_teachers(teachers, given, checkpoint_name=checkpoint_name, allow_seen=allow_seen)
+    for teacher in its_teachers:
+        for fold in teacher.folds_without_checkpoint:
+            report(f"note: {teacher.name}: {fold} has no {checkpoint_name} and is not asked")
     trusted = trusted_classes(its_teachers, settings, report)
     for line in _untaught(given, open_classes, trusted):
         report(line)

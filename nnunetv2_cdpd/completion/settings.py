@@ -55,8 +55,7 @@ def checked_settings(settings: CompletionSettings) -> CompletionSettings:
     Raises:
         UserError: An unknown filter, or a number that can't be.
     """
-    if unknown := [name for name in settings.filters if name not in FILTERS]:
-        raise UserError(f"argument filters: no filter {', '.join(unknown)}; there are {', '.join(FILTERS)}")
+    _check_filters(settings.filters)
     for name in _SHARES:
         if not 0 <= getattr(settings, name) <= 1:
             raise UserError(f"argument {name} {getattr(settings, name)}: give a number from 0 to 1")
@@ -83,6 +82,10 @@ def chosen_filters(only: Sequence[str] | None, without: Sequence[str]) -> tuple[
     Raises:
         UserError: An unknown filter.
     """
-    if unknown := [name for name in (*(only or ()), *without) if name not in FILTERS]:
-        raise UserError(f"argument filters: no filter {', '.join(unknown)}; there are {', '.join(FILTERS)}")
+    _check_filters((*(only or ()), *without))
     return tuple(name for name in FILTERS if (only is None or name in only) and name not in without)
+
+
+def _check_filters(names: Sequence[str]) -> None:
+    if unknown := [name for name in names if name not in FILTERS]:
+        raise UserError(f"argument filters: no filter {', '.join(unknown)}; there are {', '.join(FILTERS)}")

@@ -20,6 +20,7 @@ from nnunetv2_cdpd.place.references import Reference
 PLACE_FILE = "place.json"
 _VERSION = 1
 _MAKE_ANEW = "make it anew: cdpd place DATASET"
+_MISSING = f"{_MAKE_ANEW}; a model folder has it if it was there when the training began"
 _OR_NULL = none_or(NUMBER)
 _ENDS = list_of(list_of(_OR_NULL, 2, 2))
 _SPREAD = none_or(POSITIVE)
@@ -119,7 +120,7 @@ def read_place(given: Path, annotation: Annotation) -> LearnedPlace:
         UserError: There is none, it is damaged or of another release, or of another dataset.
     """
     path = given / PLACE_FILE if given.is_dir() else given
-    content = read_shaped(path, _SHAPE, _MAKE_ANEW)
+    content = read_shaped(path, _SHAPE, _MAKE_ANEW, _MISSING)
     if content["version"] != _VERSION:
         raise UserError(f"{path}: of another release; {_MAKE_ANEW}")
     model = PlaceModel.of_json(content["place"])

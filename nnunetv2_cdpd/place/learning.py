@@ -12,7 +12,7 @@ from nnunetv2_cdpd.datasets.output import check_may_write
 from nnunetv2_cdpd.datasets.predictions import reader_for
 from nnunetv2_cdpd.datasets.raw import RawDataset, read_dataset
 from nnunetv2_cdpd.errors import UserError, listed
-from nnunetv2_cdpd.jobs import in_processes, number_of_processes, run
+from nnunetv2_cdpd.jobs import in_processes, number_of_processes, run, written_beside
 from nnunetv2_cdpd.jobs.tables import aligned
 from nnunetv2_cdpd.place.axes import BodyAxes
 from nnunetv2_cdpd.place.body import BodySlices
@@ -81,17 +81,19 @@ def learn_dataset(
     path = preprocessed_file(dataset.name) if output is None else Path(output)
     check_may_write([path], made_here=is_place_file(path), way_out="give another file by argument output")
     jobs = _plan(dataset, channel)
-    processes = number_of_processes(num_processes, len(jobs))
-    outcome = run(jobs, in_processes(look_at_case, processes), title="place", progress=progress)
-    outcome.check_any("read")
-    cases = outcome.done
-    ends, present = (np.stack([getattr(case, name) for case in cases.values()]) for name in ("ends", "present"))
-    annotation = dataset.annotation
-    model, said = learn_place(annotation.classes, [case.slices for case in cases.values()], ends, present)
-    references = {case: model.references(said[index], ends[index]) for index, case in enumerate(cases)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    place = LearnedPlace(dataset.name, annotation.values, model, references)
-    write_place(place, path)
+    with written_beside(path) as beside:  # from the start, so that a place where nothing can be written is told before the work
+        outcome = run(
+            jobs, in_processes(look_at_case, number_of_processes(num_processes, len(jobs))), title="place", progress=progress
+        )
+        outcome.check_any("read")
+        cases = outcome.done
+        ends, present = (np.stack([getattr(case, name) for case in cases.values()]) for name in ("ends", "present"))
+        annotation = dataset.annotation
+        model, said = learn_place(annotation.classes, [case.slices for case in cases.values()], ends, present)
+        references = {case: model.references(said[index], ends[index]) for index, case in enumerate(cases)}
+        place = LearnedPlace(dataset.name, annotation.values, model, references)
+        write_place(place, beside)
     unsaid = [name for name, count in zip(annotation.classes, model.cases) if count < CASES_NEEDED]
     if model.heights is None:
         report(f"note: fewer than {CASES_NEEDED} images show a body; nothing is said of any class")

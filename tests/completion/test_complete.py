@@ -183,8 +183,10 @@ def test_an_id_that_another_call_takes_meanwhile_is_refused(dataset, says, teach
 def test_a_fold_without_a_checkpoint_is_named_where_its_cases_are_refused(dataset, says, tmp_path):
     teacher = write_teacher(tmp_path)
     (teacher / "fold_1" / "checkpoint_final.pth").unlink()
+    told = []
     with pytest.raises(UserError, match=r"all of its folds were trained on .*; fold_1 has no checkpoint_final.pth"):
-        complete(teacher)
+        complete(teacher, told=told)
+    assert told[0].endswith(": fold_1 has no checkpoint_final.pth and is not asked")  # also where nothing is refused
 
 
 def test_a_teacher_that_has_seen_a_case_is_refused_unless_it_is_allowed(dataset, says, tmp_path, raw):

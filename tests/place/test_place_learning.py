@@ -1,6 +1,7 @@
 """`cdpd place` on files: what it writes, reads again and refuses, and `cdpd clean --place` with it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from builders.bodies import ORGANS, body_cases, made_up_body, write_body_dataset
 from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.place import learning
 from nnunetv2_cdpd.place.files import copy_place, read_place
 from nnunetv2_cdpd.place.learning import learn_dataset
 
@@ -190,3 +192,10 @@ def test_a_case_without_its_image_is_named(predictions, place_file, capsys):
     code, out = clean(predictions, place_file)
     assert code == 1 and f"{image}: no such file; the image of a case is called CASE_0000.nii.gz" in capsys.readouterr().err
     assert [path.name for path in out.glob("*.nii.gz")] == ["false.nii.gz"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc, a folder in which no file can be made")
+def test_a_place_where_nothing_can_be_written_is_told_before_the_work(dataset, monkeypatch):
+    monkeypatch.setattr(learning, "run", lambda *args, **kwargs: pytest.fail("began to read the cases"))
+    with pytest.raises(OSError, match="/proc"):
+        learn_dataset(dataset, "/proc/place.json", num_processes=1, progress=False)
