@@ -2,17 +2,18 @@
 
     python benchmarks/evidence run STUDY DATA WORK [--arms ours complete] [--splits 0 1] [--seeds 0 1 2] [--threads 1]
     python benchmarks/evidence decode DATA MODEL VISIBLE
+    python benchmarks/evidence scanners DATA       # voxels and noise of the patients, for the study vision_shifted
     python benchmarks/evidence show [TABLE]        # the tables of what is finished
     python benchmarks/evidence write               # into README.md, docs/ and benchmarks/README.md
 
 DATA: images/, labels/ and annotated.json of OpenKBP. WORK: datasets, models and predictions. Each run is one arm on one split
 (which fifth of the patients is kept back) with one seed, through the stock commands; its result is a file in
 benchmarks/results, and a run that has one is passed over. A training that was stopped goes on. Two of these commands may share
-WORK when they have no split in common. Prior to it: pip install .
+WORK when they have no split in common. Vision tokens are of a random ViT, but where an arm says that they are pretrained: these
+need --vision-weights. Text embeddings are learned. Prior to it: pip install .
 """
 
 import argparse
-import os
 from itertools import product
 from pathlib import Path
 
@@ -20,10 +21,9 @@ from decoding import measure_decoding
 from patients import NUM_SPLITS, Patients
 from results import path_of
 from runs import Run
+from scanners import measure_scanners
 from studies import STUDIES
 from tables import PAGES, tables, with_tables
-
-from nnunetv2_cdpd.demo.weights import choose_weights
 
 
 def main() -> None:
@@ -34,9 +34,10 @@ def main() -> None:
     run.add_argument("data", type=Path)
     run.add_argument("work", type=Path)
     run.add_argument("--arms", nargs="+", help="default: all of the study")
-    run.add_argument("--splits", type=int, nargs="+", choices=range(NUM_SPLITS), default=list(range(NUM_SPLITS)))
+    run.add_argument("--splits", type=int, nargs="+", choices=range(NUM_SPLITS), help="default: all of the study")
     run.add_argument("--seeds", type=int, nargs="+", default=[0])
     run.add_argument("--threads", type=int, help="of a training on the CPU; default: nnU-Net's, one for each core")
+    run.add_argument("--vision-weights", type=Path, metavar="FILE", help="of DINOv2 ViT-S/14, for arms with pretrained tokens")
     run.add_argument("-device", default="cpu", choices=["cpu", "cuda"])
     show = commands.add_parser("show", help="print tables")
     show.add_argument("table", nargs="?")
@@ -44,6 +45,8 @@ def main() -> None:
     decode.add_argument("data", type=Path)
     decode.add_argument("model", type=Path, help="cross-validated on the complete patients of split 0")
     decode.add_argument("visible", type=Path, help="folder of the cut images and label maps: WORK/STUDY/split0/visible")
+    scanners = commands.add_parser("scanners", help="measure voxels and noise")
+    scanners.add_argument("data", type=Path)
     commands.add_parser("write", help="write the tables into the pages")
     args = parser.parse_args()
     if args.command == "run":
@@ -54,6 +57,8 @@ def main() -> None:
                 print(f"{name}{f': {STUDIES[name].words}' if name in STUDIES else ''}\n\n{table}\n")
     elif args.command == "decode":
         measure_decoding(args.model, args.visible, Patients.read(args.data))
+    elif args.command == "scanners":
+        measure_scanners(args.data)
     else:
         made = tables()
         for page in PAGES:
@@ -61,21 +66,18 @@ def main() -> None:
 
 
 def do_runs(args: argparse.Namespace) -> None:
-    arms = args.arms or list(STUDIES[args.study].arms)
-    if unknown := set(arms) - set(STUDIES[args.study].arms):
-        raise SystemExit(f"{args.study} has no arm {', '.join(sorted(unknown))}; it has {', '.join(STUDIES[args.study].arms)}")
-    set_weights()
-    for seed, split, arm in product(args.seeds, args.splits, arms):
+    study = STUDIES[args.study]
+    arms = args.arms or list(study.arms)
+    if unknown := set(arms) - set(study.arms):
+        raise SystemExit(f"{args.study} has no arm {', '.join(sorted(unknown))}; it has {', '.join(study.arms)}")
+    splits = args.splits or list(range(study.splits))
+    if max(splits) >= study.splits:
+        raise SystemExit(f"{args.study} has no split {max(splits)}; it has {study.splits}, the first is 0")
+    weights = args.vision_weights and args.vision_weights.resolve(strict=True)
+    for seed, split, arm in product(args.seeds, splits, arms):
         if not path_of(args.study, arm, split, seed).exists():
             work = args.work.resolve() / args.study / f"split{split}"
-            Run(args.study, arm, split, seed, args.data.resolve(), work, args.device, args.threads).do()
-
-
-def set_weights() -> None:
-    """The weights that are at hand, as `cdpd demo` chooses them."""
-    choices, words = choose_weights()
-    os.environ.update(choices)
-    print(*words, sep="\n", flush=True)
+            Run(args.study, arm, split, seed, args.data.resolve(), work, args.device, args.threads, weights).do()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,64 @@
-"""Extension: what an organ that was added to a trained network reaches, beside a network that learned all at once."""
+"""Study of extension: what an organ that was added to a trained network reaches, beside a network that learned all at once."""
 
 from itertools import product
 
 import numpy as np
-from patients import GLANDS, ORGANS
+from patients import GLANDS, ORGANS, Patients, Source
 from results import Result, mean_of_known, results_of
-from studies import ADDED, ADDED_CASES, MIRRORED, UNFROZEN
+from study import COMPLETE, OURS, Arm, Study, kept_back_of_both_kinds
 
 from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
 
 STUDY = "extension"
+ADDED_CASES = (5, 20)
+ADDED, UNFROZEN, MIRRORED = "added", "unfrozen", "mirrored"
+
+
+def without(organ: str) -> Source:
+    return Source(f"Without{organ}", tuple(name for name in ORGANS if name != organ))
+
+
+def only(organ: str, cases: int) -> Source:
+    return Source(f"Only{organ}{cases}", (organ,))
+
+
+def _dealt(patients: Patients, split: int) -> dict[Source, list[str]]:
+    complete = patients.trained(split, patients.complete)
+    dealt = {COMPLETE: complete}
+    for organ in ORGANS:
+        dealt[without(organ)] = complete
+        dealt |= {only(organ, cases): complete[:cases] for cases in ADDED_CASES}
+    return dealt
+
+
+DATASETS = tuple(source.name for organ in ORGANS for source in (without(organ), *(only(organ, cases) for cases in ADDED_CASES)))
+EXTENSION = {
+    STUDY: Study(
+        "24 patients; a network of six organs, to which the seventh is added.",
+        {"joint": Arm("nnUNetTrainerCDPD, all seven organs at once", OURS, (COMPLETE.name,))}
+        | {f"without_{organ}": Arm(f"the same without {organ}", OURS, (without(organ).name,)) for organ in ORGANS}
+        | {
+            f"{MIRRORED}_{organ}": Arm(f"that with mirrored patches, without {organ}", f"{OURS}_mirrored", (without(organ).name,))
+            for organ in GLANDS.organs
+        }
+        | {
+            f"{how}_{organ}_{cases}": Arm(
+                f"{organ} {how} from {cases} cases",
+                OURS,
+                (only(organ, cases).name,),
+                extends=f"without_{organ}",
+                unfreeze=how == UNFROZEN,
+            )
+            for how in (ADDED, UNFROZEN)
+            for organ in ORGANS
+            for cases in ADDED_CASES
+        },
+        _dealt,
+        kept_back_of_both_kinds,
+        control="joint",
+        iterations=600,
+    )
+}
 
 
 def extension_table() -> str:

@@ -6,8 +6,10 @@ mandible too; they are "partial", and differ from the complete ones in field of 
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import SimpleITK as sitk
 
 ORGANS = {"Brainstem": 1, "SpinalCord": 2, "RightParotid": 3, "LeftParotid": 4, "Esophagus": 5, "Larynx": 6, "Mandible": 7}
 NUM_SPLITS = 5
@@ -30,14 +32,24 @@ SOURCES = (NEURO, GLANDS, AIRWAYS)
 
 @dataclass(frozen=True)
 class Patients:
-    """annotated: patient -> organs; an organ that is not listed is not annotated, not absent."""
+    """Who there is.
+
+    annotated: Patient -> organs; an organ that is not listed is not annotated, not absent.
+    slice_mm: Patient -> distance of slices.
+    """
 
     annotated: dict[str, tuple[str, ...]]
+    slice_mm: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, data: Path) -> "Patients":
         entries = json.loads((data / "annotated.json").read_text())
-        return cls({patient: tuple(organs) for patient, organs in sorted(entries.items())})
+        distances, reader = {}, sitk.ImageFileReader()
+        for patient in entries:
+            reader.SetFileName(str(data / "images" / f"{patient}.nii.gz"))
+            reader.ReadImageInformation()
+            distances[patient] = reader.GetSpacing()[2]
+        return cls({patient: tuple(organs) for patient, organs in sorted(entries.items())}, distances)
 
     @property
     def complete(self) -> list[str]:

@@ -1,19 +1,17 @@
 """Quality: what `cdpd predict --quality` said of held-out patients, and what is true; measured by benchmarks/quality.py."""
 
 import json
-import math
 from collections.abc import Callable
 
 import numpy as np
 from results import FOLDER
-from scipy.stats import rankdata
 
 ARMS = {"five_networks": "five networks", "one_network": "one network"}
 KINDS = {"complete": "like those of the training", "partial": "of other hospitals, with a smaller field of view"}
 DRAWS = 2000
 WORST = 0.1
 Predictions = dict[str, np.ndarray]  # column of the result file -> a value for each organ of each patient
-Statistic = Callable[[Predictions], float]
+Statistic = Callable[[Predictions, np.ndarray], np.ndarray]  # and how often each draw has each prediction -> a value per draw
 
 
 def quality_table() -> str:
@@ -33,7 +31,7 @@ def short_quality_table() -> str:
     for kind, words in KINDS.items():
         if kind in by_kind:
             patients = len(np.unique(by_kind[kind]["patient"]))
-            cells = [f"{statistic(by_kind[kind]):.2f}" for statistic, _ in (STATISTICS[name] for name in SHORT)]
+            cells = [f"{_once(STATISTICS[name][0], by_kind[kind]):.2f}" for name in SHORT]
             lines.append(f"| {patients} {words} | {' | '.join(cells)} |")
     return _table(("held-out patients", *SHORT.values()), lines, left=1)
 
@@ -60,28 +58,46 @@ def _table(columns: tuple[str, ...], lines: list[str], left: int) -> str:
 def _correlation(key: str, sign: int = 1) -> Statistic:
     """Spearman's, with the Dice."""
 
-    def statistic(predictions: Predictions) -> float:
-        values, dice = rankdata(sign * predictions[key]), rankdata(predictions["dice"])
-        return float(np.corrcoef(values, dice)[0, 1]) if np.ptp(values) > 0 and np.ptp(dice) > 0 else math.nan
+    def statistic(predictions: Predictions, counts: np.ndarray) -> np.ndarray:
+        ranks = [_ranks(sign * predictions[key], counts), _ranks(predictions["dice"], counts)]
+        centred = [each - _mean(each, counts)[:, None] for each in ranks]
+        covariance, *variances = (_mean(a * b, counts) for a, b in (centred, centred[:1] * 2, centred[1:] * 2))
+        return _share(covariance, np.sqrt(variances[0] * variances[1]))
 
     return statistic
 
 
-def _error(predictions: Predictions) -> float:
-    return float(np.abs(predictions["predicted"] - predictions["dice"]).mean())
+def _ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(draws, predictions): mean rank of a value among those drawn, in each draw."""
+    distinct, index = np.unique(values, return_inverse=True)
+    of_value = np.stack([np.bincount(index, each, len(distinct)) for each in counts])
+    return (np.cumsum(of_value, 1) - (of_value - 1) / 2)[:, index]
 
 
-def _inside(predictions: Predictions) -> float:
+def _mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    return _share((values * counts).sum(1), counts.sum(1))
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+
+
+def _error(predictions: Predictions, counts: np.ndarray) -> np.ndarray:
+    return _mean(np.abs(predictions["predicted"] - predictions["dice"]), counts)
+
+
+def _inside(predictions: Predictions, counts: np.ndarray) -> np.ndarray:
     """Of organs that were found: of others there is no volume to be right about."""
-    return float(predictions["inside"][predictions["found"]].mean())
+    return _mean(predictions["inside"], counts * predictions["found"])
 
 
 def _flagged(of_worst: bool) -> Statistic:
-    def statistic(predictions: Predictions) -> float:
-        dice = predictions["dice"]
-        worst = dice <= np.sort(dice)[max(1, round(WORST * len(dice))) - 1]
-        looks = predictions["look"][worst == of_worst]
-        return float(looks.mean()) if looks.size else math.nan
+    def statistic(predictions: Predictions, counts: np.ndarray) -> np.ndarray:
+        dice, total = predictions["dice"], counts.sum(1)
+        order = np.argsort(dice, kind="stable")
+        number = np.maximum(1, np.round(WORST * total))
+        limits = dice[order][(np.cumsum(counts[:, order], 1) >= number[:, None]).argmax(1)]
+        return _mean(predictions["look"], counts * ((dice <= limits[:, None]) == of_worst))
 
     return statistic
 
@@ -104,17 +120,17 @@ SHORT = {
 }  # of the columns those that docs/quality.md shows, in its words
 
 
+def _once(statistic: Statistic, predictions: Predictions) -> float:
+    return float(statistic(predictions, np.ones((1, len(predictions["dice"]))))[0])
+
+
 def _told(predictions: Predictions) -> list[str]:
     """Every statistic with its 95 % interval, patients drawn again."""
-    _, patient = np.unique(predictions["patient"], return_inverse=True)
-    of_patient = [np.flatnonzero(patient == number) for number in range(patient.max() + 1)]
-    random = np.random.default_rng(0)
-    drawn = []
-    for _ in range(DRAWS):
-        sample = np.concatenate([of_patient[number] for number in random.integers(len(of_patient), size=len(of_patient))])
-        drawn.append([statistic(_of(predictions, sample)) for statistic, _ in STATISTICS.values()])
-    limits = np.nanquantile(drawn, [0.025, 0.975], axis=0).T
-    return [
-        f"{statistic(predictions):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-        for (statistic, digits), (low, high) in zip(STATISTICS.values(), limits)
-    ]
+    names, patient = np.unique(predictions["patient"], return_inverse=True)
+    drawn = np.random.default_rng(0).integers(len(names), size=(DRAWS, len(names)))
+    counts = np.stack([np.bincount(each, minlength=len(names)) for each in drawn])[:, patient]
+    told = []
+    for statistic, digits in STATISTICS.values():
+        low, high = np.nanquantile(statistic(predictions, counts), [0.025, 0.975])
+        told.append(f"{_once(statistic, predictions):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})")
+    return told

@@ -7,7 +7,8 @@ import numpy as np
 import SimpleITK as sitk
 from commands import run
 from patients import ORGANS, SOURCES, Patients, Source
-from studies import BACKGROUND, COMPLETE, COMPLETED, DATASETS, MERGED, Study
+from studies import DATASETS
+from study import BACKGROUND, COMPLETE, COMPLETED, MERGED, Study
 from visible import write_visible
 
 IDS = {name: 721 + index for index, name in enumerate(DATASETS)}
@@ -22,7 +23,7 @@ def dataset_folder(work: Path, name: str, kind: str = "nnUNet_raw") -> Path:
 def make_datasets(study: Study, patients: Patients, data: Path, work: Path, split: int) -> None:
     """Write what is not there yet, the patients that are kept back into a folder of their own."""
     dealt = study.dealt(patients, split)
-    tested = patients.tested(split, partial=study.tests_partial)
+    tested = study.tested(patients, split)
     visible = work / "visible"
     for patient in sorted({*tested, *(patient for cases in dealt.values() for patient in cases)}):
         if not (visible / "images" / f"{patient}.nii.gz").exists():

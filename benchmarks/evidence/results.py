@@ -19,6 +19,7 @@ class Result:
     """One arm on one split with one seed.
 
     cpu_seconds: Of all its trainings; None where one of them was stopped and went on.
+    prediction_cpu_seconds: Of all its predictions; None where they are not told.
     scores: Patient -> organ -> metric; only organs that the patient's reference has. None: infinite.
     """
 
@@ -30,6 +31,7 @@ class Result:
     setting: dict[str, Any]
     versions: dict[str, str]
     scores: dict[str, dict[str, dict[str, float | None]]]
+    prediction_cpu_seconds: int | None = None
 
     def metric(self, name: str, patients: list[str]) -> np.ndarray:
         """(patients, organs); nan where there is no reference, inf where a prediction is empty."""
@@ -54,10 +56,14 @@ def path_of(study: str, arm: str, split: int, seed: int) -> Path:
 
 
 def write_result(result: Result) -> None:
-    path = path_of(result.study, result.arm, result.split, result.seed)
+    write_json(path_of(result.study, result.arm, result.split, result.seed), asdict(result))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a result file beside its place, then move it there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(asdict(result), separators=(",", ":"), allow_nan=False) + "\n")
+    beside.write_text(json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n")
     os.replace(beside, path)
 
 

@@ -12,17 +12,26 @@ from commands import run
 from patients import Patients
 from raw_data import IDS, TEST, dataset_folder, join_label_maps, make_datasets
 from results import Result, write_result
-from studies import MERGED, STUDIES, Arm, Study
+from studies import STUDIES
+from study import MERGED, PRETRAINED_FURTHER, Arm, Study
+
+from nnunetv2_cdpd.planning.small_planner import SmallPlanning
+from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS
 
 PLANS = "nnUNetBenchmarkPlans"  # the bare U-Net, on which all trainers stand
 TARGET_SPACING = ("6", "5", "6")  # mm, array order; coarse, so that a small network learns on a CPU
 ITERATIONS_PER_EPOCH = 60  # as benchmarks/trainers has it
 METRICS = ("Dice", "HD95_mm")
+PRETRAINING = {"--iterations": "500", "--batch-size": "8"}  # of `cdpd pretrain`; half an hour of a core or two
 
 
 @dataclass(frozen=True)
 class Run:
-    """work: Folder of the split, with the datasets of its patients."""
+    """One arm on one split with one seed.
+
+    work: Folder of the split, with the datasets of its patients.
+    vision_weights: File of DINOv2 ViT-S/14, for arms with pretrained tokens.
+    """
 
     study: str
     arm: str
@@ -32,6 +41,7 @@ class Run:
     work: Path
     device: str
     threads: int | None
+    vision_weights: Path | None = None
 
     def do(self) -> None:
         """Make the datasets, train, predict and score, and write the result."""
@@ -39,7 +49,7 @@ class Run:
         arm = study.arms[self.arm]
         self._set_environment(study, arm)
         make_datasets(study, patients, self.data, self.work, self.split)
-        folders, seconds = {}, []
+        folders, seconds, predicting = {}, [], 0.0
         for dataset in arm.datasets:
             if arm.teachers is not None:
                 dataset, took = self._complete(dataset, arm.teachers)
@@ -48,11 +58,13 @@ class Run:
                 plan(self.work, dataset)
                 if arm.place:
                     run(["cdpd", "place", str(IDS[dataset]), "-np", "1"])
+                self._choose_vision_weights(arm)
                 model = self._train(dataset, arm)
             else:
                 model = self._extend(dataset, arm)
             seconds.append(json.loads((model / "cpu_seconds.json").read_text()))
-            folders[dataset] = self._predict(model.parent, dataset)
+            folders[dataset], took = self._predict(model.parent, dataset, whole_images=study.whole_images)
+            predicting += took
         predictions = next(iter(folders.values()))
         if len(folders) > 1:
             predictions = join_label_maps(folders, self._folder / "joined")
@@ -62,8 +74,9 @@ class Run:
         iterations = rounded_iterations(study.iterations * arm.iterations)
         versions = {package: metadata.version(package) for package in ("nnunetv2-cdpd", "nnunetv2", "torch")}
         setting = {"iterations": iterations, "networks": len(arm.datasets), "foreground": study.foreground, "device": self.device}
+        setting["vision_weights"] = arm.vision_weights
         total = None if None in seconds else round(sum(seconds))
-        write_result(Result(self.study, self.arm, self.split, self.seed, total, setting, versions, scores))
+        write_result(Result(self.study, self.arm, self.split, self.seed, total, setting, versions, scores, round(predicting)))
 
     @property
     def _folder(self) -> Path:
@@ -78,6 +91,8 @@ class Run:
             "BENCHMARK_SEED": str(self.seed),
             "BENCHMARK_FOREGROUND": str(study.foreground),
             "BENCHMARK_ITERATIONS": str(rounded_iterations(study.iterations * arm.iterations)),
+            VISION_WEIGHTS: RANDOM,
+            TEXT_WEIGHTS: LEARNED,
         }
         for folder in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
             Path(os.environ[folder]).mkdir(parents=True, exist_ok=True)
@@ -85,6 +100,27 @@ class Run:
             os.environ |= {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}
         if self.threads:
             os.environ |= {"BENCHMARK_THREADS": str(self.threads), "OMP_NUM_THREADS": str(self.threads)}
+
+    def _choose_vision_weights(self, arm: Arm) -> None:
+        """The arm's, for the commands that follow; those of `cdpd pretrain` are made once for a split, from its own CTs.
+
+        Raises:
+            SystemExit: The arm needs a file that was not given.
+        """
+        if arm.vision_weights == RANDOM:
+            return
+        if self.vision_weights is None:
+            raise SystemExit(f"arm {self.arm} has {arm.vision_weights} tokens; give --vision-weights, a file of DINOv2 ViT-S/14")
+        weights = self.vision_weights
+        if arm.vision_weights == PRETRAINED_FURTHER:
+            encoder = str(SmallPlanning.network_settings.vision_model)
+            weights = self.work / "pretrained_further.safetensors"
+            if not weights.exists():
+                settings = [word for pair in PRETRAINING.items() for word in pair]
+                begin = ["--from", str(self.vision_weights), "--encoder", encoder]
+                place = ["-d", str(IDS[MERGED]), "-o", str(weights), "--continue", "-device", self.device, "-np", "1"]
+                run(["cdpd", "pretrain", *place, *begin, *settings])
+        os.environ[VISION_WEIGHTS] = str(weights)
 
     def _train(self, dataset: str, arm: Arm) -> Path:
         """The model's folder; a training that was stopped goes on, and its CPU time is added up."""
@@ -135,13 +171,12 @@ class Run:
         spent.append(json.loads(told.read_text()))
         return name, None if None in spent else sum(spent)
 
-    def _predict(self, model: Path, dataset: str) -> Path:
+    def _predict(self, model: Path, dataset: str, *, whole_images: bool) -> tuple[Path, float]:
+        """Predictions of the patients that are scored, and the CPU seconds of it."""
         folder = self._folder / dataset
-        run(
-            ["nnUNetv2_predict_from_modelfolder", "-i", str(self.work / TEST / "imagesTr"), "-o", str(folder), "-m", str(model)]
-            + ["-f", "all", "-npp", "1", "-nps", "1", "-device", self.device]
-        )
-        return folder
+        command = ["cdpd", "predict"] if whole_images else ["nnUNetv2_predict_from_modelfolder"]
+        place = ["-i", str(self.work / TEST / "imagesTr"), "-o", str(folder), "-m", str(model), "-f", "all"]
+        return folder, run([*command, *place, "-npp", "1", "-nps", "1", "-device", self.device])
 
     def _common(self, arm: Arm) -> list[str]:
         return ["-tr", arm.trainer, "-p", PLANS, "-device", self.device]

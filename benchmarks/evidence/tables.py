@@ -5,16 +5,16 @@ from pathlib import Path
 
 import numpy as np
 from decoding import decoding_table
-from extension import STUDY as EXTENSION
+from differences import mean_over_seeds, told_difference
 from extension import extension_table, one_side_table, unfrozen_table
+from partial_labels import PARTIAL_LABELS
 from patients import ORGANS
 from place_tables import place_tables
 from prompt_tables import prompt_tables
 from quality_tables import quality_table, short_quality_table
-from results import Result, mean_of_known, results_of
-from studies import STUDIES
-
-from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
+from results import mean_of_known, results_of
+from scanners import scanner_table
+from vision import VISION, vision_table
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -22,7 +22,8 @@ PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / 
 
 def tables() -> dict[str, str]:
     """Name -> Markdown, of all that has results."""
-    made = {name: extension_table() if name == EXTENSION else study_table(name) for name in STUDIES}
+    made = {name: study_table(name) for name in PARTIAL_LABELS} | {name: vision_table(name) for name in VISION}
+    made |= {"extension": extension_table(), "scanners": scanner_table()}
     made |= {"unfrozen": unfrozen_table(), "one_side": one_side_table(), "decoding": decoding_table(), **prompt_tables()}
     made |= {"quality": quality_table(), "quality_short": short_quality_table(), **place_tables()}
     return {name: table for name, table in made.items() if table}
@@ -30,7 +31,7 @@ def tables() -> dict[str, str]:
 
 def study_table(name: str) -> str:
     """Dice of each organ and arm, and the paired difference to the control, over the runs that both have; '' without results."""
-    study = STUDIES[name]
+    study = PARTIAL_LABELS[name]
     results = {arm: list(results_of(name, arm)) for arm in study.arms}
     rows = []
     for arm, facts in study.arms.items():
@@ -62,24 +63,6 @@ def study_table(name: str) -> str:
         "CPU min",
     ]
     return "\n".join([f"| arm | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}", *rows])
-
-
-def mean_over_seeds(results: list[Result], metric: str, patients: list[str]) -> np.ndarray:
-    """(patients, organs), the mean of the runs that kept a patient back; nan where no reference is."""
-    return mean_of_known([result.metric(metric, patients) for result in results], 0)
-
-
-def told_difference(results: list[Result], control: list[Result]) -> str:
-    """Paired difference of the Dice in points with its 95 % interval, patients drawn again, over the runs that both have."""
-    own, its = ({(result.split, result.seed): result for result in of} for of in (results, control))
-    both = sorted(own.keys() & its.keys())
-    if not both:
-        return "no run in common"
-    patients = sorted({patient for key in both for patient in own[key].scores})
-    differences = mean_over_seeds([own[key] for key in both], "Dice", patients)
-    differences -= mean_over_seeds([its[key] for key in both], "Dice", patients)
-    low, high = interval_of_mean(differences)
-    return f"{100 * mean_of_known(mean_of_known(differences, 0)):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
 def marked(name: str) -> re.Pattern[str]:

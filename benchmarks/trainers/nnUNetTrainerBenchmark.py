@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from marginal_loss import MarginalLoss
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
@@ -111,3 +112,21 @@ class nnUNetTrainerCDPDBenchmark_lossOnly(nnUNetTrainerCDPDBenchmark):
 
 class nnUNetTrainerCDPDBenchmark_lossOnly_place(nnUNetTrainerCDPDBenchmark_lossOnly):
     recipe = replace(nnUNetTrainerCDPDBenchmark_lossOnly.recipe, place_negatives=True)
+
+
+class nnUNetTrainerCDPDBenchmark_marginal(nnUNetTrainerCDPDBenchmark_lossOnly):
+    """Marginal and exclusion loss in place of ours (partially supervised softmax, arXiv 2007.03868)."""
+
+    def _build_loss(self) -> MarginalLoss:
+        ours = super()._build_loss()
+        return MarginalLoss(self.annotation, weights=ours.weights, batch_dice=ours.batch_dice).to(self.device)
+
+
+class nnUNetTrainerCDPDBenchmark_largeBatch(nnUNetTrainerCDPDBenchmark):
+    def _set_batch_size_and_oversample(self) -> None:
+        super()._set_batch_size_and_oversample()
+        self.batch_size *= 3
+
+
+class nnUNetTrainerCDPDBenchmark_slow(nnUNetTrainerCDPDBenchmark):
+    recipe = replace(nnUNetTrainerCDPDBenchmark.recipe, initial_lr=1e-3)

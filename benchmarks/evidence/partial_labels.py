@@ -1,0 +1,91 @@
+"""Studies of partial labels: what masking, more patients, completion, place and more iterations are worth."""
+
+from patients import AIRWAYS, GLANDS, NEURO, Patients, Source
+from study import (
+    BACKGROUND,
+    COMPLETE,
+    COMPLETED,
+    MERGED,
+    OURS,
+    PARTS,
+    STOCK,
+    Arm,
+    Study,
+    dealt_out,
+    kept_back,
+    kept_back_of_both_kinds,
+)
+
+SAME_PATIENTS, EQUAL_CONTOURS, LONGER = "partial_labels", "equal_contours", "iterations"
+LENGTHS = (1, 2, 3)  # times the iterations of the study
+
+
+def same_patients(patients: Patients, split: int) -> dict[Source, list[str]]:
+    complete = patients.trained(split, patients.complete)
+    return {COMPLETE: complete} | dealt_out(complete)
+
+
+def equal_contours(patients: Patients, split: int) -> dict[Source, list[str]]:
+    complete, partial = (patients.trained(split, kind) for kind in (patients.complete, patients.partial))
+    return {COMPLETE: complete, NEURO: partial[::2], GLANDS: partial[1::2], AIRWAYS: complete}
+
+
+_BARE = f"{OURS}_lossOnly"
+_ARMS = {
+    "complete": Arm("nnU-Net, every organ of the complete patients", STOCK, (COMPLETE.name,)),
+    "background": Arm("nnU-Net, what is not annotated taken as background", STOCK, (BACKGROUND,)),
+    "per_source": Arm("one nnU-Net per source, joined", STOCK, PARTS),
+    "per_source_third": Arm("one nnU-Net per source with a third of the iterations each, joined", STOCK, PARTS, 1 / 3),
+    "marginal": Arm("marginal and exclusion loss on nnU-Net's U-Net (arXiv 2007.03868)", f"{OURS}_marginal", (MERGED,)),
+    "masked": Arm("masked loss on nnU-Net's U-Net", _BARE, (MERGED,)),
+    "masked_longer": Arm("the same, three times as long", _BARE, (MERGED,), 3.0),
+    "masked_place": Arm("masked loss, negatives by place", f"{_BARE}_place", (MERGED,), place=True),
+    "ours": Arm("nnUNetTrainerCDPD", OURS, (MERGED,)),
+    "ours_place": Arm("nnUNetTrainerCDPD, negatives by place", f"{OURS}_place", (MERGED,), place=True),
+    "student": Arm("nnU-Net on what one nnU-Net per source completed", STOCK, (COMPLETED,), teachers="per_source"),
+}
+_ABLATIONS = {
+    "no_jitter": Arm("nnUNetTrainerCDPD, organs in the centre of patches", f"{OURS}_noJitter", (MERGED,)),
+    "no_vision": Arm("nnUNetTrainerCDPD without vision tokens", f"{OURS}_noVision", (MERGED,)),
+    "no_task_prompt": Arm("nnUNetTrainerCDPD without task prompt", f"{OURS}_noTaskPrompt", (MERGED,)),
+    "no_text": Arm("nnUNetTrainerCDPD without text modulation", f"{OURS}_noText", (MERGED,)),
+}
+
+
+def _of_lengths() -> dict[str, Arm]:
+    """All arms of a length cost the same in sum: one network per source has a third of the iterations."""
+    arms = {}
+    for times in LENGTHS:
+        arms[f"complete_{times}"] = Arm("nnU-Net, every organ of every patient", STOCK, (COMPLETE.name,), times)
+        arms[f"per_source_{times}"] = Arm("one nnU-Net per source, joined", STOCK, PARTS, times / len(PARTS))
+        arms[f"masked_{times}"] = Arm("masked loss on nnU-Net's U-Net", _BARE, (MERGED,), times)
+        arms[f"ours_{times}"] = Arm("nnUNetTrainerCDPD", OURS, (MERGED,), times)
+    arms["ours_batch"] = Arm("nnUNetTrainerCDPD, batches of 12", f"{OURS}_largeBatch", (MERGED,))
+    arms["ours_slow"] = Arm("nnUNetTrainerCDPD, learning rate 1e-3", f"{OURS}_slow", (MERGED,))
+    return arms
+
+
+PARTIAL_LABELS = {
+    SAME_PATIENTS: Study(
+        "24 patients with all organs; each source annotates eight of them.",
+        _ARMS | _ABLATIONS,
+        same_patients,
+        kept_back,
+        control="complete",
+    ),
+    EQUAL_CONTOURS: Study(
+        "168 contours: 24 patients with all organs, or 72 patients with a third of them.",
+        _ARMS,
+        equal_contours,
+        kept_back_of_both_kinds,
+        control="complete",
+    ),
+    LONGER: Study(
+        "The 24 patients of partial_labels, a third of the patches anywhere, for 1200 to 3600 iterations in sum.",
+        _of_lengths(),
+        same_patients,
+        kept_back,
+        control="complete_1",
+        foreground=2 / 3,
+    ),
+}
