@@ -1,4 +1,4 @@
-"""benchmarks/evidence, studies of vision tokens and of other losses: who is scored, which weights an arm has, what is compared."""
+"""benchmarks/evidence, studies of vision tokens, and the marginal loss: who is scored, which weights an arm has, what is told."""
 
 import json
 import math
@@ -87,7 +87,7 @@ def test_arms_of_vision_are_trainers_with_their_setting(evidence, monkeypatch):
         for name, arm in evidence.vision.ARMS.items():
             network = trainers[arm.trainer].recipe.network
             said[name] = {"vision": network.vision_model is not None, **network.vision, "weights": arm.vision_weights}
-            settings, rest = split_vision(network.vision)  # which raises for a value that a setting cannot have
+            _, rest = split_vision(network.vision)  # which raises for a value that a setting cannot have
             assert {*rest} <= {*SliceEncoder.__init__.__annotations__}, "what is no setting is an argument of the encoder"
             assert network.modulate_by_text and network.task_prompts, "only vision tokens differ"
         told = [json.dumps(each, sort_keys=True) for each in said.values()]
