@@ -3,10 +3,14 @@
 import json
 from pathlib import Path
 
+import httpx
+import numpy as np
 import pytest
 import torch
 from builders.extension import extend, extension_folders, write_dataset
 from builders.model import CLASSES, make_image
+from builders.prediction import read
+from builders.serving import RunningServer, wait_for, write_volume
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.extension.work import place_of
@@ -229,3 +233,18 @@ def test_an_extended_model_is_exported_as_onnx(root, extended):
     exported = export_onnx(extended[0], root / "extended.onnx")
     assert exported.difference < 1e-3
     assert len(exported.description.outputs) == 7
+
+
+@pytest.mark.slow
+def test_an_extended_model_is_served(root, extended, tmp_path):
+    """`cdpd serve` in its own process predicts what this one does, all classes and those of the new source alone."""
+    volume = write_volume(tmp_path / "scan.nii.gz")
+    predictor = Predictor.from_folder(extended[0], device="cpu")
+    with RunningServer(f"more={extended[0]}", "--state", tmp_path / "state") as server, httpx.Client(base_url=server.url) as client:
+        for query, settings in (("", {}), ("?task=More", {"task": "More"})):
+            job = wait_for(client, client.post(f"/jobs{query}", content=volume.read_bytes()).json()["id"])
+            assert job["state"] == "done", job["error"]
+            (tmp_path / "map.nii.gz").write_bytes(client.get(f"/jobs/{job['id']}/label_map").content)
+            expected = predictor.predict(volume, **settings)
+            assert "aorta" in expected.values
+            np.testing.assert_array_equal(read(tmp_path / "map.nii.gz"), expected.label_map)
