@@ -185,3 +185,41 @@ def test_pages_hold_the_tables_of_the_result_files(evidence):
 def test_a_mark_without_results_is_told(evidence):
     with pytest.raises(ValueError, match="equal_contours"):
         evidence.tables.with_tables("<!-- table equal_contours -->\nold\n<!-- end of table equal_contours -->", {})
+
+
+def test_predictions_are_cleaned_by_what_their_network_was_taught(evidence, tmp_path, monkeypatch):
+    """The commands of one run, and the table of what they found: a false organ far away goes in one patient of two."""
+    monkeypatch.setattr(evidence.cleaning, "FOLDER", tmp_path / "results")
+    monkeypatch.setattr(
+        evidence.cleaning.Patients, "read", lambda data: evidence.patients.Patients({"a": ("Larynx",), "b": ("Larynx",)})
+    )
+    typed = []
+
+    def scored(command):
+        typed.append(command)
+        if command[1] == "evaluate":
+            folder = tmp_path / command[command.index("-o") + 1]
+            folder.mkdir(parents=True)
+            found = (
+                "a,s,Larynx,0.5,100\nb,s,Larynx,0.6,4\n" if "before" in folder.name else "a,s,Larynx,0.7,8\nb,s,Larynx,0.59,4\n"
+            )
+            (folder / "metrics.csv").write_text("case,source,class,Dice,HD95_mm\n" + found)
+
+    monkeypatch.setattr(evidence.cleaning, "run", scored)
+    one = evidence.runs.Run("extension", "without_Mandible", 0, 1, tmp_path, tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(evidence.runs.os, "environ", dict(evidence.runs.os.environ))
+        evidence.cleaning.measure_cleaning(one)
+        assert not typed, "no predictions, nothing to clean"
+        (one.folder / "WithoutMandible").mkdir(parents=True)
+        evidence.cleaning.measure_cleaning(one)
+        evidence.cleaning.measure_cleaning(one)
+    assert [command[1] for command in typed] == ["place", "clean", "evaluate", "evaluate"], "once"
+    from nnunetv2_cdpd.cli.commands import parser_of
+
+    args = parser_of("clean").parse_args(typed[1][2:])
+    number = evidence.raw_data.IDS["WithoutMandible"]
+    assert args.rules == ["place"] and args.place == tmp_path / f"nnUNet_preprocessed/Dataset{number}_WithoutMandible"
+    assert args.in_dir == one.folder / "WithoutMandible" and args.images == tmp_path / "test" / "imagesTr"
+    rows = {row.split(" | ")[0]: row for row in evidence.cleaning.cleaning_tables()["cleaning"].splitlines()}
+    assert rows["| Larynx"].startswith("| Larynx | 52 | 6 | 0.550 | 0.645 | +9.5 (-1.0 to +20.0) | 50% | 50% |")

@@ -106,11 +106,10 @@ def test_weights_are_those_of_the_arm(evidence, tmp_path, monkeypatch):
 
     def chosen(arm, weights=file):
         run = evidence.runs.Run("vision_8", arm, 0, 0, tmp_path, tmp_path, "cpu", None, weights)
-        study = evidence.studies.STUDIES["vision_8"]
         for name in ("CDPD_VISION_WEIGHTS", "CDPD_TEXT_WEIGHTS"):
             monkeypatch.setenv(name, "of the user")
-        run._set_environment(study, study.arms[arm])
-        run._choose_vision_weights(study.arms[arm])
+        run.set_environment()
+        run._choose_vision_weights(evidence.studies.STUDIES["vision_8"].arms[arm])
         assert evidence.runs.os.environ["CDPD_TEXT_WEIGHTS"] == "learned"
         return evidence.runs.os.environ["CDPD_VISION_WEIGHTS"]
 

@@ -1,6 +1,7 @@
 """Evidence: what training on partial labels brings, arm by arm, on patients that were kept back; and the tables of it.
 
     python benchmarks/evidence run STUDY DATA WORK [--arms ours complete] [--splits 0 1] [--seeds 0 1 2] [--threads 1]
+    python benchmarks/evidence clean STUDY DATA WORK --arms ours [--splits 0] [--seeds 0]   # after their runs
     python benchmarks/evidence decode DATA MODEL VISIBLE
     python benchmarks/evidence scanners DATA       # voxels and noise of the patients, for the study vision_shifted
     python benchmarks/evidence show [TABLE]        # the tables of what is finished
@@ -14,9 +15,12 @@ need --vision-weights. Text embeddings are learned. Prior to it: pip install .
 """
 
 import argparse
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+from cleaning import measure_cleaning
 from decoding import measure_decoding
 from patients import NUM_SPLITS, Patients
 from results import path_of
@@ -30,12 +34,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="evidence", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="do the runs that have no result yet")
-    run.add_argument("study", choices=STUDIES)
-    run.add_argument("data", type=Path)
-    run.add_argument("work", type=Path)
-    run.add_argument("--arms", nargs="+", help="default: all of the study")
-    run.add_argument("--splits", type=int, nargs="+", choices=range(NUM_SPLITS), help="default: all of the study")
-    run.add_argument("--seeds", type=int, nargs="+", default=[0])
+    clean = commands.add_parser("clean", help="clean the predictions of runs and score them again")
+    for runs in (run, clean):
+        runs.add_argument("study", choices=STUDIES)
+        runs.add_argument("data", type=Path)
+        runs.add_argument("work", type=Path)
+        runs.add_argument("--arms", nargs="+", help="default: all of the study")
+        runs.add_argument("--splits", type=int, nargs="+", choices=range(NUM_SPLITS), help="default: all of the study")
+        runs.add_argument("--seeds", type=int, nargs="+", default=[0])
     run.add_argument("--threads", type=int, help="of a training on the CPU; default: nnU-Net's, one for each core")
     run.add_argument("--vision-weights", type=Path, metavar="FILE", help="of DINOv2 ViT-S/14, for arms with pretrained tokens")
     run.add_argument("-device", default="cpu", choices=["cpu", "cuda"])
@@ -51,6 +57,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.command == "run":
         do_runs(args)
+    elif args.command == "clean":
+        for one in runs_of(args):
+            measure_cleaning(one)
     elif args.command == "show":
         for name, table in tables().items():
             if args.table in (None, name):
@@ -66,6 +75,18 @@ def main() -> None:
 
 
 def do_runs(args: argparse.Namespace) -> None:
+    weights = args.vision_weights and args.vision_weights.resolve(strict=True)
+    for one in runs_of(args):
+        if not path_of(one.study, one.arm, one.split, one.seed).exists():
+            replace(one, device=args.device, threads=args.threads, vision_weights=weights).do()
+
+
+def runs_of(args: argparse.Namespace) -> Iterator[Run]:
+    """The runs that were named.
+
+    Raises:
+        SystemExit: The study has no such arm or split.
+    """
     study = STUDIES[args.study]
     arms = args.arms or list(study.arms)
     if unknown := set(arms) - set(study.arms):
@@ -73,11 +94,8 @@ def do_runs(args: argparse.Namespace) -> None:
     splits = args.splits or list(range(study.splits))
     if max(splits) >= study.splits:
         raise SystemExit(f"{args.study} has no split {max(splits)}; it has {study.splits}, the first is 0")
-    weights = args.vision_weights and args.vision_weights.resolve(strict=True)
     for seed, split, arm in product(args.seeds, splits, arms):
-        if not path_of(args.study, arm, split, seed).exists():
-            work = args.work.resolve() / args.study / f"split{split}"
-            Run(args.study, arm, split, seed, args.data.resolve(), work, args.device, args.threads, weights).do()
+        yield Run(args.study, arm, split, seed, args.data.resolve(), args.work.resolve() / args.study / f"split{split}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from patients import Patients
 from raw_data import IDS, TEST, dataset_folder, join_label_maps, make_datasets
 from results import Result, write_result
 from studies import STUDIES
-from study import MERGED, PRETRAINED_FURTHER, Arm, Study
+from study import MERGED, PRETRAINED_FURTHER, Arm
 
 from nnunetv2_cdpd.planning.small_planner import SmallPlanning
 from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS
@@ -39,15 +39,15 @@ class Run:
     seed: int
     data: Path
     work: Path
-    device: str
-    threads: int | None
+    device: str = "cpu"
+    threads: int | None = None
     vision_weights: Path | None = None
 
     def do(self) -> None:
         """Make the datasets, train, predict and score, and write the result."""
         study, patients = STUDIES[self.study], Patients.read(self.data)
         arm = study.arms[self.arm]
-        self._set_environment(study, arm)
+        self.set_environment()
         make_datasets(study, patients, self.data, self.work, self.split)
         folders, seconds, predicting = {}, [], 0.0
         for dataset in arm.datasets:
@@ -67,10 +67,10 @@ class Run:
             predicting += took
         predictions = next(iter(folders.values()))
         if len(folders) > 1:
-            predictions = join_label_maps(folders, self._folder / "joined")
-            (predictions / "dataset.json").write_text((self.work / TEST / "dataset.json").read_text())
-        run(["cdpd", "evaluate", str(predictions), str(self.work / TEST / "labelsTr"), "-o", str(self._folder)])
-        scores = read_scores(self._folder / "metrics.csv", patients)
+            predictions = join_label_maps(folders, self.folder / "joined")
+            (predictions / "dataset.json").write_text((self.tested / "dataset.json").read_text())
+        run(["cdpd", "evaluate", str(predictions), str(self.tested / "labelsTr"), "-o", str(self.folder)])
+        scores = read_scores(self.folder / "metrics.csv", patients)
         iterations = rounded_iterations(study.iterations * arm.iterations)
         versions = {package: metadata.version(package) for package in ("nnunetv2-cdpd", "nnunetv2", "torch")}
         setting = {"iterations": iterations, "networks": len(arm.datasets), "foreground": study.foreground, "device": self.device}
@@ -79,14 +79,22 @@ class Run:
         write_result(Result(self.study, self.arm, self.split, self.seed, total, setting, versions, scores, round(predicting)))
 
     @property
-    def _folder(self) -> Path:
+    def tested(self) -> Path:
+        """The dataset of patients that are scored."""
+        return self.work / TEST
+
+    @property
+    def folder(self) -> Path:
         return self.work / f"seed{self.seed}" / self.arm
 
-    def _set_environment(self, study: Study, arm: Arm) -> None:
+    def set_environment(self) -> None:
+        """For the commands that follow: nnU-Net's folders, the trainers and what they read."""
+        study = STUDIES[self.study]
+        arm = study.arms[self.arm]
         os.environ |= {
             "nnUNet_raw": str(self.work / "nnUNet_raw"),
             "nnUNet_preprocessed": str(self.work / "nnUNet_preprocessed"),
-            "nnUNet_results": str(self._folder / "nnUNet_results"),
+            "nnUNet_results": str(self.folder / "nnUNet_results"),
             "nnUNet_extTrainer": str(Path(__file__).parents[1] / "trainers"),
             "BENCHMARK_SEED": str(self.seed),
             "BENCHMARK_FOREGROUND": str(study.foreground),
@@ -137,8 +145,8 @@ class Run:
         """The fold of the extended model; one that was stopped goes on, and its CPU time is not told."""
         base = STUDIES[self.study].arms[arm.extends or ""]
         base_dataset, trained = base.datasets[0], f"{base.trainer}__{PLANS}__3d_fullres"
-        results = self._folder.with_name(arm.extends or "") / "nnUNet_results"
-        new = self._folder / "nnUNet_results" / f"Dataset{IDS[dataset]}_{dataset}" / trained
+        results = self.folder.with_name(arm.extends or "") / "nnUNet_results"
+        new = self.folder / "nnUNet_results" / f"Dataset{IDS[dataset]}_{dataset}" / trained
         told = new / "fold_all" / "cpu_seconds.json"
         if not told.exists():
             going_on = new.parent.exists()
@@ -154,13 +162,13 @@ class Run:
         No network has seen a patient that it is asked about: the sources have no patient in common.
         """
         teachers = STUDIES[self.study].arms[arm]
-        results = self._folder.with_name(arm) / "nnUNet_results"
+        results = self.folder.with_name(arm) / "nnUNet_results"
         models = [
             results / f"Dataset{IDS[source]}_{source}" / f"{teachers.trainer}__{PLANS}__3d_fullres"
             for source in teachers.datasets
         ]
         name = f"{dataset}{self.seed}"
-        told = self._folder / "completion_cpu_seconds.json"
+        told = self.folder / "completion_cpu_seconds.json"
         going_on = dataset_folder(self.work, name).exists()
         if not told.exists():
             place = ["-d", str(IDS[MERGED]), "-o", str(IDS[name]), "--name", name]
@@ -173,9 +181,9 @@ class Run:
 
     def _predict(self, model: Path, dataset: str, *, whole_images: bool) -> tuple[Path, float]:
         """Predictions of the patients that are scored, and the CPU seconds of it."""
-        folder = self._folder / dataset
+        folder = self.folder / dataset
         command = ["cdpd", "predict"] if whole_images else ["nnUNetv2_predict_from_modelfolder"]
-        place = ["-i", str(self.work / TEST / "imagesTr"), "-o", str(folder), "-m", str(model), "-f", "all"]
+        place = ["-i", str(self.tested / "imagesTr"), "-o", str(folder), "-m", str(model), "-f", "all"]
         return folder, run([*command, *place, "-npp", "1", "-nps", "1", "-device", self.device])
 
     def _common(self, arm: Arm) -> list[str]:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from cleaning import cleaning_tables
 from decoding import decoding_table
 from differences import mean_over_seeds, told_difference
 from extension import extension_table, one_side_table, unfrozen_table
@@ -25,7 +26,7 @@ def tables() -> dict[str, str]:
     made = {name: study_table(name) for name in PARTIAL_LABELS} | {name: vision_table(name) for name in VISION}
     made |= {"extension": extension_table(), "scanners": scanner_table()}
     made |= {"unfrozen": unfrozen_table(), "one_side": one_side_table(), "decoding": decoding_table(), **prompt_tables()}
-    made |= {"quality": quality_table(), "quality_short": short_quality_table(), **place_tables()}
+    made |= {"quality": quality_table(), "quality_short": short_quality_table(), **place_tables(), **cleaning_tables()}
     return {name: table for name, table in made.items() if table}
 
 

@@ -240,7 +240,10 @@ def test_an_extended_model_is_served(root, extended, tmp_path):
     """`cdpd serve` in its own process predicts what this one does, all classes and those of the new source alone."""
     volume = write_volume(tmp_path / "scan.nii.gz")
     predictor = Predictor.from_folder(extended[0], device="cpu")
-    with RunningServer(f"more={extended[0]}", "--state", tmp_path / "state") as server, httpx.Client(base_url=server.url) as client:
+    with (
+        RunningServer(f"more={extended[0]}", "--state", tmp_path / "state") as server,
+        httpx.Client(base_url=server.url) as client,
+    ):
         for query, settings in (("", {}), ("?task=More", {"task": "More"})):
             job = wait_for(client, client.post(f"/jobs{query}", content=volume.read_bytes()).json()["id"])
             assert job["state"] == "done", job["error"]

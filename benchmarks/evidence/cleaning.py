@@ -1,0 +1,85 @@
+"""Cleaning: what `cdpd clean --rules place` makes of predictions that the runs of a study left in their working folder.
+
+Where organs can lie is learned by `cdpd place` from the patients that the network was trained on, with their annotation alone.
+"""
+
+import json
+
+import numpy as np
+from commands import run
+from patients import ORGANS, Patients
+from raw_data import IDS, dataset_folder
+from results import FOLDER, mean_of_known, write_json
+from runs import METRICS, Run, read_scores
+from studies import STUDIES
+
+from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
+
+RULE = "place"
+WORSE = 0.001  # of Dice, which is less than is told
+Scores = dict[str, dict[str, dict[str, float | None]]]  # patient -> organ -> metric
+
+
+def measure_cleaning(one: Run) -> None:
+    """Clean and score the predictions of a run of one network, and write the result; without predictions nothing is done."""
+    (dataset,) = STUDIES[one.study].arms[one.arm].datasets
+    path = FOLDER / "cleaning" / f"{one.study}_{one.arm}_split{one.split}_seed{one.seed}.json"
+    predictions = one.folder / dataset
+    if path.exists() or not predictions.is_dir():
+        return
+    one.set_environment()
+    run(["cdpd", "place", str(IDS[dataset]), "-np", "1"])
+    cleaned, learned = one.folder / "cleaned", dataset_folder(one.work, dataset, "nnUNet_preprocessed")
+    place = ["--place", str(learned), "--images", str(one.tested / "imagesTr")]
+    run(["cdpd", "clean", "-i", str(predictions), "-o", str(cleaned), "--rules", RULE, *place, "-np", "1"])
+    scores = {}
+    for when, folder in (("before", predictions), ("after", cleaned)):
+        scored = one.folder / f"scores_{when}"
+        run(["cdpd", "evaluate", str(folder), str(one.tested / "labelsTr"), "-o", str(scored)])
+        scores[when] = read_scores(scored / "metrics.csv", Patients.read(one.data))
+    write_json(path, {"iterations": STUDIES[one.study].iterations, **scores})
+
+
+def cleaning_tables() -> dict[str, str]:
+    """Name -> Markdown: each organ before and after; none without results."""
+    found = [json.loads(path.read_text()) for path in sorted((FOLDER / "cleaning").glob("*.json"))]
+    if not found:
+        return {}
+    before, after = (np.concatenate([_values(each[when]) for each in found]) for when in ("before", "after"))
+    there = [(column, organ) for column, organ in enumerate(ORGANS) if not np.isnan(before[:, column]).all()]
+    rows = [_row(organ, before[:, [column]], after[:, [column]]) for column, organ in there]
+    mean = _row("**mean**", before, after)
+    columns = ["organ", "HD95 mm", "cleaned", "Dice", "cleaned", "difference in points", "got worse", "got better"]
+    head = [f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}"]
+    return {"cleaning": "\n".join([*head, *rows, mean]), "cleaning_short": "\n".join([*head, mean])}
+
+
+def _values(scores: Scores) -> np.ndarray:
+    """(patients, organs, metrics); nan where an organ is not annotated, not trained, or not found."""
+    values = np.full((len(scores), len(ORGANS), len(METRICS)), np.nan)
+    for row, organs in enumerate(scores.values()):
+        for organ, its in organs.items():
+            values[row, list(ORGANS).index(organ)] = [np.nan if its[name] is None else its[name] for name in METRICS]
+    return values
+
+
+def _row(organ: str, before: np.ndarray, after: np.ndarray) -> str:
+    """before, after: (patients of all runs, organs, metrics)."""
+    (dice, distance), (clean_dice, clean_distance) = (
+        [mean_of_known(mean_of_known(values[..., metric], 0)) for metric in range(len(METRICS))] for values in (before, after)
+    )
+    gain = after[..., 0] - before[..., 0]
+    low, high = interval_of_mean(gain)
+    every = gain[~np.isnan(gain)]
+    worse, better = ((change > WORSE).mean() for change in (-every, every))
+    told = f"{100 * (clean_dice - dice):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    cells = [
+        f"{distance:.0f}",
+        f"{clean_distance:.0f}",
+        f"{dice:.3f}",
+        f"{clean_dice:.3f}",
+        told,
+        f"{worse:.0%}",
+        f"{better:.0%}",
+    ]
+    return f"| {organ} | {' | '.join(cells)} |"
