@@ -182,6 +182,14 @@ def test_pages_hold_the_tables_of_the_result_files(evidence):
     assert written == texts, "run: python benchmarks/evidence write"
 
 
+def test_marks_are_filled(evidence):
+    marks = "before\n<!-- table {0} -->\n{1}<!-- end of table {0} -->\nafter"
+    for former in ("", "former\n"):
+        assert evidence.tables.with_tables(marks.format("x", former), {"x": "a\nb"}) == marks.format("x", "a\nb\n")
+    with pytest.raises(ValueError, match="table x has no end"):
+        evidence.tables.with_tables("<!-- table x -->\nformer\n", {"x": "a"})
+
+
 def test_a_mark_without_results_is_told(evidence):
     with pytest.raises(ValueError, match="equal_contours"):
         evidence.tables.with_tables("<!-- table equal_contours -->\nold\n<!-- end of table equal_contours -->", {})

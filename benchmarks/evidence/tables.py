@@ -67,17 +67,19 @@ def study_table(name: str) -> str:
 
 
 def marked(name: str) -> re.Pattern[str]:
-    return re.compile(rf"(<!-- table {name} -->\n).*?(\n<!-- end of table {name} -->)", re.DOTALL)
+    return re.compile(rf"(<!-- table {name} -->\n).*?(<!-- end of table {name} -->)", re.DOTALL)
 
 
 def with_tables(text: str, made: dict[str, str]) -> str:
     """A text with the tables that its marks name.
 
     Raises:
-        ValueError: A mark names no table.
+        ValueError: A mark names no table, or has no end.
     """
     for name in re.findall(r"<!-- table (\w+) -->", text):
         if name not in made:
             raise ValueError(f"no results for table {name}")
-        text = marked(name).sub(lambda match, name=name: match[1] + made[name] + match[2], text)
+        text, found = marked(name).subn(lambda match, name=name: f"{match[1]}{made[name]}\n{match[2]}", text)
+        if found != 1:
+            raise ValueError(f"table {name} has no end, or stands there twice")
     return text
