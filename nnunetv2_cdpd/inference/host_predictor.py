@@ -33,7 +33,7 @@ from nnunetv2_cdpd.inference.preprocessing import CasePreprocessor, PathLike, Pr
 from nnunetv2_cdpd.inference.shown_volume import ShownVolume
 from nnunetv2_cdpd.inference.sliding_window import Ensemble, ReportWindows, at_whole_steps, blocks_of_logits
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
-from nnunetv2_cdpd.network.place import with_place
+from nnunetv2_cdpd.network.coordinates import with_coordinates
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
 from nnunetv2_cdpd.volumes.reading import CheckedReader
 
@@ -194,8 +194,8 @@ class HostPredictor(host.nnUNetPredictor):
 
         padded, inside = host.pad_nd_image(data, self.configuration_manager.patch_size, "constant", {"value": 0}, True)
         slicers = self._internal_get_sliding_window_slicers(padded.shape[1:])
-        if self.network.network.needs_place:
-            padded = with_place(padded, inside[1:])
+        if self.network.network.needs_coordinates:
+            padded = with_coordinates(padded, inside[1:])
         ensemble = Ensemble(run, len(weights), channels, readout is not None, (readout or Readout()).to(sums_device))
         for block in self._blocks_of(padded.to(sums_device), slicers, ensemble):
             if (own := block.inside(inside[1:])) is not None:
