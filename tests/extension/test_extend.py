@@ -8,9 +8,9 @@ import torch
 from builders.extension import extend, extension_folders, write_dataset
 from builders.model import CLASSES, make_image
 
+from nnunetv2_cdpd.datasets.carried import carry
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.extension.work import place_of
-from nnunetv2_cdpd.inference.carried import carry
 from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.quality.files import read_quality_model
 

@@ -69,12 +69,10 @@ def test_any_rotation_and_zoom_moves_coordinates_and_image_alike(seed):
 
 def test_beyond_the_cut_box_the_coordinates_go_on():
     """Where the image is padding already, tokens are still those of the coordinates."""
-    _, coordinates = moved(
-        spatial((14, 14, 12), p_scaling=1, scaling=lambda image, dim: 2.0, p_synchronize_scaling_across_axes=1)
-    )
-    assert coordinates[0, 0, 0, 0] == pytest.approx(
-        2 * (17 - 2 * 6.5) / 40 - 1, abs=1e-5
-    )  # 13 voxels before the middle, cut were 7
+    doubled = spatial((14, 14, 12), p_scaling=1, scaling=lambda image, dim: 2.0, p_synchronize_scaling_across_axes=1)
+    _, coordinates = moved(doubled)
+    # 13 voxels before the middle, cut were 7
+    assert coordinates[0, 0, 0, 0] == pytest.approx(2 * (17 - 2 * 6.5) / 40 - 1, abs=1e-5)
     along = coordinates[0, :, 0, 0]
     torch.testing.assert_close(along[1:] - along[:-1], torch.full((13,), 2 * 2 / 40), atol=1e-5, rtol=0)
 
