@@ -142,7 +142,7 @@ class Predictor(HostPredictor):
             ct_channel(described)
         except UserError as error:
             return None, f"note: the clean-up does without the {PLACE_FILE} of the model: {error}"
-        return CTPlace.read(self.model_folder, described), f"the clean-up uses place, as {self.model_folder} tells it"
+        return CTPlace.read(self.model_folder, described), f"note: the clean-up uses the {PLACE_FILE} of the model"
 
     @property
     def place_digest(self) -> str | None:
