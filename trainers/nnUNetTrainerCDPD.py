@@ -12,7 +12,7 @@ class nnUNetTrainerCDPD(ConsoleTrainer):
     final_folder: Path | None = None  # of the model, where it is trained elsewhere and moved there when it is whole
 
     def on_train_start(self) -> None:
-        from ..inference.carried import kept_along
+        from ..datasets.carried import kept_along
 
         # The host copies the fingerprint of the dataset over it, also where other folds were calibrated.
         with kept_along(Path(self.output_folder_base)) if self.local_rank == 0 else nullcontext():

@@ -1,5 +1,5 @@
 """The files of a card: in a model folder or another, in a zip that nnU-Net exported, and in what its export takes along
-(`inference.carried`), so that the card's JSON comes out of the zip with the model."""
+(`datasets.carried`), so that the card's JSON comes out of the zip with the model."""
 
 import json
 import shutil
@@ -13,9 +13,9 @@ from nnunetv2_cdpd.card.content import make_card
 from nnunetv2_cdpd.card.folder import ModelFolder, read_model_folder
 from nnunetv2_cdpd.card.markdown import card_markdown, is_as_made
 from nnunetv2_cdpd.card.shape import CARD
+from nnunetv2_cdpd.datasets.carried import carry, taken_along
 from nnunetv2_cdpd.errors import UserError, one_line
 from nnunetv2_cdpd.host import DATASET_FILE
-from nnunetv2_cdpd.inference.carried import carry, taken_along
 from nnunetv2_cdpd.jobs import write_text, written_beside
 from nnunetv2_cdpd.jobs.shapes import check_shape, read_shaped
 

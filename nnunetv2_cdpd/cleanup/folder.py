@@ -34,12 +34,7 @@ from nnunetv2_cdpd.jobs import (
 )
 from nnunetv2_cdpd.jobs.files import real_path
 from nnunetv2_cdpd.jobs.tables import aligned
-from nnunetv2_cdpd.place.axes import BodyAxes
-from nnunetv2_cdpd.place.files import read_place
-from nnunetv2_cdpd.place.images import ct_channel, read_body
-from nnunetv2_cdpd.place.model import PlaceModel
-from nnunetv2_cdpd.place.predicted import ImagePlace
-from nnunetv2_cdpd.volumes.grid import Grid
+from nnunetv2_cdpd.place.applied import CTPlace
 from nnunetv2_cdpd.volumes.reading import CheckedReader, told_notes
 
 EFFECTS_FILE = "cleanup.json"
@@ -55,7 +50,6 @@ class CleaningJob:
     made_from: Digest of all that decides what comes of it.
     place: Where classes lie; None: not to be looked at.
     images: Of the prediction, a file per channel or one with all; for `place`.
-    channel: Index of the CT among the channels.
     """
 
     in_file: Path
@@ -64,9 +58,8 @@ class CleaningJob:
     annotation: Annotation
     rules: Sequence[str] | None
     made_from: str
-    place: PlaceModel | None = None
+    place: CTPlace | None = None
     images: tuple[Path, ...] = ()
-    channel: int = 0
 
     @property
     def outputs(self) -> tuple[Path]:
@@ -172,16 +165,16 @@ def _plan(
         report(f"note: {line}")
     reader = reader_for(dataset_json, [in_dir / file for file in files.values()])
     annotation = dataset_json.annotation
-    how, model, channel = [_rules_text(rules)], None, 0
-    if place is not None and images is not None:
-        model, channel = read_place(Path(place), annotation).model, ct_channel(dataset_json)
-        how.append(digest(model.as_json()))
+    how, learned = [_rules_text(rules)], None
+    if place is not None:
+        learned = CTPlace.read(Path(place), dataset_json)
+        how.append(learned.digest)
     jobs = {}
     for case, file in files.items():
         its_images = () if images is None else _images_of(Path(images), case, dataset_json)
         states = [file_state(path) for path in (in_dir / file, *its_images)]
         made_from = digest(states, how, dataset_json.content, reader.name)
-        jobs[case] = CleaningJob(in_dir / file, out_dir / file, reader, annotation, rules, made_from, model, its_images, channel)
+        jobs[case] = CleaningJob(in_dir / file, out_dir / file, reader, annotation, rules, made_from, learned, its_images)
     return jobs, how
 
 
@@ -207,18 +200,10 @@ def clean_case(job: CleaningJob) -> Effects:
         job.rules,
         parents=nesting_of(job.annotation),
         axes=array_axes(label_map.shape, properties),
-        place=_place_of(job, label_map.shape, properties),
+        place=None if job.place is None else job.place.of_files(job.images, job.reader, label_map.shape, properties),
     )
     job.reader.write_seg(cleaned, job.out_file, properties)
     return effects
-
-
-def _place_of(job: CleaningJob, shape: Sequence[int], properties: Mapping[str, Any]) -> ImagePlace | None:
-    """Where the classes of a prediction can lie; None: that is not asked for, or its file does not say where its axes lead."""
-    axes = BodyAxes.of(Grid.of_properties(shape, properties))
-    if job.place is None or axes is None:
-        return None
-    return ImagePlace(job.place, axes, job.place.image_says(read_body(job.images, job.channel, job.reader, shape, axes)))
 
 
 def total_effects(cleaned: Outcome[Effects]) -> Effects:

@@ -10,12 +10,14 @@ DESCRIPTION = """
 Learn from a raw dataset of CTs where in the body each class can lie: the range along the body, from front to back and
 sideways, from the cases whose source annotates it. Nothing is said of a class that fewer than five cases show.
 
-Writes place.json into the dataset's folder of nnUNet_preprocessed; trainings copy it into their model folder, and
-`cdpd clean --place` removes false structures by it.
+Writes place.json into the dataset's folder of nnUNet_preprocessed; trainings that start then copy it into their model
+folder. `cdpd predict --clean` of such a model and `cdpd clean --place` remove false structures by it.
 """
 EXAMPLES = (
     """cdpd place 400
 cdpd clean predictions cleaned --place nnUNet_preprocessed/Dataset400_MultiCT --images imagesTs""",
+    """cdpd place 400 -o MODEL_FOLDER
+cdpd predict -i imagesTs -o predictions -m MODEL_FOLDER --clean""",
 )
 
 
@@ -25,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         *OUTPUT,
         type=Path,
         dest="output",
-        metavar="FILE",
-        help="where to write (default: place.json in the dataset's folder of nnUNet_preprocessed)",
+        metavar="OUTPUT",
+        help="where to write, or the folder of a model that is trained already (default: the dataset's, in nnUNet_preprocessed)",
     )
     add_processes(parser, "default: nnU-Net's, at most one per core")
 

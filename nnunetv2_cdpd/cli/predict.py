@@ -68,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=HALF,
         help="where a class begins: at a probability of 0.5, or where the highest Dice is expected (default: %(default)s)",
     )
-    what.add_argument("--clean", action="store_true", help="clean up by anatomy, as `cdpd clean`")
+    what.add_argument(
+        "--clean", action="store_true", help="clean up by anatomy, as `cdpd clean`; by place, too, where the model has it"
+    )
     what.add_argument("--one-file-per-class", action="store_true", help="a folder per case with a mask per class, no label map")
     what.add_argument(
         "--format",
@@ -170,13 +172,16 @@ def run(args: argparse.Namespace) -> int:
     )
     how = given(args, "task", "clean", "probabilities", "decode")
     predictor.select(args.classes, **how, compute_all=args.quality)  # how good a class is, the others tell too
+    tell = reporter(args.flags)
+    if predictor.place_note is not None:
+        tell(predictor.place_note)
     if is_label_map(args.output, predictor.file_ending):
         _check_one_file(args)
-        alone = predict_file(predictor, args.input, args.output, tell=reporter(args.flags), output_format=args.formats[0])
+        alone = predict_file(predictor, args.input, args.output, tell=tell, output_format=args.formats[0])
         if alone.done:
             print(f"written to {args.output}")
         return report_failed(alone.failed.items(), args.flags)
-    tell, kind = reporter(args.flags), (predictor.file_ending, predictor.num_channels)
+    kind = predictor.file_ending, predictor.num_channels
     if args.bids is None:
         cases = find_image_cases(args.input, *kind, modality_of(predictor.dataset_json), tell=tell)
     else:
@@ -194,6 +199,7 @@ def run(args: argparse.Namespace) -> int:
     settings = {
         "model": str(folder.resolve()),
         **{name: getattr(args, name) for name in ("folds", "classes", "task", "clean", "decode")},
+        "place": predictor.place_digest,
         "checkpoint": args.checkpoint_name,
         "weights": weights_digest(predictor.list_of_parameters),
         "step_size": args.tile_step_size,
@@ -215,7 +221,7 @@ def _companion(args: argparse.Namespace, predictor: "Predictor", folder: Path, o
     from nnunetv2_cdpd.quality.files import quality_model_of
     from nnunetv2_cdpd.quality.predicting import QualityCompanion
 
-    settings = PathSettings(args.tile_step_size, args.use_mirroring, args.align_windows, args.clean)
+    settings = PathSettings(args.tile_step_size, args.use_mirroring, args.align_windows, args.clean, predictor.place_digest)
     model = quality_model_of(predictor, folder, settings, args.task)
     return QualityCompanion(predictor, model, outputs, settings, calibrated=args.calibrate_probabilities)
 

@@ -1,1 +1,1 @@
-"""Datasets on disk: dataset.json, raw folders, folders of predictions, label maps."""
+"""Datasets on disk: dataset.json, raw folders, predictions, label maps; what a model folder takes along when it is exported."""

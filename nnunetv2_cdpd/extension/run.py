@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from nnunetv2.configuration import default_num_processes
 
+from nnunetv2_cdpd.datasets.carried import fingerprint_alone
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson
 from nnunetv2_cdpd.datasets.output import results_in
 from nnunetv2_cdpd.datasets.raw import RawDataset, read_dataset
@@ -18,7 +19,6 @@ from nnunetv2_cdpd.extension.preprocessing import PreprocessedFolder, preprocess
 from nnunetv2_cdpd.extension.settings import extended_plans
 from nnunetv2_cdpd.extension.work import dataset_name_of, place_of, work_folder
 from nnunetv2_cdpd.host import DEBUG_FILE
-from nnunetv2_cdpd.inference.carried import fingerprint_alone
 from nnunetv2_cdpd.inference.devices import chosen_device
 from nnunetv2_cdpd.inference.models import TrainedModel, folds_of, load_model, read_checkpoint, read_descriptions
 from nnunetv2_cdpd.jobs import digest, file_state, read_json

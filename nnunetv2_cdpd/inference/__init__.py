@@ -1,7 +1,6 @@
 """Prediction: CDPDNet on images, from files to label maps, in little memory.
 
 - models: model folders: found, checked, read without executing code from them
-- carried: what a model folder takes along when it is exported
 - inputs: what to predict: a file, a folder, DICOM series
 - host_predictor: nnU-Net's predictor, with what is made otherwise here
 - preprocessing: nnU-Net's, with images resampled axis by axis

@@ -33,7 +33,8 @@ from nnunetv2_cdpd.inference.preprocessing import CasePreprocessor, PathLike, Pr
 from nnunetv2_cdpd.inference.shown_volume import ShownVolume
 from nnunetv2_cdpd.inference.sliding_window import Ensemble, ReportWindows, at_whole_steps, blocks_of_logits
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
-from nnunetv2_cdpd.network.place import with_place
+from nnunetv2_cdpd.network.coordinates import with_coordinates
+from nnunetv2_cdpd.place.applied import CTPlace
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
 from nnunetv2_cdpd.volumes.reading import CheckedReader
 
@@ -64,6 +65,8 @@ class HostPredictor(host.nnUNetPredictor):
     annotation: Annotation
     network: PredictionNetwork
     writer: CheckedReader  # nnU-Net's reader and writer of the model's plans
+    model_folder: Path | None = None
+    place: CTPlace | None = None  # by which images are looked at when they are read
 
     def __init__(
         self,
@@ -105,7 +108,7 @@ class HostPredictor(host.nnUNetPredictor):
         """
         folder = Path(model_training_output_dir)
         model = load_model(folder, use_folds, checkpoint_name)
-        self.model_files = (folder / PLANS_FILE, folder / FILE_NAME)
+        self.model_folder, self.model_files = folder, (folder / PLANS_FILE, folder / FILE_NAME)
         if not isinstance(model.network, CDPDNet):
             raise UserError(f"{folder}: a model of {model.trainer_name}, no CDPDNet; use nnUNetv2_predict_from_modelfolder")
         self.annotation = read_annotation(model.dataset_json, where=folder / FILE_NAME)
@@ -138,9 +141,8 @@ class HostPredictor(host.nnUNetPredictor):
 
     @property
     def _preprocessor(self) -> CasePreprocessor:
-        return CasePreprocessor(
-            self.plans_manager, self.configuration_manager, self.dataset_json, self.writer, self.verbose_preprocessing
-        )
+        how = self.verbose_preprocessing, self.place
+        return CasePreprocessor(self.plans_manager, self.configuration_manager, self.dataset_json, self.writer, *how)
 
     # ---- from preprocessed image to logits ---------------------------------------------------------------------------
 
@@ -194,8 +196,8 @@ class HostPredictor(host.nnUNetPredictor):
 
         padded, inside = host.pad_nd_image(data, self.configuration_manager.patch_size, "constant", {"value": 0}, True)
         slicers = self._internal_get_sliding_window_slicers(padded.shape[1:])
-        if self.network.network.needs_place:
-            padded = with_place(padded, inside[1:])
+        if self.network.network.needs_coordinates:
+            padded = with_coordinates(padded, inside[1:])
         ensemble = Ensemble(run, len(weights), channels, readout is not None, (readout or Readout()).to(sums_device))
         for block in self._blocks_of(padded.to(sums_device), slicers, ensemble):
             if (own := block.inside(inside[1:])) is not None:

@@ -57,6 +57,8 @@ def predict_file(predictor: Predictor, image: Path, output: Path, *, tell: Tell,
         source = source_of(case) if output_format in DICOM_ENDINGS else None
         with opened(case, predictor.writer, tell) as files:
             preprocessed = predictor.preprocess_files(files)
+        for note in predictor.notes_of(preprocessed):
+            tell(f"note: {case.files[0]}: {note}")
         prediction = replace(predictor.export(predictor.label(preprocessed)), source=source)
         if source is None:
             prediction.write_label_map(output, predictor.writer)

@@ -52,7 +52,7 @@ def export_onnx(
         if file is not None:
             _check_new(file, ending, name)
     predictor = Predictor.from_folder(model, folds, device="cpu", checkpoint_name=checkpoint_name)
-    if predictor.network.network.needs_place:
+    if predictor.network.network.needs_coordinates:
         raise UserError(f"{model}: its tokens depend on a window's place in the image, which the runner does not tell; no ONNX")
     predictor.select(classes, task=task)
     used = [str(fold) for fold in folds_of(model, folds, checkpoint_name)]

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson
+from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.blocks import Block, written_to
 from nnunetv2_cdpd.inference.decoding import with_dice_levels
 from nnunetv2_cdpd.inference.decodings import DICE, HALF
@@ -23,6 +25,10 @@ from nnunetv2_cdpd.inference.label_map import LabelMap
 from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
 from nnunetv2_cdpd.inference.preprocessing import PathLike, PreprocessedCase
 from nnunetv2_cdpd.inference.selection import Selection
+from nnunetv2_cdpd.place.applied import CTPlace
+from nnunetv2_cdpd.place.files import PLACE_FILE, has_place
+from nnunetv2_cdpd.place.images import ct_channel
+from nnunetv2_cdpd.place.predicted import ImagePlace
 
 Watch = Callable[[Block], None]
 
@@ -36,6 +42,7 @@ class LabelledCase:
     geometry: Where the logits belong in the image.
     properties: nnU-Net's, of the image.
     selection: What was to be predicted.
+    place: Where classes can lie in the image; None: not known.
     """
 
     labels: np.ndarray
@@ -43,15 +50,20 @@ class LabelledCase:
     geometry: Geometry
     properties: Mapping[str, Any]
     selection: Selection
+    place: ImagePlace | None = None
 
 
 class Predictor(HostPredictor):
     """Predicts with one trained model folder.
 
     Takes the arguments of `HostPredictor`.
+
+    Attributes:
+        place_note: In one line, whether the selected clean-up uses place; None: the model folder has nothing of it.
     """
 
     selection: Selection  # set when a model is loaded
+    place_note: str | None = None
 
     @classmethod
     def from_folder(
@@ -98,14 +110,17 @@ class Predictor(HostPredictor):
             classes: Names; None: all that the task annotates. Where they are is what a prediction of all classes says, and
                 no more classes are computed than that takes.
             task: Source whose task prompt stands in for the universal task; only classes that it annotates are predicted.
-            clean: Clean up by anatomy (`nnunetv2_cdpd.cleanup`), for which all classes are computed.
+            clean: Clean up by anatomy (`nnunetv2_cdpd.cleanup`), for which all classes are computed; of images that are read
+                from files also by place, where the model folder tells of it (`place`).
             probabilities: Keep the logits, for `Prediction.probabilities`.
             decode: Where a class begins, one of `DECODINGS`; probabilities stay as they are.
             compute_all: Compute all classes, also where the wanted ones do not take that; the prediction is the same.
 
         Raises:
-            UserError: An unknown class, task or decoding, or a class that the task does not annotate.
+            UserError: An unknown class, task or decoding, a class that the task does not annotate, or a place.json in the model
+                folder that is damaged or of other classes.
         """
+        self.place, self.place_note = self._learned_place() if clean else (None, None)
         self.selection = Selection.of(
             self.network.network,
             self.annotation,
@@ -117,6 +132,28 @@ class Predictor(HostPredictor):
             compute_all=compute_all,
         )
         self.network.choose(self.selection.choices)
+
+    def _learned_place(self) -> tuple[CTPlace | None, str | None]:
+        """Where classes lie, by the model folder, and a line that tells whether that is used."""
+        if self.model_folder is None or not has_place(self.model_folder):
+            return None, None
+        described = DatasetJson(self.model_folder / FILE_NAME, self.dataset_json)
+        try:
+            ct_channel(described)
+        except UserError as error:
+            return None, f"note: the clean-up does without the {PLACE_FILE} of the model: {error}"
+        return CTPlace.read(self.model_folder, described), f"note: the clean-up uses the {PLACE_FILE} of the model"
+
+    @property
+    def place_digest(self) -> str | None:
+        """Of what the selected clean-up knows of place; None: nothing."""
+        return None if self.place is None else self.place.digest
+
+    def notes_of(self, case: PreprocessedCase) -> tuple[str, ...]:
+        """What the user should know of an image before it is predicted."""
+        if self.place is None or case.place is not None:
+            return ()
+        return ("its file does not say how it lies in the body, or it lies too obliquely, so the clean-up does without place",)
 
     # ---- one image -------------------------------------------------------------------------------------------------
 
@@ -193,7 +230,7 @@ class Predictor(HostPredictor):
             logits = self.predict_logits_from_preprocessed_data(case.data)
             if watch is not None:
                 watch(Block.whole(logits))
-            return self.label_logits(logits, case.properties)
+            return self.label_logits(logits, case.properties, case.place)
         labels = self._label_map(geometry)
         kept = torch.empty((len(self.selection.needed), *shape), dtype=torch.half) if self.selection.probabilities else None
         with hosts_threads():
@@ -204,17 +241,21 @@ class Predictor(HostPredictor):
                 blocks = written_to(kept, blocks)
             for block in with_dice_levels(blocks, len(self.selection.needed)) if self.selection.decode == DICE else blocks:
                 labels.add(block)
-        return LabelledCase(labels.array, kept, geometry, case.properties, self.selection)
+        return LabelledCase(labels.array, kept, geometry, case.properties, self.selection, case.place)
 
-    def label_logits(self, logits: Tensor, properties: Mapping[str, Any]) -> LabelledCase:
-        """Label an image of whose needed classes all logits (n, x, y, z) are at hand."""
+    def label_logits(self, logits: Tensor, properties: Mapping[str, Any], place: ImagePlace | None = None) -> LabelledCase:
+        """Label an image of whose needed classes all logits (n, x, y, z) are at hand.
+
+        Args:
+            place: Where classes can lie in it, for a clean-up; None: not known.
+        """
         logits, geometry = place_logits(logits, self.plans_manager, self.configuration_manager, properties)
         labels = self._label_map(geometry)
         whole = [Block.whole(logits)]
         for block in with_dice_levels(whole, len(logits)) if self.selection.decode == DICE else whole:
             labels.add(block)
         kept = logits.cpu() if self.selection.probabilities else None
-        return LabelledCase(labels.array, kept, geometry, properties, self.selection)
+        return LabelledCase(labels.array, kept, geometry, properties, self.selection, place)
 
     def _label_map(self, geometry: Geometry) -> LabelMap:
         selection = self.selection
@@ -250,7 +291,12 @@ class Predictor(HostPredictor):
         classes = {self.annotation.classes[k]: self.annotation.values[k] for k in case.selection.tree.classes}
         properties = case.properties
         cleaned, _ = clean_label_map(
-            labels, properties["spacing"], classes, parents=nesting_of(self.annotation), axes=array_axes(labels.shape, properties)
+            labels,
+            properties["spacing"],
+            classes,
+            parents=nesting_of(self.annotation),
+            axes=array_axes(labels.shape, properties),
+            place=case.place,
         )
         return cleaned
 

@@ -7,7 +7,7 @@ does anybody read where that label map has holes, unless a normalization is to l
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import get_ident
@@ -25,6 +25,8 @@ from torch import Tensor
 from nnunetv2_cdpd.datasets.dataset_json import channel_names
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import exchanged, original
+from nnunetv2_cdpd.place.applied import CTPlace
+from nnunetv2_cdpd.place.predicted import ImagePlace
 from nnunetv2_cdpd.portable.preprocessing import check_new_shape
 from nnunetv2_cdpd.volumes.interpolation import resample_by_axis
 from nnunetv2_cdpd.volumes.reading import CheckedReader
@@ -34,10 +36,16 @@ PathLike = str | Path
 
 @dataclass(frozen=True)
 class PreprocessedCase:
-    """data: (C, x, y, z) as the network sees it; properties: nnU-Net's."""
+    """What is made of an image.
+
+    data: (C, x, y, z) as the network sees it.
+    properties: nnU-Net's.
+    place: Where classes can lie in it; None: not looked at, or its file does not say how it lies in the body.
+    """
 
     data: Tensor
     properties: dict[str, Any]
+    place: ImagePlace | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,7 @@ class CasePreprocessor:
 
     reader: nnU-Net's reader of the model's plans.
     verbose: As nnU-Net's preprocessing.
+    place: Of images that are read from files, it is told where classes can lie; None: that is not looked at.
     """
 
     plans: PlansManager
@@ -53,6 +62,7 @@ class CasePreprocessor:
     dataset_json: dict[str, Any]
     reader: CheckedReader
     verbose: bool = False
+    place: CTPlace | None = None
 
     @property
     def num_channels(self) -> int:
@@ -75,7 +85,8 @@ class CasePreprocessor:
                 "file holds all (a colour image)"
             )
         previous = None if previous_stage is None else self.reader.read_seg(str(previous_stage))[0]
-        return self.image(image, properties, previous)
+        place = None if self.place is None else self.place.of_image(image, properties)
+        return replace(self.image(image, properties, previous), place=place)
 
     def array(self, image: np.ndarray, spacing_mm: Sequence[float]) -> PreprocessedCase:
         """Preprocess (Z, Y, X) or (C, Z, Y, X).

@@ -163,7 +163,10 @@ class _Work:
         # Before the work: of a series that nothing could be derived from.
         source = source_of(case) if self.outputs.dicom_formats else None
         with opened(case, self.predictor.writer, tqdm.write) as files:
-            return self.predictor.preprocess_files(files, previous), source
+            preprocessed = self.predictor.preprocess_files(files, previous)
+        for note in self.predictor.notes_of(preprocessed):
+            tqdm.write(f"note: {case.files[0]}: {note}")
+        return preprocessed, source
 
     def predict(self, read: tuple[PreprocessedCase, SourceSeries | None]) -> _Predicted:
         case, source = read

@@ -1,7 +1,7 @@
 """FusedEncoder: nnU-Net's encoder, of which some stages are fused with tokens; the upper half of CDPDNet's figure.
 
     x ─┬─ encoder stage ── ... ── stage ── fusion ── ... ── bottleneck
-       └─ tokens: of a frozen ViT on slices, or of the place alone ─ token adaptor ──┘
+       └─ tokens: of a frozen ViT on slices, or of coordinates alone ─ token adaptor ──┘
 
 Source: CDPDNet, arXiv 2505.18958. What differs from the released network is told in each part's file; what tokens are and what
 they may say is a setting (vision_settings.py).
@@ -15,8 +15,8 @@ from dynamic_network_architectures.building_blocks.plain_conv_encoder import Pla
 from dynamic_network_architectures.building_blocks.residual_encoders import ResidualEncoder
 from torch import Tensor, nn
 
+from nnunetv2_cdpd.network.coordinates import COORDINATE_CHANNELS, CoordinateTokens
 from nnunetv2_cdpd.network.fusion import make_fusion
-from nnunetv2_cdpd.network.place import PLACE_CHANNELS, CoordinateTokens
 from nnunetv2_cdpd.network.slice_encoder import NEIGHBOURS, WINDOWS, SliceEncoder
 from nnunetv2_cdpd.network.token_adaptor import TokenAdaptor
 from nnunetv2_cdpd.network.training_only import Guide, TrainingOnly
@@ -29,7 +29,7 @@ TokenMaps = Callable[[Tensor], list[Tensor]]
 class FusedEncoder(nn.Module):
     """(B, C, X, Y(, Z)) patch -> features of every stage, finest first.
 
-    Where tokens tell the place, the patch has three channels more, the last ones (place.py).
+    Where tokens depend on coordinates, the patch has three channels more, the last ones (coordinates.py).
 
     Args:
         encoder: nnU-Net's.
@@ -47,7 +47,7 @@ class FusedEncoder(nn.Module):
 
     encoder: PlainConvEncoder | ResidualEncoder
     slice_encoder: SliceEncoder | None
-    coordinates: CoordinateTokens | None
+    coordinate_tokens: CoordinateTokens | None
     guide: Guide | None
     volume: VolumeTokens | None
 
@@ -60,7 +60,7 @@ class FusedEncoder(nn.Module):
         features = self.encoder.output_channels
         if list(fused_stages) != sorted(set(fused_stages) & set(range(len(features)))):
             raise ValueError(f"fused stages must be of 0 ... {len(features) - 1}, ascending, got {list(fused_stages)}")
-        self.slice_encoder = self.coordinates = self.guide = self.volume = None
+        self.slice_encoder = self.coordinate_tokens = self.guide = self.volume = None
         self.adaptors, self.fusions = nn.ModuleDict(), nn.ModuleDict()
         self.vision = VisionSettings()
         if vision is None or not fused_stages:
@@ -75,8 +75,8 @@ class FusedEncoder(nn.Module):
     def _make_tokens(self, kwargs: Mapping[str, Any], num_maps: int) -> SliceEncoder | CoordinateTokens:
         if self.vision.source == COORDINATES:
             own = {key: kwargs[key] for key in ("slice_axis", "slice_step", "slice_scale") if key in kwargs}
-            self.coordinates = CoordinateTokens(num_maps=num_maps, **own)
-            return self.coordinates
+            self.coordinate_tokens = CoordinateTokens(num_maps=num_maps, **own)
+            return self.coordinate_tokens
         self.slice_encoder = self.slice_encoder_class(num_maps=num_maps, **kwargs)
         if self.vision.whole_slices:
             self.volume = VolumeTokens()
@@ -87,9 +87,9 @@ class FusedEncoder(nn.Module):
         return make_fusion(channels, dim, self.vision.fusion, self.vision.gate)
 
     @property
-    def needs_place(self) -> bool:
-        """Whether patches come with the channels of their place."""
-        return self.coordinates is not None or self.volume is not None
+    def needs_coordinates(self) -> bool:
+        """Whether patches come with the channels of their coordinates."""
+        return self.coordinate_tokens is not None or self.volume is not None
 
     def show(self, image: Tensor) -> None:
         """Compute the tokens of whole slices of an image (C, X, Y, Z), of which windows are seen next."""
@@ -101,17 +101,17 @@ class FusedEncoder(nn.Module):
 
         Args:
             token_maps: See SliceEncoder.
-            tokens: Those of whole slices at the place of each patch, (B, maps, E, S, h, w), where x does not tell its place.
+            tokens: Those of whole slices at the coordinates of each patch, (B, maps, E, S, h, w), where x does not tell them.
         """
-        if self.coordinates is not None:
-            return self.coordinates(self._place_of(x))
+        if self.coordinate_tokens is not None:
+            return self.coordinate_tokens(self._coordinates_of(x))
         if self.slice_encoder is None:
             return []
         if self.volume is None:
             return self.slice_encoder(x, token_maps)
         if tokens is None:
-            axis, place = self.slice_encoder.slice_axis, self._place_of(x)
-            tokens = self.volume.of_windows(place, self.slice_encoder.grid_size(x.shape[2:]), axis if x.ndim == 5 else 0)
+            axis, coordinates = self.slice_encoder.slice_axis, self._coordinates_of(x)
+            tokens = self.volume.of_windows(coordinates, self.slice_encoder.grid_size(x.shape[2:]), axis if x.ndim == 5 else 0)
         return list(tokens.to(x.dtype).unbind(1))
 
     def encode(self, x: Tensor, token_grids: Sequence[Tensor]) -> list[Tensor]:
@@ -121,7 +121,7 @@ class FusedEncoder(nn.Module):
     def encode_and_adapt(self, x: Tensor, token_grids: Sequence[Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
         """The same, and the tokens of each fused stage at its size and with its channels."""
         tokens = dict(zip(self.fusions, self.some_dropped(token_grids)))
-        x = x[:, : self.input_channels] if self.needs_place else x
+        x = x[:, : self.input_channels] if self.needs_coordinates else x
         stem = getattr(self.encoder, "stem", None)
         x = x if stem is None else stem(x)
         skips, adapted = [], {}
@@ -161,9 +161,9 @@ class FusedEncoder(nn.Module):
         kept = torch.rand(first.shape[:1] + (1,) + first.shape[2:], device=first.device) >= share
         return [grid * kept for grid in token_grids]
 
-    def _place_of(self, x: Tensor) -> Tensor:
+    def _coordinates_of(self, x: Tensor) -> Tensor:
         shown = self.volume is None or self.volume.tokens is not None
-        if not shown or x.shape[1] != self.input_channels + PLACE_CHANNELS:
+        if not shown or x.shape[1] != self.input_channels + COORDINATE_CHANNELS:
             raise ValueError(
                 "the tokens of this network depend on the patch's place in the image, which this patch does not tell: "
                 "`cdpd predict` does, nnUNetv2_predict cannot"

@@ -58,7 +58,7 @@ def token_values(network: CDPDNet, patch_size: Sequence[int], slice_step: int) -
     """Numbers in one token map of one sample."""
     encoder = network.slice_encoder
     if encoder is None:
-        return 0  # of the place alone, which takes next to nothing
+        return 0  # of coordinates alone, which take next to nothing
     plane = list(patch_size)
     slices = 1 if len(plane) == 2 else -(-plane.pop(encoder.slice_axis) // slice_step)
     return int(slices * np.prod(encoder.grid_size(plane)) * encoder.embed_dim)

@@ -19,7 +19,7 @@ GATES = (BLOCKS, CLOSED, OPEN)
 class VisionSettings:
     """What plans may say of tokens.
 
-    source: "vit", or "coordinates": in place of tokens nothing but the place in the image, a control.
+    source: "vit", or "coordinates": in place of tokens nothing but the coordinates in the image, a control.
     fusion: What tokens may say to a stage. "queries": they ask, the stage's features answer (the paper); "values": features
         ask, tokens answer; "both": the first block the one way, the second the other; "sum": no attention, a linear layer of
         the tokens is added.
@@ -53,7 +53,7 @@ class VisionSettings:
             raise ValueError("vision `adapters` change the tokens at every step, and those of `whole_slices` are computed once")
 
     @property
-    def of_place(self) -> bool:
+    def of_coordinates(self) -> bool:
         """Whether tokens depend on where in the image a patch lies."""
         return self.source == COORDINATES or self.whole_slices
 
@@ -69,7 +69,7 @@ def split_vision(vision: Mapping[str, Any]) -> tuple[VisionSettings, dict[str, A
     return settings, {key: value for key, value in vision.items() if key not in own}
 
 
-def needs_place(arch_kwargs: Mapping[str, Any]) -> bool:
-    """Whether the patches of a network with these arguments tell their place in the image (place.py)."""
+def needs_coordinates(arch_kwargs: Mapping[str, Any]) -> bool:
+    """Whether the patches of a network with these arguments tell their coordinates in the image (coordinates.py)."""
     vision = arch_kwargs["vision"]
-    return bool(vision and arch_kwargs["fused_stages"]) and split_vision(vision)[0].of_place
+    return bool(vision and arch_kwargs["fused_stages"]) and split_vision(vision)[0].of_coordinates

@@ -1,4 +1,4 @@
-"""Tokens of whole slices: computed once for a volume, of which every patch takes those at its place.
+"""Tokens of whole slices: computed once for a volume, of which every patch takes those at its coordinates.
 
 The ViT sees a slice as a whole, as it was trained to see images, with its own position embeddings, and not a crop of it; and no
 slice is seen twice. What a patch takes is interpolated at the middles of its tokens' boxes, wherever augmentation has moved them.
@@ -32,12 +32,12 @@ def volume_tokens(encoder: SliceEncoder, image: Tensor) -> Tensor:
     return torch.cat(parts, 1).transpose(1, 2).contiguous()
 
 
-def tokens_at(tokens: Any, place: Tensor, size: Sequence[int], slice_axis: int) -> Tensor:
+def tokens_at(tokens: Any, coordinates: Tensor, size: Sequence[int], slice_axis: int) -> Tensor:
     """Tokens of a patch: those of its volume, at the middles of the patch's own boxes.
 
     Args:
         tokens: (maps, E, S, H, W), a tensor or an array on disk, of which only the part around the patch is read.
-        place: (3, X, Y(, Z)), see place.py.
+        coordinates: (3, X, Y(, Z)), see coordinates.py.
         size: Boxes of the patch along S, H, W; along H, W in 2D.
         slice_axis: Of the volume's axes; 0 in 2D.
 
@@ -45,19 +45,20 @@ def tokens_at(tokens: Any, place: Tensor, size: Sequence[int], slice_axis: int) 
         (maps, E, *size), in single precision.
     """
     order = [slice_axis, *(axis for axis in range(3) if axis != slice_axis)]
-    place = place[order]  # along S, H, W
-    place = place.permute(0, *(1 + axis for axis in order)) if place.ndim == 4 else place[:, None]
+    coordinates = coordinates[order]  # along S, H, W
+    is_volume = coordinates.ndim == 4
+    coordinates = coordinates.permute(0, *(1 + axis for axis in order)) if is_volume else coordinates[:, None]
     boxes = [1] * (3 - len(size)) + list(size)
-    at = functional.interpolate(place[None].float(), size=boxes, mode="trilinear", align_corners=False)[0]
-    parts, coordinates = [], []
+    at = functional.interpolate(coordinates[None].float(), size=boxes, mode="trilinear", align_corners=False)[0]
+    parts, sampled = [], []
     for along, length in zip(at, tokens.shape[2:]):
         index = ((along + 1) * length - 1) / 2  # in tokens
         first, last = (min(max(int(bound), 0), length - 1) for bound in (index.min().floor(), index.max().ceil()))
         parts.append(slice(first, last + 1))
-        coordinates.append((2 * (index - first) + 1) / (last + 1 - first) - 1)
+        sampled.append((2 * (index - first) + 1) / (last + 1 - first) - 1)
     near = tokens[tuple([slice(None)] * 2 + parts)]
     near = torch.from_numpy(np.ascontiguousarray(near)) if isinstance(near, np.ndarray) else near
-    grid = torch.stack(coordinates[::-1], -1)[None].to(near.device)  # grid_sample's axes run the other way
+    grid = torch.stack(sampled[::-1], -1)[None].to(near.device)  # grid_sample's axes run the other way
     found = functional.grid_sample(near.flatten(0, 1)[None].float(), grid, padding_mode="border", align_corners=False)
     return found.view(*near.shape[:2], *size)
 
@@ -74,7 +75,7 @@ class VolumeTokens(nn.Module):
         super().__init__()
         self.register_buffer("tokens", None, persistent=False)
 
-    def of_windows(self, place: Tensor, size: Sequence[int], slice_axis: int) -> Tensor:
-        """(B, maps, E, *size) of windows, by their place (B, 3, X, Y(, Z))."""
+    def of_windows(self, coordinates: Tensor, size: Sequence[int], slice_axis: int) -> Tensor:
+        """(B, maps, E, *size) of windows, by their coordinates (B, 3, X, Y(, Z))."""
         assert self.tokens is not None, "a volume is shown first"
-        return torch.stack([tokens_at(self.tokens, window, size, slice_axis) for window in place])
+        return torch.stack([tokens_at(self.tokens, window, size, slice_axis) for window in coordinates])

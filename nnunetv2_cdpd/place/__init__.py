@@ -11,7 +11,9 @@ the image is unlike those that were learned from, nothing is said.
 - references: the reference point of a case, with its spread, and what each class's ends keep from it
 - model: all that was learned, as boxes in which the classes of a case can lie, and as JSON
 - files: place.json, written and read
-- learning: from a raw dataset (`cdpd place`)
+- images, learning: from a raw dataset (`cdpd place`)
+- zones: of a patch, for training
+- predicted, applied: where the classes of a predicted label map can lie, by its image and by each other
 
 Source: the idea of MultiTalent's region loss (arXiv 2404.15718); the coordinate and the ranges are learned here.
 """

@@ -1,4 +1,7 @@
-"""place.json: what was learned of a raw dataset, in nnUNet_preprocessed and in model folders; read, it must be of the classes."""
+"""place.json: what was learned of a raw dataset, in nnUNet_preprocessed and in model folders; read, it must be of the classes.
+
+nnU-Net's export of a model takes a fixed list of files, so what a prediction needs of it is carried along too (`carried`).
+"""
 
 import shutil
 from collections.abc import Mapping
@@ -9,18 +12,35 @@ from typing import Any
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.datasets.carried import carry, taken_along
+from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet
 from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.host import FINGERPRINT_FILE, PLANS_FILE
 from nnunetv2_cdpd.jobs import read_json, write_json, written_beside
-from nnunetv2_cdpd.jobs.shapes import NAME, NUMBER, POSITIVE, list_of, map_of, none_or, read_shaped, record, whole_number
+from nnunetv2_cdpd.jobs.shapes import (
+    NAME,
+    NUMBER,
+    POSITIVE,
+    check_shape,
+    list_of,
+    map_of,
+    none_or,
+    read_shaped,
+    record,
+    whole_number,
+)
 from nnunetv2_cdpd.place.body import NUM_FEATURES
 from nnunetv2_cdpd.place.model import PlaceModel
 from nnunetv2_cdpd.place.references import Reference
 
 PLACE_FILE = "place.json"
+_KEY = "cdpd_place"  # in what nnU-Net's export takes along
 _VERSION = 1
 _MAKE_ANEW = "make it anew: cdpd place DATASET"
-_MISSING = f"{_MAKE_ANEW}; a model folder has it if it was there when the training began"
+_MISSING = (
+    f"{_MAKE_ANEW}; a model folder has it if it was there when the training began, or by `cdpd place DATASET -o MODEL_FOLDER`"
+)
 _OR_NULL = none_or(NUMBER)
 _ENDS = list_of(list_of(_OR_NULL, 2, 2))
 _SPREAD = none_or(POSITIVE)
@@ -113,14 +133,13 @@ def read_place(given: Path, annotation: Annotation) -> LearnedPlace:
     """What was learned of a dataset.
 
     Args:
-        given: The file, or a folder that holds it.
+        given: The file, or a folder that holds it, such as a model folder, also one that was installed from nnU-Net's export.
         annotation: Of the label maps to which it is to be applied.
 
     Raises:
         UserError: There is none, it is damaged or of another release, or of another dataset.
     """
-    path = given / PLACE_FILE if given.is_dir() else given
-    content = read_shaped(path, _SHAPE, _MAKE_ANEW, _MISSING)
+    content, path = _content_of(given)
     if content["version"] != _VERSION:
         raise UserError(f"{path}: of another release; {_MAKE_ANEW}")
     model = PlaceModel.of_json(content["place"])
@@ -136,11 +155,52 @@ def read_place(given: Path, annotation: Annotation) -> LearnedPlace:
     return LearnedPlace(content["dataset"], tuple(content["values"]), model, cases)
 
 
-def copy_place(source: Path, folder: Path) -> None:
-    """Have place.json, where there is one, in a model folder too."""
+def has_place(folder: Path) -> bool:
+    """Whether a model folder holds something of where classes lie, whole or not."""
+    return (folder / PLACE_FILE).exists() or taken_along(folder, _KEY) is not None
+
+
+def copy_place(source: Path, folder: Path, annotation: Annotation) -> None:
+    """Have place.json, where there is one, in a model folder too, and in what nnU-Net's export of it takes along.
+
+    Args:
+        annotation: Of the model.
+
+    Raises:
+        UserError: As `read_place`; the model folder stays as it is.
+    """
     if source.is_file():
+        read_place(source, annotation)
         with written_beside(folder / PLACE_FILE) as beside:
             shutil.copyfile(source, beside)
+        carry_place(folder)
+
+
+def carry_place(folder: Path) -> None:
+    """Put what a prediction needs of a model folder's place.json into what nnU-Net's export takes along: no case."""
+    carry(folder, _KEY, {**read_shaped(folder / PLACE_FILE, _SHAPE, _MAKE_ANEW), "cases": {}})
+
+
+def is_of_model(path: Path) -> bool:
+    """Whether a file is a model folder's place.json, there or to be."""
+    return path.name == PLACE_FILE and all((path.parent / name).is_file() for name in (PLANS_FILE, FINGERPRINT_FILE))
+
+
+def check_is_of_model(path: Path, annotation: Annotation) -> None:
+    """Raise UserError where a file is a model folder's place.json, and the model of other classes."""
+    if is_of_model(path):
+        its = read_dataset_json(path.parent / FILE_NAME).annotation
+        if (its.classes, its.values) != (annotation.classes, annotation.values):
+            raise UserError(f"{path.parent}: a model of other classes than those of {annotation.where}; give its dataset")
+
+
+def _content_of(given: Path) -> tuple[dict[str, Any], Path]:
+    """Content of a place.json, and the file in which it stands."""
+    path = given / PLACE_FILE if given.is_dir() else given
+    if given.is_dir() and not path.exists() and (taken := taken_along(given, _KEY)) is not None:
+        check_shape(taken[0], _SHAPE, taken[1], _MAKE_ANEW, _KEY)
+        return taken
+    return read_shaped(path, _SHAPE, _MAKE_ANEW, _MISSING), path
 
 
 def _ends_of(axis: Any) -> tuple[Any, ...]:

@@ -17,7 +17,16 @@ from nnunetv2_cdpd.jobs.tables import aligned
 from nnunetv2_cdpd.place.axes import BodyAxes
 from nnunetv2_cdpd.place.body import BodySlices
 from nnunetv2_cdpd.place.ends import class_ends
-from nnunetv2_cdpd.place.files import LearnedPlace, is_place_file, preprocessed_file, write_place
+from nnunetv2_cdpd.place.files import (
+    PLACE_FILE,
+    LearnedPlace,
+    carry_place,
+    check_is_of_model,
+    is_of_model,
+    is_place_file,
+    preprocessed_file,
+    write_place,
+)
 from nnunetv2_cdpd.place.images import ct_channel, read_body
 from nnunetv2_cdpd.place.model import learn_place
 from nnunetv2_cdpd.place.references import CASES_NEEDED, Reference
@@ -67,18 +76,22 @@ def learn_dataset(
 
     Args:
         given: Id, name or folder of the dataset.
-        output: The file; None: place.json in the dataset's folder of nnUNet_preprocessed.
+        output: The file, or a folder for place.json, such as that of a model that is trained already; None: the dataset's
+            folder of nnUNet_preprocessed.
         report: Called with what the user should know, a line each.
 
     Returns:
         What was learned, the file, and the cases that could not be read, with the reason.
 
     Raises:
-        UserError: No such dataset, it is no CT, no case could be read, or there is no place for the file.
+        UserError: No such dataset, it is no CT, no case could be read, there is no place for the file, or the model folder is
+            of other classes.
     """
     dataset = read_dataset(given)
     channel = ct_channel(dataset.dataset_json)
     path = preprocessed_file(dataset.name) if output is None else Path(output)
+    path = path / PLACE_FILE if path.is_dir() else path
+    check_is_of_model(path, dataset.annotation)
     check_may_write([path], made_here=is_place_file(path), way_out="give another file by argument output")
     jobs = _plan(dataset, channel)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +107,8 @@ def learn_dataset(
         references = {case: model.references(said[index], ends[index]) for index, case in enumerate(cases)}
         place = LearnedPlace(dataset.name, annotation.values, model, references)
         write_place(place, beside)
+    if is_of_model(path):
+        carry_place(path.parent)
     unsaid = [name for name, count in zip(annotation.classes, model.cases) if count < CASES_NEEDED]
     if model.heights is None:
         report(f"note: fewer than {CASES_NEEDED} images show a body; nothing is said of any class")

@@ -1,6 +1,7 @@
 """calibrate_model: measures the validation cases of a trained model, fits its calibration, and writes it into its folder."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def calibrate_model(
     with output_folder(folder / CASES_FOLDER):
         for fold in folds:
             predictor = settings.predictor(folder, [fold], checkpoint_name, device=device)
+            settings = replace(settings, place=predictor.place_digest)
             if (stage := predictor.configuration_manager.previous_stage_name) is not None:
                 raise UserError(f"{folder}: a cascade, which needs predictions of {stage}; its quality cannot be calibrated")
             if predictor.annotation.classes != dataset.annotation.classes:

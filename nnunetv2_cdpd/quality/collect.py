@@ -40,12 +40,20 @@ CASES_FOLDER = "cdpd_quality_cases"  # in the model folder
 
 @dataclass(frozen=True)
 class PathSettings:
-    """What of the settings of a prediction changes probabilities or label map: a calibration holds for the same only."""
+    """What of the settings of a prediction changes probabilities or label map: a calibration holds for the same only.
+
+    place: Digest of what the clean-up knows of place (`Predictor.place_digest`); None: nothing.
+    """
 
     step_size: float = 0.5
     tta: bool = True
     align_windows: bool = False
     clean: bool = False
+    place: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-able; without place where there is none, as of calibrations from before it was looked at."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     def predictor(self, folder: Path, folds: Sequence[int | str], checkpoint_name: str, **more: Any) -> Predictor:
         """A predictor with these settings, which is to predict all classes under the universal task."""
@@ -128,7 +136,7 @@ def _jobs(
     known = {case.identifier: case for case in dataset.cases}
     if missing := [case for case in cases if case not in known]:
         raise UserError(f"{validation / (missing[0] + predictor.file_ending)}: no case of {dataset.folder}; give its dataset")
-    model = [VERSION, asdict(settings), weights_digest(predictor.list_of_parameters), predictor.annotation.classes]
+    model = [VERSION, settings.as_json(), weights_digest(predictor.list_of_parameters), predictor.annotation.classes]
     jobs = {}
     for name in cases:
         case = known[name]

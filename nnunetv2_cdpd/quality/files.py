@@ -5,8 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_cdpd.datasets.carried import carrier_of, carry, taken_along
 from nnunetv2_cdpd.errors import UserError, listed
-from nnunetv2_cdpd.inference.carried import carrier_of, carry, taken_along
 from nnunetv2_cdpd.inference.decodings import HALF
 from nnunetv2_cdpd.inference.models import weights_digest
 from nnunetv2_cdpd.inference.predictor import Predictor
@@ -26,6 +26,7 @@ from nnunetv2_cdpd.jobs.shapes import (
     record,
     whole_number,
 )
+from nnunetv2_cdpd.place.files import PLACE_FILE
 from nnunetv2_cdpd.quality.collect import PathSettings
 from nnunetv2_cdpd.quality.facts import VERSION
 from nnunetv2_cdpd.quality.features import FEATURES
@@ -171,7 +172,10 @@ def quality_model_of(predictor: Predictor, folder: Path, settings: PathSettings,
         raise UserError(f"argument decode {predictor.selection.decode}: {path} was calibrated with {HALF}; leave it out")
     others = {name: value for name, value in asdict(settings).items() if model.settings.get(name) != value}
     if others:
-        told = ", ".join(f"{name} {model.settings.get(name)}" for name in others)
+        # a digest tells nobody anything
+        told = ", ".join(
+            f"another {PLACE_FILE}, or none" if name == "place" else f"{name} {model.settings.get(name)}" for name in others
+        )
         raise UserError(
             f"{path}: was calibrated with {told}; predict with the same, or {_MAKE_ANEW}, with the flags of this prediction"
         )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ def fit_quality(
     return QualityModel(
         classes=tuple(classes),
         folds=dict(folds),
-        settings=asdict(settings),
+        settings=settings.as_json(),
         cases=len(records),
         class_cases={name: annotated.get(name, 0) for name in classes},
         usual=usual,

@@ -5,7 +5,7 @@ that were predicted otherwise, of which this calibration knows nothing.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class QualityCompanion:
             raise ValueError("the quality of a class is told from all classes; select them with compute_all")
         self.predictor, self.model, self.outputs, self.calibrated = predictor, model, outputs, calibrated
         networks = [weights_digest([weights]) for weights in predictor.list_of_parameters]
-        self._made_by: Mapping[str, Any] = {"version": VERSION, "networks": networks, "settings": asdict(settings)}
+        self._made_by: Mapping[str, Any] = {"version": VERSION, "networks": networks, "settings": settings.as_json()}
 
     def watch(self, case: PreprocessedCase) -> _Watched:
         selection = self.predictor.selection

@@ -1,10 +1,10 @@
-"""Rotate and zoom label maps of many classes at the cost of one, and places exactly: nnU-Net's spatial augmentation, done anew.
+"""Rotate and zoom label maps of many classes at the cost of one, coordinates exactly: nnU-Net's spatial augmentation anew.
 
 batchgeneratorsv2 interpolates an indicator image for each label of a patch and keeps the label with the highest score, which
 for 32 classes takes most of the loader's time. The same labels follow from the eight (in 2D: four) voxels around each
 sample point alone: where they agree nothing is left to compute, elsewhere their interpolation weights are the votes.
 
-The place of each voxel (placing.py) grows evenly along each axis, so that it is known beyond the patch too.
+The coordinates of each voxel (coordinates.py) grow evenly along each axis, so that they are known beyond the patch too.
 """
 
 from functools import reduce

@@ -20,7 +20,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.training.placing import PlacedTransforms
+from nnunetv2_cdpd.training.coordinates import CoordinateTransforms
 from nnunetv2_cdpd.training.token_files import TokenFiles
 
 LocationKey = int | tuple[int, ...]  # of nnU-Net's `class_locations`: a stored value or several
@@ -111,8 +111,8 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         universal_probability: Share of samples that are trained under the universal task.
         foreground_jitter: How far from the centre of a foreground patch its voxel of the class may lie: 0 in the centre, as
             nnU-Net; 1 anywhere in the patch.
-        place: Patches tell their place, in channels behind those of the image.
-        token_files: Or batches hold `tokens`, those of whole slices at the place of each patch.
+        coordinates: Patches tell their coordinates, in channels behind those of the image.
+        token_files: Or batches hold `tokens`, those of whole slices at the coordinates of each patch.
     """
 
     transforms: Any  # the host's
@@ -124,14 +124,14 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         source_exponent: float,
         universal_probability: float,
         foreground_jitter: float = 0.0,
-        place: bool = False,
+        coordinates: bool = False,
         token_files: TokenFiles | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs["sampling_probabilities"] = data.case_probabilities(source_exponent)
         super().__init__(data, *args, **kwargs)
-        self.placed = PlacedTransforms(self.transforms, token_files) if place else None
-        self.transforms = self.placed or self.transforms
+        self.located = CoordinateTransforms(self.transforms, token_files) if coordinates else None
+        self.transforms = self.located or self.transforms
         self.universal_probability = universal_probability
         self.reach = np.floor(foreground_jitter * (np.asarray(self.final_patch_size) - 1) / 2).astype(int)  # voxels
 
@@ -149,8 +149,8 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         if force_fg and overwrite_class is not None and self.reach.any():
             class_locations = {overwrite_class: self._draw_centre(class_locations[overwrite_class], data_shape)}
         lower, upper = super().get_bbox(data_shape, force_fg, class_locations, overwrite_class, verbose)
-        if self.placed is not None:  # whose sample is cut and transformed next
-            self.placed.box, self.placed.case = (lower, upper, data_shape), self._data.last_loaded
+        if self.located is not None:  # whose sample is cut and transformed next
+            self.located.box, self.located.case = (lower, upper, data_shape), self._data.last_loaded
         return lower, upper
 
     def _draw_class(self, class_locations: Mapping[LocationKey, np.ndarray]) -> LocationKey | None:
@@ -176,8 +176,8 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         label_maps = [label_map[:, :1] for label_map in label_maps]
         batch["target"] = [*label_maps, *zones, *self._data.taken_zones(), sources]
         batch["task"] = torch.where(universal, len(self._data.annotation.sources), sources)
-        if self.placed is not None and self.placed.files is not None:
-            batch["tokens"] = self.placed.taken()
+        if self.located is not None and self.located.files is not None:
+            batch["tokens"] = self.located.taken()
         return batch
 
 

@@ -71,12 +71,12 @@ class TokenFiles:
                 why = getattr(error, "strerror", None) or "is the disk full?"
                 raise UserError(f"{self.path(case)}: tokens cannot be written ({why}); make room and start again") from error
 
-    def at(self, case: str, place: Tensor) -> Tensor:
-        """The tokens of a patch of a case, by its place (3, X, Y(, Z)): (maps, E, S, h, w), in single precision."""
+    def at(self, case: str, coordinates: Tensor) -> Tensor:
+        """The tokens of a patch of a case, by its coordinates (3, X, Y(, Z)): (maps, E, S, h, w), in single precision."""
         import blosc2
 
         tokens = blosc2.open(urlpath=str(self.path(case)), mode="r", dparams={"nthreads": 1})
-        return tokens_at(tokens, place, self.size, self.slice_axis)
+        return tokens_at(tokens, coordinates, self.size, self.slice_axis)
 
     def _is_current(self, case: str) -> bool:
         path = self.path(case)

@@ -11,9 +11,9 @@ from torch import nn
 from nnunetv2_cdpd.host import exchanged, original
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.network.training_only import TrainingOnly
-from nnunetv2_cdpd.network.vision_settings import needs_place
+from nnunetv2_cdpd.network.vision_settings import needs_coordinates
 from nnunetv2_cdpd.training.checkpoints import UntornTrainer
-from nnunetv2_cdpd.training.placing import PlacedPredictor
+from nnunetv2_cdpd.training.coordinates import CoordinatePredictor
 from nnunetv2_cdpd.training.token_files import TokenFiles, filled_token_files
 
 
@@ -57,8 +57,8 @@ class TokenTrainer(UntornTrainer):
 
     def loader_settings(self) -> dict[str, Any]:
         """What the loader has to know of tokens."""
-        place = needs_place(self.configuration_manager.network_arch_init_kwargs)
-        return {"place": place, "token_files": self.token_files}
+        coordinates = needs_coordinates(self.configuration_manager.network_arch_init_kwargs)
+        return {"coordinates": coordinates, "token_files": self.token_files}
 
     def on_train_start(self) -> None:
         """The host's, when the tokens are there that batches are to hold; the network has its weights by now."""
@@ -69,6 +69,6 @@ class TokenTrainer(UntornTrainer):
         super().on_train_start()
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        predictor = PlacedPredictor if self.cdpdnet.needs_place else original("final_predictor")
+        predictor = CoordinatePredictor if self.cdpdnet.needs_coordinates else original("final_predictor")
         with exchanged("final_predictor", predictor):
             super().perform_actual_validation(save_probabilities)

@@ -128,9 +128,16 @@ class PartialLabelTrainer(TokenTrainer):
         for origin in origins:
             self.print_to_log_file(origin.line)
         self.provenance = training_provenance(origins, self.former_debug())
-        if self.local_rank == 0:
-            copy_place(Path(self.preprocessed_dataset_folder_base, PLACE_FILE), Path(self.output_folder_base))
         super().on_train_start()
+        if self.local_rank == 0:  # behind the host, which copies the file that exports take along
+            self._take_place()
+
+    def _take_place(self) -> None:
+        """Have what was learned of where classes lie in the model folder, for its predictions to be cleaned by."""
+        try:
+            copy_place(Path(self.preprocessed_dataset_folder_base, PLACE_FILE), Path(self.output_folder_base), self.annotation)
+        except UserError as error:
+            self.print_to_log_file(f"The model folder gets no {PLACE_FILE}: {error}")
 
     def former_debug(self) -> Any:
         """Content of the debug.json of the training that is continued; None: it begins."""

@@ -12,9 +12,9 @@ from builders.model import CLASSES, make_image
 from builders.prediction import read
 from builders.serving import RunningServer, wait_for, write_volume
 
+from nnunetv2_cdpd.datasets.carried import carry
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.extension.work import place_of
-from nnunetv2_cdpd.inference.carried import carry
 from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.quality.files import read_quality_model
 

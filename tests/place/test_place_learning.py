@@ -38,7 +38,7 @@ def test_the_file_is_of_its_dataset_and_no_other(dataset, place_file, tmp_path):
     place = read_place(place_file, annotation_of(dataset))
     assert place.dataset == "Dataset007_Bodies" and place.model.classes == tuple(ORGANS)
     assert len(place.cases) == 8 and all(None not in references for references in place.cases.values())
-    copy_place(place_file, tmp_path)
+    copy_place(place_file, tmp_path, annotation_of(dataset))
     assert read_place(tmp_path, annotation_of(dataset)).cases == place.cases
     other = write_body_dataset(tmp_path / "Dataset008_Other", body_cases(1), organs=("heart", "liver"))
     with pytest.raises(UserError, match=r"is of Dataset007_Bodies with the classes liver, bladder, heart, not of the dataset"):

@@ -233,6 +233,8 @@ def test_other_settings_and_tasks_are_refused(calibrated, images, tmp_path, caps
     assert "argument task Liver" in refusal(calibrated.model, task="Liver")
     predict(images, tmp_path / "out", calibrated.model, "--quality", "--clean", expect=1)
     assert "was calibrated with clean False" in capsys.readouterr().err
+    told = refusal(calibrated.model, settings=PathSettings(place="1"))
+    assert "was calibrated with another place.json, or none; predict" in told
     predict(images, tmp_path / "out", calibrated.model, "--quality", "--decode", "dice", expect=1)
     assert "--decode dice: " in capsys.readouterr().err
     predict(images / "clean_0000.nii.gz", tmp_path / "y.nii.gz", calibrated.model, "--quality", expect=1)

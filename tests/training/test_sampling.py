@@ -10,7 +10,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source, dataset_json_entries, read_annotation
 from nnunetv2_cdpd.errors import UserError
-from nnunetv2_cdpd.network.place import place_of_box
+from nnunetv2_cdpd.network.coordinates import coordinates_of_box
 from nnunetv2_cdpd.training.sampling import AnnotatedCases, SourceBalancedDataLoader
 
 SHAPE = (12, 17, 14)  # larger than the patch, every axis different
@@ -169,40 +169,40 @@ def test_same_seed_draws_the_same_batches(cases):
     assert keys() == keys()
 
 
-class PlacedImages(InMemoryDataset):
-    """Images of three channels, which are the place of each voxel."""
+class LocatedImages(InMemoryDataset):
+    """Images of three channels, which are the coordinates of each voxel."""
 
     def load_case(self, identifier):
         _, *others = super().load_case(identifier)
-        return place_of_box((0, 0, 0), SHAPE, SHAPE).numpy(), *others
+        return coordinates_of_box((0, 0, 0), SHAPE, SHAPE).numpy(), *others
 
 
 class WherePatchesAre:
-    """In place of files of tokens: the mean place of a patch, and the number of its case's source."""
+    """In place of files of tokens: the mean coordinates of a patch, and the number of its case's source."""
 
-    def at(self, case, place):
-        return torch.cat([place.flatten(1).mean(1), torch.tensor([float("abc".index(case[0]))])]).view(1, 4, 1, 1, 1)
+    def at(self, case, coordinates):
+        return torch.cat([coordinates.flatten(1).mean(1), torch.tensor([float("abc".index(case[0]))])]).view(1, 4, 1, 1, 1)
 
 
-def placed_batch(**settings):
+def located_batch(**settings):
     np.random.seed(0)
     loader = SourceBalancedDataLoader(
-        AnnotatedCases(PlacedImages(), ANNOTATION), 4, PATCH, PATCH, LABELS, oversample_foreground_percent=0.0,
+        AnnotatedCases(LocatedImages(), ANNOTATION), 4, PATCH, PATCH, LABELS, oversample_foreground_percent=0.0,
         sampling_probabilities=None, pad_sides=None, transforms=ComposeTransforms([]), source_exponent=0.5,
-        universal_probability=0.5, place=True, **settings,
+        universal_probability=0.5, coordinates=True, **settings,
     )  # fmt: skip
     return loader, loader.generate_train_batch()
 
 
-def test_patches_tell_their_place_behind_the_image():
-    _, batch = placed_batch()
+def test_patches_tell_their_coordinates_behind_the_image():
+    _, batch = located_batch()
     assert batch["data"].shape == (4, 6, *PATCH) and "tokens" not in batch
     torch.testing.assert_close(batch["data"][:, 3:], batch["data"][:, :3])
     assert len(batch["data"][:, 3].unique()) > PATCH[0]  # patches lie in several places
 
 
-def test_batches_hold_the_tokens_of_each_patch_in_place_of_its_place():
-    loader, batch = placed_batch(token_files=WherePatchesAre())
+def test_batches_hold_the_tokens_of_each_patch_in_place_of_its_coordinates():
+    loader, batch = located_batch(token_files=WherePatchesAre())
     assert batch["data"].shape == (4, 3, *PATCH) and batch["tokens"].dtype == torch.half
     tokens = batch["tokens"].float().view(4, 4)
     torch.testing.assert_close(tokens[:, :3], batch["data"].flatten(2).mean(2), atol=2e-3, rtol=0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_cdpd.network.place import place_of_box
+from nnunetv2_cdpd.network.coordinates import coordinates_of_box
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.network.whole_slices import tokens_at, volume_tokens
 from nnunetv2_cdpd.training.token_files import TokenFiles, encoder_digest, filled_token_files
@@ -45,12 +45,12 @@ def fill(cases, encoder, told=None):
 def test_kept_tokens_are_fresh_ones(cases):
     encoder, told = make_encoder(), []
     files = fill(cases, encoder, told)
-    place = place_of_box((1, 5, 10), (5, 37, 42), SHAPE)
+    coordinates = coordinates_of_box((1, 5, 10), (5, 37, 42), SHAPE)
     for case in cases.identifiers:
         fresh = volume_tokens(encoder, torch.from_numpy(cases.load_case(case)[0]))
-        found = files.at(case, place)
+        found = files.at(case, coordinates)
         assert found.shape == (2, 24, 2, 2, 2)
-        assert torch.equal(found, tokens_at(fresh, place, files.size, 0))
+        assert torch.equal(found, tokens_at(fresh, coordinates, files.size, 0))
     assert told == [
         f"Tokens of whole slices: of 2 of 2 cases, into {cases.folder.parent / 'data_tokens' / encoder_digest(encoder)}"
     ]

@@ -17,6 +17,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from safetensors.torch import load_file
 
 from nnunetv2_cdpd.annotation import read_annotation
+from nnunetv2_cdpd.datasets.carried import taken_along
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.place.learning import learn_dataset
 from nnunetv2_cdpd.planning.architecture import dataset_prompts
@@ -121,6 +122,8 @@ def test_place_negatives_need_what_was_learned_and_go_with_the_batches(folders, 
         trainer = make_trainer(folders, trainer_class=WithPlace)
         trainer.on_train_start()
         assert (Path(trainer.output_folder_base) / "place.json").read_bytes() == path.read_bytes()
+        carried, _ = taken_along(Path(trainer.output_folder_base), "cdpd_place")
+        assert carried == {**json.loads(path.read_text()), "cases": {}}
         batch = next(trainer.dataloader_train)
         outputs = len(trainer.loss.weights)
         assert len(batch["target"]) == 2 * outputs + 2

@@ -76,13 +76,13 @@ def test_training_with_guide_and_adapters_goes_on_and_its_checkpoint_has_neither
 
 
 @pytest.mark.parametrize(("fold", "vision"), [(2, {"source": "coordinates"}), (3, {"whole_slices": True})])
-def test_whole_training_on_places_is_validated_and_predicts(folders, fold, vision):
+def test_whole_training_on_coordinates_is_validated_and_predicts(folders, fold, vision):
     trainer = trainer_with(folders, fold=fold, **vision)
     trainer.run_training()
     trainer.perform_actual_validation()
     folder = Path(trainer.output_folder_base)
     assert json.loads((folder / f"fold_{fold}" / "validation" / "summary.json").read_text())["metric_per_case"]
     predictor = Predictor.from_folder(folder, [fold], device="cpu")
-    assert predictor.network.network.needs_place
+    assert predictor.network.network.needs_coordinates
     data = torch.randn(1, *(n + 3 for n in trainer.configuration_manager.patch_size))
     assert predictor.predict_logits_from_preprocessed_data(data).shape[1:] == data.shape[1:]

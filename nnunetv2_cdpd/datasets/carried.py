@@ -37,11 +37,14 @@ def carrier_of(folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def kept_along(folder: Path) -> Iterator[None]:
-    """Keep what was put there while the file is copied anew from the preprocessed dataset, as at the beginning of a training."""
+    """Keep what was put there while the file is copied anew from the preprocessed dataset, as at the beginning of a training.
+
+    What is put there meanwhile takes the place of what was there.
+    """
     kept = {key: value for key, value in _content(folder).items() if key.startswith(_PREFIX)}
     yield
     if kept:
-        write_json(folder / FINGERPRINT_FILE, {**carrier_of(folder), **kept})
+        write_json(folder / FINGERPRINT_FILE, {**kept, **carrier_of(folder)})
 
 
 def taken_along(folder: Path, key: str) -> tuple[Any, Path] | None:

@@ -1,4 +1,4 @@
-"""Windows of a network whose tokens are made of the place in the image."""
+"""Windows of a network whose tokens are made of coordinates in the image."""
 
 import copy
 
@@ -10,8 +10,8 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.onnx_export import export_onnx
 from nnunetv2_cdpd.inference.predictor import Predictor
-from nnunetv2_cdpd.network.place import with_place
-from nnunetv2_cdpd.training.placing import PlacedPredictor
+from nnunetv2_cdpd.network.coordinates import with_coordinates
+from nnunetv2_cdpd.training.coordinates import CoordinatePredictor
 
 PATCH = (8, 16, 24)
 
@@ -20,7 +20,7 @@ PATCH = (8, 16, 24)
 def model(request, tmp_path_factory):
     architecture = copy.deepcopy(make_plans()["configurations"]["3d_fullres"]["architecture"])
     architecture["arch_kwargs"]["vision"] |= {"fusion": "sum", "gate": "open", **request.param}
-    folder = tmp_path_factory.mktemp("placed") / "model"
+    folder = tmp_path_factory.mktemp("coordinates") / "model"
     return write_model(folder, architecture=architecture, mirroring=(0, 2), folds=(0, 1))  # of two vision encoders
 
 
@@ -38,10 +38,10 @@ def seen_whole(network, data):
     if network.volume is not None:
         network.show(data)
     with torch.no_grad():
-        return network(with_place(data, [slice(0, n) for n in PATCH])[None])[0]
+        return network(with_coordinates(data, [slice(0, n) for n in PATCH])[None])[0]
 
 
-def test_an_image_of_one_window_is_seen_with_its_place(predictor):
+def test_an_image_of_one_window_is_seen_with_its_coordinates(predictor):
     data = noise(*PATCH)
     found = predictor.predict_logits_from_preprocessed_data(data).float()
     torch.testing.assert_close(found, seen_whole(predictor.network.network, data), atol=2e-2, rtol=1e-2)
@@ -72,7 +72,7 @@ def test_the_vision_encoder_runs_once_for_a_volume(model, monkeypatch):
 def test_windows_are_those_of_nnunets_own_loop(model, size, mirroring):
     # weights of a Gaussian are too small at corners for the half precision of nnU-Net's sums
     ours = Predictor.from_folder(model, [0], device="cpu", use_mirroring=mirroring, use_gaussian=False)
-    hosts = PlacedPredictor(use_mirroring=mirroring, use_gaussian=False, device=torch.device("cpu"), allow_tqdm=False)
+    hosts = CoordinatePredictor(use_mirroring=mirroring, use_gaussian=False, device=torch.device("cpu"), allow_tqdm=False)
     hosts.manual_initialization(
         ours.network.network, ours.plans_manager, ours.configuration_manager, None, ours.dataset_json, "", (0, 2)
     )

@@ -2,7 +2,7 @@
 
 import json
 
-from nnunetv2_cdpd.inference.carried import carry, fingerprint_alone, taken_along
+from nnunetv2_cdpd.datasets.carried import carry, fingerprint_alone, kept_along, taken_along
 from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
 from nnunetv2_cdpd.training.console import ConsoleTrainer
 
@@ -18,6 +18,15 @@ def test_what_is_carried_outlives_the_training_of_a_further_fold(tmp_path, monke
     trainer.on_train_start()
     assert taken_along(tmp_path, "cdpd_quality") == ({"cases": 10}, file)
     assert json.loads(file.read_text())["spacings"] == [2] and fingerprint_alone(tmp_path) == {"spacings": [2]}
+
+
+def test_what_is_put_there_meanwhile_takes_the_place_of_what_was_there(tmp_path):
+    carry(tmp_path, "cdpd_quality", {"cases": 10})
+    carry(tmp_path, "cdpd_place", {"version": 1})
+    with kept_along(tmp_path):
+        (tmp_path / "dataset_fingerprint.json").write_text("{}")
+        carry(tmp_path, "cdpd_place", {"version": 2})
+    assert taken_along(tmp_path, "cdpd_place")[0] == {"version": 2} and taken_along(tmp_path, "cdpd_quality")[0] == {"cases": 10}
 
 
 def test_a_first_training_writes_the_file_as_it_is(tmp_path, monkeypatch):
