@@ -94,16 +94,17 @@ def test_a_table_is_that_of_its_files(evidence, tmp_path, monkeypatch):
 def test_the_table_of_extension(evidence, tmp_path, monkeypatch):
     monkeypatch.setattr(evidence.results, "FOLDER", tmp_path)
 
-    def write(arm, larynx, mandible, cpu_seconds=60):
+    def write(arm, larynx, mandible, cpu_seconds=60, seed=0):
         scores = {"a": {organ: both(dice) for organ, dice in (("Larynx", larynx), ("Mandible", mandible)) if dice is not None}}
-        evidence.results.write_result(evidence.results.Result("extension", arm, 0, 0, cpu_seconds, {}, {}, scores))
+        evidence.results.write_result(evidence.results.Result("extension", arm, 0, seed, cpu_seconds, {}, {}, scores))
 
     write("joint", 0.8, 0.5)
     write("without_Larynx", None, 0.6)
     write("without_Mandible", 0.7, None)
     write("added_Larynx_5", 0.6, 0.6, 90)
     write("added_Mandible_5", 0.7, 0.5)
-    write("added_Mandible_20", 0.69, 0.55, None)
+    write("without_Mandible", 0.7, None, seed=1)
+    write("added_Mandible_20", 0.69, 0.55, None, seed=1)  # of a network of another seed than `joint`
     header, _, larynx, mandible, mean = evidence.tables.tables()["extension"].splitlines()
     assert header.count("|") == larynx.count("|") == mean.count("|") == 9
     assert larynx == "| Larynx | 0.800 | 0.600 (75%) | 1.5 | 0.000 |  |  |  |"

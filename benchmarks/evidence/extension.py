@@ -63,7 +63,9 @@ EXTENSION = {
 
 def extension_table() -> str:
     """Dice of each organ in the joint network and added to the others, and what became of the others; '' without results."""
-    joint = _by_run("joint")
+    joint: dict[int, list[Result]] = {}  # by split: a network of another seed is a fair reference too
+    for (split, _), result in _by_run("joint").items():
+        joint.setdefault(split, []).append(result)
     rows: list[str] = []
     reached: dict[int, list[tuple[float, float]]] = {cases: [] for cases in ADDED_CASES}  # Dice of an organ, and in `joint`
     for organ in ORGANS:
@@ -71,17 +73,18 @@ def extension_table() -> str:
         cells = []
         for cases in ADDED_CASES:
             added = _by_run(f"{ADDED}_{organ}_{cases}")
-            runs = sorted(added.keys() & joint.keys() & before.keys())
+            runs = [run for run in sorted(added.keys() & before.keys()) if run[0] in joint]
             if not runs:
                 cells += [""] * 3
                 continue
-            own, full = (mean_of_known([_dice(of[run], organ) for run in runs]) for of in (added, joint))
+            own = mean_of_known([_dice(added[run], organ) for run in runs])
+            full = mean_of_known([_dice(result, organ) for split, _ in runs for result in joint[split]])
             reached[cases].append((own, full))
             minutes = [seconds / 60 for run in runs if (seconds := added[run].cpu_seconds) is not None]
             change = max(_largest_change(added[run], before[run], organ) for run in runs)
             cells += [f"{own:.3f} ({own / full:.0%})", f"{np.mean(minutes):.1f}" if minutes else "", f"{change:.3f}"]
         if any(cells):
-            full = mean_of_known([_dice(of, organ) for of in joint.values()])
+            full = mean_of_known([_dice(result, organ) for its in joint.values() for result in its])
             rows.append(f"| {organ} | {full:.3f} | {' | '.join(cells)} |")
     if not rows:
         return ""
