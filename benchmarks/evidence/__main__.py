@@ -1,4 +1,4 @@
-"""Evidence: what training on partial labels brings, arm by arm, on patients that were kept back; and the tables of it.
+"""Evidence: what training on partial labels brings, arm by arm, on patients that were kept back; and the tables of all benchmarks.
 
     python benchmarks/evidence run STUDY DATA WORK [--arms ours complete] [--splits 0 1] [--seeds 0 1 2] [--threads 1]
     python benchmarks/evidence decode DATA MODEL VISIBLE
@@ -22,6 +22,7 @@ from results import path_of
 from runs import Run
 from studies import STUDIES
 from tables import PAGES, tables, with_tables
+from values import values, with_values
 
 from nnunetv2_cdpd.demo.weights import choose_weights
 
@@ -44,7 +45,7 @@ def main() -> None:
     decode.add_argument("data", type=Path)
     decode.add_argument("model", type=Path, help="cross-validated on the complete patients of split 0")
     decode.add_argument("visible", type=Path, help="folder of the cut images and label maps: WORK/STUDY/split0/visible")
-    commands.add_parser("write", help="write the tables into the pages")
+    commands.add_parser("write", help="write tables and values into the pages")
     args = parser.parse_args()
     if args.command == "run":
         do_runs(args)
@@ -55,9 +56,9 @@ def main() -> None:
     elif args.command == "decode":
         measure_decoding(args.model, args.visible, Patients.read(args.data))
     else:
-        made = tables()
+        made, said = tables(), values()
         for page in PAGES:
-            page.write_text(with_tables(page.read_text(), made))
+            page.write_text(with_values(with_tables(page.read_text(), made), said))
 
 
 def do_runs(args: argparse.Namespace) -> None:

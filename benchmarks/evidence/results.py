@@ -5,11 +5,14 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from patients import ORGANS
+
+import nnunetv2_cdpd
 
 FOLDER = Path(__file__).parents[1] / "results"
 
@@ -47,6 +50,11 @@ def mean_of_known(values: np.ndarray | list, axis: int | tuple[int, ...] | None 
     known = ~np.isnan(values)
     sums, counts = np.asarray(np.where(known, values, 0.0).sum(axis)), np.asarray(known.sum(axis))
     return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+
+
+def versions() -> dict[str, str]:
+    """Of what a result depends on; ours is that of the code which runs, installed or not."""
+    return {"nnunetv2-cdpd": nnunetv2_cdpd.__version__} | {name: metadata.version(name) for name in ("nnunetv2", "torch")}
 
 
 def path_of(study: str, arm: str, split: int, seed: int) -> Path:

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import numpy as np
 from decoding import decoding_table
+from demo_tables import demo_table, runs
 from extension import STUDY as EXTENSION
 from extension import extension_table, one_side_table, unfrozen_table
+from figures import figure_tables
+from openkbp_tables import openkbp_table
 from patients import ORGANS
 from place_tables import place_tables
 from prompt_tables import prompt_tables
@@ -25,6 +28,7 @@ def tables() -> dict[str, str]:
     made = {name: extension_table() if name == EXTENSION else study_table(name) for name in STUDIES}
     made |= {"unfrozen": unfrozen_table(), "one_side": one_side_table(), "decoding": decoding_table(), **prompt_tables()}
     made |= {"quality": quality_table(), "quality_short": short_quality_table(), **place_tables()}
+    made |= {"demo": demo_table(runs()), "openkbp": openkbp_table(), **figure_tables()}
     return {name: table for name, table in made.items() if table}
 
 
