@@ -1,4 +1,4 @@
-"""Evidence: what training on partial labels brings, arm by arm, on patients that were kept back; and the tables of all benchmarks.
+"""Evidence: what training on partial labels brings, on patients that were kept back; and the tables of all benchmarks.
 
     python benchmarks/evidence run STUDY DATA WORK [--arms ours complete] [--splits 0 1] [--seeds 0 1 2] [--threads 1]
     python benchmarks/evidence decode DATA MODEL VISIBLE

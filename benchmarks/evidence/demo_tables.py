@@ -86,6 +86,8 @@ def demo_values() -> dict[str, str]:
                 said["cpu_minutes"] = f"{np.mean(alone):.0f}"
             values |= {f"demo_{kind}_{name}": text for name, text in said.items()}
     # Of an earlier version, whose Dice of every class nobody kept
-    time = json.loads((FOLDER / "demo_before" / "time.json").read_text())["rows"]
-    of = {quick: [float(minutes) for run, minutes, _ in time if run.startswith("--quick") == quick] for quick in (False, True)}
-    return values | {"demo_before_cpu_minutes": f"{np.mean(of[False]):.0f}", "demo_before_quick_cpu_minutes": f"{np.mean(of[True]):.0f}"}
+    rows = json.loads((FOLDER / "demo_before" / "time.json").read_text())["rows"]
+    for kind, quick in (("", False), ("_quick", True)):
+        minutes = [float(minutes) for run, minutes, _ in rows if run.startswith("--quick") == quick]
+        values[f"demo_before{kind}_cpu_minutes"] = f"{np.mean(minutes):.0f}"
+    return values

@@ -46,7 +46,8 @@ class Figures:
         """Once all rows are there; a run that was stopped leaves the last file as it is."""
         machine = {"processor": platform.machine(), "cores": os.cpu_count(), "Python": platform.python_version()}
         content = {"setting": self.setting, "machine": machine, "versions": versions(), "columns": self.columns}
-        rows = ",\n".join(json.dumps(row, allow_nan=False) for row in self.rows)
+        rounded = [[float(f"{cell:.5g}") if isinstance(cell, float) else cell for cell in row] for row in self.rows]
+        rows = ",\n".join(json.dumps(row, allow_nan=False) for row in rounded)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_text(self.path, f'{json.dumps(content)[:-1]}, "rows": [\n{rows}\n]}}\n')
 
@@ -76,5 +77,7 @@ def _line(columns: list[list[str]], row: list[Cell]) -> str:
     """Words stand as they are, also where numbers are expected: "does not fit", or what was printed."""
     if len(row) != len(columns):
         raise ValueError(f"{len(row)} cells of {len(columns)} columns: {row}")
-    cells = ["" if cell is None else cell if isinstance(cell, str) else format(cell, form) for cell, (_, form) in zip(row, columns)]
+    cells = [
+        "" if cell is None else cell if isinstance(cell, str) else format(cell, form) for cell, (_, form) in zip(row, columns)
+    ]
     return f"| {' | '.join(cells)} |"
