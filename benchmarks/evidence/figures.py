@@ -46,7 +46,7 @@ class Figures:
         """Once all rows are there; a run that was stopped leaves the last file as it is."""
         machine = {"processor": platform.machine(), "cores": os.cpu_count(), "Python": platform.python_version()}
         content = {"setting": self.setting, "machine": machine, "versions": versions(), "columns": self.columns}
-        rounded = [[float(f"{cell:.5g}") if isinstance(cell, float) else cell for cell in row] for row in self.rows]
+        rounded = [[float(f"{cell:.8g}") if isinstance(cell, float) else cell for cell in row] for row in self.rows]
         rows = ",\n".join(json.dumps(row, allow_nan=False) for row in rounded)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_text(self.path, f'{json.dumps(content)[:-1]}, "rows": [\n{rows}\n]}}\n')
