@@ -49,7 +49,7 @@ def write_run(run: DemoRun) -> None:
     write_text(path, json.dumps(asdict(run), allow_nan=False) + "\n")
 
 
-def runs() -> list[DemoRun]:
+def demo_runs() -> list[DemoRun]:
     return [DemoRun(**json.loads(path.read_text())) for path in sorted((FOLDER / "demo").glob("*.json"))]
 
 
@@ -72,7 +72,7 @@ def demo_values() -> dict[str, str]:
     """What sentences say of the full runs: with a seed, `demo_seeded_...`, and before there was one, `demo_unseeded_...`."""
     values = {}
     for kind in ("unseeded", "seeded"):
-        found = [run for run in runs() if not run.quick and (run.seed is None) == (kind == "unseeded")]
+        found = [run for run in demo_runs() if not run.quick and (run.seed is None) == (kind == "unseeded")]
         if found:
             means = sorted(f"{run.mean_dice:.3f}" for run in found)
             said = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from decoding import decoding_table
-from demo_tables import demo_table, runs
+from demo_tables import demo_runs, demo_table
 from extension import STUDY as EXTENSION
 from extension import extension_table, one_side_table, unfrozen_table
 from figures import figure_tables
@@ -28,7 +28,7 @@ def tables() -> dict[str, str]:
     made = {name: extension_table() if name == EXTENSION else study_table(name) for name in STUDIES}
     made |= {"unfrozen": unfrozen_table(), "one_side": one_side_table(), "decoding": decoding_table(), **prompt_tables()}
     made |= {"quality": quality_table(), "quality_short": short_quality_table(), **place_tables()}
-    made |= {"demo": demo_table(runs()), "openkbp": openkbp_table(), **figure_tables()}
+    made |= {"demo": demo_table(demo_runs()), "openkbp": openkbp_table(), **figure_tables()}
     return {name: table for name, table in made.items() if table}
 
 
