@@ -16,8 +16,8 @@ from nnunetv2_cdpd.jobs import write_text
 
 Cell = str | float | None  # None: not measured
 # Folders of benchmarks/results with such files: scripts, and what earlier versions of scripts printed
-SCRIPTS = ("blocks", "compression", "demo_before", "earlier", "end_to_end", "export", "levers", "loader", "loss", "network")
-SCRIPTS += ("onnx_models", "prediction", "resampling", "submit_kills", "two_cores")
+SCRIPTS = ("blocks", "compression", "conversion", "demo_before", "duplicates", "earlier", "end_to_end", "export", "levers")
+SCRIPTS += ("loader", "loss", "network", "onnx_models", "prediction", "resampling", "submit_kills", "two_cores")
 
 
 class Figures:
