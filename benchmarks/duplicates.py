@@ -176,10 +176,9 @@ def report(patients: list[int], names: list[str], fingerprints: list[Fingerprint
     pairs = sum(patients[a] != patients[b] for a, b in combinations(range(len(patients)), 2))
     false.sort(reverse=True)
     alarms = sum(score >= SAME_SCAN for score, _, _ in false)
+    highest = max((score for score, _, _ in false), default=0.0)
     among = [score for score, a, b in false if not a and not b]
-    print(
-        f"\nthreshold {SAME_SCAN}: {alarms} false alarms in {pairs} pairs of different patients, highest score {false[0][0]:.2f}"
-    )
+    print(f"\nthreshold {SAME_SCAN}: {alarms} false alarms in {pairs} pairs of different patients, highest score {highest:.2f}")
     others = num_originals * (num_originals - 1) // 2
     print(f"among the {others} pairs of originals: {sum(s >= SAME_SCAN for s in among)}, highest {max(among, default=0.0):.2f}")
 

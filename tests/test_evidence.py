@@ -313,6 +313,21 @@ def test_the_table_of_openkbp(evidence, tmp_path, monkeypatch):
     assert rows[-1] == "| B | **mean** | 0.500 | 5.5 | 1.000 | 0.250 | 3.0 | 1.000 |"
 
 
+def test_openkbp_reads_the_scores_that_it_keeps(evidence, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(CLONE / "benchmarks"))
+    import openkbp
+
+    (tmp_path / "metrics.csv").write_text(
+        "case,source,class,Dice,IoU,HD95_mm,SurfaceDice\np,s,Larynx,0.12345,0.1,inf,0\np,s,Mandible,1,1,2.5,0.75\n"
+    )
+    assert openkbp.read_scores(tmp_path) == {
+        "p": {
+            "Larynx": {"Dice": 0.1235, "HD95_mm": None, "SurfaceDice": 0.0},
+            "Mandible": {"Dice": 1.0, "HD95_mm": 2.5, "SurfaceDice": 0.75},
+        }
+    }
+
+
 def test_values_stand_between_marks_within_a_line(evidence):
     with_values = evidence.values.with_values
     text = "It was <!-- value dice -->0.1<!-- end --> in\n<b>all</b> <!-- value runs -->7<!-- end --> runs."
