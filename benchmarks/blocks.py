@@ -1,6 +1,7 @@
 """Memory and time of all that is not the network: windows summed up, blocks finished and labelled, at the image's own spacing.
 
     python benchmarks/blocks.py [--shape 600 512 512] [--classes 117] [--patch 128 128 128] [--features 32]
+    python benchmarks/evidence write     # the table, from benchmarks/results/blocks
 
 In place of a network, sines of the image, so that classes lie in layers. nnU-Net holds a half per class and voxel at this point,
 which is told beside, and more while it exports.
@@ -8,8 +9,10 @@ which is told beside, and more while it exports.
 
 import argparse
 import resource
+import sys
 import time
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -75,12 +78,21 @@ def main() -> None:
         labels.add(block)
         seconds["label map"] += time.process_time() - start
     seconds["windows summed up"] = time.process_time() - begin - sum(seconds.values())
-    print(f"{shape}, {args.classes} classes, {len(slicers)} windows of {patch}, {args.features} features")
-    for step, taken in seconds.items():
-        print(f"  {step}: {taken:.1f} CPU s")
     peak, halves = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2 * args.classes * np.prod(shape) / 2**30
-    print(f"  peak memory {peak:.2f} GiB; a half per class and voxel alone: {halves:.1f} GiB")
-    print(f"  {100 * (labels.array > 0).mean():.0f} % of the image labelled")
+    sys.path.append(str(Path(__file__).parent / "evidence"))
+    from figures import Figures  # here: it would count in the memory
+
+    figures = Figures(
+        __file__,
+        f"{'x'.join(map(str, shape))}_{args.classes}",
+        [("voxels", ""), ("classes", "d"), ("all, GiB", ".2f"), ("halves of all logits alone, GiB", ".1f"), ("windows", "d")]
+        + [("windows summed up, CPU s", ".1f"), ("label map, CPU s", ".1f")],
+        patch=patch, features=args.features, threads=args.threads,
+        stand_in_cpu_seconds=round(seconds["stand-in for the network"], 1), labelled=round(float((labels.array > 0).mean()), 2),
+    )  # fmt: skip
+    voxels = " x ".join(map(str, shape))
+    figures.add(voxels, args.classes, peak, float(halves), len(slicers), seconds["windows summed up"], seconds["label map"])
+    figures.write()
 
 
 if __name__ == "__main__":

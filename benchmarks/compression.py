@@ -1,12 +1,14 @@
 """Writing .nii.gz: time and size of SimpleITK, which our converters use, against gzip and isal on the same bytes.
 
     python benchmarks/compression.py [IMAGE.nii.gz LABELS.nii.gz]
+    python benchmarks/evidence write     # the table, from benchmarks/results/compression
 
 Without files: a made-up CT of 200 x 512 x 512 voxels (noise of 25 HU in a body, air outside) and a label map of 104 ellipsoids.
 """
 
 import argparse
 import gzip
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,6 +17,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from isal import igzip
+
+sys.path.append(str(Path(__file__).parent / "evidence"))
+from figures import Figures
 
 SHAPE = (200, 512, 512)
 
@@ -29,14 +34,19 @@ def made_up() -> dict[str, sitk.Image]:
     for value in range(1, 105):
         centre, radius = rng.uniform(-0.6, 0.6, 3), rng.uniform(0.05, 0.25, 3)
         labels[sum(((axis - c) / r) ** 2 for axis, c, r in zip(axes, centre, radius)) < 1] = value
-    return {"image": sitk.GetImageFromArray(image), "label map": sitk.GetImageFromArray(labels)}
+    return {
+        f"made-up CT, {' x '.join(map(str, SHAPE))}": sitk.GetImageFromArray(image),
+        "made-up labels, 104 ellipsoids": sitk.GetImageFromArray(labels),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path, help="volumes (default: made-up ones)")
-    volumes = {file.name: sitk.ReadImage(str(file)) for file in parser.parse_args().files} or made_up()
-    print("| volume | writer | CPU s | MB | of SimpleITK's |\n|---|---|---:|---:|---:|")
+    files = parser.parse_args().files
+    volumes = {file.name: sitk.ReadImage(str(file)) for file in files} or made_up()
+    columns = [("volume", ""), ("writer", ""), ("CPU s", ".2f"), ("MB", ".1f"), ("of SimpleITK's", ".2f")]
+    figures = Figures(__file__, "_".join(file.name.split(".")[0] for file in files) or "made_up", columns)
     with tempfile.TemporaryDirectory() as folder:
         plain, packed = Path(folder) / "plain.nii", Path(folder) / "packed.nii.gz"
         for name, volume in volumes.items():
@@ -59,7 +69,8 @@ def main() -> None:
                 write()
                 seconds, size = time.process_time() - start, packed.stat().st_size
                 first = first or size
-                print(f"| {name} | {writer} | {seconds:.2f} | {size / 1e6:.1f} | {size / first:.2f} |", flush=True)
+                figures.add(name, writer, seconds, size / 1e6, size / first)
+    figures.write()
 
 
 if __name__ == "__main__":

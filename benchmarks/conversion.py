@@ -1,6 +1,7 @@
 """Conversion: gzip levels, speed against SimpleITK on the same files, peak memory of a large case, time to plan 3000 cases.
 
     python benchmarks/conversion.py FOLDER [--ct CT.nii.gz] [--slices 120] [--large-slices 800]
+    python benchmarks/evidence write     # the table of speed, from benchmarks/results/conversion
 
 FOLDER takes a few GB and is left as it is found. Without --ct the volumes are made up: smooth anatomy and the noise of a
 scanner. Every case is converted in this process, one after the other, as SimpleITK reads and writes it.
@@ -21,7 +22,9 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parent / "evidence"))
 from builders.replica_files import write_dicom
+from figures import Figures
 
 from nnunetv2_cdpd.conversion.declaration import SourceDataset
 from nnunetv2_cdpd.conversion.run import convert
@@ -94,23 +97,25 @@ def simpleitk(image: list[str] | str, label: str, out: Path) -> None:
     sitk.WriteImage(sitk.ReadImage(label), str(out / "label.nii.gz"))
 
 
-def speed(folder: Path, image: np.ndarray, label: np.ndarray) -> None:
-    print("seconds per case (image and label): ours, SimpleITK read and write, ratio")
+def speed(folder: Path, image: np.ndarray, label: np.ndarray, real: bool) -> None:
+    """Seconds per case, image and label."""
+    columns = [("input", ""), ("`cdpd convert`", ".2f"), ("read and written with SimpleITK", ".2f"), ("ratio", ".2f")]
+    figures = Figures(__file__, f"{'real' if real else 'made_up'}_{image.shape[-1]}_slices", columns, shape=image.shape)
     moved = label.copy()
     moved[label == 1] = 7  # a value that has to be replaced
     inputs = {}
     for name, where, kind, array in (
-        ("nii.gz, nothing to change", "same", "nii.gz", label),
-        ("nii.gz, label remapped", "remap", "nii.gz", moved),
-        ("nii", "plain", "nii", label),
+        (".nii.gz, nothing to change", "same", "nii.gz", label),
+        (".nii.gz, label remapped", "remap", "nii.gz", moved),
+        (".nii", "plain", "nii", label),
     ):
         inputs[name] = (write(folder / where, f"img/c.{kind}", image), write(folder / where, f"lab/c.{kind}", array))
     inputs["DICOM"] = (folder / "dicom/img/c", write(folder / "dicom", "lab/c.nii.gz", label))
     write_dicom(folder / "dicom/img/c", image, affine=AFFINE, top_first=False)
     datasets = {
-        "nii.gz, nothing to change": declare("img/{case}.nii.gz"),
-        "nii.gz, label remapped": declare("img/{case}.nii.gz", values=(7, 2, 3, 4)),
-        "nii": declare("img/{case}.nii", "lab/{case}.nii"),
+        ".nii.gz, nothing to change": declare("img/{case}.nii.gz"),
+        ".nii.gz, label remapped": declare("img/{case}.nii.gz", values=(7, 2, 3, 4)),
+        ".nii": declare("img/{case}.nii", "lab/{case}.nii"),
         "DICOM": declare("img/{case}", dicom=True),
     }
     for name, (image_path, label_path) in inputs.items():
@@ -121,7 +126,8 @@ def speed(folder: Path, image: np.ndarray, label: np.ndarray) -> None:
             raw_folder(folder).mkdir()
             theirs.append(clock(simpleitk, source, label_path, folder / "theirs"))
             ours.append(clock(run, image_path.parents[1], datasets[name]))
-        print(f"  {name:28} {min(ours):6.2f} {min(theirs):6.2f} {min(ours) / min(theirs):6.2f}")
+        figures.add(name, min(ours), min(theirs), min(ours) / min(theirs))
+    figures.write()
 
 
 def raw_folder(folder: Path) -> Path:
@@ -195,7 +201,7 @@ def main() -> None:
     try:
         image, label = make_volume(args.slices, args.ct)
         levels(work, image, label)
-        speed(work, image, label)
+        speed(work, image, label, args.ct is not None)
         del image, label
         many(work, args.cases)
         large(work, args.large_slices, args.ct)

@@ -6,11 +6,14 @@ found.
 
     python benchmarks/duplicates.py FOLDER [FOLDER ...] [--altered 28] [--images 3000]
 
-prints a table of pairs found and missed, the false alarms, the scores on both sides of the threshold, and timings. With
---images, the time to compare so many images, made by repeating those there are.
+    python benchmarks/evidence write     # the table, from benchmarks/results/duplicates
+
+finds out which pairs are found and missed, and prints the false alarms, the scores on both sides of the threshold, and timings.
+With --images, the time to compare so many images, made by repeating those there are.
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -151,20 +154,31 @@ def report(patients: list[int], names: list[str], fingerprints: list[Fingerprint
             scores[second] = score
     seconds = time.perf_counter() - start
     print(f"{len(known)} images compared in {seconds:.0f} s, {tried} pairs of them in 3D\n")
-    print("| altered copy | copies | found | too small | lowest score | median |\n|---|---:|---:|---:|---:|---:|")
+    sys.path.append(str(Path(__file__).parent / "evidence"))
+    from figures import Figures  # here: a test imports this module
+
+    columns = [
+        ("altered copy", ""),
+        ("copies", "d"),
+        ("found", "d"),
+        ("too small", "d"),
+        ("lowest score", ".2f"),
+        ("median", ".2f"),
+    ]
+    figures = Figures(__file__, f"{num_originals}_patients", columns, patients=num_originals, threshold=SAME_SCAN)
     for name in ALTERATIONS:
         indices = [index for index, other in enumerate(names) if other == name]
         small = sum(fingerprints[index].volume is None for index in indices)
         its = [scores.get(index, 0.0) for index in indices if fingerprints[index].volume is not None]
         found = sum(score >= SAME_SCAN for score in its)
-        print(f"| {name} | {len(indices)} | {found} | {small} | {min(its):.2f} | {np.median(its):.2f} |")
+        figures.add(name, len(indices), found, small, min(its, default=None), float(np.median(its)) if its else None)
+    figures.write()
     pairs = sum(patients[a] != patients[b] for a, b in combinations(range(len(patients)), 2))
     false.sort(reverse=True)
     alarms = sum(score >= SAME_SCAN for score, _, _ in false)
+    highest = max((score for score, _, _ in false), default=0.0)
     among = [score for score, a, b in false if not a and not b]
-    print(
-        f"\nthreshold {SAME_SCAN}: {alarms} false alarms in {pairs} pairs of different patients, highest score {false[0][0]:.2f}"
-    )
+    print(f"\nthreshold {SAME_SCAN}: {alarms} false alarms in {pairs} pairs of different patients, highest score {highest:.2f}")
     others = num_originals * (num_originals - 1) // 2
     print(f"among the {others} pairs of originals: {sum(s >= SAME_SCAN for s in among)}, highest {max(among, default=0.0):.2f}")
 

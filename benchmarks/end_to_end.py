@@ -1,6 +1,7 @@
 """From an image to its label map: seconds by step, peak memory and agreement; ours, stock nnU-Net, and as TotalSegmentator works.
 
     python benchmarks/end_to_end.py [--sizes 256x256x150 512x512x300] [--classes 14 40 104] [--memory 20]
+    python benchmarks/evidence write     # the table, from benchmarks/results/end_to_end
 
 Plans of nnUNetPlannerCDPDCPU (3 mm); images of 410 x 410 x 300 or 600 mm. Weights are random, and a random network says noise:
 every class somewhere in every cubic centimetre. So that classes lie in compact pieces, as organs do, the last layer reads waves
@@ -43,6 +44,8 @@ SIZES = {  # shape, voxel size in mm; z, y, x
 WAYS = ("ours", "nnunet", "totalsegmentator")
 _RADIUS, _EXTENT, _STEEPNESS = 8.0, 0.6, 20.0  # voxels; where 0.5 is; logits
 STEPS = ("preprocessing", "network", "windows without network", "label map")
+COLUMNS = [("image", ""), ("classes", "d"), ("way", ""), *((step, ".1f") for step in (*STEPS, "all")), ("of ours", ".2f")]
+COLUMNS += [("of ours, without network", ".1f"), ("peak, GiB", ".2f"), ("agreement", "")]
 
 
 class Clock:
@@ -261,18 +264,17 @@ def agreement(one: Path, other: Path) -> str:
     return f"{100 * np.mean([np.mean(x == y) for x, y in zip(a, b)]):.4f} %"
 
 
-def row(size: str, num_classes: int, way: str, found: dict[str, Any] | None, first: dict[str, Any], agreed: str) -> str:
+def cells_of(found: dict[str, Any] | None, first: dict[str, Any], agreed: str) -> list[Any]:
+    """After image, classes and way."""
     if found is None:
-        return f"| {size} | {num_classes} | {way} | does not fit | | | | | | | |"
+        return ["does not fit", *[None] * (len(COLUMNS) - 4)]
     by_step = [found["seconds"].get(step, 0.0) for step in STEPS]
     network = found["seconds"]["network"]
     ratio, ratio_without = (
         (sum(by_step) - without * network) / (sum(first["seconds"].values()) - without * first["seconds"]["network"])
         for without in (0, 1)
     )
-    figures = [f"{seconds:.1f}" for seconds in [*by_step, sum(by_step)]]
-    figures += [f"{ratio:.2f}", f"{ratio_without:.1f}", f"{found['peak_gib']:.2f}", agreed]
-    return f"| {size} | {num_classes} | {way} | {' | '.join(figures)} |"
+    return [*by_step, sum(by_step), ratio, ratio_without, found["peak_gib"], agreed]
 
 
 def main() -> None:
@@ -283,8 +285,9 @@ def main() -> None:
     parser.add_argument("--memory", type=float, default=20, help="GiB for a run (default: %(default)g)")
     parser.add_argument("--noise", action="store_true", help="leave what the random network says")
     args = parser.parse_args()
-    print(f"| image | classes | way | {' | '.join(STEPS)} | all | of ours | of ours, without network | peak, GiB | agreement |")
-    print("|---|---:|---|" + "---:|" * (len(STEPS) + 4) + "---|")
+    sys.path.append(str(Path(__file__).parent / "evidence"))
+    from figures import Figures  # here: it would count in the memory of the processes that are measured
+
     for num_classes in args.classes:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
@@ -295,6 +298,8 @@ def main() -> None:
             for size in args.sizes:
                 outputs = {way: folder / f"{way}.npy" for way in args.ways}
                 first: dict[str, Any] = {}
+                name = f"{size}_{num_classes:03d}{'_noise' * args.noise}"
+                figures = Figures(__file__, name, COLUMNS, memory_gib=args.memory, noise=args.noise)
                 for way, output in outputs.items():
                     found = measured(way, folder / "model", size, output, args.memory, args.noise)
                     first = first or found or {}
@@ -302,7 +307,8 @@ def main() -> None:
                     if way == "nnunet" and found:
                         by_rule = agreement(output.with_suffix(".rule.npy"), outputs["ours"])
                         agreed = f"{by_rule} by our rule, {agreement(output, outputs['ours'])} as painted"
-                    print(row(size, num_classes, way, found, first, agreed), flush=True)
+                    figures.add(size, num_classes, way, *cells_of(found, first, agreed))
+                figures.write()
                 for file in folder.glob("*.npy"):
                     file.unlink()
 

@@ -2,6 +2,7 @@
 
     python benchmarks/export.py                       # all sizes that fit into --memory, ours alone at 512 x 512 x 600
     python benchmarks/export.py --sizes small --logits noise
+    python benchmarks/evidence write     # the table, from benchmarks/results/export
 
 Each run is a process of its own, whose peak memory counts everything: Python, torch, the logits (halves, as nnU-Net's
 sliding window returns them) and the label map. Logits are 32 heads at 1.5 mm: `organs` are noisy ellipsoids of random size and
@@ -26,6 +27,9 @@ SIZES = {  # logits -> image, the network's order of axes
     "full": ((400, 273, 273), (600, 512, 512)),
 }
 METHODS = ("ours", "nnunet", "nnunet_torch", "exact")
+LOGITS = {"organs": "organ-like", "noise": "noise"}
+COLUMNS = [("logits -> image", ""), ("logits", ""), ("ours, s", ".2f"), ("GiB", ".2f"), ("stock, s", ".1f"), ("GiB", ".2f")]
+COLUMNS += [("ratio", ".0f"), ("stock, torch, s", ".1f"), ("GiB", ".2f"), ("equal to double precision", ".5%")]
 
 
 def make_logits(path: Path, shape: tuple[int, int, int], kind: str) -> None:
@@ -144,7 +148,7 @@ def measured(method: str, logits_file: Path, size: str, output: Path, args: argp
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--logits", nargs="+", choices=("organs", "noise"), default=["organs", "noise"])
+    parser.add_argument("--logits", nargs="+", choices=LOGITS, default=list(LOGITS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--memory", type=float, default=16, help="GiB for a run (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2)
@@ -157,27 +161,34 @@ def main() -> None:
                 print(f"{size}, {kind}: {NUM_CLASSES} classes, {shape} -> {new_shape}", flush=True)
                 logits_file = Path(folder) / "logits.npy"
                 make_logits(logits_file, shape, kind)
-                compare(logits_file, size, Path(folder), args)
+                compare(logits_file, size, kind, Path(folder), args)
 
 
-def compare(logits_file: Path, size: str, folder: Path, args: argparse.Namespace) -> None:
+def compare(logits_file: Path, size: str, kind: str, folder: Path, args: argparse.Namespace) -> None:
     import numpy as np
 
-    seconds = {}
+    sys.path.append(str(Path(__file__).parent / "evidence"))
+    from figures import Cell, Figures  # here: it would count in the memory of the processes that are measured
+
+    runs: dict[str, dict[str, float]] = {}
+    cells: dict[str, list[Cell]] = {method: [None, None] for method in METHODS}
     for method in args.methods:
         if size == "full" and method.startswith("nnunet"):
+            cells[method] = ["does not fit", None]
             continue  # halves of all classes at full size alone take 9.4 GiB, the doubles that they are made from more
         found = measured(method, logits_file, size, folder / f"{method}.npy", args)
+        cells[method] = ["does not fit", None] if found is None else [found["seconds"], found["peak_gib"]]
         if found is not None:
-            seconds[method] = found["seconds"]
-            print(f"    {method:12} {found['seconds']:8.2f} s  peak {found['peak_gib']:5.2f} GiB", flush=True)
-    for method in ("nnunet", "nnunet_torch"):
-        if {"ours", method} <= set(seconds):
-            print(f"    ours is {seconds[method] / seconds['ours']:.0f} times faster than {method}")
-    if {"ours", "exact"} <= set(seconds):
+            runs[method] = found
+    ratio = runs["nnunet"]["seconds"] / runs["ours"]["seconds"] if {"ours", "nnunet"} <= runs.keys() else None
+    equal = None
+    if {"ours", "exact"} <= runs.keys():
         ours, expected = (np.load(folder / f"{method}.npy", mmap_mode="r") for method in ("ours", "exact"))
-        equal = np.mean([np.mean(a == b) for a, b in zip(ours, expected)])
-        print(f"    equal to the exact computation: {100 * equal:.5f} % of voxels")
+        equal = float(np.mean([np.mean(a == b) for a, b in zip(ours, expected)]))
+    shape, new_shape = ("x".join(map(str, its)) for its in SIZES[size])
+    figures = Figures(__file__, f"{shape}_{kind}", COLUMNS, classes=NUM_CLASSES, threads=args.threads, memory_gib=args.memory)
+    figures.add(f"{shape} -> {new_shape}", LOGITS[kind], *cells["ours"], *cells["nnunet"], ratio, *cells["nnunet_torch"], equal)
+    figures.write()
 
 
 if __name__ == "__main__":

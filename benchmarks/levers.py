@@ -1,6 +1,7 @@
 """What single changes of the training step gave, each beside what it replaced, in CPU time of one process.
 
     git worktree add FORMER 88686ab; python benchmarks/levers.py FORMER [--rounds 7]
+    python benchmarks/evidence write     # the table, from benchmarks/results/levers
 
 Cross-attention and loss are compared with those of FORMER, a checkout of another version, the frozen ViT with plain autocast,
 AdamW with PyTorch's default. Old and new run in turn; a ratio is the median of ratios within a round.
@@ -9,6 +10,7 @@ AdamW with PyTorch's default. Old and new run in turn; a ratio is the median of 
 import argparse
 import importlib.util
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,9 @@ from types import ModuleType
 import torch
 from loss import partial_annotation
 from torch import nn
+
+sys.path.append(str(Path(__file__).parent / "evidence"))
+from figures import Figures
 
 from nnunetv2_cdpd.network import cross_attention
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
@@ -93,7 +98,8 @@ def main() -> None:
     args = parser.parse_args()
     old_attention = former_module(args.former, "network/cross_attention.py")
     old_loss = former_module(args.former, "training/masked_sums.py")
-    print("| part | before, CPU ms | now | ratio |\n|---|---:|---:|---:|")
+    columns = [("part", ""), ("before, CPU ms", ".1f"), ("now", ".1f"), ("ratio", ".2f")]
+    figures = Figures(__file__, "all", columns, rounds=args.rounds, threads=torch.get_num_threads())
 
     def row(name: str, before: Callable[[], object], now: Callable[[], object]) -> None:
         times = []
@@ -105,7 +111,7 @@ def main() -> None:
             times.append((marks[1] - marks[0], marks[2] - marks[1]))
         times = times[1:]  # the first one warms up
         middle = [1e3 * statistics.median(part) for part in zip(*times)]
-        print(f"| {name} | {middle[0]:.1f} | {middle[1]:.1f} | {statistics.median(b / a for a, b in times):.2f} |", flush=True)
+        figures.add(name, *middle, statistics.median(b / a for a, b in times))
 
     for channels, size in ((64, 48), (128, 24), (256, 12)):
         for training in (False, True):
@@ -119,7 +125,7 @@ def main() -> None:
         row(f"ViT-B in bfloat16, {slices} slices of 96^2", *vit(slices))
     for millions in (3, 30):
         row(f"AdamW, {millions} million weights", *optimizers(millions))
-    print(f"\nmedian of {args.rounds} rounds, {torch.get_num_threads()} thread(s), torch {torch.__version__}")
+    figures.write()
 
 
 if __name__ == "__main__":

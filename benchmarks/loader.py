@@ -1,6 +1,7 @@
 """Samples per second of the training loader, beside nnU-Net's own with one region for each class.
 
     python benchmarks/loader.py [-classes 32] [-patch 128] [-samples 24]
+    python benchmarks/evidence write     # the table, from benchmarks/results/loader
 
 Cases are made on the spot (boxes of every class in noise) and stored as nnU-Net stores preprocessed cases. Both loaders read them
 in this process, on one thread, with the augmentation of their trainer (nnU-Net's, without mirroring in both), deep
@@ -10,7 +11,7 @@ target, which have to travel to the device. Required: three times the samples pe
 """
 
 import argparse
-import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -112,21 +113,24 @@ def main() -> None:
     parser.add_argument("-samples", type=int, default=24)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    sys.path.append(str(Path(__file__).parent / "evidence"))
+    from figures import Figures  # here: other benchmarks import this one
 
+    columns = [("classes, patch", ""), ("loader", ""), ("samples per second", ".2f"), ("target per sample, MiB", ".1f")]
+    figures = Figures(__file__, f"{arguments.classes}x{arguments.patch}", columns, samples=arguments.samples)
     annotation = make_annotation(arguments.classes)
     entries = dataset_json_entries(annotation)
     labels = LabelManager(entries["labels"], entries["regions_class_order"])
     with tempfile.TemporaryDirectory() as folder:
         dataset = make_cases(Path(folder), annotation, labels, arguments.patch)
         rates = []
-        for ours, name in ((False, "nnU-Net's loader with regions"), (True, "nnunetv2_cdpd's loader")):
+        for ours, name in ((False, "nnU-Net's, one region per class"), (True, "our loader")):
             loader = make_loader(ours, dataset, annotation, labels, arguments.patch)
             rate, size = samples_per_second(loader, arguments.samples)
             rates.append(rate)
-            print(f"{name:30} {rate:7.3f} samples per second, target {size / 2**20:7.1f} MiB per sample", flush=True)
-    ratio = rates[1] / rates[0]
-    print(f"ratio {ratio:.2f}; {arguments.classes} classes, patch {arguments.patch}^3, one core of {os.cpu_count()}")
-    if ratio < AT_LEAST:
+            figures.add(f"{arguments.classes}, {arguments.patch}^3", name, rate, size / 2**20)
+    figures.write()
+    if rates[1] / rates[0] < AT_LEAST:
         raise SystemExit(f"missed: at least {AT_LEAST:g} times nnU-Net's samples per second")
 
 

@@ -1,6 +1,7 @@
 """Memory and time of PartialLabelLoss, beside nnU-Net's own loss for regions.
 
     python benchmarks/loss.py [-device cuda] [-size 128] [-classes 32] [-batch 2] [--batch_dice]
+    python benchmarks/evidence write     # the table, from benchmarks/results/loss
 
 Peak memory counts everything from the logits on: logits, label map, what forward and backward allocate, and the gradient of
 the logits; given in sizes of the logits. On a GPU it is torch.cuda.max_memory_allocated; on a CPU it is the sum of torch's
@@ -10,8 +11,10 @@ single allocation beyond the size of the logits.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss
@@ -78,17 +81,11 @@ def seconds(function: Callable[[], Tensor], logits: Tensor, repeats: int = 3) ->
     return min(times)
 
 
-def measure(name: str, function: Callable[[], Tensor], logits: Tensor, held: int) -> tuple[float, float]:
-    """Print one row; returns peak and largest allocation in sizes of the logits; held: bytes of logits and target."""
+def measure(function: Callable[[], Tensor], logits: Tensor, held: int) -> tuple[float, float, float]:
+    """Peak and largest allocation in sizes of the logits, and seconds; held: bytes of logits and target."""
     size = logits.numel() * logits.element_size()
     added, largest = peak(function, logits)
-    total = (added + held) / size
-    print(
-        f"{name:34} peak {total:6.2f} sizes of the logits ({(added + held) / 2**20:8.1f} MiB), largest allocation "
-        f"{largest / size:5.2f}, {seconds(function, logits):7.3f} {'s' if logits.is_cuda else 'CPU s'}",
-        flush=True,
-    )
-    return total, largest / size
+    return (added + held) / size, largest / size, seconds(function, logits)
 
 
 def main() -> None:
@@ -99,6 +96,8 @@ def main() -> None:
     parser.add_argument("-batch", type=int, default=2)
     parser.add_argument("--batch_dice", action="store_true")
     arguments = parser.parse_args()
+    sys.path.append(str(Path(__file__).parent / "evidence"))
+    from figures import Figures  # here: other benchmarks import this one
 
     annotation = partial_annotation(arguments.classes)
     torch.manual_seed(0)
@@ -107,11 +106,20 @@ def main() -> None:
     values = torch.randint(annotation.num_values - 1, (shape[0], 1, *shape[2:]), dtype=torch.int16, device=arguments.device)
     sources = torch.arange(arguments.batch, device=arguments.device) % len(annotation.sources)
     size = logits.numel() * logits.element_size()
-    print(f"logits {shape} float16, {size / 2**20:.1f} MiB, {arguments.device}, torch {torch.__version__}")
-
+    clock = "CPU s" if arguments.device == "cpu" else "s"
+    options = [word for word, given in (("gpu", logits.is_cuda), ("batch_dice", arguments.batch_dice)) if given]
+    figures = Figures(
+        __file__,
+        "_".join([f"{arguments.batch}x{arguments.classes}x{arguments.size}", *options]),
+        [("logits", ""), ("loss", ""), ("peak, in sizes of the float16 logits", ".2f"), ("largest single allocation", ".2f")]
+        + [(clock, ".2f")],
+        device=arguments.device, batch_dice=arguments.batch_dice,
+    )  # fmt: skip
+    told = f"({arguments.batch}, {arguments.classes}, {arguments.size}^3)"
     ours = PartialLabelLoss(annotation, batch_dice=arguments.batch_dice).to(arguments.device)
     held = size + values.numel() * values.element_size()
-    total, largest = measure("PartialLabelLoss", lambda: ours(logits, [values, sources]), logits, held)
+    total, largest, taken = measure(lambda: ours(logits, [values, sources]), logits, held)
+    figures.add(told, "PartialLabelLoss", total, largest, taken)
 
     host = DC_and_BCE_loss(
         {},
@@ -120,7 +128,8 @@ def main() -> None:
     )
     one_hot = torch.cat([values == value for value in annotation.values], 1)
     host_function = lambda: host(logits.float(), one_hot.float())
-    measure("nnU-Net's loss for regions", host_function, logits, size + one_hot.numel())
+    figures.add(told, "nnU-Net's region loss", *measure(host_function, logits, size + one_hot.numel()))
+    figures.write()
     if total > MOST_SIZES or largest > 1:
         raise SystemExit(f"missed: at most {MOST_SIZES:g} sizes of the logits, no allocation beyond one")
 

@@ -4,6 +4,7 @@ A training step is all that a trainer does with a batch that is there: forward, 
 networks with its loss of regions and SGD, ours with ours and AdamW, all on every class annotated, with deep supervision.
 
     python benchmarks/network.py [--size 96] [--classes 32] [--rounds 5] [-device cuda] [--compile] [--peak-tflops T]
+    python benchmarks/evidence write     # the table, from benchmarks/results/network
 
 Every round measures every network once, in turn, and a ratio is the median over rounds of ratios within a round: other jobs on
 the machine then disturb it little. On a CPU the process's CPU time is taken along with the wall time, in single precision;
@@ -13,8 +14,6 @@ weights included.
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -32,6 +31,9 @@ from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.append(str(Path(__file__).parent / "evidence"))
+from figures import Figures
 
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet, default_slice_step
@@ -234,35 +236,39 @@ def main() -> None:
     rounds = [
         {name: [measure(f, args.device) if f else None for f in pair] for name, pair in timed.items()} for _ in range(args.rounds)
     ]
-    print_table(rounds, gflop, memory, args)
+    write_table(rounds, gflop, memory, args)
 
 
-def print_table(rounds: list[dict], gflop: dict[str, float], memory: dict[str, float], args: argparse.Namespace) -> None:
+def write_table(rounds: list[dict], gflop: dict[str, float], memory: dict[str, float], args: argparse.Namespace) -> None:
     clock = 0 if args.device == "cuda" else 1
     words = "GPU" if args.device == "cuda" else "CPU"
-    print(f"| network | forward, {words} s | ratio | training step, {words} s | ratio | GFLOP forward | peak GiB |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
+    device = torch.cuda.get_device_name() if args.device == "cuda" else "CPU"
+    bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+    kinds = [] if args.classes == 32 else [f"{args.classes}_classes"]
+    kinds += [word for word, given in (("gpu", args.device == "cuda"), ("compiled", args.compile)) if given]
+    figures = Figures(
+        __file__,
+        "_".join([str(args.size), *kinds]),
+        [("network", ""), (f"forward, {words} s", ".2f"), ("ratio", ".2f"), (f"training step, {words} s", ".2f")]
+        + [("ratio", ".2f"), ("GFLOP forward", ".0f"), ("peak GiB", ".2f")]
+        + [("share of the peak", ".0%")] * bool(args.peak_tflops),
+        size=args.size, classes=args.classes, rounds=args.rounds, device=device, bfloat16_units=bfloat16, compiled=args.compile,
+    )  # fmt: skip
     for name in rounds[0]:
-        cells = []
+        cells: list[float | None] = []
         for index in (0, 1):
             if rounds[0][name][index] is None:
-                cells += ["", ""]
+                cells += [None, None]
                 continue
             times = [part[name][index][clock] for part in rounds]
             ratios = [part[name][index][clock] / part[REFERENCE][index][clock] for part in rounds]
-            cells += [f"{statistics.median(times):.2f}", f"{statistics.median(ratios):.2f}"]
-        share = ""
+            cells += [statistics.median(times), statistics.median(ratios)]
+        cells += [gflop[name], memory[name]]
         if args.peak_tflops:
             seconds = statistics.median(part[name][0][0] for part in rounds)
-            share = f" ({gflop[name] / 1e3 / seconds / args.peak_tflops:.0%} of the peak)"
-        print(f"| {name} | {' | '.join(cells)} | {gflop[name]:.0f}{share} | {memory[name]:.2f} |")
-    device = torch.cuda.get_device_name() if args.device == "cuda" else f"{platform.machine()}, {os.cpu_count()} cores"
-    bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
-    print(
-        f"\n{args.size}^3, {args.classes} classes, batch 1, median of {args.rounds} rounds; {device}, "
-        f"{'with' if bfloat16 else 'without'} bfloat16 units; {'compiled, ' if args.compile else ''}"
-        f"Python {platform.python_version()}, torch {torch.__version__}"
-    )
+            cells.append(gflop[name] / 1e3 / seconds / args.peak_tflops)
+        figures.add(name, *cells)
+    figures.write()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Exported models: how far their label maps are from `cdpd predict`'s, CPU seconds of both, size of the file.
 
     python benchmarks/onnx_models.py [-m MODEL -i IMAGE ...] [--threads 1] [--sizes tiny usual]
+    python benchmarks/evidence write     # the table, from benchmarks/results/onnx_models
 
 Without a model: a tiny one that is trained here for some seconds, on images like those that it was trained on; the same with
 random weights; and one of usual size (--patch, --classes, --vision) with random weights on noise.
@@ -11,6 +12,7 @@ random weights; and one of usual size (--patch, --classes, --vision) with random
 """
 
 import argparse
+import re
 import sys
 import tempfile
 import time
@@ -21,7 +23,9 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parent / "evidence"))
 from builders.portable import labelled_case, train_model, write_case, write_variant
+from figures import Figures
 from prediction import make_model
 
 from nnunetv2_cdpd.inference.onnx_export import export_onnx
@@ -30,6 +34,8 @@ from nnunetv2_cdpd.portable.images import read_image
 from nnunetv2_cdpd.portable.runner import OnnxModel
 
 SIZES = TINY, USUAL = "tiny", "usual"
+COLUMNS = [("model", ""), ("file MiB", ".1f"), ("export CPU s", ".1f"), ("voxels", "d"), ("predict CPU s", ".1f")]
+COLUMNS += [("single CPU s", ".1f"), ("runner CPU s", ".1f"), ("single differs", ".1e"), ("predict differs", ".1e")]
 
 
 def main() -> None:
@@ -45,8 +51,6 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=SIZES, help="of the models (default: both)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    columns = "file MiB | export CPU s | voxels | predict CPU s | single CPU s | runner CPU s | single differs | predict differs"
-    print(f"| model | {columns} |\n|---|{'---:|' * len(columns.split('|'))}", flush=True)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         if args.model:
@@ -93,11 +97,10 @@ def compare(name: str, model: Path, images: Sequence[Path], work: Path, threads:
     seconds["single"] = time.process_time() - start
     voxels = sum(labels.size for labels in found)
     differ = [sum(int((a != b).sum()) for a, b in zip(found, other)) / voxels for other in (single, usual)]
-    print(
-        f"| {name} | {exported.stat().st_size / 2**20:.1f} | {seconds['export']:.1f} | {voxels} | {seconds['predict']:.1f} | "
-        f"{seconds['single']:.1f} | {seconds['runner']:.1f} | {differ[0]:.1e} | {differ[1]:.1e} |",
-        flush=True,
-    )
+    figures = Figures(__file__, re.sub(r"\W+", "_", name), COLUMNS, threads=threads)
+    taken = [seconds[what] for what in ("predict", "single", "runner")]
+    figures.add(name, exported.stat().st_size / 2**20, seconds["export"], voxels, *taken, *differ)
+    figures.write()
 
 
 if __name__ == "__main__":

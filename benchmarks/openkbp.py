@@ -5,9 +5,11 @@ Patients with all seven organs are kept back for the test or become the source w
 shared out. Labels that a source does not annotate are taken out of its label maps.
 
     python benchmarks/openkbp.py DATA OUT [-device cuda] [-tr nnUNetTrainerCDPDSmall] [-pl nnUNetPlannerCDPDSmall]
+    python benchmarks/evidence write     # the table
 
-runs every step that is not done yet and prints the table; with --place also of predictions of which the rule `place` has cleaned
-what lies elsewhere, and for trainers that take negatives from it (nnUNetTrainerCDPDSmall_place). Prior to it: pip install .
+runs every step that is not done yet and writes benchmarks/results/openkbp/TRAINER.json; with --place also of predictions of
+which the rule `place` has cleaned what lies elsewhere, and for trainers that take negatives from it
+(nnUNetTrainerCDPDSmall_place). Prior to it: pip install .
 """
 
 import argparse
@@ -24,6 +26,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import torch
+
+sys.path.append(str(Path(__file__).parent / "evidence"))
+from openkbp_tables import CLEANED, METRICS, PREDICTED, Scores, write_scores
 
 from nnunetv2_cdpd.demo.weights import choose_weights
 
@@ -43,7 +48,6 @@ SOURCES = {  # dataset name -> organs that it annotates
 }
 MERGED_ID, MERGED_NAME = 710, "HeadNeckCT"
 NUM_TEST = 10
-RESULTS = Path(__file__).parent / "results" / "openkbp"
 TARGET_SPACING = ("6", "5", "6")  # mm, array order; coarse, so that a small network learns on a CPU
 
 
@@ -86,17 +90,15 @@ def write_dataset(folder: Path, data: Path, patients: list[str], organs: tuple[s
     (folder / "dataset.json").write_text(json.dumps(description, indent=2))
 
 
-def write_scores(trainer: str, folders: dict[str, Path]) -> None:
-    """Dice and HD95 (mm, None: nothing predicted) of each patient and organ: benchmarks/results/openkbp/TRAINER.json."""
-    scores: dict[str, dict[str, dict[str, list[float | None]]]] = {}
-    for name, folder in folders.items():
-        with (folder / "metrics.csv").open(newline="") as file:
-            for row in csv.DictReader(file):
-                values = [float(row[metric]) for metric in ("Dice", "HD95_mm")]
-                of_patient = scores.setdefault(name, {}).setdefault(row["case"], {})
-                of_patient[row["class"]] = [round(value, 4) if math.isfinite(value) else None for value in values]
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{trainer}.json").write_text(json.dumps(scores, separators=(",", ":"), allow_nan=False) + "\n")
+def read_scores(folder: Path) -> Scores:
+    """Of each patient and organ, from the table of `cdpd evaluate`; None: infinite, nothing is predicted."""
+    scores: Scores = {}
+    with (folder / "metrics.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            values = {metric: float(row[metric]) for metric in METRICS}
+            finite = {metric: round(value, 4) if math.isfinite(value) else None for metric, value in values.items()}
+            scores.setdefault(row["case"], {})[row["class"]] = finite
+    return scores
 
 
 def run(command: list[str]) -> float:
@@ -163,23 +165,28 @@ def main() -> None:
             ["nnUNetv2_predict", "-i", str(test_set / "imagesTr"), "-o", str(predictions), "-d", str(MERGED_ID)]
             + ["-c", "3d_fullres", "-tr", arguments.tr, "-p", arguments.p, "-f", "0", "-device", arguments.device]
         )
-    folders = {"predicted": predictions}
+    folders = {PREDICTED: predictions}
     if arguments.place:
-        folders["cleaned"] = out / f"cleaned_{arguments.tr}"
+        folders[CLEANED] = out / f"cleaned_{arguments.tr}"
         place = ["--place", str(out / "nnUNet_preprocessed" / merged), "--images", str(test_set / "imagesTr")]
-        run(["cdpd", "clean", str(predictions), str(folders["cleaned"]), "--rules", "place", *place])
+        run(["cdpd", "clean", str(predictions), str(folders[CLEANED]), "--rules", "place", *place])
     for folder in folders.values():
         run(["cdpd", "evaluate", str(folder), str(test_set / "labelsTr")])
-    write_scores(arguments.tr, folders)
-
-    seconds = json.loads(timing.read_text())["seconds"] if timing.exists() else float("nan")
+    seconds = json.loads(timing.read_text())["seconds"] if timing.exists() else None
     plans = json.loads((out / "nnUNet_preprocessed" / merged / f"{arguments.p}.json").read_text())
     configuration = plans["configurations"]["3d_fullres"]
+    setting = {
+        "training_minutes": seconds and round(seconds / 60, 1),
+        "device": arguments.device,
+        "pretraining": list(pretraining),
+        **{key: configuration[key] for key in ("patch_size", "batch_size", "spacing")},
+    }
+    write_scores(arguments.tr, {name: read_scores(folder) for name, folder in folders.items()}, setting)
     print(f"\nsource, training patients: {', '.join(f'{name[11:]} {len(cases)}' for name, cases in patients.items())}")
     print(f"patch {configuration['patch_size']}, batch {configuration['batch_size']}, spacing {configuration['spacing']} mm")
     print(*pretraining, sep="\n")
     print(
-        f"{len(test)} test patients; training with its validation {seconds / 60:.1f} min; "
+        f"{len(test)} test patients; training with its validation {setting['training_minutes']} min; "
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, device {arguments.device}, "
         f"Python {sys.version.split()[0]}, torch {torch.__version__}"
     )

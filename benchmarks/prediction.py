@@ -1,6 +1,7 @@
 """Time of a volume's prediction: ours, stock nnU-Net with the same model, and stock nnU-Net with its own network.
 
     python benchmarks/prediction.py [-m MODEL -i IMAGE ...] [--rounds 3] [-device cuda]
+    python benchmarks/evidence write     # the table, from benchmarks/results/prediction
 
 The model and the volume are a trained one (-m, one fold) and images (-i), or random: time does not depend on weights. Every
 round runs every way once, in turn, and a ratio is the median over rounds of ratios within a round: other jobs on the machine
@@ -31,6 +32,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parent / "evidence"))
 from builders import model as tiny_model
 
 from nnunetv2_cdpd.annotation import Annotation, Source
@@ -99,10 +101,19 @@ def main() -> None:
             seconds[name].append(time.perf_counter() - start)
             cpu_seconds[name].append(time.process_time() - cpu_start)
         print(f"  round {index + 1}: " + ", ".join(f"{name} {times[-1]:.1f} s" for name, times in seconds.items()), flush=True)
+    from figures import Figures  # here: another benchmark imports this one
+
+    told = f"{'trained' if args.model else f'random weights, {args.vision}'}, {torch.get_num_threads()} threads, {args.device}"
+    told += "".join(f", {'x'.join(map(str, case.data.shape[1:]))}" for case in cases)
+    columns = [("model, volumes", ""), ("way", ""), ("s", ".1f"), ("of nnunet", ".2f"), ("CPU time, of nnunet", ".2f")]
+    size = "images" if args.images else "x".join(map(str, args.shape))
+    name = f"{'trained' if args.model else 'random'}_{size}_{torch.get_num_threads()}_threads_{args.device}"
+    figures = Figures(__file__, name, columns, rounds=args.rounds, patch=ours.configuration_manager.patch_size)
     for name, times in seconds.items():
         ratio = statistics.median(time / other for time, other in zip(times, seconds["nnunet"]))
         cpu_ratio = statistics.median(time / other for time, other in zip(cpu_seconds[name], cpu_seconds["nnunet"]))
-        print(f"  {name:13} {statistics.median(times):7.1f} s  {ratio:5.2f} of nnunet; CPU time {cpu_ratio:5.2f} of nnunet")
+        figures.add(told, name, statistics.median(times), ratio, cpu_ratio)
+    figures.write()
     for name, predictor in (("ours", ours), ("ours aligned", aligned)):
         tokens = predictor.network.slice_tokens
         print(f"  {name}: {tokens.encoded} of {tokens.asked} slices encoded")
@@ -144,7 +155,7 @@ def stock(ours: Predictor, network: torch.nn.Module, device: str) -> Callable[[P
 
 
 def new(predictor: Predictor) -> Callable[[PreprocessedCase], np.ndarray]:
-    return lambda case: predictor.export(predictor.predict_logits_from_preprocessed_data(case.data), case.properties).label_map
+    return lambda case: predictor.export(predictor.label(case)).label_map
 
 
 def network_of(ours: Predictor) -> torch.nn.Module:

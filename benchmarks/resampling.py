@@ -2,6 +2,7 @@
 
     python benchmarks/resampling.py [--rounds 3]
     python benchmarks/resampling.py --preprocessing [--rounds 3]
+    python benchmarks/evidence write     # the table, from benchmarks/results/resampling
 
 Volumes are noise, since time does not depend on what they hold. One thread; both ways run in turn in every round, and the
 ratio is the median over rounds. The difference is the largest of any voxel, in parts of the volume's range.
@@ -24,7 +25,9 @@ from nnunetv2.preprocessing.resampling.default_resampling import compute_new_sha
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parent / "evidence"))
 from builders import model as tiny_model
+from figures import Figures
 
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.link import RESAMPLING, ensure_linked
@@ -38,6 +41,13 @@ VOLUMES = (
     ((100, 512, 512), (5.0, 0.8, 0.8), (2.5, 1.0, 1.0)),  # slices are treated separately
     ((150, 256, 256), (1.5, 1.5, 1.5), (1.0, 0.8, 0.8)),
 )
+
+
+IMAGE_COLUMNS = [("image", ""), ("mm", ""), ("mm of the network", "")]
+
+
+def told(*sizes: tuple[float, ...]) -> list[str]:
+    return [" x ".join(f"{number:g}" for number in size) for size in sizes]
 
 
 def timed(function: Callable[..., np.ndarray], *arguments: object) -> tuple[float, np.ndarray]:
@@ -63,8 +73,9 @@ def ellipsoids(shape: tuple[int, ...], count: int) -> np.ndarray:
 def preprocessing(rounds: int) -> None:
     """CPU seconds of a training case with either function."""
     ensure_linked()
-    print("| image | mm | mm of the network | classes | nnU-Net, CPU s | ours, CPU s | ratio | difference | labels |")
-    print("|---|---|---|---:|---:|---:|---:|---:|---|")
+    columns = [*IMAGE_COLUMNS, ("classes", "d"), ("nnU-Net, CPU s", ".1f"), ("ours, CPU s", ".1f"), ("ratio", ".2f")]
+    columns += [("difference", ".0e"), ("label map", "")]
+    figures = Figures(__file__, "preprocessing", columns, rounds=rounds)
     shape, spacing, target = VOLUMES[0]
     image = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
     for count in (4, 24):
@@ -90,10 +101,8 @@ def preprocessing(rounds: int) -> None:
         ratio = statistics.median(stock / ours for stock, ours in seconds)
         difference = float(np.abs(found - expected).max() / np.ptp(expected))
         same = "identical" if np.array_equal(found_seg, expected_seg) else "DIFFERENT"
-        texts = [" x ".join(f"{number:g}" for number in numbers) for numbers in (shape, spacing, target)]
-        print(
-            f"| {' | '.join(texts)} | {count} | {stock:.1f} | {ours:.1f} | {ratio:.2f} | {difference:.0e} | {same} |", flush=True
-        )
+        figures.add(*told(shape, spacing, target), count, stock, ours, ratio, difference, same)
+    figures.write()
 
 
 def main() -> None:
@@ -107,8 +116,8 @@ def main() -> None:
         preprocessing(rounds)
         return
     rng = np.random.default_rng(0)
-    print("| image | mm | mm of the network | nnU-Net, CPU s | ours, CPU s | ratio | difference |")
-    print("|---|---|---|---:|---:|---:|---:|")
+    columns = [*IMAGE_COLUMNS, ("nnU-Net, CPU s", ".1f"), ("ours, CPU s", ".2f"), ("ratio", ".1f"), ("difference", ".0e")]
+    figures = Figures(__file__, "images", columns, rounds=rounds)
     for shape, spacing, target in VOLUMES:
         data = rng.normal(size=(1, *shape)).astype(np.float32)
         arguments = (data, compute_new_shape(shape, spacing, target), spacing, target)
@@ -120,8 +129,8 @@ def main() -> None:
             difference = float(np.abs(found - expected).max() / np.ptp(data))
         stock, ours = (statistics.median(column) for column in zip(*seconds))
         ratio = statistics.median(stock / ours for stock, ours in seconds)
-        texts = [" x ".join(f"{number:g}" for number in numbers) for numbers in (shape, spacing, target)]
-        print(f"| {' | '.join(texts)} | {stock:.1f} | {ours:.2f} | {ratio:.1f} | {difference:.0e} |", flush=True)
+        figures.add(*told(shape, spacing, target), stock, ours, ratio, difference)
+    figures.write()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Jobs of a real Slurm killed at random, and what is lost: conversions and a prediction in parts, by `cdpd submit`.
 
     python benchmarks/submit_kills.py FOLDER [--kills 100] [--cases 600] [--jobs 6] [--kills-of-prediction 10] [--seed 0]
+    python benchmarks/evidence write     # the table, from benchmarks/results/submit_kills
 
 As root, with Debian's slurm-wlm and munge: a cluster of two nodes on this machine, on loopback, which ends with the script. Jobs
 are killed by -9, requeued, told that their time is up, cancelled, or preempted by another partition. Where all are done before
@@ -17,9 +18,11 @@ from pathlib import Path
 import SimpleITK as sitk
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parent / "evidence"))
 from builders.campaign import convert_command, dataset_digests, environment, undisturbed, write_source
 from builders.kills import Killer
 from builders.slurm import Slurm, running_slurm, why_not
+from figures import Figures
 
 IMAGES = 60
 
@@ -85,8 +88,13 @@ def main() -> int:
         killed += killer.done
         print(f"prediction of {IMAGES} images: {killer.done.total()} killed, {killer.submissions} submissions", flush=True)
     minutes = (time.monotonic() - begun) / 60
-    print(f"{killed.total()} jobs killed in {minutes:.0f} min: " + ", ".join(f"{way} {killed[way]}" for way in sorted(killed)))
-    print(f"{conversions} conversions of {args.cases} cases in {args.jobs} parts, {submissions} submissions")
+    setting = {"conversions": conversions, "cases": args.cases, "parts": args.jobs, "submissions": submissions}
+    outcome = {"files_lost": lost, "files_other_or_left_over": half}
+    figures = Figures(__file__, f"seed{args.seed}", [("killed by", ""), ("jobs", "d")], **setting, **outcome)
+    for way, count in killed.most_common():
+        figures.add(way, count)
+    figures.add(f"**together, in {minutes:.0f} minutes**", killed.total())
+    figures.write()
     print(f"files lost: {lost}; files that are other than without kills, or left over: {half}")
     return 1 if lost or half else 0
 

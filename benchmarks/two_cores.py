@@ -1,6 +1,7 @@
 """Prediction without a GPU: a CT of 512 x 512 x 600 voxels with 104 classes, on the network of nnUNetPlannerCDPDCPU.
 
     python benchmarks/two_cores.py [--threads 2] [--planner nnUNetPlannerCDPDCPU] [--step_size 0.5]
+    python benchmarks/evidence write     # the table, from benchmarks/results/two_cores
 
 The plans are those that the planner makes for CTs of 0.8 x 0.8 x 1 mm, 400 to 600 slices. Weights are random, each class above
 0.5 in one voxel of a hundred; the CT is a noisy ellipse of soft tissue in air. Both are made first; then a process of its own
@@ -111,16 +112,17 @@ def find_reader() -> type:
 
 
 def predict(model: Path, image: Path, output: Path, threads: int, step_size: float) -> None:
-    """Predict in this process, and print what each step takes."""
+    """Predict in this process, and write what each step takes."""
+    rows = []
     started, last = (time.perf_counter(), time.process_time()), [time.perf_counter(), time.process_time()]
 
     def tell(step: str, since: Sequence[float] = last) -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         now = time.perf_counter(), time.process_time()
-        print(f"| {step} | {now[0] - since[0]:.1f} | {now[1] - since[1]:.1f} | {peak:.2f} |", flush=True)
+        rows.append((step, now[0] - since[0], now[1] - since[1], peak))
+        print(step, f"{rows[-1][1]:.1f} s", flush=True)
         last[:] = now
 
-    print("| step | seconds | CPU seconds | peak memory by then, GiB |\n|---|---:|---:|---:|")
     import torch
 
     from nnunetv2_cdpd.inference.prediction import Prediction
@@ -150,8 +152,20 @@ def predict(model: Path, image: Path, output: Path, threads: int, step_size: flo
     patch = predictor.configuration_manager.patch_size
     padded = [max(pair) for pair in zip(shapes[0], patch)]
     windows = len(predictor._internal_get_sliding_window_slicers(padded))
-    print(f"{shapes[0]} voxels of the network, {windows} windows, "
-          f"{100 * (prediction.label_map > 0).mean():.0f} % of the image labelled")  # fmt: skip
+    sys.path.append(str(Path(__file__).parent / "evidence"))
+    from figures import Figures  # here: it would count in time and memory
+
+    classes = len(predictor.annotation.classes)
+    figures = Figures(
+        __file__,
+        f"{predictor.plans_manager.plans_name}_{classes}_classes_{threads}_threads_step_{step_size:g}",
+        [("step", ""), ("s", ".1f"), ("CPU s", ".1f"), ("peak memory by then, GiB", ".2f")],
+        threads=threads, voxels=shapes[0], windows=windows, patch=list(patch),
+        labelled=round(float((prediction.label_map > 0).mean()), 2),
+    )  # fmt: skip
+    for row in rows:
+        figures.add(*row)
+    figures.write()
 
 
 def main() -> None:

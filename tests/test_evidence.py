@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from builders.evidence import RUNNER, made_up_patients, modules_of
+from builders.project import CLONE
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def test_the_table_of_extension(evidence, tmp_path, monkeypatch):
     write("added_Mandible_5", 0.7, 0.5)
     write("without_Mandible", 0.7, None, seed=1)
     write("added_Mandible_20", 0.69, 0.55, None, seed=1)  # of a network of another seed than `joint`
-    header, _, larynx, mandible, mean = evidence.tables.tables()["extension"].splitlines()
+    header, _, larynx, mandible, mean = evidence.extension.extension_table().splitlines()
     assert header.count("|") == larynx.count("|") == mean.count("|") == 9
     assert larynx == "| Larynx | 0.800 | 0.600 (75%) | 1.5 | 0.000 |  |  |  |"
     assert mandible == "| Mandible | 0.500 | 0.500 (100%) | 1.0 | 0.000 | 0.550 (110%) |  | 0.010 |"
@@ -113,9 +114,9 @@ def test_the_table_of_extension(evidence, tmp_path, monkeypatch):
     for arm, dice in sides.items():
         scores = {"a": {"LeftParotid": both(dice[0]), "Larynx": both(dice[1])}}
         evidence.results.write_result(evidence.results.Result("extension", f"{arm}_RightParotid", 0, 0, 60, {}, {}, scores))
-    assert evidence.tables.tables()["one_side"].splitlines()[2:] == ["| LeftParotid | 0.700 | 0.100 | 0.600 | 0.500 |"]
+    assert evidence.extension.one_side_table().splitlines()[2:] == ["| LeftParotid | 0.700 | 0.100 | 0.600 | 0.500 |"]
     write("unfrozen_Larynx_5", 0.7, 0.55, 300)
-    assert evidence.tables.tables()["unfrozen"].splitlines()[2:] == [
+    assert evidence.extension.unfrozen_table().splitlines()[2:] == [
         "| Larynx | 5 | 0.600 | 0.700 | 0.600 | 0.550 | -5.0 (+nan to +nan) | 5.0 |"
     ]
     assert mean.startswith("| **mean** | **0.650** | **0.550** (88%, ")
@@ -176,10 +177,10 @@ def test_scores_are_of_organs_that_a_reference_has(evidence, patients, tmp_path)
     }
 
 
-def test_pages_hold_the_tables_of_the_result_files(evidence):
+def test_pages_hold_the_tables_and_values_of_the_result_files(evidence):
     texts = {page: page.read_text() for page in evidence.tables.PAGES}
-    made = evidence.tables.tables()
-    written = {page: evidence.tables.with_tables(text, made) for page, text in texts.items()}
+    made, said = evidence.tables.tables(), evidence.values.values()
+    written = {page: evidence.values.with_values(evidence.tables.with_tables(text, made), said) for page, text in texts.items()}
     assert written == texts, "run: python benchmarks/evidence write"
 
 
@@ -232,3 +233,127 @@ def test_predictions_are_cleaned_by_what_their_network_was_taught(evidence, tmp_
     assert args.in_dir == one.folder / "WithoutMandible" and args.images == tmp_path / "test" / "imagesTr"
     rows = {row.split(" | ")[0]: row for row in evidence.cleaning.cleaning_tables()["cleaning"].splitlines()}
     assert rows["| Larynx"].startswith("| Larynx | 52 | 6 | 0.550 | 0.645 | +9.5 (-1.0 to +20.0) | 50% | 50% |")
+
+
+def test_figures_are_written_at_the_end_and_make_the_table_again(evidence, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evidence.figures, "FOLDER", tmp_path)
+    columns = [("network", ""), ("s", ".2f"), ("GiB", ".1f"), ("voxels", "d")]
+    for size, seconds in ((96, 1.255), (64, 0.5)):
+        figures = evidence.figures.Figures("/some/benchmarks/network.py", str(size), columns, size=size)
+        figures.add("plain", seconds, None, size)
+        assert not figures.path.exists(), "a run that is stopped replaces nothing"
+        figures.add("ours", "does not fit", 2, 0)
+        figures.write()
+    printed = capsys.readouterr().out
+    head = "| network | s | GiB | voxels |\n|---|---:|---:|---:|\n"
+    small, large = (
+        "| plain | 0.50 |  | 64 |\n| ours | does not fit | 2.0 | 0 |",
+        "| plain | 1.25 |  | 96 |\n| ours | does not fit | 2.0 | 0 |",
+    )
+    assert printed == f"{head}{large}\n{head}{small}\n"
+    assert evidence.figures.figure_tables() == {
+        "network_64": head + small,
+        "network_96": head + large,
+        "network": f"{head}{small}\n{large}",
+    }
+    kept = json.loads((tmp_path / "network" / "96.json").read_text())
+    assert kept["setting"] == {"size": 96} and kept["rows"][0] == ["plain", 1.255, None, 96] and "torch" in kept["versions"]
+    with pytest.raises(ValueError, match="1 cells of 4"):
+        figures.add("plain")
+    other = evidence.figures.Figures("network.py", "gpu", [("network", "")])
+    other.add("ours")
+    other.write()
+    assert sorted(evidence.figures.figure_tables()) == ["network_64", "network_96", "network_gpu"], "their columns differ"
+
+
+def test_every_script_with_figures_has_its_tables(evidence):
+    writers = {path.stem for path in (CLONE / "benchmarks").glob("*.py") if "Figures(" in path.read_text()}
+    former = {"demo_before", "earlier"}  # of scripts that no longer print so
+    assert writers | former == set(evidence.figures.SCRIPTS)
+
+
+def demo_run(evidence, run, seed, dice, **facts):
+    facts = {"quick": False, "cpu_minutes": 11.0, "cores_shared": False, "volumes": 3, "versions": {}} | facts
+    return evidence.demo_tables.DemoRun(run, seed, dice=dice, **facts)
+
+
+def test_the_table_and_the_values_of_the_demo(evidence, tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence.demo_tables, "FOLDER", tmp_path)
+    (tmp_path / "demo_before").mkdir()
+    rows = [["all of it", "9.0", ""], ["again", "10.9", ""], ["--quick", "2.1", "0.3"]]
+    (tmp_path / "demo_before" / "time.json").write_text(json.dumps({"rows": rows}))
+    runs = [
+        demo_run(evidence, 0, None, {"liver": 0.9, "aorta": 0.8}, cores_shared=True),
+        demo_run(evidence, 0, 0, {"liver": 0.95, "aorta": 0.75}),
+        demo_run(evidence, 1, 0, {"liver": 0.96, "aorta": 0.9}, cpu_minutes=14.0),
+        demo_run(evidence, 0, 0, {"liver": 0.2, "aorta": 0.0}, quick=True, cpu_minutes=1.5),
+    ]
+    for run in runs:
+        evidence.demo_tables.write_run(run)
+    found = evidence.demo_tables.demo_runs()
+    assert len(found) == 4 and all(run in found for run in runs)
+    table = evidence.demo_tables.demo_table(found).splitlines()
+    assert table[0] == "| run | CPU min | liver | aorta | mean |" and len(table) == 6
+    assert "| 0, before the demo had a seed | 11.0 * | 0.900 | 0.800 | 0.850 |" in table
+    assert "| 1, seed 0 | 14.0 | 0.960 | 0.900 | 0.930 |" in table
+    assert "| 0, seed 0, --quick | 1.5 | 0.200 | 0.000 | 0.100 |" in table
+    said = evidence.demo_tables.demo_values()
+    assert said["demo_before_cpu_minutes"] == "10" and said["demo_before_quick_cpu_minutes"] == "2"
+    assert said["demo_unseeded_mean_dice"] == "0.850" and "demo_unseeded_cpu_minutes" not in said, "its cores were shared"
+    assert said["demo_seeded_runs"] == "2" and said["demo_seeded_volumes"] == "3" and said["demo_seeded_classes"] == "2"
+    assert said["demo_seeded_mean_dice"] == "0.850 and 0.930" and said["demo_seeded_lowest_dice"] == "0.750"
+    assert said["demo_seeded_cpu_minutes"] == "12"
+
+
+def test_the_table_of_openkbp(evidence, tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence.openkbp_tables, "FOLDER", tmp_path)
+    assert evidence.openkbp_tables.openkbp_table() == ""
+    (tmp_path / "openkbp").mkdir()
+    means = {"Larynx": {"Dice": 0.5, "HD95_mm": 10.0, "SurfaceDice": 0.25}}
+    former = {"trainer": "A", "as_printed": True, "means": {"predicted": means}}
+    (tmp_path / "openkbp" / "A.json").write_text(json.dumps(former))
+    head, _, *rows = evidence.openkbp_tables.openkbp_table().splitlines()
+    assert head == "| trainer | organ | Dice | HD95 mm | surface Dice at 3 mm |", "nothing was cleaned"
+    assert len(rows) == 8 and rows[-1] == "| A | **mean** | 0.500 | 10.0 | 0.250 |"
+
+    def scored(dice, distance):
+        return {"Dice": dice, "HD95_mm": distance, "SurfaceDice": 1.0}
+
+    predicted = {"p": {"Larynx": scored(0.0, None), "Mandible": scored(0.75, 4.0)}, "q": {"Larynx": scored(0.5, 7.0)}}
+    cleaned = {"p": {"Larynx": scored(0.25, 3.0)}}
+    evidence.openkbp_tables.write_scores("B", {"predicted": predicted, "cleaned": cleaned}, {"device": "cpu"})
+    head, _, *rows = evidence.openkbp_tables.openkbp_table().splitlines()
+    assert head.endswith("| Dice, cleaned | HD95 mm, cleaned | surface Dice at 3 mm, cleaned |") and len(rows) == 16
+    assert "| A | Larynx | 0.500 | 10.0 | 0.250 |  |  |  |" in rows
+    assert "| B | Larynx | 0.250 | 7.0 | 1.000 | 0.250 | 3.0 | 1.000 |" in rows, "what is not found has no distance"
+    assert "| B | Mandible | 0.750 | 4.0 | 1.000 |  |  |  |" in rows
+    assert rows[-1] == "| B | **mean** | 0.500 | 5.5 | 1.000 | 0.250 | 3.0 | 1.000 |"
+
+
+def test_openkbp_reads_the_scores_that_it_keeps(evidence, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(CLONE / "benchmarks"))
+    import openkbp
+
+    (tmp_path / "metrics.csv").write_text(
+        "case,source,class,Dice,IoU,HD95_mm,SurfaceDice\np,s,Larynx,0.12345,0.1,inf,0\np,s,Mandible,1,1,2.5,0.75\n"
+    )
+    assert openkbp.read_scores(tmp_path) == {
+        "p": {
+            "Larynx": {"Dice": 0.1235, "HD95_mm": None, "SurfaceDice": 0.0},
+            "Mandible": {"Dice": 1.0, "HD95_mm": 2.5, "SurfaceDice": 0.75},
+        }
+    }
+
+
+def test_values_stand_between_marks_within_a_line(evidence):
+    with_values = evidence.values.with_values
+    text = "It was <!-- value dice -->0.1<!-- end --> in\n<b>all</b> <!-- value runs -->7<!-- end --> runs."
+    assert with_values(text, {"dice": "0.9", "runs": "3", "other": "5"}) == text.replace("0.1", "0.9").replace("7<!", "3<!")
+    for wrong, told in (
+        (text, "no results for value runs"),
+        ("was\n<!-- value dice -->0.1<!-- end --> in", "begins a line"),
+        ("was <!-- value dice -->0.1 in", "without its end"),
+        ("was <!-- value dice -->0.1 in <!-- value runs -->2<!-- end -->", "without its end"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            with_values(wrong, {"dice": "0.9"})

@@ -1,4 +1,4 @@
-"""Evidence: what training on partial labels brings, arm by arm, on patients that were kept back; and the tables of it.
+"""Evidence: what training on partial labels brings, on patients that were kept back; and the tables of all benchmarks.
 
     python benchmarks/evidence run STUDY DATA WORK [--arms ours complete] [--splits 0 1] [--seeds 0 1 2] [--threads 1]
     python benchmarks/evidence clean STUDY DATA WORK --arms ours [--splits 0] [--seeds 0]   # after their runs
@@ -28,6 +28,7 @@ from runs import Run
 from scanners import measure_scanners
 from studies import STUDIES
 from tables import PAGES, tables, with_tables
+from values import values, with_values
 
 
 def main() -> None:
@@ -53,7 +54,7 @@ def main() -> None:
     decode.add_argument("visible", type=Path, help="folder of the cut images and label maps: WORK/STUDY/split0/visible")
     scanners = commands.add_parser("scanners", help="measure voxels and noise")
     scanners.add_argument("data", type=Path)
-    commands.add_parser("write", help="write the tables into the pages")
+    commands.add_parser("write", help="write tables and values into the pages")
     args = parser.parse_args()
     if args.command == "run":
         do_runs(args)
@@ -69,9 +70,9 @@ def main() -> None:
     elif args.command == "scanners":
         measure_scanners(args.data)
     else:
-        made = tables()
+        made, said = tables(), values()
         for page in PAGES:
-            page.write_text(with_tables(page.read_text(), made))
+            page.write_text(with_values(with_tables(page.read_text(), made), said))
 
 
 def do_runs(args: argparse.Namespace) -> None:

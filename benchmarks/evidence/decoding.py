@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from patients import ORGANS, Patients
-from results import FOLDER, mean_of_known
+from results import FOLDER, mean_of_known, write_json
 
 from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
 
@@ -44,8 +44,7 @@ def measure_decoding(model: Path, visible: Path, patients: Patients) -> None:
                 organ: [round(dice(prediction.mask(organ), reference == ORGANS[organ]), 4) for prediction in found]
                 for organ in patients.annotated[patient]
             }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(scores, separators=(",", ":")) + "\n")
+        write_json(path, scores)
 
 
 def path_of_fold(fold: str) -> Path:

@@ -2,14 +2,17 @@
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from patients import ORGANS
+
+import nnunetv2_cdpd
+from nnunetv2_cdpd.jobs import write_text
 
 FOLDER = Path(__file__).parents[1] / "results"
 
@@ -51,6 +54,11 @@ def mean_of_known(values: np.ndarray | list, axis: int | tuple[int, ...] | None 
     return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
 
 
+def versions() -> dict[str, str]:
+    """Of what a result depends on; ours is that of the code which runs, installed or not."""
+    return {"nnunetv2-cdpd": nnunetv2_cdpd.__version__} | {name: metadata.version(name) for name in ("nnunetv2", "torch")}
+
+
 def path_of(study: str, arm: str, split: int, seed: int) -> Path:
     return FOLDER / study / arm / f"split{split}_seed{seed}.json"
 
@@ -62,9 +70,7 @@ def write_result(result: Result) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write a result file beside its place, then move it there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n")
-    os.replace(beside, path)
+    write_text(path, json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n")
 
 
 def results_of(study: str, arm: str) -> Iterator[Result]:

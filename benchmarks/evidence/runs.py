@@ -5,13 +5,12 @@ import json
 import math
 import os
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from commands import run
 from patients import Patients
 from raw_data import IDS, TEST, dataset_folder, join_label_maps, make_datasets
-from results import Result, write_result
+from results import Result, versions, write_result
 from studies import STUDIES
 from study import MERGED, PRETRAINED_FURTHER, Arm
 
@@ -72,11 +71,10 @@ class Run:
         run(["cdpd", "evaluate", str(predictions), str(self.tested / "labelsTr"), "-o", str(self.folder)])
         scores = read_scores(self.folder / "metrics.csv", patients)
         iterations = rounded_iterations(study.iterations * arm.iterations)
-        versions = {package: metadata.version(package) for package in ("nnunetv2-cdpd", "nnunetv2", "torch")}
         setting = {"iterations": iterations, "networks": len(arm.datasets), "foreground": study.foreground, "device": self.device}
         setting["vision_weights"] = arm.vision_weights
         total = None if None in seconds else round(sum(seconds))
-        write_result(Result(self.study, self.arm, self.split, self.seed, total, setting, versions, scores, round(predicting)))
+        write_result(Result(self.study, self.arm, self.split, self.seed, total, setting, versions(), scores, round(predicting)))
 
     @property
     def tested(self) -> Path:

@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 from cleaning import cleaning_tables
 from decoding import decoding_table
+from demo_tables import demo_runs, demo_table
 from differences import mean_over_seeds, told_difference
 from extension import extension_table, one_side_table, unfrozen_table
+from figures import figure_tables
+from openkbp_tables import openkbp_table
 from partial_labels import PARTIAL_LABELS
 from patients import ORGANS
 from place_tables import place_tables
@@ -27,6 +30,7 @@ def tables() -> dict[str, str]:
     made |= {"extension": extension_table(), "scanners": scanner_table()}
     made |= {"unfrozen": unfrozen_table(), "one_side": one_side_table(), "decoding": decoding_table(), **prompt_tables()}
     made |= {"quality": quality_table(), "quality_short": short_quality_table(), **place_tables(), **cleaning_tables()}
+    made |= {"demo": demo_table(demo_runs()), "openkbp": openkbp_table(), **figure_tables()}
     return {name: table for name, table in made.items() if table}
 
 
