@@ -45,31 +45,33 @@ def cleaning_tables() -> dict[str, str]:
     found = [json.loads(path.read_text()) for path in sorted((FOLDER / "cleaning").glob("*.json"))]
     if not found:
         return {}
-    before, after = (np.concatenate([_values(each[when]) for each in found]) for when in ("before", "after"))
-    there = [(column, organ) for column, organ in enumerate(ORGANS) if not np.isnan(before[:, column]).all()]
-    rows = [_row(organ, before[:, [column]], after[:, [column]]) for column, organ in there]
+    patients = sorted({patient for each in found for patient in each["before"]})
+    before, after = (np.stack([_values(each[when], patients) for each in found]) for when in ("before", "after"))
+    there = [(column, organ) for column, organ in enumerate(ORGANS) if not np.isnan(before[:, :, column]).all()]
+    rows = [_row(organ, before[:, :, [column]], after[:, :, [column]]) for column, organ in there]
     mean = _row("**mean**", before, after)
     columns = ["organ", "HD95 mm", "cleaned", "Dice", "cleaned", "difference in points", "got worse", "got better"]
     head = [f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}"]
     return {"cleaning": "\n".join([*head, *rows, mean]), "cleaning_short": "\n".join([*head, mean])}
 
 
-def _values(scores: Scores) -> np.ndarray:
+def _values(scores: Scores, patients: list[str]) -> np.ndarray:
     """(patients, organs, metrics); nan where an organ is not annotated, not trained, or not found."""
-    values = np.full((len(scores), len(ORGANS), len(METRICS)), np.nan)
-    for row, organs in enumerate(scores.values()):
-        for organ, its in organs.items():
+    values = np.full((len(patients), len(ORGANS), len(METRICS)), np.nan)
+    for row, patient in enumerate(patients):
+        for organ, its in scores.get(patient, {}).items():
             values[row, list(ORGANS).index(organ)] = [np.nan if its[name] is None else its[name] for name in METRICS]
     return values
 
 
 def _row(organ: str, before: np.ndarray, after: np.ndarray) -> str:
-    """before, after: (patients of all runs, organs, metrics)."""
+    """before, after: (runs, patients, organs, metrics). A patient's value is the mean of the runs; patients are drawn again."""
     (dice, distance), (clean_dice, clean_distance) = (
-        [mean_of_known(mean_of_known(values[..., metric], 0)) for metric in range(len(METRICS))] for values in (before, after)
+        [mean_of_known(mean_of_known(mean_of_known(values[..., metric], 0), 0)) for metric in range(len(METRICS))]
+        for values in (before, after)
     )
     gain = after[..., 0] - before[..., 0]
-    low, high = interval_of_mean(gain)
+    low, high = interval_of_mean(mean_of_known(gain, 0))
     every = gain[~np.isnan(gain)]
     worse, better = ((change > WORSE).mean() for change in (-every, every))
     told = f"{100 * (clean_dice - dice):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
