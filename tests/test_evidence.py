@@ -235,6 +235,20 @@ def test_predictions_are_cleaned_by_what_their_network_was_taught(evidence, tmp_
     assert rows["| Larynx"].startswith("| Larynx | 52 | 6 | 0.550 | 0.645 | +9.5 (-1.0 to +20.0) | 50% | 50% |")
 
 
+def test_runs_that_cannot_be_cleaned_are_passed_over_and_told(evidence, tmp_path, capsys):
+    evidence.cleaning.measure_cleaning(evidence.runs.Run("partial_labels", "per_source", 0, 1, tmp_path, tmp_path))
+    evidence.cleaning.measure_cleaning(evidence.runs.Run("extension", "without_Larynx", 0, 1, tmp_path, tmp_path))
+    joined, missing = capsys.readouterr().out.splitlines()
+    assert joined == "passed over: per_source, split 0, seed 1: joined from several networks"
+    assert missing.endswith(f"no predictions in {tmp_path / 'seed1' / 'without_Larynx' / 'WithoutLarynx'}")
+
+
+def test_an_organ_that_is_taken_away_as_a_whole_has_no_distance_before_either(evidence):
+    before, after = (np.array(values).reshape(1, 2, 1, 2) for values in ([0.5, 100, 0.7, 10], [0.0, np.nan, 0.7, 6]))
+    row = evidence.cleaning._row("Larynx", before, after)  # Dice, HD95: one run, two patients
+    assert row.startswith("| Larynx | 10 | 6 | 0.600 | 0.350 |")
+
+
 def test_figures_are_written_at_the_end_and_make_the_table_again(evidence, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evidence.figures, "FOLDER", tmp_path)
     columns = [("network", ""), ("s", ".2f"), ("GiB", ".1f"), ("voxels", "d")]

@@ -21,11 +21,15 @@ Scores = dict[str, dict[str, dict[str, float | None]]]  # patient -> organ -> me
 
 
 def measure_cleaning(one: Run) -> None:
-    """Clean and score the predictions of a run of one network, and write the result; without predictions nothing is done."""
-    (dataset,) = STUDIES[one.study].arms[one.arm].datasets
+    """Clean and score the predictions of a run of one network, and write the result; others are passed over, which is told."""
+    dataset, *others = STUDIES[one.study].arms[one.arm].datasets
     path = FOLDER / "cleaning" / f"{one.study}_{one.arm}_split{one.split}_seed{one.seed}.json"
     predictions = one.folder / dataset
-    if path.exists() or not predictions.is_dir():
+    if path.exists():
+        return
+    if others or not predictions.is_dir():
+        why = "joined from several networks" if others else f"no predictions in {predictions}"
+        print(f"passed over: {one.arm}, split {one.split}, seed {one.seed}: {why}")
         return
     one.set_environment()
     run(["cdpd", "place", str(IDS[dataset]), "-np", "1"])
@@ -65,7 +69,12 @@ def _values(scores: Scores, patients: list[str]) -> np.ndarray:
 
 
 def _row(organ: str, before: np.ndarray, after: np.ndarray) -> str:
-    """before, after: (runs, patients, organs, metrics). A patient's value is the mean of the runs; patients are drawn again."""
+    """before, after: (runs, patients, organs, metrics). A patient's value is the mean of the runs; patients are drawn again.
+
+    A metric counts where it is known before and after: an organ that is taken away as a whole has no distance any more.
+    """
+    known = ~np.isnan(before) & ~np.isnan(after)
+    before, after = (np.where(known, values, np.nan) for values in (before, after))
     (dice, distance), (clean_dice, clean_distance) = (
         [mean_of_known(mean_of_known(mean_of_known(values[..., metric], 0), 0)) for metric in range(len(METRICS))]
         for values in (before, after)

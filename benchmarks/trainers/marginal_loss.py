@@ -1,11 +1,15 @@
-"""MarginalLoss: partial labels by softmax, as Shi et al. have it (arXiv 2007.03868); a baseline of ours.
+"""MarginalLoss: partial labels by softmax, after Shi et al. (arXiv 2007.03868); a baseline of ours.
 
 Classes and background share one softmax. What a source does not annotate is part of its background: there the probability is
 that of the background and all classes that are not annotated, in sum (marginal cross-entropy and Dice). Exclusion: the classes
 that a source does not annotate do not overlap with those that it does, measured by a Dice that is to be small.
 
-The background's logit is 0: a softmax over K + 1 logits knows differences only. So a network with K outputs does for it, and
-the class with the highest logit above 0, which our prediction takes, is the one of the highest probability.
+Of both losses this is the part that fits nnU-Net: Dice is that of annotated classes, as nnU-Net's leaves the background out,
+so the merged background counts in the cross-entropy alone; exclusion is a Dice alone, without a cross-entropy.
+
+The background's logit is 0: a softmax over K + 1 logits knows differences only. So a network with K outputs does for it. Of
+the classes above 0, `cdpd predict` takes the one of the highest probability, and nnU-Net's prediction, with which the studies
+of partial labels predict all networks of ours, the last one; they differ where two classes are both above the background.
 """
 
 import torch

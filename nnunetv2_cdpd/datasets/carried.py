@@ -42,9 +42,11 @@ def kept_along(folder: Path) -> Iterator[None]:
     What is put there meanwhile takes the place of what was there.
     """
     kept = {key: value for key, value in _content(folder).items() if key.startswith(_PREFIX)}
-    yield
-    if kept:
-        write_json(folder / FINGERPRINT_FILE, {**kept, **carrier_of(folder)})
+    try:
+        yield
+    finally:  # also where what was begun after the copy fails
+        if kept:
+            write_json(folder / FINGERPRINT_FILE, {**kept, **carrier_of(folder)})
 
 
 def taken_along(folder: Path, key: str) -> tuple[Any, Path] | None:

@@ -26,7 +26,7 @@ from nnunetv2_cdpd.inference.prediction import Prediction, regions_among
 from nnunetv2_cdpd.inference.preprocessing import PathLike, PreprocessedCase
 from nnunetv2_cdpd.inference.selection import Selection
 from nnunetv2_cdpd.place.applied import CTPlace
-from nnunetv2_cdpd.place.files import PLACE_FILE, has_place
+from nnunetv2_cdpd.place.files import INTO_MODEL, PLACE_FILE, has_place, is_carried
 from nnunetv2_cdpd.place.images import ct_channel
 from nnunetv2_cdpd.place.predicted import ImagePlace
 
@@ -135,14 +135,19 @@ class Predictor(HostPredictor):
 
     def _learned_place(self) -> tuple[CTPlace | None, str | None]:
         """Where classes lie, by the model folder, and a line that tells whether that is used."""
-        if self.model_folder is None or not has_place(self.model_folder):
+        if self.model_folder is None:
             return None, None
         described = DatasetJson(self.model_folder / FILE_NAME, self.dataset_json)
         try:
+            if not has_place(self.model_folder):
+                return None, None
             ct_channel(described)
         except UserError as error:
             return None, f"note: the clean-up does without the {PLACE_FILE} of the model: {error}"
-        return CTPlace.read(self.model_folder, described), f"note: the clean-up uses the {PLACE_FILE} of the model"
+        place, note = CTPlace.read(self.model_folder, described), f"note: the clean-up uses the {PLACE_FILE} of the model"
+        if not is_carried(self.model_folder):
+            note += f", which nnU-Net's export would not take along; to mend: {INTO_MODEL}"
+        return place, note
 
     @property
     def place_digest(self) -> str | None:
@@ -151,9 +156,12 @@ class Predictor(HostPredictor):
 
     def notes_of(self, case: PreprocessedCase) -> tuple[str, ...]:
         """What the user should know of an image before it is predicted."""
-        if self.place is None or case.place is not None:
+        if self.place is None or not (case.place is None or case.place.is_silent):
             return ()
-        return ("its file does not say how it lies in the body, or it lies too obliquely, so the clean-up does without place",)
+        why = "its file does not say how it lies in the body, or it lies too obliquely"
+        if case.place is not None:
+            why = "it shows less than 4 cm of a body, or one unlike those that place was learned from"
+        return (f"{why}, so the clean-up does without place",)
 
     # ---- one image -------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 nnU-Net's export of a model takes a fixed list of files, so what a prediction needs of it is carried along too (`carried`).
 """
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnunetv2_cdpd.annotation import Annotation
-from nnunetv2_cdpd.datasets.carried import carry, taken_along
+from nnunetv2_cdpd.datasets.carried import carrier_of, carry, taken_along
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet
 from nnunetv2_cdpd.errors import UserError, listed
@@ -20,12 +21,11 @@ from nnunetv2_cdpd.host import FINGERPRINT_FILE, PLANS_FILE
 from nnunetv2_cdpd.jobs import read_json, write_json, written_beside
 from nnunetv2_cdpd.jobs.shapes import (
     NAME,
-    NUMBER,
-    POSITIVE,
     check_shape,
     list_of,
     map_of,
     none_or,
+    number_within,
     read_shaped,
     record,
     whole_number,
@@ -37,17 +37,20 @@ from nnunetv2_cdpd.place.references import Reference
 PLACE_FILE = "place.json"
 _KEY = "cdpd_place"  # in what nnU-Net's export takes along
 _VERSION = 1
-_MAKE_ANEW = "make it anew: cdpd place DATASET"
-_MISSING = (
-    f"{_MAKE_ANEW}; a model folder has it if it was there when the training began, or by `cdpd place DATASET -o MODEL_FOLDER`"
-)
-_OR_NULL = none_or(NUMBER)
+INTO_MODEL = "cdpd place DATASET -o MODEL_FOLDER"
+_MAKE_ANEW = f"remove it and make it anew: cdpd place DATASET, or {INTO_MODEL}"
+_PUT_BESIDE = f"put a {PLACE_FILE} beside it, which goes first: {INTO_MODEL}"  # where it stands in another file
+_MISSING = f"make it: cdpd place DATASET; a model folder has it if it was there when the training began, or by `{INTO_MODEL}`"
+# Far more than any body or feature has, and far less than what overflows when it is squared.
+_MOST = 1e12
+_NUMBER, _POSITIVE = number_within(-_MOST, _MOST), number_within(1 / _MOST, _MOST)
+_OR_NULL = none_or(_NUMBER)
 _ENDS = list_of(list_of(_OR_NULL, 2, 2))
-_SPREAD = none_or(POSITIVE)
+_SPREAD = none_or(_POSITIVE)
 _SPREADS = list_of(list_of(_SPREAD, 2, 2))
 _AXIS = record({"positions": _ENDS, "spreads": _SPREADS, "beyond": _ENDS, "image_spread": _SPREAD})
-_FEATURES = list_of(NUMBER, NUM_FEATURES, NUM_FEATURES)
-_REFERENCE = none_or(list_of(NUMBER, 2, 2))
+_FEATURES = list_of(_NUMBER, NUM_FEATURES, NUM_FEATURES)
+_REFERENCE = none_or(list_of(_NUMBER, 2, 2))
 _SHAPE = record(
     {
         "version": whole_number(),
@@ -61,18 +64,16 @@ _SHAPE = record(
                     record(
                         {
                             "means": _FEATURES,
-                            "scales": list_of(POSITIVE, NUM_FEATURES, NUM_FEATURES),
+                            "scales": list_of(_POSITIVE, NUM_FEATURES, NUM_FEATURES),
                             "coefficients": _FEATURES,
                             "lows": _FEATURES,
                             "highs": _FEATURES,
-                            "most_disagreement": NUMBER,
+                            "most_disagreement": _NUMBER,
                         }
                     )
                 ),
                 "extents": list_of(list_of(_OR_NULL, 2, 2), 2, 2),
-                "axes": list_of(
-                    record({"positions": _ENDS, "spreads": _SPREADS, "beyond": _ENDS, "image_spread": _SPREAD}), 3, 3
-                ),
+                "axes": list_of(_AXIS, 3, 3),
             }
         ),
         "cases": map_of(list_of(_REFERENCE, 3, 3), "an object, which gives each case its reference point"),
@@ -139,13 +140,13 @@ def read_place(given: Path, annotation: Annotation) -> LearnedPlace:
     Raises:
         UserError: There is none, it is damaged or of another release, or of another dataset.
     """
-    content, path = _content_of(given)
+    content, path, way_out = _content_of(given)
     if content["version"] != _VERSION:
-        raise UserError(f"{path}: of another release; {_MAKE_ANEW}")
+        raise UserError(f"{path}: of another release; {way_out}")
     model = PlaceModel.of_json(content["place"])
     counts = {len(content["values"]), len(model.cases), *(len(ends) for axis in model.axes for ends in _ends_of(axis))}
     if counts != {len(model.classes)}:
-        raise UserError(f"{path}: its numbers do not belong together; {_MAKE_ANEW}")
+        raise UserError(f"{path}: its numbers do not belong together; {way_out}")
     if (model.classes, tuple(content["values"])) != (annotation.classes, annotation.values):
         raise UserError(
             f"{path}: is of {content['dataset']} with the classes {listed(list(model.classes), 4)}, not of the dataset of "
@@ -156,51 +157,76 @@ def read_place(given: Path, annotation: Annotation) -> LearnedPlace:
 
 
 def has_place(folder: Path) -> bool:
-    """Whether a model folder holds something of where classes lie, whole or not."""
-    return (folder / PLACE_FILE).exists() or taken_along(folder, _KEY) is not None
+    """Whether a model folder holds something of where classes lie, whole or not.
+
+    Raises:
+        UserError: It has no place.json, and what exports take along is damaged, so that nobody knows.
+    """
+    return os.path.lexists(folder / PLACE_FILE) or _KEY in carrier_of(folder)
 
 
-def copy_place(source: Path, folder: Path, annotation: Annotation) -> None:
+def is_carried(folder: Path) -> bool:
+    """Whether nnU-Net's export of a model folder takes along what its place.json says; True where it has none."""
+    path = folder / PLACE_FILE
+    return not path.exists() or taken_along(folder, _KEY) == (_without_cases(path), folder / FINGERPRINT_FILE)
+
+
+def copy_place(source: Path, folder: Path, annotation: Annotation) -> bool:
     """Have place.json, where there is one, in a model folder too, and in what nnU-Net's export of it takes along.
 
     Args:
         annotation: Of the model.
 
+    Returns:
+        Whether another place.json was there, whose place it took.
+
     Raises:
-        UserError: As `read_place`; the model folder stays as it is.
+        UserError: As `read_place`, or what exports take along is damaged; the model folder stays as it is.
     """
-    if source.is_file():
-        read_place(source, annotation)
-        with written_beside(folder / PLACE_FILE) as beside:
-            shutil.copyfile(source, beside)
-        carry_place(folder)
+    if not source.is_file():
+        return False
+    read_place(source, annotation)
+    carrier_of(folder)
+    path = folder / PLACE_FILE
+    replaces = path.is_file() and path.read_bytes() != source.read_bytes()
+    with written_beside(path) as beside:
+        shutil.copyfile(source, beside)
+    carry_place(folder)
+    return replaces
 
 
 def carry_place(folder: Path) -> None:
     """Put what a prediction needs of a model folder's place.json into what nnU-Net's export takes along: no case."""
-    carry(folder, _KEY, {**read_shaped(folder / PLACE_FILE, _SHAPE, _MAKE_ANEW), "cases": {}})
+    carry(folder, _KEY, _without_cases(folder / PLACE_FILE))
 
 
 def is_of_model(path: Path) -> bool:
-    """Whether a file is a model folder's place.json, there or to be."""
-    return path.name == PLACE_FILE and all((path.parent / name).is_file() for name in (PLANS_FILE, FINGERPRINT_FILE))
+    """Whether a file is a model folder's place.json, there or to be; folders of predictions have plans and classes too."""
+    folder = path.parent
+    described = all((folder / name).is_file() for name in (PLANS_FILE, FILE_NAME))
+    return path.name == PLACE_FILE and described and ((folder / FINGERPRINT_FILE).is_file() or any(folder.glob("fold_*")))
 
 
 def check_is_of_model(path: Path, annotation: Annotation) -> None:
-    """Raise UserError where a file is a model folder's place.json, and the model of other classes."""
+    """Raise UserError where a file is a model folder's place.json, and the model of other classes, or could not carry it."""
     if is_of_model(path):
         its = read_dataset_json(path.parent / FILE_NAME).annotation
         if (its.classes, its.values) != (annotation.classes, annotation.values):
             raise UserError(f"{path.parent}: a model of other classes than those of {annotation.where}; give its dataset")
+        carrier_of(path.parent)
 
 
-def _content_of(given: Path) -> tuple[dict[str, Any], Path]:
-    """Content of a place.json, and the file in which it stands."""
+def _without_cases(path: Path) -> dict[str, Any]:
+    return {**read_shaped(path, _SHAPE, _MAKE_ANEW), "cases": {}}
+
+
+def _content_of(given: Path) -> tuple[dict[str, Any], Path, str]:
+    """Content of a place.json, the file in which it stands, and the way out where that is no good."""
     path = given / PLACE_FILE if given.is_dir() else given
-    if given.is_dir() and not path.exists() and (taken := taken_along(given, _KEY)) is not None:
-        check_shape(taken[0], _SHAPE, taken[1], _MAKE_ANEW, _KEY)
-        return taken
-    return read_shaped(path, _SHAPE, _MAKE_ANEW, _MISSING), path
+    if given.is_dir() and not os.path.lexists(path) and (taken := taken_along(given, _KEY)) is not None:
+        check_shape(taken[0], _SHAPE, taken[1], _PUT_BESIDE, _KEY)
+        return *taken, _PUT_BESIDE
+    return read_shaped(path, _SHAPE, _MAKE_ANEW, _MISSING), path, _MAKE_ANEW
 
 
 def _ends_of(axis: Any) -> tuple[Any, ...]:

@@ -85,14 +85,17 @@ def learn_dataset(
 
     Raises:
         UserError: No such dataset, it is no CT, no case could be read, there is no place for the file, or the model folder is
-            of other classes.
+            of other classes, or what exports take along of it is damaged.
     """
     dataset = read_dataset(given)
     channel = ct_channel(dataset.dataset_json)
     path = preprocessed_file(dataset.name) if output is None else Path(output)
     path = path / PLACE_FILE if path.is_dir() else path
     check_is_of_model(path, dataset.annotation)
-    check_may_write([path], made_here=is_place_file(path), way_out="give another file by argument output")
+    way_out = "give another file by argument output"
+    if path.name == PLACE_FILE and path.is_file():  # maybe a torn one
+        way_out += ", or remove it"
+    check_may_write([path], made_here=is_place_file(path), way_out=way_out)
     jobs = _plan(dataset, channel)
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_beside(path) as beside:  # from the start, so that a place where nothing can be written is told before the work

@@ -22,6 +22,11 @@ class ImagePlace:
     axes: BodyAxes
     says: np.ndarray
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing is said of any class: the image shows too little, or nothing like what was learned from."""
+        return not bool(np.isfinite(self.says).any())
+
     def ends(self, mask: np.ndarray, box: Sequence[slice]) -> np.ndarray:
         """(3, 2) mm: ends of a structure, a bool mask of the shape of its box in the file's array."""
         return ends_of(self.axes.turned(mask), self.axes.turned_box(box), self.axes.shape, self.axes.spacing)

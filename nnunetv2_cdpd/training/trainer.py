@@ -31,7 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.classes import side_of
-from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.errors import UserError, listed, one_line
 from nnunetv2_cdpd.host import DATASET_FILE, DEBUG_FILE, exchanged
 from nnunetv2_cdpd.jobs import read_json
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
@@ -135,9 +135,11 @@ class PartialLabelTrainer(TokenTrainer):
     def _take_place(self) -> None:
         """Have what was learned of where classes lie in the model folder, for its predictions to be cleaned by."""
         try:
-            copy_place(Path(self.preprocessed_dataset_folder_base, PLACE_FILE), Path(self.output_folder_base), self.annotation)
-        except UserError as error:
-            self.print_to_log_file(f"The model folder gets no {PLACE_FILE}: {error}")
+            source, folder = Path(self.preprocessed_dataset_folder_base, PLACE_FILE), Path(self.output_folder_base)
+            if copy_place(source, folder, self.annotation):
+                self.print_to_log_file(f"{folder / PLACE_FILE}: was another one; {source} has taken its place")
+        except (OSError, UserError) as error:
+            self.print_to_log_file(f"The model folder gets no {PLACE_FILE}: {one_line(error)}")
 
     def former_debug(self) -> Any:
         """Content of the debug.json of the training that is continued; None: it begins."""

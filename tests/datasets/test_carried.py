@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from nnunetv2_cdpd.datasets.carried import carry, fingerprint_alone, kept_along, taken_along
 from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
 from nnunetv2_cdpd.training.console import ConsoleTrainer
@@ -18,6 +20,14 @@ def test_what_is_carried_outlives_the_training_of_a_further_fold(tmp_path, monke
     trainer.on_train_start()
     assert taken_along(tmp_path, "cdpd_quality") == ({"cases": 10}, file)
     assert json.loads(file.read_text())["spacings"] == [2] and fingerprint_alone(tmp_path) == {"spacings": [2]}
+
+
+def test_what_is_carried_outlives_a_training_that_fails_when_it_begins(tmp_path):
+    carry(tmp_path, "cdpd_quality", {"cases": 10})
+    with pytest.raises(RuntimeError, match="out of memory"), kept_along(tmp_path):
+        (tmp_path / "dataset_fingerprint.json").write_text('{"spacings": [2]}')
+        raise RuntimeError("out of memory")
+    assert taken_along(tmp_path, "cdpd_quality")[0] == {"cases": 10} and fingerprint_alone(tmp_path) == {"spacings": [2]}
 
 
 def test_what_is_put_there_meanwhile_takes_the_place_of_what_was_there(tmp_path):

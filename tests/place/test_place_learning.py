@@ -48,8 +48,8 @@ def test_the_file_is_of_its_dataset_and_no_other(dataset, place_file, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.update(version=0), "of another release; make it anew"),
-        (lambda content: content["place"]["cases"].pop(), "numbers do not belong together; make it anew"),
+        (lambda content: content.update(version=0), "of another release; remove it and make it anew"),
+        (lambda content: content["place"]["cases"].pop(), "numbers do not belong together; remove it and make it anew"),
         (lambda content: content["place"]["heights"]["means"].pop(), "`place: heights: means` is .* not a list of"),
         (lambda content: content.pop("cases"), "`cases` is missing"),
         (lambda content: content["place"]["axes"][0].update(image_spread=0), "`place: axes: 0: image_spread` is 0"),

@@ -18,7 +18,7 @@ from nnunetv2_cdpd.datasets.carried import taken_along
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.place.applied import CTPlace
-from nnunetv2_cdpd.place.files import PLACE_FILE, copy_place, has_place, read_place
+from nnunetv2_cdpd.place.files import PLACE_FILE, carry_place, copy_place, has_place, read_place
 from nnunetv2_cdpd.place.learning import learn_dataset
 from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
 
@@ -193,8 +193,80 @@ def test_a_damaged_one_of_a_zip_is_refused(model, tmp_path):
     content = json.loads(fingerprint.read_text())
     content["cdpd_place"]["place"].pop("axes")
     fingerprint.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"dataset_fingerprint.json: `cdpd_place: place: axes` is missing, .*; make it anew"):
+    with pytest.raises(
+        UserError, match=r"dataset_fingerprint.json: `cdpd_place: place: axes` is missing, .*; put a place.json beside"
+    ):
         read_place(folder, ANNOTATION)
+
+
+def test_where_nobody_can_say_whether_a_zip_had_one_that_is_told(images, model, tmp_path, capsys):
+    folder = shutil.copytree(model, tmp_path / "model")
+    (folder / PLACE_FILE).unlink()
+    (folder / "dataset_fingerprint.json").write_text('{"spacings": [')
+    predict(images, tmp_path / "out", folder, "--clean")
+    told = f"note: the clean-up does without the place.json of the model: {folder / 'dataset_fingerprint.json'}: cannot be read"
+    assert capsys.readouterr().out.startswith(told)
+
+
+def test_a_copy_by_hand_is_used_and_it_is_told_that_no_export_takes_it_along(place_file, without_place, tmp_path):
+    folder = shutil.copytree(without_place, tmp_path / "model")
+    shutil.copy(place_file, folder)
+    predictor = Predictor.from_folder(folder, [0], device="cpu")
+    predictor.select(clean=True)
+    assert predictor.place is not None and "nnU-Net's export would not take along; to mend: cdpd place" in predictor.place_note
+    carry_place(folder)
+    predictor.select(clean=True)
+    assert predictor.place_note + "\n" == USED
+
+
+def test_of_an_image_that_shows_too_little_it_is_told(images, model, tmp_path, capsys):
+    file = tmp_path / "thin_0000.nii.gz"
+    sitk.WriteImage(sitk.ReadImage(str(images / "a_0000.nii.gz"))[:, :, :4], str(file))  # 32 mm
+    predict(file, tmp_path / "thin.nii.gz", model, "--clean")
+    assert f"note: {file}: it shows less than 4 cm of a body, or one unlike" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [1e13, -1e13, 1e308])
+def test_numbers_that_no_body_has_are_refused(model, tmp_path, number):
+    content = json.loads((model / PLACE_FILE).read_text())
+    for where, key in ((content["place"]["axes"][0], "image_spread"), (content["place"]["heights"], "most_disagreement")):
+        before, where[key] = where[key], number
+        (tmp_path / PLACE_FILE).write_text(json.dumps(content))
+        with pytest.raises(UserError, match=f"{key}` is .*, not a number from .*; remove it and make it anew: cdpd place"):
+            read_place(tmp_path, ANNOTATION)
+        where[key] = before
+
+
+def test_the_ways_out_of_a_torn_file_lead_out(dataset, model, tmp_path):
+    folder = shutil.copytree(model, tmp_path / "model")
+    whole = (folder / PLACE_FILE).read_text()
+    (folder / PLACE_FILE).write_text(whole[:500])
+    with pytest.raises(UserError, match="remove it and make it anew: cdpd place DATASET, or cdpd place DATASET -o MODEL_FOLDER"):
+        read_place(folder, ANNOTATION)
+    with pytest.raises(UserError, match="nothing was changed, give another file by argument output, or remove it$"):
+        learn_dataset(dataset, folder, num_processes=1, progress=False)
+    (folder / PLACE_FILE).unlink()
+    learn_dataset(dataset, folder, num_processes=1, progress=False)
+    assert (folder / PLACE_FILE).read_text() == whole
+
+
+def test_a_model_that_cannot_carry_it_is_told_before_the_work(dataset, without_place, tmp_path):
+    folder = shutil.copytree(without_place, tmp_path / "model")
+    (folder / "dataset_fingerprint.json").write_text("{")
+    with pytest.raises(UserError, match="dataset_fingerprint.json: cannot be read as JSON .*; copy it from the preprocessed"):
+        learn_dataset(dataset, folder, num_processes=1, progress=False)
+    assert not (folder / PLACE_FILE).exists()
+
+
+def test_a_model_without_fingerprint_is_one_too(dataset, without_place, tmp_path):
+    folder = shutil.copytree(without_place, tmp_path / "model")
+    (folder / "dataset_fingerprint.json").unlink()
+    other = write_body_dataset(tmp_path / "Dataset008_Other", body_cases(1), organs=("heart", "liver"))
+    with pytest.raises(UserError, match="a model of other classes"):
+        learn_dataset(other, folder)
+    learn_dataset(dataset, folder, num_processes=1, progress=False)
+    (folder / PLACE_FILE).unlink()
+    assert read_place(folder, ANNOTATION).dataset == "Dataset007_Bodies"
 
 
 def test_the_command_puts_it_into_a_model_that_is_trained_already(dataset, without_place, place_file, tmp_path, capsys):
@@ -222,8 +294,18 @@ def test_a_stale_file_is_not_copied_into_a_model_folder(place_file, without_plac
     trainer.preprocessed_dataset_folder_base, trainer.output_folder_base = str(place_file.parent), str(folder)
     trainer.annotation, trainer.print_to_log_file = stale, told.append
     trainer._take_place()
-    assert told[0].startswith(f"The model folder gets no place.json: {place_file}: is of Dataset007_Bodies")
+    assert told.pop().startswith(f"The model folder gets no place.json: {place_file}: is of Dataset007_Bodies")
     assert not has_place(folder)
+    trainer.annotation = ANNOTATION
+    trainer._take_place()
+    assert has_place(folder) and not told
+    (folder / PLACE_FILE).write_text((folder / PLACE_FILE).read_text().replace("Dataset007_Bodies", "Dataset009_Mine"))
+    trainer._take_place()
+    assert told.pop() == f"{folder / PLACE_FILE}: was another one; {place_file} has taken its place"
+    (folder / PLACE_FILE).unlink()
+    (folder / PLACE_FILE).mkdir()
+    trainer._take_place()
+    assert told == [f"The model folder gets no place.json: {folder / PLACE_FILE}: Is a directory"]
 
 
 def test_the_ct_may_be_any_channel(place_file, images):

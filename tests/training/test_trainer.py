@@ -114,7 +114,7 @@ def test_place_negatives_need_what_was_learned_and_go_with_the_batches(folders, 
 
     preprocessed = folders / "nnUNet_preprocessed" / MERGED
     trainer = make_trainer(folders, trainer_class=WithPlace)
-    with pytest.raises(UserError, match=r"place.json: no such file; make it anew: cdpd place"):
+    with pytest.raises(UserError, match=r"place.json: no such file; make it: cdpd place DATASET;"):
         trainer.get_tr_and_val_datasets()
     _, path, _ = learn_dataset(MERGED, num_processes=1, progress=False)
     try:
