@@ -140,12 +140,18 @@ def test_the_table_of_vision_compares_with_three_controls(evidence, tmp_path, mo
     write("none", {"a": 0.5, "b": 0.6})
     write("coordinates", {"a": 0.6, "b": 0.7}, None)
     write("real", {"a": 0.55, "b": 0.65}, 660, 30)
+    write("random_whole", {"a": 0.5, "b": 0.7})
+    write("whole", {"a": 0.6, "b": 0.8})
     assert evidence.vision.vision_table("vision_8") == "", "without results"
     rows = evidence.vision.vision_table("vision_2").splitlines()[2:]
     assert rows == [
         "| no tokens | 0.550 | 4 |  | no run in common | -10.0 (-10.0 to -10.0) | 2 | 1 | 1.00 | 10.00 |",
+        "| random ViT, whole slices | 0.600 | 4 | +5.0 (+0.0 to +10.0) | no run in common | -5.0 (-10.0 to +0.0) "
+        "| 2 | 1 | 1.00 | 10.00 |",
         "| coordinates | 0.650 | 4 | +10.0 (+10.0 to +10.0) | no run in common |  | 2 | 1 |  | 10.00 |",
         "| DINOv2, patches | 0.600 | 4 | +5.0 (+5.0 to +5.0) | no run in common | -5.0 (-5.0 to -5.0) | 2 | 1 | 1.10 | 15.00 |",
+        "| DINOv2, whole slices | 0.700 | 4 | +15.0 (+10.0 to +20.0) | +10.0 (+10.0 to +10.0) | +5.0 (+0.0 to +10.0) "
+        "| 2 | 1 | 1.00 | 10.00 |",
     ]
 
 

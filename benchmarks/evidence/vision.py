@@ -15,6 +15,16 @@ from study import MERGED, OURS, PRETRAINED, PRETRAINED_FURTHER, Arm, Study, deal
 from nnunetv2_cdpd.pretrained.choices import RANDOM
 
 CONTROLS = {"none": "no tokens", "random": "a random ViT", "coordinates": "coordinates"}
+# An arm is compared with the control that sees what it sees, and whose features ask where its own do.
+_WHOLE, _ASKING = {"random": "random_whole"}, {"coordinates": "coordinates_values"}
+OWN_CONTROLS = {
+    "values": _ASKING,
+    "whole": _WHOLE,
+    "whole_sum": _WHOLE,
+    "further": _WHOLE,
+    "whole_values": _WHOLE | _ASKING,
+    "whole_dropout": _WHOLE | _ASKING,
+}
 FEW, SOME, MANY, SHIFTED = "vision_2", "vision_8", "vision_24", "vision_shifted"
 PARTIAL_TESTED = 3  # every third partial patient is scored, where none is trained on
 
@@ -108,7 +118,8 @@ def vision_table(name: str) -> str:
         distances[np.isinf(distances)] = np.nan
         cells = [f"{mean_of_known(mean_of_known(dice, 0)):.3f}"]
         cells.append(f"{mean_of_known(mean_of_known(distances, 0)):.0f}" + (f" ({missed} not found)" if missed else ""))
-        cells += ["" if control == arm else told_difference(own, results[control]) for control in CONTROLS]
+        controls = [OWN_CONTROLS.get(arm, {}).get(control, control) for control in CONTROLS]
+        cells += ["" if control == arm else told_difference(own, results[control]) for control in controls]
         runs = sorted({(result.split, result.seed) for result in own})
         cells += [str(len(patients)), str(len(runs)), _per(own, "cpu_seconds", lambda result: result.setting["iterations"])]
         cells.append(_per(own, "prediction_cpu_seconds", lambda result: len(result.scores)))
