@@ -106,11 +106,12 @@ def test_weights_are_those_of_the_arm(evidence, tmp_path, monkeypatch):
 
     def chosen(arm, weights=file):
         run = evidence.runs.Run("vision_8", arm, 0, 0, tmp_path, tmp_path, "cpu", None, weights)
-        for name in ("CDPD_VISION_WEIGHTS", "CDPD_TEXT_WEIGHTS"):
+        for name in ("CDPD_VISION_WEIGHTS", "CDPD_TEXT_WEIGHTS", "CDPD_VISION_ENCODER"):
             monkeypatch.setenv(name, "of the user")
         run.set_environment()
         run._choose_vision_weights(evidence.studies.STUDIES["vision_8"].arms[arm])
         assert evidence.runs.os.environ["CDPD_TEXT_WEIGHTS"] == "learned"
+        assert "CDPD_VISION_ENCODER" not in evidence.runs.os.environ
         return evidence.runs.os.environ["CDPD_VISION_WEIGHTS"]
 
     with monkeypatch.context() as patched:

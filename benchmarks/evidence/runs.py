@@ -15,7 +15,7 @@ from studies import STUDIES
 from study import MERGED, PRETRAINED_FURTHER, Arm
 
 from nnunetv2_cdpd.planning.small_planner import SmallPlanning
-from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS
+from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_ENCODER, VISION_WEIGHTS
 
 PLANS = "nnUNetBenchmarkPlans"  # the bare U-Net, on which all trainers stand
 TARGET_SPACING = ("6", "5", "6")  # mm, array order; coarse, so that a small network learns on a CPU
@@ -100,6 +100,7 @@ class Run:
             VISION_WEIGHTS: RANDOM,
             TEXT_WEIGHTS: LEARNED,
         }
+        os.environ.pop(VISION_ENCODER, None)  # the user's would be the ViT of every arm
         for folder in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
             Path(os.environ[folder]).mkdir(parents=True, exist_ok=True)
         if self.device == "cpu":
