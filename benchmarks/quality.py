@@ -1,78 +1,54 @@
 """Quality without truth on held-out patients: what `cdpd predict --quality` says of them, and what is true.
 
-    python benchmarks/quality.py MODEL IMAGES LABELS ANNOTATED WORK [-device cpu]
+    python benchmarks/quality.py DATA WORK [--trained both] [--clean] [--threads 1] [--folds 0 1] [-device cpu]
+    python benchmarks/evidence write     # the tables
 
-calibrates a cross-validated model on its own validation cases, predicts the patients whom it was not trained on, by all of its
-networks and by the first one alone, scores the predictions, and writes benchmarks/results/quality/*.json. What is done is not
-done again. `python benchmarks/evidence write` makes tables of these files.
-
-MODEL: model folder, whose folds have their validation. IMAGES, LABELS: folders with PATIENT.nii.gz of all patients, OpenKBP's as
-benchmarks/evidence cuts them. ANNOTATED: annotated.json, patient -> organs. nnUNet_raw holds the dataset of the model.
+cross-validates a network on OpenKBP's patients, calibrates it on its own validation cases, predicts the patients whom it was not
+trained on, by all of its networks and by the first one alone, scores the predictions, and writes
+benchmarks/results/quality/*.json. What is done is not done again. With --folds it trains these and stops, so that several
+processes can share the work. --clean: predictions, those of the calibration too, are cleaned by where organs can lie.
 """
 
 import argparse
 import csv
 import json
 import math
-import os
-import shutil
-import subprocess
+import sys
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results" / "quality"
-FOLDS = {"five_networks": [], "one_network": ["-f", "0"]}
+sys.path.append(str(Path(__file__).parent / "evidence"))
+
+from commands import run
+from cross_validation import FOLDS, TRAINED, CrossValidation
+from patients import ORGANS, Patients
+from raw_data import IDS
+from results import FOLDER, write_json
+from runs import PLANS
+
+from nnunetv2_cdpd.classes import canonical_name
+
+NETWORKS: dict[str, list[str]] = {"five_networks": [], "one_network": ["-f", FOLDS[0]]}
 
 
-def run(command: list[str]) -> None:
-    print("$", " ".join(command), flush=True)
-    subprocess.run(command, check=True)
-
-
-def measure(model: Path, images: Path, labels: Path, annotated: dict[str, list[str]], work: Path, device: str) -> None:
-    """Calibrate, predict, score, and write the results."""
-    dataset = model.parent.name
-    trainer, plans, configuration = model.name.split("__")
-    own = work / "nnUNet_results" / dataset / model.name
-    if not own.is_dir():
-        shutil.copytree(model, own, ignore=shutil.ignore_patterns("*.lock", "crossval*"))
-    os.environ["nnUNet_results"] = str(work / "nnUNet_results")
-    if not (own / "cdpd_quality.json").is_file():
-        arguments = [dataset[7:10], "-c", configuration, "-tr", trainer, "-p", plans]
-        run(["cdpd", "accumulate", *arguments, "--quality", "-device", device])
-    description = json.loads((own / "dataset.json").read_text())
-    trained = {path.name[: -len(".nii.gz")] for path in own.glob("fold_*/validation/*.nii.gz")}
-    held_out = sorted(set(annotated) - trained)
-    for part, place, end in (("imagesTs", images, "_0000"), ("labelsTs", labels, "")):
-        (work / part).mkdir(parents=True, exist_ok=True)
-        for patient in held_out:
-            link = work / part / f"{patient}{end}.nii.gz"
-            if not link.exists():
-                link.symlink_to((place / f"{patient}.nii.gz").resolve())
-    (work / "dataset.json").write_text(json.dumps(description))
-    for arm, folds in FOLDS.items():
-        out = work / arm
-        run(["cdpd", "predict", "-i", str(work / "imagesTs"), "-o", str(out), "-m", str(own), *folds, "--quality", "--c"]
-            + ["-device", device, "--disable_progress_bar"])  # fmt: skip
-        scores = work / f"scores_{arm}"
-        run(
-            [
-                "cdpd",
-                "evaluate",
-                str(out),
-                str(work / "labelsTs"),
-                "-d",
-                str(work / "dataset.json"),
-                "-o",
-                str(scores),
-                "-np",
-                "1",
-            ]
-        )
-        rows = joined(out, scores / "metrics.csv", annotated)
-        calibration = json.loads((out / "quality.json").read_text())["calibration"]
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        content = {"arm": arm, "trained": len(trained), "organs": len(description["labels"]) - 1, "calibration": calibration}
-        (RESULTS / f"{arm}.json").write_text(json.dumps({**content, "rows": rows}, separators=(",", ":"), allow_nan=False) + "\n")
+def measure(model: CrossValidation, patients: Patients, clean: bool) -> None:
+    """Calibrate, predict and score a cross-validated model, and write the results."""
+    cleaning, cleaned = (["--clean"], "_cleaned") if clean else ([], "")
+    if clean:
+        run(["cdpd", "place", str(IDS[model.dataset]), "-o", str(model.model), "-np", "1"])
+    dataset, trainer = str(IDS[model.dataset]), ["-tr", model.model.name.split("__")[0], "-p", PLANS]
+    run(["cdpd", "accumulate", dataset, "-c", "3d_fullres", *trainer, "--quality", *cleaning, "-device", model.device])
+    for networks, folds in NETWORKS.items():
+        out = model.work / f"{networks}{cleaned}"
+        options = [*folds, *cleaning, "--quality", "--c", "-device", model.device, "--disable_progress_bar"]
+        run(["cdpd", "predict", "-i", str(model.tested / "imagesTr"), "-o", str(out), "-m", str(model.model), *options])
+        scores = model.work / f"scores_{networks}{cleaned}"
+        run(["cdpd", "evaluate", str(out), str(model.tested / "labelsTr"), "-o", str(scores), "-np", "1"])
+        content = {
+            "organs": len(ORGANS),
+            "calibration": json.loads((out / "quality.json").read_text())["calibration"],
+            "rows": joined(out, scores / "metrics.csv", patients.annotated),
+        }
+        write_json(FOLDER / "quality" / f"{model.kind}_{networks}{cleaned}.json", content)
 
 
 def joined(predictions: Path, metrics: Path, annotated: dict[str, list[str]]) -> list[dict]:
@@ -85,9 +61,10 @@ def joined(predictions: Path, metrics: Path, annotated: dict[str, list[str]]) ->
             # An organ that was cut off with the slices it lies in, and is not found either, has no Dice.
             if organ not in annotated[patient] or math.isnan(float(score["Dice"])):
                 continue
-            facts = json.loads((predictions / "quality" / f"{patient}.json").read_text())["facts"][organ]
+            name = organ if organ in said[patient] else canonical_name(organ)  # as `cdpd merge` calls it
+            facts = json.loads((predictions / "quality" / f"{patient}.json").read_text())["facts"][name]
             voxels = facts["shape"]["voxels"] if facts["shape"] else 0
-            its = said[patient][organ]
+            its = said[patient][name]
             ml = its["volume_ml"] / float(score["n_pred"]) if float(score["n_pred"]) else None
             rows.append(
                 {
@@ -111,12 +88,23 @@ def joined(predictions: Path, metrics: Path, annotated: dict[str, list[str]]) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for place in ("model", "images", "labels", "annotated", "work"):
-        parser.add_argument(place, type=Path)
+    parser.add_argument("data", type=Path, help="images/, labels/ and annotated.json of OpenKBP (github ababier/open-kbp, MIT)")
+    parser.add_argument("work", type=Path, help="folder for datasets, models and predictions")
+    parser.add_argument("--trained", choices=TRAINED, default="both", help="patients of which kind; default: both")
+    parser.add_argument("--clean", action="store_true", help="predictions are cleaned by place")
+    parser.add_argument("--folds", nargs="+", choices=FOLDS, help="train these and stop; default: all, and measure")
+    parser.add_argument("--threads", type=int, help="of a training on the CPU; default: nnU-Net's, one for each core")
     parser.add_argument("-device", default="cpu", choices=["cpu", "cuda"])
-    arguments = parser.parse_args()
-    annotated = json.loads(arguments.annotated.read_text())
-    measure(arguments.model, arguments.images, arguments.labels, annotated, arguments.work.resolve(), arguments.device)
+    args = parser.parse_args()
+    patients = Patients.read(args.data)
+    work = args.work.resolve() / args.trained
+    model = CrossValidation(args.trained, args.data.resolve(), work, args.device, args.threads)
+    model.set_environment()
+    model.prepare(patients)
+    for fold in args.folds or FOLDS:
+        model.train(fold)
+    if not args.folds:
+        measure(model, patients, args.clean)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,10 @@ NEURO = Source("Neuro", ("Brainstem", "SpinalCord"))
 GLANDS = Source("Glands", ("RightParotid", "LeftParotid"))
 AIRWAYS = Source("Airways", ("Mandible", "Larynx", "Esophagus"))
 SOURCES = (NEURO, GLANDS, AIRWAYS)
+# What the partial patients have, as it is
+JAWS = Source("Jaws", ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid", "Mandible"))
+NECKS = Source("Necks", ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid"))
+PARTIAL_SOURCES = (JAWS, NECKS)
 
 
 @dataclass(frozen=True)

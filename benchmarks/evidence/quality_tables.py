@@ -2,12 +2,19 @@
 
 import json
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 from results import FOLDER
 
-ARMS = {"five_networks": "five networks", "one_network": "one network"}
-KINDS = {"complete": "like those of the training", "partial": "of other hospitals, with a smaller field of view"}
+TRAINED = {"complete": "complete patients", "both": "both kinds, partly annotated"}
+NETWORKS = {"five_networks": "five networks", "one_network": "one network"}
+CLEANED = {"": "", "_cleaned": ", cleaned by place"}
+KINDS = {
+    ("complete", "complete"): "of the same kind",
+    ("complete", "partial"): "of other hospitals, with a smaller field of view",
+    ("both", "all"): "of the same kinds",
+}  # trained on, held out -> what the second are to the first
 DRAWS = 2000
 WORST = 0.1
 Predictions = dict[str, np.ndarray]  # column of the result file -> a value for each organ of each patient
@@ -15,29 +22,30 @@ Statistic = Callable[[Predictions, np.ndarray], np.ndarray]  # and how often eac
 
 
 def quality_table() -> str:
-    """Every statistic with its interval, by networks and kind of patient; '' without results."""
+    """Every statistic with its interval, by training, networks and kind of patient; '' without results."""
     lines = []
-    for arm, words in ARMS.items():
-        for kind, predictions in _by_kind(arm).items():
+    for trained, networks, cleaned in product(TRAINED, NETWORKS, CLEANED):
+        words, by_kind = NETWORKS[networks] + CLEANED[cleaned], _by_kind(trained, networks, cleaned)
+        for kind, predictions in by_kind.items():
             patients = len(np.unique(predictions["patient"]))
-            lines.append(f"| {words} | {patients} {kind} | {len(predictions['dice'])} | {' | '.join(_told(predictions))} |")
-    return _table(("networks", "patients", "predictions", *STATISTICS), lines, left=2)
+            cells = [TRAINED[trained], words, f"{patients} {kind}", str(len(predictions["dice"])), *_told(predictions)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return _table(("trained on", "predictions of", "patients", "predictions", *STATISTICS), lines, left=3)
 
 
 def short_quality_table() -> str:
-    """What the mean of five networks says of patients of each kind; '' without results."""
+    """What the mean of five networks says, of patients like those of the training and of others; '' without results."""
     lines = []
-    by_kind = _by_kind("five_networks")
-    for kind, words in KINDS.items():
-        if kind in by_kind:
-            patients = len(np.unique(by_kind[kind]["patient"]))
-            cells = [f"{_once(STATISTICS[name][0], by_kind[kind]):.2f}" for name in SHORT]
-            lines.append(f"| {patients} {words} | {' | '.join(cells)} |")
-    return _table(("held-out patients", *SHORT.values()), lines, left=1)
+    for (trained, kind), words in KINDS.items():
+        if predictions := _by_kind(trained, "five_networks").get(kind):
+            patients = len(np.unique(predictions["patient"]))
+            cells = [f"{_once(STATISTICS[name][0], predictions):.2f}" for name in SHORT]
+            lines.append(f"| {TRAINED[trained]} | {patients} {words} | {' | '.join(cells)} |")
+    return _table(("trained on", "held-out patients", *SHORT.values()), lines, left=2)
 
 
-def _by_kind(arm: str) -> dict[str, Predictions]:
-    path = FOLDER / "quality" / f"{arm}.json"
+def _by_kind(trained: str, networks: str, cleaned: str = "") -> dict[str, Predictions]:
+    path = FOLDER / "quality" / f"{trained}_{networks}{cleaned}.json"
     if not path.is_file():
         return {}
     rows = json.loads(path.read_text())["rows"]

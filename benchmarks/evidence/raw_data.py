@@ -1,6 +1,7 @@
 """Raw data: the nnU-Net datasets of a split of a study: one per source, their merge, and the same as plain nnU-Net sees it."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,14 @@ def make_datasets(study: Study, patients: Patients, data: Path, work: Path, spli
     """Write what is not there yet, the patients that are kept back into a folder of their own."""
     dealt = study.dealt(patients, split)
     tested = study.tested(patients, split)
+    write_datasets(dealt, tested, data, work)
+    if dealt.keys() >= {*SOURCES}:
+        merge(work, SOURCES)
+        _write_with_background(work)
+
+
+def write_datasets(dealt: dict[Source, list[str]], tested: list[str], data: Path, work: Path) -> None:
+    """One dataset per source, and one of those that are scored; blanked slices are cut off."""
     visible = work / "visible"
     for patient in sorted({*tested, *(patient for cases in dealt.values() for patient in cases)}):
         if not (visible / "images" / f"{patient}.nii.gz").exists():
@@ -31,21 +40,13 @@ def make_datasets(study: Study, patients: Patients, data: Path, work: Path, spli
     for source, cases in dealt.items():
         _write_dataset(dataset_folder(work, source.name), visible, cases, source)
     _write_dataset(work / TEST, visible, tested, COMPLETE)
-    if dealt.keys() >= {*SOURCES}:
-        if not (dataset_folder(work, MERGED) / "dataset.json").exists():
-            run(
-                [
-                    "cdpd",
-                    "merge",
-                    "-d",
-                    *(str(IDS[source.name]) for source in SOURCES),
-                    "--id",
-                    str(IDS[MERGED]),
-                    "--name",
-                    MERGED,
-                ]
-            )
-        _write_with_background(work)
+
+
+def merge(work: Path, sources: Iterable[Source]) -> None:
+    """By `cdpd merge`, unless it was done."""
+    if not (dataset_folder(work, MERGED) / "dataset.json").exists():
+        ids = [str(IDS[source.name]) for source in sources]
+        run(["cdpd", "merge", "-d", *ids, "--id", str(IDS[MERGED]), "--name", MERGED])
 
 
 def _write_dataset(folder: Path, data: Path, patients: list[str], source: Source) -> None:

@@ -86,27 +86,10 @@ class Run:
         return self.work / f"seed{self.seed}" / self.arm
 
     def set_environment(self) -> None:
-        """For the commands that follow: nnU-Net's folders, the trainers and what they read."""
         study = STUDIES[self.study]
-        arm = study.arms[self.arm]
-        os.environ |= {
-            "nnUNet_raw": str(self.work / "nnUNet_raw"),
-            "nnUNet_preprocessed": str(self.work / "nnUNet_preprocessed"),
-            "nnUNet_results": str(self.folder / "nnUNet_results"),
-            "nnUNet_extTrainer": str(Path(__file__).parents[1] / "trainers"),
-            "BENCHMARK_SEED": str(self.seed),
-            "BENCHMARK_FOREGROUND": str(study.foreground),
-            "BENCHMARK_ITERATIONS": str(rounded_iterations(study.iterations * arm.iterations)),
-            VISION_WEIGHTS: RANDOM,
-            TEXT_WEIGHTS: LEARNED,
-        }
-        os.environ.pop(VISION_ENCODER, None)  # the user's would be the ViT of every arm
-        for folder in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-            Path(os.environ[folder]).mkdir(parents=True, exist_ok=True)
-        if self.device == "cpu":
-            os.environ |= {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}
-        if self.threads:
-            os.environ |= {"BENCHMARK_THREADS": str(self.threads), "OMP_NUM_THREADS": str(self.threads)}
+        iterations = rounded_iterations(study.iterations * study.arms[self.arm].iterations)
+        results = self.folder / "nnUNet_results"
+        set_environment(self.work, results, self.seed, iterations, study.foreground, self.device, self.threads)
 
     def _choose_vision_weights(self, arm: Arm) -> None:
         """The arm's, for the commands that follow; those of `cdpd pretrain` are made once for a split, from its own CTs.
@@ -187,6 +170,30 @@ class Run:
 
     def _common(self, arm: Arm) -> list[str]:
         return ["-tr", arm.trainer, "-p", PLANS, "-device", self.device]
+
+
+def set_environment(
+    work: Path, results: Path, seed: int, iterations: int, foreground: float, device: str = "cpu", threads: int | None = None
+) -> None:
+    """For the commands that follow: nnU-Net's folders, the trainers and what they read."""
+    os.environ |= {
+        "nnUNet_raw": str(work / "nnUNet_raw"),
+        "nnUNet_preprocessed": str(work / "nnUNet_preprocessed"),
+        "nnUNet_results": str(results),
+        "nnUNet_extTrainer": str(Path(__file__).parents[1] / "trainers"),
+        "BENCHMARK_SEED": str(seed),
+        "BENCHMARK_FOREGROUND": str(foreground),
+        "BENCHMARK_ITERATIONS": str(iterations),
+        VISION_WEIGHTS: RANDOM,
+        TEXT_WEIGHTS: LEARNED,
+    }
+    os.environ.pop(VISION_ENCODER, None)  # the user's would be the ViT of every arm
+    for folder in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        Path(os.environ[folder]).mkdir(parents=True, exist_ok=True)
+    if device == "cpu":
+        os.environ |= {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}
+    if threads:
+        os.environ |= {"BENCHMARK_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
 
 
 def rounded_iterations(iterations: float) -> int:

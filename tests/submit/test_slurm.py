@@ -121,17 +121,17 @@ def test_a_step_that_slurm_refuses_takes_those_before_it_back(slurm, place, caps
 
 def test_a_job_whose_time_is_nearly_up_is_started_again_and_goes_on(slurm, place, capsys):
     """Of an array that one alone; those after it wait for it."""
-    one, two = submit(capsys, "--", "train", "wait", "order", "30", "31", "--then", "--", PROBE, "ok", "order")
+    one, two = submit(capsys, "--", "train", "wait", "order", "300", "301", "--then", "--", PROBE, "ok", "order")
     wait_for_starts(slurm, place / "order", 2)
     slurm.call("scancel", "--batch", "--signal=USR2", f"{one}_1")  # what Slurm sends 60 s before the end
     wait_for_starts(slurm, place / "order", 3)
-    assert starts(place / "order")[2][1:3] == ["1", "1"] and starts(place / "order")[2][-2:] == ["31", "--c"]
+    assert starts(place / "order")[2][1:3] == ["1", "1"] and starts(place / "order")[2][-2:] == ["301", "--c"]
     assert slurm.state(f"{one}_0") == "RUNNING" and slurm.state(two) == "PENDING"
     slurm.call("scancel", "--batch", "--signal=USR2", f"{one}_0")
     slurm.wait(one, two)
     order = starts(place / "order")
     assert sorted(start[4:] for start in order[:-1]) == sorted(
-        [["wait", "order", fold, *again] for fold in ("30", "31") for again in ((), ("--c",))]
+        [["wait", "order", fold, *again] for fold in ("300", "301") for again in ((), ("--c",))]
     )
     assert order[-1][4] == "ok" and status(capsys)[0] == 0
     log = (place / "cdpd_submit/1-train_1.log").read_text()
