@@ -25,7 +25,7 @@ from raw_data import IDS
 from results import FOLDER, write_json
 from runs import PLANS
 
-from nnunetv2_cdpd.classes import canonical_name
+from nnunetv2_cdpd.evaluation.matching import name_finder
 
 NETWORKS: dict[str, list[str]] = {"five_networks": [], "one_network": ["-f", FOLDS[0]]}
 
@@ -61,7 +61,7 @@ def joined(predictions: Path, metrics: Path, annotated: dict[str, list[str]]) ->
             # An organ that was cut off with the slices it lies in, and is not found either, has no Dice.
             if organ not in annotated[patient] or math.isnan(float(score["Dice"])):
                 continue
-            name = organ if organ in said[patient] else canonical_name(organ)  # as `cdpd merge` calls it
+            name = name_finder(said[patient])(organ)  # `cdpd merge` may call it by another name
             facts = json.loads((predictions / "quality" / f"{patient}.json").read_text())["facts"][name]
             voxels = facts["shape"]["voxels"] if facts["shape"] else 0
             its = said[patient][name]
