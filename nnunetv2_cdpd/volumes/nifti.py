@@ -86,13 +86,14 @@ class NiftiFile:
             way_out = f"; {ONE_VOLUME_A_FILE}" if len(shape) > 3 else ""
             raise UserError(f"{path} holds {' x '.join(map(str, shape))} values, not one volume{way_out}")
         if min(shape) < 1:
-            raise UserError(f"{path} holds no voxel ({' x '.join(map(str, shape))})")
+            raise UserError(f"{path} holds no voxel ({' x '.join(map(str, shape))}); get it again from where it came from")
         if dtype.fields or not np.issubdtype(dtype, np.number) or np.issubdtype(dtype, np.complexfloating):
             what = "colours" if dtype.fields else f"{dtype} values"
-            raise UserError(f"{path} holds {what}, not plain numbers")
+            raise UserError(f"{path} holds {what}, not plain numbers; give a volume with one number per voxel")
         affine = affine_in_mm(self.image)
         if not (np.abs(affine) < _FARTHEST_MM).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-            raise UserError(f"{path} has no usable geometry in its header (affine {affine[:3].tolist()})")
+            where = f"(affine {affine[:3].tolist()})"
+            raise UserError(f"{path} has no usable geometry in its header {where}; get it again from where it came from")
         self.grid = Grid.of_nifti(shape[:3], affine)
         self.notes = tuple(self._notes())
 
