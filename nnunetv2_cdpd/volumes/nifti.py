@@ -83,8 +83,8 @@ class NiftiFile:
         shape, dtype = tuple(self.image.shape), self.image.get_data_dtype()
         self.num_volumes = shape[3] if several and len(shape) > 3 else 1
         if len(shape) < 3 or any(size != 1 for size in shape[3 + several :]) or (not several and shape[3:4] not in ((), (1,))):
-            way_out = f"; {ONE_VOLUME_A_FILE}" if len(shape) > 3 else ""
-            raise UserError(f"{path} holds {' x '.join(map(str, shape))} values, not one volume{way_out}")
+            way_out = ONE_VOLUME_A_FILE if len(shape) > 3 else "give a volume of three axes"
+            raise UserError(f"{path} holds {' x '.join(map(str, shape))} values, not one volume; {way_out}")
         if min(shape) < 1:
             raise UserError(f"{path} holds no voxel ({' x '.join(map(str, shape))}); get it again from where it came from")
         if dtype.fields or not np.issubdtype(dtype, np.number) or np.issubdtype(dtype, np.complexfloating):

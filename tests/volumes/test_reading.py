@@ -419,6 +419,12 @@ def test_nearly_perpendicular_axes_are_made_so_and_sheared_ones_refused(tmp_path
         reader.read_images([tmp_path / "a.nii.gz"])
 
 
+def test_a_nifti_file_of_two_axes_is_no_volume(tmp_path, voxels, reader):
+    path = write(tmp_path / "a.nii.gz", voxels[..., 0])
+    with pytest.raises(UserError, match="a.nii.gz holds 14 x 12 values, not one volume; give a volume of three axes"):
+        reader.read_images([path])
+
+
 def test_several_volumes_in_one_nifti_file_are_refused_by_every_reader(tmp_path, voxels, reader):
     path = write(tmp_path / "a.nii.gz", np.stack([voxels, voxels + 1], -1))
     with pytest.raises(UserError, match="a.nii.gz holds 14 x 12 x 10 x 2 values, not one volume; write each .* file of its own"):
