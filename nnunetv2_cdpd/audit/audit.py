@@ -44,6 +44,7 @@ def audit_datasets(
         UserError: A dataset cannot be read, none of its images can, files of others would be replaced, or an impossible number.
     """
     check_at_least(0, num_pictures=num_pictures)
+    check_at_least(1, num_processes=num_processes)
     if not 0 < min_score <= 1:
         raise UserError(f"argument min_score {min_score}: give a score above 0 and at most 1; {SAME_SCAN} is usual")
     output = Path(output)

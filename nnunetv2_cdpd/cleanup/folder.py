@@ -144,7 +144,8 @@ def _plan(
         raise UserError(f"{out_dir}: the cleaned predictions need a folder of their own, to be compared with the others")
     check_rules(rules)
     if (place is None) != (images is None):
-        raise UserError(f"argument {'images' if images is None else 'place'}: is needed with the other one; give both or none")
+        missing, given = ("images", "place") if images is None else ("place", "images")
+        raise UserError(f"argument {missing}: is needed with argument {given}; give both or none")
     if place is None and "place" in (rules or ()):
         raise UserError("argument rules: place needs what was learned of the dataset; give argument place and argument images")
     if images is not None:

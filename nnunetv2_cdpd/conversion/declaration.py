@@ -157,6 +157,12 @@ class SourceDataset:
         structures = set(self.structures)
         if not structures:
             raise self._error("`values` names no structure; give at least one")
+        named = structures.union(self.unions, self.merged_labels, *self.merged_labels.values())
+        if kept := sorted(named & {"background", "ignore"}):
+            raise self._error(
+                f"{kept[0]} is no structure but nnU-Net's own word; `VALUE: background` under `values` drops a value, "
+                "`ignore_values: [VALUE]` leaves its voxels out of the training"
+            )
         for key, names in (
             ("nested", [*self.nested, *self.nested.values()]),
             ("unions", [name for members in self.unions.values() for name in members]),

@@ -16,7 +16,7 @@ from nnunetv2_cdpd.conversion.plan import Options, Plan, left_out, make_plan, ou
 from nnunetv2_cdpd.conversion.records import PartRecords
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME
 from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_output
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.jobs import Outcome, in_processes, output_folder, read_json, run, write_json
 
 __all__ = ["Conversion", "Options", "convert", "convert_labels"]
@@ -72,6 +72,7 @@ def convert(
     Raises:
         UserError: The folder is not laid out as expected, or the output folder is not ours.
     """
+    check_at_least(1, num_processes=num_processes)
     found = find_downloaded_cases(dataset, Path(source_folder), report, options.leave_out)
     if dataset.num_cases not in (None, len(found)):
         report(f"note: {len(found)} labelled cases found, {dataset.name} has {dataset.num_cases}; is the download complete?")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson, dataset_json_of, read_dataset_json
-from nnunetv2_cdpd.datasets.predictions import NEEDED, identifiers
+from nnunetv2_cdpd.datasets.predictions import NEEDED, existing_folder, identifiers
 from nnunetv2_cdpd.datasets.roles import Role, is_of_raw_dataset, role_of
 from nnunetv2_cdpd.datasets.volume_files import of_another_ending
 from nnunetv2_cdpd.errors import UserError, listed
@@ -43,7 +43,7 @@ class LabelledFolder:
         Raises:
             UserError: There is no dataset.json, or it is damaged.
         """
-        found = dataset_json_of(_near(folder) if dataset_json is None else dataset_json, NEEDED)
+        found = dataset_json_of(_near(existing_folder(folder)) if dataset_json is None else dataset_json, NEEDED)
         annotation = found.annotation
         only_source = annotation.case_source is None and len(annotation.sources) == 1  # that of every case
         if fully_annotated and not only_source:

@@ -119,7 +119,7 @@ def folds_of(folder: Path, wanted: Sequence[int | str] | None, checkpoint_name: 
         return [int(fold) for fold in found if fold.isdecimal()] or ["all"]
     missing = [str(fold) for fold in wanted if str(fold) not in found]
     if missing:
-        raise UserError(f"{folder}: no {checkpoint_name} of fold {', '.join(missing)}; there are {', '.join(found)}")
+        raise UserError(f"{folder}: no {checkpoint_name} of fold {', '.join(missing)}; there is one of {', '.join(found)}")
     return [fold if fold == "all" else int(fold) for fold in wanted]
 
 

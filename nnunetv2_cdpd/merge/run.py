@@ -13,6 +13,7 @@ from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson
 from nnunetv2_cdpd.datasets.output import clear_leftovers, dataset_folder
 from nnunetv2_cdpd.datasets.predictions import reader_for
 from nnunetv2_cdpd.datasets.raw import RawDataset, read_datasets
+from nnunetv2_cdpd.errors import check_at_least
 from nnunetv2_cdpd.jobs import (
     FileRecord,
     Outcome,
@@ -80,6 +81,7 @@ def merge_datasets(
     Raises:
         UserError: Whatever the user can mend. dataset.json is written only when every case is fine.
     """
+    check_at_least(1, num_processes=num_processes)
     output = dataset_folder(name, dataset_id)
     if write_spec is not None:
         check_new(Path(write_spec))

@@ -46,17 +46,23 @@ class Grid:
     @classmethod
     def of_image(cls, image: sitk.Image | sitk.ImageFileReader) -> "Grid":
         """Of a SimpleITK image, or of a reader that has read a header; a fourth axis is one of channels."""
-        size, count = image.GetSize(), image.GetDimension()
+        return cls._of_itk(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+    @classmethod
+    def _of_itk(
+        cls, size: Sequence[int], spacing: Sequence[float], origin: Sequence[float], direction: Sequence[float]
+    ) -> "Grid":
+        """From what ITK says of an image of 2 to 4 axes; a fourth axis is one of channels."""
+        count = len(spacing)
         n = min(count, 3)
-        direction = np.reshape(image.GetDirection(), (count, count))[:n, :n]
-        return cls(tuple(size[:n]), np.array(image.GetSpacing()[:n]), np.array(image.GetOrigin()[:n]), direction)
+        return cls(tuple(size[:n]), np.array(spacing[:n]), np.array(origin[:n]), np.reshape(direction, (count, count))[:n, :n])
 
     @classmethod
     def of_properties(cls, array_shape: Sequence[int], properties: Mapping[str, Any]) -> "Grid | None":
         """Of an array that a reader of nnU-Net read.
 
         Args:
-            array_shape: (Z, Y, X), or with nnU-Net's single slice (1, Y, X).
+            array_shape: (Z, Y, X), without channels, or with nnU-Net's single slice (1, Y, X).
             properties: That the reader returned beside it.
 
         Returns:
@@ -64,10 +70,7 @@ class Grid:
         """
         if "sitk_stuff" in properties:
             stuff = properties["sitk_stuff"]
-            n = len(stuff["spacing"])
-            direction = np.reshape(stuff["direction"], (n, n))
-            shape = tuple(reversed(array_shape))[:n]
-            return cls(shape, np.array(stuff["spacing"]), np.array(stuff["origin"]), direction)
+            return cls._of_itk(tuple(reversed(array_shape)), stuff["spacing"], stuff["origin"], stuff["direction"])
         if "nibabel_stuff" in properties:
             stuff = properties["nibabel_stuff"]
             affine = np.asarray(stuff.get("reoriented_affine", stuff["original_affine"]), float)

@@ -37,6 +37,7 @@ from nnunetv2_cdpd.volumes.whole import TRAILING, check_end, check_file, chunks,
 
 # benchmarks/conversion.py: on CT, level 1 takes a quarter of the time of level 6 for 5 % more bytes.
 COMPRESSION_LEVEL = 1
+ONE_VOLUME_A_FILE = "write each volume into a file of its own (channels: CASE_0000, CASE_0001, ...)"
 _LOOKED_AT = 1000  # chunks of a file without a header
 _AXES_EXACT = 1e-4  # perpendicular axes stored in single precision
 _SAME_SIZE = 1e-3  # share of a voxel size; more is no rounding
@@ -82,15 +83,17 @@ class NiftiFile:
         shape, dtype = tuple(self.image.shape), self.image.get_data_dtype()
         self.num_volumes = shape[3] if several and len(shape) > 3 else 1
         if len(shape) < 3 or any(size != 1 for size in shape[3 + several :]) or (not several and shape[3:4] not in ((), (1,))):
-            raise UserError(f"{path} holds {' x '.join(map(str, shape))} values, not one volume")
+            way_out = ONE_VOLUME_A_FILE if len(shape) > 3 else "give a volume of three axes"
+            raise UserError(f"{path} holds {' x '.join(map(str, shape))} values, not one volume; {way_out}")
         if min(shape) < 1:
-            raise UserError(f"{path} holds no voxel ({' x '.join(map(str, shape))})")
+            raise UserError(f"{path} holds no voxel ({' x '.join(map(str, shape))}); get it again from where it came from")
         if dtype.fields or not np.issubdtype(dtype, np.number) or np.issubdtype(dtype, np.complexfloating):
             what = "colours" if dtype.fields else f"{dtype} values"
-            raise UserError(f"{path} holds {what}, not plain numbers")
+            raise UserError(f"{path} holds {what}, not plain numbers; give a volume with one number per voxel")
         affine = affine_in_mm(self.image)
         if not (np.abs(affine) < _FARTHEST_MM).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-            raise UserError(f"{path} has no usable geometry in its header (affine {affine[:3].tolist()})")
+            where = f"(affine {affine[:3].tolist()})"
+            raise UserError(f"{path} has no usable geometry in its header {where}; get it again from where it came from")
         self.grid = Grid.of_nifti(shape[:3], affine)
         self.notes = tuple(self._notes())
 

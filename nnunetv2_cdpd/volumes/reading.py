@@ -20,7 +20,7 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2_cdpd.errors import UserError, listed, reason
 from nnunetv2_cdpd.jobs import scratch_folder, written_beside
 from nnunetv2_cdpd.volumes.grid import Grid, same_for_nnunet
-from nnunetv2_cdpd.volumes.nifti import NiftiFile, is_nifti
+from nnunetv2_cdpd.volumes.nifti import ONE_VOLUME_A_FILE, NiftiFile, is_nifti
 from nnunetv2_cdpd.volumes.placement import times
 from nnunetv2_cdpd.volumes.said import said_meanwhile
 from nnunetv2_cdpd.volumes.text_headers import check_text_header
@@ -49,19 +49,27 @@ class CheckedReader(BaseReaderWriter):
         return type(self.reader).__name__
 
     def read_images(self, image_fnames: Sequence[str | Path]) -> tuple[np.ndarray, dict[str, Any]]:
-        """float32 (C, Z, Y, X) and nnU-Net's properties; one file per channel, or all channels in one."""
-        return self._read(self.reader.read_images, image_fnames)
+        """float32 (C, Z, Y, X) and nnU-Net's properties; one file per channel, or a colour image.
+
+        Volumes with several values per voxel are refused: nnU-Net reads some, but cannot write a label map beside them.
+        """
+        array, properties = self._read(self.reader.read_images, image_fnames, several=False)
+        axes = len(properties["sitk_stuff"]["spacing"]) if "sitk_stuff" in properties else 3
+        if axes > 3 or len(properties["spacing"]) < 3:  # a fourth axis, or a vector per voxel
+            names = ", ".join(map(str, image_fnames))
+            raise UserError(f"{names}: several values per voxel, not one volume; {ONE_VOLUME_A_FILE}")
+        return array, properties
 
     def read_seg(self, seg_fname: str | Path) -> tuple[np.ndarray, dict[str, Any]]:
         """float32 (1, Z, Y, X) and nnU-Net's properties."""
-        return self._read(lambda files: self.reader.read_seg(files[0]), [seg_fname])
+        return self._read(lambda files: self.reader.read_seg(files[0]), [seg_fname], several=True)
 
     def _read(
-        self, read: Callable[[list[str]], tuple[np.ndarray, dict[str, Any]]], files: Sequence[str | Path]
+        self, read: Callable[[list[str]], tuple[np.ndarray, dict[str, Any]]], files: Sequence[str | Path], several: bool
     ) -> tuple[np.ndarray, dict[str, Any]]:
         names = ", ".join(map(str, files))
         with ExitStack() as stack:
-            whole = [stack.enter_context(_readable(Path(file), self.reader)) for file in files]
+            whole = [stack.enter_context(_readable(Path(file), self.reader, several)) for file in files]
             try:
                 with said_meanwhile() as said:  # why it raises, with some
                     array, properties = read(whole)
@@ -125,7 +133,7 @@ def read_sitk(path: Path) -> sitk.Image:
     Raises:
         UserError: As the methods of `CheckedReader`.
     """
-    with _readable(path, SimpleITKIO()) as file:
+    with _readable(path, SimpleITKIO(), several=True) as file:
         try:
             image = sitk.ReadImage(file)
         except RuntimeError as error:
@@ -171,8 +179,8 @@ def told_notes(files: Iterable[Path]) -> list[str]:
 
 
 @contextmanager
-def _readable(path: Path, reader: BaseReaderWriter) -> Iterator[str]:
-    """The file if the reader reads it right and it is whole, else a copy for the time being."""
+def _readable(path: Path, reader: BaseReaderWriter, several: bool) -> Iterator[str]:
+    """The file if the reader reads it right and it is whole, else a copy for the time being; `several` as of `NiftiFile`."""
     if not is_nifti(path):
         if isinstance(reader, SimpleITKIO):
             if (header := check_whole(path)) is not None:
@@ -181,7 +189,7 @@ def _readable(path: Path, reader: BaseReaderWriter) -> Iterator[str]:
             check_file(path)
         yield str(path)
         return
-    file = NiftiFile(path, several=True)
+    file = NiftiFile(path, several)
     file.mended_grid()  # raises for a grid that no reader takes
     is_packed = path.name.lower().endswith(".gz")
     if not file.notes and (not is_packed or path.stat().st_size * _DENSE < file.num_bytes or not isinstance(reader, _OF_VOLUMES)):

@@ -295,7 +295,9 @@ def test_command_writes_both_files_where_it_is_told(raw, tmp_path, capsys):
     assert (tmp_path / "there/audit.html").is_file() and "cases: 2, findings: 0" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("option", [{"min_score": 2}, {"min_score": float("nan")}, {"min_score": 0}, {"num_pictures": -1}])
+@pytest.mark.parametrize(
+    "option", [{"min_score": 2}, {"min_score": float("nan")}, {"min_score": 0}, {"num_pictures": -1}, {"num_processes": 0}]
+)
 def test_impossible_numbers_are_refused(option, tmp_path):
     with pytest.raises(UserError, match=f"argument {next(iter(option))} .*: give "):
         audit_datasets([tmp_path / "x"], tmp_path, **option)

@@ -329,6 +329,11 @@ def test_layout_mistake_is_told_before_any_work(spoil, words, folder, nnunet_fol
     assert not list(nnunet_folders.raw.iterdir())
 
 
+def test_less_than_one_process_is_refused(tmp_path, nnunet_folders):
+    with pytest.raises(UserError, match="argument num_processes 0: give 1 or more"):
+        run(tmp_path, processes=0)
+
+
 def test_folder_that_is_not_there_is_named(tmp_path, nnunet_folders):
     with pytest.raises(UserError, match="nowhere: no such folder; `cdpd sources MINE`"):
         run(tmp_path / "nowhere")

@@ -84,6 +84,8 @@ def test_masks_of_own_data_are_named_by_structure(tmp_path, nnunet_folders):
         (("{1: liver,", "{one: liver,"), "'one' is no label value"),
         (("{1: liver,", "{0: liver,"), "0 is background, not 'liver'"),
         (("values: {1: liver, 2: liver_tumor, 5: kidney, 9: null}", "values: 1"), "values: expected `value: structure` lines"),
+        (("9: null", "9: ignore"), "ignore is no structure but nnU-Net's own word; `VALUE: background` under `values` drops"),
+        (("[right_kidney, left_kidney]", "[right_kidney, background]"), "background is no structure but nnU-Net's own word"),
         (("nested: {liver_tumor: liver}", "nested: liver"), "nested: expected"),
         (("nested: {liver_tumor: liver}", "nested: {heart: liver}"), "`nested` names heart"),
         (("annotates: [liver, kidney]", "unions: {both: []}"), "`unions`: both is made of no structure"),

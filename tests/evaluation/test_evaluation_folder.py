@@ -293,6 +293,7 @@ def test_damage_of_a_prediction(folders, damage, message):
     "prepare, kwargs, message",
     [
         (lambda p, t: (t.parent / "dataset.json").unlink(), {}, "no dataset.json here .*argument dataset_json"),
+        (lambda p, t: t.rename(t.parent / "moved"), {}, "no such folder; give another one"),
         (lambda p, t: (t.parent / "dataset.json").write_text("{"), {}, "cannot be read as JSON"),
         (lambda p, t: (t.parent / "dataset.json").write_text("{}"), {}, "`file_ending` missing"),
         (

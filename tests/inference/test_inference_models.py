@@ -29,12 +29,12 @@ def test_damaged_and_missing_model_files_are_told(model, tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         Predictor.from_folder(tmp_path / "nowhere")
     folder = shutil.copytree(model, tmp_path / "model")
-    with pytest.raises(UserError, match="no checkpoint_final.pth of fold 3; there are 0, 1"):
+    with pytest.raises(UserError, match="no checkpoint_final.pth of fold 3; there is one of 0, 1"):
         Predictor.from_folder(folder, [0, 3])
     with pytest.raises(UserError, match="no fold_0/checkpoint_best.pth, fold_1/checkpoint_best.pth; train first"):
         Predictor.from_folder(folder, checkpoint_name="checkpoint_best.pth")
     shutil.copytree(folder / "fold_0", folder / "fold_old")  # the user's own
-    with pytest.raises(UserError, match="no checkpoint_final.pth of fold old; there are 0, 1"):
+    with pytest.raises(UserError, match="no checkpoint_final.pth of fold old; there is one of 0, 1"):
         Predictor.from_folder(folder, ["old"])
     (folder / "fold_0" / "checkpoint_final.pth").write_bytes(b"nothing")
     with pytest.raises(UserError, match="fold_0/checkpoint_final.pth: cut off, damaged, or no file of weights; copy it again"):

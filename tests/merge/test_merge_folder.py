@@ -18,6 +18,12 @@ from nnunetv2_cdpd.merge.output import MERGE_RECORD_FILE
 # ---- the output folder -----------------------------------------------------------------------------------------------
 
 
+def test_less_than_one_process_is_refused(two, raw):
+    with pytest.raises(UserError, match="argument num_processes -1: give 1 or more"):
+        merge_datasets([301, 302], 400, "M", num_processes=-1, progress=False, report=lambda text: None)
+    assert not (raw / "Dataset400_M").exists()
+
+
 def test_ids_and_names_that_nnunet_cannot_take(two):
     def options(dataset_id, name):
         return merge_datasets([301], dataset_id, name, num_processes=1, progress=False, report=lambda text: None)

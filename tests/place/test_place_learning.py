@@ -176,8 +176,8 @@ def test_with_another_place_the_folder_is_made_anew(predictions, place_file, dat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--place", "place.json"], "--images: is needed with the other one"),
-        (["--images", "images"], "--place: is needed with the other one"),
+        (["--place", "place.json"], "--images: is needed with --place; give both"),
+        (["--images", "images"], "--place: is needed with --images; give both"),
         (["--rules", "place"], "--rules: place needs what was learned of the dataset; give --place and --images"),
     ],
 )

@@ -6,6 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from scipy.spatial.transform import Rotation
 
 from nnunetv2_cdpd.volumes.grid import Grid, same_place
@@ -58,6 +59,13 @@ def test_properties_of_nnunets_readers_give_the_grid(tmp_path, name):
     array, properties = CheckedReader(recursive_find_reader_writer_by_name(name)()).read_seg(tmp_path / "image.nii.gz")
     grid = Grid.of_array(array.shape[1:], properties)
     assert same_place(Grid.of_image(oblique(2, 0, 1)), grid, spacing_mm=1e-6, position_mm=1e-3) is None
+
+
+def test_a_fourth_axis_is_none_of_the_grid(tmp_path):
+    sitk.WriteImage(sitk.JoinSeries([oblique(2, 0, 1)] * 2), str(tmp_path / "image.mha"))
+    array, properties = CheckedReader(SimpleITKIO()).read_seg(tmp_path / "image.mha")
+    grid = Grid.of_array(array.shape[1:], properties)
+    assert len(array) == 2 and same_place(Grid.of_image(oblique(2, 0, 1)), grid, spacing_mm=1e-6, position_mm=1e-3) is None
 
 
 def test_the_first_difference_is_named():

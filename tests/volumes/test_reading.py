@@ -419,12 +419,28 @@ def test_nearly_perpendicular_axes_are_made_so_and_sheared_ones_refused(tmp_path
         reader.read_images([tmp_path / "a.nii.gz"])
 
 
-def test_channels_in_one_file_are_channels(tmp_path, voxels):
+def test_a_nifti_file_of_two_axes_is_no_volume(tmp_path, voxels, reader):
+    path = write(tmp_path / "a.nii.gz", voxels[..., 0])
+    with pytest.raises(UserError, match="a.nii.gz holds 14 x 12 values, not one volume; give a volume of three axes"):
+        reader.read_images([path])
+
+
+def test_several_volumes_in_one_nifti_file_are_refused_by_every_reader(tmp_path, voxels, reader):
     path = write(tmp_path / "a.nii.gz", np.stack([voxels, voxels + 1], -1))
-    array, _ = CheckedReader(SimpleITKIO()).read_images([path])
-    assert array.shape == (2, *SHAPE[::-1]) and np.array_equal(array[1], array[0] + 1)
-    with pytest.raises(UserError, match=r"a.nii.gz: NibabelIO cannot read it \(only 3d images"):
-        CheckedReader(NibabelIO()).read_images([path])
+    with pytest.raises(UserError, match="a.nii.gz holds 14 x 12 x 10 x 2 values, not one volume; write each .* file of its own"):
+        reader.read_images([path])
+
+
+@pytest.mark.parametrize("is_vector", [False, True])
+@pytest.mark.parametrize("ending", [".mha", ".nrrd"])
+def test_several_values_per_voxel_are_refused_in_other_formats_too(tmp_path, voxels, ending, is_vector):
+    """nnU-Net takes the slices of a vector image for channels, and cannot write a label map on the grid of a 4D one."""
+    several = np.stack([voxels, voxels + 1], -1 if is_vector else 0)
+    image = sitk.GetImageFromArray(several, isVector=is_vector)
+    image.SetSpacing((*SPACING, 1.0)[: image.GetDimension()])
+    sitk.WriteImage(image, str(tmp_path / f"a{ending}"))
+    with pytest.raises(UserError, match=f"a{ending}: several values per voxel, not one volume; write each"):
+        CheckedReader(SimpleITKIO()).read_images([tmp_path / f"a{ending}"])
 
 
 def test_what_a_reader_prints_before_it_raises_is_told_in_the_line(tmp_path, voxels, capsys):
