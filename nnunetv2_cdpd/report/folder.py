@@ -62,6 +62,8 @@ def report_folder(
         UserError: No results there, an unknown case, no log in a training folder, an output that is no page, or a file of others.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give that of {SUMMARY_FILE} or quality.json")
     page = _page(folder if output is None else Path(output))
     if not (folder / SUMMARY_FILE).exists() and quality_file(folder).is_file():
         told = {"Model": name or model_of(folder, ())}
