@@ -76,9 +76,9 @@ def is_blank(name: str) -> bool:
     return not any(letter.isprintable() and not letter.isspace() for letter in name)
 
 
-def shortened(name: str) -> str:
+def shortened(name: str, most: int = _MOST_LETTERS) -> str:
     """A name that somebody else wrote into a file, quoted: in one line, no longer than a line takes, no letter that acts."""
-    return repr(name if len(name) <= _MOST_LETTERS else f"{name[:_MOST_LETTERS]}... ({len(name)} letters)")
+    return repr(name if len(name) <= most else f"{name[:most]}... ({len(name)} letters)")
 
 
 def by_reason(told: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:

@@ -6,7 +6,8 @@ from functools import cache
 from nnunetv2_cdpd.classes import name_key
 from nnunetv2_cdpd.conversion.declaration import SourceDataset
 from nnunetv2_cdpd.conversion.registry import public_datasets
-from nnunetv2_cdpd.licenses import Terms, bound_by, read_terms
+from nnunetv2_cdpd.errors import shortened
+from nnunetv2_cdpd.licenses import LONGEST, Terms, bound_by, read_terms
 
 _MERGED = "_merged_"  # joins the name of a source to the labels that are merged in it (see dataset_facts)
 
@@ -34,7 +35,7 @@ def source_terms(name: str, texts: Sequence[str]) -> tuple[Terms, str | None]:
         if public is None:
             return Terms(None), None
         return Terms(None), f"its dataset.json states no license; that of the public dataset {public.name} is {public.license!r}"
-    said = {f"its dataset.json states the license {text!r}": stated_terms(text) for text in texts}
+    said = {f"its dataset.json states the license {shortened(text, LONGEST)}": stated_terms(text) for text in texts}
     if public is not None:
         said[f"the public dataset {public.name} has {public.license!r}"] = public.terms
     if len({terms.identifiers for terms in said.values()}) == 1:

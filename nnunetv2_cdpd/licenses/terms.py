@@ -14,7 +14,7 @@ from nnunetv2_cdpd.errors import listed
 from nnunetv2_cdpd.licenses.table import LICENSES, License
 
 USES = ("commercial", "research")
-_LONGEST = 300  # letters of a text that can be a name
+LONGEST = 300  # letters of a text that can be a name
 _WORDS = (  # of Creative Commons' own titles, and what else says nothing
     (r"\bcreative[ -]commons\b", "cc"),
     (r"\battribution\b", "by"),
@@ -23,7 +23,9 @@ _WORDS = (  # of Creative Commons' own titles, and what else says nothing
     (r"\bno-?deriv(ative)?s\b", "nd"),
     (r"\b(international|unported|generic|deed|the|licen[sc]ed?)\b", " "),
 )
-_LINK = re.compile(r"https?://(?:www\.)?creativecommons\.org/(?:licenses/([a-z-]+)/([\d.]+)|publicdomain/(zero)/1\.0)\b\S*", re.I)
+_LINK = re.compile(
+    r"https?://(?:www\.)?creativecommons\.org/(?:licenses/([a-z-]+)/([\d.]+)|publicdomain/(zero)/1\.0)(?:[/?#]\S*)?", re.I
+)
 _TWICE = re.compile(r"([^()]+)\(([^()]+)\)")  # "Creative Commons Attribution 4.0 International (CC BY 4.0)"
 
 
@@ -78,7 +80,7 @@ def read_terms(text: str | None) -> Terms:
     """What a text means."""
     if text is None or not text.strip():
         return Terms(None)
-    if len(text) > _LONGEST:
+    if len(text) > LONGEST:
         return Terms(text)
     alternatives = []
     for choice in re.split(r"\s+OR\s+", text.strip()):
@@ -110,7 +112,7 @@ def _license(name: str) -> License | None:
     elif (both := _TWICE.fullmatch(name.strip())) is not None:
         one, other = _license(both[1]), _license(both[2])
         return one if one is other else None
-    return _by_key().get(_key(name)) if re.fullmatch(r"[\w\s.,+-]+", name) else None
+    return _by_key().get(_key(name)) if re.fullmatch(r"[\w\s.,+-]+", name, re.ASCII) else None
 
 
 def _key(name: str) -> str:

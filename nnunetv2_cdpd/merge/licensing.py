@@ -11,9 +11,9 @@ from typing import Any
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.conversion.source_terms import public_source, source_terms, stated_terms
 from nnunetv2_cdpd.datasets.raw import RawDataset
-from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.errors import UserError, listed, shortened
 from nnunetv2_cdpd.jobs.yaml_files import yaml_line
-from nnunetv2_cdpd.licenses import OWN, USES, Terms
+from nnunetv2_cdpd.licenses import LONGEST, OWN, USES, Terms
 from nnunetv2_cdpd.merge.naming import resolve_names
 from nnunetv2_cdpd.merge.plan import MergePlan, plan_merge
 from nnunetv2_cdpd.merge.scoped import with_scopes
@@ -33,8 +33,10 @@ class LeftOut:
     why: str
 
     def __str__(self) -> str:
-        stated = "" if self.license is None else f" ({self.license})"
-        return f"{self.source}{stated}: {self.why}"
+        stated = self.license
+        if stated is not None and (len(stated) > LONGEST or not stated.isprintable()):
+            stated = shortened(stated)
+        return f"{self.source}{'' if stated is None else f' ({stated})'}: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,9 @@ def _terms(dataset: RawDataset, entry: DatasetSpec, source: Source) -> tuple[Ter
     terms, public = stated_terms(said), public_source(named)
     others = [("its dataset.json", text) for text in texts]
     others += [(f"the public dataset {public.name}", public.license)] if public is not None else []
-    told = [f"{who} {text!r}" for who, text in others if text != said and stated_terms(text).identifiers != terms.identifiers]
-    return terms, f"the YAML states the license {said!r}, {' and '.join(told)}; the YAML's holds" if told else None
+    differing = [(who, text) for who, text in others if text != said and stated_terms(text).identifiers != terms.identifiers]
+    told = " and ".join(f"{who} {shortened(text, LONGEST)}" for who, text in differing)
+    return terms, f"the YAML states the license {shortened(said, LONGEST)}, {told}; the YAML's holds" if told else None
 
 
 def _license_line(dataset: RawDataset, source: Source) -> str:
@@ -161,4 +164,5 @@ def _pruned(full: MergePlan, kept: Sequence[tuple[RawDataset, DatasetSpec]], sou
         nested={name: parents for name, parents in spec.nested.items() if stays(name, *parents)},
         merged_labels={name: group for name, group in spec.merged_labels.items() if stays(*group)},
         compatible=tuple(pair for pair in spec.compatible if stays(*pair)),
+        prompts={name: words for name, words in spec.prompts.items() if stays(name)},
     )

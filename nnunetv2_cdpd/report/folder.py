@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nnunetv2_cdpd.datasets.predictions import existing_folder
 from nnunetv2_cdpd.errors import UserError, check_at_least
 from nnunetv2_cdpd.evaluation.evaluate import COMPARISON_JSON, SUMMARY_FILE
 from nnunetv2_cdpd.evaluation.nnunet import read_results
@@ -63,7 +62,9 @@ def report_folder(
         UserError: No results there, an unknown case, no log in a training folder, an output that is no page, or a file of others.
     """
     folder = Path(folder)
-    page = _page(existing_folder(folder) if output is None else Path(output))
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give that of {SUMMARY_FILE} or quality.json")
+    page = _page(folder if output is None else Path(output))
     if not (folder / SUMMARY_FILE).exists() and quality_file(folder).is_file():
         told = {"Model": name or model_of(folder, ())}
         lines = [(what, text) for what, text in told.items() if text] + [("", line) for line in intro_lines]

@@ -9,6 +9,7 @@ from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.merge import merge_datasets
+from nnunetv2_cdpd.merge.licensing import left_out_lines
 from nnunetv2_cdpd.merge.output import MERGE_RECORD_FILE
 
 
@@ -129,12 +130,25 @@ def test_lines_of_the_yaml_on_classes_that_are_gone_are_passed_over(four):
         "nested": {"my spleen": "liver"},
         "compatible": [["my spleen", "liver"], ["colon", "liver"]],
         "scoped": {"liver": ["Renamed"]},
+        "prompts": {"my spleen": "A CT of a spleen", "colon": "A CT of a colon"},
     }
     folder, _ = merge(301, 302, 304, license="commercial", spec=spec)
     annotation = read_annotation(content(folder))
     assert annotation.classes == ("liver", "colon") and frozenset(("colon", "liver")) in annotation.compatible
+    assert annotation.class_prompts == {"colon": ("A CT of a colon",)}
     with pytest.raises(UserError, match="`nested` names nothing"):  # what is wrong anyway is told
         merge(301, 302, 304, license="commercial", update=True, spec={**spec, "nested": {"nothing": "liver"}})
+
+
+def test_a_license_text_of_others_is_told_in_one_short_line(raw):
+    make_dataset(raw / "Dataset301_KITS23", {"colon": 1}, ["a1"], licence="CC BY\n4.0\x1b[31m, <b>ask</b>", license="MIT " * 1000)
+    make_dataset(raw / "Dataset302_FREE", {"liver": 1}, ["b1"], licence="CC0")
+    folder, messages = merge(301, 302, license="commercial")
+    block = content(folder)["cdpd"]
+    lines = [*left_out_lines(block), *(line for line in messages if line.startswith("note: source"))]
+    assert len(lines) == 3 and all(line.isprintable() and len(line) < 1000 for line in lines)
+    assert lines[1].startswith(r"  KITS23 ('CC BY\n4.0\x1b[31m, <b>ask</b>'): its license is none that the table knows")
+    assert block["left_out"][0]["license"] == "CC BY\n4.0\x1b[31m, <b>ask</b>"  # as it was stated
 
 
 def test_another_use_needs_update(four):

@@ -330,6 +330,11 @@ def test_mistakes_end_in_one_line(scored, prepare, options, message):
     assert "\n" not in str(raised.value) and not (scored[0] / "report.html").exists()
 
 
+def test_a_folder_that_is_not_there_is_named_and_not_the_page(tmp_path, capsys):
+    assert main(["report", str(tmp_path / "nowhere")]) == 1
+    assert f"{tmp_path / 'nowhere'}: no such folder; give that of summary.json or quality.json" in capsys.readouterr().err
+
+
 def test_a_page_of_others_is_never_replaced(scored, tmp_path):
     mine = tmp_path / "mine.html"
     mine.write_text("<html>precious</html>")

@@ -183,6 +183,7 @@ def test_what_a_job_does_not_need_may_be_missing(place, capsys, monkeypatch):
         (("--jobs", "2", "--", "evaluate", "a", "b"), "--jobs 2: evaluate cannot share its work"),
         (("--gpus", "x", *TRAIN), "--gpus x: give a number of GPUs"),
         (("--sbatch", "mail", *TRAIN), "--sbatch mail: give KEY=VALUE"),
+        (("--sbatch", "output=x", *TRAIN), "--sbatch output: jobs are given it for their logs, order and parts"),
         (("--sbatch=--=x", *TRAIN), "--sbatch --=x: give KEY=VALUE"),
         (("--after", "x;y", *TRAIN), "--after x;y: give numbers of jobs"),
         (("--cluster", "local", "--after", "3", *TRAIN), "--after: names jobs of Slurm"),
