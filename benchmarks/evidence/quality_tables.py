@@ -63,10 +63,12 @@ def _table(columns: tuple[str, ...], lines: list[str], left: int) -> str:
     return "\n".join([*head, *lines]) if lines else ""
 
 
-def _correlation(key: str, sign: int = 1) -> Statistic:
-    """Spearman's, with the Dice."""
+def _correlation(key: str, sign: int = 1, of_found: bool = False) -> Statistic:
+    """Spearman's, with the Dice; `of_found`: of organs that were found."""
 
     def statistic(predictions: Predictions, counts: np.ndarray) -> np.ndarray:
+        if of_found:
+            counts = counts * predictions["found"]
         ranks = [_ranks(sign * predictions[key], counts), _ranks(predictions["dice"], counts)]
         centred = [each - _mean(each, counts)[:, None] for each in ranks]
         covariance, *variances = (_mean(a * b, counts) for a, b in (centred, centred[:1] * 2, centred[1:] * 2))
@@ -112,6 +114,7 @@ def _flagged(of_worst: bool) -> Statistic:
 
 STATISTICS: dict[str, tuple[Statistic, int]] = {  # column -> what it is, and its digits
     "Spearman": (_correlation("predicted"), 2),
+    "of organs found": (_correlation("predicted", of_found=True), 2),
     "expected Dice alone": (_correlation("expected_dice"), 2),
     "mean entropy alone": (_correlation("entropy", -1), 2),
     "mean error": (_error, 3),
@@ -121,6 +124,7 @@ STATISTICS: dict[str, tuple[Statistic, int]] = {  # column -> what it is, and it
 }
 SHORT = {
     "Spearman": "rank correlation of predicted and true Dice",
+    "of organs found": "of organs that were found",
     "expected Dice alone": "of the expected Dice alone",
     "volumes inside": "volumes inside",
     "worst tenth flagged": "worst tenth flagged",
