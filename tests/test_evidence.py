@@ -235,7 +235,8 @@ def test_predictions_are_cleaned_by_what_their_network_was_taught(evidence, tmp_
     assert rows["| Larynx"].startswith("| Larynx | 52 | 6 | 0.550 | 0.645 | +9.5 (-1.0 to +20.0) | 50% | 50% |")
 
 
-def test_runs_that_cannot_be_cleaned_are_passed_over_and_told(evidence, tmp_path, capsys):
+def test_runs_that_cannot_be_cleaned_are_passed_over_and_told(evidence, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evidence.cleaning, "FOLDER", tmp_path / "results")
     evidence.cleaning.measure_cleaning(evidence.runs.Run("partial_labels", "per_source", 0, 1, tmp_path, tmp_path))
     evidence.cleaning.measure_cleaning(evidence.runs.Run("extension", "without_Larynx", 0, 1, tmp_path, tmp_path))
     joined, missing = capsys.readouterr().out.splitlines()
