@@ -40,6 +40,27 @@ def test_contours_are_equal_and_nobody_is_trained_on_and_tested(evidence, patien
     assert len(names) == len(set(names)), "a patient belongs to one source"
 
 
+@pytest.mark.parametrize("kind", ["complete", "both"])
+def test_a_cross_validation_trains_on_what_patients_have_and_on_nobody_who_is_held_out(evidence, patients, tmp_path, kind):
+    cross_validation = evidence.cross_validation
+    dealt = cross_validation.TRAINED[kind](patients)
+    trained = [patient for cases in dealt.values() for patient in cases]
+    assert trained and len(trained) == len({*trained}) and {*trained} < {*patients.annotated}
+    for source, cases in dealt.items():
+        assert all(set(patients.annotated[patient]) == set(source.organs) for patient in cases)
+        assert source.name in evidence.raw_data.IDS
+    assert any(patient in patients.partial for patient in trained) == (kind == "both")
+    model = cross_validation.CrossValidation(kind, tmp_path, tmp_path)
+    written = {}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cross_validation, "write_datasets", lambda dealt, tested, *_: written.update(dealt=dealt, tested=tested))
+        patched.setattr(cross_validation, "merge", lambda work, sources: written.update(merged=[*sources]))
+        patched.setattr(cross_validation, "plan", lambda work, dataset: written.update(planned=dataset))
+        model.prepare(patients)
+    assert sorted([*trained, *written["tested"]]) == sorted(patients.annotated)
+    assert written["planned"] == model.dataset and ("merged" in written) == (kind == "both")
+
+
 def test_blanked_slices_are_cut_from_image_and_label_map(evidence, tmp_path):
     image = np.full((6, 40, 40), -1024, np.int16)
     image[2:5, 5:35, 5:35] = 0  # 30 x 30 voxels of 4 mm2: 36 cm2, less than a body
