@@ -19,7 +19,7 @@ _RESUME = {  # what a job that is started again adds, and what says the same
 }
 _VALIDATION = "--val"  # of a training: cannot be continued, is done anew
 _OF_TRAINING = ("-tr", "-p", "-pretrained_weights", "-num_gpus", "-device")  # options with a value
-_OWN = ("output", "error", "array", "dependency", "nodes", "ntasks-per-node")  # of sbatch's options
+_OWN = ("output", "error", "signal", "array", "dependency", "nodes", "ntasks-per-node")  # of sbatch's options
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Resources:
         if bad := [key for key in self.sbatch if not re.fullmatch(r"[A-Za-z][\w-]*", key, re.ASCII)]:
             raise UserError(f"argument sbatch {bad[0]}: is no option of sbatch; give KEY=VALUE, as mail-type=END")
         if own := [key for key in self.sbatch if key.lower().replace("_", "-") in _OWN]:
-            raise UserError(f"argument sbatch {own[0]}: jobs are given it for their logs, order and parts; leave it out")
+            raise UserError(f"argument sbatch {own[0]}: jobs have it for their logs, restarts, order and parts; leave it out")
         texts = (self.partition, self.account, self.qos, self.constraint, self.time, self.mem, self.gpus)
         for text in (*texts, *self.sbatch, *self.sbatch.values()):
             if text is not None and not text.isprintable():
