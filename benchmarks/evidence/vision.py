@@ -15,9 +15,10 @@ from study import MERGED, OURS, PRETRAINED, PRETRAINED_FURTHER, Arm, Study, deal
 from nnunetv2_cdpd.pretrained.choices import RANDOM
 
 CONTROLS = {"none": "no tokens", "random": "a random ViT", "coordinates": "coordinates"}
-# An arm is compared with the control that sees what it sees, and whose features ask where its own do.
+# An arm is compared with the control that sees what it sees, whose features ask where its own do, and whose gate is as its own.
 _WHOLE, _ASKING = {"random": "random_whole"}, {"coordinates": "coordinates_values"}
 OWN_CONTROLS = {
+    "closed": {"random": "random_closed", "coordinates": "coordinates_closed"},
     "values": _ASKING,
     "whole": _WHOLE,
     "whole_sum": _WHOLE,
@@ -39,6 +40,8 @@ ARMS = {
     "random_whole": _arm("random ViT, whole slices", "_wholeSlices", RANDOM),
     "coordinates": _arm("coordinates", "_coordinates", RANDOM),
     "coordinates_values": _arm("coordinates, features ask", "_coordinatesValues", RANDOM),
+    "random_closed": _arm("random ViT, patches, closed gate", "_closedGate", RANDOM),
+    "coordinates_closed": _arm("coordinates, closed gate", "_coordinatesClosedGate", RANDOM),
     "real": _arm("DINOv2, patches", ""),
     "closed": _arm("DINOv2, patches, closed gate", "_closedGate"),
     "scaled": _arm("DINOv2, patches, 4 voxels per token", "_scaled"),

@@ -25,6 +25,10 @@ class nnUNetTrainerCDPDBenchmark_closedGate(nnUNetTrainerCDPDBenchmark):
     recipe = _with_vision(gate="closed")
 
 
+class nnUNetTrainerCDPDBenchmark_coordinatesClosedGate(nnUNetTrainerCDPDBenchmark):
+    recipe = _with_vision(source="coordinates", gate="closed")
+
+
 class nnUNetTrainerCDPDBenchmark_scaled(nnUNetTrainerCDPDBenchmark):
     recipe = _with_vision(slice_scale=4)
 
