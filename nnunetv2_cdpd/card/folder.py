@@ -33,6 +33,7 @@ _OF_TRAINER = (  # attributes of nnU-Net's trainer and ours that debug.json hold
     "enable_deep_supervision",
     "source_sampling_exponent",
     "universal_task_probability",
+    "border_patches",
     "foreground_jitter",
 )
 

@@ -187,6 +187,7 @@ def _trainer(request: Request, fold: FoldName, preprocessed: PreprocessedFolder,
     plans = {**request.plans, "continue_training": resumed}
     of_fold: Any = fold  # the host's annotation knows no "all"
     trainer = request.trainer(plans, request.configuration, of_fold, dict(request.dataset_json), request.device)
+    trainer.base_folder = request.folder
     trainer.preprocessed_dataset_folder_base = str(preprocessed.path)
     trainer.preprocessed_dataset_folder = str(preprocessed.data)
     trainer.final_folder = request.output

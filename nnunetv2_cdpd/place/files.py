@@ -1,10 +1,9 @@
-"""place.json: what was learned of a raw dataset, in nnUNet_preprocessed and in model folders; read, it must be of the classes.
+"""place.json: what was learned of a raw dataset, in nnUNet_preprocessed and in model folders; read, it is matched by class names.
 
 nnU-Net's export of a model takes a fixed list of files, so what a prediction needs of it is carried along too (`carried`).
 """
 
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, read_dataset_json
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.host import FINGERPRINT_FILE, PLANS_FILE
-from nnunetv2_cdpd.jobs import read_json, write_json, written_beside
+from nnunetv2_cdpd.jobs import read_json, write_json
 from nnunetv2_cdpd.jobs.shapes import (
     NAME,
     check_shape,
@@ -55,7 +54,6 @@ _SHAPE = record(
     {
         "version": whole_number(),
         "dataset": NAME,
-        "values": list_of(whole_number()),
         "place": record(
             {
                 "classes": list_of(NAME, 1),
@@ -86,12 +84,10 @@ class LearnedPlace:
     """What place.json holds.
 
     dataset: Name of the raw dataset.
-    values: Stored value of each class.
     cases: Case -> its reference point along each axis, None: not known.
     """
 
     dataset: str
-    values: tuple[int, ...]
     model: PlaceModel
     cases: Mapping[str, tuple[Reference | None, ...]]
 
@@ -117,7 +113,6 @@ def write_place(place: LearnedPlace, path: Path) -> None:
     content = {
         "version": _VERSION,
         "dataset": place.dataset,
-        "values": list(place.values),
         "place": place.model.as_json(),
         "cases": cases,
     }
@@ -131,29 +126,29 @@ def is_place_file(path: Path) -> bool:
 
 
 def read_place(given: Path, annotation: Annotation) -> LearnedPlace:
-    """What was learned of a dataset.
+    """What was learned of a dataset, of the classes of another: of those that it lacks nothing is known.
 
     Args:
         given: The file, or a folder that holds it, such as a model folder, also one that was installed from nnU-Net's export.
         annotation: Of the label maps to which it is to be applied.
 
     Raises:
-        UserError: There is none, it is damaged or of another release, or of another dataset.
+        UserError: There is none, it is damaged or of another release, or has none of the classes.
     """
     content, path, way_out = _content_of(given)
     if content["version"] != _VERSION:
         raise UserError(f"{path}: of another release; {way_out}")
     model = PlaceModel.of_json(content["place"])
-    counts = {len(content["values"]), len(model.cases), *(len(ends) for axis in model.axes for ends in _ends_of(axis))}
+    counts = {len(model.cases), *(len(ends) for axis in model.axes for ends in _ends_of(axis))}
     if counts != {len(model.classes)}:
         raise UserError(f"{path}: its numbers do not belong together; {way_out}")
-    if (model.classes, tuple(content["values"])) != (annotation.classes, annotation.values):
+    if set(model.classes).isdisjoint(annotation.classes):
         raise UserError(
-            f"{path}: is of {content['dataset']} with the classes {listed(list(model.classes), 4)}, not of the dataset of "
+            f"{path}: is of {content['dataset']} with the classes {listed(list(model.classes), 4)}, none of which is in "
             f"{annotation.where}; give that of the same dataset"
         )
     cases = {case: tuple(map(_reference_of, references)) for case, references in content["cases"].items()}
-    return LearnedPlace(content["dataset"], tuple(content["values"]), model, cases)
+    return LearnedPlace(content["dataset"], model.of_classes(annotation.classes), cases)
 
 
 def has_place(folder: Path) -> bool:
@@ -171,28 +166,35 @@ def is_carried(folder: Path) -> bool:
     return not path.exists() or taken_along(folder, _KEY) == (_without_cases(path), folder / FINGERPRINT_FILE)
 
 
-def copy_place(source: Path, folder: Path, annotation: Annotation) -> bool:
+def copy_place(source: Path, folder: Path, annotation: Annotation) -> list[str]:
     """Have place.json, where there is one, in a model folder too, and in what nnU-Net's export of it takes along.
 
     Args:
+        source: The folder that holds it, such as a model folder, also one that was installed from nnU-Net's export.
         annotation: Of the model.
 
     Returns:
-        Whether another place.json was there, whose place it took.
+        What should be known of it, a line each.
 
     Raises:
         UserError: As `read_place`, or what exports take along is damaged; the model folder stays as it is.
     """
-    if not source.is_file():
-        return False
+    if not has_place(source):
+        return []
     read_place(source, annotation)
     carrier_of(folder)
-    path = folder / PLACE_FILE
-    replaces = path.is_file() and path.read_bytes() != source.read_bytes()
-    with written_beside(path) as beside:
-        shutil.copyfile(source, beside)
+    content, path, _ = _content_of(source)
+    own = folder / PLACE_FILE
+    told = []
+    if own.is_file() and read_json(own) != content:
+        told.append(f"{own}: was another one; {path} has taken its place")
+    if lacking := [name for name in annotation.classes if name not in content["place"]["classes"]]:
+        told.append(
+            f"{own}: knows nothing of where {listed(lacking)} can lie; `{INTO_MODEL}` learns it from a dataset that has all"
+        )
+    write_json(own, content)
     carry_place(folder)
-    return replaces
+    return told
 
 
 def carry_place(folder: Path) -> None:
@@ -207,13 +209,20 @@ def is_of_model(path: Path) -> bool:
     return path.name == PLACE_FILE and described and ((folder / FINGERPRINT_FILE).is_file() or any(folder.glob("fold_*")))
 
 
-def check_is_of_model(path: Path, annotation: Annotation) -> None:
-    """Raise UserError where a file is a model folder's place.json, and the model of other classes, or could not carry it."""
-    if is_of_model(path):
-        its = read_dataset_json(path.parent / FILE_NAME).annotation
-        if (its.classes, its.values) != (annotation.classes, annotation.values):
-            raise UserError(f"{path.parent}: a model of other classes than those of {annotation.where}; give its dataset")
-        carrier_of(path.parent)
+def check_is_of_model(path: Path, annotation: Annotation) -> list[str]:
+    """Classes of a model, of which a file is or is to be the place.json, that the annotation lacks; none of other files.
+
+    Raises:
+        UserError: The model shares no class with it, or could not carry it.
+    """
+    if not is_of_model(path):
+        return []
+    its = read_dataset_json(path.parent / FILE_NAME).annotation.classes
+    lacking = [name for name in its if name not in annotation.classes]
+    if len(lacking) == len(its):
+        raise UserError(f"{path.parent}: a model of other classes than those of {annotation.where}; give its dataset")
+    carrier_of(path.parent)
+    return lacking
 
 
 def _without_cases(path: Path) -> dict[str, Any]:

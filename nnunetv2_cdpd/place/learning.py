@@ -84,14 +84,14 @@ def learn_dataset(
         What was learned, the file, and the cases that could not be read, with the reason.
 
     Raises:
-        UserError: No such dataset, it is no CT, no case could be read, there is no place for the file, or the model folder is
-            of other classes, or what exports take along of it is damaged.
+        UserError: No such dataset, it is no CT, no case could be read, there is no place for the file, or the model folder
+            has none of the classes, or what exports take along of it is damaged.
     """
     dataset = read_dataset(given)
     channel = ct_channel(dataset.dataset_json)
     path = preprocessed_file(dataset.name) if output is None else Path(output)
     path = path / PLACE_FILE if path.is_dir() else path
-    check_is_of_model(path, dataset.annotation)
+    lacking = check_is_of_model(path, dataset.annotation)
     way_out = "give another file by argument output"
     if path.name == PLACE_FILE and path.is_file():  # maybe a torn one
         way_out += ", or remove it"
@@ -108,10 +108,12 @@ def learn_dataset(
         annotation = dataset.annotation
         model, said = learn_place(annotation.classes, [case.slices for case in cases.values()], ends, present)
         references = {case: model.references(said[index], ends[index]) for index, case in enumerate(cases)}
-        place = LearnedPlace(dataset.name, annotation.values, model, references)
+        place = LearnedPlace(dataset.name, model, references)
         write_place(place, beside)
     if is_of_model(path):
         carry_place(path.parent)
+    if lacking:
+        report(f"note: nothing is said of {listed(lacking)} of {path.parent}, which {dataset.name} does not have")
     unsaid = [name for name, count in zip(annotation.classes, model.cases) if count < CASES_NEEDED]
     if model.heights is None:
         report(f"note: fewer than {CASES_NEEDED} images show a body; nothing is said of any class")

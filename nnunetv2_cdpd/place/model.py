@@ -1,7 +1,7 @@
 """PlaceModel: all that was learned of where classes lie, as it tells the boxes of a case, and as JSON: numbers and names."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,15 @@ class PlaceModel:
         boxes = np.stack([axis.ranges(reference) for axis, reference in zip(self.axes, references)], 1)
         boxes[np.array(self.cases) < CASES_NEEDED] = [-np.inf, np.inf]
         return boxes
+
+    def of_classes(self, classes: Sequence[str]) -> "PlaceModel":
+        """The same of these classes, by name; of one that it lacks nothing is known."""
+        if tuple(classes) == self.classes:
+            return self
+        indices = [self.classes.index(name) if name in self.classes else None for name in classes]
+        cases = tuple(0 if index is None else self.cases[index] for index in indices)
+        along, front_to_back, sideways = (axis.of_classes(indices) for axis in self.axes)
+        return replace(self, classes=tuple(classes), cases=cases, axes=(along, front_to_back, sideways))
 
     # ---- JSON ------------------------------------------------------------------------------------------------------
 

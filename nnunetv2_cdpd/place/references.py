@@ -5,6 +5,7 @@ image alone says of the point. What each of them suggests for a case is joined b
 a structure which is predicted in a false place changes little. Spreads are those that each has against what the others say.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,6 +77,12 @@ class AxisModel:
         widened = np.maximum(_SIGMAS * np.hypot(self.spreads, reference.spread), self.beyond) + _MARGIN_MM
         ends = reference.position + self.positions + widened * [-1, 1]
         return np.where(np.isfinite(ends), ends, everywhere)
+
+    def of_classes(self, indices: Sequence[int | None]) -> "AxisModel":
+        """The same of these classes; of None nothing is known."""
+        chosen = [-1 if index is None else index for index in indices]  # -1: a row of nan that is put behind
+        parts = (np.vstack([part, [[np.nan, np.nan]]])[chosen] for part in (self.positions, self.spreads, self.beyond))
+        return AxisModel(*parts, self.image_spread)
 
     def _suggestions(self, images: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where the reference point lies by each class and, last, by the image: mm (C, K + 1), and their spreads (K + 1,)."""

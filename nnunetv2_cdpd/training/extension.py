@@ -39,6 +39,7 @@ class ExtensionTrainer(PartialLabelTrainer):
     )
     fold: int | str  # the host's
     going_on = "the same command"
+    base_folder: str | Path  # the model
     base_provenance: str | None = None
     base_mirroring: tuple[int, ...] | None = None
 
@@ -75,6 +76,10 @@ class ExtensionTrainer(PartialLabelTrainer):
 
     def former_debug(self) -> Any:
         return super().former_debug() or {PROVENANCE: self.base_provenance}
+
+    def place_source(self) -> Path:
+        """The model: what it knows of where its classes lie holds for the extended one."""
+        return Path(self.base_folder)
 
     # ---- learning ------------------------------------------------------------------------------------------------------
 

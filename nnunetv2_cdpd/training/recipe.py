@@ -16,6 +16,7 @@ class Recipe:
     probabilistic_oversampling: Draw that for each patch by itself.
     source_sampling_exponent: p(source) ~ n_cases ^ exponent; 0: every source alike, 1: every case alike.
     universal_task_probability: Share of training samples that are seen under the universal task.
+    border_patches: Patches end at the borders of the image as the windows of a prediction do; False: nnU-Net's patches.
     foreground_jitter: Where in a foreground patch its class lies; 0: in the centre, as nnU-Net, 1: anywhere.
     place_negatives: Learn that a class is not where it cannot lie by what `cdpd place` learned, from all sources.
     warmup_epochs: Of a schedule with a warm-up; others pass it over.
@@ -35,6 +36,7 @@ class Recipe:
     enable_deep_supervision: bool | None = None
     source_sampling_exponent: float = 0.5
     universal_task_probability: float = 0.5
+    border_patches: bool = False
     foreground_jitter: float = 0.0
     place_negatives: bool = False
     warmup_epochs: int = 0

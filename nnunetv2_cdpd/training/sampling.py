@@ -24,6 +24,7 @@ from nnunetv2_cdpd.training.coordinates import CoordinateTransforms
 from nnunetv2_cdpd.training.token_files import TokenFiles
 
 LocationKey = int | tuple[int, ...]  # of nnU-Net's `class_locations`: a stored value or several
+_ANYWHERE: LocationKey = ()  # of a voxel that may be of any class
 
 
 class AnnotatedCases:
@@ -109,6 +110,7 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         data: Cases to draw from.
         source_exponent: See the module.
         universal_probability: Share of samples that are trained under the universal task.
+        border_patches: Patches end at the borders of the image, on all sides alike; False: nnU-Net's, see `get_bbox`.
         foreground_jitter: How far from the centre of a foreground patch its voxel of the class may lie: 0 in the centre, as
             nnU-Net; 1 anywhere in the patch.
         coordinates: Patches tell their coordinates, in channels behind those of the image.
@@ -123,6 +125,7 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         *args: Any,
         source_exponent: float,
         universal_probability: float,
+        border_patches: bool = False,
         foreground_jitter: float = 0.0,
         coordinates: bool = False,
         token_files: TokenFiles | None = None,
@@ -133,6 +136,7 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         self.located = CoordinateTransforms(self.transforms, token_files) if coordinates else None
         self.transforms = self.located or self.transforms
         self.universal_probability = universal_probability
+        self.border_patches = border_patches
         self.reach = np.floor(foreground_jitter * (np.asarray(self.final_patch_size) - 1) / 2).astype(int)  # voxels
 
     def get_bbox(
@@ -143,15 +147,33 @@ class SourceBalancedDataLoader(nnUNetDataLoader):
         overwrite_class: LocationKey | None = None,
         verbose: bool = False,
     ) -> tuple[list[int], list[int]]:
-        """nnU-Net's bounding box of a patch; foreground patches prefer rarely annotated classes."""
+        """nnU-Net's bounding box of a patch; foreground patches prefer rarely annotated classes.
+
+        The windows of a prediction end at the borders of the image. Of nnU-Net's patches hardly any does: those of the foreground
+        are moved into the image at its low borders only, and hang over the high ones, padded; the corner of any other is drawn,
+        so that what lies near a border is rarely in one. With `border_patches` the voxel around which a patch lies is drawn in
+        place of its corner, and it is moved into the image at all borders.
+        """
         if force_fg and overwrite_class is None:
             overwrite_class = self._draw_class(class_locations)
         if force_fg and overwrite_class is not None and self.reach.any():
             class_locations = {overwrite_class: self._draw_centre(class_locations[overwrite_class], data_shape)}
+        if self.border_patches and not (force_fg or self.has_ignore):
+            force_fg, overwrite_class = True, _ANYWHERE
+            class_locations = {_ANYWHERE: np.array([[0, *np.random.randint(0, data_shape)]])}
         lower, upper = super().get_bbox(data_shape, force_fg, class_locations, overwrite_class, verbose)
+        if self.border_patches:
+            lower, upper = self._moved_inside(lower, data_shape)
         if self.located is not None:  # whose sample is cut and transformed next
             self.located.box, self.located.case = (lower, upper, data_shape), self._data.last_loaded
         return lower, upper
+
+    def _moved_inside(self, lower: list[int], data_shape: np.ndarray) -> tuple[list[int], list[int]]:
+        """A box moved to where it hangs over no border by more than nnU-Net's may that are not of the foreground."""
+        shape, patch = np.asarray(data_shape), np.asarray(self.patch_size)
+        overhang = np.maximum(self.need_to_pad, patch - shape)  # both borders together
+        moved = np.minimum(lower, shape - patch + overhang - overhang // 2)
+        return moved.tolist(), (moved + patch).tolist()
 
     def _draw_class(self, class_locations: Mapping[LocationKey, np.ndarray]) -> LocationKey | None:
         present = [key for key, voxels in class_locations.items() if len(voxels) and -1 not in stored_values(key)]

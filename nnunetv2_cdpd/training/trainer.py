@@ -66,6 +66,7 @@ class PartialLabelTrainer(TokenTrainer):
     recipe = Recipe()
     source_sampling_exponent: float  # of the recipe, as all that it says
     universal_task_probability: float
+    border_patches: bool
     foreground_jitter: float
     place_negatives: bool
     seed: int | None = None
@@ -135,11 +136,14 @@ class PartialLabelTrainer(TokenTrainer):
     def _take_place(self) -> None:
         """Have what was learned of where classes lie in the model folder, for its predictions to be cleaned by."""
         try:
-            source, folder = Path(self.preprocessed_dataset_folder_base, PLACE_FILE), Path(self.output_folder_base)
-            if copy_place(source, folder, self.annotation):
-                self.print_to_log_file(f"{folder / PLACE_FILE}: was another one; {source} has taken its place")
+            for line in copy_place(self.place_source(), Path(self.output_folder_base), self.annotation):
+                self.print_to_log_file(line)
         except (OSError, UserError) as error:
             self.print_to_log_file(f"The model folder gets no {PLACE_FILE}: {one_line(error)}")
+
+    def place_source(self) -> Path:
+        """Folder whose place.json, if there is one, the model folder gets."""
+        return Path(self.preprocessed_dataset_folder_base)
 
     def former_debug(self) -> Any:
         """Content of the debug.json of the training that is continued; None: it begins."""
@@ -176,6 +180,7 @@ class PartialLabelTrainer(TokenTrainer):
             source_exponent=self.source_sampling_exponent,
             # the released network, continued, has the sources' tasks only
             universal_probability=self.universal_task_probability if task and task["universal"] else 0.0,
+            border_patches=self.border_patches,
             foreground_jitter=self.foreground_jitter,
             **self.loader_settings(),
         )

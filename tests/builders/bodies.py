@@ -54,8 +54,8 @@ def write_volume(path, array, axes="LPS"):
     sitk.WriteImage(sitk.DICOMOrient(image, axes), str(path))
 
 
-def write_body_dataset(folder, cases, organs=tuple(ORGANS), channel="CT", axes="LPS"):
-    """An nnU-Net raw dataset of bodies whose label maps hold some of the organs."""
+def write_body_dataset(folder, cases, organs=tuple(ORGANS), channel="CT", axes="LPS", names=None):
+    """An nnU-Net raw dataset of bodies whose label maps hold some of the organs, maybe by other names."""
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     values = np.zeros(len(ORGANS) + 1, np.uint8)
@@ -66,7 +66,7 @@ def write_body_dataset(folder, cases, organs=tuple(ORGANS), channel="CT", axes="
         write_volume(folder / f"labelsTr/{folder.name[-1]}_{index:02d}.nii.gz", values[label_map], axes)
     content = {
         "channel_names": {"0": channel},
-        "labels": {"background": 0, **{organ: value for value, organ in enumerate(organs, start=1)}},
+        "labels": {"background": 0, **{name: value for value, name in enumerate(names or organs, start=1)}},
         "numTraining": index + 1,
         "file_ending": ".nii.gz",
     }

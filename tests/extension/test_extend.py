@@ -16,6 +16,9 @@ from nnunetv2_cdpd.datasets.carried import carry
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.extension.work import place_of
 from nnunetv2_cdpd.inference.predictor import Predictor
+from nnunetv2_cdpd.place.files import LearnedPlace, is_carried, read_place, write_place
+from nnunetv2_cdpd.place.model import PlaceModel
+from nnunetv2_cdpd.place.references import AxisModel
 from nnunetv2_cdpd.quality.files import read_quality_model
 
 
@@ -28,6 +31,9 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def extended(root):
     carry(root / "model", "cdpd_quality", {"of": "the model"})
+    axis = AxisModel(*np.ones((3, len(CLASSES), 2)), 4.0)
+    place = PlaceModel(CLASSES, (9,) * len(CLASSES), None, np.full((2, 2), np.nan), (axis, axis, axis))
+    write_place(LearnedPlace("Dataset850_Base", place, {}), root / "model" / "place.json")
     return extend(root)
 
 
@@ -91,6 +97,16 @@ def test_an_extended_model_is_extended_again(root, extended):
 def test_the_card_names_the_sources_of_both(extended):
     card = json.loads((extended[0] / "cdpd_card.json").read_text())
     assert {source["name"]: source["cases"] for source in card["sources"]} == {"Liver": 1, "Kidney": 0, "Organs": 0, "More": 2}
+
+
+def test_what_is_known_of_where_former_classes_lie_is_kept(extended):
+    annotation = Predictor.from_folder(extended[0], device="cpu").annotation
+    place = read_place(extended[0], annotation)
+    assert place.dataset == "Dataset850_Base"
+    assert dict(zip(place.model.classes, place.model.cases)) == {**dict.fromkeys(CLASSES, 9), "aorta": 0}
+    assert is_carried(extended[0])
+    log = next((extended[0] / "fold_0").glob("training_log_*.txt")).read_text()
+    assert "knows nothing of where aorta can lie; `cdpd place DATASET -o MODEL_FOLDER` learns it" in log
 
 
 def test_the_training_log_names_the_card_where_it_is(extended):

@@ -38,11 +38,27 @@ def test_the_file_is_of_its_dataset_and_no_other(dataset, place_file, tmp_path):
     place = read_place(place_file, annotation_of(dataset))
     assert place.dataset == "Dataset007_Bodies" and place.model.classes == tuple(ORGANS)
     assert len(place.cases) == 8 and all(None not in references for references in place.cases.values())
-    copy_place(place_file, tmp_path, annotation_of(dataset))
+    assert copy_place(place_file.parent, tmp_path, annotation_of(dataset)) == []
     assert read_place(tmp_path, annotation_of(dataset)).cases == place.cases
-    other = write_body_dataset(tmp_path / "Dataset008_Other", body_cases(1), organs=("heart", "liver"))
-    with pytest.raises(UserError, match=r"is of Dataset007_Bodies with the classes liver, bladder, heart, not of the dataset"):
-        read_place(place_file, annotation_of(other))
+    other = read_annotation({"labels": {"background": 0, "kidney": 1, "spleen": 2}}, "dataset.json")
+    with pytest.raises(UserError, match="with the classes liver, bladder, heart, none of which is in dataset.json; give that of"):
+        read_place(place_file, other)
+
+
+def test_it_is_read_by_class_names_and_of_others_nothing_is_known(dataset, place_file):
+    own = read_place(place_file, annotation_of(dataset)).model
+    more = read_annotation({"labels": {"background": 0, "heart": 1, "spleen": 2, "liver": 3}})
+    place = read_place(place_file, more)
+    assert place.model.classes == ("heart", "spleen", "liver") and place.model.cases == (own.cases[2], 0, own.cases[0])
+    references = next(iter(place.cases.values()))
+    before, after = own.boxes(references), place.model.boxes(references)
+    np.testing.assert_array_equal(after[[0, 2]], before[[2, 0]])
+    assert np.isfinite(before[[2, 0]]).all() and np.isinf(after[1]).all()
+    # What is predicted of a class that it does not know says nothing of the others.
+    ends = np.full((3, 3, 2), np.nan)
+    ends[1] = 1.0
+    said = np.array([its.position for its in references])
+    assert place.model.references(said, ends) == place.model.references(said, np.full((3, 3, 2), np.nan))
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def without_place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(without_place, place_file, tmp_path_factory):
     folder = shutil.copytree(without_place, tmp_path_factory.mktemp("placed") / without_place.name)
-    copy_place(place_file, folder, ANNOTATION)
+    copy_place(place_file.parent, folder, ANNOTATION)
     return folder
 
 
@@ -161,7 +161,8 @@ def test_resuming_with_another_place_is_refused(images, model, tmp_path, capsys)
 def test_a_place_of_another_dataset_is_refused_before_the_work(images, model, dataset, tmp_path, capsys):
     other = shutil.copytree(model, tmp_path / "model")
     content = json.loads((other / PLACE_FILE).read_text())
-    (other / PLACE_FILE).write_text(json.dumps({**content, "values": [1, 2, 4]}))
+    content["place"]["classes"] = [f"other {name}" for name in content["place"]["classes"]]
+    (other / PLACE_FILE).write_text(json.dumps(content))
     predict(images, tmp_path / "out", other, "--clean", expect=1)
     assert f"{other / PLACE_FILE}: is of Dataset007_Bodies with the classes" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -261,7 +262,7 @@ def test_a_model_that_cannot_carry_it_is_told_before_the_work(dataset, without_p
 def test_a_model_without_fingerprint_is_one_too(dataset, without_place, tmp_path):
     folder = shutil.copytree(without_place, tmp_path / "model")
     (folder / "dataset_fingerprint.json").unlink()
-    other = write_body_dataset(tmp_path / "Dataset008_Other", body_cases(1), organs=("heart", "liver"))
+    other = write_body_dataset(tmp_path / "Dataset008_Other", body_cases(1), ("heart", "liver"), names=("kidney", "spleen"))
     with pytest.raises(UserError, match="a model of other classes"):
         learn_dataset(other, folder)
     learn_dataset(dataset, folder, num_processes=1, progress=False)
@@ -277,8 +278,17 @@ def test_the_command_puts_it_into_a_model_that_is_trained_already(dataset, witho
     assert taken_along(folder, "cdpd_place")[0] == {**json.loads(place_file.read_text()), "cases": {}}
 
 
+def test_of_a_dataset_that_has_some_of_the_classes_it_tells_which_are_missing(without_place, tmp_path):
+    some = write_body_dataset(tmp_path / "Dataset008_Some", body_cases(6), organs=("heart", "liver"))
+    folder, told = shutil.copytree(without_place, tmp_path / "model"), []
+    learn_dataset(some, folder, num_processes=1, progress=False, report=told.append)
+    assert told == [f"note: nothing is said of bladder of {folder}, which Dataset008_Some does not have"]
+    place = read_place(folder, ANNOTATION)
+    assert dict(zip(place.model.classes, place.model.cases)) == {"liver": 6, "bladder": 0, "heart": 6}
+
+
 def test_not_into_a_model_of_other_classes(without_place, tmp_path):
-    other = write_body_dataset(tmp_path / "Dataset008_Other", body_cases(1), organs=("heart", "liver"))
+    other = write_body_dataset(tmp_path / "Dataset008_Other", body_cases(1), ("heart", "liver"), names=("kidney", "spleen"))
     folder = shutil.copytree(without_place, tmp_path / "model")
     with pytest.raises(UserError, match=r"model: a model of other classes than those of .*Dataset008_Other.*; give its dataset"):
         learn_dataset(other, folder)
@@ -287,9 +297,9 @@ def test_not_into_a_model_of_other_classes(without_place, tmp_path):
 
 def test_a_stale_file_is_not_copied_into_a_model_folder(place_file, without_place, tmp_path):
     folder = shutil.copytree(without_place, tmp_path / "model")
-    stale = read_annotation({"labels": {"background": 0, "heart": 1, "liver": 2}})
+    stale = read_annotation({"labels": {"background": 0, "kidney": 1, "spleen": 2}})
     with pytest.raises(UserError, match="is of Dataset007_Bodies with the classes"):
-        copy_place(place_file, folder, stale)
+        copy_place(place_file.parent, folder, stale)
     trainer, told = nnUNetTrainerCDPD.__new__(nnUNetTrainerCDPD), []
     trainer.preprocessed_dataset_folder_base, trainer.output_folder_base = str(place_file.parent), str(folder)
     trainer.annotation, trainer.print_to_log_file = stale, told.append
@@ -299,6 +309,10 @@ def test_a_stale_file_is_not_copied_into_a_model_folder(place_file, without_plac
     trainer.annotation = ANNOTATION
     trainer._take_place()
     assert has_place(folder) and not told
+    trainer.annotation = read_annotation({"labels": {"background": 0, "spleen": 1, "heart": 2}})
+    trainer._take_place()
+    assert told.pop().startswith(f"{folder / PLACE_FILE}: knows nothing of where spleen can lie; `cdpd place DATASET -o")
+    trainer.annotation = ANNOTATION
     (folder / PLACE_FILE).write_text((folder / PLACE_FILE).read_text().replace("Dataset007_Bodies", "Dataset009_Mine"))
     trainer._take_place()
     assert told.pop() == f"{folder / PLACE_FILE}: was another one; {place_file} has taken its place"

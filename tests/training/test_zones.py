@@ -150,7 +150,7 @@ def placed():
     nowhere = AxisModel(*(np.full((2, 2), np.nan) for _ in range(3)), image_spread=np.nan)
     model = PlaceModel(("low", "high"), (9, 9), None, np.zeros((2, 2)), (along, nowhere, nowhere))
     known = (Reference(10.0, 0.0), None, None)
-    return LearnedPlace("Dataset001_Two", (1, 2), model, {"a": known, "b": known})
+    return LearnedPlace("Dataset001_Two", model, {"a": known, "b": known})
 
 
 def test_batches_hold_the_zones_of_their_patches(placed):
