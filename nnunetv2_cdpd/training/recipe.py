@@ -18,6 +18,8 @@ class Recipe:
     universal_task_probability: Share of training samples that are seen under the universal task.
     border_patches: Patches end at the borders of the image as the windows of a prediction do; False: nnU-Net's patches.
     foreground_jitter: Where in a foreground patch its class lies; 0: in the centre, as nnU-Net, 1: anywhere.
+    batch_dice: Dice of a batch in place of each sample's, so that false voxels in a patch without the class lower it; None: as
+        the plans have it.
     place_negatives: Learn that a class is not where it cannot lie by what `cdpd place` learned, from all sources.
     warmup_epochs: Of a schedule with a warm-up; others pass it over.
     seed: Of weights and patches, again at every epoch; None: another training each time. Worker processes of the loader draw
@@ -38,6 +40,7 @@ class Recipe:
     universal_task_probability: float = 0.5
     border_patches: bool = False
     foreground_jitter: float = 0.0
+    batch_dice: bool | None = None
     place_negatives: bool = False
     warmup_epochs: int = 0
     seed: int | None = None

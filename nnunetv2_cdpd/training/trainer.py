@@ -68,6 +68,7 @@ class PartialLabelTrainer(TokenTrainer):
     universal_task_probability: float
     border_patches: bool
     foreground_jitter: float
+    batch_dice: bool | None = None
     place_negatives: bool
     seed: int | None = None
 
@@ -229,7 +230,7 @@ class PartialLabelTrainer(TokenTrainer):
         loss = PartialLabelLoss(
             self.annotation,
             weights=host_loss.weight_factors if self.enable_deep_supervision else (1.0,),
-            batch_dice=self.configuration_manager.batch_dice,
+            batch_dice=self.configuration_manager.batch_dice if self.batch_dice is None else self.batch_dice,
             guide_weight=self.cdpdnet.vision.guide,
             ddp=self.is_ddp,
         )

@@ -111,6 +111,47 @@ def test_jitter_of_a_voxel_at_the_border_stays_in_the_image(cases):
     assert (centres[:, 1:] < SHAPE).all() and (centres[:, 1:].min(0) < np.array(SHAPE) - 2).all()
 
 
+@pytest.mark.parametrize("corner", [(0, 0, 0), (11, 16, 13), (11, 0, 13)])
+def test_patches_of_what_lies_at_a_border_end_there(cases, corner):
+    locations = {1: np.array([[0, *corner]])}
+    lower, upper = make_loader(cases, border_patches=True).get_bbox(SHAPE, True, locations)
+    assert lower == [0 if voxel == 0 else size - side for voxel, size, side in zip(corner, SHAPE, PATCH)]
+    assert upper == [start + side for start, side in zip(lower, PATCH)]
+    beyond = [end - size for end, size in zip(make_loader(cases).get_bbox(SHAPE, True, locations)[1], SHAPE)]
+    assert [excess > 0 for excess in beyond] == [voxel > 0 for voxel in corner]  # nnU-Net's hang over the high borders
+
+
+def test_patches_anywhere_end_at_both_borders_as_often_as_voxels_there_are_drawn(cases):
+    np.random.seed(0)
+    loader = make_loader(cases, border_patches=True)
+    lower = np.array([loader.get_bbox(SHAPE, False, {})[0] for _ in range(2000)])
+    for axis, (size, side) in enumerate(zip(SHAPE, PATCH)):
+        assert set(lower[:, axis]) == set(range(size - side + 1))
+        assert (lower[:, axis] == 0).mean() == pytest.approx((side // 2 + 1) / size, abs=0.04)
+        assert (lower[:, axis] == size - side).mean() == pytest.approx((side - side // 2) / size, abs=0.04)
+
+
+@pytest.mark.parametrize("is_foreground", [True, False])
+def test_patches_from_which_one_is_rotated_hang_over_every_border_alike(cases, is_foreground):
+    np.random.seed(0)
+    rotated = tuple(side + 3 for side in PATCH)
+    loader = SourceBalancedDataLoader(
+        cases, 2, rotated, PATCH, LABELS, source_exponent=0.5, universal_probability=0.5, border_patches=True
+    )  # fmt: skip
+    corners = {1: np.argwhere(np.ones((1, *SHAPE)))}
+    boxes = np.array([loader.get_bbox(SHAPE, is_foreground, corners) for _ in range(2000)])
+    assert boxes[:, 0].min(0).tolist() == [-2, -2, -2]
+    assert (boxes[:, 1].max(0) - SHAPE).tolist() == [2, 2, 2]
+
+
+def test_patches_larger_than_the_image_hold_all_of_it(cases):
+    small = (5, 17, 9)
+    loader = make_loader(cases, border_patches=True)
+    for is_foreground in (True, False):
+        lower, upper = loader.get_bbox(small, is_foreground, {1: np.array([[0, 4, 16, 8]])})
+        assert lower[0] <= 0 and upper[0] >= 5 and lower[2] <= 0 and upper[2] >= 9
+
+
 def test_long_simulation_centres_on_rare_classes_at_their_rates(cases):
     """Source A: liver (annotated in 13 cases) and spleen (10); source B: liver and kidney (4)."""
     np.random.seed(0)
