@@ -172,11 +172,18 @@ def quality_model_of(predictor: Predictor, folder: Path, settings: PathSettings,
         raise UserError(f"argument decode {predictor.selection.decode}: {path} was calibrated with {HALF}; leave it out")
     others = {name: value for name, value in asdict(settings).items() if model.settings.get(name) != value}
     if others:
-        # a digest tells nobody anything
-        told = ", ".join(
-            f"another {PLACE_FILE}, or none" if name == "place" else f"{name} {model.settings.get(name)}" for name in others
-        )
+        told = ", ".join(_told(name, model.settings.get(name)) for name in others)
         raise UserError(
-            f"{path}: was calibrated with {told}; predict with the same, or {_MAKE_ANEW}, with the flags of this prediction"
+            f"{path}: was calibrated {told}; predict with the same, or {_MAKE_ANEW}, with the flags of this prediction"
         )
     return model
+
+
+def _told(setting: str, value: Any) -> str:
+    """A setting of a calibration in words, after "was calibrated": as the flag of `cdpd predict` that is to be given or left out."""
+    if setting == "place":  # a digest tells nobody anything
+        return f"with another {PLACE_FILE}, or none"
+    if setting == "step_size":
+        return f"with -step_size {value}"
+    flag, is_given = ("--disable_tta", not value) if setting == "tta" else (f"--{setting}", bool(value))
+    return f"{'with' if is_given else 'without'} {flag}"

@@ -227,12 +227,12 @@ def test_a_calibration_of_other_networks_is_refused(model):
 
 
 def test_other_settings_and_tasks_are_refused(calibrated, images, tmp_path, capsys):
-    assert "was calibrated with step_size 0.5, tta True; predict with the same" in refusal(
+    assert "was calibrated with -step_size 0.5, without --disable_tta; predict with the same" in refusal(
         calibrated.model, settings=PathSettings(0.8, tta=False)
     )
     assert "argument task Liver" in refusal(calibrated.model, task="Liver")
     predict(images, tmp_path / "out", calibrated.model, "--quality", "--clean", expect=1)
-    assert "was calibrated with clean False" in capsys.readouterr().err
+    assert "was calibrated without --clean" in capsys.readouterr().err
     told = refusal(calibrated.model, settings=PathSettings(place="1"))
     assert "was calibrated with another place.json, or none; predict" in told
     predict(images, tmp_path / "out", calibrated.model, "--quality", "--decode", "dice", expect=1)
