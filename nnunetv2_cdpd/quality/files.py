@@ -180,7 +180,7 @@ def quality_model_of(predictor: Predictor, folder: Path, settings: PathSettings,
 
 
 def _told(setting: str, value: Any) -> str:
-    """A setting of a calibration in words, after "was calibrated": as the flag of `cdpd predict` that is to be given or left out."""
+    """A setting of a calibration, to stand behind "was calibrated": by the flag of `cdpd predict` to be given or left out."""
     if setting == "place":  # a digest tells nobody anything
         return f"with another {PLACE_FILE}, or none"
     if setting == "step_size":
