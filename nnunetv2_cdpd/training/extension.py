@@ -5,6 +5,8 @@ What differs from PartialLabelTrainer:
     learning  the last extension alone; all else gets no gradient, and its norms and dropout are as in prediction
     data      every case trains, and every one shows the progress: five cases leave none to put aside; patches are centred on
               the new classes
+    loss      Dice of the batch. A patch without the new class has a Dice of 0 whatever is predicted there, so that false
+              structures far from it would go unpunished; in the Dice of a batch they count
 """
 
 from collections.abc import Mapping
@@ -36,6 +38,7 @@ class ExtensionTrainer(PartialLabelTrainer):
         probabilistic_oversampling=True,
         universal_task_probability=1.0,
         foreground_jitter=1.0,
+        batch_dice=True,
     )
     fold: int | str  # the host's
     going_on = "the same command"

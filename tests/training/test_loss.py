@@ -136,6 +136,25 @@ def test_half_precision_logits_give_finite_loss_at_extremes():
     assert torch.isfinite(value) and torch.isfinite(gradient).all()
 
 
+def test_false_voxels_in_a_patch_without_the_class_count_in_the_dice_of_a_batch_only():
+    annotation = replace(
+        ANNOTATION, sources=(Source("ALL", CLASSES[:1]),), merged_labels=(), possible_parents={}, classes=CLASSES[:1],
+        values=ANNOTATION.values[:1], regions=ANNOTATION.regions[:1],
+    )  # fmt: skip
+    label_map = torch.zeros(2, 1, *SHAPE, dtype=torch.int16)
+    label_map[0, 0, 0] = annotation.values[0]
+    logits = torch.where(label_map > 0, 3.0, -6.0)
+    logits[1, 0, 0] = 3.0  # a false organ
+    logits.requires_grad_()
+    of_dice = []
+    for batch_dice in (False, True):
+        loss, sources = PartialLabelLoss(annotation, batch_dice=batch_dice), torch.tensor([0, 0])
+        _, gradient = loss_and_gradient(loss, logits, label_map, sources)
+        bce = torch.nn.functional.binary_cross_entropy_with_logits(logits, (label_map > 0).float())
+        of_dice.append((gradient - torch.autograd.grad(bce, logits)[0])[1, 0, 0].mean().item())
+    assert abs(of_dice[0]) < 1e-6 < 1e-4 < of_dice[1]
+
+
 @pytest.mark.parametrize("batch_dice", [False, True])
 def test_gradcheck_in_double(batch_dice):
     logits, label_map, sources = make_batch([KITS, ORGANS], dtype=torch.float64)

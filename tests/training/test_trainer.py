@@ -259,6 +259,21 @@ def test_jitter_of_foreground_patches_reaches_the_loaders(folders):
         assert loader.data_loader.reach.tolist() == [(size - 1) // 2 for size in trainer.configuration_manager.patch_size]
 
 
+def test_dice_is_as_the_plans_have_it_unless_the_recipe_says(folders):
+    trainer = make_trainer(folders)
+    trainer.initialize()
+    assert trainer._build_loss().batch_dice is trainer.configuration_manager.batch_dice is False
+    trainer.batch_dice = True
+    assert trainer._build_loss().batch_dice is True
+
+
+def test_border_patches_reach_the_loaders(folders):
+    trainer = make_trainer(folders, batch_size=2)
+    assert not trainer.get_dataloaders()[0].data_loader.border_patches
+    trainer.border_patches = True
+    assert all(loader.data_loader.border_patches for loader in trainer.get_dataloaders())
+
+
 def test_network_without_universal_task_is_trained_under_the_sources_tasks(folders):
     trainer = make_trainer(folders, batch_size=2)
     assert trainer.get_dataloaders()[0].data_loader.universal_probability == trainer.universal_task_probability > 0
