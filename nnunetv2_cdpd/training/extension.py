@@ -37,6 +37,7 @@ class ExtensionTrainer(PartialLabelTrainer):
         oversample_foreground_percent=0.67,
         probabilistic_oversampling=True,
         universal_task_probability=1.0,
+        border_patches=True,
         foreground_jitter=1.0,
         batch_dice=True,
     )
