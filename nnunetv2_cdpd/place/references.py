@@ -81,8 +81,9 @@ class AxisModel:
     def of_classes(self, indices: Sequence[int | None]) -> "AxisModel":
         """The same of these classes; of None nothing is known."""
         chosen = [-1 if index is None else index for index in indices]  # -1: a row of nan that is put behind
-        parts = (np.vstack([part, [[np.nan, np.nan]]])[chosen] for part in (self.positions, self.spreads, self.beyond))
-        return AxisModel(*parts, self.image_spread)
+        nothing = [[np.nan, np.nan]]
+        positions, spreads, beyond = (np.vstack([part, nothing])[chosen] for part in (self.positions, self.spreads, self.beyond))
+        return AxisModel(positions, spreads, beyond, self.image_spread)
 
     def _suggestions(self, images: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where the reference point lies by each class and, last, by the image: mm (C, K + 1), and their spreads (K + 1,)."""
