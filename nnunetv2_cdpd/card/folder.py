@@ -35,6 +35,7 @@ _OF_TRAINER = (  # attributes of nnU-Net's trainer and ours that debug.json hold
     "universal_task_probability",
     "border_patches",
     "foreground_jitter",
+    "batch_dice",  # where it is a flag, it goes before the plans'
 )
 
 

@@ -99,6 +99,12 @@ def test_the_card_names_the_sources_of_both(extended):
     assert {source["name"]: source["cases"] for source in card["sources"]} == {"Liver": 1, "Kidney": 0, "Organs": 0, "More": 2}
 
 
+def test_the_card_tells_the_loss_that_trained_it_and_not_that_of_the_plans(extended):
+    plans = json.loads((extended[0] / "plans.json").read_text())
+    assert plans["configurations"]["3d_fullres"]["batch_dice"] is False
+    assert json.loads((extended[0] / "cdpd_card.json").read_text())["training"]["batch_dice"] is True
+
+
 def test_what_is_known_of_where_former_classes_lie_is_kept(extended):
     annotation = Predictor.from_folder(extended[0], device="cpu").annotation
     place = read_place(extended[0], annotation)
