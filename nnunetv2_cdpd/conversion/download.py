@@ -68,9 +68,11 @@ class Download(Generic[Declared]):
             for entry in entries:
                 if entry.name.startswith(".") or entry.name.lower() in _OF_SYSTEMS:
                     continue
-                if entry.is_dir():
-                    yield from self._walk(Path(entry.path), f"{prefix}{entry.name}/", seen)
-                elif entry.is_file() or not os.path.exists(entry.path):  # of a link that leads nowhere its case tells
+                # A link may lead to itself, for which os.path has no error; of one that leads nowhere its case tells.
+                path, is_link = entry.path, entry.is_symlink()
+                if os.path.isdir(path) if is_link else entry.is_dir():
+                    yield from self._walk(Path(path), f"{prefix}{entry.name}/", seen)
+                elif (os.path.isfile(path) or not os.path.exists(path)) if is_link else entry.is_file():
                     yield prefix + entry.name
 
     def matches(self, template: str) -> Iterator[tuple[dict[str, str], Path]]:

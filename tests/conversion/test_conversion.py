@@ -375,6 +375,14 @@ def test_linked_folder_is_followed_once(folder):
     assert run(folder).complete
 
 
+def test_a_link_that_leads_to_itself_costs_its_case_alone(folder):
+    (folder / "img/c1.nii").unlink()
+    os.symlink("c1.nii", folder / "img/c1.nii")
+    outcome = run(folder)
+    assert list(outcome.failed) == ["MINE_c1"] and "img/c1.nii: no such file" in outcome.failed["MINE_c1"]
+    assert len(outcome.done) == 4
+
+
 # ---- facts ------------------------------------------------------------------------------------------------------------
 
 
