@@ -13,7 +13,7 @@ from nnunetv2.paths import nnUNet_raw
 from nnunetv2_cdpd.annotation import Annotation, Source, read_annotation
 from nnunetv2_cdpd.datasets.names import as_id
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet, raw_folder
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.host import DATASET_FILE as FILE_NAME
 from nnunetv2_cdpd.jobs.shapes import NAME, Shape, check_shape, map_of, read_shaped, record
 from nnunetv2_cdpd.trusted import IMAGE_READER, trusted
@@ -129,7 +129,7 @@ def find_dataset(given: str | int | Path) -> Path:
         raise UserError(f"{given}: no dataset here, and nnUNet_raw is not set; set it, or give a folder")
     if number is None:
         raise UserError(f"{given}: no nnU-Net raw dataset here (no {FILE_NAME}); give an id, a name or a folder")
-    there = ", ".join(folder.name for folder in found or sorted(raw.glob("Dataset*"))) or "none"
+    there = listed([folder.name for folder in found or sorted(raw.glob("Dataset*"))]) or "none"
     problem = "more than one dataset has this id" if found else "no dataset has this id"
     raise UserError(f"{raw}: {problem}, {text}; give a name or a folder of these: {there}")
 

@@ -85,7 +85,9 @@ def text(value: Any, where: str) -> str:
     Raises:
         UserError: It is empty or something else.
     """
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or is_blank(str(value)):
+    if isinstance(value, str) and is_blank(value):
+        raise UserError(f"{where}: is empty; write the text, or leave the key out")
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise UserError(f"{where}: expected text, got {shown(value)}; put it in quotes")
     return str(value)
 

@@ -287,6 +287,7 @@ def test_compatible_pairs_come_from_the_table_and_the_yaml():
         ({"datasets": {"301": {}, "LITS": {}}}, r"301, LITS are the same dataset"),
         ({"datasets": {"301": {"labels": {"spleen": "x"}}}}, r"Dataset301_LITS has no label spleen; it has liver, liver tumor"),
         ({"datasets": {"301": {"labels": {"liver": True}}}}, r"labels: liver: expected .*, got True; put it in quotes"),
+        ({"datasets": {"301": {"license": ""}}}, r"datasets: 301: license: is empty; write the text, or leave the key out"),
         ({"datasets": {"301": {"annotates": ["spleen"]}}}, r"`annotates` names spleen, its labels give liver, liver_tumor"),
         ({"datasets": {"301": {"annotates": ["liver"]}}}, r"no source annotates liver_tumor"),
         ({"datasets": {"301": {"sources": {"Z": {}}}}}, r"the YAML names source Z, it has dataset"),
@@ -392,7 +393,7 @@ def test_own_words_of_the_yaml_and_of_the_datasets():
     [
         ({"nobody": "a"}, "`prompts` names nobody, the merged classes are"),
         ({"liver": [3.5]}, "prompts: liver: expected text, got 3.5"),
-        ({"liver": ["a", ""]}, "prompts: liver: expected text, got ''"),
+        ({"liver": ["a", ""]}, "prompts: liver: is empty; write the text, or leave the key out"),
         ({"liver": "a", "Liver": "b"}, "`prompts` names a class twice, in two spellings: liver, Liver"),
     ],
 )
