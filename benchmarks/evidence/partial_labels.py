@@ -42,6 +42,8 @@ _ARMS = {
     "masked_place": Arm("masked loss, negatives by place", f"{_BARE}_place", (MERGED,), place=True),
     "ours": Arm("nnUNetTrainerCDPD", OURS, (MERGED,)),
     "ours_place": Arm("nnUNetTrainerCDPD, negatives by place", f"{OURS}_place", (MERGED,), place=True),
+    "borders": Arm("nnUNetTrainerCDPD, patches that end at the borders", f"{OURS}_borders", (MERGED,)),
+    "batch_dice": Arm("nnUNetTrainerCDPD, the same and Dice of the batch", f"{OURS}_batchDice", (MERGED,)),
     "student": Arm("nnU-Net on what one nnU-Net per source completed", STOCK, (COMPLETED,), teachers="per_source"),
 }
 _ABLATIONS = {

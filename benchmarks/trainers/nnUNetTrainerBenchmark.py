@@ -92,6 +92,14 @@ class nnUNetTrainerCDPDBenchmark_noJitter(nnUNetTrainerCDPDBenchmark):
     recipe = replace(nnUNetTrainerCDPDBenchmark.recipe, foreground_jitter=0.0)
 
 
+class nnUNetTrainerCDPDBenchmark_borders(nnUNetTrainerCDPDBenchmark):
+    recipe = replace(nnUNetTrainerCDPDBenchmark.recipe, border_patches=True)
+
+
+class nnUNetTrainerCDPDBenchmark_batchDice(nnUNetTrainerCDPDBenchmark_borders):
+    recipe = replace(nnUNetTrainerCDPDBenchmark_borders.recipe, batch_dice=True)
+
+
 class nnUNetTrainerCDPDBenchmark_noVision(nnUNetTrainerCDPDBenchmark):
     recipe = nnUNetTrainerCDPDBenchmark.recipe.with_network(vision_model=None)
 
