@@ -116,9 +116,9 @@ def test_a_table_is_that_of_its_files(evidence, tmp_path, monkeypatch):
 def test_the_table_of_extension(evidence, tmp_path, monkeypatch):
     monkeypatch.setattr(evidence.results, "FOLDER", tmp_path)
 
-    def write(arm, larynx, mandible, cpu_seconds=60, seed=0):
+    def write(arm, larynx, mandible, cpu_seconds=60, seed=0, study="extension"):
         scores = {"a": {organ: both(dice) for organ, dice in (("Larynx", larynx), ("Mandible", mandible)) if dice is not None}}
-        evidence.results.write_result(evidence.results.Result("extension", arm, 0, seed, cpu_seconds, {}, {}, scores))
+        evidence.results.write_result(evidence.results.Result(study, arm, 0, seed, cpu_seconds, {}, {}, scores))
 
     write("joint", 0.8, 0.5)
     write("without_Larynx", None, 0.6)
@@ -138,7 +138,15 @@ def test_the_table_of_extension(evidence, tmp_path, monkeypatch):
     assert evidence.extension.one_side_table().splitlines()[2:] == ["| LeftParotid | 0.700 | 0.100 | 0.600 | 0.500 |"]
     write("unfrozen_Larynx_5", 0.7, 0.55, 300)
     assert evidence.extension.unfrozen_table().splitlines()[2:] == [
-        "| Larynx | 5 | 0.600 | 0.700 | 0.600 | 0.550 | -5.0 (+nan to +nan) | 5.0 |"
+        "| Larynx | 5 | of the batch | 0.600 | 0.700 | 0.600 | 0.550 | -5.0 (+nan to +nan) | 5.0 |"
+    ]
+    assert evidence.extension.extension_before_table() == ""
+    write("added_Larynx_5", 0.4, 0.6, study="extension_before")
+    write("added_Larynx_5", 0.5, 0.6, seed=1, study="extension_before")
+    write("added_Larynx_20", 0.5, 0.6, study="extension_before")  # not measured anew
+    assert evidence.extension.extension_before_table().splitlines()[2:] == [
+        "| 5 | Larynx | 0.450 | 1 | 0.600 | 1 |",
+        "| 5 | **mean** | 0.450 | 1 | 0.600 | 1 |",
     ]
     assert mean.startswith("| **mean** | **0.650** | **0.550** (88%, ")
 

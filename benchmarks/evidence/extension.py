@@ -1,5 +1,6 @@
 """Study of extension: what an organ that was added to a trained network reaches, beside a network that learned all at once."""
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -10,6 +11,7 @@ from study import COMPLETE, OURS, Arm, Study, kept_back_of_both_kinds
 from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
 
 STUDY = "extension"
+BEFORE = "extension_before"  # results of when extensions were trained with the Dice of each patch, and nnU-Net's patches
 ADDED_CASES = (5, 20)
 ADDED, UNFROZEN, MIRRORED = "added", "unfrozen", "mirrored"
 
@@ -104,13 +106,42 @@ def extension_table() -> str:
     return "\n".join([f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}", *rows])
 
 
+def extension_before_table() -> str:
+    """Dice and HD95 of each organ, added with the Dice of each patch and with that of the batch; '' without both."""
+    rows = []
+    for cases in ADDED_CASES:
+        found: list[list[float]] = []  # of an organ: Dice and HD95 before, Dice and HD95 now
+        for organ in ORGANS:
+            arm = f"{ADDED}_{organ}_{cases}"
+            runs = [list(_by_run(arm, study).values()) for study in (BEFORE, STUDY)]
+            if not all(runs):
+                continue
+            found.append([_mean(results, metric, organ) for results in runs for metric in ("Dice", "HD95_mm")])
+            rows.append(f"| {cases} | {organ} | {_told_of_two(found[-1])} |")
+        if found:
+            rows.append(f"| {cases} | **mean** | {_told_of_two(np.mean(found, 0))} |")
+    if not rows:
+        return ""
+    columns = ["cases", "organ", "Dice, of each patch", "HD95 mm", "Dice, of the batch", "HD95 mm"]
+    return "\n".join([f"| {' | '.join(columns)} |", f"|---:|---|{'---:|' * (len(columns) - 2)}", *rows])
+
+
+def _mean(results: list[Result], metric: str, organ: str) -> float:
+    """Over patients and runs; an organ that was not found has no distance."""
+    values = np.concatenate([_of(result, metric, [organ])[:, 0] for result in results])
+    return float(mean_of_known(values[~np.isinf(values)]))
+
+
+def _told_of_two(values: Sequence[float] | np.ndarray) -> str:
+    return " | ".join(f"{value:.3f}" if index % 2 == 0 else f"{value:.0f}" for index, value in enumerate(values))
+
+
 def unfrozen_table() -> str:
     """What an organ reaches where everything is trained further, and what the others lose; '' without results."""
     rows = []
-    for organ, cases in product(ORGANS, ADDED_CASES):
-        unfrozen, frozen, before = (
-            _by_run(arm) for arm in (f"{UNFROZEN}_{organ}_{cases}", f"{ADDED}_{organ}_{cases}", f"without_{organ}")
-        )
+    for study, organ, cases in product((STUDY, BEFORE), ORGANS, ADDED_CASES):
+        unfrozen, frozen = (_by_run(f"{how}_{organ}_{cases}", study) for how in (UNFROZEN, ADDED))
+        before = _by_run(f"without_{organ}")
         runs = sorted(unfrozen.keys() & frozen.keys() & before.keys())
         if not runs:
             continue
@@ -123,10 +154,21 @@ def unfrozen_table() -> str:
         means = " | ".join(f"{mean_of_known(mean_of_known(mean_of_known(of, 0), 0)):.3f}" for of in (was, became))
         seconds = [took for run in runs if (took := unfrozen[run].cpu_seconds) is not None]
         minutes = f"{np.mean(seconds) / 60:.1f}" if seconds else ""
-        rows.append(f"| {organ} | {cases} | {beside:.3f} | {new:.3f} | {means} | {told} | {minutes} |")
+        of = "of the batch" if study == STUDY else "of each patch"
+        rows.append(f"| {organ} | {cases} | {of} | {beside:.3f} | {new:.3f} | {means} | {told} | {minutes} |")
     if not rows:
         return ""
-    columns = ["organ", "cases", "beside", "unfrozen", "others before", "others after", "difference in points", "CPU min"]
+    columns = [
+        "organ",
+        "cases",
+        "Dice in training",
+        "beside",
+        "unfrozen",
+        "others before",
+        "others after",
+        "difference in points",
+        "CPU min",
+    ]
     return "\n".join([f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}", *rows])
 
 
@@ -151,8 +193,8 @@ def one_side_table() -> str:
     return "\n".join([f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}", *rows])
 
 
-def _by_run(arm: str) -> dict[tuple[int, int], Result]:
-    return {(result.split, result.seed): result for result in results_of(STUDY, arm)}
+def _by_run(arm: str, study: str = STUDY) -> dict[tuple[int, int], Result]:
+    return {(result.split, result.seed): result for result in results_of(study, arm)}
 
 
 def _dice(result: Result, organ: str) -> np.ndarray:
@@ -162,7 +204,12 @@ def _dice(result: Result, organ: str) -> np.ndarray:
 
 def _dice_of(result: Result, organs: list[str]) -> np.ndarray:
     """(patients, organs)"""
-    return result.metric("Dice", sorted(result.scores))[:, [list(ORGANS).index(organ) for organ in organs]]
+    return _of(result, "Dice", organs)
+
+
+def _of(result: Result, metric: str, organs: list[str]) -> np.ndarray:
+    """(patients, organs)"""
+    return result.metric(metric, sorted(result.scores))[:, [list(ORGANS).index(organ) for organ in organs]]
 
 
 def _largest_change(after: Result, before: Result, organ: str) -> float:

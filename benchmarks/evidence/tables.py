@@ -8,7 +8,7 @@ from cleaning import cleaning_tables
 from decoding import decoding_table
 from demo_tables import demo_runs, demo_table
 from differences import mean_over_seeds, told_difference
-from extension import extension_table, one_side_table, unfrozen_table
+from extension import extension_before_table, extension_table, one_side_table, unfrozen_table
 from figures import figure_tables
 from openkbp_tables import openkbp_table
 from partial_labels import PARTIAL_LABELS
@@ -27,7 +27,7 @@ PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / 
 def tables() -> dict[str, str]:
     """Name -> Markdown, of all that has results."""
     made = {name: study_table(name) for name in PARTIAL_LABELS} | {name: vision_table(name) for name in VISION}
-    made |= {"extension": extension_table(), "scanners": scanner_table()}
+    made |= {"extension": extension_table(), "extension_before": extension_before_table(), "scanners": scanner_table()}
     made |= {"unfrozen": unfrozen_table(), "one_side": one_side_table(), "decoding": decoding_table(), **prompt_tables()}
     made |= {"quality": quality_table(), "quality_short": short_quality_table(), **place_tables(), **cleaning_tables()}
     made |= {"demo": demo_table(demo_runs()), "openkbp": openkbp_table(), **figure_tables()}
