@@ -158,17 +158,8 @@ def unfrozen_table() -> str:
         rows.append(f"| {organ} | {cases} | {of} | {beside:.3f} | {new:.3f} | {means} | {told} | {minutes} |")
     if not rows:
         return ""
-    columns = [
-        "organ",
-        "cases",
-        "Dice in training",
-        "beside",
-        "unfrozen",
-        "others before",
-        "others after",
-        "difference in points",
-        "CPU min",
-    ]
+    columns = ["organ", "cases", "Dice in training", "beside", "unfrozen"]
+    columns += ["others before", "others after", "difference in points", "CPU min"]
     return "\n".join([f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}", *rows])
 
 
