@@ -13,6 +13,7 @@ from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
 STUDY = "extension"
 BEFORE = "extension_before"  # results of when extensions were trained with the Dice of each patch, and nnU-Net's patches
 ADDED_CASES = (5, 20)
+JOINT, JOINT_BATCH = "joint", "joint_batch_dice"
 ADDED, UNFROZEN, MIRRORED = "added", "unfrozen", "mirrored"
 
 
@@ -37,7 +38,10 @@ DATASETS = tuple(source.name for organ in ORGANS for source in (without(organ), 
 EXTENSION = {
     STUDY: Study(
         "24 patients; a network of six organs, to which the seventh is added.",
-        {"joint": Arm("nnUNetTrainerCDPD, all seven organs at once", OURS, (COMPLETE.name,))}
+        {
+            JOINT: Arm("nnUNetTrainerCDPD, all seven organs at once", OURS, (COMPLETE.name,)),
+            JOINT_BATCH: Arm("the same with the Dice of the batch, as extensions have it", f"{OURS}_batchDice", (COMPLETE.name,)),
+        }
         | {f"without_{organ}": Arm(f"the same without {organ}", OURS, (without(organ).name,)) for organ in ORGANS}
         | {
             f"{MIRRORED}_{organ}": Arm(f"that with mirrored patches, without {organ}", f"{OURS}_mirrored", (without(organ).name,))
@@ -57,7 +61,7 @@ EXTENSION = {
         },
         _dealt,
         kept_back_of_both_kinds,
-        control="joint",
+        control=JOINT,
         iterations=600,
     )
 }
@@ -66,8 +70,10 @@ EXTENSION = {
 def extension_table() -> str:
     """Dice of each organ in the joint network and added to the others, and what became of the others; '' without results."""
     joint: dict[int, list[Result]] = {}  # by split: a network of another seed is a fair reference too
-    for (split, _), result in _by_run("joint").items():
+    for (split, _), result in _by_run(JOINT).items():
         joint.setdefault(split, []).append(result)
+    with_batch = list(_by_run(JOINT_BATCH).values())
+    of_batch: list[float] = []
     rows: list[str] = []
     reached: dict[int, list[tuple[float, float]]] = {cases: [] for cases in ADDED_CASES}  # Dice of an organ, and in `joint`
     for organ in ORGANS:
@@ -87,7 +93,9 @@ def extension_table() -> str:
             cells += [f"{own:.3f} ({own / full:.0%})", f"{np.mean(minutes):.1f}" if minutes else "", f"{change:.3f}"]
         if any(cells):
             full = mean_of_known([_dice(result, organ) for its in joint.values() for result in its])
-            rows.append(f"| {organ} | {full:.3f} | {' | '.join(cells)} |")
+            if with_batch:
+                of_batch.append(float(mean_of_known([_dice(result, organ) for result in with_batch])))
+            rows.append(f"| {organ} | {full:.3f} | {_cell(of_batch[-1:])} | {' | '.join(cells)} |")
     if not rows:
         return ""
     means = []
@@ -99,11 +107,16 @@ def extension_table() -> str:
         low, high = interval_of_mean((own / full)[:, None])
         means += [f"**{own.mean():.3f}** ({np.mean(own / full):.0%}, {low:.0%} to {high:.0%})", "", ""]
     full = np.mean([full for _, full in max(reached.values(), key=len)])
-    rows.append(f"| **mean** | **{full:.3f}** | {' | '.join(means)} |")
-    columns = ["organ", "all at once"]
+    rows.append(f"| **mean** | **{full:.3f}** | {_cell(of_batch)} | {' | '.join(means)} |")
+    columns = ["organ", "all at once", "with Dice of the batch"]
     for cases in ADDED_CASES:
         columns += [f"added, {cases} cases", "CPU min", "largest change of others"]
     return "\n".join([f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}", *rows])
+
+
+def _cell(values: list[float]) -> str:
+    """Their mean; '' of none."""
+    return f"{np.mean(values):.3f}" if values else ""
 
 
 def extension_before_table() -> str:
