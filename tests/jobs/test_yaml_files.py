@@ -23,7 +23,7 @@ def test_values_as_they_are_meant():
         (mapping, {True: "a"}, "True"),
         (mapping, {1: "a", "1": "b"}, "1 given twice"),
         (text, True, "quotes"),  # a bare `yes` or `no`
-        (text, " ", "quotes"),
+        (text, " ", "is empty; write the text, or leave the key out"),
         (text, 1.5, "1.5"),
         (text, None, "None"),
         (texts, ["a", ["b"]], "['b']"),
