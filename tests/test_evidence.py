@@ -147,7 +147,8 @@ def test_the_table_of_extension(evidence, tmp_path, monkeypatch):
     write("added_Larynx_20", 0.5, 0.6, study="extension_before")  # not measured anew
     assert evidence.extension.extension_before_table().splitlines()[2:] == [
         "| 5 | Larynx | 0.450 | 1 | 0.600 | 1 |",
-        "| 5 | **mean** | 0.450 | 1 | 0.600 | 1 |",
+        "| 5 | **mean of both** | 0.450 | 1 | 0.600 | 1 |",
+        "| 20 | Larynx | 0.500 | 1 |  |  |",
     ]
     assert mean.startswith("| **mean** | **0.650** | 0.670 | **0.550** (88%, ")
 
