@@ -66,8 +66,8 @@ class CrossValidation:
         return self.work / "nnUNet_results" / f"Dataset{IDS[self.dataset]}_{self.dataset}" / trained
 
     def set_environment(self) -> None:
-        iterations, foreground = _STUDY.iterations, _STUDY.foreground
-        set_environment(self.work, self.work / "nnUNet_results", SEED, iterations, foreground, self.device, self.threads)
+        iterations = _STUDY.iterations
+        set_environment(self.work, self.work / "nnUNet_results", SEED, iterations, _STUDY, self.device, self.threads)
 
     def prepare(self, patients: Patients) -> None:
         """Write, merge, plan and preprocess the datasets."""

@@ -12,7 +12,7 @@ from patients import Patients
 from raw_data import IDS, TEST, dataset_folder, join_label_maps, make_datasets
 from results import Result, versions, write_result
 from studies import STUDIES
-from study import MERGED, PRETRAINED_FURTHER, Arm
+from study import MERGED, PRETRAINED_FURTHER, Arm, Study
 
 from nnunetv2_cdpd.planning.small_planner import SmallPlanning
 from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_ENCODER, VISION_WEIGHTS
@@ -54,7 +54,7 @@ class Run:
                 dataset, took = self._complete(dataset, arm.teachers)
                 seconds.append(took)
             if arm.extends is None:
-                plan(self.work, dataset)
+                plan(self.work, dataset, batch_dice=study.batch_dice)
                 if arm.place:
                     run(["cdpd", "place", str(IDS[dataset]), "-np", "1"])
                 self._choose_vision_weights(arm)
@@ -72,7 +72,7 @@ class Run:
         scores = read_scores(self.folder / "metrics.csv", patients)
         iterations = rounded_iterations(study.iterations * arm.iterations)
         setting = {"iterations": iterations, "networks": len(arm.datasets), "foreground": study.foreground, "device": self.device}
-        setting["vision_weights"] = arm.vision_weights
+        setting |= {"batch_dice": study.batch_dice, "half": study.half, "vision_weights": arm.vision_weights}
         total = None if None in seconds else round(sum(seconds))
         write_result(Result(self.study, self.arm, self.split, self.seed, total, setting, versions(), scores, round(predicting)))
 
@@ -89,7 +89,7 @@ class Run:
         study = STUDIES[self.study]
         iterations = rounded_iterations(study.iterations * study.arms[self.arm].iterations)
         results = self.folder / "nnUNet_results"
-        set_environment(self.work, results, self.seed, iterations, study.foreground, self.device, self.threads)
+        set_environment(self.work, results, self.seed, iterations, study, self.device, self.threads)
 
     def _choose_vision_weights(self, arm: Arm) -> None:
         """The arm's, for the commands that follow; those of `cdpd pretrain` are made once for a split, from its own CTs.
@@ -173,7 +173,7 @@ class Run:
 
 
 def set_environment(
-    work: Path, results: Path, seed: int, iterations: int, foreground: float, device: str = "cpu", threads: int | None = None
+    work: Path, results: Path, seed: int, iterations: int, study: Study, device: str = "cpu", threads: int | None = None
 ) -> None:
     """For the commands that follow: nnU-Net's folders, the trainers and what they read."""
     os.environ |= {
@@ -182,7 +182,8 @@ def set_environment(
         "nnUNet_results": str(results),
         "nnUNet_extTrainer": str(Path(__file__).parents[1] / "trainers"),
         "BENCHMARK_SEED": str(seed),
-        "BENCHMARK_FOREGROUND": str(foreground),
+        "BENCHMARK_FOREGROUND": str(study.foreground),
+        "BENCHMARK_HALF": "1" if study.half else "",
         "BENCHMARK_ITERATIONS": str(iterations),
         VISION_WEIGHTS: RANDOM,
         TEXT_WEIGHTS: LEARNED,
@@ -200,7 +201,7 @@ def rounded_iterations(iterations: float) -> int:
     return round(iterations / ITERATIONS_PER_EPOCH) * ITERATIONS_PER_EPOCH
 
 
-def plan(work: Path, dataset: str) -> None:
+def plan(work: Path, dataset: str, *, batch_dice: bool = False) -> None:
     """Plan and preprocess a dataset, then write plans with the bare U-Net."""
     preprocessed = dataset_folder(work, dataset, "nnUNet_preprocessed")
     if (preprocessed / f"{PLANS}.json").exists():
@@ -211,7 +212,9 @@ def plan(work: Path, dataset: str) -> None:
     )
     plans = json.loads((preprocessed / "nnUNetCDPDSmallPlans.json").read_text())
     plans["plans_name"] = PLANS
-    architecture = plans["configurations"]["3d_fullres"]["architecture"]
+    configuration = plans["configurations"]["3d_fullres"]
+    configuration["batch_dice"] = batch_dice
+    architecture = configuration["architecture"]
     kwargs = architecture["arch_kwargs"]
     architecture["network_class_name"] = kwargs.pop("unet_class_name")
     for added in ("fused_stages", "vision", "patch_size", "text", "task"):

@@ -50,7 +50,9 @@ class Study:
     tested: (patients, split) -> those that are scored, on the organs that they have.
     control: Arm that the others are compared with.
     iterations: Of a training, where its arm says nothing else.
-    foreground: Share of patches that hold an annotated organ for certain.
+    foreground: Share of patches that hold an annotated organ for certain; nnU-Net rounds it to whole patches of a batch of 4.
+    batch_dice: The plans, of all arms alike, have the Dice of a batch in place of each patch's.
+    half: Networks are trained in bfloat16 under autocast, as nnU-Net does on a GPU; else in single precision.
     splits: How many there are.
     whole_images: Predict by `cdpd predict`, which tells a network where in the image a window lies; else by nnU-Net.
     """
@@ -62,6 +64,8 @@ class Study:
     control: str
     iterations: int = 1200
     foreground: float = 1.0
+    batch_dice: bool = False
+    half: bool = False
     splits: int = 5
     whole_images: bool = False
 

@@ -4,7 +4,9 @@ nnU-Net's default SGD learns nothing in so few iterations, so AdamW takes its pl
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +32,7 @@ RECIPE = Recipe(
 
 
 class Benchmark:
-    """What both share: the seed, and no final validation, because the test patients are scored."""
+    """What both share: the seed, the precision, and no final validation, because the test patients are scored."""
 
     def initialize(self) -> None:
         seed = int(os.environ["BENCHMARK_SEED"])
@@ -39,9 +41,25 @@ class Benchmark:
         if "BENCHMARK_THREADS" in os.environ:  # nnU-Net takes as many as there are cores
             torch.set_num_threads(int(os.environ["BENCHMARK_THREADS"]))
         super().initialize()
+        if os.environ.get("BENCHMARK_HALF") and self.device.type == "cpu":
+            self.network.forward = _in_bfloat16(self.network.forward)
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         self.print_to_log_file("No final validation: the test patients are scored.")
+
+
+def _in_bfloat16(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A network's forward under autocast, which nnU-Net has on a GPU only; the loss gets single precision.
+
+    Of predictions nothing changes: they build their own network.
+    """
+
+    def forwarded(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = forward(*args, **kwargs)
+        return [output.float() for output in outputs] if isinstance(outputs, (list, tuple)) else outputs.float()
+
+    return forwarded
 
 
 class nnUNetTrainerBenchmark(Benchmark, nnUNetTrainer):
@@ -116,6 +134,10 @@ class nnUNetTrainerCDPDBenchmark_lossOnly(nnUNetTrainerCDPDBenchmark):
     """The U-Net alone with our loss, loader and validation: what the partial labels bring without CDPDNet's parts."""
 
     recipe = nnUNetTrainerCDPDBenchmark.recipe.with_network(vision_model=None, modulate_by_text=False, task_prompts=False)
+
+
+class nnUNetTrainerCDPDBenchmark_lossOnly_borders(nnUNetTrainerCDPDBenchmark_lossOnly):
+    recipe = replace(nnUNetTrainerCDPDBenchmark_lossOnly.recipe, border_patches=True)
 
 
 class nnUNetTrainerCDPDBenchmark_lossOnly_place(nnUNetTrainerCDPDBenchmark_lossOnly):
