@@ -198,6 +198,44 @@ def test_a_student_is_taught_by_the_networks_of_its_seed(evidence, tmp_path, mon
     assert parser_of("complete").parse_args(command[2:]).without == ["reliability"]
 
 
+@pytest.mark.parametrize("batch_dice", [True, False])
+def test_plans_have_the_bare_unet_and_the_dice_of_the_study(evidence, tmp_path, monkeypatch, batch_dice):
+    folder = tmp_path / "nnUNet_preprocessed" / f"Dataset{evidence.raw_data.IDS['Merged']}_Merged"
+    folder.mkdir(parents=True)
+    kwargs = {"n_stages": 4, "unet_class_name": "a.UNet"} | dict.fromkeys(
+        ("fused_stages", "vision", "patch_size", "text", "task")
+    )
+    architecture = {"network_class_name": "a.CDPDNet", "arch_kwargs": kwargs}
+    planned = {"plans_name": "", "configurations": {"3d_fullres": {"batch_dice": not batch_dice, "architecture": architecture}}}
+    (folder / "nnUNetCDPDSmallPlans.json").write_text(json.dumps(planned))
+    monkeypatch.setattr(evidence.runs, "run", lambda command: None)
+    evidence.runs.plan(tmp_path, "Merged", batch_dice=batch_dice)
+    plans = json.loads((folder / f"{evidence.runs.PLANS}.json").read_text())
+    assert plans["plans_name"] == evidence.runs.PLANS
+    assert plans["configurations"]["3d_fullres"] == {
+        "batch_dice": batch_dice,
+        "architecture": {"network_class_name": "a.UNet", "arch_kwargs": {"n_stages": 4}},
+    }
+
+
+def test_arms_of_a_study_are_trained_alike(evidence, tmp_path, monkeypatch):
+    for name in (
+        "BENCHMARK_SEED",
+        "BENCHMARK_HALF",
+        "BENCHMARK_FOREGROUND",
+        "nnUNet_raw",
+        "nnUNet_results",
+        "nnUNet_preprocessed",
+    ):
+        monkeypatch.setenv(name, "")
+    for study, half, foreground in (("equal_contours", "1", 2 / 3), ("vision_2", "1", 2 / 3), ("extension", "", 1.0)):
+        for arm in evidence.studies.STUDIES[study].arms:
+            monkeypatch.setattr(evidence.runs.os, "environ", {})
+            evidence.runs.Run(study, arm, 0, 2, tmp_path, tmp_path).set_environment()
+            told = evidence.runs.os.environ
+            assert (told["BENCHMARK_HALF"], float(told["BENCHMARK_FOREGROUND"])) == (half, pytest.approx(foreground))
+
+
 def test_scores_are_of_organs_that_a_reference_has(evidence, patients, tmp_path):
     (tmp_path / "metrics.csv").write_text(
         "case,source,class,Dice,HD95_mm\np00,s,Larynx,0.12345,inf\np01,s,Larynx,0,inf\np01,s,Brainstem,0.5,2.5\n"

@@ -156,6 +156,18 @@ def test_the_table_of_vision_compares_with_three_controls(evidence, tmp_path, mo
     ]
 
 
+def test_networks_in_half_precision_give_single_precision_to_the_loss(monkeypatch):
+    monkeypatch.setenv("BENCHMARK_ITERATIONS", "600")
+    monkeypatch.setenv("BENCHMARK_FOREGROUND", "1")
+    layer, x = torch.nn.Conv2d(1, 1, 3), torch.randn(1, 1, 8, 8)
+    exact = layer(x)
+    for modules in modules_of(TRAINERS, monkeypatch):
+        forward = modules.nnUNetTrainerBenchmark._in_bfloat16(layer.forward)
+        one, listed = forward(x), modules.nnUNetTrainerBenchmark._in_bfloat16(lambda value: [layer(value)])(x)
+    assert one.dtype == listed[0].dtype == layer.weight.dtype == torch.float32 and torch.equal(one, listed[0])
+    assert torch.equal(one, one.bfloat16().float()) and not torch.equal(one, exact) and torch.allclose(one, exact, atol=0.05)
+
+
 @pytest.fixture
 def marginal(monkeypatch):
     """The loss for classes A, B, C, of which source S annotates A alone, T all."""

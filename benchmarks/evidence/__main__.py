@@ -3,6 +3,7 @@
     python benchmarks/evidence run STUDY DATA WORK [--arms ours complete] [--splits 0 1] [--seeds 0 1 2] [--threads 1]
     python benchmarks/evidence clean STUDY DATA WORK --arms ours [--splits 0] [--seeds 0]   # after their runs
     python benchmarks/evidence decode DATA MODEL VISIBLE
+    python benchmarks/evidence filters DATA WORK [--splits 0] [--seeds 0]   # after equal_contours' one network per source
     python benchmarks/evidence scanners DATA       # voxels and noise of the patients, for the study vision_shifted
     python benchmarks/evidence show [TABLE]        # the tables of what is finished
     python benchmarks/evidence write               # into README.md, docs/ and benchmarks/README.md
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from cleaning import measure_cleaning
 from decoding import measure_decoding
+from filters import ARM, STUDY, measure_filters
 from patients import NUM_SPLITS, Patients
 from results import path_of
 from runs import Run
@@ -46,6 +48,12 @@ def main() -> None:
     run.add_argument("--threads", type=int, help="of a training on the CPU; default: nnU-Net's, one for each core")
     run.add_argument("--vision-weights", type=Path, metavar="FILE", help="of DINOv2 ViT-S/14, for arms with pretrained tokens")
     run.add_argument("-device", default="cpu", choices=["cpu", "cuda"])
+    filters = commands.add_parser("filters", help="complete with each filter, and compare with the truth")
+    filters.add_argument("data", type=Path)
+    filters.add_argument("work", type=Path)
+    filters.add_argument("--splits", type=int, nargs="+", choices=range(NUM_SPLITS), default=[0])
+    filters.add_argument("--seeds", type=int, nargs="+", default=[0])
+    filters.set_defaults(study=STUDY, arms=[ARM])
     show = commands.add_parser("show", help="print tables")
     show.add_argument("table", nargs="?")
     decode = commands.add_parser("decode", help="predict with both decodings")
@@ -61,6 +69,9 @@ def main() -> None:
     elif args.command == "clean":
         for one in runs_of(args):
             measure_cleaning(one)
+    elif args.command == "filters":
+        for one in runs_of(args):
+            measure_filters(one)
     elif args.command == "show":
         for name, table in tables().items():
             if args.table in (None, name):

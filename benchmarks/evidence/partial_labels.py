@@ -1,7 +1,5 @@
 """Studies of partial labels: what masking, more patients, completion, place and more iterations are worth."""
 
-from typing import Any
-
 from patients import AIRWAYS, GLANDS, NEURO, Patients, Source
 from study import (
     BACKGROUND,
@@ -10,6 +8,7 @@ from study import (
     MERGED,
     OURS,
     PARTS,
+    SETTING,
     STOCK,
     Arm,
     Study,
@@ -20,9 +19,6 @@ from study import (
 
 SAME_PATIENTS, EQUAL_CONTOURS, LONGER = "partial_labels", "equal_contours", "iterations"
 LENGTHS = (1, 2, 3)  # times the iterations of the study
-# nnU-Net's share of foreground, whose loader makes three of four patches of it; and the Dice of a batch, as nnU-Net plans it where patches cover
-# little of an image
-_SETTING: dict[str, Any] = {"foreground": 2 / 3, "batch_dice": True, "half": True}
 
 
 def same_patients(patients: Patients, split: int) -> dict[Source, list[str]]:
@@ -79,7 +75,7 @@ PARTIAL_LABELS = {
         same_patients,
         kept_back,
         control="complete",
-        **_SETTING,
+        **SETTING,
     ),
     EQUAL_CONTOURS: Study(
         "168 contours: 24 patients with all organs, or 72 patients with a third of them.",
@@ -87,7 +83,7 @@ PARTIAL_LABELS = {
         equal_contours,
         kept_back_of_both_kinds,
         control="complete",
-        **_SETTING,
+        **SETTING,
     ),
     LONGER: Study(
         "The 24 patients of partial_labels, for 1200 to 3600 iterations in sum.",
@@ -95,6 +91,6 @@ PARTIAL_LABELS = {
         same_patients,
         kept_back,
         control="complete_1",
-        **_SETTING,
+        **SETTING,
     ),
 }

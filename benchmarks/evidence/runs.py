@@ -70,8 +70,12 @@ class Run:
             (predictions / "dataset.json").write_text((self.tested / "dataset.json").read_text())
         run(["cdpd", "evaluate", str(predictions), str(self.tested / "labelsTr"), "-o", str(self.folder)])
         scores = read_scores(self.folder / "metrics.csv", patients)
-        iterations = rounded_iterations(study.iterations * arm.iterations)
-        setting = {"iterations": iterations, "networks": len(arm.datasets), "foreground": study.foreground, "device": self.device}
+        setting = {
+            "iterations": self.iterations,
+            "networks": len(arm.datasets),
+            "foreground": study.foreground,
+            "device": self.device,
+        }
         setting |= {"batch_dice": study.batch_dice, "half": study.half, "vision_weights": arm.vision_weights}
         total = None if None in seconds else round(sum(seconds))
         write_result(Result(self.study, self.arm, self.split, self.seed, total, setting, versions(), scores, round(predicting)))
@@ -85,11 +89,15 @@ class Run:
     def folder(self) -> Path:
         return self.work / f"seed{self.seed}" / self.arm
 
-    def set_environment(self) -> None:
+    @property
+    def iterations(self) -> int:
+        """Of each network."""
         study = STUDIES[self.study]
-        iterations = rounded_iterations(study.iterations * study.arms[self.arm].iterations)
-        results = self.folder / "nnUNet_results"
-        set_environment(self.work, results, self.seed, iterations, study, self.device, self.threads)
+        return rounded_iterations(study.iterations * study.arms[self.arm].iterations)
+
+    def set_environment(self) -> None:
+        study, results = STUDIES[self.study], self.folder / "nnUNet_results"
+        set_environment(self.work, results, self.seed, self.iterations, study, self.device, self.threads)
 
     def _choose_vision_weights(self, arm: Arm) -> None:
         """The arm's, for the commands that follow; those of `cdpd pretrain` are made once for a split, from its own CTs.
@@ -143,12 +151,7 @@ class Run:
 
         No network has seen a patient that it is asked about: the sources have no patient in common.
         """
-        teachers = STUDIES[self.study].arms[arm]
-        results = self.folder.with_name(arm) / "nnUNet_results"
-        models = [
-            results / f"Dataset{IDS[source]}_{source}" / f"{teachers.trainer}__{PLANS}__3d_fullres"
-            for source in teachers.datasets
-        ]
+        models = self.models(arm)
         name = f"{dataset}{self.seed}"
         told = self.folder / "completion_cpu_seconds.json"
         going_on = dataset_folder(self.work, name).exists()
@@ -160,6 +163,11 @@ class Run:
         spent = [json.loads((model / "fold_all" / "cpu_seconds.json").read_text()) for model in models]
         spent.append(json.loads(told.read_text()))
         return name, None if None in spent else sum(spent)
+
+    def models(self, arm: str) -> list[Path]:
+        """Folders of the networks of an arm, of this split and seed."""
+        its, results = STUDIES[self.study].arms[arm], self.folder.with_name(arm) / "nnUNet_results"
+        return [results / f"Dataset{IDS[source]}_{source}" / f"{its.trainer}__{PLANS}__3d_fullres" for source in its.datasets]
 
     def _predict(self, model: Path, dataset: str, *, whole_images: bool) -> tuple[Path, float]:
         """Predictions of the patients that are scored, and the CPU seconds of it."""

@@ -9,6 +9,7 @@ from decoding import decoding_table
 from demo_tables import demo_runs, demo_table
 from differences import mean_over_seeds, told_difference
 from extension import extension_before_table, extension_table, one_side_table, unfrozen_table
+from filters import filters_table
 from figures import figure_tables
 from openkbp_tables import openkbp_table
 from partial_labels import PARTIAL_LABELS
@@ -18,7 +19,7 @@ from prompt_tables import prompt_tables
 from quality_tables import quality_table, short_quality_table
 from results import mean_of_known, results_of
 from scanners import scanner_table
-from vision import VISION, vision_table
+from vision import vision_tables
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -26,11 +27,11 @@ PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / 
 
 def tables() -> dict[str, str]:
     """Name -> Markdown, of all that has results."""
-    made = {name: study_table(name) for name in PARTIAL_LABELS} | {name: vision_table(name) for name in VISION}
+    made = {name: study_table(name) for name in PARTIAL_LABELS} | vision_tables()
     made |= {"extension": extension_table(), "extension_before": extension_before_table(), "scanners": scanner_table()}
     made |= {"unfrozen": unfrozen_table(), "one_side": one_side_table(), "decoding": decoding_table(), **prompt_tables()}
     made |= {"quality": quality_table(), "quality_short": short_quality_table(), **place_tables(), **cleaning_tables()}
-    made |= {"demo": demo_table(demo_runs()), "openkbp": openkbp_table(), **figure_tables()}
+    made |= {"demo": demo_table(demo_runs()), "openkbp": openkbp_table(), "filters": filters_table(), **figure_tables()}
     return {name: table for name, table in made.items() if table}
 
 

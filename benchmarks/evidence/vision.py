@@ -10,7 +10,7 @@ from partial_labels import equal_contours
 from patients import Patients, Source
 from results import Result, mean_of_known, results_of
 from scanners import by_scanner
-from study import MERGED, OURS, PRETRAINED, PRETRAINED_FURTHER, Arm, Study, dealt_out, kept_back_of_both_kinds
+from study import MERGED, OURS, PRETRAINED, PRETRAINED_FURTHER, SETTING, Arm, Study, dealt_out, kept_back_of_both_kinds
 
 from nnunetv2_cdpd.pretrained.choices import RANDOM
 
@@ -27,6 +27,9 @@ OWN_CONTROLS = {
     "whole_dropout": _WHOLE | _ASKING,
 }
 FEW, SOME, MANY, SHIFTED = "vision_2", "vision_8", "vision_24", "vision_shifted"
+BEFORE = (
+    "vision_2_before"  # results of `vision_2` in the setting before: 600 iterations, an organ in every patch, Dice of each patch
+)
 PARTIAL_TESTED = 3  # every third partial patient is scored, where none is trained on
 
 
@@ -89,30 +92,31 @@ def _other_scanner(patients: Patients, split: int) -> list[str]:
 
 
 VISION = {
-    FEW: Study(
-        "2 patients per source, 24 others scored.", ARMS, _few, _but_few, control="none", iterations=600, whole_images=True
-    ),
+    FEW: Study("2 patients per source, 24 others scored.", ARMS, _few, _but_few, control="none", whole_images=True, **SETTING),
     SOME: Study(
         "8 patients per source, 6 other complete ones and 18 of other hospitals scored.",
-        ARMS, _some, _kept_back_and_partial, control="none", iterations=600, whole_images=True,
+        ARMS, _some, _kept_back_and_partial, control="none", whole_images=True, **SETTING,
     ),
     MANY: Study(
         "24 patients per source, 11 others of both kinds scored.",
-        ARMS, _many, kept_back_of_both_kinds, control="none", iterations=600, whole_images=True,
+        ARMS, _many, kept_back_of_both_kinds, control="none", whole_images=True, **SETTING,
     ),
     SHIFTED: Study(
         "Trained on patients of one distance of slices, scored on those of the other.",
-        ARMS, _one_scanner, _other_scanner, control="none", iterations=600, splits=2, whole_images=True,
+        ARMS, _one_scanner, _other_scanner, control="none", splits=2, whole_images=True, **SETTING,
     ),
 }  # fmt: skip
 
 
-def vision_table(name: str) -> str:
-    """Each arm of a study against the three controls, and what it costs; '' without results."""
-    study = VISION[name]
-    results = {arm: list(results_of(name, arm)) for arm in study.arms}
+def vision_tables() -> dict[str, str]:
+    return {name: vision_table(name) for name in (*VISION, BEFORE)}
+
+
+def vision_table(folder: str) -> str:
+    """Each arm against the three controls, and what it costs; '' without results."""
+    results = {arm: list(results_of(folder, arm)) for arm in ARMS}
     lines = []
-    for arm, facts in study.arms.items():
+    for arm, facts in ARMS.items():
         if not (own := results[arm]):
             continue
         patients = sorted({patient for result in own for patient in result.scores})
