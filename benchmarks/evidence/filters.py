@@ -1,0 +1,113 @@
+"""Filters: what `cdpd complete` writes with each of its filters, beside the truth that the sources of a study do not show.
+
+A source of `equal_contours` annotates a third of the organs of a patient; of most others OpenKBP has a contour too. The teachers
+are one network per source, so a class is asked of one network alone: `agreement` has nothing to compare, and `reliability` needs
+a cross-validation.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from patients import ORGANS, Patients
+from raw_data import dataset_folder
+from results import FOLDER, write_json
+from runs import Run
+from studies import STUDIES
+from study import MERGED
+
+from nnunetv2_cdpd.completion import run as completion
+from nnunetv2_cdpd.completion.networks import Answer, Networks
+from nnunetv2_cdpd.completion.settings import CONFIDENCE, OUTLIER, CompletionSettings
+
+STUDY, ARM = "equal_contours", "student"
+CHOICES: dict[str, tuple[str, ...]] = {
+    "no filter": (),
+    "confidence": (CONFIDENCE,),
+    "outlier": (OUTLIER,),
+    "confidence, outlier": (CONFIDENCE, OUTLIER),
+}
+COMPLETED_NAME, COMPLETED_ID = "Filtered", 789
+Counts = dict[str, int]
+COUNTS = ("truth", "right", "wrong", "elsewhere", "ignored")
+
+
+class KnownNetworks(Networks):
+    """Networks that are asked about an image once, whatever the filters are."""
+
+    known: dict[tuple[str, tuple[Path, ...]], list[Answer]] = {}
+
+    def answers(self, teacher: Any, folds: Any, images: Sequence[Path], classes: Sequence[int]) -> Iterator[Answer]:
+        key = teacher.name, tuple(images)
+        if key not in self.known:
+            self.known[key] = list(super().answers(teacher, folds, images, classes))
+        return iter(self.known[key])
+
+
+def measure_filters(one: Run) -> None:
+    """Complete the merged dataset with each choice of filters, and count; the result is a file of the split and seed."""
+    one.set_environment()
+    patients, teachers = Patients.read(one.data), one.models(STUDIES[STUDY].arms[ARM].teachers or "")
+    completion.Networks = KnownNetworks
+    found = {}
+    for words, filters in CHOICES.items():
+        settings = CompletionSettings(filters=filters)
+        folder = completion.complete_dataset(
+            dataset_folder(one.work, MERGED), teachers, COMPLETED_ID, COMPLETED_NAME, settings=settings, num_processes=1
+        )
+        found[words] = counted(folder, one.work / "visible" / "labels", patients)
+    write_json(FOLDER / "filters" / f"split{one.split}_seed{one.seed}.json", {"iterations": one.iterations, "filters": found})
+
+
+def counted(folder: Path, truths: Path, patients: Patients) -> dict[str, dict[str, Counts]]:
+    """Organ -> case -> its outcome, and voxels of the truth, of them those that are taught right, as something else, or not at
+    all ("ignored"), and voxels that are taught as the organ and are wrong; of cases with a contour that their source lacks."""
+    content = json.loads((folder / "dataset.json").read_text())
+    labels = content["labels"]
+    told: dict[str, dict[str, Counts]] = {organ: {} for organ in ORGANS}
+    for case, facts in content["cdpd"]["completion"]["cases"].items():
+        made, truth = (
+            sitk.GetArrayFromImage(sitk.ReadImage(str(path / f"{case}.nii.gz"))) for path in (folder / "labelsTr", truths)
+        )
+        for organ in patients.annotated[case]:
+            if organ in facts["real"]:
+                continue
+            is_truth, is_made, is_ignored = truth == ORGANS[organ], made == labels[organ], made == labels["ignore"]
+            masks = is_truth, is_truth & is_made, is_made & ~is_truth, is_truth & ~is_made & ~is_ignored, is_truth & is_ignored
+            told[organ][case] = {"completed": organ in facts["completed"]} | dict(
+                zip(COUNTS, (int(mask.sum()) for mask in masks))
+            )
+    return {organ: cases for organ, cases in told.items() if cases}
+
+
+def filters_table() -> str:
+    """Each choice over all cases and organs, and the organs' means; '' without results."""
+    files = [json.loads(path.read_text()) for path in sorted((FOLDER / "filters").glob("*.json"))]
+    if not files:
+        return ""
+    rows = []
+    for words in CHOICES:
+        organs = [cases.values() for file in files for cases in file["filters"][words].values()]
+        cells = [sum(case["completed"] for cases in organs for case in cases) / sum(map(len, organs))]
+        cells += [_mean_of_organs(organs, name) for name in COUNTS[1:]]
+        rows.append(f"| {words} | {' | '.join(f'{cell:.1%}' for cell in cells)} | {_dice(organs):.3f} |")
+    columns = ["filters", "organs written", "voxels taught right", "wrong voxels", "taught as something else", "not taught"]
+    columns.append("Dice of what is taught")
+    return "\n".join([f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}", *rows])
+
+
+def _mean_of_organs(organs: list[Collection[Counts]], name: str) -> float:
+    """Voxels in those of the truth, mean of the organs, so that a large one does not count for more."""
+    return float(np.mean([sum(case[name] for case in cases) / sum(case["truth"] for case in cases) for cases in organs]))
+
+
+def _dice(organs: list[Collection[Counts]]) -> float:
+    """Mean over organs of the mean Dice of its cases of what is taught of it, ignored voxels left out; of cases with any of it."""
+    means = []
+    for cases in organs:
+        sums = [(case["right"], 2 * case["right"] + case["wrong"] + case["elsewhere"]) for case in cases]
+        means.append(np.mean([2 * right / both for right, both in sums if both]))
+    return float(np.mean(means))
