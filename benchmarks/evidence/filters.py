@@ -8,7 +8,7 @@ a cross-validation.
 import json
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import SimpleITK as sitk
@@ -38,7 +38,7 @@ COUNTS = ("truth", "right", "wrong", "elsewhere", "ignored")
 class KnownNetworks(Networks):
     """Networks that are asked about an image once, whatever the filters are."""
 
-    known: dict[tuple[str, tuple[Path, ...]], list[Answer]] = {}
+    known: ClassVar[dict[tuple[str, tuple[Path, ...]], list[Answer]]] = {}
 
     def answers(self, teacher: Any, folds: Any, images: Sequence[Path], classes: Sequence[int]) -> Iterator[Answer]:
         key = teacher.name, tuple(images)
@@ -95,7 +95,7 @@ def filters_table() -> str:
         cells += [_mean_of_organs(organs, name) for name in COUNTS[1:]]
         rows.append(f"| {words} | {' | '.join(f'{cell:.1%}' for cell in cells)} | {_dice(organs):.3f} |")
     columns = ["filters", "organs written", "voxels taught right", "wrong voxels", "taught as something else", "not taught"]
-    columns.append("Dice of what is taught")
+    columns += ["Dice of what is taught"]
     return "\n".join([f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}", *rows])
 
 
@@ -105,7 +105,7 @@ def _mean_of_organs(organs: list[Collection[Counts]], name: str) -> float:
 
 
 def _dice(organs: list[Collection[Counts]]) -> float:
-    """Mean over organs of the mean Dice of its cases of what is taught of it, ignored voxels left out; of cases with any of it."""
+    """Mean over organs of the mean Dice of what is taught in its cases, ignored voxels left out; of cases with any of it."""
     means = []
     for cases in organs:
         sums = [(case["right"], 2 * case["right"] + case["wrong"] + case["elsewhere"]) for case in cases]

@@ -9,8 +9,8 @@ from decoding import decoding_table
 from demo_tables import demo_runs, demo_table
 from differences import mean_over_seeds, told_difference
 from extension import extension_before_table, extension_table, one_side_table, unfrozen_table
-from filters import filters_table
 from figures import figure_tables
+from filters import filters_table
 from openkbp_tables import openkbp_table
 from partial_labels import PARTIAL_LABELS
 from patients import ORGANS
