@@ -1,0 +1,60 @@
+"""benchmarks/evidence, filters of a completion: what they write is counted beside the truth, and networks are asked once."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from builders.evidence import RUNNER, made_up_patients, modules_of
+
+
+@pytest.fixture
+def evidence(monkeypatch):
+    yield from modules_of(RUNNER, monkeypatch)
+
+
+@pytest.fixture
+def patients(evidence):
+    return made_up_patients(evidence)
+
+
+def test_the_table_of_filters_counts_what_is_taught_beside_the_truth(evidence, patients, tmp_path, monkeypatch):
+    """A mandible of 8 voxels: 5 taught right, 2 not at all, 1 as something else; 4 voxels wrong. Real organs do not count."""
+    truth = np.zeros((4, 4, 8), np.uint8)
+    truth[:2, :2, :2] = evidence.patients.ORGANS["Mandible"]
+    truth[3] = evidence.patients.ORGANS["Larynx"]
+    made = np.zeros_like(truth)
+    made[:2, :2, :2] = 1
+    made[0, 0, :2], made[0, 1, 0], made[2, :2, :2] = 9, 0, 1
+    case = patients.complete[0]
+    for folder, array in ((tmp_path / "truth", truth), (tmp_path / "made" / "labelsTr", made)):
+        folder.mkdir(parents=True)
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(folder / f"{case}.nii.gz"))
+    labels = {"background": 0, "Mandible": 1, "Larynx": 2, "ignore": 9} | dict.fromkeys(evidence.patients.ORGANS, 3)
+    labels |= {"Mandible": 1, "Larynx": 2}
+    real = [organ for organ in evidence.patients.ORGANS if organ != "Mandible"]
+    completion = {"cases": {case: {"real": real, "completed": {"Mandible": {}}}}}
+    (tmp_path / "made" / "dataset.json").write_text(json.dumps({"labels": labels, "cdpd": {"completion": completion}}))
+    counts = evidence.filters.counted(tmp_path / "made", tmp_path / "truth", patients)
+    its = {"completed": True, "truth": 8, "right": 5, "wrong": 4, "elsewhere": 1, "ignored": 2}
+    assert counts == {"Mandible": {case: its}}
+
+    monkeypatch.setattr(evidence.filters, "FOLDER", tmp_path)
+    assert evidence.filters.filters_table() == ""
+    other = {"completed": False, "truth": 8, "right": 0, "wrong": 0, "elsewhere": 0, "ignored": 8}
+    found = {"filters": {words: {"Mandible": {case: its, "b": other}} for words in evidence.filters.CHOICES}}
+    evidence.results.write_json(tmp_path / "filters" / "split0_seed0.json", found)
+    row = evidence.filters.filters_table().splitlines()[2]
+    assert row == "| no filter | 50.0% | 31.2% | 25.0% | 6.2% | 62.5% | 0.667 |"
+
+
+def test_networks_are_asked_once_about_an_image(evidence, monkeypatch):
+    asked = []
+    monkeypatch.setattr(evidence.filters.Networks, "answers", lambda self, teacher, *_: asked.append(teacher.name) or iter("ab"))
+    monkeypatch.setattr(evidence.filters.KnownNetworks, "known", {})
+    for _ in range(2):
+        networks = evidence.filters.KnownNetworks(evidence.filters.CompletionSettings(), "cpu")
+        for teacher in (SimpleNamespace(name="A"), SimpleNamespace(name="B")):
+            assert [*networks.answers(teacher, (0,), ["image"], (1,))] == ["a", "b"]
+    assert asked == ["A", "B"]
