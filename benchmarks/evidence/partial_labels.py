@@ -44,7 +44,6 @@ _ARMS = {
     "masked_place": Arm("masked loss, negatives by place", f"{_BARE}_place", (MERGED,), place=True),
     "ours": Arm("nnUNetTrainerCDPD", OURS, (MERGED,)),
     "ours_place": Arm("nnUNetTrainerCDPD, negatives by place", f"{OURS}_place", (MERGED,), place=True),
-    "closed": Arm("nnUNetTrainerCDPD, closed gate", f"{OURS}_closedGate", (MERGED,)),
     "student": Arm("nnU-Net on what one nnU-Net per source completed", STOCK, (COMPLETED,), teachers="per_source"),
 }
 _ABLATIONS = {

@@ -16,15 +16,17 @@ from nnunetv2_cdpd.pretrained.choices import RANDOM
 
 CONTROLS = {"none": "no tokens", "random": "a random ViT", "coordinates": "coordinates"}
 # An arm is compared with the control that sees what it sees, whose features ask where its own do, and whose gate is as its own.
-_WHOLE, _ASKING = {"random": "random_whole"}, {"coordinates": "coordinates_values"}
+_CLOSED = {"random": "random_closed", "coordinates": "coordinates_closed"}
+_WHOLE = {"random": "random_whole_closed", "coordinates": "coordinates_closed"}
+_ASKING = {"coordinates": "coordinates_values"}
 OWN_CONTROLS = {
-    "closed": {"random": "random_closed", "coordinates": "coordinates_closed"},
-    "values": _ASKING,
-    "whole": _WHOLE,
-    "whole_sum": _WHOLE,
-    "further": _WHOLE,
-    "whole_values": _WHOLE | _ASKING,
+    **dict.fromkeys(("closed", "scaled", "blocks", "windows", "neighbours", "guide", "adapters"), _CLOSED),
+    "values": _CLOSED | _ASKING,
+    **dict.fromkeys(("whole_closed", "whole_sum", "further"), _WHOLE),
     "whole_dropout": _WHOLE | _ASKING,
+    # with the former gate
+    "whole": {"random": "random_whole"},
+    "whole_values": {"random": "random_whole"} | _ASKING,
 }
 FEW, SOME, MANY, SHIFTED = "vision_2", "vision_8", "vision_24", "vision_shifted"
 BEFORE = (
@@ -39,26 +41,28 @@ def _arm(words: str, variant: str, weights: str = PRETRAINED) -> Arm:
 
 ARMS = {
     "none": _arm("no tokens", "_noVision", RANDOM),
-    "random": _arm("random ViT, patches", "", RANDOM),
-    "random_whole": _arm("random ViT, whole slices", "_wholeSlices", RANDOM),
-    "coordinates": _arm("coordinates", "_coordinates", RANDOM),
-    "coordinates_values": _arm("coordinates, features ask", "_coordinatesValues", RANDOM),
-    "random_closed": _arm("random ViT, patches, closed gate", "_closedGate", RANDOM),
-    "coordinates_closed": _arm("coordinates, closed gate", "_coordinatesClosedGate", RANDOM),
-    "real": _arm("DINOv2, patches", ""),
-    "closed": _arm("DINOv2, patches, closed gate", "_closedGate"),
-    "scaled": _arm("DINOv2, patches, 4 voxels per token", "_scaled"),
-    "blocks": _arm("DINOv2, patches, blocks 3, 6, 9, 12", "_blocks"),
-    "windows": _arm("DINOv2, patches, three windows", "_windows"),
-    "neighbours": _arm("DINOv2, patches, neighbouring slices", "_neighbours"),
-    "guide": _arm("DINOv2, patches, guide", "_guide"),
-    "adapters": _arm("DINOv2, patches, adapters of rank 4", "_adapters"),
-    "values": _arm("DINOv2, patches, features ask", "_values"),
-    "whole": _arm("DINOv2, whole slices", "_wholeSlices"),
-    "whole_values": _arm("DINOv2, whole slices, features ask", "_wholeSlicesValues"),
-    "whole_sum": _arm("DINOv2, whole slices, sum", "_wholeSlicesSum"),
-    "whole_dropout": _arm("DINOv2, whole slices, features ask, token dropout 0.2", "_wholeSlicesDropout"),
-    "further": _arm("DINOv2 after cdpd pretrain, whole slices", "_wholeSlices", PRETRAINED_FURTHER),
+    "random": _arm("random ViT, patches", "_blocksGate", RANDOM),
+    "random_whole": _arm("random ViT, whole slices", "_wholeSlicesBlocksGate", RANDOM),
+    "coordinates": _arm("coordinates", "_coordinatesBlocksGate", RANDOM),
+    "random_closed": _arm("random ViT, patches, closed gate", "", RANDOM),
+    "random_whole_closed": _arm("random ViT, whole slices, closed gate", "_wholeSlices", RANDOM),
+    "coordinates_closed": _arm("coordinates, closed gate", "_coordinates", RANDOM),
+    "coordinates_values": _arm("coordinates, features ask, closed gate", "_coordinatesValues", RANDOM),
+    "real": _arm("DINOv2, patches", "_blocksGate"),
+    "closed": _arm("DINOv2, patches, closed gate", ""),
+    "scaled": _arm("DINOv2, patches, closed gate, 4 voxels per token", "_scaled"),
+    "blocks": _arm("DINOv2, patches, closed gate, blocks 3, 6, 9, 12", "_blocks"),
+    "windows": _arm("DINOv2, patches, closed gate, three windows", "_windows"),
+    "neighbours": _arm("DINOv2, patches, closed gate, neighbouring slices", "_neighbours"),
+    "guide": _arm("DINOv2, patches, closed gate, guide", "_guide"),
+    "adapters": _arm("DINOv2, patches, closed gate, adapters of rank 4", "_adapters"),
+    "values": _arm("DINOv2, patches, closed gate, features ask", "_values"),
+    "whole": _arm("DINOv2, whole slices", "_wholeSlicesBlocksGate"),
+    "whole_values": _arm("DINOv2, whole slices, features ask", "_wholeSlicesValuesBlocksGate"),
+    "whole_closed": _arm("DINOv2, whole slices, closed gate", "_wholeSlices"),
+    "whole_sum": _arm("DINOv2, whole slices, closed gate, sum", "_wholeSlicesSum"),
+    "whole_dropout": _arm("DINOv2, whole slices, closed gate, features ask, token dropout 0.2", "_wholeSlicesDropout"),
+    "further": _arm("DINOv2 after cdpd pretrain, whole slices, closed gate", "_wholeSlices", PRETRAINED_FURTHER),
 }
 
 

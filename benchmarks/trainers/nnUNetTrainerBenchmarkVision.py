@@ -21,12 +21,12 @@ class nnUNetTrainerCDPDBenchmark_coordinatesValues(nnUNetTrainerCDPDBenchmark):
     recipe = _with_vision(source="coordinates", fusion="values")
 
 
-class nnUNetTrainerCDPDBenchmark_closedGate(nnUNetTrainerCDPDBenchmark):
-    recipe = _with_vision(gate="closed")
+class nnUNetTrainerCDPDBenchmark_blocksGate(nnUNetTrainerCDPDBenchmark):
+    recipe = _with_vision(gate="blocks")
 
 
-class nnUNetTrainerCDPDBenchmark_coordinatesClosedGate(nnUNetTrainerCDPDBenchmark):
-    recipe = _with_vision(source="coordinates", gate="closed")
+class nnUNetTrainerCDPDBenchmark_coordinatesBlocksGate(nnUNetTrainerCDPDBenchmark):
+    recipe = _with_vision(source="coordinates", gate="blocks")
 
 
 class nnUNetTrainerCDPDBenchmark_scaled(nnUNetTrainerCDPDBenchmark):
@@ -61,8 +61,12 @@ class nnUNetTrainerCDPDBenchmark_wholeSlices(nnUNetTrainerCDPDBenchmark):
     recipe = _with_vision(**WHOLE_SLICES)
 
 
-class nnUNetTrainerCDPDBenchmark_wholeSlicesValues(nnUNetTrainerCDPDBenchmark):
-    recipe = _with_vision(**WHOLE_SLICES, fusion="values")
+class nnUNetTrainerCDPDBenchmark_wholeSlicesBlocksGate(nnUNetTrainerCDPDBenchmark):
+    recipe = _with_vision(**WHOLE_SLICES, gate="blocks")
+
+
+class nnUNetTrainerCDPDBenchmark_wholeSlicesValuesBlocksGate(nnUNetTrainerCDPDBenchmark):
+    recipe = _with_vision(**WHOLE_SLICES, fusion="values", gate="blocks")
 
 
 class nnUNetTrainerCDPDBenchmark_wholeSlicesSum(nnUNetTrainerCDPDBenchmark):

@@ -15,6 +15,7 @@ from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.network.cdpdnet import MAX_FUSED_STAGES, default_fused_stages, default_slice_step
 from nnunetv2_cdpd.network.slice_encoder import WINDOWS
+from nnunetv2_cdpd.network.vision_settings import CLOSED
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, VISION_ENCODER, encoder_choice
 from nnunetv2_cdpd.pretrained.encoder_choice import find_encoder
 from nnunetv2_cdpd.released.preprocessing import HU_WINDOW
@@ -119,6 +120,7 @@ def cdpd_architecture(
             "intensity_windows": _intensity_windows(
                 configuration["normalization_schemes"], intensity_properties, settings.ct_window_hu
             ),
+            "gate": CLOSED,  # else fresh fusions put a norm in the way of the features, which costs more than tokens gain
         }
     if settings.vision_encoder is not None and added["vision"] is not None:
         if class_name == PAPER_NETWORK_CLASS_NAME:

@@ -5,6 +5,7 @@ from builders.planning import ANNOTATION, INTENSITIES
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.network.vision_settings import split_vision
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPDSmall
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPDPaper import nnUNetPlannerCDPDPaper
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, cdpd_architecture, plans_with_cdpd
@@ -18,7 +19,7 @@ MEDDINOV3 = {
     "std": [pytest.approx(STD)] * 3,
     "intensity_windows": [[-21.5, 18.5]],  # in units of (HU - 75) / 50
 }
-OF_THE_PLACE = ("slice_axis", "slice_step")
+OF_THE_NETWORK = ("slice_axis", "slice_step", "gate")
 
 
 def stock(schemes):
@@ -35,13 +36,24 @@ def vision_of(plans, name="3d_fullres"):
 
 
 def facts(vision):
-    return {key: value for key, value in vision.items() if key not in OF_THE_PLACE}
+    return {key: value for key, value in vision.items() if key not in OF_THE_NETWORK}
 
 
 def test_plans_without_a_choice_have_none_of_its_entries(planned_dataset):
     vision = vision_of(nnUNetPlannerCDPDSmall(840).plan_experiment())
-    assert set(vision) == {"model_name", "model_kwargs", "intensity_windows", *OF_THE_PLACE}
+    assert set(vision) == {"model_name", "model_kwargs", "intensity_windows", *OF_THE_NETWORK}
     assert vision["model_name"] == "vit_small_patch14_dinov2.lvd142m"
+
+
+def test_the_gate_of_new_plans_is_closed_and_plans_keep_theirs(planned_dataset):
+    """Plans of before have no entry, which is the gate that they were made with."""
+    plans = nnUNetPlannerCDPDSmall(840).plan_experiment()
+    assert vision_of(plans)["gate"] == vision_of(plans, "2d")["gate"] == "closed"
+    on_stock_plans = cdpd_architecture(stock(["CTNormalization"]), ANNOTATION, INTENSITIES, NetworkSettings())
+    assert on_stock_plans["arch_kwargs"]["vision"]["gate"] == "closed"
+    del vision_of(plans)["gate"]
+    assert "gate" not in vision_of(plans_with_cdpd(plans, "3d_fullres", ANNOTATION, NetworkSettings()))
+    assert split_vision(vision_of(plans))[0].gate == "blocks"
 
 
 def test_planner_writes_the_chosen_encoder(planned_dataset, monkeypatch):
@@ -56,7 +68,7 @@ def test_chosen_encoder_takes_the_place_of_that_of_the_plans_and_only_that(plann
     before = dict(vision_of(plans))
     changed = plans_with_cdpd(plans, "3d_fullres", ANNOTATION, NetworkSettings(vision_encoder="meddinov3"))
     assert facts(vision_of(changed)) == MEDDINOV3 and vision_of(plans) == before
-    assert {key: vision_of(changed)[key] for key in OF_THE_PLACE} == {key: before[key] for key in OF_THE_PLACE}
+    assert {key: vision_of(changed)[key] for key in OF_THE_NETWORK} == {key: before[key] for key in OF_THE_NETWORK}
     kwargs = changed["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
     unchanged = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
     assert {key for key in kwargs if kwargs[key] != unchanged[key]} == {"vision"}
