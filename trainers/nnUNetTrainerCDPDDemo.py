@@ -16,6 +16,7 @@ class nnUNetTrainerCDPDDemo(nnUNetTrainerCDPDSmall):
         num_epochs=14,
         num_iterations_per_epoch=180,
         num_val_iterations_per_epoch=4,
+        batch_dice=None,  # that of the plans, with which it was measured that the tumors are found
         probabilistic_oversampling=True,  # of two patches, the host would else round the share to a half
         seed=0,
     )

@@ -80,6 +80,7 @@ class nnUNetTrainerCDPDSmall(nnUNetTrainerCDPD):
         RECIPE,
         initial_lr=3e-3,
         oversample_foreground_percent=0.67,
+        batch_dice=True,  # as nnU-Net plans it where patches cover little of an image; the small planner plans no cascade
         # few long epochs, because nnU-Net draws its progress after each
         num_epochs=6,
         num_iterations_per_epoch=150,
