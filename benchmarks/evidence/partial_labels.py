@@ -34,6 +34,7 @@ def equal_contours(patients: Patients, split: int) -> dict[Source, list[str]]:
 _BARE = f"{OURS}_lossOnly"
 _ARMS = {
     "complete": Arm("nnU-Net, every organ of the complete patients", STOCK, (COMPLETE.name,)),
+    "complete_longer": Arm("the same, three times as long", STOCK, (COMPLETE.name,), 3.0),
     "background": Arm("nnU-Net, what is not annotated taken as background", STOCK, (BACKGROUND,)),
     "per_source": Arm("one nnU-Net per source, joined", STOCK, PARTS),
     "per_source_third": Arm("one nnU-Net per source with a third of the iterations each, joined", STOCK, PARTS, 1 / 3),
