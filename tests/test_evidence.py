@@ -111,6 +111,18 @@ def test_a_table_is_that_of_its_files(evidence, tmp_path, monkeypatch):
     assert difference.startswith("-35.0 (")
     assert masked["HD95 mm"] == "1 (1 not found)"
     assert masked["splits x seeds"] == "2 x 2" and masked["CPU min |"] == "15 |" and complete["CPU min |"] == "10 |"
+    assert "on partial patients" not in rows[0], "there is one kind only"
+
+
+def test_a_table_tells_both_kinds_of_patients_apart(evidence, tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence.results, "FOLDER", tmp_path)
+    for arm, all_organs, few in (("complete", 0.5, 0.6), ("masked", 0.4, 0.7)):
+        scores = {name: dict.fromkeys(evidence.patients.ORGANS, both(all_organs)) for name in "ab"}
+        scores |= {name: {"Larynx": both(few)} for name in "cd"}
+        evidence.results.write_result(result(evidence, arm, 0, 0, scores))
+    head, _, _, masked = [line.split(" | ") for line in evidence.tables.study_table("equal_contours").splitlines()]
+    told = dict(zip(head, masked))
+    assert told["on complete patients"] == "-10.0 (-10.0 to -10.0)" and told["on partial patients"] == "+10.0 (+10.0 to +10.0)"
 
 
 def test_the_table_of_extension(evidence, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Differences: arms against a control, over the runs that both have, by the patients that these kept back."""
 
+from collections.abc import Collection
+
 import numpy as np
 from results import Result, mean_of_known
 
@@ -11,13 +13,17 @@ def mean_over_seeds(results: list[Result], metric: str, patients: list[str]) -> 
     return mean_of_known([result.metric(metric, patients) for result in results], 0)
 
 
-def told_difference(results: list[Result], control: list[Result]) -> str:
-    """Paired difference of the Dice in points with its 95 % interval, patients drawn again, over the runs that both have."""
+def told_difference(results: list[Result], control: list[Result], of: Collection[str] | None = None) -> str:
+    """Paired difference of the Dice in points with its 95 % interval, patients drawn again, over the runs that both have.
+
+    Args:
+        of: The patients that count; None: all.
+    """
     own, its = ({(result.split, result.seed): result for result in of} for of in (results, control))
     both = sorted(own.keys() & its.keys())
     if not both:
         return "no run in common"
-    patients = sorted({patient for key in both for patient in own[key].scores})
+    patients = sorted({patient for key in both for patient in own[key].scores if of is None or patient in of})
     differences = mean_over_seeds([own[key] for key in both], "Dice", patients)
     differences -= mean_over_seeds([its[key] for key in both], "Dice", patients)
     low, high = interval_of_mean(differences)

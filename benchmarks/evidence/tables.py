@@ -36,9 +36,17 @@ def tables() -> dict[str, str]:
 
 
 def study_table(name: str) -> str:
-    """Dice of each organ and arm, and the paired difference to the control, over the runs that both have; '' without results."""
+    """Dice of each organ and arm, and the paired difference to the control, over the runs that both have; '' without results.
+
+    Where patients of both kinds were scored, the difference on each kind stands beside: they are of other hospitals.
+    """
     study = PARTIAL_LABELS[name]
     results = {arm: list(results_of(name, arm)) for arm in study.arms}
+    everyone = {patient: its for of_arm in results.values() for result in of_arm for patient, its in result.scores.items()}
+    if not everyone:
+        return ""
+    complete = {patient for patient, its in everyone.items() if its.keys() >= ORGANS.keys()}
+    kinds = {"complete": complete, "partial": everyone.keys() - complete} if 0 < len(complete) < len(everyone) else {}
     rows = []
     for arm, facts in study.arms.items():
         if not results[arm]:
@@ -48,26 +56,16 @@ def study_table(name: str) -> str:
         distances = mean_over_seeds(results[arm], "HD95_mm", patients)
         missed = int(np.isinf(distances).sum())
         distances[np.isinf(distances)] = np.nan
-        organs = " | ".join(f"{value:.3f}" for value in mean_of_known(dice, 0))
-        difference = "" if arm == study.control else told_difference(results[arm], results[study.control])
+        cells = [f"{value:.3f}" for value in mean_of_known(dice, 0)]
+        cells.append(f"**{mean_of_known(mean_of_known(dice, 0)):.3f}**")
+        own, its = results[arm], results[study.control]
+        cells += ["" if arm == study.control else told_difference(own, its, of) for of in (None, *kinds.values())]
+        cells.append(f"{mean_of_known(mean_of_known(distances, 0)):.0f}" + (f" ({missed} not found)" if missed else ""))
         runs = f"{len({result.split for result in results[arm]})} x {len({result.seed for result in results[arm]})}"
         minutes = mean_of_known([result.cpu_seconds or np.nan for result in results[arm]]) / 60
-        distance = f"{mean_of_known(mean_of_known(distances, 0)):.0f}" + (f" ({missed} not found)" if missed else "")
-        mean = f"**{mean_of_known(mean_of_known(dice, 0)):.3f}**"
-        rows.append(
-            f"| {facts.words} | {organs} | {mean} | {difference} | {distance} | {len(patients)} | {runs} | {minutes:.0f} |"
-        )
-    if not rows:
-        return ""
-    columns = [
-        *ORGANS,
-        "mean",
-        f"against *{study.arms[study.control].words}*",
-        "HD95 mm",
-        "patients",
-        "splits x seeds",
-        "CPU min",
-    ]
+        rows.append(f"| {facts.words} | {' | '.join(cells)} | {len(patients)} | {runs} | {minutes:.0f} |")
+    columns = [*ORGANS, "mean", f"against *{study.arms[study.control].words}*", *(f"on {kind} patients" for kind in kinds)]
+    columns += ["HD95 mm", "patients", "splits x seeds", "CPU min"]
     return "\n".join([f"| arm | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}", *rows])
 
 
