@@ -33,11 +33,14 @@ def test_contours_are_equal_and_nobody_is_trained_on_and_tested(evidence, patien
     dealt = study.dealt(patients, split)
     complete = dealt.pop(evidence.study.COMPLETE)
     assert not {*tested} & {*complete, *(patient for cases in dealt.values() for patient in cases)}
-    contours = sum(len(source.organs) * len(cases) for source, cases in dealt.items())
-    # 28 complete patients of 83 here, so 22 or 23 for 24 of them, and 50 others for 48
-    assert abs(contours - 7 * len(complete)) <= 4 * 4
-    names = [patient for cases in dealt.values() for patient in cases]
-    assert len(names) == len(set(names)), "a patient belongs to one source"
+    assert {*dealt} == {*evidence.patients.SOURCES, *evidence.patients.MIXED_SOURCES}
+    for sources in (evidence.patients.SOURCES, evidence.patients.MIXED_SOURCES):
+        contours = sum(len(source.organs) * len(dealt[source]) for source in sources)
+        # 28 complete patients of 83 here, so 22 or 23 for 24 of them, and 50 others for 48
+        assert abs(contours - 7 * len(complete)) <= 4 * 4
+        names = [patient for source in sources for patient in dealt[source]]
+        assert len(names) == len(set(names)), "a patient belongs to one source"
+        assert all(organ in patients.annotated[name] for source in sources for name in dealt[source] for organ in source.organs)
 
 
 @pytest.mark.parametrize("kind", ["complete", "both"])

@@ -1,11 +1,12 @@
 """Studies of partial labels: what masking, more patients, completion, place and more iterations are worth."""
 
-from patients import AIRWAYS, GLANDS, NEURO, Patients, Source
+from patients import AIRWAYS, GLANDS, MIXED_SOURCES, NEURO, Patients, Source
 from study import (
     BACKGROUND,
     COMPLETE,
     COMPLETED,
     MERGED,
+    MIXED,
     OURS,
     PARTS,
     SETTING,
@@ -31,6 +32,13 @@ def equal_contours(patients: Patients, split: int) -> dict[Source, list[str]]:
     return {COMPLETE: complete, NEURO: partial[::2], GLANDS: partial[1::2], AIRWAYS: complete}
 
 
+def _and_mixed(patients: Patients, split: int) -> dict[Source, list[str]]:
+    """As many contours again, in the complete patients and every second of the partial ones."""
+    complete, partial = (patients.trained(split, kind) for kind in (patients.complete, patients.partial))
+    parts = (complete[::2], complete[1::2], partial[::4], partial[2::4])
+    return equal_contours(patients, split) | dict(zip(MIXED_SOURCES, parts))
+
+
 _BARE = f"{OURS}_lossOnly"
 _ARMS = {
     "complete": Arm("nnU-Net, every organ of the complete patients", STOCK, (COMPLETE.name,)),
@@ -46,6 +54,10 @@ _ARMS = {
     "ours": Arm("nnUNetTrainerCDPD", OURS, (MERGED,)),
     "ours_place": Arm("nnUNetTrainerCDPD, negatives by place", f"{OURS}_place", (MERGED,), place=True),
     "student": Arm("nnU-Net on what one nnU-Net per source completed", STOCK, (COMPLETED,), teachers="per_source"),
+}
+_MIXED = {
+    "masked_mixed": Arm("masked loss, organs and hospitals mixed", _BARE, (MIXED,)),
+    "masked_mixed_longer": Arm("the same, twice as long", _BARE, (MIXED,), 2.0),
 }
 _ABLATIONS = {
     "no_jitter": Arm("nnUNetTrainerCDPD, organs in the centre of patches", f"{OURS}_noJitter", (MERGED,)),
@@ -78,9 +90,9 @@ PARTIAL_LABELS = {
         **SETTING,
     ),
     EQUAL_CONTOURS: Study(
-        "168 contours: 24 patients with all organs, or 72 patients with a third of them.",
-        _ARMS,
-        equal_contours,
+        "168 contours: 24 patients with all organs, or 72 patients with a third of them; or 48, organs and hospitals mixed.",
+        _ARMS | _MIXED,
+        _and_mixed,
         kept_back_of_both_kinds,
         control="complete",
         **SETTING,

@@ -28,6 +28,13 @@ NEURO = Source("Neuro", ("Brainstem", "SpinalCord"))
 GLANDS = Source("Glands", ("RightParotid", "LeftParotid"))
 AIRWAYS = Source("Airways", ("Mandible", "Larynx", "Esophagus"))
 SOURCES = (NEURO, GLANDS, AIRWAYS)
+# Each organ annotated in patients of both kinds, but for larynx and esophagus, which the partial ones do not have
+MIXED_SOURCES = (
+    Source("NeuroAirways", NEURO.organs + AIRWAYS.organs),
+    Source("GlandsAirways", GLANDS.organs + AIRWAYS.organs),
+    Source("FewNeuro", NEURO.organs),
+    Source("FewGlands", GLANDS.organs),
+)
 # What the partial patients have, as it is
 JAWS = Source("Jaws", ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid", "Mandible"))
 NECKS = Source("Necks", ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid"))

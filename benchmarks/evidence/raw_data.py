@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from commands import run
-from patients import ORGANS, SOURCES, Patients, Source
+from patients import MIXED_SOURCES, ORGANS, SOURCES, Patients, Source
 from studies import DATASETS
-from study import BACKGROUND, COMPLETE, COMPLETED, MERGED, Study
+from study import BACKGROUND, COMPLETE, COMPLETED, MERGED, MIXED, Study
 from visible import write_visible
 
 IDS = {name: 721 + index for index, name in enumerate(DATASETS)}
@@ -29,6 +29,8 @@ def make_datasets(study: Study, patients: Patients, data: Path, work: Path, spli
     if dealt.keys() >= {*SOURCES}:
         merge(work, SOURCES)
         _write_with_background(work)
+    if dealt.keys() >= {*MIXED_SOURCES}:
+        merge(work, MIXED_SOURCES, MIXED)
 
 
 def write_datasets(dealt: dict[Source, list[str]], tested: list[str], data: Path, work: Path) -> None:
@@ -42,11 +44,11 @@ def write_datasets(dealt: dict[Source, list[str]], tested: list[str], data: Path
     _write_dataset(work / TEST, visible, tested, COMPLETE)
 
 
-def merge(work: Path, sources: Iterable[Source]) -> None:
+def merge(work: Path, sources: Iterable[Source], name: str = MERGED) -> None:
     """By `cdpd merge`, unless it was done."""
-    if not (dataset_folder(work, MERGED) / "dataset.json").exists():
+    if not (dataset_folder(work, name) / "dataset.json").exists():
         ids = [str(IDS[source.name]) for source in sources]
-        run(["cdpd", "merge", "-d", *ids, "--id", str(IDS[MERGED]), "--name", MERGED])
+        run(["cdpd", "merge", "-d", *ids, "--id", str(IDS[name]), "--name", name])
 
 
 def _write_dataset(folder: Path, data: Path, patients: list[str], source: Source) -> None:

@@ -11,6 +11,7 @@ from nnunetv2_cdpd.pretrained.choices import RANDOM
 COMPLETE = Source("Complete", tuple(ORGANS))
 COMPLETED = "Completed"  # by `cdpd complete`; of each seed its own, as it has its own teachers
 MERGED, BACKGROUND = "Merged", "Background"  # of the three sources: by `cdpd merge`; with 0 for what is not annotated
+MIXED = "Mixed"  # by `cdpd merge`, of the four sources that are mixed
 PARTS = tuple(source.name for source in SOURCES)
 STOCK, OURS = "nnUNetTrainerBenchmark", "nnUNetTrainerCDPDBenchmark"
 # Kinds of vision weights, beside RANDOM: a file that the user gives, and that file trained further by `cdpd pretrain`
