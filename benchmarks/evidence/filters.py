@@ -7,6 +7,7 @@ a cross-validation.
 
 import json
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,11 +25,14 @@ from nnunetv2_cdpd.completion.networks import Answer, Networks
 from nnunetv2_cdpd.completion.settings import CONFIDENCE, OUTLIER, CompletionSettings
 
 STUDY, ARM = "equal_contours", "student"
-CHOICES: dict[str, tuple[str, ...]] = {
-    "no filter": (),
-    "confidence": (CONFIDENCE,),
-    "outlier": (OUTLIER,),
-    "confidence, outlier": (CONFIDENCE, OUTLIER),
+_NONE, _BOTH = CompletionSettings(filters=()), CompletionSettings(filters=(CONFIDENCE, OUTLIER))
+CHOICES = {
+    "no filter": _NONE,
+    "confidence": replace(_NONE, filters=(CONFIDENCE,)),
+    "outlier": replace(_NONE, filters=(OUTLIER,)),
+    "confidence, outlier": _BOTH,
+    "the same, `--low 0.05`": replace(_BOTH, low=0.05),
+    "the same, `--low 0.05 --plausible 0.01`": replace(_BOTH, low=0.05, plausible=0.01),
 }
 COMPLETED_NAME, COMPLETED_ID = "Filtered", 789
 Counts = dict[str, int]
@@ -53,8 +57,7 @@ def measure_filters(one: Run) -> None:
     patients, teachers = Patients.read(one.data), one.models(STUDIES[STUDY].arms[ARM].teachers or "")
     completion.Networks = KnownNetworks
     found = {}
-    for words, filters in CHOICES.items():
-        settings = CompletionSettings(filters=filters)
+    for words, settings in CHOICES.items():
         folder = completion.complete_dataset(
             dataset_folder(one.work, MERGED), teachers, COMPLETED_ID, COMPLETED_NAME, settings=settings, num_processes=1
         )
