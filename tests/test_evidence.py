@@ -315,7 +315,7 @@ def test_predictions_are_cleaned_by_what_their_network_was_taught(evidence, tmp_
     number = evidence.raw_data.IDS["WithoutMandible"]
     assert args.rules == ["place"] and args.place == tmp_path / f"nnUNet_preprocessed/Dataset{number}_WithoutMandible"
     assert args.in_dir == one.folder / "WithoutMandible" and args.images == tmp_path / "test" / "imagesTr"
-    rows = {row.split(" | ")[0]: row for row in evidence.cleaning.cleaning_tables()["cleaning"].splitlines()}
+    rows = {row.split(" | ")[0]: row for row in evidence.cleaning.cleaning_tables()["cleaning_extension"].splitlines()}
     assert rows["| Larynx"].startswith("| Larynx | 52 | 6 | 0.550 | 0.645 | +9.5 (-1.0 to +20.0) | 50% | 50% |")
 
 

@@ -45,18 +45,27 @@ def measure_cleaning(one: Run) -> None:
 
 
 def cleaning_tables() -> dict[str, str]:
-    """Name -> Markdown: each organ before and after; none without results."""
-    found = [json.loads(path.read_text()) for path in sorted((FOLDER / "cleaning").glob("*.json"))]
-    if not found:
-        return {}
+    """Name -> Markdown: of each study, each organ before and after over all its networks, and the mean alone; none without
+    results."""
+    made = {}
+    for study in STUDIES:
+        paths = sorted((FOLDER / "cleaning").glob(f"{study}_*.json"))
+        if paths:
+            rows, mean = _rows([json.loads(path.read_text()) for path in paths])
+            columns = ["organ", "HD95 mm", "cleaned", "Dice", "cleaned", "difference in points", "got worse", "got better"]
+            head = [f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}"]
+            made |= {f"cleaning_{study}": "\n".join([*head, *rows, mean]), f"cleaning_{study}_short": "\n".join([*head, mean])}
+    return made
+
+
+def _rows(found: list[dict[str, Scores]]) -> tuple[list[str], str]:
+    """A row for each organ, and that of their mean; found: of each network, the scores before and after."""
     patients = sorted({patient for each in found for patient in each["before"]})
     before, after = (np.stack([_values(each[when], patients) for each in found]) for when in ("before", "after"))
     there = [(column, organ) for column, organ in enumerate(ORGANS) if not np.isnan(before[:, :, column]).all()]
-    rows = [_row(organ, before[:, :, [column]], after[:, :, [column]]) for column, organ in there]
-    mean = _row("**mean**", before, after)
-    columns = ["organ", "HD95 mm", "cleaned", "Dice", "cleaned", "difference in points", "got worse", "got better"]
-    head = [f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}"]
-    return {"cleaning": "\n".join([*head, *rows, mean]), "cleaning_short": "\n".join([*head, mean])}
+    return [_row(organ, before[:, :, [column]], after[:, :, [column]]) for column, organ in there], _row(
+        "**mean**", before, after
+    )
 
 
 def _values(scores: Scores, patients: list[str]) -> np.ndarray:
