@@ -59,13 +59,12 @@ def cleaning_tables() -> dict[str, str]:
 
 
 def _rows(found: list[dict[str, Scores]]) -> tuple[list[str], str]:
-    """A row for each organ, and that of their mean; found: of each network, the scores before and after."""
+    """A row for each organ, and that of their mean; found: scores of each network, before and after."""
     patients = sorted({patient for each in found for patient in each["before"]})
     before, after = (np.stack([_values(each[when], patients) for each in found]) for when in ("before", "after"))
     there = [(column, organ) for column, organ in enumerate(ORGANS) if not np.isnan(before[:, :, column]).all()]
-    return [_row(organ, before[:, :, [column]], after[:, :, [column]]) for column, organ in there], _row(
-        "**mean**", before, after
-    )
+    rows = [_row(organ, before[:, :, [column]], after[:, :, [column]]) for column, organ in there]
+    return rows, _row("**mean**", before, after)
 
 
 def _values(scores: Scores, patients: list[str]) -> np.ndarray:
