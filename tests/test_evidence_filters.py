@@ -31,10 +31,10 @@ def test_the_table_of_filters_counts_what_is_taught_beside_the_truth(evidence, p
     for folder, array in ((tmp_path / "truth", truth), (tmp_path / "made" / "labelsTr", made)):
         folder.mkdir(parents=True)
         sitk.WriteImage(sitk.GetImageFromArray(array), str(folder / f"{case}.nii.gz"))
-    labels = {"background": 0, "Mandible": 1, "Larynx": 2, "ignore": 9} | dict.fromkeys(evidence.patients.ORGANS, 3)
-    labels |= {"Mandible": 1, "Larynx": 2}
-    real = [organ for organ in evidence.patients.ORGANS if organ != "Mandible"]
-    completion = {"cases": {case: {"real": real, "completed": {"Mandible": {}}}}}
+    # as `cdpd merge` names them
+    names = ["Brainstem", "SpinalCord", "parotid_gland_right", "parotid_gland_left", "esophagus", "Larynx"]
+    labels = {"background": 0, "Mandible": 1, "ignore": 9} | {name: value for value, name in enumerate(names, start=2)}
+    completion = {"cases": {case: {"real": names, "completed": {"Mandible": {}}}}}
     (tmp_path / "made" / "dataset.json").write_text(json.dumps({"labels": labels, "cdpd": {"completion": completion}}))
     counts = evidence.filters.counted(tmp_path / "made", tmp_path / "truth", patients)
     its = {"completed": True, "truth": 8, "right": 5, "wrong": 4, "elsewhere": 1, "ignored": 2}

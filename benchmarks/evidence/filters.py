@@ -20,6 +20,7 @@ from runs import Run
 from studies import STUDIES
 from study import MERGED
 
+from nnunetv2_cdpd.classes.lookup import class_key
 from nnunetv2_cdpd.completion import run as completion
 from nnunetv2_cdpd.completion.networks import Answer, Networks
 from nnunetv2_cdpd.completion.settings import CONFIDENCE, OUTLIER, CompletionSettings
@@ -70,17 +71,19 @@ def counted(folder: Path, truths: Path, patients: Patients) -> dict[str, dict[st
     all ("ignored"), and voxels that are taught as the organ and are wrong; of cases with a contour that their source lacks."""
     content = json.loads((folder / "dataset.json").read_text())
     labels = content["labels"]
+    named = {class_key(name): name for name in labels}  # a merged dataset gives structures names of its own
+    names = {organ: named[class_key(organ)] for organ in ORGANS}
     told: dict[str, dict[str, Counts]] = {organ: {} for organ in ORGANS}
     for case, facts in content["cdpd"]["completion"]["cases"].items():
         made, truth = (
             sitk.GetArrayFromImage(sitk.ReadImage(str(path / f"{case}.nii.gz"))) for path in (folder / "labelsTr", truths)
         )
         for organ in patients.annotated[case]:
-            if organ in facts["real"]:
+            if names[organ] in facts["real"]:
                 continue
-            is_truth, is_made, is_ignored = truth == ORGANS[organ], made == labels[organ], made == labels["ignore"]
+            is_truth, is_made, is_ignored = truth == ORGANS[organ], made == labels[names[organ]], made == labels["ignore"]
             masks = is_truth, is_truth & is_made, is_made & ~is_truth, is_truth & ~is_made & ~is_ignored, is_truth & is_ignored
-            told[organ][case] = {"completed": organ in facts["completed"]} | dict(
+            told[organ][case] = {"completed": names[organ] in facts["completed"]} | dict(
                 zip(COUNTS, (int(mask.sum()) for mask in masks))
             )
     return {organ: cases for organ, cases in told.items() if cases}
