@@ -33,7 +33,6 @@ CHOICES = {
     "outlier": replace(_NONE, filters=(OUTLIER,)),
     "confidence, outlier": _BOTH,
     "the same, `--low 0.05`": replace(_BOTH, low=0.05),
-    "the same, `--low 0.05 --plausible 0.01`": replace(_BOTH, low=0.05, plausible=0.01),
 }
 COMPLETED_NAME, COMPLETED_ID = "Filtered", 789
 Counts = dict[str, int]
