@@ -203,7 +203,7 @@ def test_a_student_is_taught_by_the_networks_of_its_seed(evidence, tmp_path, mon
         (model / "fold_all" / "cpu_seconds.json").write_text(str(100 * number))
     arm = evidence.studies.STUDIES["equal_contours"].arms["student"]
     one = evidence.runs.Run("equal_contours", "student", 0, 2, tmp_path, tmp_path, "cpu", None)
-    assert one._complete(arm.datasets[0], arm.teachers) == one._complete(arm.datasets[0], arm.teachers) == ("Completed2", 307.0)
+    assert one._complete(arm.datasets[0], arm) == one._complete(arm.datasets[0], arm) == ("Completed2", 307.0)
     (command,) = typed
     merged = evidence.raw_data.IDS["Merged"]
     assert command[:9] == ["cdpd", "complete", "-d", str(merged), "-o", "792", "--name", "Completed2", "--teachers"]

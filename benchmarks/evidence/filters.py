@@ -34,7 +34,7 @@ CHOICES = {
     "confidence, outlier": _BOTH,
     "the same, `--low 0.05`": replace(_BOTH, low=0.05),
 }
-COMPLETED_NAME, COMPLETED_ID = "Filtered", 789
+COMPLETED_NAME, COMPLETED_ID = "Filtered", 779
 Counts = dict[str, int]
 COUNTS = ("truth", "right", "wrong", "elsewhere", "ignored")
 
@@ -78,11 +78,11 @@ def counted(folder: Path, truths: Path, patients: Patients) -> dict[str, dict[st
             sitk.GetArrayFromImage(sitk.ReadImage(str(path / f"{case}.nii.gz"))) for path in (folder / "labelsTr", truths)
         )
         for organ in patients.annotated[case]:
-            if names[organ] in facts["real"]:
+            if names[organ] in facts.get("real", ()):
                 continue
             is_truth, is_made, is_ignored = truth == ORGANS[organ], made == labels[names[organ]], made == labels["ignore"]
             masks = is_truth, is_truth & is_made, is_made & ~is_truth, is_truth & ~is_made & ~is_ignored, is_truth & is_ignored
-            told[organ][case] = {"completed": names[organ] in facts["completed"]} | dict(
+            told[organ][case] = {"completed": names[organ] in facts.get("completed", ())} | dict(
                 zip(COUNTS, (int(mask.sum()) for mask in masks))
             )
     return {organ: cases for organ, cases in told.items() if cases}

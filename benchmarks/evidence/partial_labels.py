@@ -5,6 +5,7 @@ from study import (
     BACKGROUND,
     COMPLETE,
     COMPLETED,
+    COMPLETED_SURE,
     MERGED,
     MIXED,
     OURS,
@@ -54,6 +55,13 @@ _ARMS = {
     "ours": Arm("nnUNetTrainerCDPD", OURS, (MERGED,)),
     "ours_place": Arm("nnUNetTrainerCDPD, negatives by place", f"{OURS}_place", (MERGED,), place=True),
     "student": Arm("nnU-Net on what one nnU-Net per source completed", STOCK, (COMPLETED,), teachers="per_source"),
+    "student_sure": Arm(
+        "the same, background where it is 95 % sure",
+        STOCK,
+        (COMPLETED_SURE,),
+        teachers="per_source",
+        completion=("--low", "0.05"),
+    ),
 }
 _MIXED = {
     "masked_mixed": Arm("masked loss, organs and hospitals mixed", _BARE, (MIXED,)),

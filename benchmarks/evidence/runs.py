@@ -51,7 +51,7 @@ class Run:
         folders, seconds, predicting = {}, [], 0.0
         for dataset in arm.datasets:
             if arm.teachers is not None:
-                dataset, took = self._complete(dataset, arm.teachers)
+                dataset, took = self._complete(dataset, arm)
                 seconds.append(took)
             if arm.extends is None:
                 plan(self.work, dataset, batch_dice=study.batch_dice)
@@ -146,18 +146,18 @@ class Run:
             told.write_text(json.dumps(None if going_on else took))
         return told.parent
 
-    def _complete(self, dataset: str, arm: str) -> tuple[str, float | None]:
-        """The dataset of this seed, completed by the networks of an arm, and the CPU seconds of these and of the completion.
+    def _complete(self, dataset: str, arm: Arm) -> tuple[str, float | None]:
+        """The dataset of this seed, completed by an arm's teachers, and the CPU seconds of these and of the completion.
 
         No network has seen a patient that it is asked about: the sources have no patient in common.
         """
-        models = self.models(arm)
+        models = self.models(arm.teachers or "")
         name = f"{dataset}{self.seed}"
         told = self.folder / "completion_cpu_seconds.json"
         going_on = dataset_folder(self.work, name).exists()
         if not told.exists():
             place = ["-d", str(IDS[MERGED]), "-o", str(IDS[name]), "--name", name]
-            options = ["--without", "reliability", "-device", self.device]
+            options = ["--without", "reliability", "-device", self.device, *arm.completion]
             took = run(["cdpd", "complete", *place, "--teachers", *map(str, models), *options])
             told.write_text(json.dumps(None if going_on else took))
         spent = [json.loads((model / "fold_all" / "cpu_seconds.json").read_text()) for model in models]

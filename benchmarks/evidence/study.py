@@ -9,7 +9,8 @@ from patients import ORGANS, SOURCES, Patients, Source
 from nnunetv2_cdpd.pretrained.choices import RANDOM
 
 COMPLETE = Source("Complete", tuple(ORGANS))
-COMPLETED = "Completed"  # by `cdpd complete`; of each seed its own, as it has its own teachers
+# By `cdpd complete`; of each seed its own, as it has its own teachers. Sure: what is less than 95 % sure to be background is ignored.
+COMPLETED, COMPLETED_SURE = "Completed", "CompletedSure"
 MERGED, BACKGROUND = "Merged", "Background"  # of the three sources: by `cdpd merge`; with 0 for what is not annotated
 MIXED = "Mixed"  # by `cdpd merge`, of the four sources that are mixed
 PARTS = tuple(source.name for source in SOURCES)
@@ -30,6 +31,7 @@ class Arm:
     unfreeze: All of that network is trained further.
     place: Where organs can lie is learned before, for a trainer that needs it.
     teachers: Arm whose networks complete the merged dataset, on which this arm is then trained.
+    completion: Further arguments of `cdpd complete`.
     vision_weights: RANDOM, PRETRAINED or PRETRAINED_FURTHER.
     """
 
@@ -41,6 +43,7 @@ class Arm:
     unfreeze: bool = False
     place: bool = False
     teachers: str | None = None
+    completion: tuple[str, ...] = ()
     vision_weights: str = RANDOM
 
 
