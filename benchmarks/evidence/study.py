@@ -9,7 +9,7 @@ from patients import ORGANS, SOURCES, Patients, Source
 from nnunetv2_cdpd.pretrained.choices import RANDOM
 
 COMPLETE = Source("Complete", tuple(ORGANS))
-# By `cdpd complete`; of each seed its own, as it has its own teachers. Sure: what is less than 95 % sure to be background is ignored.
+# By `cdpd complete`; of each seed its own, as it has its own teachers. Sure: background is what is so with 95 %, not with 75.
 COMPLETED, COMPLETED_SURE = "Completed", "CompletedSure"
 MERGED, BACKGROUND = "Merged", "Background"  # of the three sources: by `cdpd merge`; with 0 for what is not annotated
 MIXED = "Mixed"  # by `cdpd merge`, of the four sources that are mixed
