@@ -56,7 +56,7 @@ _ARMS = {
     "ours_place": Arm("nnUNetTrainerCDPD, negatives by place", f"{OURS}_place", (MERGED,), place=True),
     "student": Arm("nnU-Net on what one nnU-Net per source completed", STOCK, (COMPLETED,), teachers="per_source"),
     "student_sure": Arm(
-        "the same, background where it is 95 % sure",
+        "the same, background at 95 %",
         STOCK,
         (COMPLETED_SURE,),
         teachers="per_source",
