@@ -43,8 +43,8 @@ def test_the_table_of_filters_counts_what_is_taught_beside_the_truth(evidence, p
     monkeypatch.setattr(evidence.filters, "FOLDER", tmp_path)
     assert evidence.filters.filters_table() == ""
     other = {"completed": False, "truth": 8, "right": 0, "wrong": 0, "elsewhere": 0, "ignored": 8}
-    found = {"filters": {words: {"Mandible": {case: its, "b": other}} for words in evidence.filters.CHOICES}}
-    evidence.results.write_json(tmp_path / "filters" / "split0_seed0.json", found)
+    found = {"organs": {"Mandible": {case: its, "b": other}}}
+    evidence.results.write_json(tmp_path / "filters" / "none_split0_seed0.json", found)
     row = evidence.filters.filters_table().splitlines()[2]
     assert row == "| no filter | 50.0% | 31.2% | 25.0% | 6.2% | 62.5% | 0.667 |"
 
@@ -58,3 +58,24 @@ def test_networks_are_asked_once_about_an_image(evidence, monkeypatch):
         for teacher in (SimpleNamespace(name="A"), SimpleNamespace(name="B")):
             assert [*networks.answers(teacher, (0,), ["image"], (1,))] == ["a", "b"]
     assert asked == ["A", "B"]
+
+
+def test_a_completion_that_a_run_left_is_counted_as_it_is(evidence, tmp_path, monkeypatch):
+    """The others are made, each once."""
+    monkeypatch.setattr(evidence.filters, "FOLDER", tmp_path / "results")
+    monkeypatch.setattr(evidence.filters.Patients, "read", lambda data: None)
+    monkeypatch.setattr(evidence.filters.completion, "Networks", evidence.filters.Networks)
+    monkeypatch.setattr(evidence.runs.os, "environ", {})
+    made, counted = [], []
+    monkeypatch.setattr(
+        evidence.filters.completion, "complete_dataset", lambda *_, settings, **__: made.append(settings) or tmp_path / "made"
+    )
+    monkeypatch.setattr(evidence.filters, "counted", lambda folder, *_: counted.append(folder.name) or {})
+    left = evidence.raw_data.dataset_folder(tmp_path, "CompletedSure2")
+    left.mkdir(parents=True)
+    (left / "dataset.json").touch()
+    for _ in range(2):
+        evidence.filters.measure_filters(evidence.runs.Run("equal_contours", "student", 0, 2, tmp_path, tmp_path))
+    choices = evidence.filters.CHOICES
+    assert counted == [left.name if name == "sure" else "made" for name in choices]
+    assert made == [choice.settings for name, choice in choices.items() if name != "sure"]

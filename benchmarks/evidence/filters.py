@@ -7,7 +7,7 @@ a cross-validation.
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from raw_data import dataset_folder
 from results import FOLDER, write_json
 from runs import Run
 from studies import STUDIES
-from study import MERGED
+from study import COMPLETED, COMPLETED_SURE, MERGED
 
 from nnunetv2_cdpd.classes.lookup import class_key
 from nnunetv2_cdpd.completion import run as completion
@@ -26,13 +26,27 @@ from nnunetv2_cdpd.completion.networks import Answer, Networks
 from nnunetv2_cdpd.completion.settings import CONFIDENCE, OUTLIER, CompletionSettings
 
 STUDY, ARM = "equal_contours", "student"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to complete.
+
+    made: Dataset that an arm's run has completed this way, with the seed behind it.
+    """
+
+    words: str
+    settings: CompletionSettings
+    made: str | None = None
+
+
 _NONE, _BOTH = CompletionSettings(filters=()), CompletionSettings(filters=(CONFIDENCE, OUTLIER))
 CHOICES = {
-    "no filter": _NONE,
-    "confidence": replace(_NONE, filters=(CONFIDENCE,)),
-    "outlier": replace(_NONE, filters=(OUTLIER,)),
-    "confidence, outlier": _BOTH,
-    "the same, `--low 0.05`": replace(_BOTH, low=0.05),
+    "none": Choice("no filter", _NONE),
+    "confidence": Choice("confidence", replace(_NONE, filters=(CONFIDENCE,))),
+    "outlier": Choice("outlier", replace(_NONE, filters=(OUTLIER,))),
+    "both": Choice("confidence, outlier", _BOTH, COMPLETED),
+    "sure": Choice("confidence, outlier, `--low 0.05`", replace(_BOTH, low=0.05), COMPLETED_SURE),
 }
 COMPLETED_NAME, COMPLETED_ID = "Filtered", 779
 Counts = dict[str, int]
@@ -52,17 +66,22 @@ class KnownNetworks(Networks):
 
 
 def measure_filters(one: Run) -> None:
-    """Complete the merged dataset with each choice of filters, and count; the result is a file of the split and seed."""
+    """Complete the merged dataset in each way, unless it was, and count; a way that has a result is passed over."""
     one.set_environment()
     patients, teachers = Patients.read(one.data), one.models(STUDIES[STUDY].arms[ARM].teachers or "")
     completion.Networks = KnownNetworks
-    found = {}
-    for words, settings in CHOICES.items():
-        folder = completion.complete_dataset(
-            dataset_folder(one.work, MERGED), teachers, COMPLETED_ID, COMPLETED_NAME, settings=settings, num_processes=1
-        )
-        found[words] = counted(folder, one.work / "visible" / "labels", patients)
-    write_json(FOLDER / "filters" / f"split{one.split}_seed{one.seed}.json", {"iterations": one.iterations, "filters": found})
+    for name, choice in CHOICES.items():
+        path = FOLDER / "filters" / f"{name}_split{one.split}_seed{one.seed}.json"
+        if path.exists():
+            continue
+        folder = None if choice.made is None else dataset_folder(one.work, f"{choice.made}{one.seed}")
+        if folder is None or not (folder / "dataset.json").exists():
+            merged = dataset_folder(one.work, MERGED)
+            settings = choice.settings
+            folder = completion.complete_dataset(
+                merged, teachers, COMPLETED_ID, COMPLETED_NAME, settings=settings, num_processes=1
+            )
+        write_json(path, {"iterations": one.iterations, "organs": counted(folder, one.work / "visible" / "labels", patients)})
 
 
 def counted(folder: Path, truths: Path, patients: Patients) -> dict[str, dict[str, Counts]]:
@@ -89,16 +108,18 @@ def counted(folder: Path, truths: Path, patients: Patients) -> dict[str, dict[st
 
 
 def filters_table() -> str:
-    """Each choice over all cases and organs, and the organs' means; '' without results."""
-    files = [json.loads(path.read_text()) for path in sorted((FOLDER / "filters").glob("*.json"))]
-    if not files:
-        return ""
+    """Each way over all cases and organs, and the organs' means; '' without results."""
     rows = []
-    for words in CHOICES:
-        organs = [cases.values() for file in files for cases in file["filters"][words].values()]
+    for name, choice in CHOICES.items():
+        files = [json.loads(path.read_text()) for path in sorted((FOLDER / "filters").glob(f"{name}_split*.json"))]
+        if not files:
+            continue
+        organs = [cases.values() for file in files for cases in file["organs"].values()]
         cells = [sum(case["completed"] for cases in organs for case in cases) / sum(map(len, organs))]
-        cells += [_mean_of_organs(organs, name) for name in COUNTS[1:]]
-        rows.append(f"| {words} | {' | '.join(f'{cell:.1%}' for cell in cells)} | {_dice(organs):.3f} |")
+        cells += [_mean_of_organs(organs, count) for count in COUNTS[1:]]
+        rows.append(f"| {choice.words} | {' | '.join(f'{cell:.1%}' for cell in cells)} | {_dice(organs):.3f} |")
+    if not rows:
+        return ""
     columns = ["filters", "organs written", "voxels taught right", "wrong voxels", "taught as something else", "not taught"]
     columns += ["Dice of what is taught"]
     return "\n".join([f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}", *rows])
