@@ -64,6 +64,30 @@ def test_a_cross_validation_trains_on_what_patients_have_and_on_nobody_who_is_he
     assert written["planned"] == model.dataset and ("merged" in written) == (kind == "both")
 
 
+def test_contours_are_measured_in_both_kinds_of_patients(evidence, tmp_path, monkeypatch):
+    """A cord of 2 x 3 voxels of 5 x 4 mm, of 4 slices 2.5 mm apart: 1.2 cm2, 1 cm."""
+    monkeypatch.setattr(evidence.contours, "PATH", tmp_path / "contours.json")
+    assert evidence.contours.contours_table() == ""
+    labels = np.zeros((6, 8, 8), np.uint8)
+    labels[1:5, 2:5, 3:5] = evidence.patients.ORGANS["SpinalCord"]
+    labels[0, 0, 0] = evidence.patients.ORGANS["Larynx"]
+    annotated = {"a": tuple(evidence.patients.ORGANS), "b": ("SpinalCord",)}
+    for patient in annotated:
+        for part in ("images", "labels"):
+            (tmp_path / part).mkdir(exist_ok=True)
+            array = labels if patient == "b" else np.where(labels > 0, labels, np.arange(8, dtype=np.uint8))
+            volume = sitk.GetImageFromArray(array)
+            volume.SetSpacing((5.0, 4.0, 2.5))
+            sitk.WriteImage(volume, str(tmp_path / part / f"{patient}.nii.gz"))
+    (tmp_path / "annotated.json").write_text(json.dumps(annotated))
+    evidence.contours.measure_contours(tmp_path)
+    kinds = json.loads((tmp_path / "contours.json").read_text())
+    assert kinds["partial"] == {"b": {"SpinalCord": {"area_cm2": 1.2, "length_cm": 1.0}}}
+    assert kinds["complete"]["a"].keys() == evidence.patients.ORGANS.keys()
+    (row,) = evidence.contours.contours_table().splitlines()[2:]
+    assert row.startswith("| SpinalCord | 1 | 1 | ") and " | 1.20 (" in row
+
+
 def test_blanked_slices_are_cut_from_image_and_label_map(evidence, tmp_path):
     image = np.full((6, 40, 40), -1024, np.int16)
     image[2:5, 5:35, 5:35] = 0  # 30 x 30 voxels of 4 mm2: 36 cm2, less than a body

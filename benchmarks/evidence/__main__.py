@@ -5,6 +5,7 @@
     python benchmarks/evidence decode DATA MODEL VISIBLE
     python benchmarks/evidence filters DATA WORK [--splits 0] [--seeds 0]   # after equal_contours' one network per source
     python benchmarks/evidence scanners DATA       # voxels and noise of the patients, for the study vision_shifted
+    python benchmarks/evidence contours DATA       # how large organs are drawn
     python benchmarks/evidence show [TABLE]        # the tables of what is finished
     python benchmarks/evidence write               # into README.md, docs/ and benchmarks/README.md
 
@@ -22,6 +23,7 @@ from itertools import product
 from pathlib import Path
 
 from cleaning import measure_cleaning
+from contours import measure_contours
 from decoding import measure_decoding
 from filters import ARM, STUDY, measure_filters
 from patients import NUM_SPLITS, Patients
@@ -62,6 +64,8 @@ def main() -> None:
     decode.add_argument("visible", type=Path, help="folder of the cut images and label maps: WORK/STUDY/split0/visible")
     scanners = commands.add_parser("scanners", help="measure voxels and noise")
     scanners.add_argument("data", type=Path)
+    contours = commands.add_parser("contours", help="measure what is drawn")
+    contours.add_argument("data", type=Path)
     commands.add_parser("write", help="write tables and values into the pages")
     args = parser.parse_args()
     if args.command == "run":
@@ -78,6 +82,8 @@ def main() -> None:
                 print(f"{name}{f': {STUDIES[name].words}' if name in STUDIES else ''}\n\n{table}\n")
     elif args.command == "decode":
         measure_decoding(args.model, args.visible, Patients.read(args.data))
+    elif args.command == "contours":
+        measure_contours(args.data)
     elif args.command == "scanners":
         measure_scanners(args.data)
     else:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from cleaning import cleaning_tables
+from contours import contours_table
 from decoding import decoding_table
 from demo_tables import demo_runs, demo_table
 from differences import mean_over_seeds, told_difference
@@ -31,7 +32,13 @@ def tables() -> dict[str, str]:
     made |= {"extension": extension_table(), "extension_before": extension_before_table(), "scanners": scanner_table()}
     made |= {"unfrozen": unfrozen_table(), "one_side": one_side_table(), "decoding": decoding_table(), **prompt_tables()}
     made |= {"quality": quality_table(), "quality_short": short_quality_table(), **place_tables(), **cleaning_tables()}
-    made |= {"demo": demo_table(demo_runs()), "openkbp": openkbp_table(), "filters": filters_table(), **figure_tables()}
+    made |= {
+        "demo": demo_table(demo_runs()),
+        "openkbp": openkbp_table(),
+        "filters": filters_table(),
+        "contours": contours_table(),
+        **figure_tables(),
+    }
     return {name: table for name, table in made.items() if table}
 
 
