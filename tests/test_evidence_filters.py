@@ -46,7 +46,7 @@ def test_the_table_of_filters_counts_what_is_taught_beside_the_truth(evidence, p
     found = {"organs": {"Mandible": {case: its, "b": other}}}
     evidence.results.write_json(tmp_path / "filters" / "none_split0_seed0.json", found)
     row = evidence.filters.filters_table().splitlines()[2]
-    assert row == "| no filter | 50.0% | 31.2% | 25.0% | 6.2% | 62.5% | 0.667 |"
+    assert row == "| no filter | 2 | 50.0% | 31.2% | 25.0% | 6.2% | 62.5% | 0.667 |"
 
 
 def test_networks_are_asked_once_about_an_image(evidence, monkeypatch):

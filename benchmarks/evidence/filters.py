@@ -115,12 +115,13 @@ def filters_table() -> str:
         if not files:
             continue
         organs = [cases.values() for file in files for cases in file["organs"].values()]
-        cells = [sum(case["completed"] for cases in organs for case in cases) / sum(map(len, organs))]
+        asked = sum(map(len, organs))
+        cells = [sum(case["completed"] for cases in organs for case in cases) / asked]
         cells += [_mean_of_organs(organs, count) for count in COUNTS[1:]]
-        rows.append(f"| {choice.words} | {' | '.join(f'{cell:.1%}' for cell in cells)} | {_dice(organs):.3f} |")
+        rows.append(f"| {choice.words} | {asked} | {' | '.join(f'{cell:.1%}' for cell in cells)} | {_dice(organs):.3f} |")
     if not rows:
         return ""
-    columns = ["filters", "organs written", "voxels taught right", "wrong voxels", "taught as something else", "not taught"]
+    columns = ["filters", "organs", "written", "voxels taught right", "wrong voxels", "taught as something else", "not taught"]
     columns += ["Dice of what is taught"]
     return "\n".join([f"| {' | '.join(columns)} |", f"|---|{'---:|' * (len(columns) - 1)}", *rows])
 
