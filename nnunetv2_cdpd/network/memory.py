@@ -18,6 +18,7 @@ import numpy as np
 
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.network.cross_attention import WINDOW
+from nnunetv2_cdpd.network.vision_settings import CLOSED
 
 KEPT_PER_UNIT = 1.93  # values that autograd keeps of a plain U-Net, per unit
 # Values that autograd keeps of a fused stage: fitted to cross-attentions of many sizes and widths, within 1 %.
@@ -32,6 +33,7 @@ MAX_FUSION_SHARE = 1 / 3  # of the U-Net's units
 def feature_map_units(network: CDPDNet, patch_size: Sequence[int], fused_stages: Sequence[int], slice_step: int) -> int:
     """Units of one sample if these stages are fused, with one slice per `slice_step` voxels; whatever the network itself has."""
     kept = unet_units(network, patch_size) + fusion_units(network, patch_size, fused_stages)
+    kept += gate_units(network, patch_size, fused_stages)
     if not fused_stages:
         return int(kept)
     tokens = token_values(network, patch_size, slice_step)
@@ -52,6 +54,14 @@ def fusion_units(network: CDPDNet, patch_size: Sequence[int], fused_stages: Sequ
         values += (KEPT_PER_CHANNEL * voxels + KEPT_PER_PADDED_CHANNEL * padded) * channels
         values += KEPT_PER_PAIR * padded * WINDOW ** len(patch_size)
     return float(values) / KEPT_PER_UNIT
+
+
+def gate_units(network: CDPDNet, patch_size: Sequence[int], fused_stages: Sequence[int]) -> float:
+    """What the fusion changes, where the gate is closed: a value per voxel and channel. Too few to choose stages by."""
+    if network.vision.gate != CLOSED:
+        return 0.0
+    sizes = stage_sizes(network, patch_size)
+    return float(sum(network.encoder.output_channels[stage] * np.prod(sizes[stage]) for stage in fused_stages)) / KEPT_PER_UNIT
 
 
 def token_values(network: CDPDNet, patch_size: Sequence[int], slice_step: int) -> int:

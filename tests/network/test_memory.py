@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from builders.network import make_network
+from builders.network import TINY_VIT, make_network
 from torch.autograd.graph import saved_tensors_hooks
 
+from nnunetv2_cdpd.network.cdpdnet import default_slice_step
 from nnunetv2_cdpd.network.memory import KEPT_PER_UNIT, VIT_WORKING, feature_map_units, token_values, unet_units
 
 PATCH = (16, 32, 48)
@@ -58,6 +59,24 @@ def test_classes_and_vision_count():
     # one unit per class and voxel: logits and their gradient
     assert unet_units(large, patch) - unet_units(small, patch) == 45 * 16 * 24 * 32
     assert feature_map_units(small, patch, [], 1) == unet_units(small, patch) < feature_map_units(small, patch, [1, 2], 1)
+
+
+def gated(gate, fused):
+    vision = {
+        **TINY_VIT,
+        "slice_axis": 0,
+        "slice_step": default_slice_step(STRIDES, fused, 0),
+        "intensity_windows": [[-1.0, 1.0]],
+    }
+    return network_of(fused_stages=fused, vision={**vision, "gate": gate})
+
+
+@pytest.mark.parametrize("fused", [[1], [1, 2, 3]])
+def test_a_closed_gate_keeps_one_value_more_per_voxel_and_channel(x, fused):
+    blocks, closed = gated("blocks", fused), gated("closed", fused)
+    kept = kept_values(closed, x) - kept_values(blocks, x)
+    units = feature_map_units(closed, PATCH, fused, 2) - feature_map_units(blocks, PATCH, fused, 2)
+    assert kept == pytest.approx(KEPT_PER_UNIT * units, rel=1e-3) and kept > 0
 
 
 @pytest.mark.parametrize("fused", [[1], [3], [1, 2, 3]])
