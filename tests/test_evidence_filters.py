@@ -51,11 +51,13 @@ def test_the_table_of_filters_counts_what_is_taught_beside_the_truth(evidence, p
 
 def test_networks_are_asked_once_about_an_image(evidence, monkeypatch):
     asked = []
-    monkeypatch.setattr(evidence.filters.Networks, "answers", lambda self, teacher, *_: asked.append(teacher.name) or iter("ab"))
+    monkeypatch.setattr(
+        evidence.filters.Networks, "answers", lambda self, teacher, *_: asked.append(teacher.folder) or iter("ab")
+    )
     monkeypatch.setattr(evidence.filters.KnownNetworks, "known", {})
     for _ in range(2):
         networks = evidence.filters.KnownNetworks(evidence.filters.CompletionSettings(), "cpu")
-        for teacher in (SimpleNamespace(name="A"), SimpleNamespace(name="B")):
+        for teacher in (SimpleNamespace(folder="A"), SimpleNamespace(folder="B")):
             assert [*networks.answers(teacher, (0,), ["image"], (1,))] == ["a", "b"]
     assert asked == ["A", "B"]
 

@@ -56,10 +56,10 @@ COUNTS = ("truth", "right", "wrong", "elsewhere", "ignored")
 class KnownNetworks(Networks):
     """Networks that are asked about an image once, whatever the filters are."""
 
-    known: ClassVar[dict[tuple[str, tuple[Path, ...]], list[Answer]]] = {}
+    known: ClassVar[dict[tuple[Path, tuple[Path, ...]], list[Answer]]] = {}
 
     def answers(self, teacher: Any, folds: Any, images: Sequence[Path], classes: Sequence[int]) -> Iterator[Answer]:
-        key = teacher.name, tuple(images)
+        key = teacher.folder, tuple(images)
         if key not in self.known:
             self.known[key] = list(super().answers(teacher, folds, images, classes))
         return iter(self.known[key])
@@ -70,6 +70,7 @@ def measure_filters(one: Run) -> None:
     one.set_environment()
     patients, teachers = Patients.read(one.data), one.models(STUDIES[STUDY].arms[ARM].teachers or "")
     completion.Networks = KnownNetworks
+    KnownNetworks.known.clear()  # those of another seed
     for name, choice in CHOICES.items():
         path = FOLDER / "filters" / f"{name}_split{one.split}_seed{one.seed}.json"
         if path.exists():
