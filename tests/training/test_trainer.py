@@ -23,6 +23,8 @@ from nnunetv2_cdpd.place.learning import learn_dataset
 from nnunetv2_cdpd.planning.architecture import dataset_prompts
 from nnunetv2_cdpd.pretrained.kept_embeddings import TextEmbeddings
 from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
+from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDDemo import nnUNetTrainerCDPDDemo
+from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDPaper import nnUNetTrainerCDPDPaper
 from nnunetv2_cdpd.trainers.variants import nnUNetTrainerCDPDSmall_1epoch
 from nnunetv2_cdpd.training.label_resampling import LabelMapSpatialTransform
 from nnunetv2_cdpd.training.recipe import Recipe
@@ -260,11 +262,13 @@ def test_jitter_of_foreground_patches_reaches_the_loaders(folders):
 
 
 def test_dice_is_as_the_plans_have_it_unless_the_recipe_says(folders):
-    trainer = make_trainer(folders)
+    trainer = make_trainer(folders)  # of a small network, whose recipe says it
     trainer.initialize()
-    assert trainer._build_loss().batch_dice is trainer.configuration_manager.batch_dice is False
-    trainer.batch_dice = True
-    assert trainer._build_loss().batch_dice is True
+    assert trainer._build_loss().batch_dice is True and trainer.configuration_manager.batch_dice is False
+    trainer.batch_dice = None
+    assert trainer._build_loss().batch_dice is False
+    for others in (nnUNetTrainerCDPD, nnUNetTrainerCDPDDemo, nnUNetTrainerCDPDPaper):
+        assert others.recipe.batch_dice is None, "the plans'"
 
 
 def test_border_patches_reach_the_loaders(folders):
