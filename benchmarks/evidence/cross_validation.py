@@ -66,8 +66,8 @@ class CrossValidation:
         return self.work / "nnUNet_results" / f"Dataset{IDS[self.dataset]}_{self.dataset}" / trained
 
     def set_environment(self) -> None:
-        iterations = _STUDY.iterations
-        set_environment(self.work, self.work / "nnUNet_results", SEED, iterations, _STUDY, self.device, self.threads)
+        results = self.work / "nnUNet_results"
+        set_environment(self.work, results, SEED, _STUDY.iterations, _STUDY, self.device, self.threads)
 
     def prepare(self, patients: Patients) -> None:
         """Write, merge, plan and preprocess the datasets."""
@@ -76,7 +76,7 @@ class CrossValidation:
         write_datasets(dealt, [patient for patient in patients.annotated if patient not in trained], self.data, self.work)
         if self.dataset == MERGED:
             merge(self.work, dealt)
-        plan(self.work, self.dataset)
+        plan(self.work, self.dataset, batch_dice=_STUDY.batch_dice)
 
     def train(self, fold: str) -> None:
         """Train and validate a fold, unless it was; one that was stopped goes on."""

@@ -20,6 +20,7 @@ _CLOSED = {"random": "random_closed", "coordinates": "coordinates_closed"}
 _WHOLE = {"random": "random_whole_closed", "coordinates": "coordinates_closed"}
 _ASKING = {"coordinates": "coordinates_values"}
 OWN_CONTROLS = {
+    **dict.fromkeys(("random_closed", "coordinates_closed"), _CLOSED),
     **dict.fromkeys(("closed", "scaled", "blocks", "windows", "neighbours", "guide", "adapters"), _CLOSED),
     "values": _CLOSED | _ASKING,
     **dict.fromkeys(("whole_closed", "whole_sum", "further"), _WHOLE),
@@ -29,9 +30,8 @@ OWN_CONTROLS = {
     "whole_values": {"random": "random_whole"} | _ASKING,
 }
 FEW, SOME, MANY, SHIFTED = "vision_2", "vision_8", "vision_24", "vision_shifted"
-BEFORE = (
-    "vision_2_before"  # results of `vision_2` in the setting before: 600 iterations, an organ in every patch, Dice of each patch
-)
+# Results of `vision_2` in the setting before: 600 iterations, an organ in every patch, Dice of each patch
+BEFORE = "vision_2_before"
 PARTIAL_TESTED = 3  # every third partial patient is scored, where none is trained on
 
 

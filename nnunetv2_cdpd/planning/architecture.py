@@ -120,8 +120,10 @@ def cdpd_architecture(
             "intensity_windows": _intensity_windows(
                 configuration["normalization_schemes"], intensity_properties, settings.ct_window_hu
             ),
-            "gate": CLOSED,  # else fresh fusions put a norm in the way of the features, which costs more than tokens gain
         }
+        if class_name == NETWORK_CLASS_NAME:  # the paper's has none
+            # else fresh fusions put a norm in the way of the features, which costs more than tokens gain
+            added["vision"]["gate"] = CLOSED
     if settings.vision_encoder is not None and added["vision"] is not None:
         if class_name == PAPER_NETWORK_CLASS_NAME:
             raise UserError(

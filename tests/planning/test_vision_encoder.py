@@ -56,6 +56,14 @@ def test_the_gate_of_new_plans_is_closed_and_plans_keep_theirs(planned_dataset):
     assert split_vision(vision_of(plans))[0].gate == "blocks"
 
 
+def test_the_papers_network_gets_no_gate(planned_dataset):
+    """Nor where its plans are without vision, as an ablation left them, and a recipe has it."""
+    plans = nnUNetPlannerCDPDPaper(840).plan_experiment()
+    assert "gate" not in vision_of(plans)
+    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["vision"] = None
+    assert "gate" not in vision_of(plans_with_cdpd(plans, "3d_fullres", ANNOTATION, NetworkSettings()))
+
+
 def test_planner_writes_the_chosen_encoder(planned_dataset, monkeypatch):
     monkeypatch.setenv("CDPD_VISION_ENCODER", "meddinov3")
     plans = nnUNetPlannerCDPDSmall(840).plan_experiment()

@@ -7,19 +7,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from builders.evidence import RUNNER, TRAINERS, made_up_patients, modules_of
+from builders.evidence import TRAINERS, modules_of
 
 from nnunetv2_cdpd.annotation import read_annotation
-
-
-@pytest.fixture
-def evidence(monkeypatch):
-    yield from modules_of(RUNNER, monkeypatch)
-
-
-@pytest.fixture
-def patients(evidence):
-    return made_up_patients(evidence)
 
 
 @pytest.mark.parametrize("name, per_source, scored", [("vision_2", 2, 22), ("vision_8", 8, 23), ("vision_24", 24, 10)])

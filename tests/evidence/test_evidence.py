@@ -6,18 +6,7 @@ import math
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from builders.evidence import RUNNER, made_up_patients, modules_of
 from builders.project import CLONE
-
-
-@pytest.fixture
-def evidence(monkeypatch):
-    yield from modules_of(RUNNER, monkeypatch)
-
-
-@pytest.fixture
-def patients(evidence):
-    return made_up_patients(evidence)
 
 
 def test_each_complete_patient_is_kept_back_once(patients):
@@ -58,7 +47,7 @@ def test_a_cross_validation_trains_on_what_patients_have_and_on_nobody_who_is_he
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(cross_validation, "write_datasets", lambda dealt, tested, *_: written.update(dealt=dealt, tested=tested))
         patched.setattr(cross_validation, "merge", lambda work, sources: written.update(merged=[*sources]))
-        patched.setattr(cross_validation, "plan", lambda work, dataset: written.update(planned=dataset))
+        patched.setattr(cross_validation, "plan", lambda work, dataset, **_: written.update(planned=dataset))
         model.prepare(patients)
     assert sorted([*trained, *written["tested"]]) == sorted(patients.annotated)
     assert written["planned"] == model.dataset and ("merged" in written) == (kind == "both")

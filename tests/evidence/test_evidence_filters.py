@@ -4,19 +4,7 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 import SimpleITK as sitk
-from builders.evidence import RUNNER, made_up_patients, modules_of
-
-
-@pytest.fixture
-def evidence(monkeypatch):
-    yield from modules_of(RUNNER, monkeypatch)
-
-
-@pytest.fixture
-def patients(evidence):
-    return made_up_patients(evidence)
 
 
 def test_the_table_of_filters_counts_what_is_taught_beside_the_truth(evidence, patients, tmp_path, monkeypatch):
