@@ -5,6 +5,7 @@ from study import (
     BACKGROUND,
     COMPLETE,
     COMPLETED,
+    COMPLETED_MIXED,
     COMPLETED_SURE,
     MERGED,
     MIXED,
@@ -66,6 +67,13 @@ _ARMS = {
 _MIXED = {
     "masked_mixed": Arm("masked loss, organs and hospitals mixed", _BARE, (MIXED,)),
     "masked_mixed_longer": Arm("the same, twice as long", _BARE, (MIXED,), 2.0),
+    "student_mixed": Arm(
+        "nnU-Net on what the network before completed",
+        STOCK,
+        (COMPLETED_MIXED,),
+        teachers="masked_mixed_longer",
+        completion=("--allow-seen",),
+    ),
 }
 _ABLATIONS = {
     "no_jitter": Arm("nnUNetTrainerCDPD, organs in the centre of patches", f"{OURS}_noJitter", (MERGED,)),

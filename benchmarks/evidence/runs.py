@@ -149,14 +149,17 @@ class Run:
     def _complete(self, dataset: str, arm: Arm) -> tuple[str, float | None]:
         """The dataset of this seed, completed by an arm's teachers, and the CPU seconds of these and of the completion.
 
-        No network has seen a patient that it is asked about: the sources have no patient in common.
+        No network has seen an organ that it is asked about, in the patient: the three sources have no patient in common, and the
+        loss of one network of all sources is masked.
         """
         models = self.models(arm.teachers or "")
+        learned = STUDIES[self.study].arms[arm.teachers or ""].datasets
+        partial = MERGED if len(learned) > 1 else learned[0]
         name = f"{dataset}{self.seed}"
         told = self.folder / "completion_cpu_seconds.json"
         going_on = dataset_folder(self.work, name).exists()
         if not told.exists():
-            place = ["-d", str(IDS[MERGED]), "-o", str(IDS[name]), "--name", name]
+            place = ["-d", str(IDS[partial]), "-o", str(IDS[name]), "--name", name]
             options = ["--without", "reliability", "-device", self.device, *arm.completion]
             took = run(["cdpd", "complete", *place, "--teachers", *map(str, models), *options])
             told.write_text(json.dumps(None if going_on else took))

@@ -11,6 +11,7 @@ from nnunetv2_cdpd.pretrained.choices import RANDOM
 COMPLETE = Source("Complete", tuple(ORGANS))
 # By `cdpd complete`; of each seed its own, as it has its own teachers. Sure: background is what is so with 95 %, not with 75.
 COMPLETED, COMPLETED_SURE = "Completed", "CompletedSure"
+COMPLETED_MIXED = "CompletedMixed"
 MERGED, BACKGROUND = "Merged", "Background"  # of the three sources: by `cdpd merge`; with 0 for what is not annotated
 MIXED = "Mixed"  # by `cdpd merge`, of the four sources that are mixed
 PARTS = tuple(source.name for source in SOURCES)
@@ -30,7 +31,8 @@ class Arm:
     extends: Arm whose network is extended by `cdpd extend` with the dataset, in place of a training.
     unfreeze: All of that network is trained further.
     place: Where organs can lie is learned before, for a trainer that needs it.
-    teachers: Arm whose networks complete the merged dataset, on which this arm is then trained.
+    teachers: Arm whose networks complete a merged dataset, on which this arm is then trained: that which its one network learned
+        from, else that of the three sources.
     completion: Further arguments of `cdpd complete`.
     vision_weights: RANDOM, PRETRAINED or PRETRAINED_FURTHER.
     """
