@@ -5,13 +5,15 @@ file runs code as the user; a command needs no such thing, and a script can be r
 """
 
 import os
+import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.submit.environment import carried, program_of
 from nnunetv2_cdpd.submit.steps import Submission
 
@@ -52,8 +54,11 @@ def script_of(job: Submission, folder: Path) -> str:
         folder: For its files, absolute; on a cluster one that all machines see.
 
     Raises:
-        UserError: submitit is not installed, or the environment or the folder's name holds what no script can.
+        UserError: submitit is not installed, the environment or the folder's name holds what no script can, or bash cannot read
+            the lines of setup.
     """
+    if job.resources.setup:
+        _check_setup(job.resources.setup)
     if not str(folder).isprintable():
         raise UserError(f"{str(folder)!r}: no line for sbatch can hold a line break or the like; use another folder")
     executor = _executor(folder)
@@ -84,6 +89,14 @@ def script_of(job: Submission, folder: Path) -> str:
         },
     )
     return executor.text(_work(job, folder), len(job.calls) if is_array else None)
+
+
+def _check_setup(lines: Sequence[str]) -> None:
+    """A quote or a block that does not end would stop the job, hours later."""
+    read = subprocess.run(["bash", "-n"], input="\n".join(lines), capture_output=True, text=True)
+    if read.stderr:  # of a warning too: a here-document that does not end takes the work into it
+        told = re.sub(r"^bash: (line \d+: )?", "", read.stderr.splitlines()[0])
+        raise UserError(f"argument setup: bash cannot read {listed(list(map(repr, lines)))}: {told}")
 
 
 def _executor(folder: Path) -> Any:

@@ -70,6 +70,19 @@ def test_every_script_is_one_that_bash_reads(place, capsys):
         assert subprocess.run(["bash", "-n"], input=body, text=True, capture_output=True).stderr == ""
 
 
+@pytest.mark.parametrize("lines", [("echo 'a",), ("module load x", "if true; then"), ("cat <<E",), ("echo )",)], ids=str)
+def test_a_setup_that_bash_cannot_read_is_refused_before_anything_is_written(place, capsys, lines):
+    options = [word for line in lines for word in ("--setup", line)]
+    told = refused(capsys, *options, *TRAIN)
+    assert told.startswith("--setup: bash cannot read ") and repr(lines[-1]) in told
+    assert os.listdir(place) == []
+
+
+def test_a_setup_of_several_lines_is_read_as_one_text(place, capsys):
+    (script,) = scripts(capsys, "--setup", "if true; then", "--setup", 'echo "it\'s"', "--setup", "fi", *TRAIN)
+    assert 'if true; then\necho "it\'s"\nfi\n' in script
+
+
 def test_steps_follow_each_other_with_the_options_of_the_one_before(place, capsys):
     first, second, third, last = scripts(
         capsys, "--partition", "cpu", "--after", "7", "8", "--jobs", "2", "--", "convert", "KITS23", "x",
