@@ -20,8 +20,7 @@ from study import (
     kept_back_of_both_kinds,
 )
 
-SAME_PATIENTS, EQUAL_CONTOURS, LONGER = "partial_labels", "equal_contours", "iterations"
-LENGTHS = (1, 2, 3)  # times the iterations of the study
+SAME_PATIENTS, EQUAL_CONTOURS = "partial_labels", "equal_contours"
 
 
 def same_patients(patients: Patients, split: int) -> dict[Source, list[str]]:
@@ -64,6 +63,12 @@ _ARMS = {
         completion=("--low", "0.05"),
     ),
 }
+# Beside `complete_longer`, `masked_longer` and `per_source`, which has three times the iterations in sum
+_EFFORT = {
+    "ours_longer": Arm("nnUNetTrainerCDPD, three times as long", OURS, (MERGED,), 3.0),
+    "ours_batch": Arm("nnUNetTrainerCDPD, batches of 12 in place of 4", f"{OURS}_largeBatch", (MERGED,)),
+    "ours_slow": Arm("nnUNetTrainerCDPD, learning rate 1e-3 in place of 3e-3", f"{OURS}_slow", (MERGED,)),
+}
 _MIXED = {
     "masked_mixed": Arm("masked loss, organs and hospitals mixed", _BARE, (MIXED,)),
     "masked_mixed_longer": Arm("the same, twice as long", _BARE, (MIXED,), 2.0),
@@ -83,19 +88,6 @@ _ABLATIONS = {
 }
 
 
-def _of_lengths() -> dict[str, Arm]:
-    """All arms of a length cost the same in sum: one network per source has a third of the iterations."""
-    arms = {}
-    for times in LENGTHS:
-        arms[f"complete_{times}"] = Arm("nnU-Net, every organ of every patient", STOCK, (COMPLETE.name,), times)
-        arms[f"per_source_{times}"] = Arm("one nnU-Net per source, joined", STOCK, PARTS, times / len(PARTS))
-        arms[f"masked_{times}"] = Arm("masked loss on nnU-Net's U-Net", _BARE, (MERGED,), times)
-        arms[f"ours_{times}"] = Arm("nnUNetTrainerCDPD", OURS, (MERGED,), times)
-    arms["ours_batch"] = Arm("nnUNetTrainerCDPD, batches of 12", f"{OURS}_largeBatch", (MERGED,))
-    arms["ours_slow"] = Arm("nnUNetTrainerCDPD, learning rate 1e-3", f"{OURS}_slow", (MERGED,))
-    return arms
-
-
 PARTIAL_LABELS = {
     SAME_PATIENTS: Study(
         "24 patients with all organs; each source annotates eight of them.",
@@ -107,18 +99,10 @@ PARTIAL_LABELS = {
     ),
     EQUAL_CONTOURS: Study(
         "168 contours: 24 patients with all organs, or 72 patients with a third of them; or 48, organs and hospitals mixed.",
-        _ARMS | _MIXED,
+        _ARMS | _EFFORT | _MIXED,
         _and_mixed,
         kept_back_of_both_kinds,
         control="complete",
-        **SETTING,
-    ),
-    LONGER: Study(
-        "The 24 patients of partial_labels, for 1200 to 3600 iterations in sum.",
-        _of_lengths(),
-        same_patients,
-        kept_back,
-        control="complete_1",
         **SETTING,
     ),
 }
