@@ -18,7 +18,7 @@ from raw_data import dataset_folder
 from results import FOLDER, write_json
 from runs import Run
 from studies import STUDIES
-from study import COMPLETED, COMPLETED_SURE, MERGED
+from study import COMPLETED, COMPLETED_BORDERS, COMPLETED_SURE, MERGED
 
 from nnunetv2_cdpd.classes.lookup import class_key
 from nnunetv2_cdpd.completion import run as completion
@@ -47,6 +47,7 @@ CHOICES = {
     "outlier": Choice("outlier", replace(_NONE, filters=(OUTLIER,))),
     "both": Choice("confidence, outlier", _BOTH, COMPLETED),
     "sure": Choice("confidence, outlier, `--low 0.05`", replace(_BOTH, low=0.05), COMPLETED_SURE),
+    "borders": Choice("confidence, outlier, `--border 6`", replace(_BOTH, border_mm=6.0), COMPLETED_BORDERS),
 }
 COMPLETED_NAME, COMPLETED_ID = "Filtered", 779
 Counts = dict[str, int]

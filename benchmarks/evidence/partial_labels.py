@@ -5,6 +5,7 @@ from study import (
     BACKGROUND,
     COMPLETE,
     COMPLETED,
+    COMPLETED_BORDERS,
     COMPLETED_MIXED,
     COMPLETED_SURE,
     MERGED,
@@ -61,6 +62,13 @@ _ARMS = {
         (COMPLETED_SURE,),
         teachers="per_source",
         completion=("--low", "0.05"),
+    ),
+    "student_borders": Arm(
+        "the same as the first, 6 mm around what was completed ignored",
+        STOCK,
+        (COMPLETED_BORDERS,),
+        teachers="per_source",
+        completion=("--border", "6"),
     ),
 }
 # Beside `complete_longer`, `masked_longer` and `per_source`, which has three times the iterations in sum

@@ -28,6 +28,7 @@ _LEVELS = {  # of `CompletionSettings`, with their flags and what they say
     "least_dice": ("--least-dice", "DICE", "of a teacher's cross-validation on a class that is taken from it", "0.5"),
     "plausible": ("--plausible", "P", "a structure that is not taken may be where it is so probable", "0.05"),
     "margin_mm": ("--margin", "MM", "around it too", "5"),
+    "border_mm": ("--border", "MM", "ignore voxels around a structure that is taken: teachers may draw it too narrow", "0"),
 }
 
 

@@ -24,6 +24,7 @@ class CompletionSettings:
     most_outlying: Robust standard deviations from the annotated cases; beyond, it is uncertain.
     least_dice: Of a teacher's cross-validation; classes below are not taken from it.
     margin_mm: By which a structure that is not accepted is grown.
+    border_mm: Around a structure that is accepted, voxels are ignored up to here; 0: they are not of the class.
     step_size: Of the teachers' windows, as nnU-Net's.
     tta: Mirror images, as nnU-Net.
     """
@@ -37,8 +38,14 @@ class CompletionSettings:
     most_outlying: float = 4.0
     least_dice: float = 0.5
     margin_mm: float = 5.0
+    border_mm: float = 0.0
     step_size: float = 0.5
     tta: bool = True
+
+    @property
+    def widest_mm(self) -> float:
+        """How far around a structure voxels may be ignored."""
+        return max(self.margin_mm, self.border_mm)
 
     def uses(self, name: str) -> bool:
         """Whether a filter is used."""
@@ -64,7 +71,7 @@ def checked_settings(settings: CompletionSettings) -> CompletionSettings:
             f"argument low {settings.low} and argument high {settings.high}: give one below and one above 0.5, and the first "
             f"not below argument plausible, {settings.plausible}"
         )
-    for name in ("most_outlying", "margin_mm"):
+    for name in ("most_outlying", "margin_mm", "border_mm"):
         if not 0 <= getattr(settings, name) < float("inf"):
             raise UserError(f"argument {name} {getattr(settings, name)}: give a number from 0 on")
     if not 0 < settings.step_size <= 1:

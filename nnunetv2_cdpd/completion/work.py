@@ -116,7 +116,7 @@ class CaseCompleter:
         voices = [answer.teacher for answer in own]
         weights = [1 / voices.count(name) for name in voices]
         volumes = (answer.probability(k) for answer in own)
-        return votes_of(volumes, weights, spacing, self.settings.plausible, self.settings.margin_mm)
+        return votes_of(volumes, weights, spacing, self.settings.plausible, self.settings.widest_mm)
 
     def _opinions(self, job: CompletionJob, is_open: Sequence[int], votes: Mapping[int, Votes], grid: Grid) -> dict[int, Opinion]:
         names = self.annotation.classes

@@ -37,8 +37,18 @@ def test_defaults_are_the_librarys_and_the_help_tells_them(called, capsys):
     with pytest.raises(SystemExit):
         main(["complete", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for name in ("low", "high", "least_probability", "least_agreement", "most_outlying", "least_dice", "plausible", "margin_mm"):
-        flag = "--margin" if name == "margin_mm" else f"--{name.replace('_', '-')}"
+    for name in (
+        "low",
+        "high",
+        "least_probability",
+        "least_agreement",
+        "most_outlying",
+        "least_dice",
+        "plausible",
+        "margin_mm",
+        "border_mm",
+    ):
+        flag = f"--{name.removesuffix('_mm').replace('_', '-')}"
         place = text.index(f"{flag} ", text.index("filters:"))
         assert f"(default: {getattr(CompletionSettings(), name):g})" in text[place : place + 120], name
 

@@ -109,6 +109,16 @@ def test_an_accepted_structure_is_uncertain_only_where_a_filter_says_so():
     assert np.allclose(opinion.probability, found.mean)
 
 
+def test_around_an_accepted_structure_voxels_are_ignored_up_to_the_border():
+    found = votes(probability(), margin_mm=2.0)
+    opinion = opinion_of(found, {}, CompletionSettings(border_mm=1.5))
+    expected = np.zeros(SHAPE, bool)
+    expected[3:7, 3:10, 5:10] = expected[3:7, 4:9, 4:11] = True  # a voxel more along y and x, of 1 and 1.5 mm; none along z
+    expected[3:7, 4:9, 5:10] = False
+    assert (on_image(found, opinion.uncertain) == expected).all()
+    assert not opinion_of(found, {}, CompletionSettings()).uncertain.any()
+
+
 def test_the_first_filter_that_drops_is_told():
     findings = {"confidence": FilterFinding(False), "agreement": FilterFinding(True), "outlier": FilterFinding(True)}
     assert opinion_of(votes(), findings, SETTINGS).dropped_by == "agreement"
@@ -132,6 +142,7 @@ def test_masks_grow_by_millimetres():
         ({"low": 0.01}, "not below argument plausible, 0.05"),
         ({"least_dice": 1.5}, "argument least_dice 1.5: give a number from 0 to 1"),
         ({"margin_mm": -1}, "argument margin_mm -1: give a number from 0 on"),
+        ({"border_mm": float("inf")}, "argument border_mm inf: give a number from 0 on"),
         ({"step_size": 0}, "argument step_size 0: give a number above 0 up to 1"),
     ],
 )

@@ -41,7 +41,7 @@ def opinion_of(votes: Votes, findings: Mapping[str, FilterFinding], settings: Co
     """Join what the filters found.
 
     A structure that one of them takes for uncertain is not taken, and it may be wherever any network holds it for plausible, and
-    around what they drew.
+    around what they drew. The border of one that is taken may be drawn too narrow.
 
     Args:
         findings: Of each filter that is used.
@@ -53,7 +53,7 @@ def opinion_of(votes: Votes, findings: Mapping[str, FilterFinding], settings: Co
         drawn = votes.structures.any(0) | votes.structure
         uncertain = plausible | grown(drawn, votes.spacing, settings.margin_mm)
         return Opinion(votes.box, np.zeros_like(votes.mean), uncertain, dropped_by, measured)
-    uncertain = np.zeros(votes.mean.shape, bool)
+    uncertain = grown(votes.structure, votes.spacing, settings.border_mm) & ~votes.structure
     for finding in findings.values():
         if finding.voxels is not None:
             uncertain |= finding.voxels
