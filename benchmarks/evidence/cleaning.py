@@ -41,7 +41,7 @@ def measure_cleaning(one: Run) -> None:
         scored = one.folder / f"scores_{when}"
         run(["cdpd", "evaluate", str(folder), str(one.tested / "labelsTr"), "-o", str(scored)])
         scores[when] = read_scores(scored / "metrics.csv", Patients.read(one.data))
-    write_json(path, {"iterations": STUDIES[one.study].iterations, **scores})
+    write_json(path, {"iterations": one.iterations, **scores})
 
 
 def cleaning_tables() -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from commands import run
 from patients import Patients
 from raw_data import IDS, TEST, dataset_folder, join_label_maps, make_datasets
-from results import Result, versions, write_result
+from results import Result, versions, write_json, write_result
 from studies import STUDIES
 from study import MERGED, PRETRAINED_FURTHER, Arm, Study
 
@@ -20,6 +20,7 @@ from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISI
 PLANS = "nnUNetBenchmarkPlans"  # the bare U-Net, on which all trainers stand
 TARGET_SPACING = ("6", "5", "6")  # mm, array order; coarse, so that a small network learns on a CPU
 ITERATIONS_PER_EPOCH = 60  # as benchmarks/trainers has it
+CPU_SECONDS = "cpu_seconds.json"  # of a training, beside its checkpoint
 METRICS = ("Dice", "HD95_mm")
 PRETRAINING = {"--iterations": "500", "--batch-size": "8"}  # of `cdpd pretrain`; half an hour of a core or two
 
@@ -61,7 +62,7 @@ class Run:
                 model = self._train(dataset, arm)
             else:
                 model = self._extend(dataset, arm)
-            seconds.append(json.loads((model / "cpu_seconds.json").read_text()))
+            seconds.append(json.loads((model / CPU_SECONDS).read_text()))
             folders[dataset], took = self._predict(model.parent, dataset, whole_images=study.whole_images)
             predicting += took
         predictions = next(iter(folders.values()))
@@ -124,11 +125,14 @@ class Run:
         """The model's folder; a training that was stopped goes on, and its CPU time is added up."""
         results = Path(os.environ["nnUNet_results"])
         model = results / f"Dataset{IDS[dataset]}_{dataset}" / f"{arm.trainer}__{PLANS}__3d_fullres" / "fold_all"
+        told = model / CPU_SECONDS
         if not (model / "checkpoint_final.pth").exists():
             going_on = ["--c"] if (model / "checkpoint_latest.pth").exists() else []
             took = run(["nnUNetv2_train", str(IDS[dataset]), "3d_fullres", "all", *self._common(arm), *going_on])
             # What a stopped process took is lost, so the time of a training that went on is not told.
-            (model / "cpu_seconds.json").write_text(json.dumps(None if going_on else took))
+            write_json(told, None if going_on else took)
+        elif not told.exists():  # the training ended after this process had been stopped
+            write_json(told, None)
         return model
 
     def _extend(self, dataset: str, arm: Arm) -> Path:
@@ -137,13 +141,13 @@ class Run:
         base_dataset, trained = base.datasets[0], f"{base.trainer}__{PLANS}__3d_fullres"
         results = self.folder.with_name(arm.extends or "") / "nnUNet_results"
         new = self.folder / "nnUNet_results" / f"Dataset{IDS[dataset]}_{dataset}" / trained
-        told = new / "fold_all" / "cpu_seconds.json"
+        told = new / "fold_all" / CPU_SECONDS
         if not told.exists():
             going_on = new.parent.exists()
             model = results / f"Dataset{IDS[base_dataset]}_{base_dataset}" / trained
             more = ["--unfreeze"] if arm.unfreeze else []
             took = run(["cdpd", "extend", str(model), "-d", str(IDS[dataset]), "-o", str(new), "-device", self.device, *more])
-            told.write_text(json.dumps(None if going_on else took))
+            write_json(told, None if going_on else took)
         return told.parent
 
     def _complete(self, dataset: str, arm: Arm) -> tuple[str, float | None]:
@@ -162,8 +166,8 @@ class Run:
             place = ["-d", str(IDS[partial]), "-o", str(IDS[name]), "--name", name]
             options = ["--without", "reliability", "-device", self.device, *arm.completion]
             took = run(["cdpd", "complete", *place, "--teachers", *map(str, models), *options])
-            told.write_text(json.dumps(None if going_on else took))
-        spent = [json.loads((model / "fold_all" / "cpu_seconds.json").read_text()) for model in models]
+            write_json(told, None if going_on else took)
+        spent = [json.loads((model / "fold_all" / CPU_SECONDS).read_text()) for model in models]
         spent.append(json.loads(told.read_text()))
         return name, None if None in spent else sum(spent)
 

@@ -148,6 +148,8 @@ def _plan(
         raise UserError(f"argument {missing}: is needed with argument {given}; give both or none")
     if place is None and "place" in (rules or ()):
         raise UserError("argument rules: place needs what was learned of the dataset; give argument place and argument images")
+    if place is not None and rules is not None and "place" not in rules:
+        raise UserError("argument place: is for the rule place, which is not among argument rules; leave one of them out")
     if images is not None:
         existing_folder(Path(images))
     if in_dir.is_file():

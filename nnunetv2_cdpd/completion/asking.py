@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.completion.filters.reliability import cross_validated_dice, reliable_classes
 from nnunetv2_cdpd.completion.openness import Openness
 from nnunetv2_cdpd.completion.seen import FoldId, same_scans
@@ -15,6 +16,7 @@ from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.jobs import digest, file_state
 
 NO_TEACHER = "no teacher"
+_ANNOTATION = ("sources", "possible_parents", "merged_labels")  # of the `cdpd` block, on which a completion depends
 
 
 def trusted_classes(
@@ -107,18 +109,19 @@ def completion_jobs(
     """
     content = dataset.dataset_json.content
     block = content.get("cdpd", {})
-    described = [content["labels"], {key: block.get(key) for key in ("sources", "possible_parents")}]
+    described = [content["labels"], content.get("regions_class_order"), {key: block.get(key) for key in _ANNOTATION}]
     jobs = {}
     for case in dataset.cases:
         its = questions[case.identifier]
         images, label = tuple(dataset.path(entry) for entry in case.images), dataset.path(case.label)
         by = [
-            [each.teacher.name, [each.teacher.checksums[fold] for fold in each.folds], each.classes, each.seen]
+            [each.teacher.name, [each.teacher.checksums[fold] for fold in each.folds], each.seen]
+            + [[k, each.teacher.knows[k]] for k in each.classes]
             for each in its.asked
         ]
         files = [[path.name, file_state(path)] for path in (label, *images)]
         unknown = sorted(its.unknown.items())
-        made_from = digest(files, described, its.source, by, unknown, settings.facts(), references)
+        made_from = digest(__version__, files, described, its.source, by, unknown, settings.facts(), references)
         written = output / "labelsTr" / f"{case.identifier}{dataset.dataset_json.file_ending}"
         jobs[case.identifier] = CompletionJob(
             case.identifier, its.source, images, label, written, its.asked, its.unknown, made_from

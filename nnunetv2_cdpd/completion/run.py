@@ -129,11 +129,12 @@ def _complete(
     progress: bool,
     report: Callable[[str], None],
 ) -> None:
-    """Do the cases that are not done; dataset.json is there only while every label map agrees with it."""
+    """Do the cases that are not done; dataset.json and the table are there only while every label map agrees."""
     done = [case for case, job in jobs.items() if record.holds(case, job)]
     gone = sorted(set(record.cases) - set(jobs))
     if len(done) < len(jobs) or gone:
-        (output / FILE_NAME).unlink(missing_ok=True)
+        remove(output / FILE_NAME)
+        remove(output / TABLE_FILE)
         if anew := [case for case in record.cases if case in jobs and case not in done]:
             report(f"{output.name}: {amount(len(anew), 'case')} done from other files, teachers or settings; done anew")
         record.rewrite(keep=done)

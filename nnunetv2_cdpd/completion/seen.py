@@ -98,12 +98,20 @@ def training_cases(
             f"nnUNet_preprocessed no {name}/{SPLITS_FILE}; run `nnUNetv2_train ... {unknown[0]} --val`, or give "
             "argument allow_seen"
         )
-    if not names and not allow_seen:
+    number = _number_of_cases(content)
+    if len(names) < max(1, number) and not allow_seen:  # a case that nothing names would pass for one of another dataset
+        told = f"{len(names)} of its {number} cases are known" if names else "nothing tells which cases it was trained on"
         raise UserError(
-            f"{folder}: nothing tells which cases it was trained on; have its raw dataset {name} in nnUNet_raw, or its "
-            "validation in the folder of each fold, or give argument allow_seen"
+            f"{folder}: {told}; have its raw dataset {name} in nnUNet_raw, or its validation in the folder of each fold, or give "
+            "argument allow_seen"
         )
     return TrainingCases(frozenset(names), images, kept)
+
+
+def _number_of_cases(content: Mapping[str, Any]) -> int:
+    """As dataset.json states it; 0: it does not."""
+    stated = content.get("numTraining")
+    return stated if isinstance(stated, int) else 0
 
 
 def same_scans(dataset: RawDataset) -> dict[str, frozenset[str]]:

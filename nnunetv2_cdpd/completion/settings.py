@@ -8,6 +8,7 @@ from nnunetv2_cdpd.errors import UserError
 
 CONFIDENCE, AGREEMENT, OUTLIER, RELIABILITY = "confidence", "agreement", "outlier", "reliability"
 FILTERS = (CONFIDENCE, AGREEMENT, OUTLIER, RELIABILITY)
+_MOST = 1e6  # of mm and standard deviations; no image has as many
 _SHARES = ("plausible", "low", "high", "least_probability", "least_agreement", "least_dice")
 
 
@@ -72,8 +73,8 @@ def checked_settings(settings: CompletionSettings) -> CompletionSettings:
             f"not below argument plausible, {settings.plausible}"
         )
     for name in ("most_outlying", "margin_mm", "border_mm"):
-        if not 0 <= getattr(settings, name) < float("inf"):
-            raise UserError(f"argument {name} {getattr(settings, name)}: give a number from 0 on")
+        if not 0 <= getattr(settings, name) < _MOST:
+            raise UserError(f"argument {name} {getattr(settings, name)}: give a number from 0 on, below {_MOST:g}")
     if not 0 < settings.step_size <= 1:
         raise UserError(f"argument step_size {settings.step_size}: give a number above 0 up to 1")
     return settings

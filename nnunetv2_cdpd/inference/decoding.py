@@ -7,6 +7,8 @@ voxels are independent and their probabilities are right, a mask of k voxels has
 
 but for terms that vanish as the structure grows, so the best mask of an image is a level, half of its expected Dice: an organ
 of expected Dice 0.8 begins at 0.4, a tumor of 0.5 at 0.25. It takes one histogram for each class, filled block by block.
+No level is below a probability of 0.1: where so little Dice is expected, hardly anything is known of the class, and a few voxels
+above 0.5 would bring in all of a faint haze around them.
 
 Source: Dai and Li, RankSEG, arXiv 2206.13086; Lipton et al., arXiv 1402.1892 (half of the optimum).
 """
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from nnunetv2_cdpd.inference.blocks import Block
 
-_LOWEST, _HIGHEST, _STEP = -3.0, 9.0, 1 / 64  # logits that a level is looked for among: probabilities of 0.047 and more
+_LOWEST, _HIGHEST, _STEP = -2.1875, 9.0, 1 / 64  # logits that a level is looked for among: probabilities of 0.1 and more
 _BINS = round((_HIGHEST - _LOWEST) / _STEP)
 
 
@@ -55,7 +57,8 @@ class DiceLevels:
 
     def levels(self) -> Tensor:
         """Logits (n,) above which a class is, float32; 0 where it stays at a probability of 0.5."""
-        return torch.where(self._highest > 0, torch.logit(self.expected_dice() / 2), 0.0).float()
+        best = torch.logit(self.expected_dice() / 2).clamp_min(_LOWEST)
+        return torch.where(self._highest > 0, best, 0.0).float()
 
 
 def with_dice_levels(blocks: Iterable[Block], num_classes: int) -> Iterator[Block]:

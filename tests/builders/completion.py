@@ -77,6 +77,8 @@ def write_teacher(results, name="teacher", classes=("liver", "spleen"), dice=0.9
         case_source=dict.fromkeys(cases, sources[0].name),
     )
     folder = tiny_model.write_model(results / name, annotation=annotation, folds=folds)
+    content = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps({**content, "numTraining": len(cases)}))
     for fold in folds:
         validation = folder / f"fold_{fold}" / "validation"
         validation.mkdir()

@@ -147,6 +147,11 @@ def test_a_bad_case_is_named_and_the_others_are_cleaned(predictions, tmp_path, c
         (lambda folder: [file.unlink() for file in folder.glob("*.gz")], {}, "no file ends in .nii.gz"),
         (lambda folder: [file.write_bytes(b"x") for file in folder.glob("*.gz")], {}, "no reader for .nii.gz"),
         (lambda folder: [write(file, (9, LIVER)) for file in folder.glob("*.gz")], {}, "none of 2 cases could be cleaned"),
+        (
+            lambda folder: None,
+            {"rules": ["sides"], "place": "p", "images": "i"},
+            "argument place: is for the rule place, which is not among",
+        ),
         (lambda folder: None, {"rules": ["tidy"]}, "no clean-up rule tidy; choose from place, sides"),
         (lambda folder: None, {"num_processes": 0}, "argument num_processes 0: give 1 or more"),
     ],

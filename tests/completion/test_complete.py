@@ -316,6 +316,22 @@ def test_other_settings_do_all_cases_anew(dataset, teacher, says):
     assert completion(folder)["settings"]["filters"] == ["outlier"]
 
 
+def test_another_release_does_all_cases_anew(dataset, teacher, says, monkeypatch):
+    complete(teacher)
+    monkeypatch.setattr("nnunetv2_cdpd.completion.asking.__version__", "0.0.1")
+    told = []
+    complete(teacher, told=told)
+    assert told[0].endswith("10 cases done from other files, teachers or settings; done anew")
+
+
+def test_a_table_of_before_does_not_stay_beside_cases_that_are_done_anew(dataset, teacher, says):
+    folder = complete(teacher)
+    (folder.parent / dataset.name / "imagesTr" / "a04_0000.nii.gz").write_text("torn")
+    with pytest.raises(UserError, match="'a04'"):
+        complete(teacher)
+    assert not (folder / TABLE_FILE).exists() and not (folder / "dataset.json").exists()
+
+
 def test_a_changed_label_is_done_anew_with_what_is_compared_with_it(dataset, teacher, says):
     complete(teacher, settings=CompletionSettings(filters=("confidence",)))
     says.asked.clear()

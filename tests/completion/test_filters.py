@@ -142,7 +142,7 @@ def test_masks_grow_by_millimetres():
         ({"low": 0.01}, "not below argument plausible, 0.05"),
         ({"least_dice": 1.5}, "argument least_dice 1.5: give a number from 0 to 1"),
         ({"margin_mm": -1}, "argument margin_mm -1: give a number from 0 on"),
-        ({"border_mm": float("inf")}, "argument border_mm inf: give a number from 0 on"),
+        ({"border_mm": float("inf")}, "argument border_mm inf: give a number from 0 on, below 1e\\+06"),
         ({"step_size": 0}, "argument step_size 0: give a number above 0 up to 1"),
     ],
 )

@@ -78,6 +78,14 @@ def test_where_nothing_tells_the_teacher_is_refused(tmp_path, nnunet_folders):
     assert unseen(found, "a1") == (0,)
 
 
+def test_a_teacher_of_whose_cases_some_are_not_known_is_refused(model, nnunet_folders):
+    """Two of its five folds are there: a4 would pass for a case of another dataset, though both were trained on it."""
+    with pytest.raises(UserError, match="3 of its 5 cases are known; have its raw dataset Dataset301_LITS in nnUNet_raw"):
+        training_cases(model, PLANS, {**CONTENT, "numTraining": 5}, [0, 1])
+    assert unseen(training_cases(model, PLANS, {**CONTENT, "numTraining": 3}, [0, 1]), "a3") == (1,)
+    assert unseen(training_cases(model, PLANS, {**CONTENT, "numTraining": 5}, [0, 1], allow_seen=True), "a3") == (1,)
+
+
 def test_a_case_is_found_by_its_image_whatever_it_is_called(model, raw):
     make_dataset(raw / "Dataset301_LITS", {"liver": 1}, ["a1", "a2", "a3"])
     found = training_cases(model, PLANS, CONTENT, [0, 1])

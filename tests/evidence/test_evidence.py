@@ -226,6 +226,17 @@ def test_a_student_is_taught_by_the_networks_of_its_seed(evidence, tmp_path, mon
     assert parser_of("complete").parse_args(command[2:]).without == ["reliability"]
 
 
+def test_a_training_that_ended_after_its_runner_was_killed_has_no_time(evidence, tmp_path, monkeypatch):
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    monkeypatch.setattr(evidence.runs, "run", lambda command: pytest.fail("it is trained already"))
+    arm = evidence.studies.STUDIES["equal_contours"].arms["complete"]
+    trained = f"Dataset{evidence.raw_data.IDS['Complete']}_Complete/{arm.trainer}__nnUNetBenchmarkPlans__3d_fullres/fold_all"
+    (tmp_path / trained).mkdir(parents=True)
+    (tmp_path / trained / "checkpoint_final.pth").touch()
+    model = evidence.runs.Run("equal_contours", "complete", 0, 0, tmp_path, tmp_path)._train("Complete", arm)
+    assert json.loads((model / "cpu_seconds.json").read_text()) is None
+
+
 @pytest.mark.parametrize("batch_dice", [True, False])
 def test_plans_have_the_bare_unet_and_the_dice_of_the_study(evidence, tmp_path, monkeypatch, batch_dice):
     folder = tmp_path / "nnUNet_preprocessed" / f"Dataset{evidence.raw_data.IDS['Merged']}_Merged"

@@ -64,6 +64,6 @@ def grown(mask: np.ndarray, spacing: Sequence[float], margin_mm: float) -> np.nd
     """A mask (z, y, x) and all voxels whose middle is at most so far from one of its own."""
     from scipy.ndimage import distance_transform_edt
 
-    if not mask.any():
+    if margin_mm <= 0 or not mask.any():
         return mask
     return distance_transform_edt(~mask, sampling=spacing) <= margin_mm
