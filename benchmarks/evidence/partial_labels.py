@@ -6,6 +6,7 @@ from study import (
     COMPLETE,
     COMPLETED,
     COMPLETED_BORDERS,
+    COMPLETED_CONFIDENT,
     COMPLETED_MIXED,
     COMPLETED_SURE,
     MERGED,
@@ -62,6 +63,13 @@ _ARMS = {
         (COMPLETED_SURE,),
         teachers="per_source",
         completion=("--low", "0.05"),
+    ),
+    "student_confident": Arm(
+        "the same as the first, filter confidence alone",
+        STOCK,
+        (COMPLETED_CONFIDENT,),
+        teachers="per_source",
+        completion=("--filters", "confidence"),
     ),
     "student_borders": Arm(
         "the same as the first, 6 mm around what was completed ignored",

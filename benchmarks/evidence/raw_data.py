@@ -9,11 +9,22 @@ import SimpleITK as sitk
 from commands import run
 from patients import MIXED_SOURCES, ORGANS, SOURCES, Patients, Source
 from studies import DATASETS
-from study import BACKGROUND, COMPLETE, COMPLETED, COMPLETED_BORDERS, COMPLETED_MIXED, COMPLETED_SURE, MERGED, MIXED, Study
+from study import (
+    BACKGROUND,
+    COMPLETE,
+    COMPLETED,
+    COMPLETED_BORDERS,
+    COMPLETED_CONFIDENT,
+    COMPLETED_MIXED,
+    COMPLETED_SURE,
+    MERGED,
+    MIXED,
+    Study,
+)
 from visible import write_visible
 
 IDS = {name: 721 + index for index, name in enumerate(DATASETS)}
-_OF_SEEDS = {COMPLETED: 790, COMPLETED_SURE: 780, COMPLETED_MIXED: 760, COMPLETED_BORDERS: 800}
+_OF_SEEDS = {COMPLETED: 790, COMPLETED_SURE: 780, COMPLETED_MIXED: 760, COMPLETED_BORDERS: 800, COMPLETED_CONFIDENT: 810}
 IDS |= {f"{name}{seed}": first + seed for name, first in _OF_SEEDS.items() for seed in range(10)}
 TEST = "test"
 
