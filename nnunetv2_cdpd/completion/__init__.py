@@ -9,6 +9,7 @@ ignore label, never background. Real annotations stay as they are.
 - votes: the probabilities of one class by all networks that tell of it
 - filters: confidence, agreement, outlier (a file each) and what becomes of a structure by all of them; reliability decides before
   any prediction
+- middle: the point of a patient from which places are told
 - references: volume, place and shape of each class in the annotated cases, which outliers are compared with
 - labelling: real annotation and teachers as one label map
 - output: the folder, its dataset.json with what came from where, and the table of decisions

@@ -1,4 +1,4 @@
-"""Reference cases: the facts of what each case annotates, read from its label map in processes, kept for later calls.
+"""Reference cases: the facts of what each case annotates, read from its files in processes, kept for later calls.
 
 Runs in spawned processes, so it imports little.
 """
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.completion.middle import ct_of, middle_of
 from nnunetv2_cdpd.completion.openness import Openness
 from nnunetv2_cdpd.completion.references import FACTS_OF_CASE, Facts3D, structure_facts
 from nnunetv2_cdpd.datasets.label_maps import checked_label_map
@@ -26,8 +27,14 @@ REFERENCES_FILE = "cdpd_completion_references.jsonl"
 
 @dataclass(frozen=True)
 class ReferenceJob:
-    """members: Annotated class -> values that are of it for certain."""
+    """One case.
 
+    ct: Index of the channel that is a CT; None: none is.
+    members: Annotated class -> values that are of it for certain.
+    """
+
+    images: tuple[Path, ...]
+    ct: int | None
     label: Path
     reader: CheckedReader
     annotation: Annotation
@@ -44,7 +51,8 @@ def facts_of_label(job: ReferenceJob) -> dict[str, Any]:
     read, properties = job.reader.read_seg(job.label)
     labels = checked_label_map(read, job.annotation, f"label {job.label}")
     grid = Grid.of_array(labels.shape, properties)
-    return {name: asdict(facts) for name, facts in structure_facts(labels, job.members, grid).items()}
+    middle = middle_of(job.images, job.ct, job.reader, labels.shape, grid)
+    return {name: asdict(facts) for name, facts in structure_facts(labels, job.members, grid, middle).items()}
 
 
 def annotated_facts(
@@ -56,15 +64,17 @@ def annotated_facts(
         output: Folder in which they are kept.
 
     Raises:
-        UserError: Label maps that cannot be read, all of them.
+        UserError: Files that cannot be read, all of them.
     """
-    annotation = dataset.annotation
+    annotation, ct = dataset.annotation, ct_of(dataset.dataset_json)
     alone = replace(annotation, case_source=None)  # less to send to the processes
     members = [_members(annotation, source) for source in range(len(annotation.sources))]
     jobs = {}
     for case in dataset.cases:
         label, its = dataset.path(case.label), members[annotation.source_index(case.identifier)]
-        jobs[case.identifier] = ReferenceJob(label, reader, alone, its, digest(file_state(label), sorted(its.items())))
+        images = tuple(dataset.path(entry) for entry in case.images)
+        made_from = digest([file_state(path) for path in (label, *images)], ct, sorted(its.items()))
+        jobs[case.identifier] = ReferenceJob(images, ct, label, reader, alone, its, made_from)
     record = FileRecord(
         output / REFERENCES_FILE,
         [],

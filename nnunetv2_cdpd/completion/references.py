@@ -1,9 +1,10 @@
 """References: volume, place and shape of each class in the annotated cases, and how far a structure is from them.
 
 Places are told in the patient's frame (LPS), as sources store their axes in different ways: sideways and from front to back
-from the middle of the image, and along all axes from other classes that the same cases annotate. Along the body an image begins
-anywhere. `quality.anatomy` places classes among all others of a case; here each source annotates others, so that only pairs
-that some source annotates together can be compared.
+from the middle of the body (of the image, where it is no CT), and along all axes from other classes that the same cases annotate.
+Along the body an image begins anywhere, and a hospital may cut its images beside the body's middle. `quality.anatomy` places
+classes among all others of a case; here each source annotates others, so that only pairs that some source annotates together can
+be compared.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from nnunetv2_cdpd.completion.middle import position_mm
 from nnunetv2_cdpd.jobs.shapes import NUMBER, list_of, map_of, record
 from nnunetv2_cdpd.quality.shapes import shapes_of
 from nnunetv2_cdpd.volumes.grid import Grid
@@ -23,7 +25,7 @@ _LEAST_VOLUME, _LEAST_SHAPE, _LEAST_MM = 0.15, 0.05, 5.0
 _CUT_OFF = 0.01  # share of voxels at the border of the image from which on a structure may go on outside
 _FACTS = record(
     {"ln_volume": NUMBER, "roundness": NUMBER, "largest": NUMBER, "border": NUMBER, "place": list_of(NUMBER, 3, 3)}
-    | {"offset": list_of(NUMBER, 2, 2)}
+    | {"offset": list_of(NUMBER, 0, 2)}
 )
 FACTS_OF_CASE = map_of(_FACTS, "an object of classes")
 
@@ -37,7 +39,7 @@ class Facts3D:
     largest: Share of its largest piece.
     border: Share of its voxels at the border of the image.
     place: Of its centroid, in mm (LPS).
-    offset: From the middle of the image, sideways and from front to back in mm.
+    offset: From the middle, sideways and from front to back in mm; (): it is not known.
     """
 
     ln_volume: float
@@ -54,20 +56,22 @@ class Facts3D:
         return cls(**numbers)
 
 
-def structure_facts(labels: np.ndarray, members: Mapping[str, Sequence[int]], grid: Grid) -> dict[str, Facts3D]:
+def structure_facts(
+    labels: np.ndarray, members: Mapping[str, Sequence[int]], grid: Grid, middle: np.ndarray | None
+) -> dict[str, Facts3D]:
     """Facts of the classes that are in a label map.
 
     Args:
         labels: (Z, Y, X) of any integers.
         members: Class -> its values.
         grid: Of the label map.
+        middle: (3,) mm (LPS), as `middle_of` finds it.
     """
     spacing = [*([1.0] * (3 - len(grid.spacing))), *grid.spacing[::-1].tolist()]
     found = {}
     for name, shape in shapes_of(labels, members, spacing).items():
         index = [mm / size for mm, size in zip(shape.centroid_mm, spacing)]
-        place = _in_mm(grid, index)
-        middle = _in_mm(grid, [(length - 1) / 2 for length in labels.shape])
+        place = position_mm(grid, index)
         volume = shape.volume_ml * 1000  # mm3
         ball = (36 * np.pi * volume**2) ** (1 / 3)
         found[name] = Facts3D(
@@ -76,7 +80,7 @@ def structure_facts(labels: np.ndarray, members: Mapping[str, Sequence[int]], gr
             shape.largest_share,
             shape.border_share,
             tuple(place.tolist()),
-            tuple((place - middle)[:2].tolist()),
+            () if middle is None else tuple((place - middle)[:2].tolist()),
         )
     return found
 
@@ -109,12 +113,16 @@ class References:
         is_cut = facts.border > _CUT_OFF
         volume = _score(facts.ln_volume, [its.ln_volume for its in known], _LEAST_VOLUME)
         found = {"volume_score": max(0.0, volume) if is_cut else abs(volume)}
+        offsets = [its.offset for its in known if its.offset]
         places = [
-            abs(_score(facts.offset[axis], [its.offset[axis] for its in known], _LEAST_MM)) for axis in range(len(facts.offset))
+            abs(_score(value, [offset[axis] for offset in offsets], _LEAST_MM))
+            for axis, value in enumerate(facts.offset)
+            if len(offsets) >= LEAST_ANNOTATED
         ]
         if pairs := [score for other, its in others.items() if (score := self._from_other(name, facts, other, its)) is not None]:
             places.append(float(np.median(pairs)))
-        found["place_score"] = max(places)
+        if places:
+            found["place_score"] = max(places)
         if not is_cut:
             shapes = [_score(facts.roundness, [its.roundness for its in known], _LEAST_SHAPE)]
             shapes.append(_score(facts.largest, [its.largest for its in known], _LEAST_SHAPE))
@@ -144,9 +152,3 @@ def _surface(mask: np.ndarray, spacing: Sequence[float]) -> float:
     padded = np.pad(mask, 1).astype(np.int8)
     area = float(np.prod(spacing))
     return sum(float((np.diff(padded, axis=axis) != 0).sum()) * area / spacing[axis] for axis in range(3))
-
-
-def _in_mm(grid: Grid, index: Sequence[float]) -> np.ndarray:
-    """(3,) of a voxel index in array order; a 2D image has no third axis."""
-    position = grid.position(list(reversed(index))[: len(grid.shape)])
-    return np.pad(position, (0, 3 - len(position)))

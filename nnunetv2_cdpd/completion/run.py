@@ -9,6 +9,7 @@ from nnunetv2.configuration import default_num_processes
 
 from nnunetv2_cdpd.completion.asking import NO_TEACHER, completion_jobs, questions_of, trusted_classes
 from nnunetv2_cdpd.completion.labelling import CaseLabeller
+from nnunetv2_cdpd.completion.middle import ct_of
 from nnunetv2_cdpd.completion.networks import Networks
 from nnunetv2_cdpd.completion.openness import Openness
 from nnunetv2_cdpd.completion.output import (
@@ -101,6 +102,7 @@ def complete_dataset(
             given.annotation,
             settings,
             reader,
+            ct_of(given.dataset_json),
             Networks(settings, device),
             CaseLabeller(given.annotation, len(values) - 1),
             References(tuple(facts[case] for case in sorted(facts))) if settings.uses(OUTLIER) else None,

@@ -14,6 +14,7 @@ from nnunetv2_cdpd.completion.filters.finding import FilterFinding
 from nnunetv2_cdpd.completion.filters.opinion import Opinion, nothing_known, opinion_of
 from nnunetv2_cdpd.completion.filters.outlier import outlier_finding
 from nnunetv2_cdpd.completion.labelling import CaseLabeller, Completed
+from nnunetv2_cdpd.completion.middle import middle_of
 from nnunetv2_cdpd.completion.networks import Answer, Networks
 from nnunetv2_cdpd.completion.references import Facts3D, References, structure_facts
 from nnunetv2_cdpd.completion.seen import FoldId
@@ -68,6 +69,7 @@ class CompletionJob:
 class CaseCompleter:
     """Completes cases of a dataset.
 
+    ct: Index of the channel that is a CT; None: none is.
     references: The annotated cases; None: the filter outlier is not used.
     real_facts: Case -> class -> facts of what it annotates.
     values: Stored value -> value in the completed dataset, of all that a completed label map may hold.
@@ -76,6 +78,7 @@ class CaseCompleter:
     annotation: Annotation
     settings: CompletionSettings
     reader: CheckedReader
+    ct: int | None
     networks: Networks
     labeller: CaseLabeller
     references: References | None
@@ -94,7 +97,8 @@ class CaseCompleter:
         answers = [each for asked in job.asked for each in self._answers(asked, job, grid)]
         is_open = self.labeller.openness[job.source].open_at(np.unique(labels).tolist())
         votes = {k: found for k in is_open if (found := self._votes(k, answers, properties["spacing"])) is not None}
-        opinions = self._opinions(job, is_open, votes, grid)
+        facts = {} if self.references is None else self._facts(job, votes, grid)
+        opinions = self._opinions(is_open, votes, facts, job)
         completed = self.labeller.completed(labels, job.source, opinions)
         self.reader.write_seg(self.values[completed.labels], job.output, properties)
         return self._told(job, opinions, completed)
@@ -118,9 +122,22 @@ class CaseCompleter:
         volumes = (answer.probability(k) for answer in own)
         return votes_of(volumes, weights, spacing, self.settings.plausible, self.settings.widest_mm)
 
-    def _opinions(self, job: CompletionJob, is_open: Sequence[int], votes: Mapping[int, Votes], grid: Grid) -> dict[int, Opinion]:
+    def _facts(self, job: CompletionJob, votes: Mapping[int, Votes], grid: Grid) -> dict[str, Facts3D]:
+        """Of the structures that the means of the votes draw, in the image."""
+        middle = middle_of(job.images, self.ct, self.reader, tuple(reversed(grid.shape)), grid)
+        found = {}
+        for k, each in votes.items():
+            if each.structure.any():
+                whole = np.zeros(each.shape, np.uint8)
+                whole[each.box] = each.structure
+                name = self.annotation.classes[k]
+                found |= structure_facts(whole, {name: (1,)}, grid, middle)
+        return found
+
+    def _opinions(
+        self, is_open: Sequence[int], votes: Mapping[int, Votes], facts: Mapping[str, Facts3D], job: CompletionJob
+    ) -> dict[int, Opinion]:
         names = self.annotation.classes
-        facts = {names[k]: its for k, each in votes.items() if (its := _facts(each, grid)) is not None}
         others = {**facts, **self.real_facts.get(job.case, {})}
         opinions = {}
         for k in is_open:
@@ -161,12 +178,3 @@ class CaseCompleter:
             for value, count in completed.voxels.items()
         }
         return {"source": self.annotation.sources[job.source].name, "classes": classes, "values": values}
-
-
-def _facts(votes: Votes, grid: Grid) -> Facts3D | None:
-    """Of the structure that the mean draws, in the image; None: it is nowhere."""
-    if not votes.structure.any():
-        return None
-    whole = np.zeros(votes.shape, np.uint8)
-    whole[votes.box] = votes.structure
-    return structure_facts(whole, {"it": (1,)}, grid)["it"]

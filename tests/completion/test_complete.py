@@ -325,10 +325,11 @@ def test_another_release_does_all_cases_anew(dataset, teacher, says, monkeypatch
 
 
 def test_a_table_of_before_does_not_stay_beside_cases_that_are_done_anew(dataset, teacher, says):
-    folder = complete(teacher)
-    (folder.parent / dataset.name / "imagesTr" / "a04_0000.nii.gz").write_text("torn")
+    settings = CompletionSettings(filters=("confidence",))
+    folder = complete(teacher, settings=settings)
+    (dataset / "imagesTr" / "a04_0000.nii.gz").write_text("torn")
     with pytest.raises(UserError, match="'a04'"):
-        complete(teacher)
+        complete(teacher, settings=settings)
     assert not (folder / TABLE_FILE).exists() and not (folder / "dataset.json").exists()
 
 
@@ -370,7 +371,11 @@ def test_a_bad_case_does_not_stop_the_others(dataset, teacher, says):
 def test_an_image_that_does_not_lie_on_its_label_is_refused(dataset, teacher, says):
     write(dataset / "imagesTr" / "a04_0000.nii.gz", np.zeros((20, 24, 27), np.int16))
     with pytest.raises(UserError, match="case 'a04': .*its shape, as .*teacher reads it, is not that of the label"):
-        complete(teacher)
+        complete(teacher, settings=CompletionSettings(filters=("confidence",)))
+    says.asked.clear()
+    with pytest.raises(UserError, match="case 'a04': .*20 x 24 x 27 voxels, its label map has 20 x 24 x 28"):
+        complete(teacher)  # before any teacher is asked, as outliers are told from the middle of the body
+    assert says.asked == []
 
 
 def test_what_cannot_be_completed_is_refused(dataset, teacher, says, tmp_path, raw):

@@ -1,15 +1,22 @@
 """Outliers: a planted shift, volume or shape is found among annotated cases that are alike; a sound structure is not."""
 
 import json
+import shutil
 from dataclasses import asdict
 
 import numpy as np
 import pytest
+from builders.bodies import ORGANS, made_up_body, write_body_dataset, write_volume
 from builders.votes import SPACING
 
 from nnunetv2_cdpd.completion.filters.outlier import outlier_finding
+from nnunetv2_cdpd.completion.middle import ct_of, middle_of
+from nnunetv2_cdpd.completion.reference_cases import annotated_facts
 from nnunetv2_cdpd.completion.references import Facts3D, References, structure_facts
 from nnunetv2_cdpd.completion.settings import CompletionSettings
+from nnunetv2_cdpd.datasets.predictions import reader_for
+from nnunetv2_cdpd.datasets.raw import read_dataset
+from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.grid import Grid
 
 SETTINGS = CompletionSettings()
@@ -20,6 +27,11 @@ MEMBERS = {"liver": (LIVER,), "spleen": (SPLEEN,)}
 
 def grid(shape=SHAPE, direction=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0)):
     return Grid(tuple(reversed(shape)), np.array(SPACING[::-1]), np.array(origin), np.diag(direction))
+
+
+def facts_of(labels, members, its_grid):
+    """From the middle of the image."""
+    return structure_facts(labels, members, its_grid, middle_of((), None, None, labels.shape, its_grid))
 
 
 def case(liver=(8, 10, 6), spleen=(8, 10, 26), size=(8, 10, 9), shape=SHAPE):
@@ -36,16 +48,16 @@ def references():
     """Seven cases, in which the organs lie and measure a voxel more or less."""
     moved = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1), (-1, 0, -1)]
     cases = [case(tuple(np.add((8, 10, 6), m)), tuple(np.add((8, 10, 26), m)), (8, 10 + n % 2, 9)) for n, m in enumerate(moved)]
-    return References(tuple(structure_facts(each, MEMBERS, grid()) for each in cases))
+    return References(tuple(facts_of(each, MEMBERS, grid()) for each in cases))
 
 
 def scores(references, labels, name="liver", its_grid=None):
-    found = structure_facts(labels, MEMBERS, its_grid or grid(labels.shape))
+    found = facts_of(labels, MEMBERS, its_grid or grid(labels.shape))
     return references.scores(name, found[name], found)
 
 
 def test_facts_of_a_structure_can_be_told_by_hand():
-    found = structure_facts(case(), MEMBERS, grid())["liver"]
+    found = facts_of(case(), MEMBERS, grid())["liver"]
     volume = 8 * 10 * 9 * 2.0 * 1.0 * 1.5  # mm3
     surface = 2 * (10 * 9 * 1.5 + 8 * 9 * 3.0 + 8 * 10 * 2.0)
     assert found.ln_volume == pytest.approx(np.log(volume / 1000))
@@ -58,7 +70,7 @@ def test_facts_of_a_structure_can_be_told_by_hand():
 
 def test_places_are_those_in_the_patient_however_the_axes_are_stored(references):
     flipped = grid(direction=(-1.0, -1.0, 1.0), origin=(39 * 1.5, 39.0, 0.0))
-    assert structure_facts(case()[:, ::-1, ::-1], MEMBERS, flipped)["liver"] == structure_facts(case(), MEMBERS, grid())["liver"]
+    assert facts_of(case()[:, ::-1, ::-1], MEMBERS, flipped)["liver"] == facts_of(case(), MEMBERS, grid())["liver"]
     assert scores(references, case()[:, ::-1, ::-1], its_grid=flipped) == scores(references, case())
     assert scores(references, case()[:, ::-1, ::-1])["place_score"] > 4  # the liver on the left
 
@@ -74,7 +86,7 @@ def test_a_shifted_organ_is_found(references):
     assert sideways["place_score"] == pytest.approx(16 * 1.5 / 5) and sideways["volume_score"] < 2
     below = scores(references, case(liver=(0, 10, 6), spleen=(14, 10, 26)))
     assert below["place_score"] == pytest.approx(14 * 2.0 / 5)  # all known ones lie alike, so that 5 mm count as usual
-    both = structure_facts(case(liver=(14, 10, 6), spleen=(14, 10, 26)), MEMBERS, grid())
+    both = facts_of(case(liver=(14, 10, 6), spleen=(14, 10, 26)), MEMBERS, grid())
     assert references.scores("liver", both["liver"], both)["place_score"] < 2
 
 
@@ -102,21 +114,21 @@ def test_a_structure_that_the_image_cuts_off_may_be_small(references):
 
 
 def test_few_annotated_cases_say_nothing():
-    facts = structure_facts(case(), MEMBERS, grid())
+    facts = facts_of(case(), MEMBERS, grid())
     few = References((facts,) * 4)
     assert few.number("liver") == 4
-    far = structure_facts(case(liver=(0, 0, 30)), MEMBERS, grid())
+    far = facts_of(case(liver=(0, 0, 30)), MEMBERS, grid())
     assert few.scores("liver", far["liver"], far) == {}
 
 
 def test_pairs_that_no_source_annotates_together_are_not_compared(references):
     one_each = [{name: its[name]} for its in references.cases for name in MEMBERS]
-    above = structure_facts(case(liver=(1, 10, 6)), MEMBERS, grid())
+    above = facts_of(case(liver=(1, 10, 6)), MEMBERS, grid())
     assert References(tuple(one_each)).scores("liver", above["liver"], above)["place_score"] < 2
 
 
 def test_the_filter_drops_by_its_level(references):
-    facts = structure_facts(case(liver=(8, 10, 22), spleen=None), MEMBERS, grid())
+    facts = facts_of(case(liver=(8, 10, 22), spleen=None), MEMBERS, grid())
     finding = outlier_finding("liver", facts["liver"], facts, references, SETTINGS)
     assert finding.is_uncertain and finding.measured["place_score"] > 4 and finding.voxels is None
     assert not outlier_finding("liver", facts["liver"], facts, references, CompletionSettings(most_outlying=99)).is_uncertain
@@ -125,5 +137,61 @@ def test_the_filter_drops_by_its_level(references):
 
 def test_a_flat_image_has_places_too():
     flat = Grid((40, 40), np.array([1.5, 1.0]), np.zeros(2), np.eye(2))
-    found = structure_facts(case()[10:11], MEMBERS, flat)["liver"]
+    found = facts_of(case()[10:11], MEMBERS, flat)["liver"]
     assert found.place == pytest.approx((15.0, 14.5, 0.0))
+
+
+# ---- from the middle of the body, in a CT ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bodies(tmp_path_factory):
+    """Six CTs of bodies that lie in the middle of their images, and one that lies 60 mm beside it, stored the other way round."""
+    folder = tmp_path_factory.mktemp("bodies") / "Dataset401_B"
+    write_body_dataset(folder, [made_up_body(30 + 5 * n, 560, n) for n in range(7)])
+    image, labels = made_up_body(60, 560, 6, shift=(20.0, 60.0))
+    write_volume(folder / "imagesTr/B_06_0000.nii.gz", image, "RAS")
+    write_volume(folder / "labelsTr/B_06.nii.gz", labels, "RAS")
+    return folder
+
+
+def facts_in(folder, output):
+    dataset = read_dataset(folder)
+    reader = reader_for(dataset.dataset_json, [dataset.path(case.label) for case in dataset.cases])
+    return annotated_facts(dataset, output, reader, 1, progress=False)
+
+
+def test_places_in_a_ct_are_told_from_the_middle_of_the_body(bodies, tmp_path):
+    facts = facts_in(bodies, tmp_path)
+    for name, (_, depth, side) in ORGANS.items():
+        for case, its in facts.items():
+            assert its[name].offset == pytest.approx((side, depth), abs=12), case  # sideways first
+    others = References(tuple(its for case, its in sorted(facts.items()) if case != "B_06"))
+    assert others.scores("liver", facts["B_06"]["liver"], {})["place_score"] < 2
+
+
+def test_without_a_ct_it_is_the_middle_of_the_image(bodies, tmp_path):
+    content = json.loads((bodies / "dataset.json").read_text())
+    other = shutil.copytree(bodies, tmp_path / bodies.name)
+    (other / "dataset.json").write_text(json.dumps({**content, "channel_names": {"0": "MR"}}))
+    assert ct_of(read_dataset(other).dataset_json) is None
+    facts = facts_in(other, tmp_path)
+    others = References(tuple(its for case, its in sorted(facts.items()) if case != "B_06"))
+    assert others.scores("liver", facts["B_06"]["liver"], {})["place_score"] > 4
+
+
+def test_of_a_ct_that_shows_no_body_nothing_is_said(bodies, tmp_path):
+    other = shutil.copytree(bodies, tmp_path / bodies.name)
+    write_volume(other / "imagesTr/B_03_0000.nii.gz", np.full_like(made_up_body(45, 560, 3)[0], -1000))
+    facts = facts_in(other, tmp_path)
+    assert facts["B_03"]["liver"].offset == () and len(facts["B_02"]["liver"].offset) == 2
+    references = References(tuple(facts.values()))
+    assert "place_score" not in references.scores("liver", facts["B_03"]["liver"], {})
+    assert references.scores("liver", facts["B_02"]["liver"], {})["place_score"] < 2
+
+
+def test_an_image_that_does_not_lie_on_its_label_is_told_with_its_case(bodies, tmp_path):
+    other = shutil.copytree(bodies, tmp_path / bodies.name)
+    write_volume(other / "imagesTr/B_02_0000.nii.gz", made_up_body(30, 500, 3)[0])
+    with pytest.raises(UserError, match="case 'B_02': .*they are of different images"):
+        facts_in(other, tmp_path)
