@@ -18,7 +18,7 @@ from raw_data import dataset_folder
 from results import FOLDER, write_json
 from runs import Run
 from studies import STUDIES
-from study import COMPLETED, COMPLETED_BORDERS, COMPLETED_CONFIDENT, COMPLETED_SURE, MERGED
+from study import COMPLETED, COMPLETED_BORDERS, COMPLETED_CONFIDENT, MERGED
 
 from nnunetv2_cdpd.classes.lookup import class_key
 from nnunetv2_cdpd.completion import run as completion
@@ -46,7 +46,7 @@ CHOICES = {
     "confidence": Choice("confidence", replace(_NONE, filters=(CONFIDENCE,)), COMPLETED_CONFIDENT),
     "outlier": Choice("outlier", replace(_NONE, filters=(OUTLIER,))),
     "both": Choice("confidence, outlier", _BOTH, COMPLETED),
-    "sure": Choice("confidence, outlier, `--low 0.05`", replace(_BOTH, low=0.05), COMPLETED_SURE),
+    "sure": Choice("confidence, outlier, `--low 0.05`", replace(_BOTH, low=0.05)),
     "borders": Choice("confidence, outlier, `--border 6`", replace(_BOTH, border_mm=6.0), COMPLETED_BORDERS),
 }
 COMPLETED_NAME, COMPLETED_ID = "Filtered", 779

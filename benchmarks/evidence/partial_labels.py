@@ -8,7 +8,6 @@ from study import (
     COMPLETED_BORDERS,
     COMPLETED_CONFIDENT,
     COMPLETED_MIXED,
-    COMPLETED_SURE,
     MERGED,
     MIXED,
     OURS,
@@ -57,13 +56,6 @@ _ARMS = {
     "ours": Arm("nnUNetTrainerCDPD", OURS, (MERGED,)),
     "ours_place": Arm("nnUNetTrainerCDPD, negatives by place", f"{OURS}_place", (MERGED,), place=True),
     "student": Arm("nnU-Net on what one nnU-Net per source completed", STOCK, (COMPLETED,), teachers="per_source"),
-    "student_sure": Arm(
-        "the same, background at 95 %",
-        STOCK,
-        (COMPLETED_SURE,),
-        teachers="per_source",
-        completion=("--low", "0.05"),
-    ),
     "student_confident": Arm(
         "the same as the first, filter confidence alone",
         STOCK,

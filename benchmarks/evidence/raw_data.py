@@ -16,7 +16,6 @@ from study import (
     COMPLETED_BORDERS,
     COMPLETED_CONFIDENT,
     COMPLETED_MIXED,
-    COMPLETED_SURE,
     MERGED,
     MIXED,
     Study,
@@ -24,7 +23,7 @@ from study import (
 from visible import write_visible
 
 IDS = {name: 721 + index for index, name in enumerate(DATASETS)}
-_OF_SEEDS = {COMPLETED: 790, COMPLETED_SURE: 780, COMPLETED_MIXED: 760, COMPLETED_BORDERS: 800, COMPLETED_CONFIDENT: 810}
+_OF_SEEDS = {COMPLETED: 790, COMPLETED_MIXED: 760, COMPLETED_BORDERS: 800, COMPLETED_CONFIDENT: 810}
 IDS |= {f"{name}{seed}": first + seed for name, first in _OF_SEEDS.items() for seed in range(10)}
 TEST = "test"
 

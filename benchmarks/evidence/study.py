@@ -9,9 +9,8 @@ from patients import ORGANS, SOURCES, Patients, Source
 from nnunetv2_cdpd.pretrained.choices import RANDOM
 
 COMPLETE = Source("Complete", tuple(ORGANS))
-# By `cdpd complete`; of each seed its own, as it has its own teachers. Sure: background is what is so with 95 %, not with 75.
-COMPLETED, COMPLETED_SURE = "Completed", "CompletedSure"
-COMPLETED_MIXED = "CompletedMixed"
+# By `cdpd complete`; of each seed its own, as it has its own teachers
+COMPLETED, COMPLETED_MIXED = "Completed", "CompletedMixed"
 COMPLETED_CONFIDENT = "CompletedConfident"  # whatever the structure's place, volume and shape
 COMPLETED_BORDERS = "CompletedBorders"  # voxels around what was completed are ignored
 MERGED, BACKGROUND = "Merged", "Background"  # of the three sources: by `cdpd merge`; with 0 for what is not annotated

@@ -125,7 +125,7 @@ class CaseCompleter:
     def _facts(self, job: CompletionJob, votes: Mapping[int, Votes], grid: Grid) -> dict[str, Facts3D]:
         """Of the structures that the means of the votes draw, in the image."""
         middle = middle_of(job.images, self.ct, self.reader, tuple(reversed(grid.shape)), grid)
-        found = {}
+        found: dict[str, Facts3D] = {}
         for k, each in votes.items():
             if each.structure.any():
                 whole = np.zeros(each.shape, np.uint8)
