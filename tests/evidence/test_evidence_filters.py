@@ -61,11 +61,11 @@ def test_a_completion_that_a_run_left_is_counted_as_it_is(evidence, tmp_path, mo
         evidence.filters.completion, "complete_dataset", lambda *_, settings, **__: made.append(settings) or tmp_path / "made"
     )
     monkeypatch.setattr(evidence.filters, "counted", lambda folder, *_: counted.append(folder.name) or {})
-    left = evidence.raw_data.dataset_folder(tmp_path, "CompletedSure2")
+    left = evidence.raw_data.dataset_folder(tmp_path, "CompletedBorders2")
     left.mkdir(parents=True)
     (left / "dataset.json").touch()
     for _ in range(2):
         evidence.filters.measure_filters(evidence.runs.Run("equal_contours", "student", 0, 2, tmp_path, tmp_path))
     choices = evidence.filters.CHOICES
-    assert counted == [left.name if name == "sure" else "made" for name in choices]
-    assert made == [choice.settings for name, choice in choices.items() if name != "sure"]
+    assert counted == [left.name if name == "borders" else "made" for name in choices]
+    assert made == [choice.settings for name, choice in choices.items() if name != "borders"]
