@@ -9,7 +9,7 @@ from typing import Any
 from nnunetv2_cdpd import __version__
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.cleanup.clean import Effects, array_axes, clean_label_map, nesting_of
-from nnunetv2_cdpd.cleanup.rules import RULES, check_rules
+from nnunetv2_cdpd.cleanup.rules import PLACE, RULES, check_rules
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson, read_dataset_json
 from nnunetv2_cdpd.datasets.label_maps import checked_label_map
 from nnunetv2_cdpd.datasets.output import check_may_write
@@ -109,6 +109,9 @@ def clean_folder(
         outcome = run(jobs, runner, title="clean", record=record, progress=progress)
         outcome.check_any("cleaned")
         effects = {case: record.cases[case].facts["effects"] for case in jobs if case not in outcome.failed}
+        if silent := [case for case, its in effects.items() if jobs[case].place is not None and PLACE not in its]:
+            why = "shows less than 4 cm of a body or one unlike those that place was learned from, or does not lie along its axes"
+            report(f"note: {listed(silent)}: cleaned without place, as the image {why}")
         cleaned = Outcome(effects, failed=outcome.failed)
         content = {"version": 1, "all_cases": total_effects(cleaned), "cases": cleaned.done, "problems": cleaned.failed}
         write_json(out_dir / EFFECTS_FILE, content)
@@ -146,9 +149,9 @@ def _plan(
     if (place is None) != (images is None):
         missing, given = ("images", "place") if images is None else ("place", "images")
         raise UserError(f"argument {missing}: is needed with argument {given}; give both or none")
-    if place is None and "place" in (rules or ()):
+    if place is None and PLACE in (rules or ()):
         raise UserError("argument rules: place needs what was learned of the dataset; give argument place and argument images")
-    if place is not None and rules is not None and "place" not in rules:
+    if place is not None and rules is not None and PLACE not in rules:
         raise UserError("argument place: is for the rule place, which is not among argument rules; leave one of them out")
     if images is not None:
         existing_folder(Path(images))
@@ -193,9 +196,10 @@ def _rules_text(rules: Sequence[str] | None) -> str:
 
 
 def clean_case(job: CleaningJob) -> Effects:
-    """Clean one prediction."""
+    """Clean one prediction; where its image says nothing of place, the effects do not have that rule."""
     read, properties = job.reader.read_seg(str(job.in_file))
     label_map = checked_label_map(read, job.annotation, str(job.in_file))
+    place = None if job.place is None else job.place.of_files(job.images, job.reader, label_map.shape, properties)
     cleaned, effects = clean_label_map(
         label_map,
         properties["spacing"],
@@ -203,8 +207,10 @@ def clean_case(job: CleaningJob) -> Effects:
         job.rules,
         parents=nesting_of(job.annotation),
         axes=array_axes(label_map.shape, properties),
-        place=None if job.place is None else job.place.of_files(job.images, job.reader, label_map.shape, properties),
+        place=place,
     )
+    if job.place is not None and (place is None or place.is_silent):
+        effects.pop(PLACE, None)
     job.reader.write_seg(cleaned, job.out_file, properties)
     return effects
 

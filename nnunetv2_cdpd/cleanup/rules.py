@@ -200,6 +200,8 @@ RULES: dict[str, Callable[[LabelledVolume], None]] = {
     rule.__name__: rule for rule in (place, sides, lungs, largest, portal_vein, tumors_in_organ, tumors_at_organ)
 }
 
+PLACE = place.__name__
+
 
 def description_of(rule: str) -> str:
     """The first sentence of a rule's docstring."""

@@ -85,6 +85,18 @@ def in_two_steps(predicted, images, model, tmp_path_factory):
     return found
 
 
+def test_it_is_told_of_which_images_nothing_is_known(predicted, images, model, tmp_path, capsys):
+    shutil.copytree(images, tmp_path / "images")
+    image = nibabel.load(images / "a_0000.nii.gz")
+    nothing = np.full(image.shape, -1000, np.int16)
+    nibabel.save(nibabel.Nifti1Image(nothing, image.affine, image.header), tmp_path / "images" / "a_0000.nii.gz")
+    label_map = cleaned(predicted, tmp_path / "out", "--rules", "place", "--place", model, "--images", tmp_path / "images")
+    assert np.array_equal(label_map, read(predicted / "a.nii.gz"))
+    assert "note: a: cleaned without place, as the image shows less than 4 cm of a body" in capsys.readouterr().out
+    cleaned(predicted, tmp_path / "other", "--rules", "place", "--place", model, "--images", images)
+    assert "without place" not in capsys.readouterr().out
+
+
 def test_folders_and_files_are_cleaned_as_in_two_steps(images, model, in_two_steps, tmp_path, capsys):
     output = predict(images, tmp_path / "out", model, "--clean")
     assert np.array_equal(read(output / "a.nii.gz"), in_two_steps)
