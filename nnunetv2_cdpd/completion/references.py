@@ -22,6 +22,7 @@ LEAST_ANNOTATED = 5
 _TO_SD = 1.4826  # median absolute deviation -> standard deviation, of a normal distribution
 # Least spreads, for classes that a few cases show alike: of ln volume, of ln roundness, of places in mm.
 _LEAST_VOLUME, _LEAST_SHAPE, _LEAST_MM = 0.15, 0.05, 5.0
+_ALONG = 2  # axis of the patient's frame
 _CUT_OFF = 0.01  # share of voxels at the border of the image from which on a structure may go on outside
 _FACTS = record(
     {"ln_volume": NUMBER, "roundness": NUMBER, "largest": NUMBER, "border": NUMBER, "place": list_of(NUMBER, 3, 3)}
@@ -48,6 +49,11 @@ class Facts3D:
     border: float
     place: tuple[float, ...]
     offset: tuple[float, ...]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it may go on outside of the image."""
+        return self.border > _CUT_OFF
 
     @classmethod
     def read(cls, entry: Mapping[str, Any]) -> "Facts3D":
@@ -101,8 +107,8 @@ class References:
     def scores(self, name: str, facts: Facts3D, others: Mapping[str, Facts3D]) -> dict[str, float]:
         """How far a structure lies from the annotated ones: volume, place, shape -> robust standard deviations.
 
-        A structure that reaches the border of the image may be cut off there: then nothing is said of a small volume, nor of
-        its shape. What nothing tells is missing.
+        A structure that reaches the border of the image may be cut off there: then nothing is said of a small volume, of its
+        shape, nor of its place along the body, as its middle moves with the border. What nothing tells is missing.
 
         Args:
             others: Of the other classes of the same image.
@@ -110,7 +116,7 @@ class References:
         known = [case[name] for case in self.cases if name in case]
         if len(known) < LEAST_ANNOTATED:
             return {}
-        is_cut = facts.border > _CUT_OFF
+        is_cut = facts.is_cut
         volume = _score(facts.ln_volume, [its.ln_volume for its in known], _LEAST_VOLUME)
         found = {"volume_score": max(0.0, volume) if is_cut else abs(volume)}
         offsets = [its.offset for its in known if its.offset]
@@ -131,12 +137,17 @@ class References:
 
     def _from_other(self, name: str, facts: Facts3D, other: str, its: Facts3D) -> float | None:
         """The farthest of three axes along which a class lies from another one; None: too few cases show both."""
-        both = [(case[name].place, case[other].place) for case in self.cases if name in case and other in case]
+        both = [(case[name], case[other]) for case in self.cases if name in case and other in case]
         if len(both) < LEAST_ANNOTATED or name == other:
             return None
-        apart = np.array([np.subtract(own, there) for own, there in both])
         here = np.subtract(facts.place, its.place)
-        return max(abs(_score(float(here[axis]), apart[:, axis], _LEAST_MM)) for axis in range(3))
+        scores = []
+        for axis in range(3):
+            known = [pair for pair in both if axis != _ALONG or not any(each.is_cut for each in pair)]
+            if len(known) >= LEAST_ANNOTATED and (axis != _ALONG or not (facts.is_cut or its.is_cut)):
+                apart = [own.place[axis] - there.place[axis] for own, there in known]
+                scores.append(abs(_score(float(here[axis]), apart, _LEAST_MM)))
+        return max(scores)
 
 
 def _score(value: float, known: Iterable[float], least: float) -> float:
