@@ -26,7 +26,7 @@ from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISI
 OK, NOTE, FAIL = "ok", "note", "FAIL"
 DISTRIBUTION = "nnunetv2-cdpd"
 _SHOWN_PACKAGES = ("nnunetv2", "dynamic-network-architectures", "torch", "timm", "open-clip-torch")
-_WIDTH, _NAME_WIDTH = 100, 33
+_WIDTH, _NAME_WIDTH = 100, 36
 
 # Runs as nnU-Net's commands do: a process of its own, in a folder that is not ours. nnU-Net prints where it searches, so
 # the answer is the last line.

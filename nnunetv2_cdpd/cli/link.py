@@ -10,8 +10,8 @@ nnUNetPlannerCDPDFastResampling name.
 
 Writes three small files into the nnunetv2 package that Python imports, beside its trainers, planners and resampling.
 They only hand our names on to this package; nnU-Net's own classes are looked up as before, also after this package is
-uninstalled. Needed again after nnunetv2 was installed anew. convert, merge, demo, import-official and doctor do it by
-themselves.
+uninstalled. Needed again after nnunetv2 was installed anew. convert, merge, demo, extend, import-official,
+doctor, `cdpd train` on several GPUs and `cdpd submit` of nnU-Net's commands do it by themselves.
 """
 EXAMPLES = (
     "cdpd link",
