@@ -21,6 +21,7 @@ NOT_MEASURED = {
     r"from five cases on": "what `cdpd extend` asks for",
     r"AdamW 4e-4": "a setting",
     r"for prediction without a GPU: 3 mm": "a setting",
+    r"a GPU of 8 GB \( 24,  40\)": "settings",
     r"text scale starts at 1;|starts around 0 with": "initial values of weights",
     r"the last 12 of 96 slices": "what the released code does",
 }
