@@ -44,27 +44,27 @@ def _and_mixed(patients: Patients, split: int) -> dict[Source, list[str]]:
 _BARE = f"{OURS}_lossOnly"
 _ARMS = {
     "complete": Arm("nnU-Net, every organ of the complete patients", STOCK, (COMPLETE.name,)),
-    "complete_longer": Arm("the same, three times as long", STOCK, (COMPLETE.name,), 3.0),
+    "complete_longer": Arm("the same organs and patients, three times as long", STOCK, (COMPLETE.name,), 3.0),
     "background": Arm("nnU-Net, what is not annotated taken as background", STOCK, (BACKGROUND,)),
     "per_source": Arm("one nnU-Net per source, joined", STOCK, PARTS),
     "per_source_third": Arm("one nnU-Net per source with a third of the iterations each, joined", STOCK, PARTS, 1 / 3),
     "marginal": Arm("marginal and exclusion loss on nnU-Net's U-Net (arXiv 2007.03868)", f"{OURS}_marginal", (MERGED,)),
     "masked": Arm("masked loss on nnU-Net's U-Net", _BARE, (MERGED,)),
-    "masked_longer": Arm("the same, three times as long", _BARE, (MERGED,), 3.0),
+    "masked_longer": Arm("masked loss, three times as long", _BARE, (MERGED,), 3.0),
     "masked_borders": Arm("masked loss, patches that end at the borders", f"{_BARE}_borders", (MERGED,)),
     "masked_place": Arm("masked loss, negatives by place", f"{_BARE}_place", (MERGED,), place=True),
     "ours": Arm("nnUNetTrainerCDPD", OURS, (MERGED,)),
     "ours_place": Arm("nnUNetTrainerCDPD, negatives by place", f"{OURS}_place", (MERGED,), place=True),
     "student": Arm("nnU-Net on what one nnU-Net per source completed", STOCK, (COMPLETED,), teachers="per_source"),
     "student_confident": Arm(
-        "the same as the first, filter confidence alone",
+        "nnU-Net on what they completed by the filter confidence alone",
         STOCK,
         (COMPLETED_CONFIDENT,),
         teachers="per_source",
         completion=("--filters", "confidence"),
     ),
     "student_borders": Arm(
-        "the same as the first, 6 mm around what was completed ignored",
+        "nnU-Net on what they completed, 6 mm around it ignored",
         STOCK,
         (COMPLETED_BORDERS,),
         teachers="per_source",
@@ -79,9 +79,9 @@ _EFFORT = {
 }
 _MIXED = {
     "masked_mixed": Arm("masked loss, organs and hospitals mixed", _BARE, (MIXED,)),
-    "masked_mixed_longer": Arm("the same, twice as long", _BARE, (MIXED,), 2.0),
+    "masked_mixed_longer": Arm("masked loss, organs and hospitals mixed, twice as long", _BARE, (MIXED,), 2.0),
     "student_mixed": Arm(
-        "nnU-Net on what the network before completed",
+        "nnU-Net on what that network completed",
         STOCK,
         (COMPLETED_MIXED,),
         teachers="masked_mixed_longer",

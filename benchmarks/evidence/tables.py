@@ -20,6 +20,7 @@ from prompt_tables import prompt_tables
 from quality_tables import quality_table, short_quality_table
 from results import mean_of_known, results_of
 from scanners import scanner_table
+from students import students_table
 from vision import vision_tables
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,7 @@ def tables() -> dict[str, str]:
         "demo": demo_table(demo_runs()),
         "openkbp": openkbp_table(),
         "filters": filters_table(),
+        "students": students_table(),
         "contours": contours_table(),
         **figure_tables(),
     }
