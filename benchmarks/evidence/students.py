@@ -18,5 +18,12 @@ def students_table() -> str:
         way = f"`{' '.join(facts.completion)}`" if facts.completion else ""
         runs = len({(result.split, result.seed) for result in own})
         rows.append(f"| {taught_by.words} | {len(taught_by.datasets)} | {way} | {' | '.join(told)} | {runs} |")
-    columns = ["teachers", "networks", "`cdpd complete`", "against its teachers", f"against *{study.arms[study.control].words}*", "runs"]
+    columns = [
+        "teachers",
+        "networks",
+        "`cdpd complete`",
+        "against its teachers",
+        f"against *{study.arms[study.control].words}*",
+        "runs",
+    ]
     return "\n".join([f"| {' | '.join(columns)} |", "|---|---:|---|---:|---:|---:|", *rows]) if rows else ""
