@@ -3,8 +3,9 @@
 Hospitals cut their images in different ways, some far beside the body's middle.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,21 +26,23 @@ def ct_of(dataset_json: DatasetJson) -> int | None:
 
 
 def middle_of(
-    images: Sequence[Path], ct: int | None, reader: CheckedReader, shape: Sequence[int], grid: Grid
+    images: Sequence[Path], ct: int | None, reader: CheckedReader, shape: Sequence[int], properties: Mapping[str, Any]
 ) -> np.ndarray | None:
-    """(3,) mm (LPS) from which places are told; None: a CT that shows no body, or not how it lies in the body.
+    """(3,) mm (LPS) from which places are told; None: a CT that shows no body, or lies too obliquely.
 
     Args:
         images: Of the case.
-        ct: Index of the channel that is a CT; None: none is, and the middle is that of the image.
+        ct: Index of the channel that is a CT; None: none is, and the middle is that of the image. So it is of a slice, and of a
+            format without geometry.
         shape: (Z, Y, X) of the label map.
-        grid: Of the label map.
+        properties: Of the label map, those of nnU-Net's readers.
 
     Raises:
         UserError: An image cannot be read, or does not lie on its label map.
     """
-    if ct is None or len(grid.shape) < 3:
-        return position_mm(grid, [(length - 1) / 2 for length in shape])
+    grid = Grid.of_properties(shape, properties)
+    if ct is None or grid is None or len(grid.shape) < 3:
+        return position_mm(Grid.of_array(shape, properties), [(length - 1) / 2 for length in shape])
     axes = BodyAxes.of(grid)
     body = None if axes is None else read_body(images, ct, reader, shape, axes)
     if axes is None or body is None:

@@ -51,7 +51,7 @@ def facts_of_label(job: ReferenceJob) -> dict[str, Any]:
     read, properties = job.reader.read_seg(job.label)
     labels = checked_label_map(read, job.annotation, f"label {job.label}")
     grid = Grid.of_array(labels.shape, properties)
-    middle = middle_of(job.images, job.ct, job.reader, labels.shape, grid)
+    middle = middle_of(job.images, job.ct, job.reader, labels.shape, properties)
     return {name: asdict(facts) for name, facts in structure_facts(labels, job.members, grid, middle).items()}
 
 

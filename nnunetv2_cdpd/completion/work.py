@@ -97,7 +97,10 @@ class CaseCompleter:
         answers = [each for asked in job.asked for each in self._answers(asked, job, grid)]
         is_open = self.labeller.openness[job.source].open_at(np.unique(labels).tolist())
         votes = {k: found for k in is_open if (found := self._votes(k, answers, properties["spacing"])) is not None}
-        facts = {} if self.references is None else self._facts(job, votes, grid)
+        facts: dict[str, Facts3D] = {}
+        if self.references is not None:
+            middle = middle_of(job.images, self.ct, self.reader, labels.shape, properties)
+            facts = self._facts(votes, grid, middle)
         opinions = self._opinions(is_open, votes, facts, job)
         completed = self.labeller.completed(labels, job.source, opinions)
         self.reader.write_seg(self.values[completed.labels], job.output, properties)
@@ -122,9 +125,8 @@ class CaseCompleter:
         volumes = (answer.probability(k) for answer in own)
         return votes_of(volumes, weights, spacing, self.settings.plausible, self.settings.widest_mm)
 
-    def _facts(self, job: CompletionJob, votes: Mapping[int, Votes], grid: Grid) -> dict[str, Facts3D]:
+    def _facts(self, votes: Mapping[int, Votes], grid: Grid, middle: np.ndarray | None) -> dict[str, Facts3D]:
         """Of the structures that the means of the votes draw, in the image."""
-        middle = middle_of(job.images, self.ct, self.reader, tuple(reversed(grid.shape)), grid)
         found: dict[str, Facts3D] = {}
         for k, each in votes.items():
             if each.structure.any():

@@ -6,11 +6,13 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+import tifffile
 from builders.bodies import ORGANS, made_up_body, write_body_dataset, write_volume
 from builders.votes import SPACING
+from skimage import io
 
 from nnunetv2_cdpd.completion.filters.outlier import outlier_finding
-from nnunetv2_cdpd.completion.middle import ct_of, middle_of
+from nnunetv2_cdpd.completion.middle import ct_of, position_mm
 from nnunetv2_cdpd.completion.reference_cases import annotated_facts
 from nnunetv2_cdpd.completion.references import Facts3D, References, structure_facts
 from nnunetv2_cdpd.completion.settings import CompletionSettings
@@ -31,7 +33,8 @@ def grid(shape=SHAPE, direction=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0)):
 
 def facts_of(labels, members, its_grid):
     """From the middle of the image."""
-    return structure_facts(labels, members, its_grid, middle_of((), None, None, labels.shape, its_grid))
+    middle = position_mm(its_grid, [(length - 1) / 2 for length in labels.shape])
+    return structure_facts(labels, members, its_grid, middle)
 
 
 def case(liver=(8, 10, 6), spleen=(8, 10, 26), size=(8, 10, 9), shape=SHAPE):
@@ -216,3 +219,26 @@ def test_an_image_that_does_not_lie_on_its_label_is_told_with_its_case(bodies, t
     write_volume(other / "imagesTr/B_02_0000.nii.gz", made_up_body(30, 500, 3)[0])
     with pytest.raises(UserError, match="case 'B_02': .*they are of different images"):
         facts_in(other, tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(1, 24, 30), (8, 24, 30)])
+def test_of_a_format_without_geometry_it_is_the_middle_of_the_image(tmp_path, shape):
+    """A CT as PNG or TIFF: nothing says how it lies in a body."""
+    ending = ".png" if shape[0] == 1 else ".tif"
+    folder = tmp_path / "Dataset402_P"
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir(parents=True)
+    labels = np.zeros(shape, np.uint8)
+    labels[:, 4:10, 20:26] = LIVER
+    for name, array in (("imagesTr/p_0000", labels * 90), ("labelsTr/p", labels)):
+        if ending == ".png":
+            io.imsave(folder / f"{name}{ending}", array[0], check_contrast=False)
+        else:
+            tifffile.imwrite(folder / f"{name}{ending}", array)
+    if ending == ".tif":
+        for name in ("imagesTr/p", "labelsTr/p"):
+            (folder / f"{name}.json").write_text(json.dumps({"spacing": [3.0, 1.0, 1.0]}))
+    content = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "numTraining": 1, "file_ending": ending}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    (facts,) = facts_in(folder, tmp_path).values()
+    assert facts["liver"].offset == pytest.approx((22.5 - 14.5, 6.5 - 11.5))

@@ -84,6 +84,8 @@ def test_a_teacher_of_whose_cases_some_are_not_known_is_refused(model, nnunet_fo
         training_cases(model, PLANS, {**CONTENT, "numTraining": 5}, [0, 1])
     assert unseen(training_cases(model, PLANS, {**CONTENT, "numTraining": 3}, [0, 1]), "a3") == (1,)
     assert unseen(training_cases(model, PLANS, {**CONTENT, "numTraining": 5}, [0, 1], allow_seen=True), "a3") == (1,)
+    make_dataset(nnunet_folders.raw / "Dataset301_LITS", {"liver": 1}, ["a1", "a2", "a3", "a4"])  # which tells of all
+    assert unseen(training_cases(model, PLANS, {**CONTENT, "numTraining": 5}, [0, 1]), "a4") == ()
 
 
 def test_a_case_is_found_by_its_image_whatever_it_is_called(model, raw):
