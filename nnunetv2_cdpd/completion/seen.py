@@ -99,9 +99,8 @@ def training_cases(
             "argument allow_seen"
         )
     number = _number_of_cases(content)
-    if (
-        not names or (raw is None and len(names) < number)
-    ) and not allow_seen:  # a case that nothing names would pass for one of another dataset
+    # A case that nothing names would pass for one of another dataset.
+    if (not names or (raw is None and len(names) < number)) and not allow_seen:
         told = f"{len(names)} of its {number} cases are known" if names else "nothing tells which cases it was trained on"
         raise UserError(
             f"{folder}: {told}; have its raw dataset {name} in nnUNet_raw, or its validation in the folder of each fold, or give "
