@@ -2,8 +2,8 @@
 
     python benchmarks/evidence run STUDY DATA WORK [--arms ours complete] [--splits 0 1] [--seeds 0 1 2] [--threads 1]
     python benchmarks/evidence clean STUDY DATA WORK --arms ours [--splits 0] [--seeds 0]   # after their runs
-    python benchmarks/evidence decode DATA MODEL VISIBLE
-    python benchmarks/evidence filters DATA WORK [--splits 0] [--seeds 0]   # after equal_contours' one network per source
+    python benchmarks/evidence decode STUDY DATA WORK --arms ours [--splits 0] [--seeds 0]  # after their runs
+    python benchmarks/evidence filters DATA WORK [--splits 0] [--seeds 0] [--threads 1]   # after per_source, masked_longer
     python benchmarks/evidence scanners DATA       # voxels and noise of the patients, for the study vision_shifted
     python benchmarks/evidence contours DATA       # how large organs are drawn
     python benchmarks/evidence show [TABLE]        # the tables of what is finished
@@ -26,7 +26,7 @@ from cleaning import measure_cleaning
 from contours import measure_contours
 from decoding import measure_decoding
 from filters import ARM, STUDY, measure_filters
-from patients import NUM_SPLITS, Patients
+from patients import NUM_SPLITS
 from results import path_of
 from runs import Run
 from scanners import measure_scanners
@@ -40,14 +40,14 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="do the runs that have no result yet")
     clean = commands.add_parser("clean", help="clean the predictions of runs and score them again")
-    for runs in (run, clean):
+    decode = commands.add_parser("decode", help="predict with both decodings")
+    for runs in (run, clean, decode):
         runs.add_argument("study", choices=STUDIES)
         runs.add_argument("data", type=Path)
         runs.add_argument("work", type=Path)
         runs.add_argument("--arms", nargs="+", help="default: all of the study")
         runs.add_argument("--splits", type=int, nargs="+", choices=range(NUM_SPLITS), help="default: all of the study")
         runs.add_argument("--seeds", type=int, nargs="+", default=[0])
-    run.add_argument("--threads", type=int, help="of a training on the CPU; default: nnU-Net's, one for each core")
     run.add_argument("--vision-weights", type=Path, metavar="FILE", help="of DINOv2 ViT-S/14, for arms with pretrained tokens")
     run.add_argument("-device", default="cpu", choices=["cpu", "cuda"])
     filters = commands.add_parser("filters", help="complete with each filter, and compare with the truth")
@@ -56,12 +56,10 @@ def main() -> None:
     filters.add_argument("--splits", type=int, nargs="+", choices=range(NUM_SPLITS), default=[0])
     filters.add_argument("--seeds", type=int, nargs="+", default=[0])
     filters.set_defaults(study=STUDY, arms=[ARM])
+    for trained in (run, filters):
+        trained.add_argument("--threads", type=int, help="of a training on the CPU; default: nnU-Net's, one for each core")
     show = commands.add_parser("show", help="print tables")
     show.add_argument("table", nargs="?")
-    decode = commands.add_parser("decode", help="predict with both decodings")
-    decode.add_argument("data", type=Path)
-    decode.add_argument("model", type=Path, help="cross-validated on the complete patients of split 0")
-    decode.add_argument("visible", type=Path, help="folder of the cut images and label maps: WORK/STUDY/split0/visible")
     scanners = commands.add_parser("scanners", help="measure voxels and noise")
     scanners.add_argument("data", type=Path)
     contours = commands.add_parser("contours", help="measure what is drawn")
@@ -75,13 +73,14 @@ def main() -> None:
             measure_cleaning(one)
     elif args.command == "filters":
         for one in runs_of(args):
-            measure_filters(one)
+            measure_filters(replace(one, threads=args.threads))
     elif args.command == "show":
         for name, table in tables().items():
             if args.table in (None, name):
                 print(f"{name}{f': {STUDIES[name].words}' if name in STUDIES else ''}\n\n{table}\n")
     elif args.command == "decode":
-        measure_decoding(args.model, args.visible, Patients.read(args.data))
+        for one in runs_of(args):
+            measure_decoding(one)
     elif args.command == "contours":
         measure_contours(args.data)
     elif args.command == "scanners":

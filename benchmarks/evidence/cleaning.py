@@ -7,16 +7,14 @@ import json
 
 import numpy as np
 from commands import run
+from differences import change_cells
 from patients import ORGANS, Patients
 from raw_data import IDS, dataset_folder
 from results import FOLDER, mean_of_known, write_json
 from runs import METRICS, Run, read_scores
 from studies import STUDIES
 
-from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
-
 RULE = "place"
-WORSE = 0.001  # of Dice, which is less than is told
 Scores = dict[str, dict[str, dict[str, float | None]]]  # patient -> organ -> metric
 
 
@@ -87,18 +85,6 @@ def _row(organ: str, before: np.ndarray, after: np.ndarray) -> str:
         [mean_of_known(mean_of_known(mean_of_known(values[..., metric], 0), 0)) for metric in range(len(METRICS))]
         for values in (before, after)
     )
-    gain = after[..., 0] - before[..., 0]
-    low, high = interval_of_mean(mean_of_known(gain, 0))
-    every = gain[~np.isnan(gain)]
-    worse, better = ((change > WORSE).mean() for change in (-every, every))
-    told = f"{100 * (clean_dice - dice):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-    cells = [
-        f"{distance:.0f}",
-        f"{clean_distance:.0f}",
-        f"{dice:.3f}",
-        f"{clean_dice:.3f}",
-        told,
-        f"{worse:.0%}",
-        f"{better:.0%}",
-    ]
+    cells = [f"{distance:.0f}", f"{clean_distance:.0f}", f"{dice:.3f}", f"{clean_dice:.3f}"]
+    cells += change_cells(before[..., 0], after[..., 0])
     return f"| {organ} | {' | '.join(cells)} |"

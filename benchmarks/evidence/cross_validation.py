@@ -79,11 +79,20 @@ class CrossValidation:
         plan(self.work, self.dataset, batch_dice=_STUDY.batch_dice)
 
     def train(self, fold: str) -> None:
-        """Train and validate a fold, unless it was; one that was stopped goes on."""
-        folder = self.model / f"fold_{fold}"
-        if (folder / "validation" / "summary.json").exists():
-            return
-        going_on = ["--c"] if (folder / "checkpoint_latest.pth").exists() else []
-        going_on = ["--val"] if (folder / "checkpoint_final.pth").exists() else going_on
-        common = ["-tr", TRAINER, "-p", PLANS, "-device", self.device]
-        run(["nnUNetv2_train", str(IDS[self.dataset]), "3d_fullres", fold, *common, *going_on])
+        """Train and validate a fold, unless it was."""
+        train_fold(self.model, self.dataset, fold, self.device)
+
+
+def train_fold(model: Path, dataset: str, fold: str, device: str) -> None:
+    """Train and validate a fold of a model, unless it was; one that was stopped goes on.
+
+    Args:
+        model: Its folder, which names the trainer.
+    """
+    folder, trainer = model / f"fold_{fold}", model.name.split("__")[0]
+    if (folder / "validation" / "summary.json").exists():
+        return
+    going_on = ["--c"] if (folder / "checkpoint_latest.pth").exists() else []
+    going_on = ["--val"] if (folder / "checkpoint_final.pth").exists() else going_on
+    common = ["-tr", trainer, "-p", PLANS, "-device", device]
+    run(["nnUNetv2_train", str(IDS[dataset]), "3d_fullres", fold, *common, *going_on])

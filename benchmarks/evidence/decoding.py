@@ -1,54 +1,54 @@
 """Decoding: label maps that begin at half, and where the highest Dice is expected, of the same networks on the same patients.
 
-The networks are those of the five folds of the cross-validation of `extension`; each predicts the patients that none of them
-was trained on, alone. Complete patients are like those of training, partial ones of another hospital and field of view.
+The networks are those that the runs of a study left in their working folder; each predicts the patients that it was not trained
+on, of both kinds: complete patients, and partial ones of another hospital and field of view.
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from differences import change_cells
 from patients import ORGANS, Patients
 from results import FOLDER, mean_of_known, write_json
+from runs import Run
+from studies import STUDIES
 
-from nnunetv2_cdpd.evaluation.bootstrap import interval_of_mean
+from nnunetv2_cdpd.evaluation.matching import name_finder
 
 DECODINGS = ("half", "dice")
-FOLDS = ("0", "1", "2", "3", "4")
-WORSE = 0.001  # of Dice, which is less than is told
 
 Scores = dict[str, dict[str, list[float]]]  # patient -> organ -> Dice of each decoding
 
 
-def measure_decoding(model: Path, visible: Path, patients: Patients) -> None:
-    """Predict and score, fold by fold; a fold that has a result is passed over.
+def measure_decoding(one: Run) -> None:
+    """Predict with both decodings and score, with the one network of a run; a run that has a result is passed over.
 
-    Args:
-        model: Trained on all complete patients but those of split 0.
+    Raises:
+        SystemExit: The arm has several networks, or none with sigmoid heads.
     """
     from nnunetv2_cdpd.inference.predictor import Predictor
 
-    kept_back = [*patients.tested(0, partial=False), *patients.partial]
-    for fold in FOLDS:
-        path = path_of_fold(fold)
-        if path.exists():
-            continue
-        predictor = Predictor.from_folder(model, [fold], device="cpu", allow_tqdm=False)
-        scores: Scores = {}
-        for patient in kept_back:
-            reference = sitk.GetArrayFromImage(sitk.ReadImage(str(visible / "labels" / f"{patient}.nii.gz")))
-            image = visible / "images" / f"{patient}.nii.gz"
-            found = [predictor.predict(image, decode=decoding) for decoding in DECODINGS]
-            scores[patient] = {
-                organ: [round(dice(prediction.mask(organ), reference == ORGANS[organ]), 4) for prediction in found]
-                for organ in patients.annotated[patient]
-            }
-        write_json(path, scores)
-
-
-def path_of_fold(fold: str) -> Path:
-    return FOLDER / "decoding" / f"fold{fold}.json"
+    path = FOLDER / "decoding" / f"{one.study}_{one.arm}_split{one.split}_seed{one.seed}.json"
+    if path.exists():
+        return
+    study, patients = STUDIES[one.study], Patients.read(one.data)
+    arm = study.arms[one.arm]
+    if len(arm.datasets) > 1 or not arm.ours:
+        raise SystemExit(f"{one.arm}: decoding is of one network with sigmoid heads")
+    one.set_environment()
+    predictor = Predictor.from_folder(one.models(one.arm)[0], ["all"], device=one.device, allow_tqdm=False)
+    scores: Scores = {}
+    for patient in study.tested(patients, one.split):
+        reference = sitk.GetArrayFromImage(sitk.ReadImage(str(one.visible / "labels" / f"{patient}.nii.gz")))
+        image = one.visible / "images" / f"{patient}.nii.gz"
+        found = [predictor.predict(image, decode=decoding) for decoding in DECODINGS]
+        name_of = name_finder(found[0].regions)  # `cdpd merge` may call organs by other names
+        scores[patient] = {
+            organ: [round(dice(prediction.mask(name_of(organ)), reference == ORGANS[organ]), 4) for prediction in found]
+            for organ in patients.annotated[patient]
+        }
+    write_json(path, {"iterations": one.iterations, "scores": scores})
 
 
 def dice(mask: np.ndarray, reference: np.ndarray) -> float:
@@ -57,35 +57,30 @@ def dice(mask: np.ndarray, reference: np.ndarray) -> float:
 
 
 def decoding_table() -> str:
-    """Dice of both decodings by organ and kind of patient, means over folds; '' without results."""
-    folds: list[Scores] = [json.loads(path.read_text()) for fold in FOLDS if (path := path_of_fold(fold)).exists()]
-    if not folds:
+    """Dice of both decodings by organ and kind of patient, over all networks; '' without results."""
+    paths = sorted((FOLDER / "decoding").glob("*.json"))
+    networks: list[Scores] = [json.loads(path.read_text())["scores"] for path in paths]
+    if not networks:
         return ""
+    everyone = {patient: organs.keys() for scores in networks for patient, organs in scores.items()}
     rows = []
-    complete = [patient for patient, organs in folds[0].items() if set(organs) == set(ORGANS)]
-    for words, patients in (("complete", complete), ("partial", [patient for patient in folds[0] if patient not in complete])):
-        found = np.full((len(folds), len(patients), len(ORGANS), len(DECODINGS)), np.nan)
-        for fold, scores in enumerate(folds):
+    for words, is_complete in (("complete", True), ("partial", False)):
+        patients = [patient for patient, organs in everyone.items() if (organs >= ORGANS.keys()) == is_complete]
+        found = np.full((len(networks), len(patients), len(ORGANS), len(DECODINGS)), np.nan)
+        for network, scores in enumerate(networks):
             for row, patient in enumerate(patients):
-                for organ, values in scores[patient].items():
-                    found[fold, row, list(ORGANS).index(organ)] = values
-        gain = found[..., 1] - found[..., 0]
+                for organ, values in scores.get(patient, {}).items():
+                    found[network, row, list(ORGANS).index(organ)] = values
         for column, organ in enumerate(ORGANS):
-            if not np.isnan(gain[:, :, column]).all():
-                rows.append(_row(words, organ, found[:, :, column : column + 1]))
+            if not np.isnan(found[:, :, column]).all():
+                rows.append(_row(words, organ, found[:, :, [column]]))
         rows.append(_row(words, "**mean**", found))
-    columns = ["patients", "organ", "half", "dice", "difference in points", "got worse", "got better"]
+    columns = ["patients", "organ", *DECODINGS, "difference in points", "got worse", "got better"]
     return "\n".join([f"| {' | '.join(columns)} |", f"|---|---|{'---:|' * (len(columns) - 2)}", *rows])
 
 
 def _row(words: str, organ: str, found: np.ndarray) -> str:
-    """found: (folds, patients, organs, decodings); nan where an organ is not annotated."""
-    there = found[:, :, ~np.isnan(found[..., 0]).all((0, 1))]
-    half, best = (np.mean(mean_of_known(there[..., which], (0, 1))) for which in range(2))
-    gain = there[..., 1] - there[..., 0]
-    annotated = ~np.isnan(gain[0]).all(1)
-    low, high = interval_of_mean(gain[:, annotated].mean(0))  # patients drawn again
-    every = gain[~np.isnan(gain)]
-    worse, better = ((change > WORSE).mean() for change in (-every, every))
-    told = f"{100 * (best - half):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-    return f"| {words} | {organ} | {half:.3f} | {best:.3f} | {told} | {worse:.0%} | {better:.0%} |"
+    """found: (networks, patients, organs, decodings); nan where an organ is not annotated, or a patient was not predicted."""
+    half, best = found[..., 0], found[..., 1]
+    means = [f"{mean_of_known(mean_of_known(mean_of_known(values, 0), 0)):.3f}" for values in (half, best)]
+    return f"| {words} | {organ} | {' | '.join([*means, *change_cells(half, best)])} |"

@@ -87,6 +87,11 @@ class Run:
         return self.work / TEST
 
     @property
+    def visible(self) -> Path:
+        """Images and label maps of all patients, without the slices that were blanked."""
+        return self.work / "visible"
+
+    @property
     def folder(self) -> Path:
         return self.work / f"seed{self.seed}" / self.arm
 
@@ -96,8 +101,9 @@ class Run:
         study = STUDIES[self.study]
         return rounded_iterations(study.iterations * study.arms[self.arm].iterations)
 
-    def set_environment(self) -> None:
-        study, results = STUDIES[self.study], self.folder / "nnUNet_results"
+    def set_environment(self, results: Path | None = None) -> None:
+        """For the commands that follow; results: nnU-Net's folder of models, None: that of this run."""
+        study, results = STUDIES[self.study], results or self.folder / "nnUNet_results"
         set_environment(self.work, results, self.seed, self.iterations, study, self.device, self.threads)
 
     def _choose_vision_weights(self, arm: Arm) -> None:

@@ -49,6 +49,11 @@ class Arm:
     completion: tuple[str, ...] = ()
     vision_weights: str = RANDOM
 
+    @property
+    def ours(self) -> bool:
+        """Its networks are of our trainer, with a sigmoid head for every class."""
+        return self.trainer.startswith(OURS)
+
 
 @dataclass(frozen=True)
 class Study:

@@ -21,6 +21,7 @@ from quality_tables import quality_table, short_quality_table
 from results import mean_of_known, results_of
 from scanners import scanner_table
 from students import students_table
+from tumor_tables import tumors_table
 from vision import vision_tables
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,7 @@ def tables() -> dict[str, str]:
         "filters": filters_table(),
         "students": students_table(),
         "contours": contours_table(),
+        "tumors": tumors_table(),
         **figure_tables(),
     }
     return {name: table for name, table in made.items() if table}

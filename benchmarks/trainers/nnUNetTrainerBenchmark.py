@@ -136,6 +136,10 @@ class nnUNetTrainerCDPDBenchmark_lossOnly(nnUNetTrainerCDPDBenchmark):
     recipe = nnUNetTrainerCDPDBenchmark.recipe.with_network(vision_model=None, modulate_by_text=False, task_prompts=False)
 
 
+class nnUNetTrainerCDPDBenchmark_lossOnlyCV(nnUNetTrainerCDPDBenchmarkCV):
+    recipe = nnUNetTrainerCDPDBenchmark_lossOnly.recipe
+
+
 class nnUNetTrainerCDPDBenchmark_lossOnly_borders(nnUNetTrainerCDPDBenchmark_lossOnly):
     recipe = replace(nnUNetTrainerCDPDBenchmark_lossOnly.recipe, border_patches=True)
 

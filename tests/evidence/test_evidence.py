@@ -183,15 +183,35 @@ def test_the_table_of_extension(evidence, tmp_path, monkeypatch):
 
 def test_the_table_of_decoding(evidence, tmp_path, monkeypatch):
     monkeypatch.setattr(evidence.decoding, "FOLDER", tmp_path)
-    (tmp_path / "decoding").mkdir()
     whole = {organ: [0.5, 0.5] for organ in evidence.patients.ORGANS}
-    for fold, larynx in enumerate(([0.5, 0.6], [0.7, 0.6])):
+    for split, larynx in enumerate(([0.5, 0.6], [0.7, 0.6])):
         scores = {"a": whole | {"Larynx": larynx}, "b": {"Brainstem": [0.2, 0.4]}, "c": {"Brainstem": [0.4, 0.4]}}
-        evidence.decoding.path_of_fold(str(fold)).write_text(json.dumps(scores))
+        content = {"iterations": 60, "scores": scores}
+        evidence.results.write_json(tmp_path / "decoding" / f"equal_contours_ours_split{split}_seed0.json", content)
+    other = {"iterations": 60, "scores": {"d": {"Brainstem": [0.6, 0.6]}}}  # by one network only
+    evidence.results.write_json(tmp_path / "decoding" / "equal_contours_ours_split2_seed0.json", other)
     rows = evidence.decoding.decoding_table().splitlines()[2:]
     assert rows[5] == "| complete | Larynx | 0.600 | 0.600 | +0.0 (+nan to +nan) | 50% | 50% |", "one patient has no interval"
-    assert rows[-2].startswith("| partial | Brainstem | 0.300 | 0.400 | +10.0 (") and rows[-2].endswith(" | 0% | 50% |")
-    assert rows[-1].startswith("| partial | **mean** | 0.300 | 0.400 | +10.0 (")
+    assert rows[-2].startswith("| partial | Brainstem | 0.400 | 0.467 | +6.7 (") and rows[-2].endswith(" | 0% | 40% |")
+    assert rows[-1].startswith("| partial | **mean** | 0.400 | 0.467 | +6.7 (")
+
+
+def test_only_one_network_with_sigmoid_heads_is_decoded(evidence, tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence.decoding, "FOLDER", tmp_path)
+    monkeypatch.setattr(evidence.decoding.Patients, "read", lambda data: None)
+    for arm in ("per_source", "complete"):
+        with pytest.raises(SystemExit, match=f"{arm}: decoding is of one network with sigmoid heads"):
+            evidence.decoding.measure_decoding(evidence.runs.Run("equal_contours", arm, 0, 0, tmp_path, tmp_path))
+
+
+def test_the_table_of_tumors(evidence, tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence.tumor_tables, "FOLDER", tmp_path)
+    assert evidence.tumor_tables.tumors_table() == ""
+    for seed, (kidney, size) in enumerate(((0.9, 1.0), (0.4, 0.25))):
+        content = {"dice": {"liver": 0.9, "liver_tumor": 0.8, "kidney_tumor": kidney}, "size": {"kidney_tumor": size}}
+        evidence.results.write_json(evidence.tumor_tables.path_of("bright_bones", "batch", seed), content)
+    row = evidence.tumor_tables.tumors_table().splitlines()[2]
+    assert row == "| as bright as kidney tumors | Dice of the batch | 0.900, 0.400 | 1.00, 0.25 | 0.800 | 0.900 |"
 
 
 def test_result_files_hold_no_infinities(evidence, tmp_path, monkeypatch):

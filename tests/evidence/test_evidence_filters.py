@@ -34,7 +34,7 @@ def test_the_table_of_filters_counts_what_is_taught_beside_the_truth(evidence, p
     found = {"organs": {"Mandible": {case: its, "b": other}}}
     evidence.results.write_json(tmp_path / "filters" / "none_split0_seed0.json", found)
     row = evidence.filters.filters_table().splitlines()[2]
-    assert row == "| no filter | 2 | 50.0% | 31.2% | 25.0% | 6.2% | 62.5% | 0.667 |"
+    assert row == "| one network per source | no filter | 2 | 50.0% | 31.2% | 25.0% | 6.2% | 62.5% | 0.667 |"
 
 
 def test_networks_are_asked_once_about_an_image(evidence, monkeypatch):
@@ -48,18 +48,25 @@ def test_networks_are_asked_once_about_an_image(evidence, monkeypatch):
         for teacher in (SimpleNamespace(folder="A"), SimpleNamespace(folder="B")):
             assert [*networks.answers(teacher, (0,), ["image"], (1,))] == ["a", "b"]
     assert asked == ["A", "B"]
+    networks.answers(SimpleNamespace(folder="A"), (0,), ["image"], (1, 2))
+    networks.answers(SimpleNamespace(folder="A"), (1,), ["image"], (1,))
+    assert asked == ["A", "B", "A", "A"], "of other classes, and by another fold, nothing was told yet"
 
 
 def test_a_completion_that_a_run_left_is_counted_as_it_is(evidence, tmp_path, monkeypatch):
-    """The others are made, each once."""
+    """The others are made, each once, by their teachers."""
     monkeypatch.setattr(evidence.filters, "FOLDER", tmp_path / "results")
     monkeypatch.setattr(evidence.filters.Patients, "read", lambda data: None)
     monkeypatch.setattr(evidence.filters.completion, "Networks", evidence.filters.Networks)
     monkeypatch.setattr(evidence.runs.os, "environ", {})
-    made, counted = [], []
-    monkeypatch.setattr(
-        evidence.filters.completion, "complete_dataset", lambda *_, settings, **__: made.append(settings) or tmp_path / "made"
-    )
+    made, counted, trained = [], [], []
+
+    def complete(dataset, teachers, *_, settings, allow_seen, **__):
+        made.append((len(teachers), allow_seen, settings))
+        return tmp_path / "made"
+
+    monkeypatch.setattr(evidence.filters.completion, "complete_dataset", complete)
+    monkeypatch.setattr(evidence.filters, "train_fold", lambda model, dataset, fold, device: trained.append((model, fold)))
     monkeypatch.setattr(evidence.filters, "counted", lambda folder, *_: counted.append(folder.name) or {})
     left = evidence.raw_data.dataset_folder(tmp_path, "CompletedBorders2")
     left.mkdir(parents=True)
@@ -68,4 +75,8 @@ def test_a_completion_that_a_run_left_is_counted_as_it_is(evidence, tmp_path, mo
         evidence.filters.measure_filters(evidence.runs.Run("equal_contours", "student", 0, 2, tmp_path, tmp_path))
     choices = evidence.filters.CHOICES
     assert counted == [left.name if name == "borders" else "made" for name in choices]
-    assert made == [choice.settings for name, choice in choices.items() if name != "borders"]
+    asked = {"per_source": (3, False), "with_one_of_all": (4, True), "cross_validated": (1, False)}
+    assert made == [(*asked[choice.teachers], choice.settings) for name, choice in choices.items() if name != "borders"]
+    assert {fold for _, fold in trained} == {*evidence.cross_validation.FOLDS}
+    assert {model.parts[-4] for model, _ in trained} == {"masked_folds"}, "a folder of its own"
+    assert evidence.runs.os.environ["nnUNet_results"] == str(trained[-1][0].parents[1])
