@@ -25,7 +25,7 @@ from nnunetv2_cdpd.demo import phantom, workflow
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES, MERGE_SPEC, MERGED_ID, MERGED_NAME, write_raw_dataset, write_test_set
 from nnunetv2_cdpd.demo.workflow import CONFIGURATION, PLANNER, PLANS, TARGET_SPACING_MM, DemoSize
 from nnunetv2_cdpd.evaluation.nnunet import read_results
-from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS
+from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_ENCODER, VISION_WEIGHTS
 from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDDemo import nnUNetTrainerCDPDDemo
 
 RECIPE = nnUNetTrainerCDPDDemo.recipe
@@ -50,6 +50,7 @@ def main() -> None:
 
 
 def set_environment(folder: Path, threads: int) -> None:
+    os.environ.pop(VISION_ENCODER, None)  # the user's would be the ViT of every training
     os.environ |= {
         "nnUNet_raw": str(folder / "nnUNet_raw"),
         "nnUNet_preprocessed": str(folder / "nnUNet_preprocessed"),
