@@ -1,6 +1,6 @@
 """The planner's memory estimate beside the measured peak of a training step on a GPU.
 
-    python benchmarks/planner_memory.py [--planners nnUNetPlannerCDPD nnUNetPlannerCDPDM] [--classes 2 32] [--compile]
+    python benchmarks/planner_memory.py [--planners nnUNetPlannerCDPD nnUNetPlannerCDPDM] [--classes 2 32] [--encoder dinov2]
 
 Plans an imagined abdominal CT dataset (spacing 3 x 0.8 x 0.8 mm, 100 x 400 x 400 voxels), builds the network of every
 configuration, and runs the trainer's own step on random data: mixed precision, the partial-label loss, deep supervision, AdamW.
@@ -34,8 +34,9 @@ INTENSITIES = {
 STEPS = 3  # the optimizer's state is there from the second one on
 
 
-def imagined_dataset(folder: Path, classes: int) -> None:
-    """What planning reads of a dataset, and nnU-Net's folders set to it."""
+def imagined_dataset(folder: Path, classes: int, encoder: str) -> None:
+    """What planning reads of a dataset, and nnU-Net's folders and the encoder of vision tokens set to it; '': no tokens."""
+    os.environ["CDPD_VISION_ENCODER"] = encoder
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         os.environ[name] = str(folder / name)
     raw, preprocessed = (folder / name / "Dataset999_Imagined" for name in ("nnUNet_raw", "nnUNet_preprocessed"))
@@ -115,6 +116,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--planners", nargs="+", default=["nnUNetPlannerCDPD", "nnUNetPlannerCDPDM"])
     parser.add_argument("--classes", type=int, nargs="+", default=[2, 32])
+    parser.add_argument("--encoder", default="dinov2", help="of vision tokens; '': none")
     parser.add_argument("--compile", action="store_true", help="torch.compile, as nnU-Net on a GPU")
     args = parser.parse_args()
     if not torch.cuda.is_available():
@@ -130,7 +132,7 @@ def main() -> int:
     print("|---|---:|---|---|---:|---|---:|---:|---:|---:|---:|")
     for classes in args.classes:
         with tempfile.TemporaryDirectory() as folder:
-            imagined_dataset(Path(folder), classes)
+            imagined_dataset(Path(folder), classes, args.encoder)
             from nnunetv2_cdpd.link import find_class  # nnU-Net reads its folders when it is imported
 
             for name in args.planners:
@@ -143,10 +145,11 @@ def main() -> int:
                     estimate = estimate_gb(configuration, planner)
                     allocated, reserved = peak_gb(configuration, planner, args.compile)
                     kwargs = configuration["architecture"]["arch_kwargs"]
+                    fused, step = (kwargs["fused_stages"], kwargs["vision"]["slice_step"]) if kwargs["vision"] else ("", "")
                     patch = " x ".join(map(str, configuration["patch_size"]))
                     print(
                         f"| {name} | {classes} | {configuration_name} | {patch} | {configuration['batch_size']} | "
-                        f"{kwargs['fused_stages']} | {kwargs['vision']['slice_step']} | {estimate:.1f} | {allocated:.1f} | "
+                        f"{fused} | {step} | {estimate:.1f} | {allocated:.1f} | "
                         f"{reserved:.1f} | {allocated / estimate:.2f} |"
                     )
     print(f"\n{torch.cuda.get_device_name()}, torch {torch.__version__}{', compiled' if args.compile else ''}")

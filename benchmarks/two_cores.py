@@ -1,6 +1,6 @@
 """Prediction without a GPU: a CT of 512 x 512 x 600 voxels with 104 classes, on the network of nnUNetPlannerCDPDCPU.
 
-    python benchmarks/two_cores.py [--threads 2] [--planner nnUNetPlannerCDPDCPU] [--step_size 0.5]
+    python benchmarks/two_cores.py [--threads 2] [--planner nnUNetPlannerCDPDCPU] [--encoder dinov2-small] [--step_size 0.5]
     python benchmarks/evidence write     # the table, from benchmarks/results/two_cores
 
 The plans are those that the planner makes for CTs of 0.8 x 0.8 x 1 mm, 400 to 600 slices. Weights are random, each class above
@@ -173,11 +173,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--classes", type=int, default=104)
     parser.add_argument("--planner", default="nnUNetPlannerCDPDCPU")
+    parser.add_argument("--encoder", default="dinov2-small", help="of vision tokens; '': none")
     parser.add_argument("--step_size", type=float, default=0.5)
     parser.add_argument("--work", type=Path, help="folder to keep, and to take if it is there (default: a temporary one)")
     parser.add_argument("--part", choices=("make", "predict"), help=argparse.SUPPRESS)  # each in a process of its own
     args = parser.parse_args()
     if args.part == "make":
+        os.environ["CDPD_VISION_ENCODER"] = args.encoder
         make(args.work, args.planner, args.classes)
         return
     if args.part == "predict":
@@ -185,7 +187,13 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         work = args.work or Path(temporary)
-        given = {"--planner": args.planner, "--classes": args.classes, "--threads": args.threads, "--step_size": args.step_size}
+        given = {
+            "--planner": args.planner,
+            "--classes": args.classes,
+            "--threads": args.threads,
+            "--step_size": args.step_size,
+            "--encoder": args.encoder,
+        }
         options = [str(text) for pair in given.items() for text in pair]
         for part in ("make", "predict"):  # peak memory counts what the process had that started this one
             subprocess.run([sys.executable, __file__, "--work", str(work), "--part", part, *options], check=True)

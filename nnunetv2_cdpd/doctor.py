@@ -21,7 +21,7 @@ from pathlib import Path
 from nnunetv2_cdpd import __version__, link
 from nnunetv2_cdpd.errors import UserError, one_line
 from nnunetv2_cdpd.link import DEFAULT_PLANNER, DEFAULT_TRAINER, RESAMPLING
-from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS, weights_choice
+from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_ENCODER, VISION_WEIGHTS, weights_choice
 
 OK, NOTE, FAIL = "ok", "note", "FAIL"
 DISTRIBUTION = "nnunetv2-cdpd"
@@ -223,8 +223,10 @@ def _vision_weights() -> Iterable[Row]:
     from nnunetv2_cdpd.pretrained.vision import locate_vision_weights, ways_to_vision_weights
 
     model = NetworkSettings().with_chosen_encoder().vision_weights_name
-    assert model is not None  # only an ablation has none
-    yield _weights_row("vision weights", VISION_WEIGHTS, RANDOM, model, locate_vision_weights, ways_to_vision_weights)
+    if model is None and weights_choice(VISION_WEIGHTS) is None:
+        yield Row(OK, "vision weights", f"not needed: no vision tokens unless {VISION_ENCODER} names an encoder")
+        return
+    yield _weights_row("vision weights", VISION_WEIGHTS, RANDOM, model or "", locate_vision_weights, ways_to_vision_weights)
 
 
 def _text_weights() -> Iterable[Row]:

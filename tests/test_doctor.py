@@ -216,9 +216,16 @@ def test_weights_of_the_encoder_that_was_named_are_looked_for(monkeypatch):
     assert list(doctor._vision_weights()) == [Row(OK, "vision weights", "rad-dino: /cache/rad-dino")]
 
 
+def test_without_a_named_encoder_no_vision_weights_are_needed(monkeypatch):
+    monkeypatch.delenv("CDPD_VISION_WEIGHTS", raising=False)
+    (row,) = doctor._vision_weights()
+    assert row.status == OK and "not needed" in row.text and "CDPD_VISION_ENCODER" in row.text
+
+
 @ENCODERS
 def test_weights_in_the_cache_or_on_the_hub_or_nowhere(check, variable, without, locate, monkeypatch):
     monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("CDPD_VISION_ENCODER", "dinov2")
     monkeypatch.setattr(locate, lambda model: "/cache/weights")
     (row,) = check()
     assert row.status == OK and row.text.endswith(": /cache/weights")

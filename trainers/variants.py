@@ -44,9 +44,9 @@ class nnUNetTrainerCDPD_2000epochs(nnUNetTrainerCDPD):
 
 
 class nnUNetTrainerCDPD_noVision(nnUNetTrainerCDPD):
-    """Ablation: no slice encoder, no cross-attention."""
+    """Ablation: no slice encoder, no cross-attention, on plans that have them."""
 
-    recipe = RECIPE.with_network(vision_model=None)
+    recipe = RECIPE.with_network(vision_tokens=False)
 
 
 class nnUNetTrainerCDPD_noText(nnUNetTrainerCDPD):

@@ -169,10 +169,16 @@ def plan_and_preprocess(commands, out):
     options = ("-d", "400", "-np", "1", "--verify_dataset_integrity")
     commands.nnunet("nnUNetv2_extract_fingerprint", entries, "extract_fingerprint_entry", *options)
     (out / "plans").mkdir()
-    for planner in ("nnUNetPlannerCDPD", "nnUNetPlannerCDPDPaper", "nnUNetPlannerCDPDM", "nnUNetPlannerCDPDSmall"):
+    encoders = {
+        "nnUNetPlannerCDPD": "",
+        "nnUNetPlannerCDPDPaper": "",
+        "nnUNetPlannerCDPDM": "dinov2",
+        "nnUNetPlannerCDPDSmall": "dinov2-small",
+    }
+    for planner, encoder in encoders.items():
         before = set(preprocessed.glob("*lans.json"))
         # nnU-Net sets as many threads as nnUNet_n_proc_DA while it plans, and refuses 0
-        commands.cdpd(f"plan {planner}", "plan", "-d", "400", "-pl", planner, nnUNet_n_proc_DA="1")
+        commands.cdpd(f"plan {planner}", "plan", "-d", "400", "-pl", planner, nnUNet_n_proc_DA="1", CDPD_VISION_ENCODER=encoder)
         (made,) = set(preprocessed.glob("*lans.json")) - before
         shutil.copy(made, out / "plans" / f"{planner}.json")
     plans_file = preprocessed / f"{PLANS}.json"

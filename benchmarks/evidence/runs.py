@@ -14,8 +14,8 @@ from results import Result, versions, write_json, write_result
 from studies import STUDIES
 from study import MERGED, PRETRAINED_FURTHER, Arm, Study
 
-from nnunetv2_cdpd.planning.small_planner import SmallPlanning
 from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_ENCODER, VISION_WEIGHTS
+from nnunetv2_cdpd.pretrained.encoders import DINOV2
 
 PLANS = "nnUNetBenchmarkPlans"  # the bare U-Net, on which all trainers stand
 TARGET_SPACING = ("6", "5", "6")  # mm, array order; coarse, so that a small network learns on a CPU
@@ -118,7 +118,7 @@ class Run:
             raise SystemExit(f"arm {self.arm} has {arm.vision_weights} tokens; give --vision-weights, a file of DINOv2 ViT-S/14")
         weights = self.vision_weights
         if arm.vision_weights == PRETRAINED_FURTHER:
-            encoder = str(SmallPlanning.network_settings.vision_model)
+            encoder = DINOV2["dinov2-small"]
             weights = self.work / "pretrained_further.safetensors"
             if not weights.exists():
                 settings = [word for pair in PRETRAINING.items() for word in pair]

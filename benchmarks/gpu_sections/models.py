@@ -75,7 +75,7 @@ def model_folder(bench: Bench, classes: int, mm: float | None) -> ModelFolder:
     sizes = bench.sizes
     folder = bench.work / f"model_{classes}_{mm}"
     annotation, dataset_json = make_annotation(classes), tiny_model.make_dataset_json(make_annotation(classes))
-    settings = NetworkSettings(vision_model=sizes.vision, text_encoder=LEARNED)
+    settings = NetworkSettings(vision_encoder=sizes.vision, text_encoder=LEARNED)
     plans = plans_with_cdpd(make_plans(sizes, classes, mm=mm), CONFIGURATION, annotation, settings)
     windows = normalised(body((sizes.patch, sizes.patch, 2 * sizes.patch)), plans).reshape(
         sizes.patch, sizes.patch, 2, sizes.patch

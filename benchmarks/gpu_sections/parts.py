@@ -54,7 +54,7 @@ def planner(bench: Bench) -> Iterator[Row]:
     """The planner's estimate of the memory of a training step, and its peak; GB as nnU-Net's planner has them, 10^9 bytes."""
     from nnunetv2_cdpd.link import find_class
 
-    planner_memory.imagined_dataset(bench.work, bench.sizes.classes)
+    planner_memory.imagined_dataset(bench.work, bench.sizes.classes, bench.sizes.vision)
     for name in ("nnUNetPlannerCDPD", "nnUNetPlannerCDPDM"):
         with quiet():
             made = find_class(name)(999)

@@ -25,8 +25,8 @@ from nnunetv2_cdpd.trainers.nnUNetTrainerCDPD import nnUNetTrainerCDPD
 COMPILE_S = 60  # guessed, of one network, most of it compiling
 ALONE, OURS, NO_VISION, STOCK = "U-Net alone", "CDPDNet", "CDPDNet without vision", "stock nnUNetTrainer"
 _WITHOUT: dict[str, dict[str, Any]] = {  # what the network of a trainer lacks
-    ALONE: {"vision_model": None, "modulate_by_text": False, "task_prompts": False},
-    NO_VISION: {"vision_model": None},
+    ALONE: {"vision_tokens": False, "modulate_by_text": False, "task_prompts": False},
+    NO_VISION: {"vision_tokens": False},
     OURS: {},
 }
 
@@ -47,7 +47,7 @@ def trainer_class(bench: Bench, name: str) -> type:
     """nnU-Net's own, or ours with or without CDPDNet's parts; in a rehearsal with a small ViT."""
     if name == STOCK:
         return nnUNetTrainer
-    settings = {"vision_model": bench.sizes.vision, **_WITHOUT[name]}
+    settings = {"vision_encoder": bench.sizes.vision, **_WITHOUT[name]}
     return type(nnUNetTrainerCDPD.__name__, (nnUNetTrainerCDPD,), {"recipe": nnUNetTrainerCDPD.recipe.with_network(**settings)})
 
 

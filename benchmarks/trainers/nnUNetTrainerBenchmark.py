@@ -27,7 +27,7 @@ RECIPE = Recipe(
     num_val_iterations_per_epoch=1,
     oversample_foreground_percent=float(os.environ["BENCHMARK_FOREGROUND"]),
     save_every=2,
-    network=nnUNetPlannerCDPDSmall.network_settings,
+    network=replace(nnUNetPlannerCDPDSmall.network_settings, vision_encoder="dinov2-small"),
 )
 
 
@@ -119,7 +119,7 @@ class nnUNetTrainerCDPDBenchmark_batchDice(nnUNetTrainerCDPDBenchmark_borders):
 
 
 class nnUNetTrainerCDPDBenchmark_noVision(nnUNetTrainerCDPDBenchmark):
-    recipe = nnUNetTrainerCDPDBenchmark.recipe.with_network(vision_model=None)
+    recipe = nnUNetTrainerCDPDBenchmark.recipe.with_network(vision_tokens=False)
 
 
 class nnUNetTrainerCDPDBenchmark_noText(nnUNetTrainerCDPDBenchmark):
@@ -133,7 +133,7 @@ class nnUNetTrainerCDPDBenchmark_noTaskPrompt(nnUNetTrainerCDPDBenchmark):
 class nnUNetTrainerCDPDBenchmark_lossOnly(nnUNetTrainerCDPDBenchmark):
     """The U-Net alone with our loss, loader and validation: what the partial labels bring without CDPDNet's parts."""
 
-    recipe = nnUNetTrainerCDPDBenchmark.recipe.with_network(vision_model=None, modulate_by_text=False, task_prompts=False)
+    recipe = nnUNetTrainerCDPDBenchmark.recipe.with_network(vision_tokens=False, modulate_by_text=False, task_prompts=False)
 
 
 class nnUNetTrainerCDPDBenchmark_lossOnlyCV(nnUNetTrainerCDPDBenchmarkCV):

@@ -17,16 +17,16 @@ from nnunetv2_cdpd.pretrained.vision import locate_vision_weights
 
 
 def choose_weights() -> tuple[dict[str, str], list[str]]:
-    """Settings to add to the environment of commands, which may run in another folder, and the choice in a sentence each.
+    """Settings to add to the environment of commands, which may run in another folder, and each choice in a sentence.
 
     What the user has set stays. Nothing is downloaded: the demo works the same with and without internet.
     """
     network = SmallPlanning.network_settings
     encoder = network.with_chosen_encoder().vision_weights_name
-    assert encoder is not None, "the small network has vision tokens"
+    text_encoder = network.text_encoder
     choices = {variable: weights_choice(variable) for variable in (VISION_WEIGHTS, TEXT_WEIGHTS)}
-    vision = choices[VISION_WEIGHTS] or locate_vision_weights(encoder) or RANDOM
-    text = choices[TEXT_WEIGHTS] or locate_text_weights(network.text_encoder) or LEARNED
+    vision = encoder and (choices[VISION_WEIGHTS] or locate_vision_weights(encoder) or RANDOM)
+    text = choices[TEXT_WEIGHTS] or locate_text_weights(text_encoder) or LEARNED
     settings = {}
     if (chosen := encoder_choice()) is not None and os.path.isfile(os.path.expanduser(chosen)):
         settings[VISION_ENCODER] = os.path.abspath(os.path.expanduser(chosen))
@@ -35,9 +35,18 @@ def choose_weights() -> tuple[dict[str, str], list[str]]:
             settings[variable] = str(weights)
         elif choice not in (None, RANDOM, LEARNED):
             settings[variable] = os.path.abspath(os.path.expanduser(choice))
-    told = [f"Vision: pretrained {encoder} from {vision}.", f"Text: {network.text_encoder} from {text}."]
-    if vision == RANDOM:
-        told[0] = f"Vision: no pretrained weights at hand; small random weights ({encoder}), which are frozen."
-    if text == LEARNED:
-        told[1] = "Text: no pretrained weights at hand; text embeddings are learned with the network, from no text."
-    return settings, told
+    return settings, [_told_vision(encoder, vision), _told_text(text_encoder, text)]
+
+
+def _told_vision(encoder: str | None, weights: object) -> str:
+    if encoder is None:
+        return f"Vision: none, since no encoder is named ({VISION_ENCODER})."
+    if weights == RANDOM:
+        return f"Vision: no pretrained weights at hand; small random weights ({encoder}), which are frozen."
+    return f"Vision: pretrained {encoder} from {weights}."
+
+
+def _told_text(encoder: str, weights: object) -> str:
+    if weights == LEARNED:
+        return "Text: no pretrained weights at hand; text embeddings are learned with the network, from no text."
+    return f"Text: {encoder} from {weights}."

@@ -25,6 +25,7 @@ from nnunetv2_cdpd.text.prompts import class_prompt, task_prompt, universal_task
 NETWORK_CLASS_NAME = "nnunetv2_cdpd.network.CDPDNet"
 # Usual windows of CT: level -600, width 1500; 40, 400; 400, 1800
 LUNG_HU, SOFT_TISSUE_HU, BONE_HU = (-1350.0, 150.0), (-160.0, 240.0), (-500.0, 1300.0)
+_SLICE_AXIS = 0  # nnU-Net's planner transposes the axis of the largest spacing to the front
 PERMUTED = "permuted"  # key of the plans' `text`: every class has the embedding of another one
 UNETS = ("PlainConvUNet", "ResidualEncoderUNet")  # of dynamic_network_architectures
 
@@ -33,9 +34,9 @@ UNETS = ("PlainConvUNet", "ResidualEncoderUNet")  # of dynamic_network_architect
 class NetworkSettings:
     """What a planner or trainer may choose about CDPDNet's added parts.
 
-    vision_model: timm name of a ViT with patch tokens; None: no vision tokens (ablation).
-    vision_encoder: An encoder that takes the place of whatever ViT the plans or `vision_model` name, as
-        pretrained/encoder_choice.py knows it; None: none does.
+    vision_encoder: Of vision tokens, in place of whatever ViT the plans name; a name that pretrained/encoder_choice.py knows.
+        None: what the plans say, and where they say nothing there are no vision tokens.
+    vision_tokens: False: none, whatever the plans and the user say (ablation).
     text_encoder: open_clip "MODEL/PRETRAINED", or "learned": embeddings are learned with the network, from no text.
     text_embed_dim: E, width of the text embeddings.
     modulate_by_text: False: no text modulation (ablation).
@@ -47,7 +48,8 @@ class NetworkSettings:
     max_fused_stages: Encoder stages with vision tokens at most, the deepest ones; the finest costs most.
     """
 
-    vision_model: str | None = "vit_base_patch14_dinov2.lvd142m"
+    vision_encoder: str | None = None
+    vision_tokens: bool = True
     text_encoder: str = "ViT-B-32/openai"
     text_embed_dim: int = 512
     modulate_by_text: bool = True
@@ -56,7 +58,6 @@ class NetworkSettings:
     ct_windows_hu: tuple[tuple[float, float], ...] = (LUNG_HU, SOFT_TISSUE_HU, BONE_HU)
     vision: Mapping[str, Any] = field(default_factory=dict)
     max_fused_stages: int = MAX_FUSED_STAGES
-    vision_encoder: str | None = None
     permute_text: bool = False
 
     def with_chosen_encoder(self) -> "NetworkSettings":
@@ -65,9 +66,8 @@ class NetworkSettings:
 
     @property
     def vision_weights_name(self) -> str | None:
-        """Under which the vision encoder's weights are looked for; None without one."""
-        named = self.vision_encoder is not None and self.vision_model is not None
-        return find_encoder(str(self.vision_encoder)).name if named else self.vision_model
+        """Under which the weights of the named encoder are looked for; None where none is named."""
+        return find_encoder(self.vision_encoder).name if self.vision_encoder is not None and self.vision_tokens else None
 
 
 def cdpd_architecture(
@@ -78,8 +78,9 @@ def cdpd_architecture(
 ) -> dict[str, Any]:
     """Turn the architecture of a plans configuration into CDPDNet's.
 
-    An entry that is CDPDNet's or the paper's already keeps its class, its U-Net, its fused stages and its vision settings,
-    which a planner (or the user, by editing the plans) chose; prompts always follow the dataset, ablations the settings.
+    An entry that is CDPDNet's or the paper's already keeps its class, its U-Net, its fused stages and its vision tokens, or
+    that it has none, which a planner (or the user, by editing the plans) chose; prompts always follow the dataset, ablations
+    the settings.
 
     Args:
         configuration: One resolved configuration of nnU-Net plans; not changed.
@@ -108,37 +109,15 @@ def cdpd_architecture(
             f"plans: CDPDNet is not built on {class_name}; plan with nnUNetPlannerCDPD, "
             "ExperimentPlanner or one of nnU-Net's nnUNetPlannerResEnc presets"
         )
-    if settings.vision_model is None:
-        added["vision"] = None
-    elif added.get("vision") is None:
-        slice_axis = 0  # nnU-Net's planner transposes the axis of the largest spacing to the front
-        added["vision"] = {
-            "model_name": settings.vision_model,
-            "model_kwargs": {},
-            "slice_axis": slice_axis,
-            "slice_step": default_slice_step(unet["strides"], added["fused_stages"], slice_axis),
-            "intensity_windows": _intensity_windows(
-                configuration["normalization_schemes"], intensity_properties, settings.ct_window_hu
-            ),
-        }
-        if class_name == NETWORK_CLASS_NAME:  # the paper's has none
-            # else fresh fusions put a norm in the way of the features, which costs more than tokens gain
-            added["vision"]["gate"] = CLOSED
-    if settings.vision_encoder is not None and added["vision"] is not None:
-        if class_name == PAPER_NETWORK_CLASS_NAME:
-            raise UserError(
-                f"{VISION_ENCODER}={settings.vision_encoder}: the paper's network has DINOv2 ViT-B/14; unset it, or plan with "
-                "nnUNetPlannerCDPD"
-            )
-        added["vision"] |= _entries_of_encoder(settings, configuration["normalization_schemes"], intensity_properties)
-    if added["vision"] is not None and settings.vision:
-        if class_name == PAPER_NETWORK_CLASS_NAME:
-            raise UserError(f"plans: the paper's network has no settings of vision ({listed(sorted(settings.vision))})")
-        added["vision"] = {**added["vision"], **settings.vision}
-        if settings.vision.get("channels") == WINDOWS and "intensity_windows" not in settings.vision:
-            added["vision"]["intensity_windows"] = _three_windows(
-                configuration["normalization_schemes"], intensity_properties, settings.ct_windows_hu
-            )
+    vision = added.get("vision") if settings.vision_tokens else None
+    if settings.vision_encoder is not None and settings.vision_tokens:
+        step = default_slice_step(unet["strides"], added["fused_stages"], _SLICE_AXIS)
+        # without the gate, fresh fusions put a norm in the way of the features, which costs more than tokens gain
+        vision = vision or {"slice_axis": _SLICE_AXIS, "slice_step": step, "gate": CLOSED}
+        vision |= _entries_of_encoder(settings, class_name, configuration["normalization_schemes"], intensity_properties)
+    if settings.vision and settings.vision_tokens:
+        vision = _with_settings(vision, settings, class_name, configuration["normalization_schemes"], intensity_properties)
+    added["vision"] = vision
     class_prompts, task_prompts = dataset_prompts(annotation)
     added["patch_size"] = [int(size) for size in configuration["patch_size"]]
     added["text"] = {
@@ -190,20 +169,45 @@ def plans_with_cdpd(
 
 
 def _entries_of_encoder(
-    settings: NetworkSettings, schemes: Sequence[str], properties: Mapping[str, Mapping[str, float]]
+    settings: NetworkSettings, class_name: str, schemes: Sequence[str], properties: Mapping[str, Mapping[str, float]]
 ) -> dict[str, Any]:
     """What an encoder that was named has to be shown, as entries of the plans' `vision`."""
+    chosen = f"{VISION_ENCODER}={settings.vision_encoder}"
+    if class_name == PAPER_NETWORK_CLASS_NAME:
+        raise UserError(f"{chosen}: the paper's network has DINOv2 ViT-B/14; unset it, or plan with nnUNetPlannerCDPD")
     encoder = find_encoder(str(settings.vision_encoder))
     others = [scheme for scheme in schemes if scheme != "CTNormalization"]
     if encoder.in_hu and others:
         raise UserError(
-            f"{VISION_ENCODER}={settings.vision_encoder}: {encoder.name} knows CT alone, its statistics are of HU, and the plans "
-            f"have {others[0]}; unset it, or give another encoder"
+            f"{chosen}: {encoder.name} knows CT alone, its statistics are of HU, and the plans have {others[0]}; unset it, or "
+            "give another encoder"
         )
     mean, std = encoder.statistics
     windows = _intensity_windows(schemes, properties, encoder.window_hu or settings.ct_window_hu)
     entries = {"encoder": encoder.name, "model_name": encoder.model_name, "model_kwargs": {}, "mean": mean, "std": std}
     return {**entries, "intensity_windows": windows}
+
+
+def _with_settings(
+    vision: Mapping[str, Any] | None,
+    settings: NetworkSettings,
+    class_name: str,
+    schemes: Sequence[str],
+    properties: Mapping[str, Mapping[str, float]],
+) -> dict[str, Any]:
+    """The plans' `vision` with further settings."""
+    told = listed(sorted(settings.vision))
+    if vision is None:
+        raise UserError(
+            f"plans: no vision tokens, of which the trainer has settings ({told}); name an encoder in {VISION_ENCODER}, or as "
+            "`vision_encoder` in the trainer's recipe"
+        )
+    if class_name == PAPER_NETWORK_CLASS_NAME:
+        raise UserError(f"plans: the paper's network has no settings of vision ({told})")
+    entries = {**vision, **settings.vision}
+    if settings.vision.get("channels") == WINDOWS and "intensity_windows" not in settings.vision:
+        entries["intensity_windows"] = _three_windows(schemes, properties, settings.ct_windows_hu)
+    return entries
 
 
 def _intensity_windows(

@@ -26,7 +26,7 @@ class CPUPlanning(CDPDPlanning):
         UserError: At 3 mm next to nothing is left of the images.
     """
 
-    network_settings = NetworkSettings(vision_model="vit_small_patch14_dinov2.lvd142m", max_fused_stages=1)
+    network_settings = NetworkSettings(max_fused_stages=1)
     default_plans_name = "nnUNetCDPDCPUPlans"
     default_gpu_memory_gb = 12.0  # with 8 GB and 104 classes, patches would be smaller, and windows four times as many
     finest_features = 16

@@ -12,10 +12,10 @@ from nnunetv2_cdpd.planning.planner import CDPDPlanning
 class SmallPlanning(CDPDPlanning):
     """Plans for a network that learns within minutes on a laptop without GPU: demo, tests, checking a pipeline.
 
-    Patches of at most 32 voxels per axis, batches of 4, at most 96 features, the smallest pretrained DINOv2, fused once.
+    Patches of at most 32 voxels per axis, batches of 4, at most 96 features; vision tokens, if any, fused once.
     """
 
-    network_settings = NetworkSettings(vision_model="vit_small_patch14_dinov2.lvd142m", max_fused_stages=1)
+    network_settings = NetworkSettings(max_fused_stages=1)
     default_plans_name = "nnUNetCDPDSmallPlans"
     UNet_blocks_per_stage_decoder: tuple[int, ...]
     max_patch_size = 32

@@ -22,5 +22,5 @@ def weights_choice(variable: str) -> str | None:
 
 
 def encoder_choice() -> str | None:
-    """The vision encoder that the user named; None: the one of the plans."""
+    """The vision encoder that the user named; None: the one of the plans, if they have one."""
     return os.environ.get(VISION_ENCODER) or None

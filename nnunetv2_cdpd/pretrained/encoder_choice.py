@@ -18,7 +18,7 @@ from nnunetv2_cdpd.errors import UserError, listed, reason
 from nnunetv2_cdpd.jobs.shapes import NAME, NUMBER, POSITIVE, check_shape, list_of, record
 from nnunetv2_cdpd.jobs.yaml_files import known_mapping, load_yaml
 from nnunetv2_cdpd.pretrained.choices import VISION_ENCODER
-from nnunetv2_cdpd.pretrained.encoders import ENCODERS, VisionEncoder
+from nnunetv2_cdpd.pretrained.encoders import DINOV2, ENCODERS, VisionEncoder
 
 _PAGE = "docs/training.md"
 _SUFFIXES = (".yaml", ".yml")
@@ -43,10 +43,11 @@ def find_encoder(name: str) -> VisionEncoder:
         return _of_file(Path(name).expanduser())
     import timm
 
+    name = DINOV2.get(name, name)
     if not timm.is_model(name.split(".")[0]):
         raise UserError(
-            f"{VISION_ENCODER}={name[:80]}: no encoder of this name; known are {listed(list(ENCODERS))}, the ViTs of timm, and "
-            f"a YAML file that tells one ({_PAGE})"
+            f"{VISION_ENCODER}={name[:80]}: no encoder of this name; known are {listed([*DINOV2, *ENCODERS])}, the ViTs of timm, "
+            f"and a YAML file that tells one ({_PAGE})"
         )
     config = timm.get_pretrained_cfg(name) if _is_released(name) else None
     if config is None or not config.mean or not config.std:
@@ -81,7 +82,7 @@ def _of_file(path: Path) -> VisionEncoder:
     import timm
 
     name = path.stem
-    if name in ENCODERS or timm.is_model(name.split(".")[0]):
+    if name in DINOV2 or name in ENCODERS or timm.is_model(name.split(".")[0]):
         raise UserError(f"{path}: {name} is the name of a known encoder; rename the file, whose name is the encoder's")
     _check_architecture(content["model"], f"{path}: `model`")
     mean, std = (tuple(map(float, content[key])) for key in ("mean", "std"))

@@ -9,6 +9,8 @@ arXiv 2303.00915.
 
 from dataclasses import dataclass
 
+# Short names of ViTs that timm knows
+DINOV2 = {"dinov2": "vit_base_patch14_dinov2.lvd142m", "dinov2-small": "vit_small_patch14_dinov2.lvd142m"}
 ORIGINAL, TRANSFORMERS, OPEN_CLIP = "original release", "Hugging Face transformers", "open_clip"
 
 
@@ -75,7 +77,7 @@ _ROWS = (
     ),
     ReleasedEncoder(
         "rad-dino",
-        "vit_base_patch14_dinov2.lvd142m",
+        DINOV2["dinov2"],
         mean=(0.5307,) * 3,
         std=(0.2583,) * 3,
         patch_size=14,

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from nnunetv2_cdpd.errors import UserError, check_at_least
+from nnunetv2_cdpd.pretrained.encoders import DINOV2
 from nnunetv2_cdpd.released.preprocessing import HU_WINDOW
 
-ENCODER = "vit_base_patch14_dinov2.lvd142m"  # as planning.NetworkSettings.vision_model
+ENCODER = DINOV2["dinov2"]
 ITERATIONS = 10_000
 _LR_PER_SLICE = 5e-4 / 256  # DINO's rule, arXiv 2104.14294
 

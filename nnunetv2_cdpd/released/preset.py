@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from nnunetv2_cdpd.pretrained.encoders import DINOV2
 from nnunetv2_cdpd.released.preprocessing import PATCH_SIZE
 from nnunetv2_cdpd.released.prompts import PAPER_CLASS_PROMPTS, PAPER_TASK_PROMPTS
 from nnunetv2_cdpd.released.sources import ANNOTATED_BY_TASK
 
 PAPER_NETWORK_CLASS_NAME = "nnunetv2_cdpd.network.PaperCDPDNet"
-PAPER_VISION_MODEL = "vit_base_patch14_dinov2.lvd142m"
+PAPER_VISION_MODEL = DINOV2["dinov2"]
 KW_REQUIRES_IMPORT = ("conv_op", "norm_op", "dropout_op", "nonlin")  # what nnU-Net resolves from a dotted name
 _FEATURES = (32, 64, 128, 256, 320, 320)
 

@@ -38,7 +38,8 @@ from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.place.files import PLACE_FILE, copy_place
 from nnunetv2_cdpd.planning.architecture import plans_with_cdpd
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, plans_with_recorded_network
-from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, weights_choice
+from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_ENCODER, VISION_WEIGHTS, weights_choice
+from nnunetv2_cdpd.pretrained.encoders import DINOV2
 from nnunetv2_cdpd.pretrained.kept_embeddings import CACHE_FILE
 from nnunetv2_cdpd.training.distributed import data_parallel, process_device
 from nnunetv2_cdpd.training.encoders import fill_frozen_encoders
@@ -103,7 +104,20 @@ class PartialLabelTrainer(TokenTrainer):
         settings = self.recipe.network.with_chosen_encoder()
         if weights_choice(TEXT_WEIGHTS) == LEARNED:
             settings = replace(settings, text_encoder=LEARNED)
-        return plans_with_cdpd(self.plans_manager.plans, self.configuration_name, self.annotation, settings)
+        plans = plans_with_cdpd(self.plans_manager.plans, self.configuration_name, self.annotation, settings)
+        if settings.vision_tokens:
+            self._check_vision_weights(plans)
+        return plans
+
+    def _check_vision_weights(self, plans: dict) -> None:
+        """Raise UserError for weights that the user gives and the network has no use for."""
+        architecture = PlansManager(plans).get_configuration(self.configuration_name).network_arch_init_kwargs
+        choice = weights_choice(VISION_WEIGHTS)
+        if architecture["vision"] is None and choice not in (None, RANDOM):
+            raise UserError(
+                f"{VISION_WEIGHTS}={choice}: this network has no vision tokens; set {VISION_ENCODER} to the encoder that these "
+                f"weights are of (as {', '.join(DINOV2)}), for planning too, or unset {VISION_WEIGHTS}"
+            )
 
     def _set_plans(self, plans: dict) -> None:
         self.my_init_kwargs["plans"] = plans

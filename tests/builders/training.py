@@ -3,6 +3,7 @@
 import json
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,12 +54,20 @@ def plan_and_preprocess(dataset_id):
     """Plans of the small planner with a tiny ViT, for 3d_fullres; in this process."""
     extract_fingerprint_dataset(dataset_id, num_processes=1, show_progress_bar=False)
     planner = nnUNetPlannerCDPDSmall(dataset_id)
+    planner.network_settings = replace(planner.network_settings, vision_encoder="dinov2-small")
     plans = planner.plan_experiment()
     configuration = plans["configurations"]["3d_fullres"]
-    configuration["architecture"]["arch_kwargs"]["vision"].update(TINY_VIT)
+    make_tiny(configuration["architecture"]["arch_kwargs"]["vision"])
     configuration["batch_size"] = 2
     planner.save_plans(plans)
     preprocess_dataset(dataset_id, planner.plans_identifier, ["3d_fullres"], [1], show_progress_bar=False)
+
+
+def make_tiny(vision):
+    """The entry of planned vision tokens, with a tiny ViT, under its own name and statistics."""
+    for key in ("encoder", "mean", "std"):
+        del vision[key]
+    vision.update(TINY_VIT)
 
 
 def make_trainer(

@@ -163,6 +163,7 @@ def test_encoder_named_by_a_file_from_here_is_found_too(tmp_path, monkeypatch):
 def test_auto_is_no_choice(monkeypatch):
     monkeypatch.setattr(weights, "locate_vision_weights", lambda model: None)
     monkeypatch.setattr(weights, "locate_text_weights", lambda encoder: None)
+    monkeypatch.setenv("CDPD_VISION_ENCODER", "dinov2-small")
     monkeypatch.setenv("CDPD_VISION_WEIGHTS", "auto")
     monkeypatch.setenv("CDPD_TEXT_WEIGHTS", "auto")
     assert weights.choose_weights()[0] == {"CDPD_VISION_WEIGHTS": "random", "CDPD_TEXT_WEIGHTS": "learned"}
@@ -173,6 +174,9 @@ def test_weights_at_hand_are_used_and_missing_ones_are_said(monkeypatch):
     monkeypatch.delenv("CDPD_TEXT_WEIGHTS", raising=False)
     monkeypatch.setattr(weights, "locate_vision_weights", lambda model: None)
     monkeypatch.setattr(weights, "locate_text_weights", lambda encoder: None)
+    added, words = weights.choose_weights()
+    assert added == {"CDPD_TEXT_WEIGHTS": "learned"} and words[0].startswith("Vision: none")
+    monkeypatch.setenv("CDPD_VISION_ENCODER", "dinov2-small")
     added, words = weights.choose_weights()
     assert added == {"CDPD_VISION_WEIGHTS": "random", "CDPD_TEXT_WEIGHTS": "learned"}
     assert "random weights" in words[0] and "learned" in words[1]

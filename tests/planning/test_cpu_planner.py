@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from builders.training import TINY_VIT, make_trainer
+from builders.training import make_tiny, make_trainer
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPDCPU
@@ -17,7 +17,8 @@ def scans(folder, shapes, spacing):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
 
 
-def test_plans_are_coarse_and_a_patch_holds_the_cross_section_of_most_images(planned_dataset):
+def test_plans_are_coarse_and_a_patch_holds_the_cross_section_of_most_images(planned_dataset, monkeypatch):
+    monkeypatch.setenv("CDPD_VISION_ENCODER", "dinov2-small")
     scans(planned_dataset, [[400, 384, 512]] * 15 + [[700, 400, 520]] * 5, [1.0, 0.8, 0.8])
     plans = nnUNetPlannerCDPDCPU(840).plan_experiment()
     assert (planned_dataset / "nnUNetCDPDCPUPlans.json").is_file()
@@ -50,11 +51,13 @@ def test_images_of_which_nothing_is_left_are_told(planned_dataset):
 def test_our_trainer_trains_the_network(planned_dataset, monkeypatch):
     scans(planned_dataset, [[40, 36, 36]] * 20, [3.0, 3.0, 3.0])
     monkeypatch.setenv("CDPD_TEXT_WEIGHTS", "learned")
+    monkeypatch.setenv("CDPD_VISION_ENCODER", "dinov2-small")
     planner = nnUNetPlannerCDPDCPU(840)
     plans = planner.plan_experiment()
     configuration = plans["configurations"]["3d_fullres"]
-    configuration["architecture"]["arch_kwargs"]["vision"].update(TINY_VIT)
+    make_tiny(configuration["architecture"]["arch_kwargs"]["vision"])
     planner.save_plans(plans)
+    monkeypatch.delenv("CDPD_VISION_ENCODER")  # plans have it now
     cases = planned_dataset / configuration["data_identifier"]
     cases.mkdir()
     (cases / "case_0.b2nd").touch()  # by which a trainer knows the format, when it is made

@@ -1,6 +1,7 @@
 """nnUNetPlannerCDPD: plans of its own name, a network that nnU-Net can build, memory counted for the added parts."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,11 +26,11 @@ def test_plans_have_their_own_name_and_build_the_network(planned_dataset):
         assert len(kwargs["text"]["class_prompts"]) == 3
         assert kwargs["task"]["prompts"][1] == "Both kidneys"
         assert len(kwargs["task"]["prompts"]) == 3
-    # HU -175 ... 250 in units of (HU - 75) / 50
-    assert np.allclose(kwargs["vision"]["intensity_windows"], [[-5.0, 3.5]])
+        assert kwargs["vision"] is None  # unless the user names an encoder
 
 
-def test_added_parts_make_the_patch_or_batch_smaller_than_the_plain_unet_allows(planned_dataset):
+def test_added_parts_make_the_patch_or_batch_smaller_than_the_plain_unet_allows(planned_dataset, monkeypatch):
+    monkeypatch.setenv("CDPD_VISION_ENCODER", "dinov2")
     ours = nnUNetPlannerCDPD(840).plan_experiment()["configurations"]["3d_fullres"]
     plain = ExperimentPlanner(840).plan_experiment()["configurations"]["3d_fullres"]
 
@@ -59,7 +60,8 @@ def test_small_plans_are_small(planned_dataset):
     assert len(kwargs["fused_stages"]) == 1
 
 
-def test_plans_of_the_demo_are_smaller_and_leave_those_of_the_small_planner_as_they_are(planned_dataset):
+def test_plans_of_the_demo_are_smaller_and_leave_those_of_the_small_planner_as_they_are(planned_dataset, monkeypatch):
+    monkeypatch.setenv("CDPD_VISION_ENCODER", "dinov2-small")
     small = nnUNetPlannerCDPDSmall(840).plan_experiment()["configurations"]["3d_fullres"]
     demo = nnUNetPlannerCDPDDemo(840).plan_experiment()["configurations"]["3d_fullres"]
     assert (planned_dataset / "nnUNetCDPDDemoPlans.json").is_file()
@@ -73,7 +75,7 @@ def test_plans_of_the_demo_are_smaller_and_leave_those_of_the_small_planner_as_t
 def test_stock_plans_become_cdpdnet_and_stay_when_done_again(planned_dataset):
     ExperimentPlanner(840).plan_experiment()
     stock = json.loads((planned_dataset / "nnUNetPlans.json").read_text())
-    once = plans_with_cdpd(stock, "2d", ANNOTATION, NetworkSettings())
+    once = plans_with_cdpd(stock, "2d", ANNOTATION, NetworkSettings(vision_encoder="dinov2"))
     assert stock["configurations"]["2d"]["architecture"]["network_class_name"].endswith("PlainConvUNet")  # not changed
     assert plans_with_cdpd(once, "2d", ANNOTATION, NetworkSettings()) == once
     once["configurations"]["2d"]["architecture"]["arch_kwargs"]["vision"]["model_name"] = "edited_by_the_user"
@@ -85,7 +87,7 @@ def test_stock_plans_become_cdpdnet_and_stay_when_done_again(planned_dataset):
 def test_settings_of_a_trainer_ablate_the_plans_of_a_planner(planned_dataset):
     plans = nnUNetPlannerCDPDSmall(840).plan_experiment()
     without = plans_with_cdpd(
-        plans, "3d_fullres", ANNOTATION, NetworkSettings(vision_model=None, modulate_by_text=False, task_prompts=False)
+        plans, "3d_fullres", ANNOTATION, NetworkSettings(vision_tokens=False, modulate_by_text=False, task_prompts=False)
     )
     architecture = without["configurations"]["3d_fullres"]["architecture"]
     assert architecture["arch_kwargs"]["vision"] is None and architecture["arch_kwargs"]["task"] is None
@@ -101,6 +103,7 @@ def test_settings_of_a_trainer_ablate_the_plans_of_a_planner(planned_dataset):
 
 
 def test_windows_follow_the_normalization():
+    settings = NetworkSettings(vision_encoder="dinov2")
     configuration = {
         "patch_size": [16, 16],
         "normalization_schemes": ["ZScoreNormalization", "RescaleTo01Normalization", "NoNormalization"],
@@ -111,7 +114,7 @@ def test_windows_follow_the_normalization():
         "_kw_requires_import": [],
     }
     properties = {str(channel): INTENSITIES["0"] for channel in range(3)}
-    made = cdpd_architecture({**configuration, "architecture": architecture}, ANNOTATION, properties, NetworkSettings())
+    made = cdpd_architecture({**configuration, "architecture": architecture}, ANNOTATION, properties, settings)
     assert made["arch_kwargs"]["vision"]["intensity_windows"] == [[-3.0, 3.0], [0.0, 1.0], [-100.0, 200.0]]
 
 
@@ -133,8 +136,9 @@ def ct_architecture(settings, schemes=("CTNormalization",)):
 
 
 def test_settings_of_vision_come_into_the_plans_and_others_stay_as_they_are():
-    plain = ct_architecture(NetworkSettings())
-    changed = ct_architecture(NetworkSettings(vision={"fusion": "values", "blocks": [3, 6, 9, 12]}))
+    settings = NetworkSettings(vision_encoder="dinov2")
+    plain = ct_architecture(settings)
+    changed = ct_architecture(replace(settings, vision={"fusion": "values", "blocks": [3, 6, 9, 12]}))
     assert changed["arch_kwargs"]["vision"] == {
         **plain["arch_kwargs"]["vision"],
         "fusion": "values",
@@ -143,8 +147,18 @@ def test_settings_of_vision_come_into_the_plans_and_others_stay_as_they_are():
 
 
 def test_three_windows_are_in_the_units_of_the_images():
-    settings = NetworkSettings(vision={"channels": "windows"}, ct_windows_hu=((-950.0, 50.0), (50.0, 150.0), (-50.0, 250.0)))
+    windows = ((-950.0, 50.0), (50.0, 150.0), (-50.0, 250.0))
+    settings = NetworkSettings(vision_encoder="dinov2", vision={"channels": "windows"}, ct_windows_hu=windows)
     vision = ct_architecture(settings)["arch_kwargs"]["vision"]
     assert vision["intensity_windows"] == [[-10.0, 0.0], [0.0, 1.0], [-1.0, 2.0]]
     with pytest.raises(UserError, match="three windows are for images of one channel, CT"):
         ct_architecture(settings, ("ZScoreNormalization",))
+
+
+def test_settings_of_tokens_that_are_not_there_are_an_error_but_for_an_ablation():
+    settings = NetworkSettings(vision={"fusion": "values"})
+    with pytest.raises(UserError, match=r"no vision tokens, of which the trainer has settings \(fusion\); name an encoder"):
+        ct_architecture(settings)
+    for encoder in (None, "dinov2"):
+        without = replace(settings, vision_encoder=encoder, vision_tokens=False)
+        assert ct_architecture(without)["arch_kwargs"]["vision"] is None

@@ -20,6 +20,12 @@ from nnunetv2_cdpd.planning.planner import number_of_weights
 from nnunetv2_cdpd.released.preprocessing import paper_plans
 
 
+@pytest.fixture
+def dinov2(monkeypatch):
+    """As a user has vision tokens planned."""
+    monkeypatch.setenv("CDPD_VISION_ENCODER", "dinov2")
+
+
 @pytest.mark.parametrize("name", ["", "Small", "M", "L", "XL", "Paper"])
 def test_every_planner_is_found_by_its_name(name):
     assert find_class(f"nnUNetPlannerCDPD{name}").__name__ == f"nnUNetPlannerCDPD{name}"
@@ -32,7 +38,7 @@ def test_residual_presets_have_nnunets_memory_target_and_names_of_their_own(plan
     assert made.plans_identifier == f"nnUNet{planner.__name__.removeprefix('nnUNetPlanner')}Plans"
 
 
-def test_residual_preset_builds_cdpdnet_on_a_residual_encoder(planned_dataset):
+def test_residual_preset_builds_cdpdnet_on_a_residual_encoder(planned_dataset, dinov2):
     planners = nnUNetPlannerCDPDM(840), nnUNetPlannerResEncM(840)
     for planner in planners:
         planner.lowres_creation_threshold = 0  # planning without a cascade takes a fraction of the time
@@ -89,20 +95,20 @@ ANISOTROPIC = [[1, 1, 1], [1, 2, 2], [1, 2, 2], [2, 2, 2], [2, 2, 2], [1, 2, 2]]
         ([512, 448], [[1, 1], *[[2, 2]] * 5], [3, 4], 1),
     ],
 )
-def test_fused_stages_and_slice_step_follow_from_patch_size_and_memory(planned_dataset, patch, strides, fused, step):
+def test_fused_stages_and_slice_step_follow_from_patch_size_and_memory(planned_dataset, dinov2, patch, strides, fused, step):
     architecture, _ = nnUNetPlannerCDPD(840)._complete(unet_entry(patch, strides))
     assert architecture["arch_kwargs"]["fused_stages"] == fused
     assert architecture["arch_kwargs"]["vision"]["slice_step"] == step
 
 
-def test_slices_are_averaged_where_the_vit_at_work_would_need_more_than_training_keeps(planned_dataset):
+def test_slices_are_averaged_where_the_vit_at_work_would_need_more_than_training_keeps(planned_dataset, dinov2):
     """Few features and many large slices: the ViT's tokens outweigh the U-Net."""
     entry = unet_entry([64, 256, 256], [[1, 1, 1], [1, 4, 4], [1, 4, 4]], features=(1, 1, 1))
     architecture, _ = nnUNetPlannerCDPD(840)._complete(entry)
     assert architecture["arch_kwargs"]["vision"]["slice_step"] > 1
 
 
-def test_the_vits_weights_count(planned_dataset, monkeypatch):
+def test_the_vits_weights_count(planned_dataset, dinov2, monkeypatch):
     planner, entry = nnUNetPlannerCDPD(840), unet_entry([64, 96, 96], ISOTROPIC[:5])
     architecture = entry["architecture"]
     arguments = (
@@ -122,7 +128,6 @@ def test_the_vits_weights_count(planned_dataset, monkeypatch):
 
 def test_without_vision_only_unet_and_classes_count(planned_dataset):
     planner, entry = nnUNetPlannerCDPD(840), unet_entry([64, 96, 96], ISOTROPIC[:5])
-    planner.network_settings = NetworkSettings(vision_model=None)
     architecture = entry["architecture"]
     network = get_network_from_plans(
         architecture["network_class_name"],

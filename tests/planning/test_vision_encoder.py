@@ -1,5 +1,7 @@
 """The vision encoder that a user names outside of the plans: in new plans, in plans of others, and in the network."""
 
+from dataclasses import replace
+
 import pytest
 from builders.planning import ANNOTATION, INTENSITIES
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
@@ -39,29 +41,50 @@ def facts(vision):
     return {key: value for key, value in vision.items() if key not in OF_THE_NETWORK}
 
 
-def test_plans_without_a_choice_have_none_of_its_entries(planned_dataset):
-    vision = vision_of(nnUNetPlannerCDPDSmall(840).plan_experiment())
-    assert set(vision) == {"model_name", "model_kwargs", "intensity_windows", *OF_THE_NETWORK}
-    assert vision["model_name"] == "vit_small_patch14_dinov2.lvd142m"
+def small_plans(encoder="dinov2-small"):
+    planner = nnUNetPlannerCDPDSmall(840)
+    planner.network_settings = replace(planner.network_settings, vision_encoder=encoder)
+    return planner.plan_experiment()
+
+
+def test_without_a_choice_there_are_no_vision_tokens(planned_dataset):
+    plans = nnUNetPlannerCDPDSmall(840).plan_experiment()
+    assert vision_of(plans) is None is vision_of(plans, "2d")
+    assert (
+        cdpd_architecture(stock(["CTNormalization"]), ANNOTATION, INTENSITIES, NetworkSettings())["arch_kwargs"]["vision"] is None
+    )
+    # which a choice when training starts gives them
+    made = plans_with_cdpd(plans, "3d_fullres", ANNOTATION, NetworkSettings(vision_encoder="dinov2-small"))
+    assert vision_of(made) == vision_of(small_plans())
+
+
+@pytest.mark.parametrize(
+    "short, name", [("dinov2", "vit_base_patch14_dinov2.lvd142m"), ("dinov2-small", "vit_small_patch14_dinov2.lvd142m")]
+)
+def test_dinov2_has_a_short_name(short, name):
+    imagenet = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    settings = NetworkSettings(vision_encoder=short)
+    vision = cdpd_architecture(stock(["CTNormalization"]), ANNOTATION, INTENSITIES, settings)["arch_kwargs"]["vision"]
+    assert vision == {
+        "encoder": name, "model_name": name, "model_kwargs": {}, "mean": imagenet[0], "std": imagenet[1],
+        "intensity_windows": [[-5.0, 3.5]], "slice_axis": 0, "slice_step": 1, "gate": "closed",
+    }  # fmt: skip
+    assert settings.vision_weights_name == name  # where timm keeps them
 
 
 def test_the_gate_of_new_plans_is_closed_and_plans_keep_theirs(planned_dataset):
     """Plans of before have no entry, which is the gate that they were made with."""
-    plans = nnUNetPlannerCDPDSmall(840).plan_experiment()
+    plans = small_plans()
     assert vision_of(plans)["gate"] == vision_of(plans, "2d")["gate"] == "closed"
-    on_stock_plans = cdpd_architecture(stock(["CTNormalization"]), ANNOTATION, INTENSITIES, NetworkSettings())
-    assert on_stock_plans["arch_kwargs"]["vision"]["gate"] == "closed"
     del vision_of(plans)["gate"]
-    assert "gate" not in vision_of(plans_with_cdpd(plans, "3d_fullres", ANNOTATION, NetworkSettings()))
+    for settings in (NetworkSettings(), NetworkSettings(vision_encoder="rad-dino")):
+        assert "gate" not in vision_of(plans_with_cdpd(plans, "3d_fullres", ANNOTATION, settings))
     assert split_vision(vision_of(plans))[0].gate == "blocks"
 
 
-def test_the_papers_network_gets_no_gate(planned_dataset):
-    """Nor where its plans are without vision, as an ablation left them, and a recipe has it."""
+def test_the_papers_network_has_vision_tokens_and_no_gate(planned_dataset):
     plans = nnUNetPlannerCDPDPaper(840).plan_experiment()
-    assert "gate" not in vision_of(plans)
-    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["vision"] = None
-    assert "gate" not in vision_of(plans_with_cdpd(plans, "3d_fullres", ANNOTATION, NetworkSettings()))
+    assert vision_of(plans)["model_name"] == "vit_base_patch14_dinov2.lvd142m" and "gate" not in vision_of(plans)
 
 
 def test_planner_writes_the_chosen_encoder(planned_dataset, monkeypatch):
@@ -72,7 +95,7 @@ def test_planner_writes_the_chosen_encoder(planned_dataset, monkeypatch):
 
 
 def test_chosen_encoder_takes_the_place_of_that_of_the_plans_and_only_that(planned_dataset):
-    plans = nnUNetPlannerCDPDSmall(840).plan_experiment()
+    plans = small_plans()
     before = dict(vision_of(plans))
     changed = plans_with_cdpd(plans, "3d_fullres", ANNOTATION, NetworkSettings(vision_encoder="meddinov3"))
     assert facts(vision_of(changed)) == MEDDINOV3 and vision_of(plans) == before
@@ -103,10 +126,10 @@ def test_choice_outside_goes_before_the_recipe_and_ablations_stay(monkeypatch, p
     monkeypatch.delenv("CDPD_VISION_ENCODER")
     assert NetworkSettings(vision_encoder="biomedclip").with_chosen_encoder().vision_encoder == "biomedclip"
     assert NetworkSettings().with_chosen_encoder() == NetworkSettings()
-    assert NetworkSettings().vision_weights_name == "vit_base_patch14_dinov2.lvd142m"
-    without = NetworkSettings(vision_model=None, vision_encoder="rad-dino")
+    assert NetworkSettings().vision_weights_name is None
+    without = NetworkSettings(vision_tokens=False, vision_encoder="rad-dino")
     assert without.vision_weights_name is None
-    plans = nnUNetPlannerCDPDSmall(840).plan_experiment()
+    plans = small_plans()
     assert vision_of(plans_with_cdpd(plans, "3d_fullres", ANNOTATION, without)) is None
 
 

@@ -210,7 +210,7 @@ def test_vit_of_timm_has_the_statistics_of_its_weights():
 @pytest.mark.parametrize(
     "name, told",
     [
-        ("meddino", "no encoder of this name; known are meddinov3, rad-dino, biomedclip"),
+        ("meddino", "no encoder of this name; known are dinov2, dinov2-small, meddinov3, rad-dino, biomedclip"),
         ("vit_base_patch16_224.nobody", "timm knows of no images"),
         ("vit_tiny_patch16_384.nobody", "timm knows of no images"),
         ("resnet50.a1_in1k", "is no ViT of timm"),

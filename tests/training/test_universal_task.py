@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 class NoVision(nnUNetTrainerCDPDSmall):
     """The smallest network that has tasks, trained without augmentation."""
 
-    recipe = replace(nnUNetTrainerCDPDSmall.recipe.with_network(vision_model=None), oversample_foreground_percent=1.0)
+    recipe = replace(nnUNetTrainerCDPDSmall.recipe.with_network(vision_tokens=False), oversample_foreground_percent=1.0)
 
     def get_training_transforms(self, patch_size, rotation, deep_supervision_scales, *args, **kwargs):
         return self.get_validation_transforms(deep_supervision_scales)
