@@ -74,7 +74,7 @@ def trained(workspace):
     )
     run(
         workspace, "nnUNetv2_plan_and_preprocess", "-d", "820", "-pl", "nnUNetPlannerCDPDSmall", "-c", "3d_fullres",
-        "-np", "1", "-npfp", "1", "--verify_dataset_integrity",
+        "-np", "1", "-npfp", "1", "--verify_dataset_integrity", CDPD_VISION_ENCODER="dinov2-small",
     )  # fmt: skip
     train = ("nnUNetv2_train", "820", "3d_fullres", "0", "-tr", TRAINER, "-p", PLANS, "-device", "cpu")
     run(workspace, *train, CDPD_VISION_WEIGHTS="random", CDPD_TEXT_WEIGHTS="learned")

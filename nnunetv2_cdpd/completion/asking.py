@@ -38,7 +38,7 @@ def trusted_classes(
         found[teacher.name] = reliable_classes(teacher, dice, settings)
         for k in teacher.own_names.keys() - set(found[teacher.name]):
             name = teacher.own_names[k]
-            scored = f"Dice {dice[name]:.4f} in its cross-validation" if name in dice else "not scored in its cross-validation"
+            scored = f"Dice {dice[name]:.4g} in its cross-validation" if name in dice else "not scored in its cross-validation"
             report(f"note: {name} is not taken from {teacher.name}: {scored}, of {settings.least_dice:g} (filter {RELIABILITY})")
     return found
 

@@ -260,7 +260,7 @@ def test_an_unreliable_class_is_not_taken_nor_taught_as_background(dataset, says
     told = []
     good, poor = write_teacher(tmp_path / "g", classes=("liver",)), write_teacher(tmp_path / "p", classes=("spleen",), dice=0.3)
     folder = complete(good, poor, told=told)
-    assert "note: spleen is not taken from p/teacher: Dice 0.30 in its cross-validation, of 0.5 (filter reliability)" in told
+    assert "note: spleen is not taken from p/teacher: Dice 0.3 in its cross-validation, of 0.5 (filter reliability)" in told
     assert any(line.startswith("warning: no teacher to be trusted tells of spleen;") for line in told)
     made = labels(folder, "a04")
     assert (made == np.where(truth("a04")["liver"], LIVER, IGNORE)).all()

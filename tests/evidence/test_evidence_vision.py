@@ -76,7 +76,7 @@ def test_arms_of_vision_are_trainers_with_their_setting(evidence, monkeypatch):
         said = {}
         for name, arm in evidence.vision.ARMS.items():
             network = trainers[arm.trainer].recipe.network
-            said[name] = {"vision": network.vision_model is not None, **network.vision, "weights": arm.vision_weights}
+            said[name] = {"vision": network.vision_weights_name is not None, **network.vision, "weights": arm.vision_weights}
             _, rest = split_vision(network.vision)  # which raises for a value that a setting cannot have
             assert {*rest} <= {*SliceEncoder.__init__.__annotations__}, "what is no setting is an argument of the encoder"
             assert network.modulate_by_text and network.task_prompts, "only vision tokens differ"
