@@ -224,7 +224,7 @@ def _vision_weights() -> Iterable[Row]:
 
     model = NetworkSettings().with_chosen_encoder().vision_weights_name
     if model is None and weights_choice(VISION_WEIGHTS) is None:
-        yield Row(OK, "vision weights", f"not needed: no vision tokens unless {VISION_ENCODER} names an encoder")
+        yield Row(OK, "vision weights", f"not needed, unless {VISION_ENCODER} names an encoder or plans have one, as the paper's")
         return
     yield _weights_row("vision weights", VISION_WEIGHTS, RANDOM, model or "", locate_vision_weights, ways_to_vision_weights)
 

@@ -11,7 +11,7 @@ report.html with scores and pictures.
 
 Three sources label different structures, one of them without telling left from right. nnU-Net's commands are printed as they
 run, to be copied, and how long all of it still takes: some minutes on two CPU cores. Needs no internet. Without
-pretrained weights at hand it uses small random vision weights and learned text embeddings, and says so.
+pretrained weights at hand, text embeddings are learned with the network, and it says so.
 """
 EXAMPLES = (
     "cdpd demo",

@@ -15,7 +15,7 @@ from nnunetv2_cdpd.inference.devices import chosen_device
 from nnunetv2_cdpd.inference.inputs import Tell
 from nnunetv2_cdpd.jobs import Outcome, digest, output_folder, remove
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
-from nnunetv2_cdpd.pretrained.choices import RANDOM, VISION_WEIGHTS, weights_choice
+from nnunetv2_cdpd.pretrained.choices import RANDOM, VISION_ENCODER, VISION_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.vision import load_vision_weights
 from nnunetv2_cdpd.pretraining.images import ct_images
 from nnunetv2_cdpd.pretraining.keeping import Places, facts_of_run, start_of
@@ -135,7 +135,7 @@ def pretrain(
                 facts = facts_of_run(run, settings.encoder, steps.iterations, read.images_of(), began_with)
                 places.save_weights(steps.teacher.backbone.vit, facts)
                 remove(places.checkpoint)
-    tell(f"{places.output}: give it to a training by {VISION_WEIGHTS}={places.output}")
+    tell(f"{places.output}: give it to a training by {VISION_ENCODER}={settings.encoder} {VISION_WEIGHTS}={places.output}")
     return outcome
 
 
