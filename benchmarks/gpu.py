@@ -54,6 +54,7 @@ SECTIONS = {
 }
 ENVIRONMENT = {  # nothing is downloaded, and nnU-Net does not ask for a number of processes
     "CDPD_VISION_WEIGHTS": "random", "CDPD_TEXT_WEIGHTS": "learned", "HF_HUB_OFFLINE": "1", "nnUNet_def_n_proc": "4",
+    "CDPD_VISION_ENCODER": "",  # each section names its own
 }  # fmt: skip
 
 

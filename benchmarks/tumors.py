@@ -50,8 +50,8 @@ def main() -> None:
 
 
 def set_environment(folder: Path, threads: int) -> None:
-    os.environ.pop(VISION_ENCODER, None)  # the user's would be the ViT of every training
     os.environ |= {
+        VISION_ENCODER: "dinov2-small",  # as the demo had when these runs began
         "nnUNet_raw": str(folder / "nnUNet_raw"),
         "nnUNet_preprocessed": str(folder / "nnUNet_preprocessed"),
         "nnUNet_extTrainer": str(Path(__file__).parent / "trainers"),

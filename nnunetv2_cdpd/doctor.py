@@ -223,10 +223,13 @@ def _vision_weights() -> Iterable[Row]:
     from nnunetv2_cdpd.pretrained.vision import locate_vision_weights, ways_to_vision_weights
 
     model = NetworkSettings().with_chosen_encoder().vision_weights_name
-    if model is None and weights_choice(VISION_WEIGHTS) is None:
-        yield Row(OK, "vision weights", f"not needed, unless {VISION_ENCODER} names an encoder or plans have one, as the paper's")
+    if model is None:
+        told = f"not needed, unless {VISION_ENCODER} names an encoder or plans have one, as the paper's"
+        choice = weights_choice(VISION_WEIGHTS)
+        given = choice not in (None, RANDOM)
+        yield Row(NOTE if given else OK, "vision weights", f"{choice} ({VISION_WEIGHTS}): {told}" if given else told)
         return
-    yield _weights_row("vision weights", VISION_WEIGHTS, RANDOM, model or "", locate_vision_weights, ways_to_vision_weights)
+    yield _weights_row("vision weights", VISION_WEIGHTS, RANDOM, model, locate_vision_weights, ways_to_vision_weights)
 
 
 def _text_weights() -> Iterable[Row]:

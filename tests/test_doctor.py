@@ -195,6 +195,7 @@ ENCODERS = pytest.mark.parametrize(
 
 @ENCODERS
 def test_weights_that_the_user_chose(check, variable, without, locate, tmp_path, monkeypatch):
+    monkeypatch.setenv("CDPD_VISION_ENCODER", "dinov2")
     file = tmp_path / "weights.safetensors"
     monkeypatch.setenv(variable, str(file))
     (row,) = check()
@@ -220,6 +221,9 @@ def test_without_a_named_encoder_no_vision_weights_are_needed(monkeypatch):
     monkeypatch.delenv("CDPD_VISION_WEIGHTS", raising=False)
     (row,) = doctor._vision_weights()
     assert row.status == OK and "not needed" in row.text and "CDPD_VISION_ENCODER" in row.text
+    monkeypatch.setenv("CDPD_VISION_WEIGHTS", "/vit.pth")  # with which a training on default plans stops
+    (row,) = doctor._vision_weights()
+    assert row.status == NOTE and "/vit.pth" in row.text and "CDPD_VISION_ENCODER names an encoder" in row.text
 
 
 @ENCODERS

@@ -184,7 +184,10 @@ def plan_and_preprocess(commands, out):
     plans_file = preprocessed / f"{PLANS}.json"
     plans = json.loads(plans_file.read_text())
     configuration = plans["configurations"]["3d_fullres"]
-    configuration["architecture"]["arch_kwargs"]["vision"].update(TINY_VIT)
+    vision = configuration["architecture"]["arch_kwargs"]["vision"]
+    for key in ("encoder", "mean", "std"):  # of the planned ViT
+        vision.pop(key, None)
+    vision.update(TINY_VIT)
     configuration["batch_size"] = 2
     plans_file.write_text(json.dumps(plans))
     commands.nnunet(

@@ -9,7 +9,8 @@ from nnunetv2_cdpd.link import DEFAULT_PLANNER, class_names, own_class
 
 DESCRIPTION = """
 nnUNetv2_plan_experiment that finds nnUNetPlannerCDPD and its variants without `cdpd link`, for an nnunetv2 in a read-only
-folder. Takes the arguments of nnUNetv2_plan_experiment (see its -h); -pl is nnUNetPlannerCDPD unless given.
+folder. Takes the arguments of nnUNetv2_plan_experiment (see its -h); -pl is nnUNetPlannerCDPD unless given. Where
+CDPD_VISION_ENCODER names an encoder (as dinov2), the network gets its tokens, and plans count their memory.
 It comes between nnUNetv2_extract_fingerprint and nnUNetv2_preprocess; the three stand for nnUNetv2_plan_and_preprocess.
 """
 EXAMPLES = (

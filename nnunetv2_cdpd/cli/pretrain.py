@@ -7,7 +7,7 @@ from nnunetv2_cdpd.cli.options import add_device, add_output, add_processes, giv
 
 DESCRIPTION = """
 Train the slice encoder (a ViT) on CTs without their labels, by DINOv2's recipe, from DINOv2's weights or from nothing. What comes
-out is a file of weights for CDPD_VISION_WEIGHTS. Needs nnunetv2-cdpd[pretrain].
+out is a file of weights for CDPD_VISION_WEIGHTS, beside CDPD_VISION_ENCODER, which names the ViT. Needs nnunetv2-cdpd[pretrain].
 
 Of each image the slices that show a body are read once, along the axis of the largest spacing, and kept beside the output until
 the run has ended. A run that was stopped, also by kill -9, goes on with the same call and --continue, as if it had not been
@@ -17,7 +17,7 @@ warning says where the encoder collapses.
 EXAMPLES = (
     "cdpd pretrain -d 400 -o ct_vit.safetensors",
     """cdpd pretrain -d 400 -i more_cts/ -o ct_vit_s.safetensors \\
-    --encoder vit_small_patch14_dinov2.lvd142m --from dinov2_vit_s.safetensors""",
+    --encoder dinov2-small --from dinov2_vit_s.safetensors""",
     "cdpd pretrain -d 400 -o ct_vit.safetensors --continue    # go on",
     "torchrun --nproc_per_node 4 --no-python cdpd pretrain -d 400 -o ct_vit.safetensors --batch-size 256",
 )
@@ -47,8 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     start.add_argument("--from-nothing", action="store_true", help="begin with random weights")
     parser.add_argument(
-        "--encoder", metavar="NAME", help="timm's name of the ViT; DINOv2's are (default) vit_base_patch14_dinov2.lvd142m, "
-        "vit_small_... as nnUNetPlannerCDPDSmall has it, vit_large_..."
+        "--encoder", metavar="NAME", help="timm's name of the ViT, or dinov2 (default: ViT-B/14) or dinov2-small (ViT-S/14)"
     )  # fmt: skip
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--iterations", type=int, metavar="N", help="how long (default: 10000)")
@@ -61,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         type=float,
         metavar=("LOW", "HIGH"),
-        help="HU between which the encoder sees differences, as the plans have it (default: -175 250)",
+        help="HU between which the encoder sees differences, as later in a training (default: -175 250)",
     )
     parser.add_argument("--slices-per-image", type=int, metavar="N", help="at most, evenly spread (default: 128)")
     parser.add_argument("--seed", type=int, metavar="N", help="of all that is random (default: 0)")
@@ -75,12 +74,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.cli.flags import report_failed, reporter
+    from nnunetv2_cdpd.pretrained.encoders import DINOV2
     from nnunetv2_cdpd.pretraining import pretrain
     from nnunetv2_cdpd.pretraining.settings import PretrainingSettings
 
     chosen = given(args, *_SETTINGS)
     if "window_hu" in chosen:
         chosen["window_hu"] = tuple(chosen["window_hu"])
+    if "encoder" in chosen:
+        chosen["encoder"] = DINOV2.get(chosen["encoder"], chosen["encoder"])
     failed = pretrain(
         args.output,
         datasets=args.datasets,

@@ -14,7 +14,8 @@ from nnunetv2_cdpd.link import DEFAULT_PLANS, DEFAULT_TRAINER, ensure_linked, ow
 DESCRIPTION = """
 nnUNetv2_train, with its arguments (see its -h); unless given, -tr is nnUNetTrainerCDPD and -p nnUNetCDPDPlans. DATASET,
 CONFIGURATION and FOLD may also be given as -d, -c and -f; --c goes on with an interrupted training, and begins with
--pretrained_weights, if they are given too, where there is no checkpoint yet. CDPD_SAVE_MINUTES=15 saves that often.
+-pretrained_weights, if they are given too, where there is no checkpoint yet. CDPD_SAVE_MINUTES=15 saves that often. The
+network has vision tokens where CDPD_VISION_ENCODER named an encoder (as dinov2) when plans were made, or does so now.
 
 It differs where a launcher such as torchrun starts several processes: they train together, on one node or on several that
 share nnU-Net's folders, with -device cuda (one GPU for each process of a node) or -device cpu. The last example is typed on

@@ -12,6 +12,7 @@ from nnunetv2_cdpd.pretrained.choices import (
     encoder_choice,
     weights_choice,
 )
+from nnunetv2_cdpd.pretrained.encoder_choice import check_nothing_is_given_for_vision
 from nnunetv2_cdpd.pretrained.text import locate_text_weights
 from nnunetv2_cdpd.pretrained.vision import locate_vision_weights
 
@@ -20,10 +21,15 @@ def choose_weights() -> tuple[dict[str, str], list[str]]:
     """Settings to add to the environment of commands, which may run in another folder, and each choice in a sentence.
 
     What the user has set stays. Nothing is downloaded: the demo works the same with and without internet.
+
+    Raises:
+        UserError: Vision weights without an encoder, which the training would refuse.
     """
     network = SmallPlanning.network_settings
     encoder = network.with_chosen_encoder().vision_weights_name
     text_encoder = network.text_encoder
+    if encoder is None:
+        check_nothing_is_given_for_vision()
     choices = {variable: weights_choice(variable) for variable in (VISION_WEIGHTS, TEXT_WEIGHTS)}
     vision = encoder and (choices[VISION_WEIGHTS] or locate_vision_weights(encoder) or RANDOM)
     text = choices[TEXT_WEIGHTS] or locate_text_weights(text_encoder) or LEARNED

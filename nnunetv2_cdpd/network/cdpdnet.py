@@ -1,7 +1,7 @@
 """CDPDNet: nnU-Net's U-Net with vision tokens in the encoder, text on skips and bottleneck, and a task prompt.
 
     x ─┬─ encoder stage ── ... ── stage ── cross-attention ── ... ── bottleneck
-       └─ slice encoder (frozen ViT) ─ token adaptor ──┘                 │
+       └─ slice encoder (frozen ViT) ─ token adaptor ──┘ (on request)    │
     class prompts ── text features ── modulate every skip and the bottleneck
     task prompts ── task prompt map, one channel appended to the bottleneck
     decoder (nnU-Net's) -> logits, one sigmoid head per class

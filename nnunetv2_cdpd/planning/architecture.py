@@ -78,9 +78,9 @@ def cdpd_architecture(
 ) -> dict[str, Any]:
     """Turn the architecture of a plans configuration into CDPDNet's.
 
-    An entry that is CDPDNet's or the paper's already keeps its class, its U-Net, its fused stages and its vision tokens, or
-    that it has none, which a planner (or the user, by editing the plans) chose; prompts always follow the dataset, ablations
-    the settings.
+    An entry that is CDPDNet's or the paper's already keeps its class, its U-Net, its fused stages and its `vision`, which a
+    planner (or the user, by editing the plans) chose, unless another encoder is named; prompts always follow the dataset,
+    ablations the settings.
 
     Args:
         configuration: One resolved configuration of nnU-Net plans; not changed.
@@ -109,15 +109,13 @@ def cdpd_architecture(
             f"plans: CDPDNet is not built on {class_name}; plan with nnUNetPlannerCDPD, "
             "ExperimentPlanner or one of nnU-Net's nnUNetPlannerResEnc presets"
         )
-    vision = added.get("vision") if settings.vision_tokens else None
-    if settings.vision_encoder is not None and settings.vision_tokens:
-        step = default_slice_step(unet["strides"], added["fused_stages"], _SLICE_AXIS)
-        # without the gate, fresh fusions put a norm in the way of the features, which costs more than tokens gain
-        vision = vision or {"slice_axis": _SLICE_AXIS, "slice_step": step, "gate": CLOSED}
-        vision |= _entries_of_encoder(settings, class_name, configuration["normalization_schemes"], intensity_properties)
-    if settings.vision and settings.vision_tokens:
-        vision = _with_settings(vision, settings, class_name, configuration["normalization_schemes"], intensity_properties)
-    added["vision"] = vision
+    step = default_slice_step(unet["strides"], added["fused_stages"], _SLICE_AXIS)
+    planned = added.get("vision")
+    added["vision"] = (
+        _vision_entry(planned, step, class_name, configuration["normalization_schemes"], intensity_properties, settings)
+        if settings.vision_tokens
+        else None
+    )
     class_prompts, task_prompts = dataset_prompts(annotation)
     added["patch_size"] = [int(size) for size in configuration["patch_size"]]
     added["text"] = {
@@ -168,49 +166,53 @@ def plans_with_cdpd(
     return changed
 
 
-def _entries_of_encoder(
-    settings: NetworkSettings, class_name: str, schemes: Sequence[str], properties: Mapping[str, Mapping[str, float]]
-) -> dict[str, Any]:
-    """What an encoder that was named has to be shown, as entries of the plans' `vision`."""
-    chosen = f"{VISION_ENCODER}={settings.vision_encoder}"
-    if class_name == PAPER_NETWORK_CLASS_NAME:
-        raise UserError(f"{chosen}: the paper's network has DINOv2 ViT-B/14; unset it, or plan with nnUNetPlannerCDPD")
-    encoder = find_encoder(str(settings.vision_encoder))
-    others = [scheme for scheme in schemes if scheme != "CTNormalization"]
-    if encoder.in_hu and others:
-        raise UserError(
-            f"{chosen}: {encoder.name} knows CT alone, its statistics are of HU, and the plans have {others[0]}; unset it, or "
-            "give another encoder"
-        )
-    mean, std = encoder.statistics
-    windows = _intensity_windows(schemes, properties, encoder.window_hu or settings.ct_window_hu)
-    entries = {"encoder": encoder.name, "model_name": encoder.model_name, "model_kwargs": {}, "mean": mean, "std": std}
-    return {**entries, "intensity_windows": windows}
-
-
-def _with_settings(
-    vision: Mapping[str, Any] | None,
-    settings: NetworkSettings,
+def _vision_entry(
+    planned: Mapping[str, Any] | None,
+    slice_step: int,
     class_name: str,
     schemes: Sequence[str],
     properties: Mapping[str, Mapping[str, float]],
-) -> dict[str, Any]:
-    """The plans' `vision` with further settings."""
-    told = listed(sorted(settings.vision))
-    if vision is None:
-        raise UserError(
-            f"plans: no vision tokens, of which the trainer has settings ({told}); name an encoder in {VISION_ENCODER}, or as "
-            "`vision_encoder` in the trainer's recipe"
-        )
-    if class_name == PAPER_NETWORK_CLASS_NAME:
-        raise UserError(f"plans: the paper's network has no settings of vision ({told})")
-    entries = {**vision, **settings.vision}
-    if settings.vision.get("channels") == WINDOWS and "intensity_windows" not in settings.vision:
-        entries["intensity_windows"] = _three_windows(schemes, properties, settings.ct_windows_hu)
-    return entries
+    settings: NetworkSettings,
+) -> dict[str, Any] | None:
+    """`vision` for the plans; None: no vision tokens.
+
+    Args:
+        planned: What they say of it. It stays as it is, with the user's edits, where it is of the named encoder already.
+        slice_step: Of plans that say nothing.
+    """
+    vision = None if planned is None else dict(planned)
+    encoder = None if settings.vision_encoder is None else find_encoder(settings.vision_encoder)
+    if encoder is not None and (vision is None or vision.get("encoder", vision["model_name"]) != encoder.name):
+        chosen = f"vision encoder {settings.vision_encoder} (as {VISION_ENCODER} or a recipe says)"
+        if class_name == PAPER_NETWORK_CLASS_NAME:
+            raise UserError(f"{chosen}: the paper's network has DINOv2 ViT-B/14; unset it, or plan with nnUNetPlannerCDPD")
+        others = [scheme for scheme in schemes if scheme != "CTNormalization"]
+        if encoder.in_hu and others:
+            raise UserError(
+                f"{chosen}: it knows CT alone, its statistics are of HU, and the plans have {others[0]}; unset or change it"
+            )
+        # without the gate, fresh fusions put a norm in the way of the features, which costs more than tokens gain
+        vision = vision or {"slice_axis": _SLICE_AXIS, "slice_step": slice_step, "gate": CLOSED}
+        mean, std = encoder.statistics
+        windows = intensity_windows(schemes, properties, encoder.window_hu or settings.ct_window_hu)
+        vision |= {"encoder": encoder.name, "model_name": encoder.model_name, "model_kwargs": {}, "mean": mean, "std": std}
+        vision |= {"intensity_windows": windows}
+    if settings.vision:
+        told = listed(sorted(settings.vision))
+        if vision is None:
+            raise UserError(
+                f"plans: no vision tokens, of which the trainer has settings ({told}); name an encoder in {VISION_ENCODER}, or "
+                "as `vision_encoder` in the trainer's recipe"
+            )
+        if class_name == PAPER_NETWORK_CLASS_NAME:
+            raise UserError(f"plans: the paper's network has no settings of vision ({told})")
+        vision |= settings.vision
+        if settings.vision.get("channels") == WINDOWS and "intensity_windows" not in settings.vision:
+            vision["intensity_windows"] = _three_windows(schemes, properties, settings.ct_windows_hu)
+    return vision
 
 
-def _intensity_windows(
+def intensity_windows(
     schemes: Sequence[str], properties: Mapping[str, Mapping[str, float]], ct_window_hu: tuple[float, float]
 ) -> list[list[float]]:
     """Per image channel, the (low, high) in normalised units that the vision encoder sees as 0 and 1."""

@@ -39,7 +39,7 @@ class DemoPlanning(SmallPlanning):
 
     Patches of at most 24 voxels per axis, batches of 2, since many small steps learn more in the same time; at full
     resolution, where most of the work is, half the features and one convolution in place of two; half as many slices for
-    the vision encoder.
+    the vision encoder, if any.
     """
 
     default_plans_name = "nnUNetCDPDDemoPlans"

@@ -17,7 +17,7 @@ from typing import Any
 from nnunetv2_cdpd.errors import UserError, listed, reason
 from nnunetv2_cdpd.jobs.shapes import NAME, NUMBER, POSITIVE, check_shape, list_of, record
 from nnunetv2_cdpd.jobs.yaml_files import known_mapping, load_yaml
-from nnunetv2_cdpd.pretrained.choices import VISION_ENCODER
+from nnunetv2_cdpd.pretrained.choices import RANDOM, VISION_ENCODER, VISION_WEIGHTS, weights_choice
 from nnunetv2_cdpd.pretrained.encoders import DINOV2, ENCODERS, VisionEncoder
 
 _PAGE = "docs/training.md"
@@ -57,6 +57,16 @@ def find_encoder(name: str) -> VisionEncoder:
         )
     _check_architecture(name, f"{VISION_ENCODER}={name}")
     return VisionEncoder(name, name, tuple(config.mean), tuple(config.std))
+
+
+def check_nothing_is_given_for_vision() -> None:
+    """For a network without vision tokens: raise UserError where the user gives a file of weights for them."""
+    choice = weights_choice(VISION_WEIGHTS)
+    if choice not in (None, RANDOM):
+        raise UserError(
+            f"{VISION_WEIGHTS}={choice}: this network has no vision tokens; name the encoder that these weights are of in "
+            f"{VISION_ENCODER} (as {' or '.join(DINOV2)}), before planning, or unset {VISION_WEIGHTS}"
+        )
 
 
 def _is_released(name: str) -> bool:

@@ -24,6 +24,7 @@ from nnunetv2_cdpd.pretraining.settings import PretrainingSettings
 from nnunetv2_cdpd.pretraining.slices import SliceFile, Slices, cut_all, read_ahead
 from nnunetv2_cdpd.pretraining.steps import Steps
 from nnunetv2_cdpd.pretraining.views import clip_of
+from nnunetv2_cdpd.released.preprocessing import HU_WINDOW
 from nnunetv2_cdpd.training.distributed import launched, process_device, process_group
 from nnunetv2_cdpd.training.save_interval import SaveInterval
 from nnunetv2_cdpd.training.time_left import about
@@ -135,7 +136,10 @@ def pretrain(
                 facts = facts_of_run(run, settings.encoder, steps.iterations, read.images_of(), began_with)
                 places.save_weights(steps.teacher.backbone.vit, facts)
                 remove(places.checkpoint)
-    tell(f"{places.output}: give it to a training by {VISION_ENCODER}={settings.encoder} {VISION_WEIGHTS}={places.output}")
+    encoder = settings.encoder if settings.window_hu == HU_WINDOW else "FILE.yaml"
+    if encoder != settings.encoder:
+        tell(f"FILE.yaml: yours to write, an encoder with the window {settings.window_hu}; docs/training.md has an example")
+    tell(f"{places.output}: give it to planning and training by {VISION_ENCODER}={encoder} {VISION_WEIGHTS}={places.output}")
     return outcome
 
 

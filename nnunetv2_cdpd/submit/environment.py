@@ -35,6 +35,7 @@ _NEEDS = {  # command -> the folders that it reads or writes
     "nnUNetv2_train": ("nnUNet_preprocessed", "nnUNet_results"),
     "nnUNetv2_predict": ("nnUNet_results",),
 }
+_NAME_ENCODERS = ("train", "plan", "nnUNetv2_train", "nnUNetv2_plan_and_preprocess", "nnUNetv2_plan_experiment")
 _MINUTES = 15  # between the checkpoints of a training that may be stopped at any time
 
 
@@ -47,9 +48,9 @@ def check_environment(jobs: Sequence[Submission]) -> None:
                 raise UserError(f"{name} is not set, which {job.command} needs; `export {name}=/path/to/folder` and submit again")
             if not folder.is_dir():
                 raise UserError(f"{name}={folder}: no such folder, which {job.command} needs; make it, or set {name} to another")
+        if job.command in _NAME_ENCODERS and (encoder := encoder_choice()) is not None:
+            find_encoder(encoder)
         if job.command == "train":
-            if (encoder := encoder_choice()) is not None:
-                find_encoder(encoder)
             for variable, word in ((VISION_WEIGHTS, RANDOM), (TEXT_WEIGHTS, LEARNED)):
                 choice = weights_choice(variable)
                 if choice not in (None, word) and not Path(choice).is_file():

@@ -25,6 +25,7 @@ from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
 
+from nnunetv2_cdpd.planning.architecture import intensity_windows
 from nnunetv2_cdpd.training.recipe import Recipe
 from nnunetv2_cdpd.training.shift_intensity import ShiftIntensity
 from nnunetv2_cdpd.training.trainer import PartialLabelTrainer
@@ -73,8 +74,11 @@ class PaperRecipeTrainer(PartialLabelTrainer):
         axes = self._axial_axes()
         turns = (1, 2, 3) if len({patch_size[axis] for axis in axes}) == 1 else (2,)  # a patch keeps its shape
         rotation = Rot90Transform(1, turns, allowed_axes=set(axes))
-        vision = self.configuration_manager.network_arch_init_kwargs["vision"]
-        windows = vision["intensity_windows"] if vision else [(-1.0, 1.0)] * self.num_input_channels
+        windows = intensity_windows(
+            self.configuration_manager.normalization_schemes,
+            self.plans_manager.foreground_intensity_properties_per_channel,
+            self.recipe.network.ct_window_hu,
+        )
         shift = ShiftIntensity(windows, most=0.1)
         return ComposeTransforms([zoom, RandomTransform(rotation, 0.1), RandomTransform(shift, 0.2), *others])
 

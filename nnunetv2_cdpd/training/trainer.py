@@ -38,8 +38,8 @@ from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.place.files import PLACE_FILE, copy_place
 from nnunetv2_cdpd.planning.architecture import plans_with_cdpd
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, plans_with_recorded_network
-from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_ENCODER, VISION_WEIGHTS, weights_choice
-from nnunetv2_cdpd.pretrained.encoders import DINOV2
+from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, VISION_ENCODER, weights_choice
+from nnunetv2_cdpd.pretrained.encoder_choice import check_nothing_is_given_for_vision
 from nnunetv2_cdpd.pretrained.kept_embeddings import CACHE_FILE
 from nnunetv2_cdpd.training.distributed import data_parallel, process_device
 from nnunetv2_cdpd.training.encoders import fill_frozen_encoders
@@ -72,6 +72,7 @@ class PartialLabelTrainer(TokenTrainer):
     batch_dice: bool | None = None
     place_negatives: bool
     seed: int | None = None
+    unplanned_vision = False  # the network has vision tokens, and the plans were made without
 
     inference_allowed_mirroring_axes: tuple[int, ...] | None  # the host's
     loss: PartialLabelLoss
@@ -105,19 +106,12 @@ class PartialLabelTrainer(TokenTrainer):
         if weights_choice(TEXT_WEIGHTS) == LEARNED:
             settings = replace(settings, text_encoder=LEARNED)
         plans = plans_with_cdpd(self.plans_manager.plans, self.configuration_name, self.annotation, settings)
-        if settings.vision_tokens:
-            self._check_vision_weights(plans)
+        planned, made = (
+            PlansManager(each).get_configuration(self.configuration_name).network_arch_init_kwargs.get("vision")
+            for each in (self.plans_manager.plans, plans)
+        )
+        self.unplanned_vision = made is not None and planned is None
         return plans
-
-    def _check_vision_weights(self, plans: dict) -> None:
-        """Raise UserError for weights that the user gives and the network has no use for."""
-        architecture = PlansManager(plans).get_configuration(self.configuration_name).network_arch_init_kwargs
-        choice = weights_choice(VISION_WEIGHTS)
-        if architecture["vision"] is None and choice not in (None, RANDOM):
-            raise UserError(
-                f"{VISION_WEIGHTS}={choice}: this network has no vision tokens; set {VISION_ENCODER} to the encoder that these "
-                f"weights are of (as {', '.join(DINOV2)}), for planning too, or unset {VISION_WEIGHTS}"
-            )
 
     def _set_plans(self, plans: dict) -> None:
         self.my_init_kwargs["plans"] = plans
@@ -140,6 +134,12 @@ class PartialLabelTrainer(TokenTrainer):
             self.initialize()
         embeddings_file = join(self.preprocessed_dataset_folder_base, CACHE_FILE)
         kwargs = self.configuration_manager.network_arch_init_kwargs
+        if kwargs["vision"] is None:
+            self.print_to_log_file(self.told_without_vision())
+        if self.unplanned_vision:
+            self.print_to_log_file(
+                f"The plans were made without vision tokens and do not count their memory: set {VISION_ENCODER} for planning too"
+            )
         origins = list(fill_frozen_encoders(self.cdpdnet, kwargs, embeddings_file))
         for origin in origins:
             self.print_to_log_file(origin.line)
@@ -147,6 +147,16 @@ class PartialLabelTrainer(TokenTrainer):
         super().on_train_start()
         if self.local_rank == 0:  # behind the host, which copies the file that exports take along
             self._take_place()
+
+    def told_without_vision(self) -> str:
+        """That the network has no vision tokens, for the log.
+
+        Raises:
+            UserError: The training begins, and the user gives weights for them.
+        """
+        if self.recipe.network.vision_tokens and not self.resumed:
+            check_nothing_is_given_for_vision()
+        return f"No vision tokens: no encoder was named ({VISION_ENCODER}), or this is an ablation"
 
     def _take_place(self) -> None:
         """Have what was learned of where classes lie in the model folder, for its predictions to be cleaned by."""

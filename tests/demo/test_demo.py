@@ -147,6 +147,9 @@ def test_weights_named_from_here_are_found_by_commands_that_run_elsewhere(tmp_pa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CDPD_VISION_WEIGHTS", "vit.pth")
     monkeypatch.setenv("CDPD_TEXT_WEIGHTS", "learned")
+    with pytest.raises(UserError, match="CDPD_VISION_WEIGHTS=vit.pth: this network has no vision tokens"):
+        workflow._environment(tmp_path / "out", "cpu")
+    monkeypatch.setenv("CDPD_VISION_ENCODER", "dinov2-small")
     environment, _ = workflow._environment(tmp_path / "out", "cpu")
     assert environment["CDPD_VISION_WEIGHTS"] == str(tmp_path / "vit.pth") and "CDPD_TEXT_WEIGHTS" not in environment
 

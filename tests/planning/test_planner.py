@@ -84,8 +84,10 @@ def test_stock_plans_become_cdpdnet_and_stay_when_done_again(planned_dataset):
     json.dumps(again)
 
 
-def test_settings_of_a_trainer_ablate_the_plans_of_a_planner(planned_dataset):
+def test_settings_of_a_trainer_ablate_the_plans_of_a_planner(planned_dataset, monkeypatch):
+    monkeypatch.setenv("CDPD_VISION_ENCODER", "dinov2-small")
     plans = nnUNetPlannerCDPDSmall(840).plan_experiment()
+    assert plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["vision"]
     without = plans_with_cdpd(
         plans, "3d_fullres", ANNOTATION, NetworkSettings(vision_tokens=False, modulate_by_text=False, task_prompts=False)
     )

@@ -112,6 +112,26 @@ def test_chosen_encoder_takes_the_place_of_that_of_the_plans_and_only_that(plann
     }  # fmt: skip
 
 
+def test_plans_of_the_named_encoder_keep_the_users_edits(planned_dataset, monkeypatch):
+    """The variable is exported for planning and training alike."""
+    monkeypatch.setenv("CDPD_VISION_ENCODER", "dinov2-small")
+    plans = nnUNetPlannerCDPDSmall(840).plan_experiment()
+    vision_of(plans).update(
+        channels="windows", intensity_windows=[[-1.0, 0.0], [0.0, 1.0], [1.0, 2.0]], model_kwargs={"depth": 6}
+    )
+    assert plans_with_cdpd(plans, "3d_fullres", ANNOTATION, NetworkSettings().with_chosen_encoder()) == plans
+    for key in ("encoder", "mean", "std"):  # which plans of before do not have
+        del vision_of(plans)[key]
+    assert plans_with_cdpd(plans, "3d_fullres", ANNOTATION, NetworkSettings().with_chosen_encoder()) == plans
+
+
+def test_the_papers_plans_may_be_asked_for_the_encoder_that_they_have(planned_dataset, monkeypatch):
+    monkeypatch.setenv("CDPD_VISION_ENCODER", "dinov2")
+    plans = nnUNetPlannerCDPDPaper(840).plan_experiment()
+    monkeypatch.delenv("CDPD_VISION_ENCODER")
+    assert vision_of(plans) == vision_of(nnUNetPlannerCDPDPaper(840).plan_experiment())
+
+
 def test_stock_plans_get_the_encoder_of_a_recipe():
     made = cdpd_architecture(stock(["CTNormalization"]), ANNOTATION, INTENSITIES, NetworkSettings(vision_encoder="biomedclip"))
     vision = made["arch_kwargs"]["vision"]
@@ -152,7 +172,7 @@ def test_network_of_such_plans_sees_the_statistics(planned_dataset, tmp_path):
 def test_encoder_of_hu_is_refused_for_other_images():
     configuration = stock(["CTNormalization", "ZScoreNormalization"])
     properties = {**INTENSITIES, "1": INTENSITIES["0"]}
-    with pytest.raises(UserError, match="CDPD_VISION_ENCODER=meddinov3: meddinov3 knows CT alone.*ZScoreNormalization"):
+    with pytest.raises(UserError, match="encoder meddinov3 .*knows CT alone.*ZScoreNormalization"):
         cdpd_architecture(configuration, ANNOTATION, properties, NetworkSettings(vision_encoder="meddinov3"))
     made = cdpd_architecture(configuration, ANNOTATION, properties, NetworkSettings(vision_encoder="rad-dino"))
     assert made["arch_kwargs"]["vision"]["intensity_windows"] == [[-5.0, 3.5], [-3.0, 3.0]]
@@ -160,5 +180,5 @@ def test_encoder_of_hu_is_refused_for_other_images():
 
 def test_network_of_the_paper_keeps_its_encoder(planned_dataset, monkeypatch):
     monkeypatch.setenv("CDPD_VISION_ENCODER", "rad-dino")
-    with pytest.raises(UserError, match="CDPD_VISION_ENCODER=rad-dino: the paper's network has DINOv2 ViT-B/14; unset it"):
+    with pytest.raises(UserError, match="encoder rad-dino .*the paper's network has DINOv2 ViT-B/14; unset it"):
         nnUNetPlannerCDPDPaper(840).plan_experiment()

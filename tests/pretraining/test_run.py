@@ -70,7 +70,10 @@ def test_only_the_weights_and_the_log_are_left(whole):
     assert lines[0] == "15 slices of 3 images (a folder of images: 3 images)"
     spread = r"spread of slices [01]\.\d\d, of patches [01]\.\d\d"
     assert re.match(rf"iteration 1 of 6: loss \d+\.\d{{3}}, {spread}; .* s each, about .* left", lines[1])
-    assert lines[-1] == f"{output}: give it to a training by CDPD_VISION_ENCODER={SETTINGS.encoder} CDPD_VISION_WEIGHTS={output}"
+    assert (
+        lines[-1]
+        == f"{output}: give it to planning and training by CDPD_VISION_ENCODER={SETTINGS.encoder} CDPD_VISION_WEIGHTS={output}"
+    )
     with output.with_suffix(".csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["iteration"] for row in rows] == ["1", "6"]

@@ -162,6 +162,7 @@ def test_the_environment_goes_along_but_for_secrets(place, capsys, monkeypatch, 
             "CDPD_VISION_WEIGHTS=/no.pth: no such file; set it to a file of weights, to random",
         ),
         ({"CDPD_VISION_ENCODER": "nobody"}, TRAIN, "CDPD_VISION_ENCODER=nobody: no encoder of this name"),
+        ({"CDPD_VISION_ENCODER": "nobody"}, ("--", "plan", "-d", "1"), "CDPD_VISION_ENCODER=nobody: no encoder of this name"),
         ({"CDPD_TEXT_WEIGHTS": "/no.pth"}, TRAIN, "CDPD_TEXT_WEIGHTS=/no.pth: no such file"),
     ],
 )

@@ -1,13 +1,15 @@
 """A training for which no vision encoder is named: no tokens, no weights of a ViT, and given ones are not passed over."""
 
 import json
+from pathlib import Path
 
-import numpy as np
 import pytest
 from builders.training import MERGED, PLANS, make_trainer, training_folders
 
 from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDPaper import nnUNetTrainerCDPDPaper_1epoch
 from nnunetv2_cdpd.trainers.variants import nnUNetTrainerCDPD_noVision, nnUNetTrainerCDPDSmall_1epoch
+from nnunetv2_cdpd.training.shift_intensity import ShiftIntensity
 
 OTHER_PLANS = "PlansWithoutVision"
 
@@ -35,21 +37,45 @@ def test_it_trains_without_any_choice_of_vision_weights(folders, monkeypatch):
     trainer.on_train_start()
     assert trainer.cdpdnet.slice_encoder is None and len(trainer.cdpdnet.fusions) == 0
     assert [part["part"] for part in json.loads(trainer.provenance)["weights"]] == ["text embeddings"]
-    trainer.on_epoch_start(), trainer.on_train_epoch_start()
-    assert np.isfinite(trainer.train_step(next(trainer.dataloader_train))["loss"])
+    trainer.run_training()  # which predicts its validation cases, too
+    log = next(Path(trainer.output_folder).glob("training_log_*.txt")).read_text()
+    assert "No vision tokens: no encoder was named (CDPD_VISION_ENCODER)" in log and "Mean Validation Dice" in log
+
+
+def test_what_it_needs_no_more_is_not_asked_when_it_goes_on_or_is_validated(folders, vit_file):
+    """The shell has a file of weights; the model was trained without tokens by the test before."""
+    resumed = make_trainer(folders, plans=OTHER_PLANS, resume=True)
+    resumed.load_checkpoint(str(Path(resumed.output_folder, "checkpoint_final.pth")))
+    resumed.on_train_start()
+    validated = make_trainer(folders, plans=OTHER_PLANS)
+    validated.load_checkpoint(str(Path(validated.output_folder, "checkpoint_final.pth")))
+    assert validated.cdpdnet.slice_encoder is None
 
 
 def test_weights_that_the_network_has_no_use_for_are_told(folders, vit_file):
-    with pytest.raises(UserError, match=r"WEIGHTS=.*vit.pth: this network has no vision tokens; set CDPD_VISION_ENCODER"):
-        make_trainer(folders, plans=OTHER_PLANS)
+    with pytest.raises(UserError, match=r"WEIGHTS=.*vit.pth: this network has no vision tokens; name the encoder"):
+        make_trainer(folders, plans=OTHER_PLANS, fold=1).on_train_start()
 
 
 def test_an_ablation_passes_them_over(folders, vit_file):
     trainer = make_trainer(folders, trainer_class=nnUNetTrainerCDPD_noVision)
     assert trainer.configuration_manager.network_arch_init_kwargs["vision"] is None
+    assert "ablation" in trainer.told_without_vision()
 
 
 def test_a_named_encoder_gives_such_plans_tokens(folders, monkeypatch):
     monkeypatch.setenv("CDPD_VISION_ENCODER", "dinov2-small")
     trainer = make_trainer(folders, plans=OTHER_PLANS, trainer_class=nnUNetTrainerCDPDSmall_1epoch)
     assert trainer.configuration_manager.network_arch_init_kwargs["vision"]["model_name"].startswith("vit_small")
+    assert trainer.unplanned_vision and not make_trainer(folders).unplanned_vision  # which the log says
+
+
+def test_the_papers_recipe_brightens_images_as_much_without_tokens(folders):
+    shifts = []
+    for plans in (PLANS, OTHER_PLANS):
+        trainer = make_trainer(folders, plans=plans, trainer_class=nnUNetTrainerCDPDPaper_1epoch)
+        transforms = trainer.get_training_transforms(
+            trainer.configuration_manager.patch_size, None, None, None, do_dummy_2d_data_aug=False
+        ).transforms
+        shifts += [each.transform.widths for each in transforms if isinstance(getattr(each, "transform", None), ShiftIntensity)]
+    assert shifts[0] == shifts[1] and len(shifts) == 2
