@@ -152,9 +152,10 @@ class PartialLabelTrainer(TokenTrainer):
         """That the network has no vision tokens, for the log.
 
         Raises:
-            UserError: The training begins, and the user gives weights for them.
+            UserError: The training begins (with --c too, where there is nothing to go on from), and the user gives weights
+                for them.
         """
-        if self.recipe.network.vision_tokens and not self.resumed:
+        if self.recipe.network.vision_tokens and self.current_epoch == 0:
             check_nothing_is_given_for_vision()
         return f"No vision tokens: no encoder was named ({VISION_ENCODER}), or this is an ablation"
 

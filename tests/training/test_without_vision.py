@@ -53,9 +53,10 @@ def test_what_it_needs_no_more_is_not_asked_when_it_goes_on_or_is_validated(fold
     assert validated.cdpdnet.slice_encoder is None
 
 
-def test_weights_that_the_network_has_no_use_for_are_told(folders, vit_file):
+@pytest.mark.parametrize("resume", [False, True])  # jobs of a cluster have --c from the start
+def test_weights_that_the_network_has_no_use_for_are_told(folders, vit_file, resume):
     with pytest.raises(UserError, match=r"WEIGHTS=.*vit.pth: this network has no vision tokens; name the encoder"):
-        make_trainer(folders, plans=OTHER_PLANS, fold=1).on_train_start()
+        make_trainer(folders, plans=OTHER_PLANS, fold=1, resume=resume).on_train_start()
 
 
 def test_an_ablation_passes_them_over(folders, vit_file):
