@@ -48,6 +48,7 @@ SOURCES = {  # dataset name -> organs that it annotates
 }
 MERGED_ID, MERGED_NAME = 710, "HeadNeckCT"
 NUM_TEST = 10
+TEST = "test"
 TARGET_SPACING = ("6", "5", "6")  # mm, array order; coarse, so that a small network learns on a CPU
 
 
@@ -101,6 +102,28 @@ def read_scores(folder: Path) -> Scores:
     return scores
 
 
+def make_datasets(data: Path, out: Path) -> tuple[dict[str, list[str]], list[str]]:
+    """Write the sources and the test set, unless they are there, and merge the sources; returns who is in them."""
+    patients, test = split_patients(json.loads((data / "annotated.json").read_text()))
+    raw = out / "nnUNet_raw"
+    for name, organs in SOURCES.items():
+        if not (raw / name / "dataset.json").exists():
+            write_dataset(raw / name, data, patients[name], organs)
+    if not (out / TEST / "dataset.json").exists():
+        write_dataset(out / TEST, data, test, tuple(VALUES))
+    run(["cdpd", "merge", "-d", *(name[7:10] for name in SOURCES), "--id", str(MERGED_ID), "--name", MERGED_NAME])
+    return patients, test
+
+
+def plan(out: Path, planner: str, plans: str) -> None:
+    """Plan and preprocess the merged dataset, unless it is done."""
+    if not (out / "nnUNet_preprocessed" / f"Dataset{MERGED_ID}_{MERGED_NAME}" / f"{plans}.json").exists():
+        run(
+            ["nnUNetv2_plan_and_preprocess", "-d", str(MERGED_ID), "-pl", planner, "-c", "3d_fullres", "-np", "2"]
+            + ["-overwrite_target_spacing", *TARGET_SPACING, "--verify_dataset_integrity"]
+        )
+
+
 def run(command: list[str]) -> float:
     """Run a command as a user would, print it, and return its seconds."""
     print("$", " ".join(command), flush=True)
@@ -132,23 +155,9 @@ def main() -> None:
     choices, pretraining = choose_weights()
     os.environ.update(choices)
 
-    annotated = json.loads((arguments.data / "annotated.json").read_text())
-    patients, test = split_patients(annotated)
-    raw = out / "nnUNet_raw"
-    for name, organs in SOURCES.items():
-        if not (raw / name / "dataset.json").exists():
-            write_dataset(raw / name, arguments.data, patients[name], organs)
-    test_set = out / "test"
-    if not (test_set / "dataset.json").exists():
-        write_dataset(test_set, arguments.data, test, tuple(VALUES))
-
-    merged = f"Dataset{MERGED_ID}_{MERGED_NAME}"
-    run(["cdpd", "merge", "-d", *(name[7:10] for name in SOURCES), "--id", str(MERGED_ID), "--name", MERGED_NAME])
-    if not (out / "nnUNet_preprocessed" / merged / f"{arguments.p}.json").exists():
-        run(
-            ["nnUNetv2_plan_and_preprocess", "-d", str(MERGED_ID), "-pl", arguments.pl, "-c", "3d_fullres", "-np", "2"]
-            + ["-overwrite_target_spacing", *TARGET_SPACING, "--verify_dataset_integrity"]
-        )
+    patients, test = make_datasets(arguments.data, out)
+    test_set, merged = out / TEST, f"Dataset{MERGED_ID}_{MERGED_NAME}"
+    plan(out, arguments.pl, arguments.p)
     if arguments.place:
         run(["cdpd", "place", str(MERGED_ID)])
     model = out / "nnUNet_results" / merged / f"{arguments.tr}__{arguments.p}__3d_fullres" / "fold_0"

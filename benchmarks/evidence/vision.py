@@ -32,6 +32,7 @@ OWN_CONTROLS = {
 FEW, SOME, MANY, SHIFTED = "vision_2", "vision_8", "vision_24", "vision_shifted"
 # Results of `vision_2` in the setting before: 600 iterations, an organ in every patch, Dice of each patch
 BEFORE = "vision_2_before"
+OPENKBP = "openkbp_vision"  # results of benchmarks/openkbp_vision.py
 PARTIAL_TESTED = 3  # every third partial patient is scored, where none is trained on
 
 
@@ -113,7 +114,7 @@ VISION = {
 
 
 def vision_tables() -> dict[str, str]:
-    return {name: vision_table(name) for name in (*VISION, BEFORE)}
+    return {name: vision_table(name) for name in (*VISION, BEFORE, OPENKBP)}
 
 
 def vision_table(folder: str) -> str:
