@@ -21,7 +21,7 @@ _WHOLE = {"random": "random_whole_closed", "coordinates": "coordinates_closed"}
 _ASKING = {"coordinates": "coordinates_values"}
 OWN_CONTROLS = {
     **dict.fromkeys(("random_closed", "coordinates_closed"), _CLOSED),
-    **dict.fromkeys(("closed", "scaled", "blocks", "windows", "neighbours", "guide", "adapters"), _CLOSED),
+    **dict.fromkeys(("closed", "scaled", "positions", "blocks", "windows", "neighbours", "guide", "adapters"), _CLOSED),
     "values": _CLOSED | _ASKING,
     **dict.fromkeys(("whole_closed", "whole_sum", "further"), _WHOLE),
     "whole_dropout": _WHOLE | _ASKING,
@@ -52,6 +52,7 @@ ARMS = {
     "real": _arm("DINOv2, patches", "_blocksGate"),
     "closed": _arm("DINOv2, patches, closed gate", ""),
     "scaled": _arm("DINOv2, patches, closed gate, 4 voxels per token", "_scaled"),
+    "positions": _arm("DINOv2, patches, closed gate, positions in the slice", "_positions"),
     "blocks": _arm("DINOv2, patches, closed gate, blocks 3, 6, 9, 12", "_blocks"),
     "windows": _arm("DINOv2, patches, closed gate, three windows", "_windows"),
     "neighbours": _arm("DINOv2, patches, closed gate, neighbouring slices", "_neighbours"),

@@ -33,6 +33,10 @@ class nnUNetTrainerCDPDBenchmark_scaled(nnUNetTrainerCDPDBenchmark):
     recipe = _with_vision(slice_scale=4)
 
 
+class nnUNetTrainerCDPDBenchmark_positions(nnUNetTrainerCDPDBenchmark):
+    recipe = _with_vision(positions="slice")
+
+
 class nnUNetTrainerCDPDBenchmark_blocks(nnUNetTrainerCDPDBenchmark):
     recipe = _with_vision(blocks=[3, 6, 9, 12])
 

@@ -20,7 +20,7 @@ from nnunetv2_cdpd.network.fusion import make_fusion
 from nnunetv2_cdpd.network.slice_encoder import NEIGHBOURS, WINDOWS, SliceEncoder
 from nnunetv2_cdpd.network.token_adaptor import TokenAdaptor
 from nnunetv2_cdpd.network.training_only import Guide, TrainingOnly
-from nnunetv2_cdpd.network.vision_settings import COORDINATES, VisionSettings, split_vision
+from nnunetv2_cdpd.network.vision_settings import COORDINATES, SLICE, VisionSettings, split_vision
 from nnunetv2_cdpd.network.whole_slices import VolumeTokens, volume_tokens
 
 TokenMaps = Callable[[Tensor], list[Tensor]]
@@ -77,7 +77,8 @@ class FusedEncoder(nn.Module):
             own = {key: kwargs[key] for key in ("slice_axis", "slice_step", "slice_scale") if key in kwargs}
             self.coordinate_tokens = CoordinateTokens(num_maps=num_maps, **own)
             return self.coordinate_tokens
-        self.slice_encoder = self.slice_encoder_class(num_maps=num_maps, **kwargs)
+        placed = self.vision.positions == SLICE
+        self.slice_encoder = self.slice_encoder_class(num_maps=num_maps, positions_in_slice=placed, **kwargs)
         if self.vision.whole_slices:
             self.volume = VolumeTokens()
         return self.slice_encoder
@@ -89,7 +90,7 @@ class FusedEncoder(nn.Module):
     @property
     def needs_coordinates(self) -> bool:
         """Whether patches come with the channels of their coordinates."""
-        return self.coordinate_tokens is not None or self.volume is not None
+        return bool(self.fusions) and self.vision.of_coordinates
 
     def show(self, image: Tensor) -> None:
         """Compute the tokens of whole slices of an image (C, X, Y, Z), of which windows are seen next."""
@@ -108,6 +109,8 @@ class FusedEncoder(nn.Module):
         if self.slice_encoder is None:
             return []
         if self.volume is None:
+            if self.needs_coordinates:
+                self._coordinates_of(x)  # which it tells, or is refused
             return self.slice_encoder(x, token_maps)
         if tokens is None:
             axis, coordinates = self.slice_encoder.slice_axis, self._coordinates_of(x)

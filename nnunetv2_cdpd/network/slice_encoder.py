@@ -7,13 +7,15 @@ with bfloat16 units runs the ViT in bfloat16 (a third of its time), as autocast 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nnunetv2_cdpd.network.coordinates import COORDINATE_CHANNELS
 from nnunetv2_cdpd.network.half_weights import HalfWeights
 from nnunetv2_cdpd.network.tracing import is_exported
 from nnunetv2_cdpd.network.training_only import LowRankAdapters
@@ -46,10 +48,13 @@ class SliceEncoder(nn.Module):
         model_kwargs: Further arguments of timm's create_model.
         encoder: Name of the weights, where it is another than timm's (pretrained/encoders.py).
         mean, std: Of the ViT's training images in [0, 1], (3,) each; None: those of timm.
+        positions_in_slice: A patch ends with the channels of its coordinates (coordinates.py), and the ViT's position embeddings
+            are those at its place in the image's slice; else they lie over the patch, as if it were a slice.
 
     Raises:
         ValueError: The ViT has fewer blocks than maps are wanted or not the chosen ones, they cannot be shared out evenly, an
-            intensity window ends below its start, or there are not three where three are wanted.
+            intensity window ends below its start, there are not three where three are wanted, or the ViT has no position
+            embeddings that could lie elsewhere.
     """
 
     allow_bfloat16 = True
@@ -80,6 +85,7 @@ class SliceEncoder(nn.Module):
         encoder: str | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        positions_in_slice: bool = False,
     ) -> None:
         super().__init__()
         if channels not in CHANNELS:
@@ -99,6 +105,9 @@ class SliceEncoder(nn.Module):
         self.slice_step = slice_step
         self.vit = timm.create_model(model_name, pretrained=False, num_classes=0, dynamic_img_size=True, **(model_kwargs or {}))
         self.block_indices = chosen_blocks(blocks, num_maps, len(self.vit.blocks), model_name)
+        self.positions_in_slice = positions_in_slice
+        if positions_in_slice and getattr(self.vit, "pos_embed", None) is None:
+            raise ValueError(f"{model_name} has no learned position embeddings, so vision `positions` cannot be 'slice'")
         self.half_weights = HalfWeights()
         self.vit_patch_size = self.vit.patch_embed.patch_size
         self.token_voxels = self.vit_patch_size if slice_scale is None else (slice_scale, slice_scale)
@@ -132,7 +141,8 @@ class SliceEncoder(nn.Module):
         called: set[nn.Module] = set()
         linear = [part for part in self.vit.modules() if isinstance(part, nn.Linear)]
         watched = [part.register_forward_hook(lambda layer, *_: called.add(layer)) for part in linear]
-        self.token_maps(torch.zeros(1, 3, *(2 * size for size in self.vit_patch_size), device=self.mean.device))
+        channels = 5 if self.positions_in_slice else 3
+        self.token_maps(torch.zeros(1, channels, *(2 * size for size in self.vit_patch_size), device=self.mean.device))
         for handle in watched:
             handle.remove()
         names = {part: name for name, part in self.vit.named_modules()}
@@ -162,8 +172,28 @@ class SliceEncoder(nn.Module):
         return self.half_weights.call(self.vit, token_maps, images)
 
     def images(self, x: Tensor) -> Tensor:
-        """Slices as the ViT was trained to see images: (B, C, X, Y, Z) -> RGB (B * S, 3, H, W)."""
-        return self.as_images(self.slices(x))
+        """Slices as the ViT was trained to see images: (B, C, X, Y, Z) -> RGB (B * S, 3, H, W).
+
+        With positions in the slice, two channels more: where in its slice the token of each pixel lies, along both axes.
+        """
+        images = self.as_images(self.slices(x))
+        if not self.positions_in_slice:
+            return images
+        places = self._places(x, [length // patch for length, patch in zip(images.shape[2:], self.vit_patch_size)])
+        pixels = functional.interpolate(places, size=images.shape[2:], mode="nearest-exact")
+        return torch.cat([images, pixels.to(images.dtype)], 1)
+
+    def _places(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        """(B, C, X, Y, Z) -> (B * S, 2, *size): coordinates at the middles of tokens along the axes of their slice."""
+        axis = self.slice_axis if x.ndim == 5 else 0
+        places = x[:, [channel - COORDINATE_CHANNELS for channel in range(COORDINATE_CHANNELS) if channel != axis]]
+        places = self._stack(places).transpose(1, 2).flatten(0, 1) if x.ndim == 5 else places
+        return functional.interpolate(places, size=size, mode="bilinear", align_corners=False)
+
+    def _stack(self, x: Tensor) -> Tensor:
+        """(B, C, X, Y, Z) -> (B, C, S, H, W), each slice the mean of `slice_step`."""
+        x = x.movedim(2 + self.slice_axis, 2)
+        return means_of_slices(x, math.ceil(x.shape[2] / self.slice_step)) if self.slice_step > 1 else x
 
     def slices(self, x: Tensor) -> Tensor:
         """Slices at the size that they have, in [0, 1]: (B, C, X, Y, Z) -> (B * S, 1 or 3, Y, Z)."""
@@ -172,9 +202,7 @@ class SliceEncoder(nn.Module):
         x = (x[:, : self.image_channels] - self.window_low.view(shape)) / self.window_width.view(shape)
         x = x.clamp(0, 1)
         if x.ndim == 5:
-            x = x.movedim(2 + self.slice_axis, 2)  # (B, C, X, H, W)
-            if self.slice_step > 1:
-                x = means_of_slices(x, math.ceil(x.shape[2] / self.slice_step))
+            x = self._stack(x)
             if self.channels == NEIGHBOURS:
                 x = with_neighbours(x.mean(1, keepdim=True))
             x = x.transpose(1, 2).flatten(0, 1)  # (B * S, C, H, W)
@@ -202,12 +230,46 @@ class SliceEncoder(nn.Module):
         return (x - self.mean.view(1, 3, 1, 1)) / self.std.view(1, 3, 1, 1)
 
     def token_maps(self, images: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) -> maps of patch tokens, (N, E, h, w) each."""
-        tokens = self.vit.forward_intermediates(
-            images, indices=self.block_indices, norm=True, output_fmt="NCHW", intermediates_only=True, stop_early=True
-        )
+        """Images as `images` gives them, (N, 3 or 5, H, W) -> maps of patch tokens, (N, E, h, w) each."""
+        with self._placed(images[:, 3:]) if self.positions_in_slice else nullcontext():
+            tokens = self.vit.forward_intermediates(
+                images[:, :3], indices=self.block_indices, norm=True, output_fmt="NCHW", intermediates_only=True, stop_early=True
+            )
         each = len(tokens) // self.num_maps
         return tokens if each == 1 else [torch.cat(tokens[i : i + each], 1) for i in range(0, len(tokens), each)]
+
+    @contextmanager
+    def _placed(self, places: Tensor) -> Iterator[None]:
+        """Have the ViT's position embeddings at these places (N, 2, H, W), by what they differ from those that it will add."""
+        height, width = self.vit_patch_size
+        places = places[:, :, ::height, ::width]
+
+        def add_difference(part: nn.Module, inputs: tuple[Tensor, ...], embedded: Tensor) -> Tensor:
+            size = embedded.shape[1:3]
+            return embedded + self._position_embeddings(places) - self._own_position_embeddings(size)
+
+        handle = self.vit.patch_embed.register_forward_hook(add_difference)  # (N, h, w, E)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _position_embeddings(self, places: Tensor) -> Tensor:
+        """(N, 2, h, w) -> (N, h, w, E), interpolated; beyond the slice they are those of its border."""
+        grid = (
+            places.float().flip(1).permute(0, 2, 3, 1).flatten(0, 1)[None]
+        )  # (1, N h, w, 2): grid_sample's axes run the other way
+        embeddings = self._own_position_embeddings(self.vit.patch_embed.grid_size).permute(0, 3, 1, 2).float()
+        found = functional.grid_sample(embeddings, grid, padding_mode="border", align_corners=False)  # (1, E, N h, w)
+        return found[0].permute(1, 2, 0).unflatten(0, (len(places), places.shape[2]))
+
+    def _own_position_embeddings(self, size: Sequence[int]) -> Tensor:
+        """(1, h, w, E): as the ViT resamples them for an image of as many tokens."""
+        from timm.layers import resample_abs_pos_embed
+
+        prefix = 0 if self.vit.no_embed_class else self.vit.num_prefix_tokens
+        embeddings = resample_abs_pos_embed(self.vit.pos_embed, list(size), self.vit.patch_embed.grid_size, prefix)
+        return embeddings[:, prefix:].unflatten(1, list(size))
 
 
 def chosen_blocks(blocks: Sequence[int] | None, num_maps: int, depth: int, model_name: str) -> list[int]:

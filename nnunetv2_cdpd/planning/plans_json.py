@@ -31,7 +31,7 @@ from nnunetv2_cdpd.jobs.shapes import (
     whole_number,
 )
 from nnunetv2_cdpd.network.slice_encoder import CHANNELS
-from nnunetv2_cdpd.network.vision_settings import FUSIONS, GATES, SOURCES
+from nnunetv2_cdpd.network.vision_settings import FUSIONS, GATES, POSITIONS, SOURCES
 from nnunetv2_cdpd.planning.architecture import NETWORK_CLASS_NAME, PERMUTED
 from nnunetv2_cdpd.pretrained.encoders import ENCODERS
 from nnunetv2_cdpd.released.preset import PAPER_NETWORK_CLASS_NAME
@@ -109,6 +109,7 @@ _VISION = {
     "source": one_of(*SOURCES),
     "fusion": one_of(*FUSIONS),
     "gate": one_of(*GATES),
+    "positions": one_of(*POSITIONS),
     "token_dropout": SHARE,
     "guide": NOT_NEGATIVE,
     "whole_slices": FLAG,

@@ -17,6 +17,7 @@ SETTINGS = [
     *({"gate": name} for name in ("closed", "open")),
     {"blocks": [1, 2]},
     {"slice_scale": 4},
+    {"positions": "slice"},
     {"channels": "neighbours"},
     {"channels": "windows"},
     {"token_dropout": 0.3},
@@ -75,7 +76,9 @@ def test_training_with_guide_and_adapters_goes_on_and_its_checkpoint_has_neither
         torch.testing.assert_close(one, other, msg=name, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("fold", "vision"), [(2, {"source": "coordinates"}), (3, {"whole_slices": True})])
+@pytest.mark.parametrize(
+    ("fold", "vision"), [(2, {"source": "coordinates"}), (3, {"whole_slices": True}), (4, {"positions": "slice"})]
+)
 def test_whole_training_on_coordinates_is_validated_and_predicts(folders, fold, vision):
     trainer = trainer_with(folders, fold=fold, **vision)
     trainer.run_training()
