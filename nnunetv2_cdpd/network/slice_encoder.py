@@ -7,8 +7,8 @@ with bfloat16 units runs the ViT in bfloat16 (a third of its time), as autocast 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from nnunetv2_cdpd.network.coordinates import COORDINATE_CHANNELS
 from nnunetv2_cdpd.network.half_weights import HalfWeights
+from nnunetv2_cdpd.network.positions import positions_at
 from nnunetv2_cdpd.network.tracing import is_exported
 from nnunetv2_cdpd.network.training_only import LowRankAdapters
 
@@ -231,45 +232,12 @@ class SliceEncoder(nn.Module):
 
     def token_maps(self, images: Tensor) -> list[Tensor]:
         """Images as `images` gives them, (N, 3 or 5, H, W) -> maps of patch tokens, (N, E, h, w) each."""
-        with self._placed(images[:, 3:]) if self.positions_in_slice else nullcontext():
+        with positions_at(self.vit, images[:, 3:]) if self.positions_in_slice else nullcontext():
             tokens = self.vit.forward_intermediates(
                 images[:, :3], indices=self.block_indices, norm=True, output_fmt="NCHW", intermediates_only=True, stop_early=True
             )
         each = len(tokens) // self.num_maps
         return tokens if each == 1 else [torch.cat(tokens[i : i + each], 1) for i in range(0, len(tokens), each)]
-
-    @contextmanager
-    def _placed(self, places: Tensor) -> Iterator[None]:
-        """Have the ViT's position embeddings at these places (N, 2, H, W), by what they differ from those that it will add."""
-        height, width = self.vit_patch_size
-        places = places[:, :, ::height, ::width]
-
-        def add_difference(part: nn.Module, inputs: tuple[Tensor, ...], embedded: Tensor) -> Tensor:
-            size = embedded.shape[1:3]
-            return embedded + self._position_embeddings(places) - self._own_position_embeddings(size)
-
-        handle = self.vit.patch_embed.register_forward_hook(add_difference)  # (N, h, w, E)
-        try:
-            yield
-        finally:
-            handle.remove()
-
-    def _position_embeddings(self, places: Tensor) -> Tensor:
-        """(N, 2, h, w) -> (N, h, w, E), interpolated; beyond the slice they are those of its border."""
-        grid = (
-            places.float().flip(1).permute(0, 2, 3, 1).flatten(0, 1)[None]
-        )  # (1, N h, w, 2): grid_sample's axes run the other way
-        embeddings = self._own_position_embeddings(self.vit.patch_embed.grid_size).permute(0, 3, 1, 2).float()
-        found = functional.grid_sample(embeddings, grid, padding_mode="border", align_corners=False)  # (1, E, N h, w)
-        return found[0].permute(1, 2, 0).unflatten(0, (len(places), places.shape[2]))
-
-    def _own_position_embeddings(self, size: Sequence[int]) -> Tensor:
-        """(1, h, w, E): as the ViT resamples them for an image of as many tokens."""
-        from timm.layers import resample_abs_pos_embed
-
-        prefix = 0 if self.vit.no_embed_class else self.vit.num_prefix_tokens
-        embeddings = resample_abs_pos_embed(self.vit.pos_embed, list(size), self.vit.patch_embed.grid_size, prefix)
-        return embeddings[:, prefix:].unflatten(1, list(size))
 
 
 def chosen_blocks(blocks: Sequence[int] | None, num_maps: int, depth: int, model_name: str) -> list[int]:
