@@ -31,7 +31,7 @@ from nnunetv2_cdpd.jobs.shapes import (
 )
 from nnunetv2_cdpd.place.body import NUM_FEATURES
 from nnunetv2_cdpd.place.model import PlaceModel
-from nnunetv2_cdpd.place.references import Reference
+from nnunetv2_cdpd.place.references import CASES_NEEDED, Reference
 
 PLACE_FILE = "place.json"
 _KEY = "cdpd_place"  # in what nnU-Net's export takes along
@@ -149,6 +149,16 @@ def read_place(given: Path, annotation: Annotation) -> LearnedPlace:
         )
     cases = {case: tuple(map(_reference_of, references)) for case, references in content["cases"].items()}
     return LearnedPlace(content["dataset"], model.of_classes(annotation.classes), cases)
+
+
+def known_classes(path: Path) -> list[str]:
+    """Classes of which a place.json says something, or what a model folder took along in its stead.
+
+    Raises:
+        UserError: There is none, or it is damaged.
+    """
+    place = _content_of(path.parent if is_of_model(path) else path)[0]["place"]
+    return [name for name, count in zip(place["classes"], place["cases"]) if count >= CASES_NEEDED]
 
 
 def has_place(folder: Path) -> bool:

@@ -24,6 +24,7 @@ from nnunetv2_cdpd.place.files import (
     check_is_of_model,
     is_of_model,
     is_place_file,
+    known_classes,
     preprocessed_file,
     write_place,
 )
@@ -77,15 +78,16 @@ def learn_dataset(
     Args:
         given: Id, name or folder of the dataset.
         output: The file, or a folder for place.json, such as that of a model that is trained already; None: the dataset's
-            folder of nnUNet_preprocessed.
+            folder of nnUNet_preprocessed. A file that tells of classes which this dataset lacks is not replaced.
         report: Called with what the user should know, a line each.
 
     Returns:
         What was learned, the file, and the cases that could not be read, with the reason.
 
     Raises:
-        UserError: No such dataset, it is no CT, no case could be read, there is no place for the file, or the model folder
-            has none of the classes, or what exports take along of it is damaged.
+        UserError: No such dataset, it is no CT, no case could be read, there is no place for the file, it would tell of
+            fewer classes than the one that is there, the model folder has none of them, or what exports take along of it is
+            damaged.
     """
     dataset = read_dataset(given)
     channel = ct_channel(dataset.dataset_json)
@@ -95,6 +97,7 @@ def learn_dataset(
     way_out = "give another file by argument output"
     if path.name == PLACE_FILE and path.is_file():  # maybe a torn one
         way_out += ", or remove it"
+    _check_forgets_nothing(path, dataset)
     check_may_write([path], made_here=is_place_file(path), way_out=way_out)
     jobs = _plan(dataset, channel)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,6 +123,19 @@ def learn_dataset(
     elif unsaid:
         report(f"note: nothing is said of {listed(unsaid)}, in fewer than {CASES_NEEDED} cases each")
     return place, path, outcome.failed
+
+
+def _check_forgets_nothing(path: Path, dataset: RawDataset) -> None:
+    """Raise UserError where a file knows of classes that another dataset, from which it is to be learned anew, does not have."""
+    try:
+        known = known_classes(path)
+    except UserError:  # a damaged one, or no such file: nothing is lost
+        return
+    if lost := [name for name in known if name not in dataset.annotation.classes]:
+        raise UserError(
+            f"{path}: tells where {listed(lost)} can lie, which {dataset.name} does not have; learn from a dataset with all of "
+            "its classes, or give another file by argument output"
+        )
 
 
 def place_table(place: LearnedPlace) -> str:

@@ -65,6 +65,10 @@ class ExtensionTrainer(PartialLabelTrainer):
                 f"the weights of fold {self.fold} are not of the network in the plans: {listed(result.missing_keys, 2)}"
             )
 
+    def told_without_vision(self) -> str:
+        """As the model is: weights that the user gives for other trainings are none of its business."""
+        return "No vision tokens: the model has none"
+
     @property
     def extension(self) -> Extension:
         """That which is trained."""

@@ -299,6 +299,19 @@ def test_of_a_dataset_that_has_some_of_the_classes_it_tells_which_are_missing(wi
     assert dict(zip(place.model.classes, place.model.cases)) == {"liver": 6, "bladder": 0, "heart": 6}
 
 
+@pytest.mark.parametrize("carried", [False, True])
+def test_what_a_model_knows_of_more_classes_is_not_replaced(dataset, without_place, tmp_path, carried):
+    some = write_body_dataset(tmp_path / "Dataset008_Some", body_cases(1), organs=("heart", "liver"))
+    folder = shutil.copytree(without_place, tmp_path / "model")
+    learn_dataset(dataset, folder, num_processes=1, progress=False)
+    if carried:
+        (folder / PLACE_FILE).unlink()
+    with pytest.raises(UserError, match=r"place.json: tells where bladder can lie, which Dataset008_Some does not have;"):
+        learn_dataset(some, folder, num_processes=1, progress=False)
+    assert read_place(folder, ANNOTATION).dataset == "Dataset007_Bodies"
+    learn_dataset(dataset, folder, num_processes=1, progress=False)  # which knows no less
+
+
 def test_not_into_a_model_of_other_classes(without_place, tmp_path):
     other = write_body_dataset(tmp_path / "Dataset008_Other", body_cases(1), ("heart", "liver"), names=("kidney", "spleen"))
     folder = shutil.copytree(without_place, tmp_path / "model")

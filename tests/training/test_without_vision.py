@@ -9,6 +9,7 @@ from builders.training import MERGED, PLANS, make_trainer, training_folders
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDPaper import nnUNetTrainerCDPDPaper_1epoch
 from nnunetv2_cdpd.trainers.variants import nnUNetTrainerCDPD_noVision, nnUNetTrainerCDPDSmall_1epoch
+from nnunetv2_cdpd.training.extension import ExtensionTrainer
 from nnunetv2_cdpd.training.shift_intensity import ShiftIntensity
 
 OTHER_PLANS = "PlansWithoutVision"
@@ -57,6 +58,14 @@ def test_what_it_needs_no_more_is_not_asked_when_it_goes_on_or_is_validated(fold
 def test_weights_that_the_network_has_no_use_for_are_told(folders, vit_file, resume):
     with pytest.raises(UserError, match=r"WEIGHTS=.*vit.pth: this network has no vision tokens; name the encoder"):
         make_trainer(folders, plans=OTHER_PLANS, fold=1, resume=resume).on_train_start()
+
+
+def test_an_extension_is_as_its_model_is(folders, vit_file):
+    """Its encoder, or that it has none, is the model's; weights of the shell are for other trainings."""
+    trainer = make_trainer(folders, plans=OTHER_PLANS, fold=1, trainer_class=nnUNetTrainerCDPDSmall_1epoch)
+    with pytest.raises(UserError, match="this network has no vision tokens"):
+        trainer.told_without_vision()
+    assert ExtensionTrainer.told_without_vision(trainer) == "No vision tokens: the model has none"
 
 
 def test_an_ablation_passes_them_over(folders, vit_file):
