@@ -21,7 +21,15 @@ from pathlib import Path
 from nnunetv2_cdpd import __version__, link
 from nnunetv2_cdpd.errors import UserError, one_line
 from nnunetv2_cdpd.link import DEFAULT_PLANNER, DEFAULT_TRAINER, RESAMPLING
-from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_ENCODER, VISION_WEIGHTS, weights_choice
+from nnunetv2_cdpd.pretrained.choices import (
+    LEARNED,
+    RANDOM,
+    TEXT_WEIGHTS,
+    VISION_ENCODER,
+    VISION_WEIGHTS,
+    is_there,
+    weights_choice,
+)
 
 OK, NOTE, FAIL = "ok", "note", "FAIL"
 DISTRIBUTION = "nnunetv2-cdpd"
@@ -224,10 +232,15 @@ def _vision_weights() -> Iterable[Row]:
 
     model = NetworkSettings().with_chosen_encoder().vision_weights_name
     if model is None:
-        told = f"not needed, unless {VISION_ENCODER} names an encoder or plans have one, as the paper's"
         choice = weights_choice(VISION_WEIGHTS)
-        given = choice not in (None, RANDOM)
-        yield Row(NOTE if given else OK, "vision weights", f"{choice} ({VISION_WEIGHTS}): {told}" if given else told)
+        if choice in (None, RANDOM):
+            told = f"not needed, unless {VISION_ENCODER} names an encoder or plans have one, as the paper's"
+            yield Row(OK, "vision weights", told)
+        else:
+            missing = "" if is_there(VISION_WEIGHTS, choice) else "no such file, and "
+            told = f"{missing}{VISION_ENCODER} names no encoder; a training on plans without vision tokens refuses them"
+            way_out = f"name the encoder before planning, or unset {VISION_WEIGHTS}"
+            yield Row(NOTE, "vision weights", f"{choice} ({VISION_WEIGHTS}): {told}: {way_out}")
         return
     yield _weights_row("vision weights", VISION_WEIGHTS, RANDOM, model, locate_vision_weights, ways_to_vision_weights)
 
@@ -254,8 +267,7 @@ def _weights_row(
     if choice == without:
         return Row(NOTE, name, f"none, by your choice ({variable}={without})")
     if choice:
-        path = Path(choice).expanduser()
-        if path.is_file() or (path.is_dir() and without == LEARNED):  # open_clip's folders, or the released tables
+        if is_there(variable, choice):
             return Row(OK, name, f"{choice} ({variable})")
         return Row(FAIL, name, f"{choice}: no such file; {variable} takes a file or {without!r}")
     if located := locate(model):

@@ -1,4 +1,4 @@
-"""nnU-Net's residual-encoder presets for CDPDNet: M for GPUs of about 10 GB, L of 24 GB, XL of 40 GB."""
+"""nnU-Net's residual-encoder presets for CDPDNet: M for GPUs of about 8 GB, L of 24 GB, XL of 40 GB."""
 
 from nnunetv2.experiment_planning.experiment_planners.residual_unets import residual_encoder_unet_planners
 

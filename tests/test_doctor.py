@@ -223,7 +223,8 @@ def test_without_a_named_encoder_no_vision_weights_are_needed(monkeypatch):
     assert row.status == OK and "not needed" in row.text and "CDPD_VISION_ENCODER" in row.text
     monkeypatch.setenv("CDPD_VISION_WEIGHTS", "/vit.pth")  # with which a training on default plans stops
     (row,) = doctor._vision_weights()
-    assert row.status == NOTE and "/vit.pth" in row.text and "CDPD_VISION_ENCODER names an encoder" in row.text
+    assert row.status == NOTE and "/vit.pth" in row.text and "CDPD_VISION_ENCODER names no encoder" in row.text
+    assert "no such file" in row.text and "unset CDPD_VISION_WEIGHTS" in row.text
 
 
 @ENCODERS

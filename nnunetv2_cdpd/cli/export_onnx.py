@@ -6,8 +6,9 @@ from pathlib import Path
 from nnunetv2_cdpd.cli.options import add_output, add_place, given
 
 DESCRIPTION = """
-Write a trained model as one ONNX file: the network with its frozen vision encoder, and as metadata how images are preprocessed
-and how logits become a label map. It is written only if onnxruntime gives the same logits as PyTorch. Needs nnunetv2-cdpd[onnx].
+Write a trained model as one ONNX file: the network, with its frozen vision encoder if it has one, and as metadata how images
+are preprocessed and how logits become a label map. It is written only if onnxruntime gives the same logits as PyTorch. Needs
+nnunetv2-cdpd[onnx].
 
 --runner writes a file beside it that makes label maps with it, where numpy, onnxruntime, SimpleITK and filelock are all that
 is installed:

@@ -17,7 +17,7 @@ from nnunetv2_cdpd.datasets.output import folder_of_nnunet, raw_folder
 from nnunetv2_cdpd.datasets.predictions import identifiers
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.inference.models import COPY_AGAIN, read_checkpoint
-from nnunetv2_cdpd.link import DEFAULT_PLANS
+from nnunetv2_cdpd.link import DEFAULT_PLANNER, DEFAULT_PLANS, own_class
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, read_plans
 
 _DEVICES = ("cuda", "cpu", "mps")
@@ -51,7 +51,7 @@ def preprocessed_folder(given: str) -> Path:
     """
     place = folder_of_nnunet(nnUNet_preprocessed)
     if place is None:
-        raise UserError("nnUNet_preprocessed is not set; set it to the folder of preprocessed datasets")
+        raise UserError("nnUNet_preprocessed is not set; `export nnUNet_preprocessed=/path/to/folder` and call again")
     return place / dataset_name(given)
 
 
@@ -68,7 +68,8 @@ def plans_in(folder: Path, plans: str, configurations: Sequence[str] = (), netwo
     number = folder.name.removeprefix("Dataset")[:3].lstrip("0")
     there = sorted(path.stem for path in folder.glob("*Plans*.json"))
     planned = f"-p chooses one of {listed(there)}, or plan anew:" if there else "plan first:"
-    way_out = f"{planned} nnUNetv2_plan_and_preprocess -d {number} -pl nnUNetPlannerCDPD, whose plans are nnUNetCDPDPlans"
+    planner, its_plans = _planner_of(plans)
+    way_out = f"{planned} nnUNetv2_plan_and_preprocess -d {number} -pl {planner}, whose plans are {its_plans}"
     found = read_plans(folder / f"{plans}.json", way_out, networks=networks)
     if lacking := [name for name in configurations if name not in found["configurations"]]:
         raise UserError(
@@ -76,6 +77,12 @@ def plans_in(folder: Path, plans: str, configurations: Sequence[str] = (), netwo
         )
     read_dataset_json(folder / FILE_NAME)
     return found
+
+
+def _planner_of(plans: str) -> tuple[str, str]:
+    """Our planner whose plans have this name, and the name; the default where none has."""
+    planner = f"nnUNetPlanner{plans.removeprefix('nnUNet').removesuffix('Plans')}"
+    return (planner, plans) if own_class(planner) is not None else (DEFAULT_PLANNER, DEFAULT_PLANS)
 
 
 def check_trained(rest: Sequence[str], trainer: str, configurations: Sequence[str], written: bool = False) -> None:
@@ -95,7 +102,7 @@ def check_trained(rest: Sequence[str], trainer: str, configurations: Sequence[st
     if args is None:
         return
     if folder_of_nnunet(nnUNet_results) is None:
-        raise UserError("nnUNet_results is not set; set it to the folder of trained models")
+        raise UserError("nnUNet_results is not set; `export nnUNet_results=/path/to/models` and call again")
     folder, folds = preprocessed_folder(args.dataset), args.f or ["0", "1", "2", "3", "4"]
     for plans in args.p or [DEFAULT_PLANS]:
         known = plans_in(folder, plans, args.c or (), networks=False)["configurations"]

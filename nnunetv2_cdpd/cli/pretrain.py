@@ -47,8 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     start.add_argument("--from-nothing", action="store_true", help="begin with random weights")
     parser.add_argument(
-        "--encoder", metavar="NAME", help="timm's name of the ViT, or dinov2 (default: ViT-B/14) or dinov2-small (ViT-S/14)"
-    )  # fmt: skip
+        "--encoder",
+        metavar="NAME",
+        help="timm's name of the ViT, dinov2 (ViT-B/14) or dinov2-small (ViT-S/14) (default: CDPD_VISION_ENCODER's, or dinov2)",
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--iterations", type=int, metavar="N", help="how long (default: 10000)")
     length.add_argument("--epochs", type=int, metavar="N", help="the same, by how often each slice is seen")
@@ -74,6 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.cli.flags import report_failed, reporter
+    from nnunetv2_cdpd.pretrained.choices import encoder_choice
+    from nnunetv2_cdpd.pretrained.encoder_choice import find_encoder
     from nnunetv2_cdpd.pretrained.encoders import DINOV2
     from nnunetv2_cdpd.pretraining import pretrain
     from nnunetv2_cdpd.pretraining.settings import PretrainingSettings
@@ -83,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
         chosen["window_hu"] = tuple(chosen["window_hu"])
     if "encoder" in chosen:
         chosen["encoder"] = DINOV2.get(chosen["encoder"], chosen["encoder"])
+    elif (named := encoder_choice()) is not None:
+        chosen["encoder"] = find_encoder(named).model_name
     failed = pretrain(
         args.output,
         datasets=args.datasets,

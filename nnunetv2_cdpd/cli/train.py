@@ -1,6 +1,7 @@
 """cdpd train: nnUNetv2_train, also as one of several processes that a launcher starts, on one node or several."""
 
 import argparse
+import difflib
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from nnunetv2_cdpd.cli.options import by_position
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import exchanged, lent_arguments, original
-from nnunetv2_cdpd.link import DEFAULT_PLANS, DEFAULT_TRAINER, ensure_linked, own_class
+from nnunetv2_cdpd.link import DEFAULT_PLANS, DEFAULT_TRAINER, class_names, ensure_linked, own_class
 
 DESCRIPTION = """
 nnUNetv2_train, with its arguments (see its -h); unless given, -tr is nnUNetTrainerCDPD and -p nnUNetCDPDPlans. DATASET,
@@ -48,14 +49,16 @@ def run(args: argparse.Namespace) -> None:
         """One process of several where a launcher started it, else as nnU-Net does it."""
         arguments = inspect.signature(host_training).bind(*given, **options).arguments
         num_gpus, device = arguments["num_gpus"], arguments["device"]
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise UserError("-device cuda: this PyTorch finds no GPU here; give -device cpu, or see cdpd doctor")
         if not launched():
             _check_num_gpus(num_gpus, device.type)
         elif num_gpus > 1:
             raise UserError("-num_gpus: the launcher has started the processes already; leave -num_gpus out")
         read = ("dataset_name_or_id", "configuration", "fold", "plans_identifier", "trainer_class_name", "pretrained_weights")
         check_training_inputs(*(arguments[name] for name in (*read, "only_run_validation")))
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise UserError(
+                "-device cuda, as it is unless given: this PyTorch finds no GPU here; give -device cpu, or see cdpd doctor"
+            )
         if arguments["continue_training"] and arguments["pretrained_weights"] is not None:  # nnU-Net takes one of them
             arguments |= {"pretrained_weights": None} if _has_begun(arguments) else {"continue_training": False}
         if not launched():
@@ -69,8 +72,10 @@ def run(args: argparse.Namespace) -> None:
         try:
             return own_class(name) or host_look_up(name)  # nnU-Net's own, or the user's
         except (RuntimeError, AssertionError, TypeError) as error:
+            alike = difflib.get_close_matches(name, class_names(DEFAULT_TRAINER), 3)
+            meant = f"meant is maybe {' or '.join(alike)}" if alike else "docs/training.md lists ours"
             raise UserError(
-                f"-tr {name}: nnU-Net finds no such trainer; a folder of your own is named by nnUNet_extTrainer"
+                f"-tr {name}: nnU-Net finds no such trainer; {meant}, and a folder of your own is named by nnUNet_extTrainer"
             ) from error
 
     arguments = by_position(args.rest, "-d", "-c", "-f")

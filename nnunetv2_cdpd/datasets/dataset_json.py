@@ -126,7 +126,9 @@ def find_dataset(given: str | int | Path) -> Path:
     if len(found) == 1:
         return Path(os.path.abspath(found[0]))
     if not found and not folder_of_nnunet(nnUNet_raw):
-        raise UserError(f"{given}: no dataset here, and nnUNet_raw is not set; set it, or give a folder")
+        raise UserError(
+            f"{given}: no dataset here, and nnUNet_raw is not set; `export nnUNet_raw=/path/to/raw_datasets`, or give a folder"
+        )
     if number is None:
         raise UserError(f"{given}: no nnU-Net raw dataset here (no {FILE_NAME}); give an id, a name or a folder")
     there = listed([folder.name for folder in found or sorted(raw.glob("Dataset*"))]) or "none"

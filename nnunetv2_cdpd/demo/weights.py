@@ -1,4 +1,4 @@
-"""Which weights the demo uses: pretrained ones at hand, else small random and learned ones, said plainly."""
+"""Which weights the demo uses: pretrained ones at hand, else random and learned ones, said plainly."""
 
 import os
 
@@ -48,7 +48,7 @@ def _told_vision(encoder: str | None, weights: object) -> str:
     if encoder is None:
         return f"Vision: none, since no encoder is named ({VISION_ENCODER})."
     if weights == RANDOM:
-        return f"Vision: no pretrained weights at hand; small random weights ({encoder}), which are frozen."
+        return f"Vision: no pretrained weights at hand, or not wanted; random weights ({encoder}), which are frozen."
     return f"Vision: pretrained {encoder} from {weights}."
 
 

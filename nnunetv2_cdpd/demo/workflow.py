@@ -141,6 +141,7 @@ def _environment(out: Path, device: str) -> tuple[dict[str, str], list[str]]:
     """Variables for the commands, and which weights they will use, in a sentence each."""
     from nnunetv2_cdpd.demo.weights import choose_weights
 
+    settings, pretraining = choose_weights()  # what it refuses leaves no folder behind
     environment = {}
     for name in NNUNET_FOLDERS:
         (out / name).mkdir(parents=True, exist_ok=True)
@@ -148,7 +149,6 @@ def _environment(out: Path, device: str) -> tuple[dict[str, str], list[str]]:
     if device == "cpu":
         # one thread per core for torch, no worker processes beside it, and no pools of eight on a laptop
         environment |= {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "2", "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
-    settings, pretraining = choose_weights()
     return environment | settings, pretraining
 
 

@@ -53,14 +53,14 @@ def model_folder_of(dataset: str, trainer: str, plans: str, configuration: str) 
     from nnunetv2.utilities.file_path_utilities import get_output_folder
 
     if not nnUNet_results.is_set():
-        raise UserError("nnUNet_results is not set; set it, or give a folder as argument model")
+        raise UserError("nnUNet_results is not set; `export nnUNet_results=/path/to/models`, or give a folder as argument model")
     folder = Path(get_output_folder(dataset_name(dataset), trainer, plans, configuration))
     if not folder.is_dir():
         others = sorted(path.name for path in folder.parent.glob("*__*__*")) if folder.parent.is_dir() else []
         there = (
             f"trained are {', '.join(others)}; choose by argument trainer, argument plans and argument configuration"
             if others
-            else "nothing is trained there"
+            else f"nothing is trained there; train one: cdpd train {dataset} {configuration} 0"
         )
         raise UserError(f"{folder}: no such model; {there}")
     return folder

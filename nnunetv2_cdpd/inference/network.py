@@ -233,7 +233,7 @@ class SliceTokens:
     """Token maps of slices, each distinct slice encoded once while it is remembered.
 
     Args:
-        encode: Images (N, 3, H, W) -> token maps, (N, E, h, w) each; what the tokens of an image are must not depend on the
+        encode: Images (N, C, H, W) -> token maps, (N, E, h, w) each; what the tokens of an image are must not depend on the
             other images.
         max_bytes: Tokens beyond are forgotten, longest unused first.
     """

@@ -1,10 +1,10 @@
-"""A model as one ONNX graph: all folds, the frozen vision encoder once, what text says as constants.
+"""A model as one ONNX graph: all folds, a frozen vision encoder once, what text says as constants.
 
     image (batch, C, X, Y(, Z)), preprocessed  ->  logits (batch, n, X, Y(, Z)), the mean over folds
 
 PyTorch's exporter by torch.export ("dynamo") writes it: the older one, by tracing, keeps a batch's size in the attention, and
 the masks of windows as constants of many times the weights' size. Single precision throughout: bfloat16, in which `cdpd predict`
-runs the vision encoder on some CPUs, is slow or missing in onnxruntime on others.
+runs a vision encoder on some CPUs, is slow or missing in onnxruntime on others.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""CDPDNet: nnU-Net's U-Net with vision tokens in the encoder, text on skips and bottleneck, and a task prompt.
+"""CDPDNet: nnU-Net's U-Net, on request with vision tokens in the encoder, text on skips and bottleneck, and a task prompt.
 
     x ─┬─ encoder stage ── ... ── stage ── cross-attention ── ... ── bottleneck
        └─ slice encoder (frozen ViT) ─ token adaptor ──┘ (on request)    │

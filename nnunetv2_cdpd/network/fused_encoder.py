@@ -20,7 +20,7 @@ from nnunetv2_cdpd.network.fusion import make_fusion
 from nnunetv2_cdpd.network.slice_encoder import NEIGHBOURS, WINDOWS, SliceEncoder
 from nnunetv2_cdpd.network.token_adaptor import TokenAdaptor
 from nnunetv2_cdpd.network.training_only import Guide, TrainingOnly
-from nnunetv2_cdpd.network.vision_settings import COORDINATES, SLICE, VisionSettings, split_vision
+from nnunetv2_cdpd.network.vision_settings import COORDINATES, SLICE, split_vision
 from nnunetv2_cdpd.network.whole_slices import VolumeTokens, volume_tokens
 
 TokenMaps = Callable[[Tensor], list[Tensor]]
@@ -62,11 +62,12 @@ class FusedEncoder(nn.Module):
             raise ValueError(f"fused stages must be of 0 ... {len(features) - 1}, ascending, got {list(fused_stages)}")
         self.slice_encoder = self.coordinate_tokens = self.guide = self.volume = None
         self.adaptors, self.fusions = nn.ModuleDict(), nn.ModuleDict()
-        self.vision = VisionSettings()
+        self.vision, kwargs = split_vision(vision or {})
         if vision is None or not fused_stages:
             return
-        self.vision, kwargs = split_vision(vision)
         _check_images(kwargs, input_channels, dim)
+        if dim == 2:  # whose slices are those of the image
+            kwargs |= {"slice_axis": 0, "slice_step": 1}
         tokens = self._make_tokens(kwargs, len(fused_stages))
         for stage in fused_stages:
             self.adaptors[str(stage)] = self.adaptor_class(tokens.embed_dim, features[stage], dim, tokens.slice_axis)

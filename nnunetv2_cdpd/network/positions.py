@@ -4,33 +4,36 @@ A ViT adds its embeddings as if what it sees were a whole image. Here it gets th
 patch may have been turned and zoomed. What they differ by is added to the embedded image, before the ViT adds its own.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-@contextmanager
-def positions_at(vit: Any, places: Tensor) -> Iterator[None]:
-    """Have a timm ViT of dynamic image size add the position embeddings at these places to the images that it sees meanwhile.
+class Positions:
+    """Has a timm ViT of dynamic image size add the position embeddings at `places`, while these are set.
 
-    Args:
-        places: (N, 2, H, W) of each pixel, along both axes, -1 and 1 at the borders of a whole image; those of the first pixel of
-            each of the ViT's patches count.
+    A hook of the ViT's patch embedding for good: one that came and went with every forward pass would break up compiled graphs.
+
+    places: (N, 2, H, W) of each pixel of the images that it sees, along both axes, -1 and 1 at the borders of a whole image;
+        those of the first pixel of each of the ViT's patches count. None: the ViT does as it does.
     """
-    height, width = vit.patch_embed.patch_size
-    places = places[:, :, ::height, ::width]
 
-    def add_difference(part: nn.Module, inputs: tuple[Tensor, ...], embedded: Tensor) -> Tensor:
-        return embedded + embeddings_at(vit, places) - own_embeddings(vit, embedded.shape[1:3])  # (N, h, w, E)
+    places: Tensor | None
 
-    handle = vit.patch_embed.register_forward_hook(add_difference)
-    try:
-        yield
-    finally:
-        handle.remove()
+    def __init__(self, vit: Any) -> None:
+        self.vit = vit
+        self.places = None
+        vit.patch_embed.register_forward_hook(self)
+
+    def __call__(self, part: nn.Module, inputs: tuple[Tensor, ...], embedded: Tensor) -> Tensor:
+        """(N, h, w, E) -> the same, with what the wanted embeddings have more than those that come next."""
+        if self.places is None:
+            return embedded
+        height, width = self.vit.patch_embed.patch_size
+        at = self.places[:, :, ::height, ::width]
+        return embedded + embeddings_at(self.vit, at) - own_embeddings(self.vit, embedded.shape[1:3])
 
 
 def embeddings_at(vit: Any, places: Tensor) -> Tensor:

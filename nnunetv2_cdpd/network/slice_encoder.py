@@ -1,4 +1,4 @@
-"""SliceEncoder: a frozen ViT (DINOv2) that turns the slices of a volume into token grids.
+"""SliceEncoder: a frozen ViT, such as DINOv2's, that turns the slices of a volume into token grids.
 
 Source: CDPDNet, arXiv 2505.18958, hybrid vision encoders; Oquab et al., DINOv2, arXiv 2304.07193; weights through timm.
 What differs from the released code: every slice is seen (neighbours are averaged where the step is larger than 1; the
@@ -8,7 +8,6 @@ with bfloat16 units runs the ViT in bfloat16 (a third of its time), as autocast 
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from torch.nn import functional
 
 from nnunetv2_cdpd.network.coordinates import COORDINATE_CHANNELS
 from nnunetv2_cdpd.network.half_weights import HalfWeights
-from nnunetv2_cdpd.network.positions import positions_at
+from nnunetv2_cdpd.network.positions import Positions
 from nnunetv2_cdpd.network.tracing import is_exported
 from nnunetv2_cdpd.network.training_only import LowRankAdapters
 
@@ -54,8 +53,8 @@ class SliceEncoder(nn.Module):
 
     Raises:
         ValueError: The ViT has fewer blocks than maps are wanted or not the chosen ones, they cannot be shared out evenly, an
-            intensity window ends below its start, there are not three where three are wanted, or the ViT has no position
-            embeddings that could lie elsewhere.
+            intensity window ends below its start, there are not three where three are wanted, the ViT embeds more than
+            patches, or it has no position embeddings that could lie elsewhere.
     """
 
     allow_bfloat16 = True
@@ -106,9 +105,11 @@ class SliceEncoder(nn.Module):
         self.slice_step = slice_step
         self.vit = timm.create_model(model_name, pretrained=False, num_classes=0, dynamic_img_size=True, **(model_kwargs or {}))
         self.block_indices = chosen_blocks(blocks, num_maps, len(self.vit.blocks), model_name)
-        self.positions_in_slice = positions_in_slice
-        if positions_in_slice and getattr(self.vit, "pos_embed", None) is None:
-            raise ValueError(f"{model_name} has no learned position embeddings, so vision `positions` cannot be 'slice'")
+        if not isinstance(self.vit.patch_embed, timm.layers.PatchEmbed):
+            raise ValueError(f"{model_name} sees more than its patches of an image, so that its tokens have no place")
+        if positions_in_slice and (getattr(self.vit, "pos_embed", None) is None or getattr(self.vit, "rope", None) is not None):
+            raise ValueError(f"{model_name} has no position embeddings, or further ones; so vision `positions` cannot be 'slice'")
+        self.positions = Positions(self.vit) if positions_in_slice else None
         self.half_weights = HalfWeights()
         self.vit_patch_size = self.vit.patch_embed.patch_size
         self.token_voxels = self.vit_patch_size if slice_scale is None else (slice_scale, slice_scale)
@@ -142,7 +143,7 @@ class SliceEncoder(nn.Module):
         called: set[nn.Module] = set()
         linear = [part for part in self.vit.modules() if isinstance(part, nn.Linear)]
         watched = [part.register_forward_hook(lambda layer, *_: called.add(layer)) for part in linear]
-        channels = 5 if self.positions_in_slice else 3
+        channels = 3 if self.positions is None else 5
         self.token_maps(torch.zeros(1, channels, *(2 * size for size in self.vit_patch_size), device=self.mean.device))
         for handle in watched:
             handle.remove()
@@ -178,7 +179,7 @@ class SliceEncoder(nn.Module):
         With positions in the slice, two channels more: where in its slice the token of each pixel lies, along both axes.
         """
         images = self.as_images(self.slices(x))
-        if not self.positions_in_slice:
+        if self.positions is None:
             return images
         places = self._places(x, [length // patch for length, patch in zip(images.shape[2:], self.vit_patch_size)])
         pixels = functional.interpolate(places, size=images.shape[2:], mode="nearest-exact")
@@ -232,10 +233,13 @@ class SliceEncoder(nn.Module):
 
     def token_maps(self, images: Tensor) -> list[Tensor]:
         """Images as `images` gives them, (N, 3 or 5, H, W) -> maps of patch tokens, (N, E, h, w) each."""
-        with positions_at(self.vit, images[:, 3:]) if self.positions_in_slice else nullcontext():
-            tokens = self.vit.forward_intermediates(
-                images[:, :3], indices=self.block_indices, norm=True, output_fmt="NCHW", intermediates_only=True, stop_early=True
-            )
+        if self.positions is not None:
+            self.positions.places = images[:, 3:]
+        tokens = self.vit.forward_intermediates(
+            images[:, :3], indices=self.block_indices, norm=True, output_fmt="NCHW", intermediates_only=True, stop_early=True
+        )
+        if self.positions is not None:
+            self.positions.places = None
         each = len(tokens) // self.num_maps
         return tokens if each == 1 else [torch.cat(tokens[i : i + each], 1) for i in range(0, len(tokens), each)]
 

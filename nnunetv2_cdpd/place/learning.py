@@ -134,7 +134,7 @@ def _check_forgets_nothing(path: Path, dataset: RawDataset) -> None:
     if lost := [name for name in known if name not in dataset.annotation.classes]:
         raise UserError(
             f"{path}: tells where {listed(lost)} can lie, which {dataset.name} does not have; learn from a dataset with all of "
-            "its classes, or give another file by argument output"
+            "its classes, give another file by argument output, or remove what is there"
         )
 
 

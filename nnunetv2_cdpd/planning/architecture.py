@@ -13,11 +13,14 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_cdpd.annotation import Annotation
 from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.jobs.shapes import check_shape
 from nnunetv2_cdpd.network.cdpdnet import MAX_FUSED_STAGES, default_fused_stages, default_slice_step
-from nnunetv2_cdpd.network.slice_encoder import WINDOWS
+from nnunetv2_cdpd.network.slice_encoder import GRAY, WINDOWS
 from nnunetv2_cdpd.network.vision_settings import CLOSED
+from nnunetv2_cdpd.planning.vision_shape import VISION, check_vision
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, VISION_ENCODER, encoder_choice
-from nnunetv2_cdpd.pretrained.encoder_choice import find_encoder
+from nnunetv2_cdpd.pretrained.encoder_choice import find_encoder, is_file
+from nnunetv2_cdpd.pretrained.encoders import VisionEncoder
 from nnunetv2_cdpd.released.preprocessing import HU_WINDOW
 from nnunetv2_cdpd.released.preset import PAPER_NETWORK_CLASS_NAME
 from nnunetv2_cdpd.text.prompts import class_prompt, task_prompt, universal_task_prompt
@@ -25,6 +28,7 @@ from nnunetv2_cdpd.text.prompts import class_prompt, task_prompt, universal_task
 NETWORK_CLASS_NAME = "nnunetv2_cdpd.network.CDPDNet"
 # Usual windows of CT: level -600, width 1500; 40, 400; 400, 1800
 LUNG_HU, SOFT_TISSUE_HU, BONE_HU = (-1350.0, 150.0), (-160.0, 240.0), (-500.0, 1300.0)
+_CORRECT = "correct the plans, or the trainer's recipe, as docs/training.md has it"
 _SLICE_AXIS = 0  # nnU-Net's planner transposes the axis of the largest spacing to the front
 PERMUTED = "permuted"  # key of the plans' `text`: every class has the embedding of another one
 UNETS = ("PlainConvUNet", "ResidualEncoderUNet")  # of dynamic_network_architectures
@@ -182,8 +186,8 @@ def _vision_entry(
     """
     vision = None if planned is None else dict(planned)
     encoder = None if settings.vision_encoder is None else find_encoder(settings.vision_encoder)
+    chosen = f"vision encoder {settings.vision_encoder} (as {VISION_ENCODER} or a recipe says)"
     if encoder is not None and (vision is None or vision.get("encoder", vision["model_name"]) != encoder.name):
-        chosen = f"vision encoder {settings.vision_encoder} (as {VISION_ENCODER} or a recipe says)"
         if class_name == PAPER_NETWORK_CLASS_NAME:
             raise UserError(f"{chosen}: the paper's network has DINOv2 ViT-B/14; unset it, or plan with nnUNetPlannerCDPD")
         others = [scheme for scheme in schemes if scheme != "CTNormalization"]
@@ -193,10 +197,9 @@ def _vision_entry(
             )
         # without the gate, fresh fusions put a norm in the way of the features, which costs more than tokens gain
         vision = vision or {"slice_axis": _SLICE_AXIS, "slice_step": slice_step, "gate": CLOSED}
-        mean, std = encoder.statistics
-        windows = intensity_windows(schemes, properties, encoder.window_hu or settings.ct_window_hu)
-        vision |= {"encoder": encoder.name, "model_name": encoder.model_name, "model_kwargs": {}, "mean": mean, "std": std}
-        vision |= {"intensity_windows": windows}
+        vision |= {"encoder": encoder.name, "model_kwargs": {}, **_facts_of(encoder, schemes, properties, settings)}
+    elif encoder is not None and vision is not None and is_file(encoder):
+        _check_is_of_file(vision, _facts_of(encoder, schemes, properties, settings), chosen)
     if settings.vision:
         told = listed(sorted(settings.vision))
         if vision is None:
@@ -207,9 +210,28 @@ def _vision_entry(
         if class_name == PAPER_NETWORK_CLASS_NAME:
             raise UserError(f"plans: the paper's network has no settings of vision ({told})")
         vision |= settings.vision
+        check_shape(vision, VISION, "plans", _CORRECT, "vision")
         if settings.vision.get("channels") == WINDOWS and "intensity_windows" not in settings.vision:
             vision["intensity_windows"] = _three_windows(schemes, properties, settings.ct_windows_hu)
+    if vision is not None:
+        check_vision(vision, "plans: `vision", _CORRECT)
     return vision
+
+
+def _check_is_of_file(vision: Mapping[str, Any], facts: Mapping[str, Any], chosen: str) -> None:
+    """Raise UserError where plans say otherwise than the user's file of the encoder, which was changed since, or they were."""
+    compared = [key for key in facts if key != "intensity_windows" or vision.get("channels", GRAY) == GRAY]
+    if differing := [key for key in compared if vision.get(key) != facts[key]]:
+        raise UserError(f"{chosen}: the plans say otherwise of {listed(differing)}; plan again with the file as it is now")
+
+
+def _facts_of(
+    encoder: VisionEncoder, schemes: Sequence[str], properties: Mapping[str, Mapping[str, float]], settings: NetworkSettings
+) -> dict[str, Any]:
+    """What an encoder says of itself in plans."""
+    mean, std = encoder.statistics
+    windows = intensity_windows(schemes, properties, encoder.window_hu or settings.ct_window_hu)
+    return {"model_name": encoder.model_name, "mean": mean, "std": std, "intensity_windows": windows}
 
 
 def intensity_windows(

@@ -23,7 +23,8 @@ class CDPDPlanning(ExperimentPlanner):
     """nnU-Net's planner with CDPDNet for its network; another planner of nnU-Net may stand behind it in a class's bases.
 
     The host estimates the plain U-Net that it has in mind, with one output per label; here the same U-Net is completed to
-    CDPDNet with one output per class, and the planner chooses how much of it sees vision tokens (network/memory.py).
+    CDPDNet with one output per class, and the planner chooses how much of it sees vision tokens, if there are any
+    (network/memory.py).
     """
 
     network_settings = NetworkSettings()

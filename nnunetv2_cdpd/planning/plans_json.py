@@ -14,26 +14,21 @@ from nnunetv2_cdpd.host import PLANS_FILE
 from nnunetv2_cdpd.jobs.shapes import (
     FLAG,
     NAME,
-    NOT_NEGATIVE,
     NUMBER,
     OBJECT,
     POSITIVE,
-    SHARE,
     TEXT,
     Shape,
     check_shape,
     list_of,
     map_of,
     none_or,
-    one_of,
     read_shaped,
     record,
     whole_number,
 )
-from nnunetv2_cdpd.network.slice_encoder import CHANNELS
-from nnunetv2_cdpd.network.vision_settings import FUSIONS, GATES, POSITIONS, SOURCES
 from nnunetv2_cdpd.planning.architecture import NETWORK_CLASS_NAME, PERMUTED
-from nnunetv2_cdpd.pretrained.encoders import ENCODERS
+from nnunetv2_cdpd.planning.vision_shape import VISION, check_vision
 from nnunetv2_cdpd.released.preset import PAPER_NETWORK_CLASS_NAME
 from nnunetv2_cdpd.trusted import (
     IMAGE_READER,
@@ -95,26 +90,6 @@ _EXTENSION = record(
         "limits": list_of(record({"apart": _NUMBERS, "within": list_of(list_of(whole_number(), 1)), "holds": _NUMBERS}), 1),
     }
 )
-_VISION = {
-    "encoder": NAME,
-    "mean": list_of(NUMBER, 3, 3),
-    "std": list_of(POSITIVE, 3, 3),
-    "model_kwargs": none_or(OBJECT),
-    "slice_axis": whole_number(0, 2),
-    "slice_step": whole_number(1),
-    "intensity_windows": list_of(list_of(NUMBER, 2, 2), 1),
-    "blocks": none_or(list_of(whole_number(1), 1)),
-    "slice_scale": none_or(POSITIVE),
-    "channels": one_of(*CHANNELS),
-    "source": one_of(*SOURCES),
-    "fusion": one_of(*FUSIONS),
-    "gate": one_of(*GATES),
-    "positions": one_of(*POSITIONS),
-    "token_dropout": SHARE,
-    "guide": NOT_NEGATIVE,
-    "whole_slices": FLAG,
-    "adapters": whole_number(),
-}
 _CDPDNET = record(
     {
         **_UNET,
@@ -122,7 +97,7 @@ _CDPDNET = record(
         "unet_class_name": NAME,
         "patch_size": list_of(whole_number(1), 2, 3),
         "fused_stages": list_of(whole_number()),
-        "vision": none_or(record({"model_name": NAME}, _VISION)),
+        "vision": none_or(VISION),
         "text": record(
             {"encoder": NAME, "embed_dim": whole_number(1), "class_prompts": _PROMPTS, "modulate": FLAG}, {PERMUTED: FLAG}
         ),
@@ -288,25 +263,4 @@ def _check_architecture(architecture: Mapping[str, Any], key: str, where: Path, 
     if max(kwargs["fused_stages"], default=0) >= stages:
         raise UserError(f"{place}: arch_kwargs: fused_stages` is {kwargs['fused_stages']} of {stages} stages; {way_out}")
     if kwargs["vision"] is not None:
-        _check_vision(kwargs["vision"], f"{place}: arch_kwargs: vision", way_out)
-
-
-def _check_vision(vision: Mapping[str, Any], place: str, way_out: str) -> None:
-    """A model of timm's own list, which is built without files: of create_model's own arguments some name a file to load."""
-    import timm
-
-    if unknown := sorted(set(vision) - {"model_name", *_VISION}):
-        raise UserError(f"{place}` has {listed(unknown)}, which is no setting ({listed(sorted(_VISION))} are); {way_out}")
-    name = vision["model_name"]
-    if not timm.is_model(name.split(".")[0]):
-        raise UserError(f"{place}: model_name` is {name[:80]!r}, no model of timm; {way_out}")
-    encoder = vision.get("encoder")
-    if encoder is not None and not {"mean", "std"} <= set(vision):
-        raise UserError(f"{place}: encoder` is {encoder[:80]!r}, whose `mean` and `std` are missing; {way_out}")
-    if encoder in ENCODERS and name != ENCODERS[encoder].model_name:
-        raise UserError(
-            f"{place}: encoder` is {encoder!r}, a {ENCODERS[encoder].model_name}, and `model_name` is {name[:80]!r}; {way_out}"
-        )
-    own = inspect.signature(timm.create_model).parameters
-    if refused := [key for key in vision.get("model_kwargs") or {} if key in own]:
-        raise UserError(f"{place}: model_kwargs` has {listed(refused)}, which plans may not choose; {way_out}")
+        check_vision(kwargs["vision"], f"{place}: arch_kwargs: vision", way_out)

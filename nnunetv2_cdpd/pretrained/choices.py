@@ -5,6 +5,7 @@ matter when a training starts, the vision encoder when plans are made too; a tra
 """
 
 import os
+from pathlib import Path
 
 AUTO = "auto"  # the same as no choice
 VISION_WEIGHTS = "CDPD_VISION_WEIGHTS"  # file of ViT weights, or "random"; unset: the cache, then a download
@@ -19,6 +20,12 @@ def weights_choice(variable: str) -> str | None:
     """The user's choice, of VISION_WEIGHTS or TEXT_WEIGHTS; None: find them."""
     choice = os.environ.get(variable)
     return None if choice in ("", AUTO) else choice
+
+
+def is_there(variable: str, choice: str) -> bool:
+    """Whether the file that a user chose exists; for text also a folder, as open_clip and the released tables have one."""
+    path = Path(choice).expanduser()
+    return path.is_file() or (variable == TEXT_WEIGHTS and path.is_dir())
 
 
 def encoder_choice() -> str | None:

@@ -47,7 +47,7 @@ def find_encoder(name: str) -> VisionEncoder:
     if not timm.is_model(name.split(".")[0]):
         raise UserError(
             f"{VISION_ENCODER}={name[:80]}: no encoder of this name; known are {listed([*DINOV2, *ENCODERS])}, the ViTs of timm, "
-            f"and a YAML file that tells one ({_PAGE})"
+            f"and a YAML file that tells one ({_PAGE}); unset it for no vision tokens"
         )
     config = timm.get_pretrained_cfg(name) if _is_released(name) else None
     if config is None or not config.mean or not config.std:
@@ -57,6 +57,11 @@ def find_encoder(name: str) -> VisionEncoder:
         )
     _check_architecture(name, f"{VISION_ENCODER}={name}")
     return VisionEncoder(name, name, tuple(config.mean), tuple(config.std))
+
+
+def is_file(encoder: VisionEncoder) -> bool:
+    """Whether an encoder is told by a file of the user's."""
+    return encoder.name not in ENCODERS and encoder.name != encoder.model_name
 
 
 def check_nothing_is_given_for_vision() -> None:
@@ -117,7 +122,8 @@ def _check_architecture(model_name: str, where: str) -> None:
         with torch.device("meta"):
             vit = timm.create_model(model_name, pretrained=False, num_classes=0, dynamic_img_size=True)
         is_vit = all(hasattr(vit, name) for name in ("blocks", "patch_embed", "forward_intermediates", "num_prefix_tokens"))
-        why = "it has no blocks with patch tokens"
+        is_vit = is_vit and isinstance(vit.patch_embed, timm.layers.PatchEmbed)
+        why = "it has no blocks with tokens of patches alone"
     except Exception as error:  # timm's models each meet what they do not know in their own way
         is_vit, why = False, reason(error)
     if not is_vit:

@@ -215,15 +215,17 @@ def _encoder(settings: PretrainingSettings, choice: str | None) -> tuple[SliceEn
     name = settings.encoder
     try:
         encoder = SliceEncoder(name, num_maps=1, intensity_windows=[settings.window_hu], model_kwargs=dict(settings.model_kwargs))
-    except (RuntimeError, AttributeError, TypeError) as error:  # timm's of an unknown name, or what has no blocks
+    except (RuntimeError, AttributeError, TypeError, ValueError) as error:  # of an unknown name, or no ViT of patches
         raise UserError(
-            f"argument encoder {name}: no ViT that timm knows; give one, like {PretrainingSettings.encoder}"
+            f"argument encoder {name}: no ViT of patches that timm knows by this name; give timm's name of one, like "
+            f"{PretrainingSettings.encoder}"
         ) from error
     vit = encoder.vit
-    if not isinstance(vit, VisionTransformer) or vit.cls_token is None or vit.pos_embed is None:
+    distilled = hasattr(vit, "dist_token")  # which timm's `VisionTransformer` and the recipe do not know
+    if not isinstance(vit, VisionTransformer) or vit.cls_token is None or vit.pos_embed is None or distilled:
         raise UserError(
-            f"argument encoder {name}: the recipe needs a class token and absolute position embeddings, as DINOv2 has; give one, "
-            f"like {PretrainingSettings.encoder}"
+            f"argument encoder {name}: the recipe needs one class token and absolute position embeddings, as DINOv2 has; give "
+            f"one, like {PretrainingSettings.encoder}"
         )
     origin = load_vision_weights(encoder, choice)
     return encoder, start_of(name, choice, origin, choice == RANDOM)

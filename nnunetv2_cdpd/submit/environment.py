@@ -12,7 +12,15 @@ from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
 
 from nnunetv2_cdpd.datasets.output import folder_of_nnunet
 from nnunetv2_cdpd.errors import UserError, is_text
-from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_WEIGHTS, encoder_choice, weights_choice
+from nnunetv2_cdpd.pretrained.choices import (
+    LEARNED,
+    RANDOM,
+    TEXT_WEIGHTS,
+    VISION_WEIGHTS,
+    encoder_choice,
+    is_there,
+    weights_choice,
+)
 from nnunetv2_cdpd.pretrained.encoder_choice import find_encoder
 from nnunetv2_cdpd.submit.steps import TRAINING, Submission
 from nnunetv2_cdpd.training.save_interval import SAVE_MINUTES
@@ -50,10 +58,10 @@ def check_environment(jobs: Sequence[Submission]) -> None:
                 raise UserError(f"{name}={folder}: no such folder, which {job.command} needs; make it, or set {name} to another")
         if job.command in _NAME_ENCODERS and (encoder := encoder_choice()) is not None:
             find_encoder(encoder)
-        if job.command == "train":
+        if job.command in ("train", "nnUNetv2_train"):
             for variable, word in ((VISION_WEIGHTS, RANDOM), (TEXT_WEIGHTS, LEARNED)):
                 choice = weights_choice(variable)
-                if choice not in (None, word) and not Path(choice).is_file():
+                if choice not in (None, word) and not is_there(variable, choice):
                     raise UserError(f"{variable}={choice}: no such file; set it to a file of weights, to {word}, or unset it")
         program_of(job.command)
 

@@ -22,16 +22,17 @@ import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.collate_outputs import collate_outputs
 from nnunetv2.utilities.helpers import dummy_context
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from torch import distributed
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import distributed, nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.classes import side_of
-from nnunetv2_cdpd.errors import UserError, listed, one_line
+from nnunetv2_cdpd.errors import UserError, listed, one_line, reason
 from nnunetv2_cdpd.host import DATASET_FILE, DEBUG_FILE, exchanged
 from nnunetv2_cdpd.jobs import read_json
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
@@ -123,6 +124,25 @@ class PartialLabelTrainer(TokenTrainer):
         with exchanged("data_parallel", lambda network, device_ids: data_parallel(network, self.device)):
             super().initialize()
 
+    @staticmethod
+    def build_network_architecture(
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """The host's; what the network's parts say of arguments that do not go together is told in a line."""
+        try:
+            return nnUNetTrainer.build_network_architecture(
+                plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
+            )
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"plans {plans_manager.plans_name}: no network can be built of `architecture` ({reason(error)}); correct them, "
+                "or the trainer's recipe, as docs/training.md has it"
+            ) from error
+
     @property
     def cdpdnet(self) -> CDPDNet:
         """The network itself, without the wrappers of DDP and torch.compile."""
@@ -134,7 +154,7 @@ class PartialLabelTrainer(TokenTrainer):
             self.initialize()
         embeddings_file = join(self.preprocessed_dataset_folder_base, CACHE_FILE)
         kwargs = self.configuration_manager.network_arch_init_kwargs
-        if kwargs["vision"] is None:
+        if self.cdpdnet.slice_encoder is None:
             self.print_to_log_file(self.told_without_vision())
         if self.unplanned_vision:
             self.print_to_log_file(
@@ -155,9 +175,15 @@ class PartialLabelTrainer(TokenTrainer):
             UserError: The training begins (with --c too, where there is nothing to go on from), and the user gives weights
                 for them.
         """
-        if self.recipe.network.vision_tokens and self.current_epoch == 0:
+        if not self.recipe.network.vision_tokens:
+            return f"No vision tokens: {type(self).__name__} trains without"
+        if self.cdpdnet.coordinate_tokens is not None:
+            return "No vision encoder: tokens are of coordinates"
+        if self.current_epoch == 0:
             check_nothing_is_given_for_vision()
-        return f"No vision tokens: no encoder was named ({VISION_ENCODER}), or this is an ablation"
+        if self.configuration_manager.network_arch_init_kwargs["vision"] is not None:
+            return "No vision tokens: the plans fuse no stage with them"
+        return f"No vision tokens: the plans have none; to have them, name an encoder in {VISION_ENCODER} and plan again"
 
     def _take_place(self) -> None:
         """Have what was learned of where classes lie in the model folder, for its predictions to be cleaned by."""

@@ -136,6 +136,13 @@ def test_folder_in_use_is_refused(tmp_path):
         run_demo(tmp_path)
 
 
+def test_a_refused_choice_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setenv("CDPD_VISION_WEIGHTS", "/vit.pth")
+    with pytest.raises(UserError, match="this network has no vision tokens"):
+        run_demo(tmp_path)
+    assert list(tmp_path.iterdir()) == []  # so that the mended call is not refused
+
+
 def test_failing_command_ends_the_demo_with_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(workflow, "_executable", lambda name: sys.executable)
     with pytest.raises(UserError, match="cdpd failed with exit code"):

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from builders.compiler import CountingBackend
-from builders.network import make_network, patch_for
+from builders.network import TINY_VIT, make_network, patch_for
 from builders.release import tiny_network
+
+from nnunetv2_cdpd.network.coordinates import coordinates_of_box
 
 pytestmark = pytest.mark.usefixtures("fresh_dynamo")
 
@@ -22,6 +24,17 @@ def test_no_graph_break_in_forward(configuration, training, tasks):
     task = None if tasks is None else torch.tensor(tasks)
     report = torch._dynamo.explain(network)(patch_for(configuration), task)
     assert (report.graph_count, report.graph_break_count) == (1, 0), report.break_reasons
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_no_graph_break_where_positions_are_those_of_the_slice(training):
+    vision = {**TINY_VIT, "positions": "slice", "slice_axis": 0, "slice_step": 2, "intensity_windows": [[-1.0, 1.0]]}
+    network = make_network(vision=vision).train(training)
+    x = patch_for()
+    x = torch.cat([x, coordinates_of_box((0, 0, 0), x.shape[2:], (64, 96, 96)).expand(len(x), 3, *x.shape[2:])], 1)
+    report = torch._dynamo.explain(network)(x)
+    assert (report.graph_count, report.graph_break_count) == (1, 0), report.break_reasons
+    torch.testing.assert_close(torch.compile(network.eval(), backend="eager")(x), network(x), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("tasks", [None, [2, 3]], ids=["every task", "tasks"])

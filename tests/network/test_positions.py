@@ -7,6 +7,7 @@ import torch
 from builders.network import TINY_VIT, make_network, patch_for
 from torch.nn import functional
 
+from nnunetv2_cdpd.inference.network import SliceTokens
 from nnunetv2_cdpd.network.coordinates import coordinates_of_box
 from nnunetv2_cdpd.network.slice_encoder import SliceEncoder
 from nnunetv2_cdpd.network.vision_settings import VisionSettings
@@ -36,7 +37,7 @@ def positions_of(encoder, x):
     """(B * S, h, w, E): what the ViT adds to the tokens of its image."""
     seen = {}
     hooks = [
-        encoder.vit.patch_embed.register_forward_hook(lambda part, inputs, output: seen.update(image=output)),
+        encoder.vit.patch_embed.register_forward_hook(lambda part, inputs, output: seen.update(image=output), prepend=True),
         encoder.vit.blocks[0].register_forward_pre_hook(lambda part, inputs: seen.update(tokens=inputs[0][:, 1:])),
     ]
     encoder(x)
@@ -100,6 +101,33 @@ def test_slices_may_be_cut_along_any_axis_and_averaged(axis):
     torch.testing.assert_close(positions_of(other, moved), positions_of(first, x))
 
 
+def test_a_slice_that_is_known_is_known_by_its_place_too():
+    """Prediction keeps the tokens of slices with the same pixels; here the same pixels elsewhere have others."""
+    encoder = make_encoder()
+    known = SliceTokens(encoder.token_maps)
+    here, there = patch_at((2, 16, 32), (4, 48, 64)), patch_at((2, 0, 0), (4, 32, 32))
+    there[:, :1] = here[:, :1]
+    for x in (here, there, here):
+        for one, other in zip(encoder(x, known), encoder(x), strict=True):
+            torch.testing.assert_close(one, other)
+    assert known.encoded == 4 and known.asked == 6
+
+
+def test_adapters_are_trained_and_merged_beside_them():
+    encoder = make_encoder()
+    encoder.attach_adapters(2)
+    with torch.no_grad():
+        for parameter in encoder.adapters.parameters():
+            parameter.normal_(std=0.1)
+    x = patch_at((2, 16, 32), (4, 48, 64))
+    expected = encoder(x)
+    assert expected[0].requires_grad
+    merged = make_encoder()
+    merged.load_state_dict(encoder.state_dict())
+    for one, other in zip(merged(x), expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
 def test_2d():
     encoder = with_gradient(make_encoder())
     coordinates = coordinates_of_box((3, 16, 32), (4, 48, 64), SHAPE)[:, 0]
@@ -130,12 +158,13 @@ def test_network_sees_where_a_patch_lies():
         network(x)
 
 
-def test_refused_where_there_are_no_embeddings_to_move():
-    with pytest.raises(ValueError, match="vit_small_patch16_dinov3.lvd1689m has no learned position embeddings"):
-        SliceEncoder(
-            "vit_small_patch16_dinov3.lvd1689m", num_maps=1, positions_in_slice=True,
-            model_kwargs={"embed_dim": 24, "depth": 2, "num_heads": 2},
-        )  # fmt: skip
+@pytest.mark.parametrize("name", ["vit_small_patch16_dinov3.lvd1689m", "vit_small_patch16_rope_ape_224"])
+def test_refused_where_embeddings_could_not_be_moved_or_not_all(name):
+    with pytest.raises(ValueError, match=f"{name} has no position embeddings, or further ones"):
+        SliceEncoder(name, num_maps=1, positions_in_slice=True, model_kwargs={"embed_dim": 24, "depth": 2, "num_heads": 2})
+
+
+def test_refused_beside_settings_that_tell_the_place_themselves():
     for other in ({"whole_slices": True}, {"source": "coordinates"}):
         with pytest.raises(ValueError, match="`positions` 'slice' is for a ViT that sees patches"):
             VisionSettings(positions="slice", **other)

@@ -52,6 +52,17 @@ def test_a_patch_that_lies_on_the_tokens_gets_them_as_they_are():
     torch.testing.assert_close(read, found)
 
 
+def test_of_2d_patches_slices_are_along_the_first_axis_whatever_plans_say():
+    """There the slice axis and step of plans mean nothing, of which a network of patches takes no notice either."""
+    image, grids = torch.randn(3, 6, 48, 64), []
+    for other in ({}, {"slice_axis": 1, "slice_step": 2}):
+        network = make_network("2d", vision={**VISION, "intensity_windows": [[-1.0, 1.0]] * 3, "whole_slices": True, **other})
+        network.show(image)
+        grids.append(network.volume.tokens)
+    assert grids[0].shape[2] == 6
+    torch.testing.assert_close(grids[1], grids[0])
+
+
 @pytest.mark.parametrize("slice_axis", [0, 1, 2])
 def test_slices_may_be_cut_along_any_axis(slice_axis):
     box = ((5, 9, 11), (13, 21, 27))

@@ -78,9 +78,9 @@ def test_stock_plans_become_cdpdnet_and_stay_when_done_again(planned_dataset):
     once = plans_with_cdpd(stock, "2d", ANNOTATION, NetworkSettings(vision_encoder="dinov2"))
     assert stock["configurations"]["2d"]["architecture"]["network_class_name"].endswith("PlainConvUNet")  # not changed
     assert plans_with_cdpd(once, "2d", ANNOTATION, NetworkSettings()) == once
-    once["configurations"]["2d"]["architecture"]["arch_kwargs"]["vision"]["model_name"] = "edited_by_the_user"
+    once["configurations"]["2d"]["architecture"]["arch_kwargs"]["vision"]["model_name"] = "vit_tiny_patch16_224"  # edited
     again = plans_with_cdpd(once, "2d", ANNOTATION, NetworkSettings())
-    assert again["configurations"]["2d"]["architecture"]["arch_kwargs"]["vision"]["model_name"] == "edited_by_the_user"
+    assert again["configurations"]["2d"]["architecture"]["arch_kwargs"]["vision"]["model_name"] == "vit_tiny_patch16_224"
     json.dumps(again)
 
 

@@ -1,5 +1,6 @@
 """The vision encoder that a user names outside of the plans: in new plans, in plans of others, and in the network."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from nnunetv2_cdpd.network.vision_settings import split_vision
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPD import nnUNetPlannerCDPDSmall
 from nnunetv2_cdpd.planners.nnUNetPlannerCDPDPaper import nnUNetPlannerCDPDPaper
 from nnunetv2_cdpd.planning.architecture import NetworkSettings, cdpd_architecture, plans_with_cdpd
+from nnunetv2_cdpd.pretrained.encoder_choice import find_encoder
 
 MEAN, STD = (65.1084213256836 + 1000) / 2000, 178.01663208007812 / 2000  # of -1000 ... 1000 HU as 0 ... 1
 MEDDINOV3 = {
@@ -123,6 +125,41 @@ def test_plans_of_the_named_encoder_keep_the_users_edits(planned_dataset, monkey
     for key in ("encoder", "mean", "std"):  # which plans of before do not have
         del vision_of(plans)[key]
     assert plans_with_cdpd(plans, "3d_fullres", ANNOTATION, NetworkSettings().with_chosen_encoder()) == plans
+
+
+def test_a_file_that_was_corrected_since_is_not_passed_over(planned_dataset, monkeypatch, tmp_path):
+    path = tmp_path / "my_ct.yaml"
+    text = "model: vit_small_patch16_224\nunit: HU\nmean: 65\nstd: 178\nwindow: [-1000, 1000]\n"
+    path.write_text(text)
+    monkeypatch.setenv("CDPD_VISION_ENCODER", str(path))
+    plans = nnUNetPlannerCDPDSmall(840).plan_experiment()
+    settings = NetworkSettings().with_chosen_encoder()
+    vision_of(plans)["blocks"] = [12]
+    assert plans_with_cdpd(plans, "3d_fullres", ANNOTATION, settings) == plans
+    path.write_text(text.replace("65", "-200").replace("[-1000, 1000]", "[-200, 300]"))
+    find_encoder.cache_clear()  # of another process
+    with pytest.raises(UserError, match="my_ct.yaml .*: the plans say otherwise of mean, std, intensity_windows; plan again"):
+        plans_with_cdpd(plans, "3d_fullres", ANNOTATION, settings)
+
+
+@pytest.mark.parametrize(
+    ("vision", "words"),
+    [
+        ({"fusions": "values"}, "vision` has fusions, which is no setting"),
+        ({"positions_in_slice": True}, "vision` has positions_in_slice, which is no setting"),
+        ({"adapters": 1.5}, "`vision: adapters` is 1.5, not "),
+        ({"slice_scale": "4"}, "`vision: slice_scale` is '4', not "),
+        ({"guide": float("nan")}, "`vision: guide` is nan, not "),
+        ({"whole_slices": "false"}, "`vision: whole_slices` is 'false', not "),
+        ({"positions": "slice", "whole_slices": True}, "vision`: vision `positions` 'slice' is for a ViT that sees patches"),
+        ({"adapters": 2, "whole_slices": True}, "vision`: vision `adapters` change the tokens at every step"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_a_recipe_says_of_tokens_is_checked(planned_dataset, vision, words):
+    settings = NetworkSettings(vision_encoder="dinov2-small", vision=vision)
+    with pytest.raises(UserError, match=re.escape(words)):
+        plans_with_cdpd(small_plans(), "3d_fullres", ANNOTATION, settings)
 
 
 def test_the_papers_plans_may_be_asked_for_the_encoder_that_they_have(planned_dataset, monkeypatch):

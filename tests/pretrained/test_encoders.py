@@ -214,6 +214,7 @@ def test_vit_of_timm_has_the_statistics_of_its_weights():
         ("vit_base_patch16_224.nobody", "timm knows of no images"),
         ("vit_tiny_patch16_384.nobody", "timm knows of no images"),
         ("resnet50.a1_in1k", "is no ViT of timm"),
+        ("vit_base_r50_s16_224.orig_in21k", "is no ViT of timm"),  # whose patches are of what a CNN makes of the image
     ],
 )
 def test_what_is_no_encoder_is_told_in_one_line(name, told):

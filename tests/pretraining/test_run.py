@@ -280,9 +280,11 @@ def test_a_loss_that_is_no_number_ends_the_run(cts, tmp_path, monkeypatch):
         ({"epochs": 3}, "argument epochs and argument iterations: both say how long"),
         ({"seed": -1}, "argument seed -1: give 0 or more"),
         ({"window_hu": (250.0, -175.0)}, "argument window_hu 250 -175: give the lower HU"),
-        ({"encoder": "vit_of_nobody"}, "argument encoder vit_of_nobody: no ViT that timm knows"),
-        ({"encoder": "resnet18", "model_kwargs": {}}, "argument encoder resnet18: no ViT that timm knows"),
-        ({"encoder": "vit_small_patch16_dinov3"}, "the recipe needs a class token and absolute position embeddings"),
+        ({"encoder": "vit_of_nobody"}, "argument encoder vit_of_nobody: no ViT of patches that timm knows"),
+        ({"encoder": "vit_base_r50_s16_224", "model_kwargs": {}}, "argument encoder vit_base_r50_s16_224: no ViT of patches"),
+        ({"encoder": "deit_tiny_distilled_patch16_224"}, "the recipe needs one class token"),
+        ({"encoder": "resnet18", "model_kwargs": {}}, "argument encoder resnet18: no ViT of patches that timm knows"),
+        ({"encoder": "vit_small_patch16_dinov3"}, "the recipe needs one class token and absolute position embeddings"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(cts, tmp_path, changes, told):

@@ -164,6 +164,7 @@ def test_the_environment_goes_along_but_for_secrets(place, capsys, monkeypatch, 
         ({"CDPD_VISION_ENCODER": "nobody"}, TRAIN, "CDPD_VISION_ENCODER=nobody: no encoder of this name"),
         ({"CDPD_VISION_ENCODER": "nobody"}, ("--", "plan", "-d", "1"), "CDPD_VISION_ENCODER=nobody: no encoder of this name"),
         ({"CDPD_TEXT_WEIGHTS": "/no.pth"}, TRAIN, "CDPD_TEXT_WEIGHTS=/no.pth: no such file"),
+        ({"CDPD_TEXT_WEIGHTS": "/no.pth"}, ("--", "nnUNetv2_train", "4", "2d", "0"), "CDPD_TEXT_WEIGHTS=/no.pth: no such file"),
     ],
 )
 def test_what_a_job_would_miss_is_told_before(change, command, words, place, capsys, monkeypatch):
@@ -171,6 +172,14 @@ def test_what_a_job_would_miss_is_told_before(change, command, words, place, cap
         monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
     assert refused(capsys, *command).startswith(words)
     assert os.listdir(place) == []
+
+
+def test_text_weights_may_be_a_folder(place, capsys, monkeypatch, tmp_path):
+    """As open_clip saves a model, and as the released tables lie."""
+    monkeypatch.setenv("CDPD_TEXT_WEIGHTS", str(tmp_path))
+    assert scripts(capsys, *TRAIN)
+    monkeypatch.setenv("CDPD_VISION_WEIGHTS", str(tmp_path))
+    assert "no such file; set it to a file of weights" in refused(capsys, *TRAIN)
 
 
 def test_what_a_job_does_not_need_may_be_missing(place, capsys, monkeypatch):

@@ -39,7 +39,7 @@ def test_it_trains_without_any_choice_of_vision_weights(folders, monkeypatch):
     assert trainer.cdpdnet.slice_encoder is None and len(trainer.cdpdnet.fusions) == 0
     assert [part["part"] for part in json.loads(trainer.provenance)["weights"]] == ["text embeddings"]
     (log,) = Path(trainer.output_folder).glob("training_log_*.txt")
-    assert "No vision tokens: no encoder was named (CDPD_VISION_ENCODER)" in log.read_text()
+    assert "No vision tokens: the plans have none; to have them, name an encoder in CDPD_VISION_ENCODER" in log.read_text()
     trainer.perform_actual_validation()
     assert Path(trainer.output_folder, "validation", "summary.json").is_file()
 
@@ -60,9 +60,42 @@ def test_weights_that_the_network_has_no_use_for_are_told(folders, vit_file, res
         make_trainer(folders, plans=OTHER_PLANS, fold=1, resume=resume).on_train_start()
 
 
+@pytest.mark.parametrize(
+    ("vision", "words"),
+    [
+        ({"blocks": [1, 99]}, "vision `blocks` are of 1 ... "),
+        ({"channels": "windows", "intensity_windows": [[-1.0, 1.0]]}, "takes three intensity windows, got 1"),
+        ({"model_name": "resnet18", "model_kwargs": {}}, "dynamic_img_size"),
+    ],
+    ids=["blocks", "windows", "resnet"],
+)
+def test_plans_of_which_no_network_can_be_built_are_told_in_a_line(folders, vision, words):
+    folder = folders / "nnUNet_preprocessed" / MERGED
+    plans = json.loads((folder / f"{PLANS}.json").read_text())
+    plans["plans_name"] = "PlansAmiss"
+    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["vision"] |= vision
+    (folder / "PlansAmiss.json").write_text(json.dumps(plans))
+    with pytest.raises(UserError, match="no network can be built of `architecture` .*; correct them, or the trainer") as error:
+        make_trainer(folders, plans="PlansAmiss", fold=2).initialize()
+    assert words in str(error.value)
+
+
+def test_that_no_stage_is_fused_is_told(folders, monkeypatch):
+    monkeypatch.setenv("CDPD_VISION_WEIGHTS", "random")
+    folder = folders / "nnUNet_preprocessed" / MERGED
+    plans = json.loads((folder / f"{PLANS}.json").read_text())
+    plans["plans_name"] = "PlansUnfused"
+    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["fused_stages"] = []
+    (folder / "PlansUnfused.json").write_text(json.dumps(plans))
+    trainer = make_trainer(folders, plans="PlansUnfused", fold=2)
+    trainer.initialize()
+    assert trainer.told_without_vision() == "No vision tokens: the plans fuse no stage with them"
+
+
 def test_an_extension_is_as_its_model_is(folders, vit_file):
     """Its encoder, or that it has none, is the model's; weights of the shell are for other trainings."""
     trainer = make_trainer(folders, plans=OTHER_PLANS, fold=1, trainer_class=nnUNetTrainerCDPDSmall_1epoch)
+    trainer.initialize()
     with pytest.raises(UserError, match="this network has no vision tokens"):
         trainer.told_without_vision()
     assert ExtensionTrainer.told_without_vision(trainer) == "No vision tokens: the model has none"
@@ -71,7 +104,7 @@ def test_an_extension_is_as_its_model_is(folders, vit_file):
 def test_an_ablation_passes_them_over(folders, vit_file):
     trainer = make_trainer(folders, trainer_class=nnUNetTrainerCDPD_noVision)
     assert trainer.configuration_manager.network_arch_init_kwargs["vision"] is None
-    assert "ablation" in trainer.told_without_vision()
+    assert trainer.told_without_vision() == "No vision tokens: nnUNetTrainerCDPD_noVision trains without"
 
 
 def test_a_named_encoder_gives_such_plans_tokens(folders, monkeypatch):
