@@ -21,7 +21,9 @@ _WHOLE = {"random": "random_whole_closed", "coordinates": "coordinates_closed"}
 _ASKING = {"coordinates": "coordinates_values"}
 OWN_CONTROLS = {
     **dict.fromkeys(("random_closed", "coordinates_closed"), _CLOSED),
-    **dict.fromkeys(("closed", "scaled", "positions", "blocks", "windows", "neighbours", "guide", "adapters"), _CLOSED),
+    **dict.fromkeys(("closed", "scaled", "blocks", "windows", "neighbours", "guide", "adapters"), _CLOSED),
+    "positions": _CLOSED | {"random": "random_positions"},
+    "random_positions": _CLOSED,
     "values": _CLOSED | _ASKING,
     **dict.fromkeys(("whole_closed", "whole_sum", "further"), _WHOLE),
     "whole_dropout": _WHOLE | _ASKING,
@@ -49,6 +51,7 @@ ARMS = {
     "random_whole_closed": _arm("random ViT, whole slices, closed gate", "_wholeSlices", RANDOM),
     "coordinates_closed": _arm("coordinates, closed gate", "_coordinates", RANDOM),
     "coordinates_values": _arm("coordinates, features ask, closed gate", "_coordinatesValues", RANDOM),
+    "random_positions": _arm("random ViT, patches, closed gate, positions in the slice", "_positions", RANDOM),
     "real": _arm("DINOv2, patches", "_blocksGate"),
     "closed": _arm("DINOv2, patches, closed gate", ""),
     "scaled": _arm("DINOv2, patches, closed gate, 4 voxels per token", "_scaled"),
@@ -132,7 +135,8 @@ def vision_table(folder: str) -> str:
         cells = [f"{mean_of_known(mean_of_known(dice, 0)):.3f}"]
         cells.append(f"{mean_of_known(mean_of_known(distances, 0)):.0f}" + (f" ({missed} not found)" if missed else ""))
         controls = [OWN_CONTROLS.get(arm, {}).get(control, control) for control in CONTROLS]
-        cells += ["" if control == arm else told_difference(own, results[control]) for control in controls]
+        told = arm != "none"  # which every other arm is compared with, whatever its gate
+        cells += [told_difference(own, results[control]) if told and control != arm else "" for control in controls]
         runs = sorted({(result.split, result.seed) for result in own})
         cells += [str(len(patients)), str(len(runs)), _per(own, "cpu_seconds", lambda result: result.setting["iterations"])]
         cells.append(_per(own, "prediction_cpu_seconds", lambda result: len(result.scores)))

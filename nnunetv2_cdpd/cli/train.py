@@ -49,16 +49,14 @@ def run(args: argparse.Namespace) -> None:
         """One process of several where a launcher started it, else as nnU-Net does it."""
         arguments = inspect.signature(host_training).bind(*given, **options).arguments
         num_gpus, device = arguments["num_gpus"], arguments["device"]
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise UserError("-device cuda: this PyTorch finds no GPU here; give -device cpu, or see cdpd doctor")
         if not launched():
             _check_num_gpus(num_gpus, device.type)
         elif num_gpus > 1:
             raise UserError("-num_gpus: the launcher has started the processes already; leave -num_gpus out")
         read = ("dataset_name_or_id", "configuration", "fold", "plans_identifier", "trainer_class_name", "pretrained_weights")
         check_training_inputs(*(arguments[name] for name in (*read, "only_run_validation")))
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise UserError(
-                "-device cuda, as it is unless given: this PyTorch finds no GPU here; give -device cpu, or see cdpd doctor"
-            )
         if arguments["continue_training"] and arguments["pretrained_weights"] is not None:  # nnU-Net takes one of them
             arguments |= {"pretrained_weights": None} if _has_begun(arguments) else {"continue_training": False}
         if not launched():
