@@ -65,10 +65,10 @@ def demo_table(found: list[DemoRun]) -> str:
 
 
 def demo_values() -> dict[str, str]:
-    """What sentences say of the full runs: with a seed, `demo_seeded_...`, and before there was one, `demo_unseeded_...`."""
-    values = {}
+    """What sentences say of the full runs: with a seed, `demo_seeded_...`, and before there was one, `demo_unseeded_...`; and of quick ones."""
+    values, runs = {}, demo_runs()
     for kind in ("unseeded", "seeded"):
-        found = [run for run in demo_runs() if not run.quick and (run.seed is None) == (kind == "unseeded")]
+        found = [run for run in runs if not run.quick and (run.seed is None) == (kind == "unseeded")]
         if found:
             means = sorted(f"{run.mean_dice:.3f}" for run in found)
             said = {
@@ -78,12 +78,14 @@ def demo_values() -> dict[str, str]:
                 "mean_dice": " and ".join(means) if len(means) < 3 else f"{means[0]} to {means[-1]}",
                 "lowest_dice": f"{min(value for run in found for value in run.dice.values()):.3f}",
             }
-            if alone := [run.cpu_minutes for run in found if not run.cores_shared]:
-                said["cpu_minutes"] = f"{np.mean(alone):.0f}"
+            said["cpu_minutes"] = _minutes(found)
             values |= {f"demo_{kind}_{name}": text for name, text in said.items()}
-    # Of an earlier version, whose Dice of every class nobody kept
-    rows = json.loads((FOLDER / "demo_before" / "time.json").read_text())["rows"]
-    for kind, quick in (("", False), ("_quick", True)):
-        minutes = [float(minutes) for run, minutes, _ in rows if run.startswith("--quick") == quick]
-        values[f"demo_before{kind}_cpu_minutes"] = f"{np.mean(minutes):.0f}"
+    if quick := [run for run in runs if run.quick]:
+        values["demo_quick_cpu_minutes"] = _minutes(quick)
     return values
+
+
+def _minutes(found: list[DemoRun]) -> str:
+    """Mean CPU time of the runs that had their cores alone, if any had."""
+    alone = [run.cpu_minutes for run in found if not run.cores_shared]
+    return f"{np.mean(alone or [run.cpu_minutes for run in found]):.0f}"

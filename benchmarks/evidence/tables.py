@@ -72,11 +72,11 @@ def study_table(name: str) -> str:
         own, its = results[arm], results[study.control]
         cells += ["" if arm == study.control else told_difference(own, its, of) for of in (None, *kinds.values())]
         cells.append(f"{mean_of_known(mean_of_known(distances, 0)):.0f}" + (f" ({missed} not found)" if missed else ""))
-        runs = f"{len({result.split for result in results[arm]})} x {len({result.seed for result in results[arm]})}"
+        runs = len({(result.split, result.seed) for result in results[arm]})
         minutes = mean_of_known([result.cpu_seconds or np.nan for result in results[arm]]) / 60
         rows.append(f"| {facts.words} | {' | '.join(cells)} | {len(patients)} | {runs} | {minutes:.0f} |")
     columns = [*ORGANS, "mean", f"against *{study.arms[study.control].words}*", *(f"on {kind} patients" for kind in kinds)]
-    columns += ["HD95 mm", "patients", "splits x seeds", "CPU min"]
+    columns += ["HD95 mm", "patients", "runs", "CPU min"]
     return "\n".join([f"| arm | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}", *rows])
 
 

@@ -136,7 +136,7 @@ def test_the_table_of_vision_compares_with_three_controls(evidence, tmp_path, mo
     assert evidence.vision.vision_table("vision_8") == "", "without results"
     rows = evidence.vision.vision_table("vision_2").splitlines()[2:]
     assert rows == [
-        "| no tokens | 0.550 | 4 |  | no run in common | -10.0 (-10.0 to -10.0) | 2 | 1 | 1.00 | 10.00 |",
+        "| no tokens | 0.550 | 4 |  |  |  | 2 | 1 | 1.00 | 10.00 |",
         "| random ViT, whole slices | 0.600 | 4 | +5.0 (+0.0 to +10.0) | no run in common | -5.0 (-10.0 to +0.0) "
         "| 2 | 1 | 1.00 | 10.00 |",
         "| coordinates | 0.650 | 4 | +10.0 (+10.0 to +10.0) | no run in common |  | 2 | 1 |  | 10.00 |",
