@@ -65,7 +65,9 @@ def demo_table(found: list[DemoRun]) -> str:
 
 
 def demo_values() -> dict[str, str]:
-    """What sentences say of the full runs: with a seed, `demo_seeded_...`, and before there was one, `demo_unseeded_...`; and of quick ones."""
+    """What sentences say of the full runs: with a seed, `demo_seeded_...`, and from before there was one, `demo_unseeded_...`;
+    and of quick ones.
+    """
     values, runs = {}, demo_runs()
     for kind in ("unseeded", "seeded"):
         found = [run for run in runs if not run.quick and (run.seed is None) == (kind == "unseeded")]
