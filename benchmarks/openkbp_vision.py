@@ -17,12 +17,12 @@ from pathlib import Path
 import openkbp
 
 sys.path.append(str(Path(__file__).parent / "evidence"))
-from commands import run
+from commands import of_trainers, run
 from results import Result, path_of, versions, write_result
 from study import PRETRAINED
 from vision import ARMS, OPENKBP
 
-from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_ENCODER, VISION_WEIGHTS
+from nnunetv2_cdpd.pretrained.choices import RANDOM, VISION_ENCODER, VISION_WEIGHTS
 from nnunetv2_cdpd.trainers.variants import nnUNetTrainerCDPDSmall
 
 TRAINERS = {"none": "nnUNetTrainerOpenKBP_noVision", "random_closed": "nnUNetTrainerOpenKBP", "closed": "nnUNetTrainerOpenKBP"}
@@ -54,17 +54,8 @@ def set_environment(work: Path, threads: int) -> None:
     os.environ |= {
         "nnUNet_raw": str(work / "nnUNet_raw"),
         "nnUNet_preprocessed": str(work / "nnUNet_preprocessed"),
-        "nnUNet_extTrainer": str(Path(__file__).parent / "trainers"),
-        "nnUNet_n_proc_DA": "0",
-        "nnUNet_def_n_proc": "1",
-        "OMP_NUM_THREADS": str(threads),
-        "BENCHMARK_THREADS": str(threads),
-        "BENCHMARK_HALF": "1",
-        # of the trainers beside, which are looked through
-        "BENCHMARK_ITERATIONS": "60",
-        "BENCHMARK_FOREGROUND": "1",
         VISION_ENCODER: ENCODER,
-        TEXT_WEIGHTS: LEARNED,
+        **of_trainers(threads),
     }
     for folder in ("nnUNet_raw", "nnUNet_preprocessed"):
         Path(os.environ[folder]).mkdir(parents=True, exist_ok=True)

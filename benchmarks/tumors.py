@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.append(str(Path(__file__).parent / "evidence"))
-from commands import run
+from commands import of_trainers, run
 from results import write_json
 from tumor_tables import LOOKS, TRAININGS, path_of
 
@@ -25,7 +25,7 @@ from nnunetv2_cdpd.demo import phantom, workflow
 from nnunetv2_cdpd.demo.datasets import DEMO_SOURCES, MERGE_SPEC, MERGED_ID, MERGED_NAME, write_raw_dataset, write_test_set
 from nnunetv2_cdpd.demo.workflow import CONFIGURATION, PLANNER, PLANS, TARGET_SPACING_MM, DemoSize
 from nnunetv2_cdpd.evaluation.nnunet import read_results
-from nnunetv2_cdpd.pretrained.choices import LEARNED, RANDOM, TEXT_WEIGHTS, VISION_ENCODER, VISION_WEIGHTS
+from nnunetv2_cdpd.pretrained.choices import RANDOM, VISION_ENCODER, VISION_WEIGHTS
 from nnunetv2_cdpd.trainers.nnUNetTrainerCDPDDemo import nnUNetTrainerCDPDDemo
 
 RECIPE = nnUNetTrainerCDPDDemo.recipe
@@ -54,17 +54,8 @@ def set_environment(folder: Path, threads: int) -> None:
         VISION_ENCODER: "dinov2-small",  # as the demo had when these runs began
         "nnUNet_raw": str(folder / "nnUNet_raw"),
         "nnUNet_preprocessed": str(folder / "nnUNet_preprocessed"),
-        "nnUNet_extTrainer": str(Path(__file__).parent / "trainers"),
-        "nnUNet_n_proc_DA": "0",
-        "nnUNet_def_n_proc": "1",
-        "OMP_NUM_THREADS": str(threads),
-        "BENCHMARK_THREADS": str(threads),
-        "BENCHMARK_HALF": "1",
-        # of the trainers beside, which are looked through
-        "BENCHMARK_ITERATIONS": "60",
-        "BENCHMARK_FOREGROUND": "1",
         VISION_WEIGHTS: RANDOM,
-        TEXT_WEIGHTS: LEARNED,
+        **of_trainers(threads),
     }
 
 
