@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from builders.evidence import TRAINERS, modules_of
+from builders.evidence import RUNNER, TRAINERS, modules_of
 
 from nnunetv2_cdpd.annotation import read_annotation
 
@@ -196,3 +196,34 @@ def test_a_class_that_is_not_annotated_costs_nothing_but_where_another_one_is(ma
     plain = value_of(marginal, [nothing, [50.0, 0.0, 0.0]], [0, 1], 0)
     assert at_background == pytest.approx(plain, abs=1e-4) == pytest.approx(-1.0, abs=1e-4)
     assert value_of(marginal, [nothing, certain_b], [0, 1], 0) > 20
+
+
+def test_openkbp_with_seeds_has_the_weights_and_the_trainer_of_each_arm(evidence, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(RUNNER.parent))
+    import openkbp
+    import openkbp_vision
+
+    seen = []
+
+    def run(command):
+        environment = openkbp_vision.os.environ
+        if command[0] == "nnUNetv2_train":
+            names = ("CDPD_VISION_WEIGHTS", "CDPD_VISION_ENCODER", "CDPD_TEXT_WEIGHTS", "BENCHMARK_SEED")
+            seen.append((command[command.index("-tr") + 1], *(environment[name] for name in names)))
+        return 60.0
+
+    monkeypatch.setattr(openkbp_vision, "run", run)
+    monkeypatch.setattr(openkbp, "read_scores", lambda folder: {"p": {"Larynx": {"Dice": 0.5, "HD95_mm": None}}})
+    with monkeypatch.context() as patched:
+        patched.setattr(openkbp_vision.os, "environ", dict(openkbp_vision.os.environ))
+        openkbp_vision.set_environment(tmp_path, 1)
+        results = [openkbp_vision.measured(tmp_path, arm, 3, tmp_path / "vit.pth") for arm in openkbp_vision.TRAINERS]
+    assert seen == [
+        ("nnUNetTrainerOpenKBP_noVision", "random", "dinov2-small", "learned", "3"),
+        ("nnUNetTrainerOpenKBP", "random", "dinov2-small", "learned", "3"),
+        ("nnUNetTrainerOpenKBP", str(tmp_path / "vit.pth"), "dinov2-small", "learned", "3"),
+    ]
+    assert [(result.arm, result.seed, result.cpu_seconds) for result in results] == [
+        ("none", 3, 60), ("random_closed", 3, 60), ("closed", 3, 60)
+    ]  # fmt: skip
+    assert results[0].setting["iterations"] == 900 and results[0].scores["p"]["Larynx"]["Dice"] == 0.5
