@@ -25,7 +25,7 @@ OWN_CONTROLS = {
     "positions": _CLOSED | {"random": "random_positions"},
     "random_positions": _CLOSED,
     "values": _CLOSED | _ASKING,
-    **dict.fromkeys(("whole_closed", "whole_sum", "further"), _WHOLE),
+    **dict.fromkeys(("random_whole_closed", "whole_closed", "whole_sum", "further"), _WHOLE),
     "whole_dropout": _WHOLE | _ASKING,
     # with the former gate
     "whole": {"random": "random_whole"},
