@@ -151,7 +151,7 @@ def read_place(given: Path, annotation: Annotation) -> LearnedPlace:
     return LearnedPlace(content["dataset"], model.of_classes(annotation.classes), cases)
 
 
-def known_classes(path: Path) -> list[str]:
+def placed_classes(path: Path) -> list[str]:
     """Classes of which a place.json says something, or what a model folder took along in its stead.
 
     Raises:

@@ -24,7 +24,7 @@ from nnunetv2_cdpd.place.files import (
     check_is_of_model,
     is_of_model,
     is_place_file,
-    known_classes,
+    placed_classes,
     preprocessed_file,
     write_place,
 )
@@ -128,7 +128,7 @@ def learn_dataset(
 def _check_forgets_nothing(path: Path, dataset: RawDataset) -> None:
     """Raise UserError where a file knows of classes that another dataset, from which it is to be learned anew, does not have."""
     try:
-        known = known_classes(path)
+        known = placed_classes(path)
     except UserError:  # a damaged one, or no such file: nothing is lost
         return
     if lost := [name for name in known if name not in dataset.annotation.classes]:

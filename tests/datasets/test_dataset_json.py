@@ -27,7 +27,7 @@ def test_without_nnunet_raw_a_folder_or_file_is_enough_and_ids_are_those_of_this
     monkeypatch.delenv("nnUNet_raw")
     monkeypatch.chdir(tmp_path)
     assert dataset_json_of(dataset).annotation.classes == dataset_json_of(dataset / "dataset.json").annotation.classes
-    with pytest.raises(UserError, match="400: .* nnUNet_raw is not set; set it, or give"):
+    with pytest.raises(UserError, match="400: .* nnUNet_raw is not set; `export nnUNet_raw=.*`, or give"):
         dataset_json_of(400)
     monkeypatch.chdir(dataset.parent)
     assert dataset_json_of(400).path == dataset / "dataset.json"
