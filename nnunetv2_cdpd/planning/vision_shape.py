@@ -62,7 +62,7 @@ def check_vision(vision: Mapping[str, Any], place: str, way_out: str) -> None:
     import timm
 
     if unknown := sorted(set(vision) - {"model_name", *_ENTRIES}):
-        raise UserError(f"{place}` has {listed(unknown)}, which is no setting ({listed(sorted(_ENTRIES))} are); {way_out}")
+        raise UserError(f"{place}` has {listed(unknown)}, which is no setting ({', '.join(sorted(_ENTRIES))} are); {way_out}")
     try:
         split_vision(vision)
     except ValueError as error:
