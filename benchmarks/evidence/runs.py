@@ -244,11 +244,14 @@ def plan(work: Path, dataset: str, *, batch_dice: bool = False) -> None:
 
 
 def read_scores(path: Path, patients: Patients) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Patient -> organ -> metric, of the organs that a patient's reference has; None: infinite, the prediction is empty."""
+    """Patient -> organ -> metric, of the organs that a patient's reference has; None: infinite, the prediction is empty.
+
+    An organ all of which lies in slices that were blanked, and cut off with them, is none of its reference.
+    """
     scores: dict[str, dict[str, dict[str, float | None]]] = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
-            if row["class"] in patients.annotated[row["case"]]:
+            if row["class"] in patients.annotated[row["case"]] and float(row["n_ref"]) > 0:
                 values = {metric: float(row[metric]) for metric in METRICS}
                 finite = {metric: round(value, 4) if math.isfinite(value) else None for metric, value in values.items()}
                 scores.setdefault(row["case"], {})[row["class"]] = finite

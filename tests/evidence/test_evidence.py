@@ -179,7 +179,8 @@ def test_arms_of_a_study_are_trained_alike(evidence, tmp_path, monkeypatch):
 
 def test_scores_are_of_organs_that_a_reference_has(evidence, patients, tmp_path):
     (tmp_path / "metrics.csv").write_text(
-        "case,source,class,Dice,HD95_mm\np00,s,Larynx,0.12345,inf\np01,s,Larynx,0,inf\np01,s,Brainstem,0.5,2.5\n"
+        "case,source,class,Dice,HD95_mm,n_ref\np00,s,Larynx,0.12345,inf,3\np01,s,Larynx,0,inf,3\np01,s,Brainstem,0.5,2.5,3\n"
+        "p00,s,Brainstem,0,inf,0\n"  # cut off with the slices that were blanked
     )
     assert evidence.runs.read_scores(tmp_path / "metrics.csv", patients) == {
         "p00": {"Larynx": {"Dice": 0.1235, "HD95_mm": None}},
@@ -201,9 +202,11 @@ def test_predictions_are_cleaned_by_what_their_network_was_taught(evidence, tmp_
             folder = tmp_path / command[command.index("-o") + 1]
             folder.mkdir(parents=True)
             found = (
-                "a,s,Larynx,0.5,100\nb,s,Larynx,0.6,4\n" if "before" in folder.name else "a,s,Larynx,0.7,8\nb,s,Larynx,0.59,4\n"
+                "a,s,Larynx,0.5,100,9\nb,s,Larynx,0.6,4,9\n"
+                if "before" in folder.name
+                else "a,s,Larynx,0.7,8,9\nb,s,Larynx,0.59,4,9\n"
             )
-            (folder / "metrics.csv").write_text("case,source,class,Dice,HD95_mm\n" + found)
+            (folder / "metrics.csv").write_text("case,source,class,Dice,HD95_mm,n_ref\n" + found)
 
     monkeypatch.setattr(evidence.cleaning, "run", scored)
     one = evidence.runs.Run("extension", "without_Mandible", 0, 1, tmp_path, tmp_path)
