@@ -199,7 +199,11 @@ def _vision_entry(
         vision = vision or {"slice_axis": _SLICE_AXIS, "slice_step": slice_step, "gate": CLOSED}
         vision |= {"encoder": encoder.name, "model_kwargs": {}, **_facts_of(encoder, schemes, properties, settings)}
     elif encoder is not None and vision is not None and is_file(encoder):
-        _check_is_of_file(vision, _facts_of(encoder, schemes, properties, settings), chosen)
+        facts = _facts_of(encoder, schemes, properties, settings)
+        if encoder.window_hu is None or vision.get("channels", GRAY) != GRAY:
+            del facts["intensity_windows"]  # which the file does not say
+        if differing := [key for key, value in facts.items() if vision.get(key) != value]:
+            raise UserError(f"{chosen}: the plans say otherwise of {listed(differing)}; plan again with the file as it is now")
     if settings.vision:
         told = listed(sorted(settings.vision))
         if vision is None:
@@ -216,13 +220,6 @@ def _vision_entry(
     if vision is not None:
         check_vision(vision, "plans: `vision", _CORRECT)
     return vision
-
-
-def _check_is_of_file(vision: Mapping[str, Any], facts: Mapping[str, Any], chosen: str) -> None:
-    """Raise UserError where plans say otherwise than the user's file of the encoder, which was changed since, or they were."""
-    compared = [key for key in facts if key != "intensity_windows" or vision.get("channels", GRAY) == GRAY]
-    if differing := [key for key in compared if vision.get(key) != facts[key]]:
-        raise UserError(f"{chosen}: the plans say otherwise of {listed(differing)}; plan again with the file as it is now")
 
 
 def _facts_of(

@@ -142,6 +142,16 @@ def test_a_file_that_was_corrected_since_is_not_passed_over(planned_dataset, mon
         plans_with_cdpd(plans, "3d_fullres", ANNOTATION, settings)
 
 
+def test_windows_that_a_file_does_not_tell_are_those_of_the_plans(planned_dataset, monkeypatch, tmp_path):
+    path = tmp_path / "my_ct.yaml"
+    path.write_text("model: vit_small_patch16_224\nunit: image\nmean: 0.5\nstd: 0.2\n")
+    monkeypatch.setenv("CDPD_VISION_ENCODER", str(path))
+    plans = nnUNetPlannerCDPDSmall(840).plan_experiment()
+    vision_of(plans)["intensity_windows"] = [[-2.0, 2.0]]  # the user's edit
+    settings = replace(NetworkSettings().with_chosen_encoder(), ct_window_hu=(-1000.0, 1000.0))
+    assert plans_with_cdpd(plans, "3d_fullres", ANNOTATION, settings) == plans
+
+
 @pytest.mark.parametrize(
     ("vision", "words"),
     [
