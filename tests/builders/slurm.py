@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 
 NODES = ("cdpd1", "cdpd2")
@@ -18,6 +19,7 @@ CPUS = 4  # of each node, whatever the machine has
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel", "squeue")
 _SBIN = os.pathsep.join(("/usr/sbin", "/usr/local/sbin"))
 _GONE = (OSError, RuntimeError, TimeoutError, subprocess.TimeoutExpired)  # what is being stopped may be gone already
+_SOON = 2  # seconds
 _SECONDS = 25  # that it may take to be ready
 
 CONF = """
@@ -147,11 +149,20 @@ class Slurm:
         return state
 
     def hurry(self) -> None:
-        """Let jobs that are started again begin now; Slurm lets them wait."""
+        """Let jobs that are started again begin soon; Slurm lets them wait.
+
+        Not at once: in the second in which a job was stopped its node takes a new start for the old one, and refuses it.
+        """
+        soon = datetime.now() + timedelta(seconds=_SOON)
         for line in self.call("squeue", "-h", "-r", "-t", "PENDING", "-o", "%i %r", check=False).splitlines():
             job, _, reason = line.partition(" ")
-            if reason == "BeginTime":
-                self.call("scontrol", "update", f"jobid={job}", "StartTime=now", check=False)
+            if reason == "BeginTime" and any(time > soon for time in self._may_start(job)):
+                self.call("scontrol", "update", f"jobid={job}", f"StartTime=now+{_SOON}", check=False)
+
+    def _may_start(self, job: str) -> list[datetime]:
+        """When a job, or those of an array, may start."""
+        told = self.call("scontrol", "show", "job", job, check=False)
+        return [datetime.fromisoformat(time) for time in re.findall(r"EligibleTime=(\d\S+)", told)]
 
     def wait(self, *jobs: str, state: str | None = None, seconds: float = 60) -> None:
         """Until jobs have a state, or have ended."""
