@@ -56,7 +56,8 @@ def find_encoder(name: str) -> VisionEncoder:
             f"file ({_PAGE})"
         )
     _check_architecture(name, f"{VISION_ENCODER}={name}")
-    return VisionEncoder(name, name, tuple(config.mean), tuple(config.std))
+    weights = name if "." in name else f"{name}.{config.tag}"  # a name without a tag means timm's first one
+    return VisionEncoder(weights, weights, tuple(config.mean), tuple(config.std))
 
 
 def is_file(encoder: VisionEncoder) -> bool:

@@ -207,6 +207,10 @@ def test_vit_of_timm_has_the_statistics_of_its_weights():
     assert encoder.statistics == ([0.5] * 3, [0.5] * 3) and encoder.window_hu is None
 
 
+def test_vit_of_timm_is_the_same_encoder_with_and_without_its_tag():
+    assert find_encoder("vit_base_patch14_dinov2") == find_encoder("dinov2")
+
+
 @pytest.mark.parametrize(
     "name, told",
     [
