@@ -1,9 +1,10 @@
 """Classes by name: what a name says, which names mean the same, how structures nest.
 
-- words: the words of a name and its side, whatever the structure
+- words: the words of a name, whatever the structure
 - table: the class table: structures, what they lie in, whose borders differ
 - synonyms: what datasets call them, as data
 - lookup: from a name to the class that it means
+- sides: the side that a name says, and which names differ in it only
 - codes: what a class is in SNOMED CT
 - similar: names that are nearly the same
 """
@@ -19,9 +20,10 @@ from nnunetv2_cdpd.classes.lookup import (
     says_tumor,
     structure,
 )
+from nnunetv2_cdpd.classes.sides import lateral_pairs, side_of
 from nnunetv2_cdpd.classes.similar import nearly_same
 from nnunetv2_cdpd.classes.table import ANY, CLASS_TABLE, KIDNEYS, LUNGS, OTHER_STRUCTURES, Structure
-from nnunetv2_cdpd.classes.words import SCOPE, lateral_pairs, name_key, name_words, side_of, without_side
+from nnunetv2_cdpd.classes.words import SCOPE, name_key, name_words, unscoped
 
 __all__ = [
     "ANY",
@@ -48,5 +50,5 @@ __all__ = [
     "says_tumor",
     "side_of",
     "structure",
-    "without_side",
+    "unscoped",
 ]

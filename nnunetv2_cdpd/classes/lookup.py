@@ -71,23 +71,40 @@ def known_names() -> Mapping[tuple[str, str | None], str]:
 def structure(name: str) -> Structure:
     """Look a class up in the class table by name; a structure without nesting where the table does not have it.
 
-    A scoped class has the facts of its structure under its own name.
+    A scoped class has the facts of its structure under its own name, and so has one side of a structure of which the table has
+    no side.
     """
     plain, scope, source = name.partition(SCOPE)
     key = class_key(plain)
-    known = _known().structures.get((key.base, key.side), Structure(plain))
+    known = _known().structures.get((key.base, key.side)) or _one_side(plain, key)
     return replace(known, name=f"{known.name}{SCOPE}{source}") if scope else known
 
 
+def _one_side(name: str, key: ClassKey) -> Structure:
+    """The left or the right one of a structure that the table has without a side: with the parents of its own side."""
+    both = _known().structures.get((key.base, None))
+    if both is None:
+        return Structure(name)
+    parents = tuple(parent for parent in both.parents if class_key(parent).side in (key.side, None))
+    return replace(both, name=name, parents=parents)
+
+
 def compatible_pairs(names: Iterable[str]) -> frozenset[frozenset[str]]:
-    """Pairs of these class names that the table calls compatible, or that are one class scoped to different sources."""
+    """Pairs of these class names that the table calls compatible, or that are one structure scoped to different sources."""
     names = tuple(names)
     plain = {name: class_key(unscoped(name)) for name in names}
-    related = {name: {plain[name], *map(class_key, structure(name).compatible)} for name in names}
+    related = {name: {*map(class_key, structure(name).compatible)} for name in names}
     borderless = {name for name in names if ANY in structure(name).compatible}
     return frozenset(
-        frozenset((name, other)) for name, other in permutations(names, 2) if name in borderless or plain[other] in related[name]
+        frozenset((name, other))
+        for name, other in permutations(names, 2)
+        if name in borderless or plain[other] in related[name] or _may_be_one(class_key(name), class_key(other))
     )
+
+
+def _may_be_one(one: ClassKey, other: ClassKey) -> bool:
+    """Whether two sources may mean the same voxels by two scoped classes: a kidney is also the left kidney of another."""
+    return one.scope != other.scope and one.base == other.base and (one.side == other.side or None in (one.side, other.side))
 
 
 def says_tumor(name: str) -> bool:

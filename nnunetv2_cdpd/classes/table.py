@@ -15,8 +15,10 @@ ANY = "*"
 class Structure:
     """One structure of the merged abdominal label set.
 
+    name: without a side, it stands for each side too, whose parents are then those of that side.
     parents: structures that it may lie in, in the table or not. One parent: its voxels belong to that parent too. Several:
-        each voxel belongs to one of them, and the label does not say which.
+        each voxel belongs to one of them, and the label does not say which. Where one of them is no class, what that one lies
+        in takes its place.
     compatible: unrelated structures whose border is drawn differently from dataset to dataset, so that the label of
         one does not exclude the other. ANY: a region of the body, drawn across structures of every kind.
     """
@@ -44,7 +46,7 @@ CLASS_TABLE = (
     Structure("hepatic_vessel", parents=("liver",), compatible=("portal_vein_and_splenic_vein",)),
     Structure("right_lung"),
     Structure("left_lung"),
-    Structure("colon", compatible=("intestine", "rectum")),
+    Structure("colon", parents=("large_bowel",), compatible=("intestine", "rectum")),
     Structure("intestine"),
     Structure("rectum"),
     Structure("bladder"),
@@ -60,15 +62,43 @@ CLASS_TABLE = (
     Structure("colon_tumor", parents=("colon",)),
     Structure("kidney_cyst", parents=KIDNEYS),
 )
+LUNG_LOBES = ("lung_upper_lobe", "lung_middle_lobe_right", "lung_lower_lobe")
+PANCREAS_PARTS = ("pancreas_head", "pancreas_body", "pancreas_tail")
+SPINE = (("cervical", "C", 7), ("thoracic", "T", 13), ("lumbar", "L", 6))  # name, letter, most vertebrae
 HEART_PARTS = ("myocardium", "atrium_left", "ventricle_left", "atrium_right", "ventricle_right")
-BODY_REGIONS = "subcutaneous_tissue muscle abdominal_cavity thoracic_cavity bone pericardium mediastinum".split()
+BODY_REGIONS = "subcutaneous_tissue muscle abdominal_cavity thoracic_cavity bone pericardium mediastinum bowel_bag face".split()
 OTHER_STRUCTURES = (  # beyond it, those of which more is to say than a name
     Structure("uterus", compatible=("prostate",)),  # AMOS22 labels it as prostate
     Structure("veins", compatible=("portal_vein_and_splenic_vein", "hepatic_vessel", "postcava")),
     Structure("heart", compatible=("pulmonary_artery", "ascending_aorta")),
     *(Structure(f"heart_{part}", parents=("heart",)) for part in HEART_PARTS),
     Structure("ascending_aorta", parents=("aorta",)),
-    *(Structure(f"vertebrae_L{number}", parents=("lumbar_vertebrae",)) for number in range(1, 7)),
+    *(
+        Structure(f"vertebrae_{letter}{number}", parents=(f"{part}_vertebrae",))
+        for part, letter, most in SPINE
+        for number in range(1, most + 1)
+    ),
+    *(Structure(f"{part}_vertebrae", parents=("vertebrae",)) for part, _, _ in SPINE),
+    Structure("vertebrae", parents=("spine",), compatible=("sacrum",)),
     Structure("vertebrae_S1", parents=("sacrum",)),
+    Structure("sacrum", compatible=("spine", "pelvis")),
+    Structure("hip", compatible=("pelvis",)),
+    *(Structure(f"rib_{number}", parents=("ribs_left", "ribs_right")) for number in range(1, 13)),
+    *(Structure(lobe, parents=LUNGS[:1] if "right" in lobe else LUNGS) for lobe in LUNG_LOBES),
+    *(Structure(part, parents=("pancreas",)) for part in PANCREAS_PARTS),
+    *(Structure(f"liver_segment_{number}", parents=("liver",)) for number in range(1, 9)),
+    Structure("portal_vein", parents=("portal_vein_and_splenic_vein",)),
+    Structure("splenic_vein", parents=("portal_vein_and_splenic_vein",)),
+    # ducts run through organs, which one dataset leaves out of them and another does not
+    Structure("pancreatic_duct", compatible=("pancreas",)),
+    Structure("common_bile_duct", compatible=("pancreas", "liver")),
+    Structure("large_bowel", compatible=("intestine", "rectum")),
+    Structure("sigmoid_colon", compatible=("colon", "large_bowel", "rectum")),
+    Structure("anal_canal", compatible=("rectum",)),
+    Structure("seminal_vesicle", compatible=("prostate",)),
+    Structure("atrial_appendage_left", compatible=("heart", "heart_atrium_left")),
+    Structure("brainstem", compatible=("brain",)),
+    Structure("mandible", compatible=("skull",)),
+    Structure("eye_lens", parents=("eye_left", "eye_right")),
     *(Structure(region, compatible=(ANY,)) for region in BODY_REGIONS),
 )

@@ -1,4 +1,4 @@
-"""Words of a class name, and the side that it says: pure functions on text, whatever the structure."""
+"""Words of a class name, and the side that they say: pure functions on text, whatever the structure."""
 
 import re
 import unicodedata
@@ -13,6 +13,7 @@ _WORD_OR_SIGN = re.compile(rf"{_WORD.pattern}|[^\s_\-,;()\[\]]")
 _DOT = re.compile(r"(?<!\d)\.|\.(?!\d)")  # of an abbreviation
 SIDE_WORDS = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
 _LUMBAR = frozenset(("spine", "vertebra", "vertebrae"))  # of these, `l` is the lumbar part
+_RIBS = frozenset(("rib", "ribs"))  # of these, `l1` is the first left one
 
 
 def name_key(name: str) -> str:
@@ -39,29 +40,14 @@ def words_and_signs(name: str) -> tuple[str, ...]:
 
 def split_side(words: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
     """The words that do not tell a side, and the side; all words and None where they tell none, or both."""
+    if not _RIBS.isdisjoint(words):
+        words = " ".join(re.sub(r"^([lr])(\d+)$", r"\1 \2", word) for word in words).split()
     letters_count = _LUMBAR.isdisjoint(words)
     sided = {word: SIDE_WORDS[word] for word in words if word in SIDE_WORDS and (letters_count or len(word) > 2)}
     others = tuple(word for word in words if word not in sided)
     if len(set(sided.values())) == 1:
         return others, next(iter(sided.values()))
     return tuple(words), None
-
-
-def side_of(name: str) -> str | None:
-    """The side that a class name says, "left" or "right"; None where it says none."""
-    return split_side(name_words(unscoped(name)))[1]
-
-
-def without_side(name: str) -> tuple[str, ...]:
-    """The words of a class name that do not tell its side: "right_kidney" -> ("kidney",); a scope stays whole."""
-    scope = name[len(unscoped(name)) :]
-    return split_side(name_words(unscoped(name)))[0] + ((scope,) if scope else ())
-
-
-def lateral_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs (left, right) of names that differ in their side only, in the order of the left ones."""
-    right = {without_side(name): name for name in names if side_of(name) == "right"}
-    return [(name, right[without_side(name)]) for name in names if side_of(name) == "left" and without_side(name) in right]
 
 
 def unscoped(name: str) -> str:

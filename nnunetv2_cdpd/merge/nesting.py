@@ -115,11 +115,16 @@ def resolve_nesting(
 def _default_parents(name: str, classes: Sequence[str]) -> tuple[tuple[str, ...], bool]:
     """Classes that a class lies in by the class table, and whether the table names one that is no class here."""
     by_key = {class_key(other): other for other in classes}
+    if without_side := [other for other in classes if names_both_sides(other, name)]:  # `right_kidney` lies in `kidney`
+        return (without_side[0],), False
     in_table = structure(name).parents
-    parents = tuple(by_key[class_key(parent)] for parent in in_table if class_key(parent) in by_key)
-    if not in_table:  # `right_kidney` lies in `kidney` where both are classes
-        return tuple(other for other in classes if names_both_sides(other, name))[:1], False
-    if len(parents) == len(in_table):
-        return parents, False
-    both_sides = tuple(other for other in classes if all(names_both_sides(other, parent) for parent in in_table))[:1]
-    return (both_sides, False) if both_sides else (parents, True)
+    while True:
+        parents = tuple(by_key[class_key(parent)] for parent in in_table if class_key(parent) in by_key)
+        if len(parents) == len(in_table):
+            return parents, False
+        if both_sides := [other for other in classes if all(names_both_sides(other, parent) for parent in in_table)]:
+            return (both_sides[0],), False
+        around = {parent: structure(parent).parents for parent in in_table if class_key(parent) not in by_key}
+        if not all(around.values()):
+            return parents, True
+        in_table = tuple(dict.fromkeys(outer for parent in in_table for outer in around.get(parent, (parent,))))

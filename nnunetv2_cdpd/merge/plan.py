@@ -12,7 +12,7 @@ from nnunetv2_cdpd.merge.nesting import Nesting, resolve_nesting
 from nnunetv2_cdpd.merge.scoped import with_scopes
 from nnunetv2_cdpd.merge.sources import resolve_sources, specs_of
 from nnunetv2_cdpd.merge.spec import DatasetSpec, MergeSpec
-from nnunetv2_cdpd.merge.telling import near_misses, tumors_without_organ
+from nnunetv2_cdpd.merge.telling import near_misses, parts_held_apart, tumors_without_organ
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,11 @@ def plan_merge(inputs: Sequence[RawDataset], spec: MergeSpec) -> MergePlan:
     _check_annotated(annotation, spec.where)
     check_annotation(annotation, spec.where)
     value_maps = tuple({value: values[meaning] for value, meaning in meaning_of.items()} for meaning_of in meanings)
-    to_look_at = [*near_misses(inputs, said, naming), *tumors_without_organ(inputs, naming, nesting, nested)]
+    to_look_at = [
+        *near_misses(inputs, said, naming),
+        *tumors_without_organ(inputs, naming, nesting, nested),
+        *parts_held_apart(annotation, nested),
+    ]
     notes = [*naming.notes, *notes, *of_sources, *to_look_at]
     return MergePlan(
         annotation, source_names, value_maps, tuple(notes), naming, spelling, nesting, nested, compatible, spec, tuple(said)

@@ -1,9 +1,22 @@
-"""Telling: what became of every name, and what a person should look at: near misses, tumors without an organ, renamed classes."""
+"""Telling: what became of every name, and what a person should look at: near misses, tumors without an organ, parts of a class
+that are held apart from it, renamed classes.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from nnunetv2_cdpd.classes import canonical_name, class_key, name_key, nearly_same, normal_words, organ_of, says_tumor, structure
+from nnunetv2_cdpd.annotation import Annotation
+from nnunetv2_cdpd.classes import (
+    canonical_name,
+    class_key,
+    name_key,
+    nearly_same,
+    normal_words,
+    organ_of,
+    says_tumor,
+    structure,
+    unscoped,
+)
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import listed
 from nnunetv2_cdpd.jobs.tables import aligned
@@ -76,6 +89,41 @@ def tumors_without_organ(inputs: Sequence[RawDataset], naming: Naming, nesting: 
             where = f"{len(holders)} datasets, one class whatever organ they mean" if len(holders) > 1 else "any organ"
             notes.append(f"{name} may be of {where}; {lines} in the YAML says of which")
     return notes
+
+
+def parts_held_apart(annotation: Annotation, declared: Collection[str]) -> list[str]:
+    """Classes whose names say that they are parts of another that they lie in by nothing known, and that a source which labels
+    one of the two is taught to exclude, with the way out.
+
+    Args:
+        declared: Classes of which the YAML says what they lie in.
+    """
+    notes = []
+    for part in annotation.classes:
+        if part in declared or says_tumor(part):
+            continue
+        wholes = [whole for whole in annotation.classes if _is_apart(part, whole, annotation)]
+        if wholes:
+            nested = yaml_line({"nested": {part: wholes[0] if len(wholes) == 1 else wholes}})
+            pairs = yaml_line({"compatible": [[part, whole] for whole in wholes]})
+            notes.append(
+                f"{part} and {listed(wholes)} exclude each other, as no table knows better: a source that labels one alone "
+                f"teaches that the other is not there; `{nested}` in the YAML if it is a part, `{pairs}` if both may be at one "
+                "place"
+            )
+    return notes
+
+
+def _is_apart(part: str, whole: str, annotation: Annotation) -> bool:
+    """Whether a name has all words of another and some more, and nothing relates the two, of which a source annotates one."""
+    fewer, more = set(normal_words(unscoped(whole))), set(normal_words(unscoped(part)))
+    sides = {class_key(part).side, class_key(whole).side} - {None}
+    if not fewer < more or len(sides) > 1 or frozenset((part, whole)) in annotation.compatible:
+        return False
+    if whole in annotation.possible_ancestors(part) or part in annotation.possible_ancestors(whole):
+        return False
+    annotated = [annotation.annotated_with_merged(source) for source in annotation.sources]
+    return any((part in names) != (whole in names) for names in annotated)
 
 
 def _organ(name: str, classes: Sequence[str]) -> list[tuple[str, ...]]:

@@ -2,16 +2,53 @@
 
 import pytest
 
-from nnunetv2_cdpd.classes import CLASS_TABLE, lateral_pairs, name_key, name_words, side_of, structure, without_side
+from nnunetv2_cdpd.classes import (
+    ANY,
+    CLASS_TABLE,
+    OTHER_STRUCTURES,
+    canonical_name,
+    lateral_pairs,
+    name_key,
+    name_words,
+    side_of,
+    structure,
+)
+
+WHOLES = {"ribs_left", "ribs_right", "spine", "pelvis"}  # of which nothing else is to say
+
+
+def outside(name):
+    """All structures that one lies in or may lie in, by the table."""
+    parents = structure(name).parents
+    return {*parents}.union(*map(outside, parents))
 
 
 def test_table_refers_only_to_its_own_names_and_has_no_cycle():
-    names = {entry.name for entry in CLASS_TABLE}
-    assert len(names) == len(CLASS_TABLE) == len({name_key(name) for name in names})
-    for entry in CLASS_TABLE:
-        # TotalSegmentator labels whole femurs, which are no class of the table
-        assert {*entry.parents, *entry.compatible} - {"left_femur", "right_femur"} <= names
-        assert all(not structure(parent).parents for parent in entry.parents)
+    entries = (*CLASS_TABLE, *OTHER_STRUCTURES)
+    names = {entry.name for entry in entries}
+    assert len(names) == len(entries) == len({name_key(name) for name in names})
+    for entry in entries:
+        others = {*entry.parents, *entry.compatible} - {ANY} - WHOLES
+        assert {name for name in others if canonical_name(name) != name} == set()
+        assert entry.name not in outside(entry.name) and not outside(entry.name) & {*entry.compatible}
+
+
+@pytest.mark.parametrize(
+    "name, parents",
+    [
+        ("LUL", ("left_lung",)),
+        ("lung_upper_lobe", ("right_lung", "left_lung")),
+        ("lung_middle_lobe_right", ("right_lung",)),
+        ("left renal cyst", ("left_kidney",)),
+        ("right_kidney_tumor", ("right_kidney",)),
+        ("kidney_tumor", ("right_kidney", "left_kidney")),
+        ("rib_L3", ("ribs_left",)),
+        ("eye_lens_right", ("eye_right",)),
+        ("left_liver", ()),
+    ],
+)
+def test_one_side_lies_in_what_is_of_its_side(name, parents):
+    assert structure(name).parents == parents
 
 
 @pytest.mark.parametrize("name", ["right_kidney", "Right Kidney", "RIGHT-KIDNEY", "rightKidney"])
@@ -33,6 +70,10 @@ def test_name_outside_the_table_is_a_plain_structure():
         ("lt kidney", ("lt", "kidney"), "left"),
         ("lung_left_2", ("lung", "left", "2"), "left"),
         ("vertebra_L1", ("vertebra", "l1"), None),
+        ("ribL1", ("rib", "l1"), "left"),
+        ("lkid", ("lkid",), "left"),
+        ("RAG", ("rag",), "right"),
+        ("kidneyleft", ("kidneyleft",), "left"),
         ("T12", ("t12",), None),
         ("CTV2", ("ctv", "2"), None),
         ("vésicule", ("vesicule",), None),
@@ -49,7 +90,11 @@ def test_words_and_side(name, expected, side):
 def test_lateral_pairs_differ_in_side_only():
     names = ["right_kidney", "LeftKidney", "left_lung", "spleen", "lung_R", "left_eye", "vertebra_L1"]
     assert lateral_pairs(names) == [("LeftKidney", "right_kidney"), ("left_lung", "lung_R")]
-    assert without_side("Lung_R") == ("lung",)
+    assert lateral_pairs(["lkid", "rkid", "LUL", "lung_upper_lobe_right", "rib_L1", "rib_right_1", "rib_right_2"]) == [
+        ("lkid", "rkid"),
+        ("LUL", "lung_upper_lobe_right"),
+        ("rib_L1", "rib_right_1"),
+    ]
 
 
 def test_scope_of_a_class_says_no_side():

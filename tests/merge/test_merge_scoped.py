@@ -82,6 +82,16 @@ def test_table_facts_hold_for_scoped_names():
     assert (vessel.name, vessel.parents) == ("hepatic_vessel@MSD", ("liver",))
     assert structure("gland@X").name == "gland@X"
     assert compatible_pairs(["colon@A", "rectum@B", "liver@A", "spleen"]) == {frozenset(("colon@A", "rectum@B"))}
+    kidneys = compatible_pairs(["kidney@A", "left_kidney", "right_kidney", "right_kidney@B"])
+    assert kidneys == {
+        frozenset(pair)
+        for pair in (
+            ("kidney@A", "left_kidney"),
+            ("kidney@A", "right_kidney"),
+            ("kidney@A", "right_kidney@B"),
+            ("right_kidney", "right_kidney@B"),
+        )
+    }
     assert lateral_pairs(["right_kidney", "left_kidney", "left_kidney@KITS", "right_kidney@KITS"]) == [
         ("left_kidney", "right_kidney"),
         ("left_kidney@KITS", "right_kidney@KITS"),
