@@ -15,6 +15,7 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
+from nnunetv2_cdpd.annotation import moved_classes
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names, read_dataset_json
 from nnunetv2_cdpd.datasets.names import dataset_name
 from nnunetv2_cdpd.datasets.volume_files import VOLUME_ENDINGS
@@ -198,8 +199,13 @@ def load_model(folder: Path, folds: Sequence[int | str] | None, checkpoint_name:
         raise UserError(
             f"{path}: no network can be built of `configurations: {name}: architecture` ({reason(error)}); {_TOGETHER}"
         ) from error
-    for file, state_dict in zip(files, weights):
-        _check_weights(network, state_dict, file, path)
+    for file, checkpoint in zip(files, checkpoints):
+        _check_weights(network, checkpoint["network_weights"], file, path)
+        if moved := moved_classes(checkpoint["init_args"].get("dataset_json") or dataset_json, dataset_json):
+            raise UserError(
+                f"{file}: trained with a dataset.json in which {listed(moved)} had other heads or stored values than in "
+                f"{described}; {_TOGETHER}, or leave the fold out"
+            )
     _share_equal_tensors(weights)
     network.load_state_dict(weights[0])
     axes = first.get("inference_allowed_mirroring_axes")

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_cdpd.annotation import Annotation, dataset_json_entries
+from nnunetv2_cdpd.annotation import Annotation, dataset_json_entries, moved_classes
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, READER_KEY
 from nnunetv2_cdpd.datasets.output import check_own_folder
 from nnunetv2_cdpd.datasets.raw import RawDataset
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.jobs import FileRecord, read_json
 from nnunetv2_cdpd.merge.collect import MergedCase
 from nnunetv2_cdpd.merge.licensing import LeftOut
@@ -52,6 +52,29 @@ def check_renamed(output: Path, inputs: Sequence[RawDataset], plan: MergePlan, u
             f"changed, {keep} in the YAML keeps them, argument update gives the new names"
         )
     return [f"classes get other names: {told}; models trained on {output.name} know the old ones"] if renamed else []
+
+
+def check_moved(output: Path, record: FileRecord, inputs: Sequence[RawDataset], plan: MergePlan, update: bool) -> list[str]:
+    """Notes on classes of the dataset in the output folder that would get other heads or stored values, which nothing that was
+    preprocessed or trained knows.
+
+    Raises:
+        UserError: There are some only because the same datasets are given in another order, and `update` does not say that it
+            may be.
+    """
+    old = read_json(output / FILE_NAME)
+    if not (isinstance(old, dict) and isinstance(old.get("labels"), dict)):
+        return []
+    moved = moved_classes(old, dataset_json_entries(plan.annotation))
+    names = [input_name(dataset, output.parent) for dataset in inputs]
+    former = [name for name in record.recorded_inputs or () if name in names]
+    if moved and former != names and sorted(former) == sorted(names) and not update:
+        raise UserError(
+            f"{output}: was merged from {', '.join(former)}, in this order, and would have other stored values of "
+            f"{listed(moved)}; nothing was changed, give the datasets in the former order, or argument update for the new values"
+        )
+    told = f"classes get other heads or stored values: {listed(moved)}; preprocess {output.name} again, and train anew"
+    return [told] if moved else []
 
 
 def make_dataset_json(

@@ -31,7 +31,7 @@ from nnunetv2_cdpd.merge.collect import MergedCase, check_inputs, collect_cases,
 from nnunetv2_cdpd.merge.duplicates import find_duplicates, held_back_images
 from nnunetv2_cdpd.merge.folds import write_folds
 from nnunetv2_cdpd.merge.licensing import allowed_inputs, license_entry
-from nnunetv2_cdpd.merge.output import check_renamed, make_dataset_json, open_record
+from nnunetv2_cdpd.merge.output import check_moved, check_renamed, make_dataset_json, open_record
 from nnunetv2_cdpd.merge.plan import MergePlan, plan_merge
 from nnunetv2_cdpd.merge.readers import reader_asked_for, warnings_on_readers
 from nnunetv2_cdpd.merge.spec import read_merge_spec
@@ -101,7 +101,8 @@ def merge_datasets(
             report(f"note: {record.damage}")
         known = set(record.cases)
         report(names_table(inputs, plan.naming))
-        for note in (*licensed.notes, *plan.notes, *check_renamed(output, inputs, plan, update)):
+        changed = (*check_renamed(output, inputs, plan, update), *check_moved(output, record, inputs, plan, update))
+        for note in (*licensed.notes, *plan.notes, *changed):
             report(f"note: {note}")
         if write_spec is not None:
             write_inferred_spec(Path(write_spec), inputs, plan)

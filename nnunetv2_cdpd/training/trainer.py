@@ -11,6 +11,7 @@ Source: Wu et al., CDPDNet, arXiv 2505.18958.
 """
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from os.path import join
@@ -30,7 +31,7 @@ from torch import distributed, nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunetv2_cdpd.annotation import read_annotation, with_sigmoid_heads
+from nnunetv2_cdpd.annotation import differing_heads, read_annotation, with_sigmoid_heads
 from nnunetv2_cdpd.classes import side_of
 from nnunetv2_cdpd.errors import UserError, listed, one_line, reason
 from nnunetv2_cdpd.host import DATASET_FILE, DEBUG_FILE, exchanged
@@ -152,6 +153,7 @@ class PartialLabelTrainer(TokenTrainer):
     def on_train_start(self) -> None:
         if not self.was_initialized:
             self.initialize()
+        self._check_other_folds()
         embeddings_file = join(self.preprocessed_dataset_folder_base, CACHE_FILE)
         kwargs = self.configuration_manager.network_arch_init_kwargs
         if self.cdpdnet.slice_encoder is None:
@@ -206,9 +208,27 @@ class PartialLabelTrainer(TokenTrainer):
         if not self.was_initialized and isinstance(filename_or_checkpoint, str):
             filename_or_checkpoint = self.whole_checkpoint(filename_or_checkpoint)
             checkpoint = torch.load(filename_or_checkpoint, map_location="cpu", mmap=True, weights_only=False)  # as the host does
-            recorded = checkpoint["init_args"]["plans"]
-            self._set_plans(plans_with_recorded_network(self.plans_manager.plans, self.configuration_name, recorded))
+            recorded = checkpoint["init_args"]
+            self._check_heads(recorded["dataset_json"], filename_or_checkpoint)
+            self._set_plans(plans_with_recorded_network(self.plans_manager.plans, self.configuration_name, recorded["plans"]))
         super().load_checkpoint(filename_or_checkpoint)
+
+    def _check_heads(self, trained_with: Mapping[str, Any], of_training: str | Path) -> None:
+        """Raise UserError unless the network of a training stands for the classes and sources of the dataset as it is now."""
+        if told := differing_heads(trained_with, self.dataset_json):
+            raise UserError(
+                f"{of_training}: trained with other classes or sources than those of the dataset.json in "
+                f"{self.preprocessed_dataset_folder_base} ({listed(told)}); merge and preprocess as before, or move it away and "
+                "train anew"
+            )
+
+    def _check_other_folds(self) -> None:
+        """Raise UserError where folds of a network for other classes lie beside: a prediction would take them for one model."""
+        folder = Path(self.output_folder_base)
+        others = [path.parent.name for path in folder.glob("fold_*/checkpoint_*.pth") if path.parent != Path(self.output_folder)]
+        described = read_json(folder / DATASET_FILE)
+        if others and isinstance(described, dict) and isinstance(described.get("labels"), dict):
+            self._check_heads(described, folder / min(others))
 
     # ---- data ----------------------------------------------------------------------------------------------------
 

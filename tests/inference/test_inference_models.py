@@ -265,6 +265,29 @@ def test_folds_hold_a_common_encoder_once(tmp_path):
     assert len(shared) < len(one)
 
 
+def test_folds_and_dataset_json_of_other_classes_are_no_model(tmp_path):
+    """As after a merge in another order: what one head answers for is another class."""
+    folder = tiny_model.write_model(tmp_path / "model", folds=(0, 1))
+    dataset_json = json.loads((folder / "dataset.json").read_text())
+    names = [name for name in dataset_json["labels"] if name != "background"]
+    values = [dataset_json["labels"][name] for name in names]
+    swapped = {"background": 0, **dict(zip((names[1], names[0], *names[2:]), values))}
+    changed_json(folder / "dataset.json", labels=swapped)
+    with pytest.raises(UserError, match=f"fold_0/checkpoint_final.pth: .* {names[1]}, {names[0]} had other heads or stored"):
+        load_model(folder, [0], "checkpoint_final.pth")
+    path = folder / "fold_1" / "checkpoint_final.pth"
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint["init_args"]["dataset_json"] = dataset_json | {"labels": swapped}
+    torch.save(checkpoint, path)
+    load_model(folder, [1], "checkpoint_final.pth")
+    with pytest.raises(UserError, match=r"fold_0/checkpoint_final.pth: .*, or leave the fold out"):
+        load_model(folder, None, "checkpoint_final.pth")
+    changed_json(
+        folder / "dataset.json", labels={**dict(zip(["background", "Leber"], [0, values[0]])), **dict(zip(names[1:], values[1:]))}
+    )
+    load_model(folder, [0], "checkpoint_final.pth")  # a name of the user's own is no other class
+
+
 def changed_json(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 

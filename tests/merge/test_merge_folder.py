@@ -77,6 +77,20 @@ def test_other_inputs_need_update(two):
     assert sorted(os.listdir(folder / "labelsTr")) == ["b1.nii.gz", "b2.nii.gz"]
 
 
+def test_another_order_of_the_inputs_needs_update_where_it_moves_classes(two):
+    """What was preprocessed and trained knows the stored values."""
+    folder, _ = merge(301, 302)
+    before, labels = states(folder), json.loads((folder / "dataset.json").read_text())["labels"]
+    with pytest.raises(UserError, match="was merged from Dataset301_LITS, Dataset302_ORGANS, in this order, .*former order"):
+        merge(302, 301)
+    assert states(folder) == before
+    _, said = merge(302, 301, update=True)
+    assert json.loads((folder / "dataset.json").read_text())["labels"] != labels
+    assert any("classes get other heads or stored values: " in line for line in said)
+    _, said = merge(302, 301)
+    assert not any("other heads" in line for line in said)
+
+
 def test_record_of_another_kind_is_named(two):
     folder, _ = merge(301)
     (folder / MERGE_RECORD_FILE).write_text("{}\n")
