@@ -134,6 +134,14 @@ class Block:
         target.copy_(self.own_logits().clamp(-most, most))
 
 
+def not_seen(blocks: Iterable[Block], seen: set[Box]) -> Iterator[Block]:
+    """Blocks whose own voxels none had before, which are added to those that were seen."""
+    for block in blocks:
+        if block.own not in seen:
+            seen.add(block.own)
+            yield block
+
+
 def written_to(logits: Tensor, blocks: Iterable[Block]) -> Iterator[Block]:
     """Blocks, each of which is written into the logits (K, x, y, z) of the volume as it passes."""
     for block in blocks:

@@ -25,7 +25,7 @@ from torch._dynamo import OptimizedModule
 from nnunetv2_cdpd.annotation import Annotation, read_annotation
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.errors import UserError, check_at_least
-from nnunetv2_cdpd.inference.blocks import Block, Readout
+from nnunetv2_cdpd.inference.blocks import Block, Box, Readout, not_seen
 from nnunetv2_cdpd.inference.devices import chosen_device
 from nnunetv2_cdpd.inference.models import load_model
 from nnunetv2_cdpd.inference.network import PredictionNetwork, on_device
@@ -147,10 +147,10 @@ class HostPredictor(host.nnUNetPredictor):
     # ---- from preprocessed image to logits ---------------------------------------------------------------------------
 
     def logit_blocks(self, data: Tensor) -> Iterator[Block]:
-        """Logits of the chosen classes, the mean over folds, block by block as they are finished.
+        """Logits of the chosen classes, the mean over folds, block by block as they are finished; every voxel comes once.
 
-        Where the GPU has no memory for the sums of its blocks, they are held by the CPU, and the blocks come once more from
-        the first one on.
+        Where the GPU has no memory for the sums of its blocks, they are made anew and held by the CPU; blocks that were
+        finished before are not given again.
 
         Args:
             data: (C, x, y, z), preprocessed.
@@ -160,13 +160,15 @@ class HostPredictor(host.nnUNetPredictor):
         """
         on_device = self.perform_everything_on_device and self.device.type != "cpu"
         self.network = self.network.to(self.device).eval()  # not in inference mode, whose tensors do not tell when they change
-        try:
-            yield from self._blocks(data, self.device if on_device else torch.device("cpu"))
-        except torch.cuda.OutOfMemoryError:
-            if not on_device:
-                raise
+        given: set[Box] = set()
+        if on_device:
+            try:
+                yield from not_seen(self._blocks(data, self.device), given)
+                return
+            except torch.cuda.OutOfMemoryError:
+                pass  # the sums are held for as long as the error is: till here
             host.empty_cache(self.device)
-            yield from self._blocks(data, torch.device("cpu"))
+        yield from not_seen(self._blocks(data, torch.device("cpu")), given)
 
     def predict_logits_from_preprocessed_data(self, data: Tensor) -> Tensor:
         """As nnUNetPredictor's: (C, x, y, z) -> logits (n, x, y, z) of all blocks, half precision, on the CPU."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE
-from nnunetv2_cdpd.inference.blocks import Block, Box
+from nnunetv2_cdpd.inference.blocks import Block
 from nnunetv2_cdpd.inference.nesting import ClassTree
 from nnunetv2_cdpd.volumes.axes import in_all_channels
 
@@ -55,7 +55,7 @@ _Part = tuple[Tensor, Tensor, Tensor | None, int]  # sums, highest logits and co
 
 
 class BlockSums:
-    """Takes the blocks of a volume, in any order; one that comes once more takes the place of the first.
+    """Takes the blocks of a volume, in any order.
 
     Args:
         data: (C, x, y, z), the image as the network sees it; not held any longer once all voxels were seen.
@@ -79,17 +79,23 @@ class BlockSums:
         self.inside = inside_table(tree)
         self._image: Tensor | None = data[0]
         self._reference, self._table = reference, table
-        self._parts: dict[tuple[Box, int], _Part] = {}
+        self._parts: list[_Part] = []
 
     def __call__(self, block: Block) -> None:
         try:
-            self._take(block)
+            parts = self._parts_of(block)
         except torch.cuda.OutOfMemoryError:  # beside the sums of other blocks
             if block.values.device.type == "cpu":
                 raise
-            self._take(block.to(torch.device("cpu")))
+            parts = self._parts_of(block.to(torch.device("cpu")))
+        self._parts += parts
+        if sum(part[3] for part in self._parts) == self.winners.size:
+            self._image = None
 
-    def _take(self, block: Block) -> None:
+    def _parts_of(self, block: Block) -> list[_Part]:
+        if self._image is None:
+            raise RuntimeError("a block after the last one")
+        parts = []
         cut = [slice(begin - start, stop - start) for (begin, stop), start in zip(block.own, block.start)]
         values = block.values[in_all_channels(cut)]
         for start in range(0, values.shape[1], _PLANES):
@@ -97,13 +103,10 @@ class BlockSums:
             place = tuple(slice(begin, stop) for begin, stop in block.own)
             first = block.own[0][0] + start
             place = (slice(first, first + logits.shape[1]), *place[1:])
-            if self._image is None:  # never of a block that comes once more, which is before the last one
-                raise RuntimeError("a block after the last one")
-            self._parts[block.own, start] = self._add(logits, place, self._image[place].to(logits.device))
-        if sum(part[3] for part in self._parts.values()) == self.winners.size:
-            self._image = None
+            parts.append(self._part(logits, place, self._image[place].to(logits.device)))
+        return parts
 
-    def _add(self, logits: Tensor, place: tuple[slice, ...], image: Tensor) -> _Part:
+    def _part(self, logits: Tensor, place: tuple[slice, ...], image: Tensor) -> _Part:
         highest = logits.flatten(1).amax(1)
         rows = [row for row, value in enumerate(highest.tolist()) if value > 0]
         possible = self.tree.possible_winners([self.classes[row] for row in rows]) if rows else ()
@@ -130,10 +133,9 @@ class BlockSums:
 
     def of_classes(self) -> dict[int, ClassSums]:
         """Class -> its sums over all blocks."""
-        parts = list(self._parts.values())
-        sums = torch.stack([part[0].cpu() for part in parts]).sum(0).tolist()
-        highest = torch.stack([part[1].cpu() for part in parts]).amax(0).tolist()
-        its_counts = [part[2] for part in parts if part[2] is not None]
+        sums = torch.stack([part[0].cpu() for part in self._parts]).sum(0).tolist()
+        highest = torch.stack([part[1].cpu() for part in self._parts]).amax(0).tolist()
+        its_counts = [part[2] for part in self._parts if part[2] is not None]
         counts = torch.stack(its_counts).sum(0).numpy() if its_counts else None
         return {
             k: ClassSums(dict(zip(SUMS, sums[row])), highest[row], None if counts is None else counts[row])

@@ -1,5 +1,6 @@
 """Blocks of logits: those of the whole volume, each voxel once, whatever the windows; labels made of them are the whole's."""
 
+import weakref
 from itertools import product
 
 import numpy as np
@@ -10,7 +11,8 @@ from builders import model as tiny_model
 from nnunetv2_cdpd.annotation import Annotation, Source
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference import blocks as blocks_module
-from nnunetv2_cdpd.inference.blocks import Readout
+from nnunetv2_cdpd.inference.blocks import Block, Readout
+from nnunetv2_cdpd.inference.decoding import with_dice_levels
 from nnunetv2_cdpd.inference.export import Geometry
 from nnunetv2_cdpd.inference.label_map import LabelMap, label_map
 from nnunetv2_cdpd.inference.nesting import ClassTree
@@ -170,27 +172,51 @@ def test_values_of_half_precision_are_summed_up_in_single_precision(dtype):
 
 
 class Crowded:
-    """A predictor whose GPU has no memory for the second block."""
+    """A predictor of two blocks whose GPU has no memory after some of them.
+
+    sums: Those that are held by each device.
+    made_on: The kind of device on which each block was made.
+    """
 
     device, perform_everything_on_device, network = torch.device("cuda"), True, torch.nn.Identity()
 
-    def __init__(self):
+    def __init__(self, enough_for=2):
         self.network.to = lambda device: self.network
+        self.enough_for, self.sums, self.made_on = enough_for, weakref.WeakSet(), []
 
     def _blocks(self, data, device):
-        yield device, 0
-        if device.type == "cuda":
-            raise torch.cuda.OutOfMemoryError
-        yield device, 1
+        assert not self.sums, "memory of the GPU is free before it is tried once more"
+        sums = torch.zeros(3)
+        self.sums.add(sums)
+        for number, (start, stop) in enumerate(((0, 20), (20, 40))):
+            if device.type == "cuda" and number == self.enough_for:
+                raise torch.cuda.OutOfMemoryError
+            self.made_on.append(device.type)
+            yield Block(((start, stop), (0, 20), (0, 20)), (start, 0, 0), data[:, start:stop], Readout())
 
 
-def test_without_memory_on_the_gpu_the_blocks_come_again_from_the_cpu():
-    found = list(Predictor.logit_blocks(Crowded(), torch.zeros(1, 2, 2, 2)))
-    assert [(device.type, block) for device, block in found] == [("cuda", 0), ("cpu", 0), ("cpu", 1)]
+@pytest.mark.parametrize("enough_for, made_on", [(0, ["cpu"] * 2), (1, ["cuda", "cpu", "cpu"]), (2, ["cuda"] * 2)])
+def test_without_memory_on_the_gpu_the_cpu_makes_the_blocks_and_each_is_given_once(enough_for, made_on):
+    crowded, data = Crowded(enough_for), torch.zeros(1, 40, 20, 20)
+    assert [block.own[0] for block in Predictor.logit_blocks(crowded, data)] == [(0, 20), (20, 40)]
+    assert crowded.made_on == made_on
+
+
+def test_without_memory_on_the_cpu_either_that_is_told():
     crowded = Crowded()
     crowded._blocks = lambda data, device: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         list(Predictor.logit_blocks(crowded, torch.zeros(1, 2, 2, 2)))
+
+
+def test_levels_for_dice_are_the_same_whatever_memory_there_is():
+    data = torch.full((1, 40, 20, 20), -6.0)
+    data[:, 2:18, 4:14, 4:14] = 0.3 + 1.5 * torch.randn(1, 16, 10, 10, generator=torch.Generator().manual_seed(0))
+    data[:, 22:39, 2:18, 2:18] = -0.9  # all of it below 0.5, where a level that counts the first block twice is higher
+    found = [list(with_dice_levels(Predictor.logit_blocks(Crowded(enough), data), 1)) for enough in (0, 1, 2)]
+    assert [len(blocks) for blocks in found] == [2, 2, 2]
+    (level,) = {block.readout.levels.item() for blocks in found for block in blocks}
+    assert level < -0.9
 
 
 # ---- of a network with fewer features than classes -------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """What is added up from blocks of logits, against numpy on the whole volume; shapes, on paper."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -56,16 +58,46 @@ def test_sums_over_blocks_are_those_of_the_volume(volume):
     assert found.sums == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_block_that_comes_once_more_counts_once(volume):
-    """As when a GPU had no memory for the sums, and the CPU begins anew."""
+class _OnGPU:
+    """Values that say so."""
+
+    device = torch.device("cuda")
+
+    def __init__(self, values):
+        self.values = values
+
+    def __getitem__(self, where):
+        return self.values[where]
+
+    def to(self, device):
+        return self.values
+
+
+class _CrowdedReadout:
+    """Of a GPU that has no memory for the logits of a block's second part."""
+
+    def __init__(self):
+        self.parts = 0
+
+    def to(self, device):
+        return Readout()
+
+    def __call__(self, values):
+        self.parts += 1
+        if self.parts == 2:
+            raise torch.cuda.OutOfMemoryError
+        return values
+
+
+def test_a_block_that_the_gpu_has_no_memory_for_counts_once(volume):
     logits, image = volume
-    once, twice = BlockSums(image, range(6), TREE), BlockSums(image, range(6), TREE)
-    first, second = blocks(logits)
-    for block in (first, second):
-        once(block)
-    for block in (first, first, second):
-        twice(block)
-    assert once.of_classes()[SPLEEN].sums == twice.of_classes()[SPLEEN].sums
+    found, expected = BlockSums(image, range(6), TREE), BlockSums(image, range(6), TREE)
+    whole = Block.whole(logits)
+    expected(whole)
+    crowded = _CrowdedReadout()
+    found(replace(whole, values=_OnGPU(logits), readout=crowded))
+    assert crowded.parts == 2
+    assert found.of_classes()[SPLEEN].sums == expected.of_classes()[SPLEEN].sums
 
 
 def test_counts_of_voxels_by_logit_leave_out_what_nobody_annotated(volume):
