@@ -6,6 +6,7 @@
 - preprocessing: nnU-Net's, with images resampled axis by axis
 - predictor: the Python API
 - selection: which classes, task and clean-up are wanted
+- lower_stage: the label maps that a cascade reads beside the images
 - sliding_window: where windows lie
 - network: the network as prediction runs it: text terms once, tasks, only the heads and slices that are needed
 - resampling, nesting, export: logits to label maps, tile by tile

@@ -179,6 +179,11 @@ def prepare_folder(
     write_json(path, written)
 
 
+def made_by(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a folder's settings say of how its label maps were made: all but the formats, of which there may be more later."""
+    return {key: value for key, value in settings.items() if key != _FORMATS}
+
+
 def _made_otherwise(settings: Any) -> list[str]:
     """Cases of which a folder's settings say that their predictions are not of these settings."""
     cases = settings.get(_OTHERWISE) if isinstance(settings, dict) else None

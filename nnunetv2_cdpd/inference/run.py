@@ -13,11 +13,12 @@ from tqdm import tqdm
 
 from nnunetv2_cdpd.annotation import Source, dataset_json_entries
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
-from nnunetv2_cdpd.errors import UserError, check_at_least, check_part, listed
+from nnunetv2_cdpd.errors import check_at_least, check_part, listed
 from nnunetv2_cdpd.inference.bids import BidsCase, begin_bids_dataset, write_bids_description, write_bids_labels
 from nnunetv2_cdpd.inference.dicom_files import DicomFiles
 from nnunetv2_cdpd.inference.formats import NIFTI, check_are_dicom, check_formats
 from nnunetv2_cdpd.inference.inputs import Case, opened, source_of
+from nnunetv2_cdpd.inference.lower_stage import LowerStage
 from nnunetv2_cdpd.inference.outputs import STATISTICS, Outputs, prepare_folder
 from nnunetv2_cdpd.inference.pipeline import pipeline
 from nnunetv2_cdpd.inference.prediction import Prediction, file_name, mask_names, regions_among
@@ -64,7 +65,7 @@ def predict_cases(
     """Predict cases into a folder, with what was selected by `predictor.select`.
 
     Args:
-        settings: What the predictions depend on, JSON-able; a resumed job must have the same.
+        settings: What the predictions depend on besides the lower stage, JSON-able; a resumed job must have the same.
         resume: Leave cases alone whose outputs are all there.
         part_id: Of several jobs that share the cases: only every `num_parts`-th case from this one on.
         num_parts: How many jobs share the cases.
@@ -75,22 +76,21 @@ def predict_cases(
 
     Raises:
         UserError: An output would take the place of a file that is read, or of one of unknown origin; a resumed job has other
-            settings; a cascade lacks the previous stage; a case is no DICOM series as a format needs it; or an impossible number.
+            settings; a cascade lacks the previous stage, or has one of other classes (`lower_stage`); a case is no DICOM series
+            as a format needs it; or an impossible number.
     """
     check_part(part_id, num_parts)
     check_at_least(0, num_readers=num_readers, num_exporters=num_exporters)
-    lower_stage = predictor.configuration_manager.previous_stage_name
-    if lower_stage is not None and previous_stage is None:
-        raise UserError(f"this model is a cascade; give the predictions of {lower_stage} as argument previous_stage")
-    if lower_stage is None and previous_stage is not None:
-        raise UserError(
-            "argument previous_stage: this model is no cascade and reads no predictions of a lower stage; leave it out"
-        )
+    lower = LowerStage.of(previous_stage, predictor.configuration_manager.previous_stage_name, predictor.annotation)
     check_formats(outputs.formats, outputs.one_file_per_class)
     check_are_dicom(outputs.formats, cases)
     images = [file for case in cases for file in case.files]
-    read_files = [*images, *predictor.model_files, *(previous_stage.glob("*") if previous_stage else ())]
-    work = _Work(predictor, outputs, None if lower_stage is None else previous_stage, companion)
+    read_files = [*images, *predictor.model_files, *(lower.folder.glob("*") if lower else ())]
+    if lower is not None:
+        settings = {**settings, **lower.settings}
+        if lower.note is not None:
+            tqdm.write(lower.note)
+    work = _Work(predictor, outputs, lower, companion)
     dataset_json = predictions_dataset_json(predictor)
     is_bids = any(isinstance(case, BidsCase) for case in cases)
     with output_folder(outputs.folder, part_id, num_parts):
@@ -116,8 +116,9 @@ def predict_cases(
                 tqdm.write(f"note: the masks of {name!r} are the files {file}{outputs.file_ending}; another class has its name")
         own = cases[part_id::num_parts]
         kept = [case for case in own if outputs.holds(case.identifier, case)] if resume else []
-        if newer := [case.identifier for case in kept if _is_newer(case, outputs)]:
-            told = f"note: images newer than their predictions, which are kept: {listed(newer)}"
+        if newer := [case.identifier for case in kept if _is_newer(case, outputs, lower)]:
+            read = "images" if lower is None else f"images, or label maps of {lower.name},"
+            told = f"note: {read} newer than their predictions, which are kept: {listed(newer)}"
             tqdm.write(f"{told}; to predict these anew, delete their predictions first")
         outcome = run(
             {case.identifier: case for case in own},
@@ -133,10 +134,11 @@ def predict_cases(
     return outcome
 
 
-def _is_newer(case: Case, outputs: Outputs) -> bool:
-    """Whether an image of a case was written after its prediction: maybe another image, maybe a copy of the same."""
+def _is_newer(case: Case, outputs: Outputs, lower: LowerStage | None) -> bool:
+    """Whether what is read of a case was written after its prediction: maybe another image, maybe a copy of the same."""
     predicted = outputs.paths(case.identifier)[0].stat().st_mtime
-    return any(file.stat().st_mtime > predicted for file in case.files if file.exists())
+    read = [*case.files, *([lower.folder / (case.identifier + outputs.file_ending)] if lower else ())]
+    return any(file.stat().st_mtime > predicted for file in read if file.exists())
 
 
 _Predicted = tuple[LabelledCase, SourceSeries | None, Watch | None]
@@ -146,20 +148,18 @@ _Predicted = tuple[LabelledCase, SourceSeries | None, Watch | None]
 class _Work:
     """The steps of a case.
 
-    previous_stage: Folder of the predictions of a cascade's lower stage; None: no cascade.
+    lower_stage: Of a cascade; None: the model is none.
     """
 
     predictor: Predictor
     outputs: Outputs
-    previous_stage: Path | None
+    lower_stage: LowerStage | None
     companion: Companion | None = None
 
     def read(self, case: Case) -> tuple[PreprocessedCase, SourceSeries | None]:
         previous = None
-        if self.previous_stage is not None:
-            previous = self.previous_stage / (case.identifier + self.outputs.file_ending)
-            if not previous.is_file():
-                raise UserError(f"{previous}: missing; predict {self.predictor.configuration_manager.previous_stage_name} first")
+        if self.lower_stage is not None:
+            previous = self.lower_stage.label_map(case.identifier + self.outputs.file_ending)
         # Before the work: of a series that nothing could be derived from.
         source = source_of(case) if self.outputs.dicom_formats else None
         with opened(case, self.predictor.writer, tqdm.write) as files:

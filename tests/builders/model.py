@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_cdpd.annotation import Annotation, Source, dataset_json_entries, with_sigmoid_heads
@@ -123,11 +124,12 @@ def give_effect(network: torch.nn.Module, std: float = 0.1) -> torch.nn.Module:
 def make_network(plans: dict, dataset_json: dict, seed: int = 0) -> torch.nn.Module:
     """A network with random weights whose parts all have an effect, each class above 0.5 in a part of an image."""
     manager = PlansManager(plans)
-    channels = len(dataset_json["channel_names"])
+    configuration = manager.get_configuration(CONFIGURATION)
+    channels = determine_num_input_channels(manager, configuration, dataset_json)  # of a cascade more than the image has
     num_classes = manager.get_label_manager(dataset_json).num_segmentation_heads
     torch.manual_seed(seed)
     network = nnUNetTrainerCDPD.build_network_architecture(
-        manager, manager.get_configuration(CONFIGURATION), channels, num_classes, enable_deep_supervision=False
+        manager, configuration, channels, num_classes, enable_deep_supervision=False
     )
     give_effect(network, 0.2)
     head = network.decoder.seg_layers[-1]
