@@ -2,6 +2,7 @@
 
 import argparse
 from collections import Counter
+from pathlib import Path
 
 from nnunetv2_cdpd.cli.options import add_output, add_place
 
@@ -33,10 +34,12 @@ def run(args: argparse.Namespace) -> None:
     from nnunetv2_cdpd.card.files import card_if_possible
     from nnunetv2_cdpd.released.model_folder import import_official
 
-    imported = import_official(args.checkpoint, args.output, dinov2=args.dinov2)
+    def add_card(folder: Path) -> None:
+        card_if_possible(folder, print, Path(args.output))
+
+    imported = import_official(args.checkpoint, args.output, dinov2=args.dinov2, finish=add_card)
     print(f"DINOv2: {imported.vision_weights}")
     for reason, number in Counter(imported.dropped.values()).items():
         print(f"left out, {number} tensors: {reason}")
-    card_if_possible(imported.folder, print)
     print(f"written to {imported.folder}; predict with")
     print(f"  nnUNetv2_predict_from_modelfolder -i IMAGES -o PREDICTIONS -m {imported.folder} -f all")

@@ -163,6 +163,7 @@ def _place(job: ConversionJob, label: Label, image: _Image, notes: list[str]) ->
         try:
             placement = place_label(label.grid, image_grid)
         except UserError as error:
+            image.read()  # of a damaged header that is told, and not that the label does not fit
             if not job.resample_labels:
                 way_out = "argument resample_labels brings it there, if that is what it needs"
                 raise UserError(f"{job.label_place}: {error}; {way_out}") from None

@@ -1,7 +1,7 @@
 """import_official: the released checkpoint and DINOv2 -> an nnU-Net model folder that nnU-Net's own commands predict with."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -51,6 +51,7 @@ def import_official(
     *,
     dinov2: str | Path | None = None,
     vision_kwargs: Mapping[str, Any] | None = None,
+    finish: Callable[[Path], None] | None = None,
 ) -> ImportedModel:
     """Write a model folder: plans.json, dataset.json, fold_all/checkpoint_final.pth.
 
@@ -62,6 +63,7 @@ def import_official(
         dinov2: A file of the weights of the ViT that the network was trained with, or timm's name of a ViT, whose weights are
             looked for in timm's cache, then downloaded; None: by the name of the released one.
         vision_kwargs: Further arguments of timm's create_model.
+        finish: Writes further files into the folder before it gets its name.
 
     Raises:
         UserError: The folder exists, a file is none of what it should be, or weights are not to be had.
@@ -87,7 +89,7 @@ def import_official(
         "arch_kwargs": arch_kwargs,
         "_kw_requires_import": list(KW_REQUIRES_IMPORT),
     }
-    _write(folder, paper_plans(_dataset_name(folder), architecture), _dataset_json(), network)
+    _write(folder, paper_plans(_dataset_name(folder), architecture), _dataset_json(), network, finish)
     return ImportedModel(folder, origin, converted.dropped)
 
 
@@ -197,7 +199,7 @@ def _dataset_json() -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, plans: dict, dataset_json: dict, network: nn.Module) -> None:
+def _write(folder: Path, plans: dict, dataset_json: dict, network: nn.Module, finish: Callable[[Path], None] | None) -> None:
     checkpoint = {  # what nnU-Net's predictor reads of a checkpoint
         "network_weights": network.state_dict(),
         "trainer_name": TRAINER,
@@ -211,6 +213,8 @@ def _write(folder: Path, plans: dict, dataset_json: dict, network: nn.Module) ->
             (beside / PLANS_FILE).write_text(json.dumps(plans, indent=4))
             (beside / DATASET_FILE).write_text(json.dumps(dataset_json, indent=4))
             torch.save(checkpoint, beside / FOLD / CHECKPOINT)
+            if finish is not None:
+                finish(beside)
     except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
         told = getattr(error, "strerror", None) or "is the disk full?"
         raise UserError(f"{folder}: cannot be written ({told}); make room there, or give another folder") from error

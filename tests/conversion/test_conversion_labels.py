@@ -1,5 +1,7 @@
 """Labels: put on the grid of their image exactly, remapped, or refused by name."""
 
+import gzip
+import struct
 from dataclasses import replace
 
 import nibabel
@@ -54,6 +56,21 @@ def test_label_on_another_grid_is_refused(change, words, case):
     write_nifti(folder / "lab/c1.nii.gz", label, affine=change(AFFINE))
     text = reason(folder)
     assert "lab/c1.nii.gz: label lies on another grid" in text and words in text and "argument resample_labels" in text
+
+
+def test_an_image_whose_header_is_damaged_is_named_and_not_its_label(case):
+    folder, *_ = case
+    path = folder / "img/c1.nii.gz"
+    path.write_bytes(with_shape(path.read_bytes(), (3000, 3000, 3000)))
+    text = reason(folder)
+    assert "img/c1.nii.gz" in text and "bytes are missing" in text and "resample_labels" not in text
+
+
+def with_shape(packed, shape):
+    """A NIfTI-1 file that claims other sizes, with the voxels that it had."""
+    content = bytearray(gzip.decompress(packed))
+    content[42:48] = struct.pack("<3h", *shape)
+    return gzip.compress(bytes(content))
 
 
 def _turn(angle):

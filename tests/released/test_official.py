@@ -165,6 +165,21 @@ def test_command_line_imports_and_tells_what_was_left_out(files, tmp_path, monke
     assert f"DINOv2: {files / 'vit.pth'}" in out and "left out, 1 tensors: a fusion that is built and never run" in out
     assert f"-m {folder} -f all" in out
     assert json.loads((folder / "plans.json").read_text())["dataset_name"] == "Dataset400_CDPDNet"
+    assert f"Model card: {folder / 'cdpd_card.md'}" in out
+    written = (folder / "cdpd_card.json").read_text()
+    assert main(["card", str(folder)]) == 0 and (folder / "cdpd_card.json").read_text() == written
+
+
+def test_the_folder_has_its_card_when_it_gets_its_name(files, tmp_path):
+    """A second call refuses a folder that is there, so it is there as a whole or not at all."""
+
+    def fail(folder):
+        assert (folder / "fold_all" / "checkpoint_final.pth").is_file() and not (tmp_path / "model").exists()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_official(files / "cdpdnet.pth", tmp_path / "model", dinov2=files / "vit.pth", **TINY_VIT, finish=fail)
+    assert list(tmp_path.iterdir()) == []
 
 
 def _with_tiny_vit(function):
