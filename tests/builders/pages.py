@@ -1,4 +1,4 @@
-"""What a page's tables look like, read from its HTML."""
+"""What a page's tables look like, and which cases have pictures, read from its HTML."""
 
 import re
 
@@ -17,3 +17,11 @@ def disagreeing_columns(html):
             pairs = list(zip(heads, cells))[1:]  # the first column is always words
             found += [pair for pair in pairs if ('class="words"' in pair[0]) != ('class="words"' in pair[1])]
     return found
+
+
+def articles(page):
+    """Case -> whether its pictures are there."""
+    found = re.findall(
+        r'<article class="case" id="[^"]*">\n<h3>([\w&;]+(?: &lt;2&gt;)?)(.*?)</article>', page.read_text(), re.DOTALL
+    )
+    return {case: 'class="pictures four"' in text for case, text in found}
