@@ -1,12 +1,16 @@
-"""DICOM files beyond plain slices: multi-frame CT, objects without pixels, screenshots, localizers."""
+"""DICOM files beyond plain slices: multi-frame CT, objects without pixels, screenshots, localizers; what comes of a series."""
 
 from pathlib import Path
 
+import nibabel
 import pydicom
+import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian, MediaStorageDirectoryStorage, generate_uid
 
 from builders.replica_files import write_dicom
+from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.volumes.dicom import read_series
 
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
@@ -92,6 +96,18 @@ def write_enhanced(path: Path, slices: list[Path], order=None, rescale=None, sha
     file.SharedFunctionalGroupsSequence, file.PerFrameFunctionalGroupsSequence = [in_common], each
     file.save_as(path, enforce_file_format=True)
     return path
+
+
+def series_error(paths, modality="CT"):
+    with pytest.raises(UserError) as caught:
+        read_series(paths, modality)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def as_ras(series):
+    """The voxels in the order of the volume that the series was written from."""
+    return nibabel.as_closest_canonical(nibabel.Nifti1Image(series.read(), series.grid.nifti_affine))
 
 
 def _of(**attributes) -> Dataset:
