@@ -1,4 +1,4 @@
-"""One tiny case of a made-up dataset to convert, for tests of single files."""
+"""Tiny cases of a made-up dataset to convert."""
 
 import numpy as np
 import pytest
@@ -24,17 +24,28 @@ def declare(**changes):
 @pytest.fixture(name="case")
 def case_fixture(tmp_path, nnunet_folders):
     """A case `c1` in tmp_path/img and tmp_path/lab, and what it was made from."""
-    truth = make_truth(["liver", "spleen"], 1)
+    return tmp_path, *write_case(tmp_path, "c1", 1, ".nii.gz")
+
+
+def write_case(folder, case, seed, kind=".nii"):
+    """In folder/img and folder/lab; returns what the files hold."""
+    truth = make_truth(["liver", "spleen"], seed)
     label = truth.masks["liver"] + 2 * truth.masks["spleen"].astype(np.uint8)
-    write_nifti(tmp_path / "img/c1.nii.gz", truth.image)
-    write_nifti(tmp_path / "lab/c1.nii.gz", label)
-    return tmp_path, truth.image, label
+    write_nifti(folder / f"img/{case}{kind}", truth.image)
+    write_nifti(folder / f"lab/{case}{kind}", label)
+    return truth.image, label
 
 
-def run(folder, dataset=None, **options):
+def run(folder, dataset=None, dataset_id=None, processes=1, **options):
     lines = []
     outcome = convert(
-        dataset or declare(), folder, options=Options(**options), num_processes=1, progress=False, report=lines.append
+        dataset or declare(),
+        folder,
+        dataset_id,
+        options=Options(**options),
+        num_processes=processes,
+        progress=False,
+        report=lines.append,
     )
     outcome.lines = lines
     return outcome
