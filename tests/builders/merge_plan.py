@@ -1,4 +1,4 @@
-"""Plans of a merge without any file."""
+"""Plans of a merge without any file, and three partially labelled datasets for them."""
 
 from pathlib import Path
 
@@ -14,6 +14,11 @@ def dataset(name, labels, order=None, **extra):
         dataset_json["regions_class_order"] = order
     case = RawCase("case", ("image",), "label")
     return RawDataset(name, DatasetJson(Path("/raw") / name / "dataset.json", dataset_json), (case,), ())
+
+
+LITS = dataset("Dataset301_LITS", {"liver": 1, "liver tumor": 2})
+KITS = dataset("Dataset302_KITS", {"Kidney": 1, "kidney_tumor": 2}, licence="CC BY-NC-SA 4.0")
+BTCV = dataset("Dataset303_BTCV", {"Liver": 1, "right_kidney": 2, "left_kidney": 3, "spleen": 4})
 
 
 def plan_of(*inputs, **spec):
