@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from builders.training import MERGED, PLAIN, PLANS, make_trainer, training_folders
+from builders.training import MERGED, PLAIN, PLANS, make_trainer
 from nnunetv2.evaluation.evaluate_predictions import load_summary_json
 from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
 from nnunetv2.run.run_training import run_training
@@ -15,12 +15,6 @@ from nnunetv2_cdpd.trainers.variants import nnUNetTrainerCDPDSmall_1epoch
 
 TRAINER = "nnUNetTrainerCDPDSmall_1epoch"
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    with training_folders(tmp_path_factory.mktemp("modes")) as root:
-        yield root
 
 
 def train(dataset="820", configuration="3d_fullres", fold=0, **options):
