@@ -18,7 +18,14 @@ import pytest
 from builders.project import CLONE, build_wheel
 
 LOCALE = locale.setlocale(locale.LC_ALL)
-LONGEST = ("test_end_to_end.py", "test_link_installed.py", "test_compile.py", "test_trainer.py", "test_trainer_weights.py")
+LONGEST = (
+    "test_end_to_end.py",
+    "test_link_installed.py",
+    "test_compile.py",
+    "test_trainer.py",
+    "test_trainer_weights.py",
+    "test_trainer_heads.py",
+)
 
 
 def pytest_collection_modifyitems(items):
