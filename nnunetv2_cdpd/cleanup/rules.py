@@ -51,16 +51,19 @@ def sides(volume: LabelledVolume) -> None:
     """A piece of the left organ that lies against the main part of the right one becomes right, and the other way round.
 
     For every pair of class names that differ in their side only. The main part of an organ, its largest component, never
-    changes, so organs that touch keep their border. Not in the released code, which cuts such pieces away.
+    changes, so organs that touch keep their border; what lies in an organ connects its parts. Not in the released code, which
+    cuts such pieces away.
     """
     for pair in lateral_pairs(tuple(volume.classes)):
         values = [volume.classes[name] for name in pair]
-        box = volume.box_of(values)
+        regions = [volume.region_values([name]) for name in pair]
+        box = volume.box_of([*regions[0], *regions[1]])
         if box is None:
             continue
         part = volume.label_map[box]
-        numbered = [components(part == value) for value in values]
-        if not all(sizes.size for _, sizes in numbered):
+        organ = [part == value for value in values]
+        numbered = [components(np.isin(part, region), sizes_of=mask) for region, mask in zip(regions, organ)]
+        if not all(sizes.any() for _, sizes in numbered):
             continue
         mains = [1 + int(sizes.argmax()) for _, sizes in numbered]
         for own, other in ((0, 1), (1, 0)):
@@ -70,7 +73,7 @@ def sides(volume: LabelledVolume) -> None:
             near = ndimage.binary_dilation(organs[place] == mains[other], TOUCHING)
             against = set(np.unique(pieces[place][near]).tolist()) - {0, mains[own]}
             if against:
-                volume.change("sides", box, np.isin(pieces, list(against)), values[other])
+                volume.change("sides", box, organ[own] & np.isin(pieces, list(against)), values[other])
 
 
 def lungs(volume: LabelledVolume) -> None:
@@ -128,21 +131,6 @@ def largest(volume: LabelledVolume) -> None:
         volume.keep_only([1 + int(sizes.argmax())], "largest", box, numbered, own)
 
 
-def portal_vein(volume: LabelledVolume) -> None:
-    """The portal and splenic vein ends at the lowest slice of the pancreas; needs to know where the feet are."""
-    vein, pancreas = (volume.by_structure.get(name) for name in ("portal_vein_and_splenic_vein", "pancreas"))
-    if vein is None or pancreas is None or volume.axes is None:
-        return
-    axis, towards_head = _axis(volume.axes, "S", "I")
-    occupied = np.flatnonzero((volume.label_map == volume.classes[pancreas]).any(tuple({0, 1, 2} - {axis})))
-    if not occupied.size:
-        return
-    below = [slice(None)] * 3
-    below[axis] = slice(int(occupied[0])) if towards_head else slice(int(occupied[-1]) + 1, None)
-    box = tuple(below)
-    volume.change("portal_vein", box, volume.label_map[box] == volume.classes[vein], 0)
-
-
 def tumors_in_organ(volume: LabelledVolume) -> None:
     """Voxels of kidney and liver tumors that lie more than 3 mm outside of the organ go.
 
@@ -173,6 +161,26 @@ def tumors_at_organ(volume: LabelledVolume) -> None:
         volume.keep_only(np.unique(numbered[mask]).tolist(), "tumors_at_organ", box, numbered, own)
 
 
+def portal_vein(volume: LabelledVolume) -> None:
+    """The portal and splenic vein ends at the lowest slice of the pancreas; needs to know where the feet are.
+
+    The pancreas with what lies in it: its head may be a class of its own, its lowest slices all tumor. After the rules of
+    tumors, so that a false one does not count.
+    """
+    vein, pancreas = (volume.by_structure.get(name) for name in ("portal_vein_and_splenic_vein", "pancreas"))
+    if vein is None or pancreas is None or volume.axes is None:
+        return
+    axis, towards_head = _axis(volume.axes, "S", "I")
+    organ = np.isin(volume.label_map, volume.region_values([pancreas]))
+    occupied = np.flatnonzero(organ.any(tuple({0, 1, 2} - {axis})))
+    if not occupied.size:
+        return
+    below = [slice(None)] * 3
+    below[axis] = slice(int(occupied[0])) if towards_head else slice(int(occupied[-1]) + 1, None)
+    box = tuple(below)
+    volume.change("portal_vein", box, volume.label_map[box] == volume.classes[vein], 0)
+
+
 def _near_organ(volume: LabelledVolume, tumor: str) -> tuple[VoxelBox, np.ndarray] | None:
     """A box around a tumor and its organ, and in it the organ and what lies within reach; None: nothing to compare."""
     parents = [name for name in volume.parents.get(tumor, ()) if name in volume.classes]
@@ -197,7 +205,7 @@ def _axis(axes: str, towards: str, away: str) -> tuple[int, bool]:
 
 
 RULES: dict[str, Callable[[LabelledVolume], None]] = {
-    rule.__name__: rule for rule in (place, sides, lungs, largest, portal_vein, tumors_in_organ, tumors_at_organ)
+    rule.__name__: rule for rule in (place, sides, lungs, largest, tumors_in_organ, tumors_at_organ, portal_vein)
 }
 
 PLACE = place.__name__

@@ -104,6 +104,20 @@ def test_two_organs_that_touch_keep_their_border():
     assert np.array_equal(clean(array, "sides")[0], array)
 
 
+def test_a_piece_behind_a_tumor_keeps_its_side_where_it_touches_the_other_organ():
+    array = label_map(
+        right_lung=np.s_[3:9, 4:12, 2:10], left_lung=np.s_[3:9, 4:12, 10:28], lung_tumor=np.s_[3:9, 4:12, 13:15],
+    )  # fmt: skip
+    assert np.array_equal(clean(array, "sides")[0], array)
+
+
+def test_a_piece_that_a_tumor_parts_from_the_other_organ_changes_side():
+    boxes = {"right_kidney": np.s_[3:9, 4:12, 2:8], "kidney_tumor": np.s_[3:9, 4:12, 8:10], "left_kidney": LEFT}
+    cleaned, effects = clean(label_map(**boxes, left_kidney2=np.s_[3:9, 4:12, 10:12]), "sides")
+    assert np.array_equal(cleaned, label_map(**boxes, right_kidney2=np.s_[3:9, 4:12, 10:12]))
+    assert effects == {"sides": {"left_kidney": {"removed": 0, "moved": 6 * 8 * 2}}}
+
+
 def test_sides_work_for_any_pair_of_names():
     array = np.zeros(SHAPE, np.int32)
     array[RIGHT], array[LEFT], array[4:6, 4:6, 25:28] = 400, 500, 400
@@ -155,6 +169,33 @@ def test_the_portal_vein_ends_at_the_lowest_slice_of_the_pancreas(axes, kept):
     assert np.array_equal(cleaned, label_map(pancreas=np.s_[4:9, 3:6, 5:9], portal_vein_and_splenic_vein=vein))
     assert effects["portal_vein"]["portal_vein_and_splenic_vein"]["moved"] == 0
     assert clean(array, "portal_vein")[1] == {}  # nothing known of the axes
+
+
+@pytest.mark.parametrize("axes, lowest", [("SPL", np.s_[3:5, 3:6, 5:9]), ("IPL", np.s_[8:10, 3:6, 5:9])])
+def test_what_lies_in_the_pancreas_is_pancreas_for_the_portal_vein(axes, lowest):
+    """Its lowest slices are all tumor; plain labels, which nest by the class table."""
+    array = label_map(pancreas=np.s_[4:9, 3:6, 5:9], pancreas_tumor=lowest, portal_vein_and_splenic_vein=np.s_[3:10, 10:12, 5:8])
+    assert clean(array, "portal_vein", axes=axes)[1] == {}
+
+
+def test_a_head_of_the_pancreas_is_pancreas_for_the_portal_vein_where_the_dataset_says_so():
+    array = np.zeros(SHAPE, np.uint8)
+    array[5:9, 3:6, 5:9], array[3:5, 3:6, 5:9], array[2:12, 10:12, 5:8] = 1, 2, 3
+    classes = {"pancreas": 1, "pancreas_head": 2, "portal_vein_and_splenic_vein": 3}
+    cleaned, _ = clean_label_map(array, SPACING, classes, ["portal_vein"], parents={"pancreas_head": ("pancreas",)}, axes="SPL")
+    assert np.flatnonzero((cleaned == 3).any((1, 2))).tolist() == list(range(3, 12))
+
+
+def test_a_false_tumor_of_the_pancreas_does_not_lengthen_the_portal_vein():
+    array = label_map(
+        pancreas=np.s_[8:12, 3:6, 5:9],
+        pancreas_tumor=np.s_[0:1, 20:22, 28:30],
+        portal_vein_and_splenic_vein=np.s_[1:12, 10:12, 5:8],
+    )
+    cleaned, _ = clean(array, axes="SPL")
+    vein = np.s_[8:12, 10:12, 5:8]
+    assert np.array_equal(cleaned, label_map(pancreas=np.s_[8:12, 3:6, 5:9], portal_vein_and_splenic_vein=vein))
+    assert np.array_equal(clean(cleaned, axes="SPL")[0], cleaned)
 
 
 def test_without_pancreas_the_portal_vein_stays():
