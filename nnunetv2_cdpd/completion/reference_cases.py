@@ -52,7 +52,8 @@ def facts_of_label(job: ReferenceJob) -> dict[str, Any]:
     labels = checked_label_map(read, job.annotation, f"label {job.label}")
     grid = Grid.of_array(labels.shape, properties)
     middle = middle_of(job.images, job.ct, job.reader, labels.shape, properties)
-    return {name: asdict(facts) for name, facts in structure_facts(labels, job.members, grid, middle).items()}
+    facts = structure_facts(labels, job.members, grid, middle, job.annotation.ignore_value)
+    return {name: asdict(its) for name, its in facts.items()}
 
 
 def annotated_facts(
@@ -73,7 +74,7 @@ def annotated_facts(
     for case in dataset.cases:
         label, its = dataset.path(case.label), members[annotation.source_index(case.identifier)]
         images = tuple(dataset.path(entry) for entry in case.images)
-        made_from = digest([file_state(path) for path in (label, *images)], ct, sorted(its.items()))
+        made_from = digest([file_state(path) for path in (label, *images)], ct, sorted(its.items()), annotation.ignore_value)
         jobs[case.identifier] = ReferenceJob(images, ct, label, reader, alone, its, made_from)
     record = FileRecord(
         output / REFERENCES_FILE,

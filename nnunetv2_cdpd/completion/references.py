@@ -15,7 +15,7 @@ import numpy as np
 
 from nnunetv2_cdpd.completion.middle import position_mm
 from nnunetv2_cdpd.jobs.shapes import NUMBER, list_of, map_of, record
-from nnunetv2_cdpd.quality.shapes import shapes_of
+from nnunetv2_cdpd.quality.shapes import CUT_OFF, shapes_of
 from nnunetv2_cdpd.volumes.grid import Grid
 
 LEAST_ANNOTATED = 5
@@ -23,7 +23,6 @@ _TO_SD = 1.4826  # median absolute deviation -> standard deviation, of a normal 
 # Least spreads, for classes that a few cases show alike: of ln volume, of ln roundness, of places in mm.
 _LEAST_VOLUME, _LEAST_SHAPE, _LEAST_MM = 0.15, 0.05, 5.0
 _ALONG = 2  # axis of the patient's frame
-_CUT_OFF = 0.01  # share of voxels at the border of the image from which on a structure may go on outside
 _FACTS = record(
     {"ln_volume": NUMBER, "roundness": NUMBER, "largest": NUMBER, "border": NUMBER, "place": list_of(NUMBER, 3, 3)}
     | {"offset": list_of(NUMBER, 0, 2)}
@@ -38,7 +37,7 @@ class Facts3D:
     ln_volume: Of the volume in ml.
     roundness: ln of the surface of a ball of the same volume, against its own.
     largest: Share of its largest piece.
-    border: Share of its voxels at the border of the image.
+    border: Share of its voxels at the border of the image or of an ignored part.
     place: Of its centroid, in mm (LPS).
     offset: From the middle, sideways and from front to back in mm; (): it is not known.
     """
@@ -52,8 +51,8 @@ class Facts3D:
 
     @property
     def is_cut(self) -> bool:
-        """Whether it may go on outside of the image."""
-        return self.border > _CUT_OFF
+        """Whether it may go on outside of the image, or where nothing is known."""
+        return self.border > CUT_OFF
 
     @classmethod
     def read(cls, entry: Mapping[str, Any]) -> "Facts3D":
@@ -63,7 +62,11 @@ class Facts3D:
 
 
 def structure_facts(
-    labels: np.ndarray, members: Mapping[str, Sequence[int]], grid: Grid, middle: np.ndarray | None
+    labels: np.ndarray,
+    members: Mapping[str, Sequence[int]],
+    grid: Grid,
+    middle: np.ndarray | None,
+    ignore: int | None = None,
 ) -> dict[str, Facts3D]:
     """Facts of the classes that are in a label map.
 
@@ -72,10 +75,11 @@ def structure_facts(
         members: Class -> its values.
         grid: Of the label map.
         middle: (3,) mm (LPS), as `middle_of` finds it.
+        ignore: Value that says nothing; None: there is none.
     """
     spacing = [*([1.0] * (3 - len(grid.spacing))), *grid.spacing[::-1].tolist()]
     found = {}
-    for name, shape in shapes_of(labels, members, spacing).items():
+    for name, shape in shapes_of(labels, members, spacing, ignore).items():
         index = [mm / size for mm, size in zip(shape.centroid_mm, spacing)]
         place = position_mm(grid, index)
         volume = shape.volume_ml * 1000  # mm3
@@ -108,7 +112,8 @@ class References:
         """How far a structure lies from the annotated ones: volume, place, shape -> robust standard deviations.
 
         A structure that reaches the border of the image may be cut off there: then nothing is said of a small volume, of its
-        shape, nor of its place along the body, as its middle moves with the border. What nothing tells is missing.
+        shape, nor of its place along the body, as its middle moves with the border. Annotated ones that are cut, by the border
+        or by an ignored part, tell neither volume nor shape. What nothing tells is missing.
 
         Args:
             others: Of the other classes of the same image.
@@ -116,9 +121,11 @@ class References:
         known = [case[name] for case in self.cases if name in case]
         if len(known) < LEAST_ANNOTATED:
             return {}
-        is_cut = facts.is_cut
-        volume = _score(facts.ln_volume, [its.ln_volume for its in known], _LEAST_VOLUME)
-        found = {"volume_score": max(0.0, volume) if is_cut else abs(volume)}
+        whole = [its for its in known if not its.is_cut]
+        found = {}
+        if len(whole) >= LEAST_ANNOTATED:
+            volume = _score(facts.ln_volume, [its.ln_volume for its in whole], _LEAST_VOLUME)
+            found["volume_score"] = max(0.0, volume) if facts.is_cut else abs(volume)
         offsets = [its.offset for its in known if its.offset]
         places = [
             abs(_score(value, [offset[axis] for offset in offsets], _LEAST_MM))
@@ -129,9 +136,9 @@ class References:
             places.append(float(np.median(pairs)))
         if places:
             found["place_score"] = max(places)
-        if not is_cut:
-            shapes = [_score(facts.roundness, [its.roundness for its in known], _LEAST_SHAPE)]
-            shapes.append(_score(facts.largest, [its.largest for its in known], _LEAST_SHAPE))
+        if len(whole) >= LEAST_ANNOTATED and not facts.is_cut:
+            shapes = [_score(facts.roundness, [its.roundness for its in whole], _LEAST_SHAPE)]
+            shapes.append(_score(facts.largest, [its.largest for its in whole], _LEAST_SHAPE))
             found["shape_score"] = max(map(abs, shapes))
         return found
 

@@ -177,4 +177,5 @@ def look_at_case(job: PlaceJob) -> CaseBody:
     if axes is None:
         return nothing
     slices = read_body(job.images, job.channel, job.reader, label_map.shape, axes)
-    return CaseBody(slices, class_ends(axes.turned(label_map), job.regions, axes.spacing), present)
+    ends = class_ends(axes.turned(label_map), job.regions, axes.spacing, job.annotation.ignore_value)
+    return CaseBody(slices, ends, present)

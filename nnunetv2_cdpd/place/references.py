@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 CASES_NEEDED = 5  # of which an end is to be learned; of fewer nothing is known
-_SIGMAS, _MARGIN_MM = 3.0, 10.0  # that a range is wider than what was seen
+_SIGMAS, MARGIN_MM = 3.0, 10.0  # that a range is wider than what was seen
 _LEAST_SPREAD = 3.0  # mm
 _MOST_CUT = 0.25  # of the cases, for an end to be learned from the others
 _ROUNDS = 30
@@ -74,7 +74,7 @@ class AxisModel:
         everywhere = np.tile([-np.inf, np.inf], (len(self.positions), 1))
         if reference is None:
             return everywhere
-        widened = np.maximum(_SIGMAS * np.hypot(self.spreads, reference.spread), self.beyond) + _MARGIN_MM
+        widened = np.maximum(_SIGMAS * np.hypot(self.spreads, reference.spread), self.beyond) + MARGIN_MM
         ends = reference.position + self.positions + widened * [-1, 1]
         return np.where(np.isfinite(ends), ends, everywhere)
 

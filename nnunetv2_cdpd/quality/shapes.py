@@ -5,6 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnunetv2_cdpd.volumes.hidden import beside_hidden
+
+CUT_OFF = 0.01  # share of voxels at the border from which on a structure may go on beyond it
+
 
 @dataclass(frozen=True)
 class Shape3D:
@@ -16,7 +20,7 @@ class Shape3D:
     pieces: That touch each other nowhere.
     largest_share: Of the voxels, in the largest piece.
     faces: Between voxels inside and outside.
-    border_share: Of the voxels, those at the border of the image.
+    border_share: Of the voxels, those at the border of the image or beside an ignored voxel.
     """
 
     voxels: int
@@ -28,13 +32,16 @@ class Shape3D:
     border_share: float
 
 
-def shapes_of(labels: np.ndarray, members: Mapping[str, Sequence[int]], spacing: Sequence[float]) -> dict[str, Shape3D]:
+def shapes_of(
+    labels: np.ndarray, members: Mapping[str, Sequence[int]], spacing: Sequence[float], ignore: int | None = None
+) -> dict[str, Shape3D]:
     """Shapes of the classes that are there.
 
     Args:
         labels: (X, Y, Z) of any integers.
         members: Class -> its values in `labels`.
         spacing: Voxel size in mm, in the order of the axes.
+        ignore: Value in `labels` that says nothing; None: there is none.
     """
     from scipy import ndimage
 
@@ -57,7 +64,7 @@ def shapes_of(labels: np.ndarray, members: Mapping[str, Sequence[int]], spacing:
             pieces,
             float(sizes.max() / voxels),
             _faces(mask),
-            _at_border(mask, box, labels.shape) / voxels,
+            int((mask & (_at_border(box, labels.shape) | _beside_ignored(labels, box, ignore))).sum()) / voxels,
         )
     return found
 
@@ -68,13 +75,23 @@ def _faces(mask: np.ndarray) -> int:
     return int(sum((np.diff(padded.astype(np.int8), axis=axis) != 0).sum() for axis in range(3)))
 
 
-def _at_border(mask: np.ndarray, box: tuple[slice, ...], shape: Sequence[int]) -> int:
-    """Voxels at the first or last plane of an axis; an axis of one plane has no border."""
-    border = np.zeros(mask.shape, bool)
+def _at_border(box: tuple[slice, ...], shape: Sequence[int]) -> np.ndarray:
+    """Bool, of the shape of the box: voxels at the first or last plane of an axis; an axis of one plane has no border."""
+    border = np.zeros([part.stop - part.start for part in box], bool)
     for axis, (part, length) in enumerate(zip(box, shape)):
         if length < 2:
             continue
         planes = np.moveaxis(border, axis, 0)
         planes[0] |= part.start == 0
         planes[-1] |= part.stop == length
-    return int((mask & border).sum())
+    return border
+
+
+def _beside_ignored(labels: np.ndarray, box: tuple[slice, ...], ignore: int | None) -> np.ndarray | bool:
+    """Bool, of the shape of the box: voxels that share a face with an ignored one, which may lie beside the box."""
+    if ignore is None:
+        return False
+    before = [min(part.start, 1) for part in box]
+    wider = tuple(slice(part.start - one, part.stop + 1) for part, one in zip(box, before))
+    own = tuple(slice(one, one + part.stop - part.start) for part, one in zip(box, before))
+    return beside_hidden(labels[wider] == ignore)[own]

@@ -137,6 +137,35 @@ def test_a_structure_that_the_image_cuts_off_lies_anywhere_along_the_body():
     assert ends.scores("spleen", above["spleen"], above)["place_score"] > 2
 
 
+IGNORED = 9
+
+
+def test_what_an_ignored_part_cuts_is_cut_as_by_the_border_of_the_image():
+    labels = case()
+    labels[14:] = IGNORED  # two of eight slices of each organ
+    middle = position_mm(grid(), [(length - 1) / 2 for length in labels.shape])
+    found = structure_facts(labels, MEMBERS, grid(), middle, IGNORED)
+    assert found["liver"].is_cut and not facts_of(labels, MEMBERS, grid())["liver"].is_cut
+    assert found["liver"].border == pytest.approx(1 / 6)
+
+
+def test_organs_that_are_cut_tell_neither_volume_nor_shape(references):
+    """Six label maps of which the lower half is not annotated: a whole liver is no outlier among them."""
+
+    def hidden(labels):
+        labels = labels.copy()
+        labels[:12] = IGNORED
+        return structure_facts(labels, MEMBERS, grid(), np.zeros(3), IGNORED)
+
+    halves = [hidden(case())] * 6
+    whole = facts_of(case(), MEMBERS, grid())
+    assert "place_score" in References(tuple(halves)).scores("liver", whole["liver"], whole)
+    assert not {"volume_score", "shape_score"} & References(tuple(halves)).scores("liver", whole["liver"], whole).keys()
+    mixed = References((*references.cases, *halves, *halves)).scores("liver", whole["liver"], whole)
+    assert mixed["volume_score"] == references.scores("liver", whole["liver"], whole)["volume_score"]
+    assert mixed["shape_score"] == references.scores("liver", whole["liver"], whole)["shape_score"]
+
+
 def test_few_annotated_cases_say_nothing():
     facts = facts_of(case(), MEMBERS, grid())
     few = References((facts,) * 4)
@@ -192,6 +221,17 @@ def test_places_in_a_ct_are_told_from_the_middle_of_the_body(bodies, tmp_path):
             assert its[name].offset == pytest.approx((side, depth), abs=12), case  # sideways first
     others = References(tuple(its for case, its in sorted(facts.items()) if case != "B_06"))
     assert others.scores("liver", facts["B_06"]["liver"], {})["place_score"] < 2
+
+
+def test_cases_of_a_dataset_are_cut_by_its_ignore_label(bodies, tmp_path):
+    other = shutil.copytree(bodies, tmp_path / bodies.name)
+    content = json.loads((other / "dataset.json").read_text())
+    (other / "dataset.json").write_text(json.dumps({**content, "labels": {**content["labels"], "ignore": 4}}))
+    labels = made_up_body(30, 560, 0)[1]
+    labels[np.nonzero((labels == 1).any((1, 2)))[0][3] :] = 4
+    write_volume(other / "labelsTr/B_00.nii.gz", labels)
+    facts = facts_in(other, tmp_path)
+    assert facts["B_00"]["liver"].is_cut and not facts["B_00"]["bladder"].is_cut and not facts["B_01"]["liver"].is_cut
 
 
 def test_without_a_ct_it_is_the_middle_of_the_image(bodies, tmp_path):

@@ -99,6 +99,33 @@ def test_the_stored_orientation_of_a_dataset_changes_nothing(dataset, place_file
     assert json.loads((tmp_path / "place.json").read_text()) == json.loads(place_file.read_text())
 
 
+def write_ignoring(folder, hidden):
+    """Of cases whose label maps are ignored above the middle of the heart."""
+    cases = list(body_cases(8))
+    write_body_dataset(folder, cases, axes="RAI")
+    content = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps({**content, "labels": {**content["labels"], "ignore": 4}}))
+    for index in hidden:
+        labels = cases[index][1].copy()
+        labels[np.nonzero((labels == 3).any((1, 2)))[0][3] :] = 4
+        write_volume(folder / "labelsTr" / f"s_{index:02d}.nii.gz", labels, "RAI")
+    return folder
+
+
+@pytest.mark.parametrize("hidden", [(1, 4), tuple(range(8))])
+def test_where_an_ignored_part_begins_no_class_ends(hidden, place_file, dataset, tmp_path):
+    folder = write_ignoring(tmp_path / "Dataset007_Bodies", hidden)
+    learn_dataset(folder, tmp_path / "place.json", num_processes=1, progress=False)
+    found, whole = (read_place(file, annotation_of(dataset)).model for file in (tmp_path / "place.json", place_file))
+    assert found.cases == whole.cases
+    low, high = found.axes[0].positions[2]
+    assert low == pytest.approx(whole.axes[0].positions[2, 0], abs=4)
+    if len(hidden) == 8:
+        assert np.isnan(high)
+    else:
+        assert high == pytest.approx(whole.axes[0].positions[2, 1], abs=4)
+
+
 def test_a_case_that_cannot_be_read_is_named_and_the_others_teach(tmp_path, capsys):
     dataset = write_body_dataset(tmp_path / "Dataset007_Bodies", body_cases(6))
     image = dataset / "imagesTr" / "s_03_0000.nii.gz"

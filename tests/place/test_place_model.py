@@ -84,6 +84,52 @@ def test_a_stray_voxel_is_no_end():
     assert class_ends(labels, [(1,)], (1.0, 1.0, 1.0))[0, 0].tolist() == [9.5, 29.5]
 
 
+IGNORED = 7
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("towards", ["last", "first"])
+def test_an_end_at_an_ignored_part_is_unknown_and_the_others_are_not(axis, towards):
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[5:11, 8:12, 8:12] = 1
+    labels[11:] = IGNORED
+    labels = (labels if towards == "last" else labels[::-1]).swapaxes(0, axis)
+    expected = np.array([[7.5, 11.5]] * 3)
+    expected[axis] = [4.5, np.nan] if towards == "last" else [np.nan, 14.5]
+    np.testing.assert_array_equal(class_ends(labels, [(1,)], (1.0, 1.0, 1.0), IGNORED)[0], expected)
+
+
+def test_ignored_slices_between_annotated_ones_hide_the_ends_along_them_only():
+    labels = np.full((40, 12, 12), IGNORED, np.uint8)
+    labels[::5] = 0
+    labels[10:30:5, 3:9, 4:8] = 1
+    ends = class_ends(labels, [(1,)], (5.0, 1.0, 1.0), IGNORED)[0]
+    np.testing.assert_array_equal(ends, [[np.nan, np.nan], [2.5, 8.5], [3.5, 7.5]])
+
+
+def test_an_ignored_rim_hides_no_end():
+    labels = np.zeros((30, 30, 30), np.uint8)
+    labels[8:22, 8:22, 8:22] = IGNORED
+    labels[10:20, 10:20, 10:20] = 1
+    np.testing.assert_array_equal(class_ends(labels, [(1,)], (5.0, 1.0, 2.0), IGNORED)[0], [[47.5, 97.5], [9.5, 19.5], [19, 39]])
+
+
+def test_what_is_ignored_elsewhere_hides_no_end():
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[5:11, 8:12, 8:12] = 1
+    labels[11:, 14:], labels[12:] = IGNORED, IGNORED  # beside, and after a slice in which the class is not
+    assert class_ends(labels, [(1,)], (1.0, 1.0, 1.0), IGNORED)[0, 0].tolist() == [4.5, 10.5]
+
+
+def test_a_stray_voxel_in_an_ignored_part_is_no_end():
+    labels = np.zeros((40, 12, 12), np.uint8)
+    labels[10:30, 1:11, 1:11] = 1
+    labels[30:] = IGNORED
+    labels[30, 5, 5] = 1
+    ends = class_ends(labels, [(1,)], (1.0, 1.0, 1.0), IGNORED)[0, 0]
+    assert ends[0] == 9.5 and np.isnan(ends[1])
+
+
 def test_ranges_hold_the_organs_of_bodies_that_were_not_learned_from_and_little_else(model):
     for image, labels in body_cases(4, seed=5):
         slices = body_slices(image, SPACING)

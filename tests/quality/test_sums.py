@@ -129,6 +129,15 @@ def test_the_image_is_held_no_longer_than_needed(volume):
     assert sums._image is None
 
 
+def test_an_ignored_part_is_a_border_for_what_lies_against_it():
+    labels = np.zeros((6, 7, 8), np.uint8)
+    labels[2:4, 2:5, 2:6] = 1
+    labels[4:, 2:5, 2:6] = 9
+    labels[0, :, :] = 9  # a plane between
+    assert shapes_of(labels, {"one": [1]}, (1.0, 1.0, 1.0))["one"].border_share == 0.0
+    assert shapes_of(labels, {"one": [1]}, (1.0, 1.0, 1.0), ignore=9)["one"].border_share == 0.5
+
+
 def test_shapes_of_a_few_voxels():
     labels = np.zeros((5, 6, 7), np.uint8)
     labels[0, 1, 1] = labels[0, 1, 2] = 1  # at the first plane
