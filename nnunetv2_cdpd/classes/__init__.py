@@ -17,6 +17,7 @@ from nnunetv2_cdpd.classes.lookup import (
     compatible_pairs,
     normal_words,
     organ_of,
+    outer_keys,
     says_tumor,
     structure,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "nearly_same",
     "normal_words",
     "organ_of",
+    "outer_keys",
     "says_tumor",
     "side_of",
     "structure",

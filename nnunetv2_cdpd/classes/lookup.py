@@ -118,6 +118,18 @@ def organ_of(name: str) -> str | None:
     return class_key("_".join(words)).base if words and says_tumor(name) else None
 
 
+def outer_keys(name: str) -> tuple[ClassKey, ...]:
+    """What a class lies in, one of several where it is not known in which: as the class table has it, of the side of the name.
+
+    Of a tumor or the like that the table does not know it is the organ that its name speaks of; () where nothing tells.
+    """
+    plain = unscoped(name)
+    if parents := structure(plain).parents:
+        return tuple(map(class_key, parents))
+    organ = organ_of(plain)
+    return () if organ is None else (ClassKey(organ, class_key(plain).side, ""),)
+
+
 @lru_cache(maxsize=4096)
 def normal_words(name: str) -> tuple[str, ...]:
     """The words of a name without its side: American, singular, a tumor's organ as a noun."""

@@ -116,7 +116,7 @@ def completion_jobs(
         images, label = tuple(dataset.path(entry) for entry in case.images), dataset.path(case.label)
         by = [
             [each.teacher.name, [each.teacher.checksums[fold] for fold in each.folds], each.seen]
-            + [[k, each.teacher.knows[k]] for k in each.classes]
+            + [[k, each.teacher.knows[k], each.teacher.undecided.get(k, ())] for k in each.classes]
             for each in its.asked
         ]
         files = [[path.name, file_state(path)] for path in (label, *images)]

@@ -7,7 +7,7 @@ other teachers can be looked at one by one, as those of sigmoid heads.
 import contextlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Answer:
     """What one network says of an image.
 
     logits: Class of the dataset -> (x, y, z) on the network's grid, half precision.
+    at_most: Class of which something is undecided -> the same with all that may be of it.
     geometry: Where they belong in the image.
     grid: Of the image, as the teacher reads it.
     """
@@ -45,11 +46,18 @@ class Answer:
     logits: Mapping[int, Tensor]
     geometry: Geometry
     grid: Grid
+    at_most: Mapping[int, Tensor] = field(default_factory=dict)
 
     def probability(self, k: int) -> np.ndarray:
         """float16 (Z, Y, X) of a class, on the grid of the image."""
-        slabs = [slab.astype(np.float16) for slab in probability_slabs(self.logits[k], self.geometry)]
-        return np.concatenate(slabs)
+        return self._on_image(self.logits[k])
+
+    def probability_at_most(self, k: int) -> np.ndarray:
+        """The same with all that may be of the class."""
+        return self._on_image(self.at_most.get(k, self.logits[k]))
+
+    def _on_image(self, logit: Tensor) -> np.ndarray:
+        return np.concatenate([slab.astype(np.float16) for slab in probability_slabs(logit, self.geometry)])
 
 
 class Networks:
@@ -80,13 +88,17 @@ class Networks:
             predictor = self._predictor(teacher, fold)
             if case is None:  # the same for all folds of a model
                 case = _preprocessed(predictor, images)
-            asked = sorted({own for k in classes for own in teacher.knows[k]})
+            parts = [teacher.knows[k] for k in classes]
+            open_classes = [k for k in classes if k in teacher.undecided]
+            parts += [(*teacher.knows[k], *teacher.undecided[k]) for k in open_classes]
+            asked = sorted({own for its in parts for own in its})
             logits, rows = _logits(predictor, case.data, [teacher.annotation.classes[own] for own in asked])
             softmax = not predictor.label_manager.has_regions
-            told = torch.stack([_of_class(logits, _rows(teacher, k, rows, predictor), softmax) for k in classes]).half()
+            told = torch.stack([_of_class(logits, _rows(teacher, its, rows, predictor), softmax) for its in parts]).half()
             placed, geometry = place_logits(told, predictor.plans_manager, predictor.configuration_manager, case.properties)
             grid = Grid.of_array(geometry.image_shape, case.properties)
-            yield Answer(teacher.name, fold, dict(zip(classes, placed)), geometry, grid)
+            at_most = dict(zip(open_classes, placed[len(classes) :]))
+            yield Answer(teacher.name, fold, dict(zip(classes, placed)), geometry, grid, at_most)
 
     def _predictor(self, teacher: Teacher, fold: FoldId) -> nnUNetPredictor:
         key = teacher.name, fold
@@ -133,9 +145,8 @@ def _logits(predictor: nnUNetPredictor, data: Tensor, names: Sequence[str]) -> t
     return logits.float(), rows
 
 
-def _rows(teacher: Teacher, k: int, rows: Mapping[str, int] | None, predictor: nnUNetPredictor) -> list[int]:
-    """The heads that a class of the dataset is made of."""
-    own = teacher.knows[k]
+def _rows(teacher: Teacher, own: Sequence[int], rows: Mapping[str, int] | None, predictor: nnUNetPredictor) -> list[int]:
+    """The heads of classes of a teacher."""
     if rows is not None:
         return [rows[teacher.annotation.classes[index]] for index in own]
     labels: Any = predictor.label_manager

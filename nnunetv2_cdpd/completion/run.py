@@ -82,6 +82,8 @@ def complete_dataset(
     for teacher in its_teachers:
         for fold in teacher.folds_without_checkpoint:
             report(f"note: {teacher.name}: {fold} has no {checkpoint_name} and is not asked")
+        for line in teacher.undecided_lines(given.annotation.classes):
+            report(line)
     trusted = trusted_classes(its_teachers, settings, report)
     for line in _untaught(given, open_classes, trusted):
         report(line)

@@ -1,7 +1,8 @@
 """Teachers: trained models, ours or stock nnU-Net's, and what of a dataset's classes they know; classes are matched by name.
 
 A class of the dataset that holds others is known where the teacher has it; what the teacher has of the nested ones belongs to
-it then, whether the teacher's own labels nest (liver = liver and tumor) or not (liver, tumor).
+it then, whether the teacher's own labels nest (liver = liver and tumor) or not (liver, tumor), and whether the dataset has a
+class for them or not. Of a kidney's tumor nothing tells in which of both kidneys it is: it is undecided for each.
 """
 
 import os
@@ -11,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_cdpd.annotation import Annotation, read_annotation
+from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, Annotation, read_annotation
+from nnunetv2_cdpd.classes import class_key, outer_keys, says_tumor, unscoped
 from nnunetv2_cdpd.completion.seen import FoldId, TrainingCases, training_cases
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.datasets.raw import RawDataset
@@ -28,6 +30,7 @@ class Teacher:
 
     name: For tables; tells it from the other teachers.
     knows: Class of the dataset -> the teacher's classes that make it up together; both by index.
+    undecided: Class of the dataset -> further ones of the teacher that may be of it or not.
     own_names: Class of the dataset -> what the teacher calls it.
     cases: Which cases its folds were trained on.
     """
@@ -38,6 +41,7 @@ class Teacher:
     annotation: Annotation
     checkpoint_name: str
     knows: Mapping[int, tuple[int, ...]]
+    undecided: Mapping[int, tuple[int, ...]]
     own_names: Mapping[int, str]
     cases: TrainingCases
 
@@ -50,6 +54,15 @@ class Teacher:
         """Folders of folds that were begun, and are not asked."""
         begun = sorted(path for path in self.folder.glob("fold_*") if path.is_dir())
         return tuple(path.name for path in begun if not (path / self.checkpoint_name).is_file())
+
+    def undecided_lines(self, classes: Sequence[str]) -> list[str]:
+        """For the user: what of the teacher's own is undecided, and for which classes of the dataset."""
+        lines = []
+        for own in sorted({own for its in self.undecided.values() for own in its}):
+            possible = listed([classes[k] for k, its in self.undecided.items() if own in its])
+            what = f"{self.annotation.classes[own]} may be of {possible} or not"
+            lines.append(f"note: {self.name}: {what}; where it finds one, these are neither taught nor taught as absent")
+        return lines
 
     @cached_property
     def checksums(self) -> dict[FoldId, str]:
@@ -89,14 +102,67 @@ def known_classes(target: Annotation, own: Annotation) -> tuple[dict[int, tuple[
         target: Of the dataset.
         own: Of the teacher.
     """
-    find = name_finder(target.classes)
-    meant = {index: target.classes.index(found) for index, name in enumerate(own.classes) if (found := find(name)) is not None}
+    meant = _meant(target, own)
     knows = {}
     for index, k in sorted(meant.items(), key=lambda pair: pair[1]):
-        inner = [other for other, its in meant.items() if target.values[its] in target.regions[k] and other != index]
+        inner = _others(target, own, index, POSITIVE)
         # A head of a region speaks for what lies in it.
         knows[k] = (index, *(other for other in inner if not set(own.regions[other]) <= set(own.regions[index])))
     return knows, {k: own.classes[index] for index, k in meant.items()}
+
+
+def undecided_classes(target: Annotation, own: Annotation) -> dict[int, tuple[int, ...]]:
+    """`undecided` of a teacher; without classes of which all is known.
+
+    Args:
+        target: Of the dataset.
+        own: Of the teacher.
+    """
+    undecided = {}
+    for index, k in _meant(target, own).items():
+        # A head that was trained with these as possible parts speaks for them.
+        ancestors = {other: own.possible_ancestors(own.classes[other]) for other in _others(target, own, index, UNSUPERVISED)}
+        undecided[k] = tuple(other for other, its in ancestors.items() if own.classes[index] not in its)
+    return {k: others for k, others in undecided.items() if others}
+
+
+def _meant(target: Annotation, own: Annotation) -> dict[int, int]:
+    """Class of the teacher -> class of the dataset that it is by its name."""
+    find = name_finder(target.classes)
+    return {index: target.classes.index(found) for index, name in enumerate(own.classes) if (found := find(name)) is not None}
+
+
+def _others(target: Annotation, own: Annotation, index: int, state: int) -> list[int]:
+    """Other classes of the teacher by whether their voxels are of the class of the dataset that one of them is.
+
+    The dataset says it of those that are classes of its own, names and the class table of the others.
+
+    Args:
+        index: Of that one.
+        state: POSITIVE, NEGATIVE, or UNSUPERVISED if unknown.
+    """
+    meant = _meant(target, own)
+    k = meant[index]
+    found = []
+    for other, name in enumerate(own.classes):
+        if other in meant:
+            its = POSITIVE if target.values[meant[other]] in target.regions[k] else NEGATIVE
+        else:
+            its = _membership(name, target.classes[k])
+        if its == state and other != index:
+            found.append(other)
+    return found
+
+
+def _membership(name: str, outer: str) -> int:
+    """Whether voxels of a class are of another one by their names: POSITIVE, NEGATIVE, or UNSUPERVISED if unknown."""
+    key, around = class_key(unscoped(outer)), outer_keys(name)
+    if not around:  # a tumor of whatever organ
+        return UNSUPERVISED if says_tumor(name) else NEGATIVE
+    if all(key in (its, its._replace(side=None)) for its in around):
+        return POSITIVE
+    possible = any(its.base == key.base and (its.side is None or key.side in (None, its.side)) for its in around)
+    return UNSUPERVISED if possible else NEGATIVE
 
 
 def _teacher(name: str, folder: Path, dataset: RawDataset, checkpoint_name: str, allow_seen: bool) -> Teacher:
@@ -109,13 +175,14 @@ def _teacher(name: str, folder: Path, dataset: RawDataset, checkpoint_name: str,
         )
     annotation = read_annotation(content, where=folder / FILE_NAME)
     knows, own_names = known_classes(dataset.annotation, annotation)
+    undecided = undecided_classes(dataset.annotation, annotation)
     if not knows:
         raise UserError(
             f"{folder}: knows {listed(list(annotation.classes))}, none of which {dataset.name} has; leave it out, or rename "
             "the classes when you merge"
         )
     cases = training_cases(folder, plans, content, folds_of(folder, None, checkpoint_name), allow_seen)
-    return Teacher(name, folder, plans, annotation, checkpoint_name, knows, own_names, cases)
+    return Teacher(name, folder, plans, annotation, checkpoint_name, knows, undecided, own_names, cases)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

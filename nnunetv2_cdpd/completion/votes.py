@@ -15,6 +15,7 @@ class Votes:
     """One class in one image.
 
     probabilities: float16 (n, z, y, x) of n networks, within the box.
+    at_most: The same with what may be of the class or not, as a tumor of either kidney; the very same where all is known.
     weights: (n,), add up to 1: each teacher has one voice, however many networks speak for it.
     box: Of the image (Z, Y, X); around all that is plausible to any network, with a margin.
     shape: (Z, Y, X).
@@ -22,6 +23,7 @@ class Votes:
     """
 
     probabilities: np.ndarray
+    at_most: np.ndarray
     weights: tuple[float, ...]
     box: Box3D
     shape: tuple[int, ...]
@@ -30,8 +32,16 @@ class Votes:
     @cached_property
     def mean(self) -> np.ndarray:
         """float32 (z, y, x), within the box."""
-        mean = np.zeros(self.probabilities.shape[1:], np.float32)
-        for weight, probability in zip(self.weights, self.probabilities):
+        return self._mean(self.probabilities)
+
+    @cached_property
+    def mean_at_most(self) -> np.ndarray:
+        """The same of `at_most`."""
+        return self.mean if self.at_most is self.probabilities else self._mean(self.at_most)
+
+    def _mean(self, volumes: np.ndarray) -> np.ndarray:
+        mean = np.zeros(volumes.shape[1:], np.float32)
+        for weight, probability in zip(self.weights, volumes):
             mean += np.float32(weight) * probability.astype(np.float32)
         return mean
 
@@ -41,13 +51,23 @@ class Votes:
         return self.mean > HALF_PROBABLE
 
     @cached_property
+    def undecided(self) -> np.ndarray:
+        """Bool (z, y, x), within the box: where it is only with what may be of it or not."""
+        return ~self.structure & (self.mean_at_most > HALF_PROBABLE)
+
+    @cached_property
     def structures(self) -> np.ndarray:
         """Bool (n, z, y, x), within the box: where it is by each network."""
         return self.probabilities > HALF_PROBABLE
 
 
 def votes_of(
-    volumes: Iterable[np.ndarray], weights: Sequence[float], spacing: Sequence[float], plausible: float, margin_mm: float
+    volumes: Iterable[np.ndarray],
+    weights: Sequence[float],
+    spacing: Sequence[float],
+    plausible: float,
+    margin_mm: float,
+    at_most: Iterable[np.ndarray] | None = None,
 ) -> Votes:
     """Cut the probabilities of a class down to where it is plausible.
 
@@ -57,18 +77,20 @@ def votes_of(
         spacing: Voxel size in mm, array order.
         plausible: Least probability that counts.
         margin_mm: Around it, in the box.
+        at_most: Of each with what may be of the class or not; None: all is known.
     """
     halves = [np.asarray(volume, np.float16) for volume in volumes]
+    most = halves if at_most is None else [np.asarray(volume, np.float16) for volume in at_most]
     shape = halves[0].shape
-    found = [_bounds([half >= plausible for half in halves], axis) for axis in range(3)]
+    found = [_bounds([half >= plausible for half in most], axis) for axis in range(3)]
     box = tuple(
         slice(0, 0) if ends is None else _wider(ends, int(np.ceil(margin_mm / mm)), length)
         for ends, mm, length in zip(found, spacing, shape)
     )
     total = float(sum(weights))
-    return Votes(
-        np.stack([half[box] for half in halves]), tuple(w / total for w in weights), box, shape, tuple(map(float, spacing))
-    )
+    probabilities = np.stack([half[box] for half in halves])
+    cut = probabilities if at_most is None else np.stack([half[box] for half in most])
+    return Votes(probabilities, cut, tuple(w / total for w in weights), box, shape, tuple(map(float, spacing)))
 
 
 def _bounds(masks: Sequence[np.ndarray], axis: int) -> tuple[int, int] | None:

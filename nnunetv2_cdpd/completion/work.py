@@ -123,7 +123,8 @@ class CaseCompleter:
         voices = [answer.teacher for answer in own]
         weights = [1 / voices.count(name) for name in voices]
         volumes = (answer.probability(k) for answer in own)
-        return votes_of(volumes, weights, spacing, self.settings.plausible, self.settings.widest_mm)
+        at_most = (answer.probability_at_most(k) for answer in own) if any(k in answer.at_most for answer in own) else None
+        return votes_of(volumes, weights, spacing, self.settings.plausible, self.settings.widest_mm, at_most)
 
     def _facts(self, votes: Mapping[int, Votes], grid: Grid, middle: np.ndarray | None) -> dict[str, Facts3D]:
         """Of the structures that the means of the votes draw, in the image."""

@@ -10,6 +10,7 @@ from nnunetv2_cdpd.classes import (
     lateral_pairs,
     name_key,
     name_words,
+    outer_keys,
     side_of,
     structure,
 )
@@ -103,3 +104,21 @@ def test_scope_of_a_class_says_no_side():
     assert lateral_pairs(["left_kidney@R", "right_kidney@R", "right_kidney@L", "pancreas@L"]) == [
         ("left_kidney@R", "right_kidney@R")
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("liver_tumor", [("liver", None)]),
+        ("hepatic vessel@MSD", [("liver", None)]),
+        ("Renal cyst", [("kidney", "right"), ("kidney", "left")]),
+        ("left kidney cyst", [("kidney", "left")]),
+        ("Left lung nodule", [("lung", "left")]),  # of no table, but for the name of its organ
+        ("adrenal_nodule", [("adrenalgland", None)]),
+        ("left_head_of_femur", [("femur", "left")]),
+        ("cancer", []),
+        ("left_kidney", []),
+    ],
+)
+def test_what_a_class_lies_in_is_of_its_side(name, expected):
+    assert [(key.base, key.side) for key in outer_keys(name)] == expected

@@ -104,6 +104,22 @@ def test_a_softmax_says_of_each_class_what_it_says_of_its_labels_together(stock,
         assert ((said.probability(k) > 0.5) == (expected > 0.5)).mean() > 0.98
 
 
+def test_a_softmax_says_how_much_a_class_is_with_all_that_may_be_of_it(stock, tmp_path, image):
+    content = {"labels": {"background": 0, "liver": 1, "aorta": 2}, "channel_names": {"0": "CT"}, "file_ending": ".nii.gz"}
+    dataset = RawDataset("851", DatasetJson(tmp_path / "dataset.json", content), (), ())
+    teacher = teacher_of(stock, dataset)
+    assert teacher.knows == {0: (0, 1), 1: (2,)} and teacher.undecided == {}  # the liver with its tumor
+    assert teacher.undecided_lines(("liver", "aorta")) == []
+    said = answer(teacher, image, [0, 1])
+    assert not said.at_most and np.array_equal(said.probability_at_most(0), said.probability(0))
+    split = replace(teacher, knows={0: (0,), 1: (2,)}, undecided={0: (1,)})
+    found = answer(split, image, [0, 1])
+    assert list(found.at_most) == [0] and np.array_equal(found.probability_at_most(0), said.probability(0))
+    assert (found.probability(0) < said.probability(0)).any() and np.array_equal(found.probability(1), said.probability(1))
+    (line,) = split.undecided_lines(("liver", "aorta"))
+    assert line.startswith(f"note: {teacher.name}: liver_tumor may be of liver or not; where it finds one, ")
+
+
 def test_heads_of_a_class_are_joined():
     logits = torch.log(torch.tensor([0.5, 0.2, 0.2, 0.1])).view(4, 1, 1, 1)
     assert torch.sigmoid(_of_class(logits, [1, 2], softmax=True)).item() == pytest.approx(0.4)

@@ -6,8 +6,11 @@ from nnunetv2_cdpd.completion.votes import Votes
 
 
 def confidence_finding(votes: Votes, settings: CompletionSettings) -> FilterFinding:
-    """What the mean probability of all networks says; a class that is nowhere has no mean over its voxels."""
-    voxels = (votes.mean >= settings.low) & (votes.mean <= settings.high)
+    """What the mean probability of all networks says, with and without what is undecided.
+
+    A class that is nowhere has no mean over its voxels.
+    """
+    voxels = (votes.mean_at_most >= settings.low) & (votes.mean <= settings.high)
     if not votes.structure.any():
         return FilterFinding(False, voxels)
     mean = float(votes.mean[votes.structure].mean())

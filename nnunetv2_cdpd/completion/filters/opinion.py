@@ -41,7 +41,8 @@ def opinion_of(votes: Votes, findings: Mapping[str, FilterFinding], settings: Co
     """Join what the filters found.
 
     A structure that one of them takes for uncertain is not taken, and it may be wherever any network holds it for plausible, and
-    around what they drew. The border of one that is taken may be drawn too narrow.
+    around what they drew. The border of one that is taken may be drawn too narrow. Where it is undecided it is uncertain, by
+    whatever filters.
 
     Args:
         findings: Of each filter that is used.
@@ -49,11 +50,12 @@ def opinion_of(votes: Votes, findings: Mapping[str, FilterFinding], settings: Co
     measured = {key: value for finding in findings.values() for key, value in finding.measured.items()}
     dropped_by = next((name for name, finding in findings.items() if finding.is_uncertain), None)
     if dropped_by is not None:
-        plausible = (votes.probabilities >= settings.plausible).any(0)
+        plausible = (votes.at_most >= settings.plausible).any(0)
         drawn = votes.structures.any(0) | votes.structure
         uncertain = plausible | grown(drawn, votes.spacing, settings.margin_mm)
         return Opinion(votes.box, np.zeros_like(votes.mean), uncertain, dropped_by, measured)
     uncertain = grown(votes.structure, votes.spacing, settings.border_mm) & ~votes.structure
+    uncertain |= votes.undecided
     for finding in findings.values():
         if finding.voxels is not None:
             uncertain |= finding.voxels
