@@ -137,6 +137,8 @@ def _jobs(
     if missing := [case for case in cases if case not in known]:
         raise UserError(f"{validation / (missing[0] + predictor.file_ending)}: no case of {dataset.folder}; give its dataset")
     model = [VERSION, settings.as_json(), weights_digest(predictor.list_of_parameters), predictor.annotation.classes]
+    if predictor.annotation.ignore_value is not None:  # which no record from before it was looked at tells
+        model.append(predictor.annotation.ignore_value)
     jobs = {}
     for name in cases:
         case = known[name]

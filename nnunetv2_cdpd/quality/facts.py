@@ -12,8 +12,9 @@ import numpy as np
 from nnunetv2_cdpd.annotation import POSITIVE, Annotation
 from nnunetv2_cdpd.inference.predictor import LabelledCase, Predictor
 from nnunetv2_cdpd.inference.preprocessing import PreprocessedCase
-from nnunetv2_cdpd.quality.shapes import shapes_of
+from nnunetv2_cdpd.quality.shapes import CUT_OFF, shapes_of
 from nnunetv2_cdpd.quality.sums import BlockSums
+from nnunetv2_cdpd.volumes.hidden import beside_hidden
 
 VERSION = 2  # of the facts: records of others are made anew
 Facts = dict[str, Any]
@@ -87,11 +88,16 @@ def reference_places(
         image: (x, y, z) the first channel there, as the network sees it.
 
     Returns:
-        Annotated class -> `volume_ml`, `centroid_mm`, and `intensity`, the mean of the image; None where there is nothing.
+        Annotated class -> `volume_ml`, `centroid_mm`, and `intensity`, the mean of the image; None where there is nothing. Of a
+        class that an ignored part cuts neither volume nor place is known: None.
     """
     place = np.nonzero(reference)
     values = reference[place].astype(np.intp)
     count = np.bincount(values, minlength=annotation.num_values)
+    at_ignored = np.zeros_like(count)
+    if annotation.ignore_value is not None and count[annotation.ignore_value]:
+        beside = reference[beside_hidden(reference == annotation.ignore_value)].astype(np.intp)
+        at_ignored = np.bincount(beside, minlength=annotation.num_values)
     sums = [np.bincount(values, weights=axis, minlength=annotation.num_values) for axis in place]
     voxel_ml = float(np.prod(spacing)) / 1000
     found = {}
@@ -101,10 +107,11 @@ def reference_places(
         inside = np.flatnonzero(annotation.tables[source][:, k] == POSITIVE)
         voxels = int(count[inside].sum())
         centroid = [float(axis[inside].sum() / voxels * mm) for axis, mm in zip(sums, spacing)] if voxels else None
+        is_cut = int(at_ignored[inside].sum()) > CUT_OFF * voxels
         its = image[np.isin(on_grid, inside)]
         found[name] = {
-            "volume_ml": voxels * voxel_ml,
-            "centroid_mm": centroid,
+            "volume_ml": None if is_cut else voxels * voxel_ml,
+            "centroid_mm": None if is_cut else centroid,
             "intensity": float(its.mean()) if len(its) else None,
         }
     return found

@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.quality.absent import EmptyRow, fit_absent
 from nnunetv2_cdpd.quality.anatomy import anatomy_of, distance_from_place
+from nnunetv2_cdpd.quality.facts import reference_places
 from nnunetv2_cdpd.quality.features import FEATURES, expected_dice, features_of
 from nnunetv2_cdpd.quality.flags import FlagRow, fit_flags
 from nnunetv2_cdpd.quality.intervals import VolumeIntervals, VolumeRow, conformal_quantile, fit_intervals, scale_of
@@ -36,6 +38,20 @@ def test_spread_of_volumes_is_shrunk_where_there_are_few_cases():
     anatomy = anatomy_of([reference(0.0, 10.0), reference(0.0, 1000.0), {"a": {**reference(0.0)["a"], "centroid_mm": None}}])
     assert anatomy["a"].cases == 2 and anatomy["a"].log_volume == pytest.approx(math.log(100))
     assert anatomy["a"].log_volume_sd == pytest.approx(math.sqrt((2 * math.log(10) ** 2 + 4 * 0.4**2) / 6))
+
+
+def test_an_organ_that_an_ignored_part_cuts_tells_neither_volume_nor_place():
+    annotation = read_annotation({"labels": {"background": 0, "liver": 1, "spleen": 2, "ignore": 3}})
+    labels = np.zeros((6, 7, 8), np.uint8)
+    labels[1:4, 2:5, 2:4], labels[1:3, 2:5, 6:8], labels[4:] = 1, 2, 3
+    found = reference_places(labels, annotation, 0, (2.0, 1.0, 1.0), labels, np.where(labels == 1, 0.5, 0.0))
+    assert found["liver"] == {"volume_ml": None, "centroid_mm": None, "intensity": 0.5}
+    assert found["spleen"]["volume_ml"] == pytest.approx(2 * 3 * 2 * 2 / 1000) and found["spleen"]["centroid_mm"] == [
+        3.0,
+        3.0,
+        6.5,
+    ]
+    assert list(anatomy_of([found] * 3)) == ["spleen"]
 
 
 def facts(probability_inside, probability, voxels=100, **shape):
