@@ -56,6 +56,12 @@ def class_key(name: str) -> ClassKey:
     return ClassKey(base, side, name_key(scope))
 
 
+def names_both_sides(name: str, sided: str) -> bool:
+    """Whether a name is that of a left or right structure without its side: "kidney" or "kidneys" for "left_kidney"."""
+    whole, part = class_key(name), class_key(sided)
+    return whole.side is None and part == whole._replace(side=part.side) and part.side is not None
+
+
 def canonical_name(name: str) -> str | None:
     """How the tables spell the class that a name means, with its scope; None where they do not know it."""
     key = class_key(name)

@@ -4,6 +4,7 @@ What a label of the dataset means is decided as `cdpd merge` decides it: by name
 and merged labels, and by the class table; the model's own labels stay as they are.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from nnunetv2_cdpd.annotation import Annotation, MergedLabel, Source, check_anno
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, DatasetJson
 from nnunetv2_cdpd.datasets.raw import RawDataset
 from nnunetv2_cdpd.errors import UserError, listed
+from nnunetv2_cdpd.evaluation.matching import name_finder
 from nnunetv2_cdpd.merge.naming import labels_of
 from nnunetv2_cdpd.merge.plan import MergePlan, plan_merge
 from nnunetv2_cdpd.merge.spec import DatasetSpec, MergeSpec, SourceSpec
@@ -122,7 +124,9 @@ def _plan(model: RawDataset, dataset: RawDataset, nested: Mapping[str, tuple[str
 
 
 def _spec(model: RawDataset, dataset: RawDataset, nested: Mapping[str, tuple[str, ...]]) -> MergeSpec:
-    """The labels of the model stay classes of their own; sources of the dataset whose names it has get other ones."""
+    """The labels of the model stay classes of their own, and the dataset's that mean one of them get its name; sources of the
+    dataset whose names it has get other ones.
+    """
     taken = {source.name for source in model.annotation.sources}
     sources = {}
     for source in dataset.annotation.sources:
@@ -135,13 +139,21 @@ def _spec(model: RawDataset, dataset: RawDataset, nested: Mapping[str, tuple[str
         path=f"extension of {model.name}",
         datasets={
             str(model.folder): DatasetSpec(labels={label: label for label in labels_of(model)}),
-            str(dataset.folder): DatasetSpec(sources=sources),
+            str(dataset.folder): DatasetSpec(labels=_known_labels(model, dataset), sources=sources),
         },
         nested=nested,
         merged_labels=dict.fromkeys(model.annotation.classes, ()),
         compatible=(),
         scoped={},
     )
+
+
+def _known_labels(model: RawDataset, dataset: RawDataset) -> dict[str, str]:
+    """Label of the dataset -> the model's of that meaning, however either spells it; of two for one, `plan_merge` tells."""
+    find = name_finder(labels_of(model))
+    found = {label: name for label in labels_of(dataset) if (name := find(label)) is not None}
+    times = Counter(found.values())
+    return {label: name for label, name in found.items() if times[name] == 1}
 
 
 def _changed_nesting(former: Annotation, plan: MergePlan) -> list[str]:

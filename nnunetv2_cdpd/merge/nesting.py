@@ -7,7 +7,7 @@ by default because a source that labels organs only would otherwise call every t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nnunetv2_cdpd.classes import class_key, lateral_pairs, structure
+from nnunetv2_cdpd.classes import class_key, names_both_sides, structure
 from nnunetv2_cdpd.errors import UserError
 
 
@@ -53,15 +53,10 @@ class Nesting:
         return tuple(ordered)
 
 
-def names_both_sides(name: str, sided: str) -> bool:
-    """Whether a name is that of a left or right structure without its side: "kidney" or "kidneys" for "left_kidney"."""
-    whole, part = class_key(name), class_key(sided)
-    return whole.side is None and part == whole._replace(side=part.side) and part.side is not None
-
-
 def sides_of(name: str, classes: Sequence[str]) -> tuple[str, str] | None:
     """The (left, right) pair among the classes that a name without side stands for."""
-    return next((pair for pair in lateral_pairs(classes) if names_both_sides(name, pair[0])), None)
+    sided = {class_key(other).side: other for other in reversed(classes) if names_both_sides(name, other)}
+    return (sided["left"], sided["right"]) if len(sided) == 2 else None
 
 
 def resolve_nesting(

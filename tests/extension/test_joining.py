@@ -45,6 +45,47 @@ def test_what_the_model_knows_by_another_name_keeps_its_value():
     assert joined.value_map == {0: 0, 1: 6, 2: 3, 3: 4}
 
 
+OWN_SPELLINGS = {"background": 0, "liver": 1, "lkid": 2, "rkid": 3, "IVC": 4, "urinary bladder": 5}
+
+
+def test_a_model_s_own_spellings_are_known_by_every_name_of_theirs():
+    further = {"left_kidney": 1, "right_kidney": 2, "postcava": 3, "bladder": 4, "prostate": 5, "Liver": 6}
+    joined, _ = join({"background": 0, **further}, model=OWN_SPELLINGS, model_order=None)
+    assert joined.new_classes == ("prostate",)
+    assert joined.annotation.classes == ("liver", "lkid", "rkid", "IVC", "urinary bladder", "prostate")
+    assert joined.known == {
+        "left_kidney": "lkid", "right_kidney": "rkid", "postcava": "IVC", "bladder": "urinary bladder", "Liver": "liver"
+    }  # fmt: skip
+    assert joined.value_map == {0: 0, 1: 2, 2: 3, 3: 4, 4: 5, 5: 6, 6: 1}
+    assert joined.annotation.sources[-1].annotated_classes == joined.annotation.classes
+
+
+def test_a_side_that_the_model_does_not_have_is_new_whatever_its_spelling():
+    joined, _ = join({"background": 0, "kidney_right": 1, "left_kidney": 2}, model={"background": 0, "lkid": 1}, model_order=None)
+    assert joined.new_classes == ("kidney_right",)
+    assert joined.known == {"left_kidney": "lkid"}
+    assert joined.value_map == {0: 0, 1: 2, 2: 1}
+
+
+def test_a_label_of_both_sides_and_a_tumor_find_kidneys_of_the_model_s_own_spelling():
+    joined, _ = join({"background": 0, "kidney": 1, "renal tumour": 2}, model=OWN_SPELLINGS, model_order=None)
+    (label,) = joined.annotation.merged_labels
+    assert set(label.classes) == {"lkid", "rkid"}
+    assert set(joined.annotation.possible_parents[joined.new_classes[0]]) == {"lkid", "rkid"}
+    sources = {"S": {"annotated_classes": [], "merged_labels": ["kidneys"]}}
+    merged = {"kidneys": {"value": 3, "classes": ["left_kidney", "right_kidney"]}}
+    labels = {"background": 0, "left_kidney": [1, 3], "right_kidney": [2, 3], "aorta": 4}
+    sources["S"]["annotated_classes"] = ["aorta"]
+    joined, _ = join(labels, [1, 2, 4], OWN_SPELLINGS, None, sources=sources, merged_labels=merged)
+    assert joined.new_classes == ("aorta",)
+    assert set(joined.annotation.merged_labels[0].classes) == {"lkid", "rkid"}
+
+
+def test_two_labels_for_one_class_of_the_model_are_told():
+    with pytest.raises(UserError, match="labels 'bladder' and 'urinary bladder' are names of one class"):
+        join({"background": 0, "bladder": 1, "urinary bladder": 2, "aorta": 3}, model=OWN_SPELLINGS, model_order=None)
+
+
 def test_a_tumor_of_a_known_organ_lies_in_it():
     joined, base = join({"background": 0, "spleen": [1, 2], "spleen_lesion": 2}, [1, 2])
     regions = dict(zip(joined.annotation.classes, joined.annotation.regions))
