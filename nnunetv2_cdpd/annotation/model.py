@@ -69,6 +69,7 @@ class Annotation:
     case_source: Case identifier -> name of its source; None: the dataset has one source, of every case.
     ignore_value: nnU-Net's ignore label, None if there is none.
     class_prompts: Class -> sentences for the text encoder in the user's own words; those of other classes are made from names.
+    left_out: Of predictions, classes of the model that were not asked for and lie in none that was: background there.
     where: The file that it was read from, for messages.
     """
 
@@ -82,6 +83,7 @@ class Annotation:
     compatible: frozenset[frozenset[str]] = frozenset()
     ignore_value: int | None = None
     class_prompts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
     where: str | Path = field(default=DATASET_FILE, compare=False, repr=False)
 
     # ---- sources and cases ---------------------------------------------------------------------------------------
@@ -180,7 +182,7 @@ class Annotation:
 
     def membership(self, value: int, classes: frozenset[str]) -> int:
         """Whether a voxel of this stored value is of one of these classes: POSITIVE, NEGATIVE, or UNSUPERVISED if unknown."""
-        belongs = [not classes.isdisjoint(alternative) for alternative in self.alternatives(value)]
+        belongs = [not classes.isdisjoint(alternative) for alternative in self._alternatives_of.get(value, ())]
         if any(belongs):
             return POSITIVE if all(belongs) else UNSUPERVISED
         return NEGATIVE
@@ -212,6 +214,10 @@ class Annotation:
                 return [closure for name in label.classes for closure in self._closures(self._certain_line(name))]
         certain = frozenset(name for name, region in self._region_of.items() if value in region)
         return self._closures(certain) if certain else []
+
+    @cached_property
+    def _alternatives_of(self) -> dict[int, list[frozenset[str]]]:
+        return {value: self.alternatives(value) for value in np.flatnonzero(self.declared).tolist()}
 
     def _closures(self, certain: frozenset[str]) -> list[frozenset[str]]:
         """Classes with their ancestors, once per choice among their (and the ancestors') possible parents."""

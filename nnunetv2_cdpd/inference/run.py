@@ -187,6 +187,10 @@ def predictions_dataset_json(predictor: Predictor) -> dict[str, Any]:
     if len(wanted) == len(annotation.classes):
         return dict(predictor.dataset_json)
     names = [annotation.classes[k] for k in wanted]
+
+    def certain(name: str) -> tuple[str, ...]:
+        return () if annotation.possible_parents.get(name) else annotation.lies_in(name)
+
     regions = regions_among(annotation, names)
     # Of some of its possible parents nobody can say that one of them holds it.
     parents = {name: possible for name, possible in annotation.possible_parents.items() if {name, *possible} <= set(names)}
@@ -201,6 +205,8 @@ def predictions_dataset_json(predictor: Predictor) -> dict[str, Any]:
         possible_parents=parents,
         compatible=frozenset(pair for pair in annotation.compatible if pair <= set(names)),
         ignore_value=None,
+        left_out=tuple(name for name in annotation.classes if set(names).isdisjoint((name, *certain(name)))),
+        class_prompts={name: words for name, words in annotation.class_prompts.items() if name in names},
     )
     return {**predictor.dataset_json, **dataset_json_entries(kept)}
 

@@ -16,6 +16,7 @@ from builders.replica_files import write_dicom
 from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from skimage.io import imsave
 
+from nnunetv2_cdpd.annotation import read_annotation
 from nnunetv2_cdpd.cli.main import main
 from nnunetv2_cdpd.inference import run as job
 from nnunetv2_cdpd.inference.outputs import SETTINGS_FILE
@@ -160,6 +161,15 @@ def test_some_of_the_possible_parents_of_a_class_are_not_said_to_hold_it(model):
     }.items():
         predictor.select(classes)
         assert job.predictions_dataset_json(predictor)["cdpd"]["possible_parents"] == parents
+
+
+def test_classes_that_were_not_asked_for_and_lie_in_none_that_was_are_named(model):
+    predictor = Predictor.from_folder(model, [0], device="cpu")
+    predictor.select(("liver", "right_kidney"))  # the liver's tumors are liver, a tumor of either kidney is background
+    described = read_annotation(job.predictions_dataset_json(predictor))
+    assert described.left_out == ("left_kidney", "kidney_tumor", "spleen")
+    predictor.select(None)
+    assert not read_annotation(job.predictions_dataset_json(predictor)).left_out
 
 
 def test_some_classes_are_those_of_the_full_run_and_say_what_their_values_mean(images, predicted, model, tmp_path):
