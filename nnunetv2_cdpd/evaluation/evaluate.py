@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from nnunetv2_cdpd.datasets.predictions import existing_folder
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.compare import Comparison, compare_results
 from nnunetv2_cdpd.evaluation.folders import LabelledFolder, check_roles
+from nnunetv2_cdpd.evaluation.nesting import nested_alike
 from nnunetv2_cdpd.evaluation.nnunet import summary_of, write_summary
 from nnunetv2_cdpd.evaluation.results import Results
 from nnunetv2_cdpd.evaluation.scoring import EvaluationOptions, score_folder
@@ -78,6 +80,10 @@ def compare_folders(
         check_roles(Path(predicted), Path(gt_dir))
     _check_output(Path(output or pred_dir))
     references = LabelledFolder.of_references(Path(gt_dir), dataset_json, options.fully_annotated)
+    for predicted in (pred_dir, other_dir, pred_dir):  # what one of them has lie in a class counts for it in the other, too
+        predictions = LabelledFolder.of_predictions(Path(predicted), references)
+        alike = nested_alike(references.annotation, predictions.annotation)
+        references = replace(references, annotation=alike.reference)
     with _results_folder(output, pred_dir) as folder:
         results, others = (score_folder(Path(predicted), references, options) for predicted in (pred_dir, other_dir))
         comparison = compare_results(results, others)

@@ -31,7 +31,10 @@ _OURS = record(
         "tolerance_mm": NUMBER,
         "problems": map_of(TEXT, "an object of cases"),
     },
-    {"protocol": Shape(f"one of {', '.join(PROTOCOLS)}", lambda value: isinstance(value, str) and value in PROTOCOLS)},
+    {
+        "nested": map_of(list_of(TEXT), "an object of classes"),
+        "protocol": Shape(f"one of {', '.join(PROTOCOLS)}", lambda value: isinstance(value, str) and value in PROTOCOLS),
+    },
 )
 
 
@@ -56,6 +59,7 @@ def summary_of(results: Results, labels: Mapping[str, Any]) -> dict[str, Any]:
             "all_sources": _by_name(results, None),
             "sources": {source: _by_name(results, source) for source in results.source_names},
             "problems": dict(results.problems),
+            "nested": {outer: list(inner) for outer, inner in results.nested.items()},
         },
     }
 
@@ -95,7 +99,8 @@ def read_results(path: str | Path) -> Results:
         raise UserError(f"{path}: `cdpd: reference` has no source {listed(unknown)}, which has cases; {way_out}")
     if not any(case.metrics for case in cases):
         raise UserError(f"{path}: no case has a score; {way_out}")
-    return Results(reference, prediction, tuple(cases), ours["tolerance_mm"], ours["problems"], protocol)
+    nested = ours.get("nested", {})
+    return Results(reference, prediction, tuple(cases), ours["tolerance_mm"], ours["problems"], protocol, nested)
 
 
 def _written_annotation(text: str, side: str, path: Path) -> Annotation:

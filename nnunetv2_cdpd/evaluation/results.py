@@ -53,10 +53,11 @@ class ClassSummary:
 class Results:
     """Scores of a folder of predictions.
 
-    reference: Annotation of the reference's dataset.
-    prediction: Annotation by the prediction's labels.
+    reference: Annotation of the reference's dataset, with what `nested` says.
+    prediction: Annotation by the prediction's labels, likewise.
     problems: Case that could not be scored -> why, one line.
     protocol: Whose rules the scores follow.
+    nested: Class or union -> what counts for it on both sides, though not the labels of both say so.
     """
 
     reference: Annotation
@@ -65,6 +66,7 @@ class Results:
     tolerance_mm: float
     problems: Mapping[str, str] = field(default_factory=dict)
     protocol: Protocol = NNUNET
+    nested: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:

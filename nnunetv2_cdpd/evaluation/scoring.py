@@ -9,8 +9,9 @@ from nnunetv2_cdpd.datasets.predictions import reader_for
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.case import ScoringJob, score_case
 from nnunetv2_cdpd.evaluation.folders import LabelledFolder, cases_to_score
+from nnunetv2_cdpd.evaluation.nesting import nested_alike, told_nesting
 from nnunetv2_cdpd.evaluation.protocols import DEFAULT_TOLERANCE_MM, NNUNET, PROTOCOLS
-from nnunetv2_cdpd.evaluation.results import CaseScores, Results
+from nnunetv2_cdpd.evaluation.results import CaseScores, Results, scored_on
 from nnunetv2_cdpd.jobs import Outcome, in_processes, number_of_processes, run
 from nnunetv2_cdpd.volumes.reading import told_notes
 
@@ -54,8 +55,9 @@ def score_folder(folder: Path, references: LabelledFolder, options: EvaluationOp
     cases = cases_to_score(folder, references, allow_missing=options.allow_missing, report=options.report)
     ending, protocol = references.dataset_json.file_ending, PROTOCOLS[options.protocol]
     reader = reader_for(references.dataset_json, [references.folder / f"{case}{ending}" for case in cases])
+    alike = nested_alike(references.annotation, predictions.annotation)
     # The jobs need not carry the list of cases.
-    reference, prediction = (replace(side.annotation, case_source=None) for side in (references, predictions))
+    reference, prediction = (replace(side, case_source=None) for side in (alike.reference, alike.prediction))
     jobs = {
         case: ScoringJob(
             os.path.abspath(references.folder / f"{case}{ending}"),  # `cdpd report` may run elsewhere
@@ -79,7 +81,14 @@ def score_folder(folder: Path, references: LabelledFolder, options: EvaluationOp
             f"no class to score: the reference has {', '.join(reference.classes)}, the prediction "
             f"{', '.join(prediction.classes)}; classes are matched by name, give the dataset.json that belongs to each"
         )
-    results = Results(reference, prediction, scores_of(jobs, outcome), options.tolerance_mm, outcome.failed, protocol)
+    scores = scores_of(jobs, outcome)
+    nested = {name: inner for name, inner in alike.nested.items() if name in scored_on(scores)}
+    results = Results(reference, prediction, scores, options.tolerance_mm, outcome.failed, protocol, nested)
+    if nested:
+        options.report(f"note: {told_nesting(nested)}")
+    for name, doubt in alike.doubts.items():
+        if name in scored_on(scores):
+            options.report(f"note: {name} may not be the same on both sides: {doubt}")
     if results.unknown_classes:
         unknown = ", ".join(results.unknown_classes)
         options.report(f"note: not scored, because {predictions.dataset_json.path} does not list them: {unknown}")

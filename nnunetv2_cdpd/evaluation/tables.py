@@ -5,6 +5,7 @@ from typing import Any
 
 from nnunetv2_cdpd.errors import amount
 from nnunetv2_cdpd.evaluation.compare import ClassComparison, Comparison, smallest_p
+from nnunetv2_cdpd.evaluation.nesting import told_nesting
 from nnunetv2_cdpd.evaluation.results import CLASS_COUNTS, Results, counted_in_mean, mean_of_finite
 from nnunetv2_cdpd.jobs.tables import aligned, csv_of, interval, number, p_value
 
@@ -19,6 +20,8 @@ def text_table(results: Results) -> str:
         f"{amount(len(results.cases), 'case')}, protocol {protocol.name}; HD95 in {protocol.unit}, surface Dice at "
         f"{results.tolerance_mm:g} mm, 95 % CI of the mean Dice by bootstrap"
     )
+    if results.nested:
+        head = f"{head}\n{told_nesting(results.nested)}"
     parts = [head, _block(results, None)]
     if len(results.source_names) > 1:
         parts += [_block(results, source) for source in results.source_names]
