@@ -1,17 +1,20 @@
 """Comparing a model before and after it was extended: Dice where truth is at hand, agreement of both elsewhere."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from nnunetv2_cdpd.classes import class_key
 from nnunetv2_cdpd.datasets.label_maps import checked_label_map
 from nnunetv2_cdpd.datasets.raw import RawCase, RawDataset
 from nnunetv2_cdpd.errors import UserError, one_line
+from nnunetv2_cdpd.evaluation.matching import classes_named
+from nnunetv2_cdpd.evaluation.metrics import case_metrics
+from nnunetv2_cdpd.evaluation.nesting import Alike, nested_alike, told_nesting
 from nnunetv2_cdpd.inference.predictor import Predictor
 from nnunetv2_cdpd.jobs.tables import aligned
 
@@ -47,10 +50,13 @@ def compare_models(
     found = []
     for dataset in datasets:
         scores: dict[tuple[str, bool], list[tuple[float | None, float]]] = {}
+        alike = nested_alike(replace(dataset.annotation, case_source=None), extended.annotation)
+        if alike.nested:
+            report(f"note: {dataset.name}: {told_nesting(alike.nested)}")
         chosen = dataset.cases[:: -(-len(dataset.cases) // MOST_CASES)]
         for case in chosen:
             try:
-                for key, pair in _scores(dataset, case, former, extended):
+                for key, pair in _scores(dataset, case, former, extended, alike):
                     scores.setdefault(key, []).append(pair)
             except UserError as error:
                 report(f"note: {dataset.name}: case {case.identifier!r} is not compared: {one_line(error)}")
@@ -72,28 +78,36 @@ def change_table(changes: Sequence[ClassChange]) -> str:
 
 
 def _scores(
-    dataset: RawDataset, case: RawCase, former: Predictor, extended: Predictor
+    dataset: RawDataset, case: RawCase, former: Predictor, extended: Predictor, alike: Alike
 ) -> Iterator[tuple[tuple[str, bool], tuple[float | None, float]]]:
     files = [dataset.path(image) for image in case.images]
     before, after = (predictor.predict(files if len(files) > 1 else files[0]) for predictor in (former, extended))
     read, _ = extended.writer.read_seg(dataset.path(case.label))
     label_map = checked_label_map(read, dataset.annotation, f"label {case.label}")
-    annotation = dataset.annotation
-    source = annotation.sources[annotation.source_index(case.identifier)]
-    named = {class_key(name): name for name in extended.annotation.classes}
-    region = dict(zip(annotation.classes, annotation.regions))
-    of_class = {named[class_key(name)]: region[name] for name in source.annotated_classes if class_key(name) in named}
-    told = np.ones(label_map.shape, bool) if annotation.ignore_value is None else label_map != annotation.ignore_value
+    source = dataset.annotation.source_index(case.identifier)
+    # The former classes keep their stored values, so the extended model's labels hold for what both say.
+    truths = [_dice_with_truth(label_map, predicted.label_map, alike, source) for predicted in (before, after)]
     for name in extended.annotation.classes:
         known = name in former.annotation.classes
-        if name in of_class:
-            truth = np.isin(label_map, of_class[name])
-            first = dice_of(before.mask(name) & told, truth) if known else None
-            last = dice_of(after.mask(name) & told, truth)
+        if name in truths[1]:
+            first, last = truths[0][name] if known else None, truths[1][name]
         else:
             first, last = None, dice_of(before.mask(name), after.mask(name)) if known else None
         if last is not None:
-            yield (name, name in of_class), (first, last)
+            yield (name, name in truths[1]), (first, last)
+
+
+def _dice_with_truth(label_map: np.ndarray, predicted: np.ndarray, alike: Alike, source: int) -> dict[str, float | None]:
+    """Class of the model that the dataset annotates -> Dice; None: it is in neither."""
+    how = {"reference": alike.reference, "source": source, "prediction": alike.prediction, "tolerance_mm": None}
+    scores = case_metrics(label_map, predicted, (1.0,) * label_map.ndim, **how)
+    found: dict[str, float | None] = {}
+    for name in alike.reference.classes:
+        called = classes_named(alike.prediction, name, frozenset({name}))
+        if name in scores and len(called) == 1:
+            dice = scores[name]["Dice"]
+            found[next(iter(called))] = None if math.isnan(dice) else dice
+    return found
 
 
 def dice_of(one: np.ndarray, other: np.ndarray) -> float | None:
