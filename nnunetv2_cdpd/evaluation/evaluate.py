@@ -11,7 +11,7 @@ from nnunetv2_cdpd.datasets.predictions import existing_folder
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.compare import Comparison, compare_results
 from nnunetv2_cdpd.evaluation.folders import LabelledFolder, check_roles
-from nnunetv2_cdpd.evaluation.nesting import nested_alike
+from nnunetv2_cdpd.evaluation.nesting import joined_nesting, nested_alike
 from nnunetv2_cdpd.evaluation.nnunet import summary_of, write_summary
 from nnunetv2_cdpd.evaluation.results import Results
 from nnunetv2_cdpd.evaluation.scoring import EvaluationOptions, score_folder
@@ -83,7 +83,7 @@ def compare_folders(
     for predicted in (pred_dir, other_dir, pred_dir):  # what one of them has lie in a class counts for it in the other, too
         predictions = LabelledFolder.of_predictions(Path(predicted), references)
         alike = nested_alike(references.annotation, predictions.annotation)
-        references = replace(references, annotation=alike.reference)
+        references = replace(references, annotation=alike.reference, nested=joined_nesting(references.nested, alike.nested))
     with _results_folder(output, pred_dir) as folder:
         results, others = (score_folder(Path(predicted), references, options) for predicted in (pred_dir, other_dir))
         comparison = compare_results(results, others)

@@ -1,8 +1,8 @@
 """LabelledFolder: label maps with the dataset.json that says what they mean, and the cases that two folders share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -24,11 +24,13 @@ class LabelledFolder:
     """Label maps of cases.
 
     annotation: By which they are scored: that of the dataset.json, and what the user added.
+    nested: What lies in what in it, though the dataset.json does not say so, see `nesting`.
     """
 
     folder: Path
     dataset_json: DatasetJson
     annotation: Annotation
+    nested: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of_references(

@@ -6,7 +6,7 @@ does not know the inner class at all, the class table decides: a liver without a
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, Annotation, contradictions
@@ -43,7 +43,7 @@ def nested_alike(reference: Annotation, prediction: Annotation) -> Alike:
         for outer, inner, _ in missing:
             name = _name_in(reference, own, outer)
             if is_sound:
-                nested[name] = tuple(dict.fromkeys((*nested.get(name, ()), inner)))
+                nested = joined_nesting(nested, {name: (inner,)})
             else:
                 doubts[name] = f"{inner} lies in it for one side only, which the other labels of the {side} contradict"
         if not is_sound:
@@ -55,7 +55,15 @@ def nested_alike(reference: Annotation, prediction: Annotation) -> Alike:
     return Alike(made["reference"], made["prediction"], nested, doubts)
 
 
-def told_nesting(nested: Mapping[str, tuple[str, ...]]) -> str:
+def joined_nesting(*several: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """All that several `Alike.nested` say."""
+    return {
+        name: tuple(dict.fromkeys(inner for nested in several for inner in nested.get(name, ())))
+        for name in dict.fromkeys(name for nested in several for name in nested)
+    }
+
+
+def told_nesting(nested: Mapping[str, Sequence[str]]) -> str:
     """A line on `Alike.nested`."""
     told = [f"{outer} includes {listed(list(inner))}" for outer, inner in nested.items()]
     return f"on both sides, though not the labels of both say so: {'; '.join(told)}"

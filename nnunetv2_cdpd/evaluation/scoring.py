@@ -9,7 +9,7 @@ from nnunetv2_cdpd.datasets.predictions import reader_for
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.evaluation.case import ScoringJob, score_case
 from nnunetv2_cdpd.evaluation.folders import LabelledFolder, cases_to_score
-from nnunetv2_cdpd.evaluation.nesting import nested_alike, told_nesting
+from nnunetv2_cdpd.evaluation.nesting import joined_nesting, nested_alike, told_nesting
 from nnunetv2_cdpd.evaluation.protocols import DEFAULT_TOLERANCE_MM, NNUNET, PROTOCOLS
 from nnunetv2_cdpd.evaluation.results import CaseScores, Results, scored_on
 from nnunetv2_cdpd.jobs import Outcome, in_processes, number_of_processes, run
@@ -82,7 +82,8 @@ def score_folder(folder: Path, references: LabelledFolder, options: EvaluationOp
             f"{', '.join(prediction.classes)}; classes are matched by name, give the dataset.json that belongs to each"
         )
     scores = scores_of(jobs, outcome)
-    nested = {name: inner for name, inner in alike.nested.items() if name in scored_on(scores)}
+    said = joined_nesting(references.nested, alike.nested)
+    nested = {name: inner for name, inner in said.items() if name in scored_on(scores)}
     results = Results(reference, prediction, scores, options.tolerance_mm, outcome.failed, protocol, nested)
     if nested:
         options.report(f"note: {told_nesting(nested)}")

@@ -99,8 +99,15 @@ def _scores(
 
 def _dice_with_truth(label_map: np.ndarray, predicted: np.ndarray, alike: Alike, source: int) -> dict[str, float | None]:
     """Class of the model that the dataset annotates -> Dice; None: it is in neither."""
-    how = {"reference": alike.reference, "source": source, "prediction": alike.prediction, "tolerance_mm": None}
-    scores = case_metrics(label_map, predicted, (1.0,) * label_map.ndim, **how)
+    scores = case_metrics(
+        label_map,
+        predicted,
+        (1.0,) * label_map.ndim,
+        reference=alike.reference,
+        source=source,
+        prediction=alike.prediction,
+        tolerance_mm=None,
+    )
     found: dict[str, float | None] = {}
     for name in alike.reference.classes:
         called = classes_named(alike.prediction, name, frozenset({name}))

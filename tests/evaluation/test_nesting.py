@@ -175,6 +175,7 @@ def test_two_models_are_compared_on_the_same_organ(liver_folders, tmp_path, caps
     assert main(["evaluate", str(predicted), str(truth), "--compare", str(other), "-np", "1"]) == 0
     counts = json.loads((predicted / "comparison.json").read_text())["metrics"]["Dice"]["liver"]
     assert (counts["A"], counts["B"]) == (1, 1)
+    assert "liver includes liver_tumor" in (predicted / "summary.txt").read_text()
     write(other / "a.nii.gz", {1: LIVER})  # finds the liver, not the tumor in it
     for folder, beside in ((other, predicted), (predicted, other)):
         out = ["-o", str(tmp_path / f"to_{beside.name}")]
