@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nnunetv2_cdpd.errors import amount
+from nnunetv2_cdpd.errors import amount, listed
 from nnunetv2_cdpd.evaluation.compare import ClassComparison, Comparison, smallest_p
 from nnunetv2_cdpd.evaluation.nesting import told_nesting
 from nnunetv2_cdpd.evaluation.results import CLASS_COUNTS, Results, counted_in_mean, mean_of_finite
@@ -20,6 +20,9 @@ def text_table(results: Results) -> str:
         f"{amount(len(results.cases), 'case')}, protocol {protocol.name}; HD95 in {protocol.unit}, surface Dice at "
         f"{results.tolerance_mm:g} mm, 95 % CI of the mean Dice by bootstrap"
     )
+    if results.problems:
+        left = amount(len(results.problems), "case")
+        head = f"{head}\nNo number here knows of {left} that could not be scored: {listed(list(results.problems))}"
     if results.nested:
         head = f"{head}\n{told_nesting(results.nested)}"
     parts = [head, _block(results, None)]

@@ -224,6 +224,7 @@ def test_a_bad_case_is_named_and_the_others_are_scored(folders, capsys):
     printed = capsys.readouterr()
     assert "case 'case_1': spacing of prediction" in printed.err and "differ" in printed.err
     assert "case 'case_3'" in printed.err and "holds the value 9" in printed.err
+    assert "No number here knows of 2 cases that could not be scored: case_1, case_3\n" in printed.out
     summary = load_summary_json(str(predicted / "summary.json"))
     assert [case["case"] for case in summary["metric_per_case"]] == ["case_2"] and len(summary["cdpd"]["problems"]) == 2
 
