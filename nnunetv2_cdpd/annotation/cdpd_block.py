@@ -40,7 +40,7 @@ _BLOCK = record(
         "merged_labels": map_of(record({"value": _VALUE, "classes": _NAMES}), "an object of merged labels"),
         "possible_parents": map_of(_NAMES, "an object, which gives a class the list of its possible parents"),
         "compatible": list_of(list_of(TEXT, 1, 2)),
-        "left_out": _NAMES,
+        "unasked": _NAMES,
         "class_prompts": map_of(list_of(NAME, 1), "an object, which gives a class the list of its sentences"),
     },
 )
@@ -113,7 +113,7 @@ def read_unchecked_annotation(dataset_json: Mapping[str, Any], where: str | Path
         compatible=frozenset(frozenset(pair) for pair in block.get("compatible", ())),
         ignore_value=ignore_value,
         class_prompts={name: tuple(words) for name, words in block.get("class_prompts", {}).items()},
-        left_out=tuple(block.get("left_out", ())),
+        unasked=tuple(block.get("unasked", ())),
         where=where,
     )
 
@@ -141,8 +141,8 @@ def dataset_json_entries(annotation: Annotation) -> dict[str, Any]:
         "possible_parents": {name: list(parents) for name, parents in annotation.possible_parents.items()},
         "compatible": sorted(sorted(pair) for pair in annotation.compatible),
     }
-    if annotation.left_out:
-        block["left_out"] = list(annotation.left_out)
+    if annotation.unasked:
+        block["unasked"] = list(annotation.unasked)
     if annotation.class_prompts:
         block["class_prompts"] = {name: list(words) for name, words in annotation.class_prompts.items()}
     if annotation.case_source is not None:

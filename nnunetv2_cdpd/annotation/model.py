@@ -69,7 +69,7 @@ class Annotation:
     case_source: Case identifier -> name of its source; None: the dataset has one source, of every case.
     ignore_value: nnU-Net's ignore label, None if there is none.
     class_prompts: Class -> sentences for the text encoder in the user's own words; those of other classes are made from names.
-    left_out: Of predictions, classes of the model that were not asked for and lie in none that was: background there.
+    unasked: Of predictions, classes of the model that were not asked for and lie in none that was: background there.
     where: The file that it was read from, for messages.
     """
 
@@ -83,7 +83,7 @@ class Annotation:
     compatible: frozenset[frozenset[str]] = frozenset()
     ignore_value: int | None = None
     class_prompts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
+    unasked: tuple[str, ...] = ()
     where: str | Path = field(default=DATASET_FILE, compare=False, repr=False)
 
     # ---- sources and cases ---------------------------------------------------------------------------------------

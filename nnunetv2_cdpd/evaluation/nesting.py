@@ -78,7 +78,7 @@ def _missing(own: Annotation, other: Annotation) -> list[_Missing]:
     """Classes of a side that lie side by side there, and in each other elsewhere."""
     found: list[_Missing] = []
     there, here = name_finder(other.classes), name_finder(own.classes)
-    unlabelled = name_finder((*(label.name for label in other.merged_labels), *other.left_out))
+    unlabelled = name_finder((*(label.name for label in other.merged_labels), *other.unasked))
     counterparts = {
         inner: same
         for inner in own.classes

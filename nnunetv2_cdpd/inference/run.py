@@ -205,7 +205,7 @@ def predictions_dataset_json(predictor: Predictor) -> dict[str, Any]:
         possible_parents=parents,
         compatible=frozenset(pair for pair in annotation.compatible if pair <= set(names)),
         ignore_value=None,
-        left_out=tuple(name for name in annotation.classes if set(names).isdisjoint((name, *certain(name)))),
+        unasked=tuple(name for name in annotation.classes if set(names).isdisjoint((name, *certain(name)))),
         class_prompts={name: words for name, words in annotation.class_prompts.items() if name in names},
     )
     return {**predictor.dataset_json, **dataset_json_entries(kept)}

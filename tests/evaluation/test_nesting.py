@@ -121,7 +121,7 @@ def test_a_tumor_by_a_name_that_no_table_knows_may_be_the_same_so_the_class_tabl
 
 
 def test_what_was_not_asked_for_is_no_part_of_a_predicted_organ():
-    one = labelled([1], {"left_out": ["liver_tumor"]}, liver=[1, 1])
+    one = labelled([1], {"unasked": ["liver_tumor"]}, liver=[1, 1])
     assert scores([1, 1, 2], [1, 1, 0], PLAIN, one) == {"liver": 1}
 
 

@@ -167,9 +167,9 @@ def test_classes_that_were_not_asked_for_and_lie_in_none_that_was_are_named(mode
     predictor = Predictor.from_folder(model, [0], device="cpu")
     predictor.select(("liver", "right_kidney"))  # the liver's tumors are liver, a tumor of either kidney is background
     described = read_annotation(job.predictions_dataset_json(predictor))
-    assert described.left_out == ("left_kidney", "kidney_tumor", "spleen")
+    assert described.unasked == ("left_kidney", "kidney_tumor", "spleen")
     predictor.select(None)
-    assert not read_annotation(job.predictions_dataset_json(predictor)).left_out
+    assert not read_annotation(job.predictions_dataset_json(predictor)).unasked
 
 
 def test_some_classes_are_those_of_the_full_run_and_say_what_their_values_mean(images, predicted, model, tmp_path):
