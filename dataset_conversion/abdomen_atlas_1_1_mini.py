@@ -25,6 +25,7 @@ BDMAP_00000001/combined_labels.nii.gz    or segmentations/aorta.nii.gz and 24 mo
         ATLAS_NAMES["1.1"]: tuple(dict.fromkeys(_VALUES.values())),
         f"{ATLAS_NAMES['1.1']}_9": tuple(dict.fromkeys(values_of(NINE).values())),
     },
+    nested={"hepatic_vessel": "liver"},
     sources_by_content=True,
     definitions={
         "prostate": "as models trained on AMOS22 see it, where women's uterus has the same label",

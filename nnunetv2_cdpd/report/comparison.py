@@ -5,13 +5,15 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 from nnunetv2_cdpd.evaluation.compare import smallest_p
+from nnunetv2_cdpd.evaluation.protocols import PROTOCOL_NAME, PROTOCOLS
 from nnunetv2_cdpd.evaluation.tables import COMPARED, SIGNIFICANT
 from nnunetv2_cdpd.jobs.shapes import SCORE, TEXT, list_of, map_of, record, whole_number
 
 _CLASS = record({**dict.fromkeys(COMPARED, SCORE), "cases": whole_number()})
 COMPARISON = record(  # what the page shows of a comparison.json
     {
-        **dict.fromkeys(("A", "B", "protocol"), TEXT),
+        **dict.fromkeys(("A", "B"), TEXT),
+        "protocol": PROTOCOL_NAME,
         "cases": list_of(TEXT),
         "metrics": map_of(map_of(_CLASS, "an object of classes"), "an object of metrics"),
         "counts": map_of(record(dict.fromkeys(("missed", "spurious"), list_of(whole_number(), 2, 2))), "an object of classes"),
@@ -24,11 +26,13 @@ class ComparedClass(NamedTuple):
 
     numbers: What COMPARED of `evaluation.tables` names.
     left_out: Cases with a Dice of both that have no value of both.
+    smaller_is_better: Of the metric.
     """
 
     name: str
     numbers: Mapping[str, float]
     left_out: int
+    smaller_is_better: bool
 
     @property
     def smallest_p(self) -> float:
@@ -43,10 +47,11 @@ class ComparedClass(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """How the page shows the difference: "good" or "bad" for A, "" where it may be chance."""
-        if not self.numbers["p_holm"] < SIGNIFICANT:
+        """How the page shows the mean difference: "good" or "bad" for A, "" where it may be chance."""
+        gain = -self.numbers["difference"] if self.smaller_is_better else self.numbers["difference"]
+        if not self.numbers["p_holm"] < SIGNIFICANT or gain == 0:
             return ""
-        return "bad" if self.numbers["A_worse"] > self.numbers["A_better"] else "good"
+        return "good" if gain > 0 else "bad"
 
 
 class ComparisonTables(NamedTuple):
@@ -65,12 +70,15 @@ def comparison_tables(comparison: Mapping[str, Any], name: str = "", other_name:
         comparison: Of the shape `COMPARISON`.
         name, other_name: Of A and B; empty: the ends of the folders' paths that differ.
     """
-    metrics = comparison["metrics"]
+    metrics, distance = comparison["metrics"], PROTOCOLS[comparison["protocol"]].distance
     dice_cases = {name: int(row["cases"]) for name, row in metrics.get("Dice", {}).items()}
     tables = {
         metric: [
             ComparedClass(
-                name, {key: float(row[key]) for key in COMPARED}, dice_cases.get(name, int(row["cases"])) - row["cases"]
+                name,
+                {key: float(row[key]) for key in COMPARED},
+                dice_cases.get(name, int(row["cases"])) - row["cases"],
+                metric == distance,
             )
             for name, row in rows.items()
         ]

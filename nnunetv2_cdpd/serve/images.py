@@ -113,13 +113,15 @@ def sent_image(image: KeptImage) -> SentImage:
 def found_images(folder: Path) -> dict[str, SentImage]:
     """The images of a folder, at any depth: volumes by their name without ending, DICOM series by their SeriesInstanceUID.
 
+    Volumes of one name in several folders have these in their names too ("case_1_imaging"); a series may lie in several folders.
     What cannot be read is left out.
     """
     from nnunetv2_cdpd.datasets.volume_files import VOLUME_ENDINGS
     from nnunetv2_cdpd.inference.file_names import files_of
     from nnunetv2_cdpd.volumes.dicom import find_series
 
-    found: dict[str, SentImage] = {}
+    volumes: dict[str, list[Path]] = {}
+    series: dict[str, list[Path]] = {}
     for place in (folder, *sorted(path for path in folder.rglob("*") if path.is_dir())):
         others = []
         for file in files_of(place):
@@ -127,11 +129,16 @@ def found_images(folder: Path) -> dict[str, SentImage]:
             if ending is None:
                 others.append(file)
             else:
-                found.setdefault(file.name[: -len(ending)], SentImage((file,), False))
+                volumes.setdefault(file.name[: -len(ending)], []).append(file)
         try:
-            series = find_series(others).series
+            here = find_series(others).series
         except UserError:
             continue
-        for entry in series:
-            found.setdefault(entry.headers[0].series, SentImage(entry.files, True))
+        for entry in here:
+            series.setdefault(entry.headers[0].series, []).extend(entry.files)
+    found = {name: SentImage(tuple(files), True) for name, files in series.items()}
+    for name, files in volumes.items():
+        for file in files:
+            places = file.parent.relative_to(folder).parts if len(files) > 1 else ()
+            found.setdefault("_".join((*places, name)), SentImage((file,), False))
     return found

@@ -15,7 +15,7 @@ _RESUME = {  # what a job that is started again adds, and what says the same
     "nnUNetv2_train": ("--c",),
     "pretrain": ("--continue",),
     "predict": ("--continue_prediction", "--resume", "--c"),
-    "nnUNetv2_predict": ("--continue_prediction", "--c"),
+    # nnUNetv2_predict begins anew: by its --continue_prediction it would keep the file that it was writing when it was stopped
 }
 _VALIDATION = "--val"  # of a training: cannot be continued, is done anew
 _OF_TRAINING = ("-tr", "-p", "-pretrained_weights", "-num_gpus", "-device")  # options with a value
@@ -144,7 +144,7 @@ def _calls(step: Step) -> list[tuple[tuple[tuple[str, ...], ...], tuple[str, ...
     parts = tuple((*arguments, "-num_parts", str(step.jobs), "-part_id", str(part)) for part in range(step.jobs))
     if command == "convert":  # dataset.json, by a last job that finds all cases done
         return [(parts, resume), ((arguments,), resume)]
-    if command == "predict" and "--stats" in arguments:  # the tables, likewise
+    if command == "predict" and not {"--stats", "--quality"}.isdisjoint(arguments):  # the tables, likewise
         return [(parts, resume), (((*arguments, *resume),), ())]
     return [(parts, resume)]
 

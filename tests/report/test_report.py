@@ -157,18 +157,20 @@ def test_the_contents_list_every_heading(page):
 
 
 def test_a_difference_that_counts_is_shown_as_good_or_bad(tmp_path):
-    row = {"cases": 9, "A": 0.9, "B": 0.8, "difference": 0.1, "low": 0.05, "high": 0.15, "equal": 0, "p": 0.0004}
+    row = {"cases": 9, "A": 0.9, "B": 0.8, "equal": 0, "p": 0.0004}
+    more, less = ({"difference": gain, "low": gain - 0.05, "high": gain + 0.05} for gain in (0.1, -0.1))
     classes = {
-        "liver": {**row, "A_better": 8, "A_worse": 1, "p_holm": 0.0008},
-        "liver_tumor": {**row, "A_better": 1, "A_worse": 8, "p_holm": 0.049},
-        "kidney": {**row, "A_better": 8, "A_worse": 1, "p_holm": 0.051},
+        "liver": {**row, **more, "A_better": 8, "A_worse": 1, "p_holm": 0.0008},
+        "liver_tumor": {**row, **less, "A_better": 5, "A_worse": 4, "p_holm": 0.049},  # often a little, seldom by far
+        "kidney": {**row, **more, "A_better": 8, "A_worse": 1, "p_holm": 0.051},
     }
     counts = {"liver": {"missed": [0, 2], "spurious": [0, 0]}, "kidney": {"missed": [0, 0], "spurious": [0, 0]}}
-    comparison = {"A": "/x/new", "B": "/x/old", "cases": ["case_1"], "metrics": {"Dice": classes}, "counts": counts}
-    tables = comparison_tables(comparison)
+    comparison = {"A": "/x/new", "B": "/x/old", "protocol": "nnunet", "cases": ["case_1"], "counts": counts}
+    tables = comparison_tables({**comparison, "metrics": {"Dice": classes, "HD95_mm": {"liver": classes["liver"]}}})
+    assert [row.verdict for rows in tables.metrics.values() for row in rows] == ["good", "bad", "", "bad"]
     html = write_report(tmp_path / "r.html", title="T", results=make_results(), comparison=tables).read_text()
-    cell = '<td data-value="0.1" class="{}">+0.100<small>0.050..0.150</small></td>'
-    assert html.index(cell.format("good")) < html.index(cell.format("bad")) < html.index(cell.format(""))
+    good = html.index('<td data-value="0.1" class="good">+0.100<small>0.050..0.150</small></td>')
+    assert good < html.index('<td data-value="-0.1" class="bad">-0.100<small>-0.150..-0.050</small></td>')
     assert '<td data-value="0.0008"><0.001</td>'.replace("<0", "&lt;0") in html and '<td data-value="0.049">0.049</td>' in html
     assert re.findall(r"<tr>.*?</span>(\w+)</th>", html.partition("<h3>Structures missed and spurious")[2])[0] == "liver"
 

@@ -211,6 +211,21 @@ def test_images_of_a_folder_are_found_by_name_and_series(tmp_path):
     assert found["scan"] == SentImage((tmp_path / "deep" / "scan.nii.gz",), False)
 
 
+def test_images_of_one_name_and_a_series_in_several_folders_are_all_found(tmp_path):
+    for case in ("case_1", "case_2"):
+        (tmp_path / case).mkdir()
+        (tmp_path / case / "imaging.nii.gz").write_bytes(b"")
+    first, *others = write_series(tmp_path / "ct", names="IM{:04d}")
+    (tmp_path / "more").mkdir()
+    moved = first.rename(tmp_path / "more" / first.name)
+    found = found_images(tmp_path)
+    (uid,) = found.keys() - {"case_1_imaging", "case_2_imaging"}
+    assert sorted(found[uid].files) == sorted([*others, moved])
+    assert [found[f"{case}_imaging"].files for case in ("case_1", "case_2")] == [
+        (tmp_path / case / "imaging.nii.gz",) for case in ("case_1", "case_2")
+    ]
+
+
 @pytest.mark.parametrize(("voxels", "at_model", "words"), [(3_000_000, 0, "takes 2,000,000"), (1000, 3e9, "voxel size")])
 def test_images_that_are_too_large(voxels, at_model, words):
     with pytest.raises(UserError, match=words):

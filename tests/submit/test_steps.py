@@ -41,7 +41,7 @@ def test_a_training_is_a_job_for_each_fold(typed):
         ("nnUNetv2_train 400 2d 0", ("--c",)),
         ("predict -i a -o b -d 1", ("--continue_prediction",)),
         ("predict -i a -o b -d 1 --resume", ()),
-        ("nnUNetv2_predict -i a -o b -d 1", ("--continue_prediction",)),
+        ("nnUNetv2_predict -i a -o b -d 1", ()),  # it would keep a file that is not whole
         ("pretrain -d 1 -o vit.safetensors", ("--continue",)),
         ("pretrain -d 1 -o vit.safetensors --continue", ()),
         ("convert KITS23 x", ()),  # goes on by itself
