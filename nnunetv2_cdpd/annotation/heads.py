@@ -35,15 +35,17 @@ def differing_heads(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[s
 
 
 def _heads(dataset_json: Mapping[str, Any]) -> list[tuple[int, frozenset[int], str]]:
-    """Number, stored values and name of each head."""
-    labels = dataset_json["labels"].items()
-    values = {name: frozenset(value if isinstance(value, list | tuple) else (value,)) for name, value in labels}
+    """Number, stored values and name of each head; those of a softmax (no value is a list) are in the order of values."""
+    labels = dataset_json.get("labels") or {}
+    values = {name: frozenset(value if isinstance(value, list | tuple) else (value,)) for name, value in labels.items()}
     classes = [name for name, its in values.items() if name != "ignore" and its != {0}]
+    if not any(isinstance(value, list | tuple) for value in labels.values()):
+        classes.sort(key=lambda name: labels[name])
     return [(index, values[name], name) for index, name in enumerate(classes)]
 
 
 def _sources(dataset_json: Mapping[str, Any]) -> list[str]:
-    return list(dataset_json.get("cdpd", {}).get("sources", ()))
+    return list((dataset_json.get("cdpd") or {}).get("sources", ()))
 
 
 def _told(old: str | None, new: str | None) -> str:

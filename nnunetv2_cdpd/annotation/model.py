@@ -124,8 +124,8 @@ class Annotation:
 
     def lies_in(self, name: str) -> tuple[str, ...]:
         """The classes that a nested class lies in: all of them, or those of which it is not known in which; () for others."""
-        value = self.values[self.classes.index(name)]
-        certain = (other for other, region in zip(self.classes, self.regions) if other != name and value in region)
+        own = set(self.regions[self.classes.index(name)])
+        certain = (other for other, region in zip(self.classes, self.regions) if own < set(region))
         return self.possible_parents.get(name) or tuple(certain)
 
     # ---- tables --------------------------------------------------------------------------------------------------

@@ -66,7 +66,11 @@ LUNG_LOBES = ("lung_upper_lobe", "lung_middle_lobe_right", "lung_lower_lobe")
 PANCREAS_PARTS = ("pancreas_head", "pancreas_body", "pancreas_tail")
 SPINE = (("cervical", "C", 7), ("thoracic", "T", 13), ("lumbar", "L", 6))  # name, letter, most vertebrae
 HEART_PARTS = ("myocardium", "atrium_left", "ventricle_left", "atrium_right", "ventricle_right")
-BODY_REGIONS = "subcutaneous_tissue muscle abdominal_cavity thoracic_cavity bone pericardium mediastinum bowel_bag face".split()
+BODY_REGIONS = (
+    "subcutaneous_tissue muscle abdominal_cavity thoracic_cavity bone pericardium mediastinum bowel_bag face body external skin "
+    "chest_wall gtv ctv ptv"
+).split()
+BRAIN_PARTS = "brainstem cerebellum temporal_lobe hippocampus".split()  # which contours of the brain leave out or hold
 OTHER_STRUCTURES = (  # beyond it, those of which more is to say than a name
     Structure("uterus", compatible=("prostate",)),  # AMOS22 labels it as prostate
     Structure("veins", compatible=("portal_vein_and_splenic_vein", "hepatic_vessel", "postcava")),
@@ -84,9 +88,10 @@ OTHER_STRUCTURES = (  # beyond it, those of which more is to say than a name
     Structure("sacrum", compatible=("spine", "pelvis")),
     Structure("hip", compatible=("pelvis",)),
     *(Structure(f"rib_{number}", parents=("ribs_left", "ribs_right")) for number in range(1, 13)),
-    *(Structure(lobe, parents=LUNGS[:1] if "right" in lobe else LUNGS) for lobe in LUNG_LOBES),
-    *(Structure(part, parents=("pancreas",)) for part in PANCREAS_PARTS),
-    *(Structure(f"liver_segment_{number}", parents=("liver",)) for number in range(1, 9)),
+    # parts beside tumors of the whole, where the whole is no class
+    *(Structure(lobe, LUNGS[:1] if "right" in lobe else LUNGS, ("lung_tumor",)) for lobe in LUNG_LOBES),
+    *(Structure(part, ("pancreas",), ("pancreas_tumor",)) for part in PANCREAS_PARTS),
+    *(Structure(f"liver_segment_{number}", ("liver",), ("liver_tumor", "hepatic_vessel_tumor")) for number in range(1, 9)),
     Structure("portal_vein", parents=("portal_vein_and_splenic_vein",)),
     Structure("splenic_vein", parents=("portal_vein_and_splenic_vein",)),
     # ducts run through organs, which one dataset leaves out of them and another does not
@@ -97,7 +102,11 @@ OTHER_STRUCTURES = (  # beyond it, those of which more is to say than a name
     Structure("anal_canal", compatible=("rectum",)),
     Structure("seminal_vesicle", compatible=("prostate",)),
     Structure("atrial_appendage_left", compatible=("heart", "heart_atrium_left")),
-    Structure("brainstem", compatible=("brain",)),
+    *(Structure(part, compatible=("brain",)) for part in BRAIN_PARTS),
+    Structure("spinal_canal", compatible=("spinal_cord",)),
+    Structure("cauda_equina", compatible=("spinal_cord",)),
+    Structure("bowel", compatible=("intestine", "duodenum", "colon", "sigmoid_colon", "large_bowel", "rectum")),
+    Structure("carina", compatible=("trachea",)),
     Structure("mandible", compatible=("skull",)),
     Structure("eye_lens", parents=("eye_left", "eye_right")),
     *(Structure(region, compatible=(ANY,)) for region in BODY_REGIONS),

@@ -146,12 +146,24 @@ def _others(target: Annotation, own: Annotation, index: int, state: int) -> list
     found = []
     for other, name in enumerate(own.classes):
         if other in meant:
-            its = POSITIVE if target.values[meant[other]] in target.regions[k] else NEGATIVE
+            its = _lies_in(target, meant[other], k)
         else:
             its = _membership(name, target.classes[k])
         if its == state and other != index:
             found.append(other)
     return found
+
+
+def _lies_in(target: Annotation, inner: int, outer: int) -> int:
+    """Whether a class lies in another one: POSITIVE, NEGATIVE, or UNSUPERVISED if a part of it does; one without a value of its
+    own is what all its values are.
+    """
+    value, region = target.values[inner], target.regions[inner]
+    values = region if target.values.count(value) > 1 else (value,)
+    held = {each in target.regions[outer] for each in values}
+    if set(target.regions[outer]) <= set(region) or True not in held:
+        return NEGATIVE
+    return UNSUPERVISED if False in held else POSITIVE
 
 
 def _membership(name: str, outer: str) -> int:

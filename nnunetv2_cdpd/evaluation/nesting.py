@@ -78,15 +78,19 @@ def _missing(own: Annotation, other: Annotation) -> list[_Missing]:
     """Classes of a side that lie side by side there, and in each other elsewhere."""
     found: list[_Missing] = []
     there, here = name_finder(other.classes), name_finder(own.classes)
-    unlabelled = name_finder((*(label.name for label in other.merged_labels), *other.unasked))
+    unasked, merged = name_finder(other.unasked), {label.name: label.value for label in other.merged_labels}
+    find_merged = name_finder(tuple(merged))
     counterparts = {
-        inner: same
-        for inner in own.classes
-        if unlabelled(inner) is None and ((same := there(inner)) is None or here(same) == inner)
+        inner: same for inner in own.classes if unasked(inner) is None and ((same := there(inner)) is None or here(same) == inner)
     }
     for outer, wanted in _shared(own, other):
         for inner, same in counterparts.items():
-            state = _state_by_table(inner, outer) if same is None else _state(other, same, wanted)
+            if same is not None:
+                state = NEGATIVE if _lie_in(other, wanted, same) else _state(other, same, wanted)
+            elif label := find_merged(inner):
+                state = other.membership(merged[label], wanted)
+            else:
+                state = _state_by_table(inner, outer)
             if state == NEGATIVE or _state(own, inner, frozenset({outer})) != NEGATIVE:
                 continue
             is_other_way_round = _state(own, outer, frozenset({inner})) != NEGATIVE
@@ -116,8 +120,18 @@ def _shared(own: Annotation, other: Annotation) -> Iterator[tuple[str, frozenset
 
 
 def _state(annotation: Annotation, name: str, classes: frozenset[str]) -> int:
-    """Whether what is stored as a class is of these classes."""
-    return annotation.membership(annotation.values[annotation.classes.index(name)], classes)
+    """Whether what is stored as a class is of these classes; a class without a value of its own is what all its values are."""
+    index = annotation.classes.index(name)
+    value = annotation.values[index]
+    values = annotation.regions[index] if annotation.values.count(value) > 1 else (value,)
+    states = {annotation.membership(each, classes) for each in values}
+    return states.pop() if len(states) == 1 else UNSUPERVISED
+
+
+def _lie_in(annotation: Annotation, names: frozenset[str], outer: str) -> bool:
+    """Whether classes lie in another one: all their values are its values too."""
+    regions = dict(zip(annotation.classes, map(set, annotation.regions)))
+    return all(regions[name] < regions[outer] for name in names)
 
 
 def _state_by_table(inner: str, outer: str) -> int:
@@ -131,12 +145,16 @@ def _state_by_table(inner: str, outer: str) -> int:
 def _unknown_outside(own: Annotation, other: Annotation, inner: str, wanted: frozenset[str]) -> list[str]:
     """Classes of the other side that may be an inner class by a name that no table knows, and lie outside of what it lies in."""
     here = name_finder(own.classes)
-    unknown = (name for name in other.classes if canonical_name(name) is None and here(name) is None)
+    unknown = (
+        name for name in other.classes if canonical_name(name) is None and not structure(name).parents and here(name) is None
+    )
     return [name for name in unknown if _may_mean(name, inner) and _state(other, name, wanted) == NEGATIVE]
 
 
 def _may_mean(name: str, known: str) -> bool:
-    bare_tumor = says_tumor(name) and says_tumor(known) and organ_of(name) is None
+    if says_tumor(name) != says_tumor(known):
+        return False
+    bare_tumor = says_tumor(name) and organ_of(name) is None
     return bare_tumor or not set(normal_words(name)).isdisjoint(normal_words(known))
 
 

@@ -21,6 +21,13 @@ def test_the_same_is_no_difference():
     assert differing_heads(of(LABELS, "A", "B"), of(same, "A", "B")) == moved_classes(of(LABELS), of(same)) == []
 
 
+def test_the_order_of_a_softmax_is_that_of_its_values():
+    plain = {"background": 0, "liver": 1, "spleen": 2}
+    assert moved_classes(of(plain), of(dict(reversed(plain.items())))) == []
+    assert moved_classes(of(plain), of({"background": 0, "liver": 2, "spleen": 1})) == ["spleen", "liver"]
+    assert differing_heads(of(plain) | {"cdpd": None}, of(plain)) == []
+
+
 def test_another_order_and_other_values_are_told():
     order = swapped("liver_tumor", "spleen")
     assert differing_heads(of(LABELS), of(order)) == ["liver_tumor, now spleen", "spleen, now liver_tumor"]

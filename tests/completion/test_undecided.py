@@ -142,3 +142,11 @@ def test_a_voxel_that_is_hardly_tumor_is_uncertain_by_confidence():
     votes = votes_of([kidney], [1.0], SPACING, SETTINGS.plausible, 0.0, [most])
     assert confidence_finding(votes, SETTINGS).voxels.all() and not votes.undecided.any()
     assert not confidence_finding(votes_of([kidney], [1.0], SPACING, SETTINGS.plausible, 0.0), SETTINGS).voxels.any()
+
+
+def test_a_class_that_is_made_of_others_is_no_part_of_one_side():
+    labels = {"right_kidney": [1, 4], "left_kidney": [2, 3], "left_kidney_cyst": 3, "right_kidney_cyst": 4, "kidney_cyst": [3, 4]}
+    target = read_annotation({"labels": {"background": 0, **labels}, "regions_class_order": [1, 2, 3, 4, 3]})
+    knows, undecided = known(target, of("left_kidney", "right_kidney", "kidney_cyst"))
+    assert knows == {name: [name] for name in ("right_kidney", "left_kidney", "kidney_cyst")}
+    assert undecided == {"right_kidney": ["kidney_cyst"], "left_kidney": ["kidney_cyst"]}

@@ -195,3 +195,41 @@ def test_only_what_is_scored_is_told(liver_folders):
     write_json(predicted / "dataset.json", plain)
     evaluate(predicted, truth, report=notes.append)
     assert notes == []
+
+
+# ---- classes that are made of others, merged labels, sides -----------------------------------------------------------------
+
+CYSTS = {"right_kidney": [1, 4], "left_kidney": [2, 3], "left_kidney_cyst": 3, "right_kidney_cyst": 4, "kidney_cyst": [3, 4]}
+OF_CYSTS = labelled([1, 2, 3, 4, 3], **CYSTS)  # the cysts of both sides have the value of the left ones
+
+
+@pytest.mark.parametrize("is_reference", [True, False])
+def test_a_class_that_is_made_of_others_is_not_taken_for_the_one_whose_value_it_has(is_reference):
+    plain = labelled(left_kidney=1, right_kidney=2, kidney_cyst=3)
+    maps = ([1, 2, 3, 4, 1, 2], [2, 1, 3, 3, 2, 1])
+    sides = ((maps[0], OF_CYSTS), (maps[1], plain))
+    (reference_map, reference), (prediction_map, prediction) = sides if is_reference else sides[::-1]
+    found = scores(reference_map, prediction_map, reference, prediction)
+    assert {found[name] for name in ("left_kidney", "right_kidney", "kidney_cyst") if name in found} == {1}
+
+
+@pytest.mark.parametrize("is_reference", [True, False])
+def test_what_one_side_has_as_a_merged_label_lies_in_the_organ_too(is_reference):
+    plain = labelled(kidney=1, kidney_cyst=2)
+    block = {"merged_labels": {"kidney_cyst": {"value": 5, "classes": ["left_kidney_cyst", "right_kidney_cyst"]}}}
+    labels = {"kidney": [1, 2, 3, 5], "left_kidney_cyst": [2, 5], "right_kidney_cyst": [3, 5], "spleen": [4, 4]}
+    sources = {"s": {"annotated_classes": ["kidney"], "merged_labels": ["kidney_cyst"]}}
+    merged = labelled([1, 2, 3, 4], {**block, "sources": sources}, **labels)
+    sides = (([1, 1, 2, 2, 0], plain), ([1, 1, 5, 5, 0], merged))
+    (reference_map, reference), (prediction_map, prediction) = sides if is_reference else sides[::-1]
+    assert scores(reference_map, prediction_map, reference, prediction)["kidney"] == 1
+
+
+@pytest.mark.parametrize("is_reference", [True, False])
+def test_a_tumor_with_a_side_is_no_stranger(is_reference):
+    sided = labelled(right_kidney=1, left_kidney=2, right_kidney_tumor=3, left_kidney_tumor=4)
+    sides = (([1, 2, 3, 4, 1, 2], sided), ([1, 2, 3, 3, 1, 2], PLAIN_KIDNEYS))
+    (reference_map, reference), (prediction_map, prediction) = sides if is_reference else sides[::-1]
+    found = scores(reference_map, prediction_map, reference, prediction)
+    assert not {value for name, value in found.items() if "kidney" in name and "tumor" not in name} - {1}
+    assert not nested_alike(reference, prediction).doubts

@@ -50,6 +50,11 @@ def test_a_part_is_the_whole_too(part, whole):
         ("seminal_vesicle", "prostate"),
         ("bowel_bag", "intestine"),
         ("sacrum", "spine"),
+        ("Body", "liver"),
+        ("GTV", "liver"),
+        ("SpinalCanal", "spinal_cord"),
+        ("cerebellum", "brain"),
+        ("lung_upper_lobe_left", "lung_tumor"),
     ],
 )
 def test_what_one_dataset_counts_to_an_organ_and_another_does_not_is_held_against_neither(one, other):
