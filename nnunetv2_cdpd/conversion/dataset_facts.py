@@ -79,8 +79,9 @@ class DatasetFacts:
     def source_of(self, listed: str | None, held: Collection[int]) -> CaseSource:
         """Source of a case: as its table says, or by content.
 
-        By content it is the smallest of those that miss fewest of the structures held; of structure sets and segmentations, one
-        that annotates just these, and what the declaration says to be annotated in every case.
+        By content it is the smallest of those that miss fewest of the structures held, where a union covers its members, though
+        less well than their own names; of structure sets and segmentations, one that annotates just these, and what the
+        declaration says to be annotated in every case.
 
         Args:
             held: Stored values of these structures, before their sides were told apart.
@@ -92,8 +93,17 @@ class DatasetFacts:
         name = listed or dataset.name
         if dataset.sources_by_content:
             sources = dataset.sources
-            name = min(sources, key=lambda source: (len(names.difference(sources[source])), len(sources[source])))
+
+            def fit(source: str) -> tuple[int, int, int]:
+                own = sources[source]
+                return len(names - self._with_members(own)), len(names.difference(own)), len(own)
+
+            name = min(sources, key=fit)
         return CaseSource(name, dataset.annotated_by_source[name])
+
+    def _with_members(self, names: Collection[str]) -> set[str]:
+        """These structures, and those that unions among them are made of."""
+        return set(names).union(*(self.dataset.unions.get(name, ()) for name in names))
 
     def _source_of_rois(self, held: Collection[str]) -> CaseSource:
         """Named by what it lacks or has, whichever is less, and of much of both by a digest; alike whatever other cases hold."""

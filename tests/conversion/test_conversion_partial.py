@@ -110,6 +110,18 @@ sources_by_content: true
     assert source.name == "KIDNEYS" and set(source.annotated_classes) == {"left_kidney", "right_kidney"}
 
 
+def test_a_source_that_annotates_a_union_knows_its_members(folder):
+    for case, names in {"b": {1: "upper", 2: "lower", 3: "liver"}, "d": {3: "liver"}}.items():
+        truth = make_truth(names.values(), ord(case))
+        write_nifti(folder / f"img/{case}.nii.gz", truth.image)
+        write_nifti(folder / f"lab/{case}.nii.gz", label_of(truth, names))
+    text = "values: {1: upper, 2: lower, 3: liver}\nunions: {left_lung: [upper, lower]}\nsources_by_content: true\nsources: "
+    sources = annotation_of(converted(folder, text + "{LUNGS: [left_lung, liver], LIVER: [liver]}\n")).case_source
+    assert (sources["CLINIC_b"], sources["CLINIC_d"]) == ("LUNGS", "LIVER")
+    own = "{LUNGS: [left_lung, liver], LOBES: [upper, lower, liver]}\n"  # of these names the label holds more
+    assert annotation_of(converted(folder, text + own)).case_source["CLINIC_b"] == "LOBES"
+
+
 def test_undeclared_value_is_no_reason_to_leave_a_case_out(folder):
     write_nifti(folder / "lab/c.nii.gz", np.full(SHAPE, 9, np.uint8))
     assert "holds 9, which is not declared" in converted(folder, BY_CONTENT).failed["CLINIC_c"]
