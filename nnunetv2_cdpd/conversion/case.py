@@ -65,9 +65,11 @@ def convert_case(job: ConversionJob) -> ConvertedCase:
     notes = [] if job.case.note is None else [job.case.note]
     image = _read_image(job, notes)
     *image_path, label_path = job.outputs
-    label, unmapped = _read_label(job, image)
+    label = _read_label(job, image)
+    unmapped, lost = label.unmapped, dict(label.lost)
     held = {job.values.get(int(value), -1) for value in label.present} - {0, job.ignore_value}  # -1: undeclared, told below
-    if job.needs_content and not held:
+    all_lost = bool(job.always) and not any(lost.keys().isdisjoint(members) for members in job.always)
+    if not held and (job.needs_content or all_lost):
         return ConvertedCase(left_out="its label holds no structure, so nothing tells what it annotates", unmapped=unmapped)
     with ExitStack() as stack:
         image_beside = [stack.enter_context(written_beside(path)) for path in image_path]
@@ -80,7 +82,7 @@ def convert_case(job: ConversionJob) -> ConvertedCase:
         _write_label(job, stored, label, image, label_beside)
         for path in image_beside:
             _write_image(job, image, path, notes)
-    return ConvertedCase(merged, tuple(dict.fromkeys(notes)), tuple(sorted(held)), unmapped=unmapped)
+    return ConvertedCase(merged, tuple(dict.fromkeys(notes)), tuple(sorted(held)), unmapped=unmapped, lost=lost)
 
 
 # ---- read ------------------------------------------------------------------------------------------------------------
@@ -134,18 +136,17 @@ def _in_hu(stored: np.ndarray, job: ConversionJob) -> np.ndarray:
     return stored.astype(np.float64) + job.hu_offset
 
 
-def _read_label(job: ConversionJob, image: _Image) -> tuple[Label, tuple[str, ...]]:
-    """The label, and the names in it that the declaration does not name."""
+def _read_label(job: ConversionJob, image: _Image) -> Label:
     if image.labelled is not None and job.rois is not None:
         return read_rois(image.labelled, job.rois)
     if job.masks:
-        return read_masks(job.masks), ()
+        return read_masks(job.masks)
     first, *others = job.case.label
     if others or first.suffix.lower() == ".png":
         if image.series is None:
             raise UserError(f"{job.label_place}: label slices, and the image is no DICOM series whose files they could belong to")
-        return read_slices(pair_slices(job.case.label, image.series)), ()
-    return read_label(first), ()
+        return read_slices(pair_slices(job.case.label, image.series))
+    return read_label(first)
 
 
 # ---- label -> stored values on the image's grid ----------------------------------------------------------------------

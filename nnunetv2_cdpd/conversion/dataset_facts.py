@@ -76,7 +76,7 @@ class DatasetFacts:
             dataset.fill_gaps,
         )
 
-    def source_of(self, listed: str | None, held: Collection[int]) -> CaseSource:
+    def source_of(self, listed: str | None, held: Collection[int], lost: Collection[str] = ()) -> CaseSource:
         """Source of a case: as its table says, or by content.
 
         By content it is the smallest of those that miss fewest of the structures held, where a union covers its members, though
@@ -85,11 +85,12 @@ class DatasetFacts:
 
         Args:
             held: Stored values of these structures, before their sides were told apart.
+            lost: Structures that were drawn and of which the label holds nothing: their absence says nothing.
         """
         dataset = self.dataset
         names = {name for name, value in self.stored.items() if value in held}
         if dataset.rois:
-            return self._source_of_rois(names)
+            return self._source_of_rois(names, lost)
         name = listed or dataset.name
         if dataset.sources_by_content:
             sources = dataset.sources
@@ -105,11 +106,12 @@ class DatasetFacts:
         """These structures, and those that unions among them are made of."""
         return set(names).union(*(self.dataset.unions.get(name, ()) for name in names))
 
-    def _source_of_rois(self, held: Collection[str]) -> CaseSource:
+    def _source_of_rois(self, held: Collection[str], lost: Collection[str]) -> CaseSource:
         """Named by what it lacks or has, whichever is less, and of much of both by a digest; alike whatever other cases hold."""
         dataset = self.dataset
         goals = {*held, *(dataset.annotates or ())}
         goals |= {name for name, members in dataset.unions.items() if goals.issuperset(members)}
+        goals = {name for name in goals if self._with_members([name]).isdisjoint(lost)}
         everything = (*dataset.structures, *dataset.unions)
         there, lacking = ([name for name in everything if (name in goals) == is_there] for is_there in (True, False))
         if not lacking:

@@ -1,7 +1,7 @@
 """ConversionJob: all that decides what becomes of one case, as data, and ConvertedCase: what came of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2_cdpd.conversion.declaration import FoundCase, IntensityCheck
@@ -21,6 +21,7 @@ class ConversionJob:
     rois: What to make of the label, if it is of structure sets and segmentations.
     ignore_value: Stored instead of background outside of the labelled slices, and for values that mean "not annotated here".
     needs_content: A case whose label holds nothing but background and ignored voxels is left out.
+    always: What is annotated also where it is not drawn, a union as its members; a case that lost all of it is left out too.
     hu_offset: Added to the stored values of the image.
     copy: Copy files that need no change instead of linking them.
     made_from: Digest of the files and of all that decides the outcome.
@@ -40,6 +41,7 @@ class ConversionJob:
     hu_offset: float
     resample_labels: bool
     copy: bool
+    always: tuple[tuple[str, ...], ...] = ()
     made_from: str = ""
 
     @property
@@ -57,6 +59,7 @@ class ConvertedCase:
     held: Stored values of the structures that its label held, before their sides were told apart.
     left_out: Why nothing was written; None: it was.
     unmapped: Names in its structure sets and segmentations that the declaration does not name, as they are shown.
+    lost: Structure that was drawn and of which its label holds nothing -> why; it is not annotated, whatever is declared.
     """
 
     merged: tuple[str, ...] = ()
@@ -64,3 +67,4 @@ class ConvertedCase:
     held: tuple[int, ...] = ()
     left_out: str | None = None
     unmapped: tuple[str, ...] = ()
+    lost: Mapping[str, str] = field(default_factory=dict)

@@ -23,6 +23,7 @@ class Options:
     resample_labels: Bring labels of another grid to that of their image.
     split_sides: Separate merged labels into left and right where that is unambiguous.
     labels_only: Write label maps alone, and their dataset.json though cases have failed: these are to be compared with others.
+    predicted: These are predictions: a structure that was drawn and cannot be taken counts as nowhere, and no case is left out.
     leave_out: Cases to leave out, as case identifiers or as the collection names them.
     """
 
@@ -33,6 +34,7 @@ class Options:
     resample_labels: bool = False
     split_sides: bool = False
     labels_only: bool = False
+    predicted: bool = False
     leave_out: tuple[str, ...] = ()
 
     @property
@@ -112,8 +114,13 @@ def _job(case: FoundCase, facts: DatasetFacts, output: Path, options: Options) -
         hu_offset=dataset.hu_offset,
         resample_labels=options.resample_labels,
         copy=options.copy,
+        always=() if options.predicted or not dataset.rois else _always(dataset),
     )
     return replace(job, made_from=_made_from(job))
+
+
+def _always(dataset: SourceDataset) -> tuple[tuple[str, ...], ...]:
+    return tuple(dataset.unions.get(name, (name,)) for name in dataset.annotates or ())
 
 
 def outputs_of(output: Path, identifier: str) -> tuple[Path, Path]:
@@ -133,5 +140,5 @@ def _made_from(job: ConversionJob) -> str:
     how += ["slices paired by number"] if len(case.label) > 1 else []
     how += ["left out without content"] if job.needs_content else []
     if job.rois is not None:
-        how += [repr(job.rois)]
+        how += [repr(job.rois), *([repr(job.always)] if job.always else [])]
     return digest(files, masks, sorted(job.values.items()), how)

@@ -1,7 +1,7 @@
 """Labels: read from a file, from image slices or from one mask per structure, checked, and remapped."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -21,12 +21,16 @@ class Label:
     grid: Where it lies; None if its format does not tell.
     file: The NIfTI file, if it is one.
     notes: For the user.
+    unmapped: Names in structure sets and segmentations that the declaration does not name, as they are shown.
+    lost: Structure of theirs that was drawn and of which nothing is here -> why, so that its absence says nothing.
     """
 
     array: np.ndarray
     grid: Grid | None
     file: NiftiFile | None = None
     notes: tuple[str, ...] = ()
+    unmapped: tuple[str, ...] = ()
+    lost: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def present(self) -> np.ndarray:

@@ -94,11 +94,8 @@ def _without_copies(objects: Sequence[LabelObject]) -> list[LabelObject]:
     return kept
 
 
-def read_rois(labelled: LabelledSeries, rules: RoiRules) -> tuple[Label, tuple[str, ...]]:
+def read_rois(labelled: LabelledSeries, rules: RoiRules) -> Label:
     """Join the structures of all objects; where two overlap, the later one stays.
-
-    Returns:
-        The label, and the names that nothing in the declaration names, as they are shown.
 
     Raises:
         UserError: A name that means two structures, two names that mean one, another frame of reference, a damaged file.
@@ -121,12 +118,13 @@ def read_rois(labelled: LabelledSeries, rules: RoiRules) -> tuple[Label, tuple[s
     grid = labelled.series.upright
     array = np.zeros(grid.shape, np.min_scalar_type(max(rules.stored.values())), order="F")
     over: dict[str, None] = {}
-    painted = []
+    lost: dict[str, str] = {}
     for structure, value in rules.stored.items():
         drawings = drawn.get(structure, [])
         notes += [f"{structure}: {note}" for drawing in drawings for note in drawing.notes]
         if problem := next((drawing.problem for drawing in drawings if drawing.problem), None):
             notes.append(f"{structure} not taken, so not annotated: {problem}")
+            lost[structure] = problem
             continue
         beneath = [0, value, *(rules.stored[outer] for outer in rules.within.get(structure, ()))]
         for where, mask in (patch for drawing in drawings for patch in drawing.patches):
@@ -134,13 +132,23 @@ def read_rois(labelled: LabelledSeries, rules: RoiRules) -> tuple[Label, tuple[s
             if not np.isin(area[mask], beneath).all():
                 over[structure] = None
             area[mask] = value
-        painted += [structure] if any(drawing.patches for drawing in drawings) else []
     if over:
         notes.append(f"overlapping structures, the later in `values` was kept: {', '.join(over)}")
     held = set(distinct(array).tolist())
-    hidden = [structure for structure in painted if rules.stored[structure] not in held]
+    hidden = []
+    for structure in (name for name, value in rules.stored.items() if value not in held and name not in lost):
+        patches = [patch for drawing in drawn.get(structure, ()) for patch in drawing.patches]
+        inner = [rules.stored[name] for name, outer in rules.within.items() if structure in outer]
+        if not patches:
+            if why := "; ".join(note for drawing in drawn.get(structure, ()) for note in drawing.notes):
+                lost[structure] = why
+        elif all(np.isin(array[where][mask], inner).all() for where, mask in patches):
+            notes.append(f"{structure} is filled by what is nested in it")
+        else:
+            hidden.append(structure)
+            lost[structure] = "it lies wholly under others"
     notes += [f"{', '.join(hidden)} lies wholly under others, so not annotated"] if hidden else []
-    return Label(array, grid, notes=tuple(notes)), tuple(unmapped)
+    return Label(array, grid, notes=tuple(notes), unmapped=tuple(unmapped), lost=lost)
 
 
 def _drawn(

@@ -75,11 +75,13 @@ def _is_done(record: FileRecord, name: str, job: ConversionJob) -> bool:
 def _are_facts(facts: Mapping[str, Any]) -> bool:
     """Whether these are facts of a ConvertedCase; what later releases added may be missing."""
     merged, notes, held, unmapped = (facts.get(name, ()) for name in ("merged", "notes", "held", "unmapped"))
-    left_out = facts.get("left_out")
+    left_out, lost = facts.get("left_out"), facts.get("lost", {})
     return (
         {"merged", "notes"} <= facts.keys()
         and all(isinstance(value, (list, tuple)) for value in (merged, notes, held, unmapped))
         and all(isinstance(text, str) for text in (*merged, *notes, *unmapped))
         and all(type(value) is int for value in held)
+        and isinstance(lost, dict)
+        and all(isinstance(text, str) for text in (*lost, *lost.values()))
         and (left_out is None or isinstance(left_out, str))
     )

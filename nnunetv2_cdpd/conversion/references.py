@@ -15,7 +15,7 @@ from nnunetv2_cdpd.conversion.layout import files_by_case, find_downloaded_cases
 from nnunetv2_cdpd.conversion.run import Conversion, convert_labels
 from nnunetv2_cdpd.conversion.summary import summary
 from nnunetv2_cdpd.datasets.predictions import identifiers
-from nnunetv2_cdpd.errors import UserError, is_blank, listed
+from nnunetv2_cdpd.errors import UserError, by_reason, is_blank, listed
 from nnunetv2_cdpd.volumes.dicom.label_files import read_label_object
 
 _ENDING = ".nii.gz"
@@ -85,10 +85,18 @@ def label_maps_to_compare(
             _as_predicted(dataset, (path for paths in found.values() for path in paths)),
             own,
             place,
+            predicted=True,
             num_processes=num_processes,
             progress=progress,
             report=report,
         )
+        told = (
+            (case, f"{name} counts as not predicted: {why}")
+            for case, lost in converted.lost.items()
+            for name, why in lost.items()
+        )
+        for why, lacking in by_reason(told):
+            report(f"note: {folder}: {listed(lacking)}: {why}")
         failed |= {case: why for case, why in converted.failed.items() if case not in failed}
         if not converted.complete:
             raise UserError(f"{folder}: no prediction can be read; {_first(converted)}")

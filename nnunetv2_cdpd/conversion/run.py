@@ -33,6 +33,7 @@ class Conversion(Outcome[ConvertedCase]):
     is_part: Other calls do other cases; the dataset is finished by one that does all.
     skipped: Case identifier -> reason.
     notes: Case identifier -> notes on it.
+    lost: Case identifier -> structures that were drawn in it and of which its label holds nothing -> why.
     unmapped: Name in structure sets and segmentations that the declaration does not name -> how many cases have it.
     """
 
@@ -42,6 +43,7 @@ class Conversion(Outcome[ConvertedCase]):
     is_part: bool = False
     skipped: dict[str, str] = field(default_factory=dict)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    lost: dict[str, dict[str, str]] = field(default_factory=dict)
     unmapped: dict[str, int] = field(default_factory=dict)
 
 
@@ -85,17 +87,21 @@ def convert_labels(
     cases: Sequence[FoundCase],
     output: Path,
     *,
+    predicted: bool = False,
     num_processes: int | None = None,
     progress: bool = True,
     report: Callable[[str], None] = print,
 ) -> Conversion:
     """The label maps of cases and their dataset.json, in a folder that nothing else is in; images tell the grid only.
 
+    Args:
+        predicted: As of `Options`.
+
     Raises:
         UserError: Every case is left out, or the output folder is not ours.
     """
     with output_folder(output):
-        return _convert(dataset, cases, output, Options(labels_only=True), num_processes, progress, report)
+        return _convert(dataset, cases, output, Options(labels_only=True, predicted=predicted), num_processes, progress, report)
 
 
 def _convert(
@@ -160,6 +166,7 @@ def _finish(plan: Plan, outcome: Conversion) -> Conversion:
         outcome.done.pop(name, None)
     outcome.before = [name for name in outcome.before if name not in outcome.skipped]
     outcome.notes = {name: tuple(entry.facts["notes"]) for name, entry in entries.items() if entry.facts["notes"]}
+    outcome.lost = {name: dict(lost) for name, entry in entries.items() if (lost := entry.facts.get("lost"))}
     clear_leftovers(output)
     if (outcome.failed and not options.labels_only) or outcome.remaining:
         (output / FILE_NAME).unlink(missing_ok=True)
@@ -170,10 +177,10 @@ def _finish(plan: Plan, outcome: Conversion) -> Conversion:
         for path in outputs_of(output, name):
             path.unlink(missing_ok=True)
     # Sources as they are listed now, not as of when the case was done: a table of the download may have been mended since.
-    case_source = {
-        name: (plan.facts.source_of(jobs[name].case.source, entry.facts.get("held", ())), tuple(entry.facts["merged"]))
-        for name, entry in entries.items()
-    }
+    case_source = {}
+    for name, entry in entries.items():
+        held, lost = entry.facts.get("held", ()), () if options.predicted else outcome.lost.get(name, ())
+        case_source[name] = plan.facts.source_of(jobs[name].case.source, held, lost), tuple(entry.facts["merged"])
     dataset_json = plan.facts.dataset_json(output.name, case_source)
     if read_json(output / FILE_NAME) != dataset_json:
         write_json(output / FILE_NAME, dataset_json)

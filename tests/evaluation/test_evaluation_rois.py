@@ -78,6 +78,17 @@ def test_predictions_may_be_segmentations_too(clinic, ending):
     assert evaluate(clinic) == (0, RIGHT)
 
 
+def test_a_structure_of_a_prediction_that_cannot_be_taken_is_told_and_counts_as_missed(clinic, capsys):
+    for case, slices in clinic.slices.items():
+        masks = {name: boxes(slices, lps(clinic.truths[case].masks[name])) for name in STRUCTURES}
+        kinds = {"spleen": "OPEN_PLANAR"} if case == "p1" else dict.fromkeys(STRUCTURES, "OPEN_PLANAR")
+        write_structure_set(clinic.folder / f"predicted/{case}_rtstruct.dcm", slices, list(masks.items()), kinds=kinds)
+    nothing = {("p1", "spleen"): (0, 0, 8), ("p2", "liver"): (0, 0, 8), ("p2", "left_kidney"): (0, 0, 8)}
+    assert evaluate(clinic) == (0, RIGHT | nothing)
+    told = capsys.readouterr().out
+    assert "predicted: p1, p2: spleen counts as not predicted: contours of type 'OPEN_PLANAR' left out" in told
+
+
 def test_a_class_that_no_prediction_holds_is_not_scored_and_other_spellings_are_known(clinic, capsys):
     names = {"Hepatic Tumor": "liver_tumor", "liver": "liver", "kidney_left": "left_kidney"}
     for case, slices in clinic.slices.items():
