@@ -81,11 +81,12 @@ def run(args: argparse.Namespace) -> int:
     from nnunetv2_cdpd.evaluation.tables import comparison_table, text_table
 
     unread: dict[str, str] = {}
+    without: frozenset[str] = frozenset()
     output = args.output or args.pred_dir
     if args.spec is not None:
-        unread = _make_label_maps(args, output)
+        unread, without = _make_label_maps(args, output)
     names = ("protocol", "tolerance_mm", "num_processes", "allow_missing", "fully_annotated")
-    options = EvaluationOptions(**given(args, *names), report=reporter(args.flags))
+    options = EvaluationOptions(**given(args, *names), known_missing=without, report=reporter(args.flags))
     places = {"dataset_json": args.dataset_json, "output": args.output if args.spec is None else output}
     if args.other_dir is None:
         results = evaluate_folder(args.pred_dir, args.gt_dir, **places, options=options)
@@ -100,8 +101,8 @@ def run(args: argparse.Namespace) -> int:
     return report_failed(failed, args.flags)
 
 
-def _make_label_maps(args: argparse.Namespace, output: Path) -> dict[str, str]:
-    """Put label maps in the place of the folders that were given; returns the cases that have none, with reasons."""
+def _make_label_maps(args: argparse.Namespace, output: Path) -> tuple[dict[str, str], frozenset[str]]:
+    """Put label maps in the place of the folders that were given; returns the cases that failed, why, and all without a map."""
     from nnunetv2_cdpd.conversion.declaration_file import read_declaration
     from nnunetv2_cdpd.conversion.references import label_maps_to_compare
     from nnunetv2_cdpd.errors import UserError
@@ -120,5 +121,4 @@ def _make_label_maps(args: argparse.Namespace, output: Path) -> dict[str, str]:
     args.gt_dir, args.pred_dir = made.references, made.predictions[0]
     if args.other_dir is not None:
         args.other_dir = made.predictions[1]
-    args.allow_missing = args.allow_missing or not made.are_all
-    return made.failed
+    return made.failed, made.without

@@ -28,13 +28,13 @@ class LabelMaps:
 
     predictions: A folder for each that was given: the same, or where its segmentations were made label maps.
     failed: Case identifier -> why it has no label map.
-    are_all: Whether every case of the export has a reference.
+    without: Cases that lack a reference or a prediction, and that is told: those of `failed`, and those that were left out.
     """
 
     references: Path
     predictions: tuple[Path, ...]
     failed: dict[str, str]
-    are_all: bool
+    without: frozenset[str]
 
 
 def label_maps_to_compare(
@@ -101,7 +101,7 @@ def label_maps_to_compare(
         if not converted.complete:
             raise UserError(f"{folder}: no prediction can be read; {_first(converted)}")
         folders.append(place / "labelsTr")
-    return LabelMaps(output / "references" / "labelsTr", tuple(folders), failed, not (failed or made.skipped))
+    return LabelMaps(output / "references" / "labelsTr", tuple(folders), failed, frozenset({*failed, *made.skipped}))
 
 
 def _predicted(dataset: SourceDataset, folder: Path) -> dict[str, tuple[Path, ...]]:

@@ -1,6 +1,6 @@
 """LabelledFolder: label maps with the dataset.json that says what they mean, and the cases that two folders share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -103,12 +103,18 @@ def check_roles(predictions: Path, references: Path) -> None:
 
 
 def cases_to_score(
-    predictions: Path, references: LabelledFolder, *, allow_missing: bool, report: Callable[[str], None]
+    predictions: Path,
+    references: LabelledFolder,
+    *,
+    allow_missing: bool,
+    known_missing: Collection[str] = (),
+    report: Callable[[str], None],
 ) -> list[str]:
     """Identifiers of the cases with a reference and a prediction.
 
     Args:
         allow_missing: Go on though references without a prediction remain, or predictions without a reference.
+        known_missing: Go on without these in any event.
         report: Called with each note.
 
     Raises:
@@ -130,14 +136,14 @@ def cases_to_score(
         raise UserError(f"{predictions}: no prediction {there[0]}{ending} or of another case of {folder}; give another folder")
     missing = [case for case in there if case not in of_prediction]
     extra = [case for case in predicted if case not in of_reference]
-    if missing and not allow_missing:
+    if not allow_missing and (lacking := [case for case in missing if case not in known_missing]):
         raise UserError(
-            f"{predictions}: {len(missing)} of {len(there)} cases have no prediction: {listed(missing)}; predict them, or give "
+            f"{predictions}: {len(lacking)} of {len(there)} cases have no prediction: {listed(lacking)}; predict them, or give "
             "argument allow_missing to score the others"
         )
-    if extra and not allow_missing:
+    if not allow_missing and (lacking := [case for case in extra if case not in known_missing]):
         raise UserError(
-            f"{folder}: {len(extra)} of {len(predicted)} predictions have no reference: {listed(extra)}; add these, or give "
+            f"{folder}: {len(lacking)} of {len(predicted)} predictions have no reference: {listed(lacking)}; add these, or give "
             "argument allow_missing to score the others"
         )
     if missing:

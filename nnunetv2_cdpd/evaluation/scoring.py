@@ -25,6 +25,7 @@ class EvaluationOptions:
     num_processes: With 1 everything runs in this process; None: nnU-Net's default, at most one per core and per 4 cases,
         because a process takes seconds to start.
     allow_missing: Score the cases with a reference and a prediction, although others have one of the two only.
+    known_missing: Cases that may have one of the two only in any event, because they are known to.
     fully_annotated: Take every class as annotated in a case that `case_source` of the dataset.json does not list.
     progress: Show a progress bar.
     report: Called with each note.
@@ -34,6 +35,7 @@ class EvaluationOptions:
     tolerance_mm: float = DEFAULT_TOLERANCE_MM
     num_processes: int | None = None
     allow_missing: bool = False
+    known_missing: frozenset[str] = frozenset()
     fully_annotated: bool = False
     progress: bool = True
     report: Callable[[str], None] = print
@@ -52,7 +54,9 @@ def score_folder(folder: Path, references: LabelledFolder, options: EvaluationOp
         UserError: No case can be scored, or no class.
     """
     predictions = LabelledFolder.of_predictions(folder, references)
-    cases = cases_to_score(folder, references, allow_missing=options.allow_missing, report=options.report)
+    cases = cases_to_score(
+        folder, references, allow_missing=options.allow_missing, known_missing=options.known_missing, report=options.report
+    )
     ending, protocol = references.dataset_json.file_ending, PROTOCOLS[options.protocol]
     reader = reader_for(references.dataset_json, [references.folder / f"{case}{ending}" for case in cases])
     alike = nested_alike(references.annotation, predictions.annotation)

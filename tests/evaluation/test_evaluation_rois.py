@@ -112,6 +112,33 @@ def test_a_bad_reference_stops_no_other_and_is_told(clinic, capsys):
     assert "cdpd: error: case 'p2': " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("reason", ["left out", "broken reference", "broken prediction"])
+def test_a_case_that_is_left_out_does_not_allow_others_to_be_missing(clinic, capsys, reason):
+    clinic.slices["p3"] = clinic.patient("p3", {"liver": "liver"})[0]
+    if reason == "left out":
+        clinic.declare(("nested:", "leave_out: {p2: known to be wrong}\nnested:"))
+    for case in ("p1", "p2"):
+        write_segmentation(
+            clinic.folder / f"predicted/{case}_seg.dcm",
+            clinic.slices[case],
+            {name: lps(clinic.truths[case].masks[name]) for name in STRUCTURES},
+        )
+    broken = {"broken reference": "data/p2/export/write_segmentation.dcm", "broken prediction": "predicted/p2_seg.dcm"}
+    if reason in broken:
+        path = clinic.folder / broken[reason]
+        path.write_bytes(path.read_bytes()[:-90])
+    assert evaluate(clinic) == (1, None)
+    assert "have no prediction: p3; predict them, or give --allow-missing" in capsys.readouterr().err
+    code, rows = evaluate(clinic, "--allow-missing")
+    of_p1 = {key: counts for key, counts in RIGHT.items() if key[0] == "p1"}
+    assert (code, rows) == (reason != "left out", of_p1)
+    write_segmentation(
+        clinic.folder / "predicted/p3_seg.dcm", clinic.slices["p3"], {"liver": lps(clinic.truths["p3"].masks["liver"])}
+    )
+    code, rows = evaluate(clinic)
+    assert (code, rows) == (reason != "left out", of_p1 | {("p3", "liver"): (8, 0, 0)})
+
+
 def test_a_missing_series_is_told_in_one_line(clinic, capsys):
     for case in ("p1", "p2"):
         predict(clinic, case, f"{case}.nii.gz")
