@@ -10,7 +10,7 @@ import pytest
 from builders.derived_objects import ALGORITHM, blobs, segments
 from builders.dicom_labels import in_mm, write_segmentation, write_structure_set
 from builders.source_series import geometries, write_series
-from pydicom.uid import RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.dicom import find_series, read_series
@@ -111,6 +111,34 @@ def test_compressed_frames_are_read(tmp_path):
     slices, masks = write_series(tmp_path / "ct", PLAIN), made_masks(PLAIN)
     path = write_segmentation(tmp_path / "seg.dcm", slices, masks, "LABELMAP", transfer_syntax_uid=RLELossless)
     assert same(read(path, slices)[0], masks)
+
+
+@pytest.mark.parametrize(
+    "syntax, words",
+    [
+        (RLELossless, "'RLE Lossless'"),
+        (JPEGBaseline8Bit, "'1.2.840.10008.1.2.8.1'"),  # in its place, as pydicom does not know it: deflated frames
+        (DeflatedExplicitVRLittleEndian, None),
+        (ImplicitVRLittleEndian, None),
+    ],
+)
+def test_packed_bits_are_read_as_they_are_or_refused_where_they_are_compressed(tmp_path, syntax, words):
+    slices, masks = write_series(tmp_path / "ct", PLAIN), made_masks(PLAIN)
+    path = write_segmentation(tmp_path / "seg.dcm", slices, masks)
+    file = pydicom.dcmread(path)
+    file.file_meta.TransferSyntaxUID = syntax
+    if words is None:
+        pydicom.dcmwrite(path, file, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True, enforce_file_format=True)
+        assert same(read(path, slices)[0], masks)
+        return
+    data = pydicom.encaps.encapsulate([file.PixelData] * int(file.NumberOfFrames))  # more bytes than uncompressed bits take
+    file.add_new("PixelData", "OB", data)
+    file["PixelData"].is_undefined_length = True
+    pydicom.dcmwrite(path, file, implicit_vr=False, little_endian=True, enforce_file_format=True)
+    path.write_bytes(path.read_bytes().replace(JPEGBaseline8Bit.encode(), b"1.2.840.10008.1.2.8.1\0"))
+    told = rf"seg\.dcm: its frames of 1 bit are compressed \({words}\) and cannot be read; export it uncompressed"
+    with pytest.raises(UserError, match=told):
+        read(path, slices)
 
 
 @pytest.mark.parametrize("order", [(0, 2, 1), (2, 1, 0), (1, 2, 0), (1, 0, 2)])

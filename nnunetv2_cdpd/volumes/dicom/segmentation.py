@@ -7,15 +7,16 @@ from functools import cached_property
 import numpy as np
 import pydicom
 from pydicom.pixels import iter_pixels
-from pydicom.uid import ExplicitVRBigEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from nnunetv2_cdpd.errors import UserError, reason
+from nnunetv2_cdpd.errors import UserError, reason, shortened
 from nnunetv2_cdpd.volumes.dicom.contours import Drawing, Patch
 from nnunetv2_cdpd.volumes.dicom.header import Slice, lack_of_pixels, slices_of
 from nnunetv2_cdpd.volumes.dicom.label_object import LabelObject
 from nnunetv2_cdpd.volumes.dicom.source_slices import SourceSlices
 from nnunetv2_cdpd.volumes.placement import DIRECTION_TOLERANCE, OFFSET_TOLERANCE_VOXELS
 
+_UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 _MOST_TIMES = 2  # that a frame may be as long as the image
 _IDENTIFICATION = "SegmentIdentificationSequence"
 _THRESHOLD = 0.5  # of the largest value of a fractional segmentation, from which on a voxel belongs to a structure
@@ -44,6 +45,7 @@ class Segmentation(LabelObject):
             frames = slices_of(self.path, self.data)
             held = self._segment_of_frames(len(frames))
             lack = lack_of_pixels(self.data, frames, self.num_bytes)
+            self._check_bits()
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise self.broken(error) from error
         if lack:
@@ -102,6 +104,15 @@ class Segmentation(LabelObject):
                 yield from iter_pixels(self.path, indices=frames, raw=True)
         except Exception as error:  # whatever pydicom and the decoders raise
             raise self.broken(f"its pixels cannot be read: {reason(error)}") from error
+
+    def _check_bits(self) -> None:
+        """Refuse packed bits that are compressed, which no decoder here takes apart."""
+        syntax = UID(self.data.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian)
+        if self.data.get("BitsAllocated") == 1 and syntax not in _UNCOMPRESSED:
+            raise UserError(
+                f"{self.path}: its frames of 1 bit are compressed ({shortened(syntax.name)}) and cannot be read; export it "
+                "uncompressed"
+            )
 
     def _bits(self, frames: Sequence[int]) -> Iterator[np.ndarray]:
         """Frames of packed bits, which need not begin with a byte; pydicom takes it that they do."""
