@@ -47,6 +47,19 @@ def test_series_without_rescale_is_told(volume, tmp_path):
     assert np.array_equal(as_ras(series).dataobj, volume)
 
 
+@pytest.mark.parametrize("names", [("RescaleIntercept", "RescaleSlope"), ("RescaleIntercept",)])
+def test_slices_without_rescale_among_others_are_refused(names, volume, tmp_path):
+    """They would be off by the intercept of the others."""
+    paths = write_dicom(tmp_path, volume)
+    for path in paths[3:5]:
+        file = pydicom.dcmread(path)
+        for name in names:
+            delattr(file, name)
+        file.save_as(path)
+    told = f"has no RescaleIntercept, other slices of its series have (2 of {SHAPE[2]} lack it); export the series again"
+    assert series_error(paths) == f"{paths[4]} {told}"  # the first by name
+
+
 def test_values_that_are_not_hu_are_refused(volume, tmp_path):
     paths = write_dicom(tmp_path, volume, RescaleType="Z_EFF")
     assert "1-001.dcm: its values are Z_EFF, not HU" in series_error(paths)

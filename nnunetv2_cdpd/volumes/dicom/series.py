@@ -112,7 +112,7 @@ def read_series(files: Sequence[Path], modality: str | None = "CT") -> Series:
 
     Raises:
         UserError: No or several series, slices that differ in size, orientation or spacing, without place in space, missing,
-            unevenly spaced, beside the others, or two different ones at a place.
+            unevenly spaced, beside the others, two different ones at a place, or CT of which only some have a rescale.
     """
     found, passed_over, strays = find_series(files, modality)
     what = modality or "volume"
@@ -155,6 +155,12 @@ def _check_alike(slices: Sequence[Slice], modality: str) -> None:
             raise UserError(f"{pair} orientation (a localizer?); keep the files of one volume")
         if modality == "CT" and entry.rescale_type not in _UNITS:
             raise UserError(f"{entry.path}: its values are {entry.rescale_type}, not HU; take another series of the scan")
+    without = [entry.path for entry in slices if entry.rescale is None]
+    if modality == "CT" and 0 < len(without) < len(slices):
+        raise UserError(
+            f"{without[0]} has no RescaleIntercept, other slices of its series have ({len(without)} of {len(slices)} lack it); "
+            "export the series again"
+        )
 
 
 def _without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:
