@@ -178,9 +178,11 @@ def _place_by_intensity(job: ConversionJob, label: Label, image: _Image, check: 
     said = None if label.grid is None or not job.of_series else flips_between(label.grid, image.grid)
     if job.of_series and not job.dicom and label.grid is not None:  # a NIfTI copy, whose header may agree with the label's
         try:
-            return overruled_by_intensity(place_label(label.grid, image.grid), label.array, image.read(), check)
+            agreed = place_label(label.grid, image.grid)
         except UserError:
             pass
+        else:
+            return overruled_by_intensity(agreed, label.array, image.read(), check, job.label_place)
     return place_by_intensity(label.array, image.read(), check, job.label_place, said)
 
 

@@ -1,5 +1,7 @@
 """Intensity: where a label's header says nothing true, the image's HU below it do."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,39 +36,72 @@ def place_by_intensity(
     if not len(where[0]):
         return Placement()
     shares = [_share(where, flips, image, check) for flips in check.flips]
-    best = int(np.argmax(shares))
-    low, high = check.window
-    if shares[best] < check.least_share:
-        raise UserError(
-            f"{path}: only {shares[best]:.0%} of the labelled voxels have {low:g} to {high:g} HU, at least "
-            f"{check.least_share:.0%} are expected; label and image do not belong together, or the image is not in HU"
-        )
-    alike = [flips for flips, share in zip(check.flips, shares) if shares[best] - share < _LEAST_LEAD]
+    _check_fit(max(shares), check, path)
+    alike = [check.flips[index] for index in _alike(shares)]
     if len(alike) == 1:
         return _flipped(alike[0])
     if said not in alike:
-        raise UserError(
-            f"{path}: its HU do not tell how the label has to be flipped ({', '.join(f'{s:.0%}' for s in shares)} fit)"
-        )
+        raise _untold(shares, path)
     return Placement(
         flips=said, note=f"the HU of {len(alike)} flips of the label fit alike, that which its header says was taken"
     )
 
 
-def overruled_by_intensity(placement: Placement, label: np.ndarray, image: np.ndarray, check: IntensityCheck) -> Placement:
-    """The placement that the headers say, unless the HU say against it: too few fit there, and enough in one other flip.
+def overruled_by_intensity(
+    placement: Placement, label: np.ndarray, image: np.ndarray, check: IntensityCheck, path: Path
+) -> Placement:
+    """The placement that the headers say, unless the HU say against it: clearly more fit in one other flip.
+
+    Flips of the label where the headers put it are tried, and flips of the label as it is stored.
 
     Args:
         placement: Of the label on the image's grid.
         label: Integers (x, y, z), as stored.
         image: HU (x, y, z).
+
+    Raises:
+        UserError: Nowhere have enough labelled voxels fitting HU, or several flips fit alike, and clearly better than the
+            placement that the headers say.
     """
-    where = np.nonzero(placement.apply(label))
-    if not len(where[0]) or label.shape != image.shape or _share(where, (), image, check) >= check.least_share:
+    placed = np.nonzero(placement.apply(label))
+    if not len(placed[0]):
         return placement
-    stored = np.nonzero(label)
-    sure = [flips for flips in check.flips if _share(stored, flips, image, check) >= check.least_share]
-    return _flipped(sure[0]) if len(sure) == 1 else placement
+    said = _share(placed, (), image, check)
+    shares = {_flipped(flips, placement): _share(placed, flips, image, check) for flips in check.flips}
+    known = {(found.axes, found.flips) for found in shares}
+    if label.shape == image.shape:
+        stored = np.nonzero(label)
+        for found in map(_flipped, check.flips):
+            if (found.axes, found.flips) not in known:
+                as_stored = replace(found, note=found.note or "label taken as it is stored, where its voxels have fitting HU")
+                shares[as_stored] = _share(stored, found.flips, image, check)
+    best = max([said, *shares.values()])
+    _check_fit(best, check, path)
+    if best - said < _LEAST_LEAD:
+        return placement
+    alike = _alike(list(shares.values()))
+    if len(alike) > 1:
+        raise _untold(shares.values(), path)
+    return list(shares)[alike[0]]
+
+
+def _check_fit(best: float, check: IntensityCheck, path: Path) -> None:
+    low, high = check.window
+    if best < check.least_share:
+        raise UserError(
+            f"{path}: only {best:.0%} of the labelled voxels have {low:g} to {high:g} HU, at least "
+            f"{check.least_share:.0%} are expected; label and image do not belong together, or the image is not in HU"
+        )
+
+
+def _alike(shares: Sequence[float]) -> list[int]:
+    """Which ones fit best: one, or several that cannot be told apart."""
+    return [index for index, share in enumerate(shares) if max(shares) - share < _LEAST_LEAD]
+
+
+def _untold(shares: Iterable[float], path: Path) -> UserError:
+    fits = ", ".join(f"{share:.0%}" for share in shares)
+    return UserError(f"{path}: its HU do not tell how the label has to be flipped ({fits} fit)")
 
 
 def _share(where: tuple[np.ndarray, ...], flips: tuple[int, ...], image: np.ndarray, check: IntensityCheck) -> float:
@@ -75,6 +110,8 @@ def _share(where: tuple[np.ndarray, ...], flips: tuple[int, ...], image: np.ndar
     return float(((values >= check.window[0]) & (values <= check.window[1])).mean())
 
 
-def _flipped(flips: tuple[int, ...]) -> Placement:
+def _flipped(flips: tuple[int, ...], placed: Placement = Placement()) -> Placement:
+    """A label flipped where it was placed."""
     along = " and ".join("xyz"[axis] for axis in flips)
-    return Placement(flips=flips, note=f"label flipped along {along}, where its voxels have fitting HU" if flips else None)
+    note = f"label flipped along {along}, where its voxels have fitting HU" if flips else None
+    return Placement(placed.axes, tuple(sorted({*placed.flips} ^ {*flips})), note)

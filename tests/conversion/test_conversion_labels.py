@@ -250,6 +250,71 @@ def test_label_of_another_shape_is_refused_where_only_hu_tell(case):
     assert "has 26 x 23 x 18 voxels, its image 26 x 24 x 18" in reason(folder, declare(placement=CHECK))
 
 
+COPY = dict(placement=CHECK, dicom=True)  # NIfTI copies of a DICOM collection, whose headers may agree
+
+
+def fitting(masks):
+    """HU that fit in a share of a mask's voxels, for each mask, and nowhere else."""
+    image = np.full(SHAPE, -800, np.int16)
+    for mask, share in masks:
+        where = np.argwhere(mask)
+        image[tuple(where[: round(share * len(where))].T)] = 50
+    return image
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS"])
+def test_flip_that_fits_clearly_better_overrules_headers_that_agree(axes, case):
+    """Also where enough voxels fit as the headers say, and where these say another order of axes."""
+    folder, _, _ = case
+    label = np.zeros(SHAPE, np.uint8)
+    label[4:9, 5:9, 2:7] = 1
+    upside_down = label[:, :, ::-1]
+    write_nifti(folder / "img/c1.nii.gz", fitting([(label, 1), (upside_down, 0.8)]))
+    write_nifti(folder / "lab/c1.nii.gz", upside_down, axes=axes)
+    outcome = run(folder, declare(**COPY))
+    assert np.array_equal(np.asanyarray(nibabel.load(output(folder)).dataobj), label)
+    assert outcome.notes["MINE_c1"] == ("label flipped along z, where its voxels have fitting HU",)
+
+
+def test_label_that_fits_only_as_it_is_stored_is_taken_so_with_a_note(case):
+    folder, _, _ = case
+    label = np.zeros(SHAPE, np.uint8)
+    label[4:9, 5:9, 2:7] = 1
+    write_nifti(folder / "img/c1.nii.gz", fitting([(label, 1)]))
+    write_nifti(folder / "lab/c1.nii.gz", label[::-1], axes="LAS")
+    outcome = run(folder, declare(**COPY))
+    assert np.array_equal(np.asanyarray(nibabel.load(output(folder)).dataobj), label)
+    assert outcome.notes["MINE_c1"] == ("label taken as it is stored, where its voxels have fitting HU",)
+
+
+@pytest.mark.parametrize("share", [1, 0.8])
+def test_headers_that_agree_are_believed_where_no_flip_fits_clearly_better(share, case):
+    folder, _, _ = case
+    label = np.zeros(SHAPE, np.uint8)
+    label[4:9, 5:9, 2:7] = 1
+    write_nifti(folder / "img/c1.nii.gz", fitting([(label, share), (label[:, :, ::-1], share + 0.01)]))
+    write_nifti(folder / "lab/c1.nii.gz", label)
+    outcome = run(folder, declare(**COPY))
+    assert outcome.complete and not outcome.notes
+    assert np.array_equal(np.asanyarray(nibabel.load(output(folder)).dataobj), label)
+
+
+def test_label_in_air_is_refused_though_the_headers_agree(case):
+    folder, image, _ = case
+    write_nifti(folder / "img/c1.nii.gz", np.full_like(image, -800))
+    assert "lab/c1.nii.gz: only 0% of the labelled voxels have -50 to 200 HU" in reason(folder, declare(**COPY))
+
+
+def test_label_that_fits_better_in_several_flips_than_where_the_headers_say_is_refused(case):
+    folder, _, _ = case
+    label = np.zeros(SHAPE, np.uint8)
+    label[4:9, 5:9, 2:7] = 1
+    write_nifti(folder / "img/c1.nii.gz", fitting([(label, 0.8), (label[:, :, ::-1], 1), (label[:, ::-1], 1)]))
+    write_nifti(folder / "lab/c1.nii.gz", label)
+    facts = {**COPY, "placement": replace(CHECK, flips=((), (2,), (1,)))}
+    assert "do not tell how the label has to be flipped (80%, 100%, 100% fit)" in reason(folder, declare(**facts))
+
+
 # ---- labelled in a part of the slices ---------------------------------------------------------------------------------
 
 
