@@ -11,6 +11,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.placement import Placement, times
 
 _LEAST_LEAD = 0.02  # of the shares of the best two flips; closer ones cannot be told apart
+_CLEAR_LEAD = 0.1  # over headers that agree: fat at the border of an organ is a few per cent, which a flip onto the liver has not
 
 
 def place_by_intensity(
@@ -50,7 +51,8 @@ def place_by_intensity(
 def overruled_by_intensity(
     placement: Placement, label: np.ndarray, image: np.ndarray, check: IntensityCheck, path: Path
 ) -> Placement:
-    """The placement that the headers say, unless the HU say against it: clearly more fit in one other flip.
+    """The placement that the headers say, unless the HU say against it: clearly more fit in one other flip. A note tells of some
+    more.
 
     Flips of the label where the headers put it are tried, and flips of the label as it is stored.
 
@@ -79,6 +81,11 @@ def overruled_by_intensity(
     _check_fit(best, check, path)
     if best - said < _LEAST_LEAD:
         return placement
+    if best - said < _CLEAR_LEAD:
+        doubt = (
+            f"{best:.0%} of the labelled voxels have fitting HU in a flip, {said:.0%} where the headers say, which are believed"
+        )
+        return replace(placement, note=f"{placement.note}; {doubt}" if placement.note else doubt)
     alike = _alike(list(shares.values()))
     if len(alike) > 1:
         raise _untold(shares.values(), path)
