@@ -16,13 +16,14 @@ import numpy as np
 
 from nnunetv2_cdpd.annotation import POSITIVE, Annotation, dataset_json_entries, read_annotation
 from nnunetv2_cdpd.errors import UserError, listed, reason
-from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOL_NAME, PROTOCOLS
+from nnunetv2_cdpd.evaluation.protocols import NNUNET, PROTOCOLS
 from nnunetv2_cdpd.evaluation.results import CLASS_COUNTS, CaseScores, Results, counted_in_mean, mean_of_finite, scored_on
 from nnunetv2_cdpd.jobs import written_beside
-from nnunetv2_cdpd.jobs.shapes import NUMBER, SCORE, TEXT, check_shape, list_of, map_of, read_shaped, record
+from nnunetv2_cdpd.jobs.shapes import NUMBER, SCORE, TEXT, Shape, check_shape, list_of, map_of, read_shaped, record
 
 Region = int | tuple[int, ...]
 _ABOUT_CASE = dict.fromkeys(("case", "source", "reference_file", "prediction_file"), TEXT)
+PROTOCOL_NAME = Shape(f"one of {', '.join(PROTOCOLS)}", lambda value: isinstance(value, str) and value in PROTOCOLS)
 _OURS = record(
     {
         "classes": map_of(TEXT, "an object of classes"),

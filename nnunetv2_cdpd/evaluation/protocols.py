@@ -8,8 +8,6 @@ lie in the folder, resampled to that grid (nearest voxel).
 import math
 from dataclasses import dataclass
 
-from nnunetv2_cdpd.jobs.shapes import Shape
-
 DEFAULT_TOLERANCE_MM = 3.0  # of the surface Dice: two voxels of the usual 1.5 mm
 COUNTS = ("TP", "FP", "FN", "TN", "n_ref", "n_pred")
 
@@ -46,4 +44,3 @@ class Protocol:
 NNUNET = Protocol("nnunet", "HD95_mm", "mm", False, math.inf, None, 0, False)
 PAPER = Protocol("paper", "HD95_voxels", "voxels of 1.5 mm", True, 999.0, 1.5, 1, True)
 PROTOCOLS = {protocol.name: protocol for protocol in (NNUNET, PAPER)}
-PROTOCOL_NAME = Shape(f"one of {', '.join(PROTOCOLS)}", lambda value: isinstance(value, str) and value in PROTOCOLS)

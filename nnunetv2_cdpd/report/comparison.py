@@ -5,7 +5,8 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 from nnunetv2_cdpd.evaluation.compare import smallest_p
-from nnunetv2_cdpd.evaluation.protocols import PROTOCOL_NAME, PROTOCOLS
+from nnunetv2_cdpd.evaluation.nnunet import PROTOCOL_NAME
+from nnunetv2_cdpd.evaluation.protocols import PROTOCOLS
 from nnunetv2_cdpd.evaluation.tables import COMPARED, SIGNIFICANT
 from nnunetv2_cdpd.jobs.shapes import SCORE, TEXT, list_of, map_of, record, whole_number
 

@@ -47,7 +47,9 @@ def abdomen_atlas_1_1_mini(folder):
     structures = [*ATLAS_NINE, *ATLAS_SIXTEEN]
     root = "AbdomenAtlas1.1Mini_BDMAP_00000001_00000500/BDMAP_{}/"
     names = root + "ct.nii.gz", root + "combined_labels.nii.gz"
-    replica = files("AbdomenAtlas1_1Mini", folder, ["00000001", "00000002"], structures, *names)
+    replica = files(
+        "AbdomenAtlas1_1Mini", folder, ["00000001", "00000002"], structures, *names, nested={"hepatic_vessel": "liver"}
+    )
     second = folder / root.format("00000002")
     (second / "combined_labels.nii.gz").unlink()
     write_masks(second, replica.cases["AbdomenAtlas1_1Mini_00000002"].masks, ATLAS_FILES)
