@@ -11,6 +11,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.volumes.placement import Placement, times
 
 _LEAST_LEAD = 0.02  # of the shares of the best two flips; closer ones cannot be told apart
+_LEAST_OF_SHARE = 0.5  # of the least share, below which headers that agree are not believed: a label in air
 _CLEAR_LEAD = 0.1  # over headers that agree: fat at the border of an organ is a few per cent, which a flip onto the liver has not
 
 
@@ -78,18 +79,25 @@ def overruled_by_intensity(
                 as_stored = replace(found, note=found.note or "label taken as it is stored, where its voxels have fitting HU")
                 shares[as_stored] = _share(stored, found.flips, image, check)
     best = max([said, *shares.values()])
-    _check_fit(best, check, path)
+    if best < check.least_share * _LEAST_OF_SHARE:
+        _check_fit(best, check, path)
+    if best < check.least_share:
+        return _doubted(placement, f"only {said:.0%} of the labelled voxels have fitting HU where the headers say")
     if best - said < _LEAST_LEAD:
         return placement
     if best - said < _CLEAR_LEAD:
-        doubt = (
-            f"{best:.0%} of the labelled voxels have fitting HU in a flip, {said:.0%} where the headers say, which are believed"
-        )
-        return replace(placement, note=f"{placement.note}; {doubt}" if placement.note else doubt)
+        shares_told = f"{best:.0%} of the labelled voxels have fitting HU in a flip, {said:.0%} where the headers say"
+        return _doubted(placement, shares_told)
     alike = _alike(list(shares.values()))
     if len(alike) > 1:
         raise _untold(shares.values(), path)
     return list(shares)[alike[0]]
+
+
+def _doubted(placement: Placement, doubt: str) -> Placement:
+    """What the headers say, with a note."""
+    note = f"{doubt}, which are believed"
+    return replace(placement, note=f"{placement.note}; {note}" if placement.note else note)
 
 
 def _check_fit(best: float, check: IntensityCheck, path: Path) -> None:

@@ -312,6 +312,18 @@ def test_headers_that_agree_are_believed_with_a_note_where_a_flip_fits_a_little_
     assert note == "100% of the labelled voxels have fitting HU in a flip, 92% where the headers say, which are believed"
 
 
+def test_headers_that_agree_are_believed_with_a_note_where_fewer_voxels_fit_than_expected(case):
+    """Gas in a stomach, an image of another contrast."""
+    folder, _, _ = case
+    label = np.zeros(SHAPE, np.uint8)
+    label[4:9, 5:9, 2:7] = 1
+    write_nifti(folder / "img/c1.nii.gz", fitting([(label, 0.6)]))
+    write_nifti(folder / "lab/c1.nii.gz", label)
+    (note,) = run(folder, declare(**COPY)).notes["MINE_c1"]
+    assert note == "only 60% of the labelled voxels have fitting HU where the headers say, which are believed"
+    assert np.array_equal(np.asanyarray(nibabel.load(output(folder)).dataobj), label)
+
+
 def test_label_in_air_is_refused_though_the_headers_agree(case):
     folder, image, _ = case
     write_nifti(folder / "img/c1.nii.gz", np.full_like(image, -800))
