@@ -206,18 +206,31 @@ def _values(former: Annotation, plan: MergePlan) -> dict[int, int]:
     values = {merged: value for value, merged in plan.value_maps[0].items() if merged != ignore}
     following = 1 + max(values.values())
     everything = {0, *plan.annotation.values, *(v for region in plan.annotation.regions for v in region)}
-    for merged in sorted(everything | {label.value for label in plan.annotation.merged_labels}):
+    for merged in sorted((everything | {label.value for label in plan.annotation.merged_labels}) - _unused(former, plan)):
         if merged not in values and merged != ignore:
             values[merged], following = following, following + 1
     return values if ignore is None else {**values, ignore: following}
+
+
+def _unused(former: Annotation, plan: MergePlan) -> set[int]:
+    """Values that the plan has for the rest of a former class that its parts fill: unless the further dataset tells them apart,
+    no voxel has one.
+    """
+    value_of = dict(zip(plan.annotation.classes, plan.annotation.values))
+    own = {value_of[goal] for name in former.classes if (goal := plan.naming.targets[0][name]) in value_of}
+    return own - {value for value_map in plan.value_maps for value in value_map.values()}
 
 
 def _annotation(
     former: Annotation, plan: MergePlan, new: Sequence[str], rename: Callable[[str], str], values: Mapping[int, int]
 ) -> Annotation:
     merged = plan.annotation
-    region_of = {rename(name): tuple(sorted(values[v] for v in region)) for name, region in zip(merged.classes, merged.regions)}
-    value_of = {rename(name): values[value] for name, value in zip(merged.classes, merged.values)}
+    region_of = {
+        rename(name): tuple(sorted(values[v] for v in region if v in values))
+        for name, region in zip(merged.classes, merged.regions)
+    }
+    value_of = {rename(name): values.get(value) for name, value in zip(merged.classes, merged.values)}
+    value_of |= dict(zip(former.classes, former.values))  # that of a part, where parts fill the class
     possible = {rename(name): tuple(map(rename, parents)) for name, parents in merged.possible_parents.items()}
     pairs = {frozenset(map(rename, pair)) for pair in merged.compatible}
     classes = _in_order(former.classes, new, region_of, possible, pairs)

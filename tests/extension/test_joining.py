@@ -67,6 +67,28 @@ def test_a_side_that_the_model_does_not_have_is_new_whatever_its_spelling():
     assert joined.value_map == {0: 0, 1: 2, 2: 1}
 
 
+# As converted TotalSegmentator has it: lobes fill the lung, so that nnU-Net paints it with the value of one of them
+FILLED = {"background": 0, "liver": 1, "left_lung": [2, 3], "lung_upper_lobe_left": 2, "lung_lower_lobe_left": 3}
+
+
+@pytest.mark.parametrize(
+    ("labels", "lung", "value_map"),
+    [
+        ({"background": 0, "aorta": 1}, (2, 3), {0: 0, 1: 4}),
+        # a lung without lobes is none of theirs
+        ({"background": 0, "aorta": 1, "lung_left": 2}, (2, 3, 4), {0: 0, 1: 5, 2: 4}),
+    ],
+)
+def test_a_class_that_its_parts_fill_keeps_the_value_of_one_of_them(labels, lung, value_map):
+    joined, _ = join(labels, model=FILLED, model_order=[1, 2, 2, 3])
+    assert joined.annotation.classes == ("liver", "left_lung", "lung_upper_lobe_left", "lung_lower_lobe_left", "aorta")
+    assert joined.annotation.values == (1, 2, 2, 3, value_map[1])
+    assert joined.annotation.regions == ((1,), lung, (2,), (3,), (value_map[1],))
+    assert joined.value_map == value_map
+    described = joined_dataset_json(content(FILLED, [1, 2, 2, 3]), joined, "extended")
+    assert read_annotation(described) == joined.annotation
+
+
 def test_a_label_of_both_sides_and_a_tumor_find_kidneys_of_the_model_s_own_spelling():
     joined, _ = join({"background": 0, "kidney": 1, "renal tumour": 2}, model=OWN_SPELLINGS, model_order=None)
     (label,) = joined.annotation.merged_labels
