@@ -4,6 +4,7 @@
 - table: the class table: structures, what they lie in, whose borders differ
 - synonyms: what datasets call them, as data
 - lookup: from a name to the class that it means
+- nesting: whether a class lies in another one, by their names
 - sides: the side that a name says, and which names differ in it only
 - codes: what a class is in SNOMED CT
 - similar: names that are nearly the same
@@ -18,10 +19,10 @@ from nnunetv2_cdpd.classes.lookup import (
     names_both_sides,
     normal_words,
     organ_of,
-    outer_keys,
     says_tumor,
     structure,
 )
+from nnunetv2_cdpd.classes.nesting import lies_in, outer_keys
 from nnunetv2_cdpd.classes.sides import lateral_pairs, side_of
 from nnunetv2_cdpd.classes.similar import nearly_same
 from nnunetv2_cdpd.classes.table import ANY, CLASS_TABLE, KIDNEYS, LUNGS, OTHER_STRUCTURES, Structure
@@ -44,6 +45,7 @@ __all__ = [
     "coded_class",
     "compatible_pairs",
     "lateral_pairs",
+    "lies_in",
     "name_key",
     "name_words",
     "names_both_sides",

@@ -82,17 +82,20 @@ def structure(name: str) -> Structure:
     """
     plain, scope, source = name.partition(SCOPE)
     key = class_key(plain)
-    known = _known().structures.get((key.base, key.side)) or _one_side(plain, key)
+    known = entry_of(key) or Structure(plain)
+    if (key.base, key.side) not in _known().structures:
+        known = replace(known, name=plain)
     return replace(known, name=f"{known.name}{SCOPE}{source}") if scope else known
 
 
-def _one_side(name: str, key: ClassKey) -> Structure:
-    """The left or the right one of a structure that the table has without a side: with the parents of its own side."""
-    both = _known().structures.get((key.base, None))
-    if both is None:
-        return Structure(name)
-    parents = tuple(parent for parent in both.parents if class_key(parent).side in (key.side, None))
-    return replace(both, name=name, parents=parents)
+def entry_of(key: ClassKey) -> Structure | None:
+    """Entry of the class table; of one side of a structure that it has without a side, with the parents of that side."""
+    structures = _known().structures
+    if (own := structures.get((key.base, key.side))) is not None:
+        return own
+    if (both := structures.get((key.base, None))) is None:
+        return None
+    return replace(both, parents=tuple(parent for parent in both.parents if class_key(parent).side in (key.side, None)))
 
 
 def compatible_pairs(names: Iterable[str]) -> frozenset[frozenset[str]]:
@@ -122,18 +125,6 @@ def organ_of(name: str) -> str | None:
     """The organ that the name of a tumor or the like speaks of, in no spelling of ours: "renal_cyst" has "kidney"."""
     words = [word for word in normal_words(unscoped(name)) if word not in TUMOR_WORDS]
     return class_key("_".join(words)).base if words and says_tumor(name) else None
-
-
-def outer_keys(name: str) -> tuple[ClassKey, ...]:
-    """What a class lies in, one of several where it is not known in which: as the class table has it, of the side of the name.
-
-    Of a tumor or the like that the table does not know it is the organ that its name speaks of; () where nothing tells.
-    """
-    plain = unscoped(name)
-    if parents := structure(plain).parents:
-        return tuple(map(class_key, parents))
-    organ = organ_of(plain)
-    return () if organ is None else (ClassKey(organ, class_key(plain).side, ""),)
 
 
 @lru_cache(maxsize=4096)

@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, Annotation, read_annotation
-from nnunetv2_cdpd.classes import class_key, outer_keys, says_tumor, unscoped
+from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, STATES, UNSUPERVISED, Annotation, read_annotation
+from nnunetv2_cdpd.classes import lies_in, outer_keys, says_tumor
 from nnunetv2_cdpd.completion.seen import FoldId, TrainingCases, training_cases
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.datasets.raw import RawDataset
@@ -168,13 +168,9 @@ def _lies_in(target: Annotation, inner: int, outer: int) -> int:
 
 def _membership(name: str, outer: str) -> int:
     """Whether voxels of a class are of another one by their names: POSITIVE, NEGATIVE, or UNSUPERVISED if unknown."""
-    key, around = class_key(unscoped(outer)), outer_keys(name)
-    if not around:  # a tumor of whatever organ
-        return UNSUPERVISED if says_tumor(name) else NEGATIVE
-    if all(key in (its, its._replace(side=None)) for its in around):
-        return POSITIVE
-    possible = any(its.base == key.base and (its.side is None or key.side in (None, its.side)) for its in around)
-    return UNSUPERVISED if possible else NEGATIVE
+    if says_tumor(name) and not outer_keys(name):  # of whatever organ
+        return UNSUPERVISED
+    return STATES[lies_in(name, outer)]
 
 
 def _teacher(name: str, folder: Path, dataset: RawDataset, checkpoint_name: str, allow_seen: bool) -> Teacher:

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, UNSUPERVISED, Annotation, contradictions
-from nnunetv2_cdpd.classes import canonical_name, class_key, names_both_sides, normal_words, organ_of, says_tumor, structure
+from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, STATES, UNSUPERVISED, Annotation, contradictions
+from nnunetv2_cdpd.classes import canonical_name, lies_in, normal_words, organ_of, says_tumor, structure
 from nnunetv2_cdpd.errors import listed
 from nnunetv2_cdpd.evaluation.matching import classes_named, name_finder
 
@@ -90,7 +90,7 @@ def _missing(own: Annotation, other: Annotation) -> list[_Missing]:
             elif label := find_merged(inner):
                 state = other.membership(merged[label], wanted)
             else:
-                state = _state_by_table(inner, outer)
+                state = STATES[lies_in(inner, outer)]
             if state == NEGATIVE or _state(own, inner, frozenset({outer})) != NEGATIVE:
                 continue
             is_other_way_round = _state(own, outer, frozenset({inner})) != NEGATIVE
@@ -132,14 +132,6 @@ def _lie_in(annotation: Annotation, names: frozenset[str], outer: str) -> bool:
     """Whether classes lie in another one: all their values are its values too."""
     regions = dict(zip(annotation.classes, map(set, annotation.regions)))
     return all(regions[name] < regions[outer] for name in names)
-
-
-def _state_by_table(inner: str, outer: str) -> int:
-    parents = structure(inner).parents
-    if not parents:  # the right kidney, in a kidney
-        return POSITIVE if names_both_sides(outer, inner) else NEGATIVE
-    held = [class_key(parent) == class_key(outer) or names_both_sides(outer, parent) for parent in parents]
-    return NEGATIVE if not any(held) else POSITIVE if all(held) else UNSUPERVISED
 
 
 def _unknown_outside(own: Annotation, other: Annotation, inner: str, wanted: frozenset[str]) -> list[str]:

@@ -8,6 +8,7 @@ from nnunetv2_cdpd.classes import (
     OTHER_STRUCTURES,
     canonical_name,
     lateral_pairs,
+    lies_in,
     name_key,
     name_words,
     outer_keys,
@@ -122,3 +123,27 @@ def test_scope_of_a_class_says_no_side():
 )
 def test_what_a_class_lies_in_is_of_its_side(name, expected):
     assert [(key.base, key.side) for key in outer_keys(name)] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "outer", "expected"),
+    [
+        ("liver_tumor@LiTS", "liver", True),
+        ("colon cancer", "large_bowel", True),  # over the colon
+        ("left kidney cyst", "kidneys", True),  # over the left kidney
+        ("left kidney cyst", "right_kidney", False),
+        ("left_kidney", "kidney", True),
+        ("kidney", "left_kidney", False),
+        ("Renal cyst", "left_kidney", None),
+        ("Renal cyst", "kidney", True),
+        ("adrenal_nodule", "left_adrenal_gland", None),
+        ("adrenal_nodule", "adrenal gland", True),
+        ("lung_lower_lobe", "left_lung", None),
+        ("lung_lower_lobe_left", "lung", True),
+        ("eye_lens", "eyes", True),
+        ("cancer", "liver", False),
+        ("liver", "liver", False),
+    ],
+)
+def test_a_class_lies_in_another_over_all_levels_of_the_table(name, outer, expected):
+    assert lies_in(name, outer) is expected

@@ -74,6 +74,10 @@ def test_a_tumor_of_either_side_is_undecided_for_each():
     assert known(adrenal, of("left_adrenal_gland", "adrenal_nodule"))[1] == {"left_adrenal_gland": ["adrenal_nodule"]}
 
 
+def test_a_tumor_of_a_part_of_an_organ_is_of_the_organ():
+    assert known(of("large_bowel"), of("large_bowel", "colon_tumor"))[0] == {"large_bowel": ["large_bowel", "colon_tumor"]}
+
+
 def test_a_tumor_of_no_organ_is_undecided_for_every_class():
     knows, undecided = known(of("liver", "spleen"), of("liver", "cancer", "spleen"))
     assert knows == {"liver": ["liver"], "spleen": ["spleen"]}

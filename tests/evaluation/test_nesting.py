@@ -106,6 +106,14 @@ def test_an_organ_without_a_tumor_label_holds_the_tumors(reference, prediction):
     assert nested_alike(reference, prediction).nested == {"liver": ("liver_tumor",)}
 
 
+@pytest.mark.parametrize("is_reference", [False, True])
+def test_what_lies_in_a_part_of_an_organ_lies_in_the_organ(is_reference):
+    bowel, tumor = labelled(large_bowel=1), labelled(large_bowel=1, colon_tumor=2)
+    sides = (([1, 2, 0], tumor), ([1, 1, 0], bowel))
+    (reference_map, reference), (prediction_map, prediction) = sides if is_reference else sides[::-1]
+    assert scores(reference_map, prediction_map, reference, prediction)["large_bowel"] == 1
+
+
 def test_predicted_tumors_beside_kidneys_without_tumor_labels_are_of_the_kidney_that_the_reference_says():
     found = scores([1, 1, 2, 0], [1, 3, 2, 3], labelled(kidney_right=1, kidney_left=2), PLAIN_KIDNEYS)
     assert found == {"kidney_right": 1, "kidney_left": 1}
