@@ -133,10 +133,13 @@ def _meanings(
             certain |= nesting.closure(name) - {name}
             groups |= _group_of_parents(name, certain, dataset, naming, nesting)
         groups = {group for group in groups if not _implied(naming.merged_labels[group], certain, nesting)}
+        groups -= {group for group in groups if any(_holds(group, other, naming, nesting) for other in groups - {group})}
         if len(groups) > 1 or (groups and certain):
+            keep = ", ".join(f"{group}: null" for group in sorted(groups))
             raise UserError(
                 f"{dataset.name}: value {value} would be {' and '.join(sorted({*certain, *groups}))} at once, which cannot be "
-                f"stored; say in the YAML under `nested` what lies in what, or map one of {', '.join(names)} to another name"
+                f"stored; say in the YAML under `nested` what lies in what, map one of {', '.join(names)} to another name, or "
+                f"keep what has no side a class of its own, `merged_labels: {{{keep}}}`"
             )
         meanings[value] = groups.pop() if groups else certain
     if annotation.ignore_value is not None:
@@ -162,6 +165,12 @@ def _implied(group: Sequence[str], certain: frozenset[str], nesting: Nesting) ->
     """Whether classes already say that a voxel belongs to one of a group: it is one, or lies in one of them."""
     possible = [nesting.possible[name] for name in certain if nesting.possible.get(name)]
     return not certain.isdisjoint(group) or any(set(parents) <= set(group) for parents in possible)
+
+
+def _holds(group: str, other: str, naming: Naming, nesting: Nesting) -> bool:
+    """Whether a merged label says nothing more beside another one, as a kidney of either side does beside its cyst."""
+    classes = naming.merged_labels[group]
+    return all(_implied(classes, nesting.closure(name), nesting) for name in naming.merged_labels[other])
 
 
 def _stored_values(

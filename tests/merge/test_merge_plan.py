@@ -103,6 +103,30 @@ def test_region_that_tells_the_side_keeps_it():
     assert state(plan, "KITS", plan.value_maps[2][2], "right_kidney") == UNSUPERVISED
 
 
+def test_cyst_of_either_kidney_in_regions_is_of_a_kidney_of_either_side():
+    kits = dataset("Dataset1_K", {"kidney": [1, 2], "kidney_cyst": 2}, order=[1, 2])
+    sides = {"kidney_left": 1, "kidney_right": 2, "kidney_cyst_left": 3, "kidney_cyst_right": 4}
+    plan = plan_of(kits, dataset("Dataset2_T", sides))
+    kidney, cyst = plan.annotation.merged_labels
+    assert (kidney.name, cyst.name) == ("kidney", "kidney_cyst")
+    assert plan.value_maps[0] == {0: 0, 1: kidney.value, 2: cyst.value}
+    annotation = plan.annotation
+    kidneys, cysts = frozenset(("left_kidney", "right_kidney")), frozenset(("left_kidney_cyst", "right_kidney_cyst"))
+    assert annotation.membership(kidney.value, kidneys) == annotation.membership(cyst.value, kidneys) == POSITIVE
+    assert (annotation.membership(kidney.value, cysts), annotation.membership(cyst.value, cysts)) == (NEGATIVE, POSITIVE)
+    assert state(plan, "K", cyst.value, "left_kidney") == UNSUPERVISED
+
+
+def test_two_merged_labels_in_one_value_are_refused_with_a_way_out_that_helps():
+    both = dataset("Dataset1_K", {"kidney": [1, 2], "lung": [2, 3]}, order=[1, 3])
+    sides = dataset("Dataset2_T", {"left_kidney": 1, "right_kidney": 2, "left_lung": 3, "right_lung": 4})
+    with pytest.raises(
+        UserError, match=r"value 2 would be kidney and lung at once.*`merged_labels: \{kidney: null, lung: null\}`"
+    ):
+        plan_of(both, sides)
+    assert plan_of(both, sides, merged_labels={"kidney": None, "lung": None}).value_maps[0][2] > 0
+
+
 def test_tumor_whose_other_side_is_no_class_excludes_neither():
     plan = plan_of(dataset("Dataset1_T", {"lung_tumor": 1}), dataset("Dataset2_L", {"left_lung": 1}))
     assert frozenset(("lung_tumor", "left_lung")) in plan.annotation.compatible
