@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nnunetv2_cdpd.classes import class_key, names_both_sides, structure
-from nnunetv2_cdpd.errors import UserError
+from nnunetv2_cdpd.errors import UserError, listed
+
+_FEW = 3  # classes that have a note each
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def resolve_nesting(
     certain: dict[str, frozenset[str]] = {}
     possible: dict[str, tuple[str, ...]] = {}
     overlapping: set[frozenset[str]] = set()
-    notes = []
+    by_default: dict[tuple[str, ...], list[str]] = {}
     for name in (*classes, *dropped):
         if name in declared:
             parents = declared[name]
@@ -103,8 +105,17 @@ def resolve_nesting(
         # A dataset whose regions tell the side keeps it in its stored values (plan.py); in general it stays open.
         certain[name] = (regions | added) - set(possible[name])
         if name in classes and (added or (default and possible[name] == default and not said)):
-            notes.append(f"{name} lies in {' or '.join(default)}, by default; `nested: {{{name}: null}}` in the YAML undoes it")
+            by_default.setdefault(default, []).append(name)
+    notes = [note for parents, names in by_default.items() for note in _notes(names, " or ".join(parents))]
     return Nesting(certain, possible), frozenset(overlapping), notes
+
+
+def _notes(names: list[str], outer: str) -> list[str]:
+    """What lies in something by default, each class in a line; vertebrae or ribs in one."""
+    way_out = "in the YAML undoes it"
+    if len(names) <= _FEW:
+        return [f"{name} lies in {outer}, by default; `nested: {{{name}: null}}` {way_out}" for name in names]
+    return [f"{listed(names, _FEW)} lie in {outer}, by default; `nested: {{{names[0]}: null}}` {way_out} for one"]
 
 
 def _default_parents(name: str, classes: Sequence[str]) -> tuple[tuple[str, ...], bool]:

@@ -84,3 +84,14 @@ def test_what_the_yaml_says_of_a_part_is_not_told_again(parents):
 def test_classes_of_one_source_that_labels_both_are_not_told():
     plan = plan_of(dataset("Dataset1_P", {"kidney cortex": 1, "kidney": 2}))
     assert not any("exclude each other" in note for note in plan.notes)
+
+
+def test_many_parts_of_a_whole_are_told_in_one_line():
+    parts = {f"vertebrae_L{number}": number for number in range(1, 6)}
+    plan = plan_of(dataset("Dataset1_P", {**parts, "portal_vein": 6}), dataset("Dataset2_W", {"spine": 1, "liver": 2}))
+    (note,) = [note for note in plan.notes if "lie in" in note]
+    assert note == (
+        "vertebrae_L1, vertebrae_L2, vertebrae_L3 and 2 more lie in spine, by default; `nested: {vertebrae_L1: null}` in the YAML "
+        "undoes it for one"
+    )
+    assert all(plan.nesting.certain[name] == {"spine"} for name in parts)

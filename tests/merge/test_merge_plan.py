@@ -120,9 +120,7 @@ def test_cyst_of_either_kidney_in_regions_is_of_a_kidney_of_either_side():
 def test_two_merged_labels_in_one_value_are_refused_with_a_way_out_that_helps():
     both = dataset("Dataset1_K", {"kidney": [1, 2], "lung": [2, 3]}, order=[1, 3])
     sides = dataset("Dataset2_T", {"left_kidney": 1, "right_kidney": 2, "left_lung": 3, "right_lung": 4})
-    with pytest.raises(
-        UserError, match=r"value 2 would be kidney and lung at once.*`merged_labels: \{kidney: null, lung: null\}`"
-    ):
+    with pytest.raises(UserError, match=r"value 2 would be kidney and lung at once.*\{kidney: null, lung: null\}"):
         plan_of(both, sides)
     assert plan_of(both, sides, merged_labels={"kidney": None, "lung": None}).value_maps[0][2] > 0
 
