@@ -91,7 +91,7 @@ def test_many_parts_of_a_whole_are_told_in_one_line():
     plan = plan_of(dataset("Dataset1_P", {**parts, "portal_vein": 6}), dataset("Dataset2_W", {"spine": 1, "liver": 2}))
     (note,) = [note for note in plan.notes if "lie in" in note]
     assert note == (
-        "vertebrae_L1, vertebrae_L2, vertebrae_L3 and 2 more lie in spine, by default; `nested: {vertebrae_L1: null}` in the YAML "
-        "undoes it for one"
+        "vertebrae_L1, vertebrae_L2, vertebrae_L3 and 2 more lie in spine, by default; `nested: {vertebrae_L1: null}` in the "
+        "YAML undoes it for one"
     )
     assert all(plan.nesting.certain[name] == {"spine"} for name in parts)
