@@ -11,13 +11,13 @@ from nnunetv2_cdpd.annotation.cdpd_block import (
 )
 from nnunetv2_cdpd.annotation.contradictions import cases_without_source, check_annotation, contradictions, never_learned
 from nnunetv2_cdpd.annotation.heads import differing_heads, moved_classes
-from nnunetv2_cdpd.annotation.model import NEGATIVE, POSITIVE, STATES, UNSUPERVISED, Annotation, MergedLabel, Source
+from nnunetv2_cdpd.annotation.model import NEGATIVE, POSITIVE, STATE_OF, UNSUPERVISED, Annotation, MergedLabel, Source
 
 __all__ = [
     "CDPD_VERSION",
     "NEGATIVE",
     "POSITIVE",
-    "STATES",
+    "STATE_OF",
     "UNSUPERVISED",
     "Annotation",
     "MergedLabel",

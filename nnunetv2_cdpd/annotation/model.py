@@ -25,7 +25,7 @@ from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.host import DATASET_FILE
 
 NEGATIVE, POSITIVE, UNSUPERVISED = 0, 1, 2
-STATES: Mapping[bool | None, int] = {False: NEGATIVE, True: POSITIVE, None: UNSUPERVISED}  # of an answer; None: nobody knows
+STATE_OF: Mapping[bool | None, int] = {False: NEGATIVE, True: POSITIVE, None: UNSUPERVISED}  # of an answer; None: nobody knows
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from nnunetv2_cdpd.classes.lookup import (
     says_tumor,
     structure,
 )
-from nnunetv2_cdpd.classes.nesting import lies_in, outer_keys
+from nnunetv2_cdpd.classes.nesting import lies_in_by_name, outer_keys
 from nnunetv2_cdpd.classes.sides import lateral_pairs, side_of
 from nnunetv2_cdpd.classes.similar import nearly_same
 from nnunetv2_cdpd.classes.table import ANY, CLASS_TABLE, KIDNEYS, LUNGS, OTHER_STRUCTURES, Structure
@@ -45,7 +45,7 @@ __all__ = [
     "coded_class",
     "compatible_pairs",
     "lateral_pairs",
-    "lies_in",
+    "lies_in_by_name",
     "name_key",
     "name_words",
     "names_both_sides",

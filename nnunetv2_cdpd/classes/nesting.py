@@ -16,7 +16,7 @@ def outer_keys(name: str) -> tuple[ClassKey, ...]:
     return () if organ is None else (ClassKey(organ, key.side, ""),)
 
 
-def lies_in(name: str, outer: str) -> bool | None:
+def lies_in_by_name(name: str, outer: str) -> bool | None:
     """Whether all voxels of a class are of another one; None: some are, and nobody can tell which.
 
     A tumor of the colon lies in the large bowel, the left kidney in a kidney, and of a kidney's tumor nobody can tell whether it

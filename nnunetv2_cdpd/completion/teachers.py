@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, STATES, UNSUPERVISED, Annotation, read_annotation
-from nnunetv2_cdpd.classes import lies_in, outer_keys, says_tumor
+from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, STATE_OF, UNSUPERVISED, Annotation, read_annotation
+from nnunetv2_cdpd.classes import lies_in_by_name, outer_keys, says_tumor
 from nnunetv2_cdpd.completion.seen import FoldId, TrainingCases, training_cases
 from nnunetv2_cdpd.datasets.dataset_json import FILE_NAME, channel_names
 from nnunetv2_cdpd.datasets.raw import RawDataset
@@ -170,7 +170,7 @@ def _membership(name: str, outer: str) -> int:
     """Whether voxels of a class are of another one by their names: POSITIVE, NEGATIVE, or UNSUPERVISED if unknown."""
     if says_tumor(name) and not outer_keys(name):  # of whatever organ
         return UNSUPERVISED
-    return STATES[lies_in(name, outer)]
+    return STATE_OF[lies_in_by_name(name, outer)]
 
 
 def _teacher(name: str, folder: Path, dataset: RawDataset, checkpoint_name: str, allow_seen: bool) -> Teacher:

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, STATES, UNSUPERVISED, Annotation, contradictions
-from nnunetv2_cdpd.classes import canonical_name, lies_in, normal_words, organ_of, says_tumor, structure
+from nnunetv2_cdpd.annotation import NEGATIVE, POSITIVE, STATE_OF, UNSUPERVISED, Annotation, contradictions
+from nnunetv2_cdpd.classes import canonical_name, lies_in_by_name, normal_words, organ_of, says_tumor, structure
 from nnunetv2_cdpd.errors import listed
 from nnunetv2_cdpd.evaluation.matching import classes_named, name_finder
 
@@ -90,7 +90,7 @@ def _missing(own: Annotation, other: Annotation) -> list[_Missing]:
             elif label := find_merged(inner):
                 state = other.membership(merged[label], wanted)
             else:
-                state = STATES[lies_in(inner, outer)]
+                state = STATE_OF[lies_in_by_name(inner, outer)]
             if state == NEGATIVE or _state(own, inner, frozenset({outer})) != NEGATIVE:
                 continue
             is_other_way_round = _state(own, outer, frozenset({inner})) != NEGATIVE

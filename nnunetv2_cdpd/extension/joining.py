@@ -229,7 +229,7 @@ def _annotation(
         rename(name): tuple(sorted(values[v] for v in region if v in values))
         for name, region in zip(merged.classes, merged.regions)
     }
-    value_of = {rename(name): values.get(value) for name, value in zip(merged.classes, merged.values)}
+    value_of = {rename(name): values[value] for name, value in zip(merged.classes, merged.values) if value in values}
     value_of |= dict(zip(former.classes, former.values))  # that of a part, where parts fill the class
     possible = {rename(name): tuple(map(rename, parents)) for name, parents in merged.possible_parents.items()}
     pairs = {frozenset(map(rename, pair)) for pair in merged.compatible}

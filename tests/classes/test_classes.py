@@ -8,7 +8,7 @@ from nnunetv2_cdpd.classes import (
     OTHER_STRUCTURES,
     canonical_name,
     lateral_pairs,
-    lies_in,
+    lies_in_by_name,
     name_key,
     name_words,
     outer_keys,
@@ -146,4 +146,4 @@ def test_what_a_class_lies_in_is_of_its_side(name, expected):
     ],
 )
 def test_a_class_lies_in_another_over_all_levels_of_the_table(name, outer, expected):
-    assert lies_in(name, outer) is expected
+    assert lies_in_by_name(name, outer) is expected
