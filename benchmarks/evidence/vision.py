@@ -21,7 +21,7 @@ _WHOLE = {"random": "random_whole_closed", "coordinates": "coordinates_closed"}
 _ASKING = {"coordinates": "coordinates_values"}
 OWN_CONTROLS = {
     **dict.fromkeys(("random_closed", "coordinates_closed"), _CLOSED),
-    **dict.fromkeys(("closed", "scaled", "blocks", "windows", "neighbours", "guide", "adapters"), _CLOSED),
+    **dict.fromkeys(("closed", "scaled", "blocks", "windows", "neighbours", "guide", "adapters", "both"), _CLOSED),
     "positions": _CLOSED | {"random": "random_positions"},
     "random_positions": _CLOSED,
     "values": _CLOSED | _ASKING,
@@ -62,6 +62,7 @@ ARMS = {
     "guide": _arm("DINOv2, patches, closed gate, guide", "_guide"),
     "adapters": _arm("DINOv2, patches, closed gate, adapters of rank 4", "_adapters"),
     "values": _arm("DINOv2, patches, closed gate, features ask", "_values"),
+    "both": _arm("DINOv2, patches, closed gate, tokens and features ask", "_both"),
     "whole": _arm("DINOv2, whole slices", "_wholeSlicesBlocksGate"),
     "whole_values": _arm("DINOv2, whole slices, features ask", "_wholeSlicesValuesBlocksGate"),
     "whole_closed": _arm("DINOv2, whole slices, closed gate", "_wholeSlices"),

@@ -61,6 +61,10 @@ class nnUNetTrainerCDPDBenchmark_values(nnUNetTrainerCDPDBenchmark):
     recipe = _with_vision(fusion="values")
 
 
+class nnUNetTrainerCDPDBenchmark_both(nnUNetTrainerCDPDBenchmark):
+    recipe = _with_vision(fusion="both")
+
+
 class nnUNetTrainerCDPDBenchmark_wholeSlices(nnUNetTrainerCDPDBenchmark):
     recipe = _with_vision(**WHOLE_SLICES)
 
