@@ -115,6 +115,7 @@ def _make_label_maps(args: argparse.Namespace, output: Path) -> tuple[dict[str, 
         args.gt_dir,
         folders,
         output,
+        allow_missing=args.allow_missing,
         num_processes=args.num_processes,
         report=reporter(args.flags),
     )

@@ -43,6 +43,7 @@ def label_maps_to_compare(
     predictions: Sequence[Path],
     output: Path,
     *,
+    allow_missing: bool = False,
     num_processes: int | None = None,
     progress: bool = True,
     report: Callable[[str], None] = print,
@@ -54,9 +55,10 @@ def label_maps_to_compare(
         source_folder: The export, images too: their slices tell the grid.
         predictions: Folders of label maps, or of segmentations and structure sets that `cdpd predict` wrote.
         output: Below it the label maps go.
+        allow_missing: Go on though some predictions are of no case of the export.
 
     Raises:
-        UserError: The folder is not laid out as declared, no case has a reference, or predictions are of both kinds.
+        UserError: The folder is not laid out as declared, no case has a reference, predictions are of both kinds or of no case.
     """
     if not dataset.rois:
         raise UserError(
@@ -80,6 +82,13 @@ def label_maps_to_compare(
         own = [replace(case, label=found[name]) for case in cases if (name := dataset.identifier(case.case)) in found]
         if not own:
             raise UserError(f"{folder}: {min(found)} and the others are of no case of {source_folder}; give another folder")
+        if strangers := sorted(found.keys() - {dataset.identifier(case.case) for case in cases}):
+            told = (
+                f"{folder}: {len(strangers)} of {len(found)} predictions are of no case of {source_folder}: {listed(strangers)}"
+            )
+            if not allow_missing:
+                raise UserError(f"{told}; add these cases, or give argument allow_missing to score the others")
+            report(f"note: {told}; they are not scored")
         place = output / ("predictions" if len(predictions) == 1 else f"predictions_{number}")
         converted = convert_labels(
             _as_predicted(dataset, (path for paths in found.values() for path in paths)),
@@ -90,12 +99,12 @@ def label_maps_to_compare(
             progress=progress,
             report=report,
         )
-        told = (
+        lost = (
             (case, f"{name} counts as not predicted: {why}")
-            for case, lost in converted.lost.items()
-            for name, why in lost.items()
+            for case, structures in converted.lost.items()
+            for name, why in structures.items()
         )
-        for why, lacking in by_reason(told):
+        for why, lacking in by_reason(lost):
             report(f"note: {folder}: {listed(lacking)}: {why}")
         failed |= {case: why for case, why in converted.failed.items() if case not in failed}
         if not converted.complete:

@@ -78,6 +78,17 @@ def test_predictions_may_be_segmentations_too(clinic, ending):
     assert evaluate(clinic) == (0, RIGHT)
 
 
+def test_segmentations_of_cases_that_the_export_lacks_are_told_and_may_be_left_out(clinic, capsys):
+    for case, slices in clinic.slices.items():
+        masks = {name: lps(clinic.truths[case].masks[name]) for name in STRUCTURES}
+        write_segmentation(clinic.folder / f"predicted/{case}_seg.dcm", slices, masks)
+    (clinic.folder / "predicted/p3_seg.dcm").write_bytes((clinic.folder / "predicted/p1_seg.dcm").read_bytes())
+    assert evaluate(clinic) == (1, None)
+    assert "1 of 3 predictions are of no case of" in capsys.readouterr().err
+    assert evaluate(clinic, "--allow-missing") == (0, RIGHT)
+    assert f"of no case of {clinic.folder / 'data'}: p3; they are not scored" in capsys.readouterr().out
+
+
 def test_a_structure_of_a_prediction_that_cannot_be_taken_is_told_and_counts_as_missed(clinic, capsys):
     for case, slices in clinic.slices.items():
         masks = {name: boxes(slices, lps(clinic.truths[case].masks[name])) for name in STRUCTURES}
