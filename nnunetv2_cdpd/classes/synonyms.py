@@ -85,6 +85,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     # head and neck
     "brain": (),
     "brainstem": (),
+    "temporal_lobe_SIDE": ("Lobe_Temporal",),
     "face": (),
     "skull": (),
     "larynx": (),
@@ -107,7 +108,8 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "humerus_SIDE": (),
     "scapula_SIDE": ("shoulder blade",),
     "clavicula_SIDE": ("clavicle", "collarbone"),
-    "sacrum": (),
+    "sacrum": ("Bone_Sacrum",),
+    "pelvis": ("Bone_Pelvic",),
     "sternum": (),
     "costal_cartilages": (),
     "lumbar_vertebrae": ("lumbar spine", "L spine"),
