@@ -23,7 +23,7 @@ from nnunetv2_cdpd.classes.lookup import (
     structure,
 )
 from nnunetv2_cdpd.classes.nesting import lies_in_by_name, outer_keys
-from nnunetv2_cdpd.classes.sides import lateral_pairs, side_of
+from nnunetv2_cdpd.classes.sides import is_of_both_sides, lateral_pairs, side_of
 from nnunetv2_cdpd.classes.similar import nearly_same
 from nnunetv2_cdpd.classes.table import ANY, CLASS_TABLE, KIDNEYS, LUNGS, OTHER_STRUCTURES, Structure
 from nnunetv2_cdpd.classes.words import SCOPE, name_key, name_words, unscoped
@@ -44,6 +44,7 @@ __all__ = [
     "class_key",
     "coded_class",
     "compatible_pairs",
+    "is_of_both_sides",
     "lateral_pairs",
     "lies_in_by_name",
     "name_key",

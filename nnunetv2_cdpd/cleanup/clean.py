@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_cdpd.annotation import Annotation
-from nnunetv2_cdpd.classes import class_key, structure
+from nnunetv2_cdpd.classes import lies_in_by_name, structure
 from nnunetv2_cdpd.cleanup.labelled_volume import LabelledVolume
 from nnunetv2_cdpd.cleanup.rules import RULES, check_rules
 from nnunetv2_cdpd.place.predicted import ImagePlace
@@ -69,11 +69,11 @@ def array_axes(array_shape: Sequence[int], properties: Mapping[str, Any]) -> str
 
 
 def nesting_in_table(classes: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-    """Nested class -> classes that it may lie in, by the class table, in the spelling of `classes`."""
-    spelled = {class_key(name): name for name in classes}
+    """Nested class -> classes that it may lie in, by the class table over all its levels, in the spelling of `classes`."""
     nesting = {
-        name: tuple(spelled[class_key(parent)] for parent in structure(name).parents if class_key(parent) in spelled)
+        name: tuple(outer for outer in classes if outer != name and lies_in_by_name(name, outer) is not False)
         for name in classes
+        if structure(name).parents  # the name alone says little: a metastasis of the breast lies elsewhere
     }
     return {name: parents for name, parents in nesting.items() if parents}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import ndimage
 
-from nnunetv2_cdpd.classes import LUNGS, lateral_pairs, says_tumor
+from nnunetv2_cdpd.classes import LUNGS, is_of_both_sides, lateral_pairs, lies_in_by_name, says_tumor
 from nnunetv2_cdpd.cleanup.labelled_volume import TOUCHING, LabelledVolume, VoxelBox, components, widened
 from nnunetv2_cdpd.cleanup.table import INSIDE_ORGAN, ONE_PIECE, REACH_MM, SMALLEST_LUNG
 from nnunetv2_cdpd.errors import UserError
@@ -184,6 +184,8 @@ def portal_vein(volume: LabelledVolume) -> None:
 def _near_organ(volume: LabelledVolume, tumor: str) -> tuple[VoxelBox, np.ndarray] | None:
     """A box around a tumor and its organ, and in it the organ and what lies within reach; None: nothing to compare."""
     parents = [name for name in volume.parents.get(tumor, ()) if name in volume.classes]
+    if len(parents) == 1 and lies_in_by_name(tumor, parents[0]) is None:
+        return None  # the other kidney is no class, and may have the tumor
     own_values = [volume.classes[name] for name in parents]
     voxels = [max(1, round(REACH_MM / mm)) for mm in volume.spacing]
     values = volume.region_values(parents)
@@ -192,7 +194,9 @@ def _near_organ(volume: LabelledVolume, tumor: str) -> tuple[VoxelBox, np.ndarra
         return None
     part = volume.label_map[box]
     numbered, sizes = components(np.isin(part, values), sizes_of=np.isin(part, own_values))
-    kept = [index + 1 for index in np.argsort(sizes)[::-1][: len(parents)] if sizes[index]]
+    outermost = [name for name in parents if set(parents).isdisjoint(volume.parents.get(name, ()))]
+    organs = sum(2 if is_of_both_sides(name) else 1 for name in outermost)
+    kept = [index + 1 for index in np.argsort(sizes)[::-1][:organs] if sizes[index]]
     # The released code closes before it dilates by the same cube, which changes nothing.
     size = [2 * steps + 1 for steps in voxels]
     return box, ndimage.maximum_filter(np.isin(numbered, kept).view(np.uint8), size, mode="constant").view(bool)

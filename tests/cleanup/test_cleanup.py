@@ -229,6 +229,29 @@ def test_a_kidney_tumor_may_lie_in_either_kidney_and_in_no_third_place():
     assert all((cleaned[4:6, 5:7, columns] == CLASSES["kidney_tumor"]).all() for columns in (slice(3, 5), slice(24, 26)))
 
 
+@pytest.mark.parametrize("kind", ["kidney_tumor", "kidney_cyst"])
+@pytest.mark.parametrize("nested", [{}, {"parents": {"kidney_tumor": ("kidney",), "kidney_cyst": ("kidney",)}}])
+def test_kidneys_of_one_class_are_two_organs(kind, nested):
+    array = np.zeros((16, 24, 32), np.uint8)
+    array[RIGHT] = array[LEFT] = array[14:15, 1:3, 1:3] = 1
+    array[4:6, 5:7, 3:5] = array[4:6, 5:7, 24:26] = array[14:15, 3:4, 1:3] = 2
+    cleaned, effects = clean_label_map(array, (1, 1, 1), {"kidney": 1, kind: 2}, ["tumors_in_organ", "tumors_at_organ"], **nested)
+    assert sum(its.get(kind, {}).get("removed", 0) for its in effects.values()) == 2
+    assert np.array_equal(np.argwhere(cleaned == 2), np.argwhere((array == 2) & (np.arange(16) < 14)[:, None, None]))
+
+
+def test_a_tumor_of_a_kidney_that_is_no_class_stays():
+    array = np.zeros((16, 24, 32), np.uint8)
+    array[LEFT], array[4:6, 5:7, 3:5] = 1, 2
+    cleaned, _ = clean_label_map(array, (1, 1, 1), {"left_kidney": 1, "kidney_tumor": 2})
+    assert np.array_equal(cleaned, array)
+
+
+def test_a_tumor_lies_in_its_organ_over_all_levels_of_the_table():
+    assert nesting_in_table({"large_bowel": 1, "colon_cancer": 2}) == {"colon_cancer": ("large_bowel",)}
+    assert nesting_in_table({"breast_left": 1, "breast metastasis": 2}) == {}
+
+
 def test_a_false_tumor_in_another_organ_leaves_no_hole():
     array = label_map(liver=LIVER, spleen=np.s_[2:8, 16:24, 20:32], liver_tumor=np.s_[4:6, 19:21, 25:28])
     cleaned, effects = clean(array, "tumors_in_organ")
