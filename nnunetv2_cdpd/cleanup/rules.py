@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from nnunetv2_cdpd.classes import LUNGS, is_of_both_sides, lateral_pairs, lies_in_by_name, says_tumor
 from nnunetv2_cdpd.cleanup.labelled_volume import TOUCHING, LabelledVolume, VoxelBox, components, widened
-from nnunetv2_cdpd.cleanup.table import INSIDE_ORGAN, ONE_PIECE, REACH_MM, SMALLEST_LUNG
+from nnunetv2_cdpd.cleanup.table import INSIDE_ORGAN, ONE_PIECE, REACH_MM, SMALLEST_OF_PAIR
 from nnunetv2_cdpd.errors import UserError
 
 
@@ -19,7 +19,7 @@ def place(volume: LabelledVolume) -> None:
     """A component that lies wholly where its class cannot lie, by the image and by the other classes, goes.
 
     Needs what was learned of the dataset (`cdpd place`) and the image. A class is where its largest component is for the others,
-    of which most have to agree. Not in the released code.
+    of which most have to agree, or its two largest where it is of both sides. Not in the released code.
     """
     if volume.place is None:
         return
@@ -29,10 +29,10 @@ def place(volume: LabelledVolume) -> None:
         if box is not None:
             numbered, sizes = components(np.isin(volume.label_map[box], volume.region_values([name])))
             if sizes.size:
-                main = 1 + int(sizes.argmax())
-                its = ndimage.find_objects(numbered)[main - 1]
+                main = np.isin(numbered, _main_pieces(sizes, 2 if is_of_both_sides(name) else 1))
+                its = ndimage.find_objects(main.view(np.uint8))[0]
                 around = tuple(slice(outer.start + inner.start, outer.start + inner.stop) for outer, inner in zip(box, its))
-                found[name] = volume.place.ends(numbered[its] == main, around)
+                found[name] = volume.place.ends(main[its], around)
     for name, possible in volume.place.possible(found).items():
         values = volume.region_values([name])
         box = volume.box_of(values)
@@ -92,9 +92,7 @@ def lungs(volume: LabelledVolume) -> None:
     part = volume.label_map[box]
     own = (part == right) | (part == left)
     numbered, sizes = components(np.isin(part, volume.region_values(names)), sizes_of=own)
-    found = (1 + np.argsort(sizes)[::-1][:2]).tolist()
-    if len(found) == 2 and sizes[found[1] - 1] < SMALLEST_LUNG * sizes[found[0] - 1]:
-        found = found[:1]
+    found = _main_pieces(sizes, 2)
     if len(found) == 2:
         both = [own & (numbered == number) for number in found]
         for lung, value in zip(both, (left, right) if _left_first(volume, both, part == left) else (right, left)):
@@ -200,6 +198,12 @@ def _near_organ(volume: LabelledVolume, tumor: str) -> tuple[VoxelBox, np.ndarra
     # The released code closes before it dilates by the same cube, which changes nothing.
     size = [2 * steps + 1 for steps in voxels]
     return box, ndimage.maximum_filter(np.isin(numbered, kept).view(np.uint8), size, mode="constant").view(bool)
+
+
+def _main_pieces(sizes: np.ndarray, organs: int) -> list[int]:
+    """Numbers of the largest components, the largest first: as many as there are organs, but for those that are too small."""
+    largest = np.argsort(sizes)[::-1][:organs]
+    return [1 + int(index) for index in largest if sizes[index] >= SMALLEST_OF_PAIR * sizes[largest[0]]]
 
 
 def _axis(axes: str, towards: str, away: str) -> tuple[int, bool]:

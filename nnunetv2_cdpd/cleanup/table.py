@@ -14,5 +14,5 @@ ONE_PIECE = (
 INSIDE_ORGAN = ("kidney_tumor", "liver_tumor")
 REACH_MM = 3.0  # from the middle of that cube to its outermost voxels
 
-# A second component of both lungs that is smaller than this share of the first is no lung: the lungs touch.
-SMALLEST_LUNG = 0.1
+# A second component of a pair of organs that is smaller than this share of the first is none of them: the two touch.
+SMALLEST_OF_PAIR = 0.1

@@ -345,11 +345,11 @@ def test_structures_are_known_by_other_names_of_theirs():
 # ---- place -------------------------------------------------------------------------------------------------------------
 
 
-def place_of(shape, ends, image_spread=5.0):
+def place_of(shape, ends, image_spread=5.0, classes=("liver", "spleen")):
     """Where two classes lie along the first axis of an array in 1 mm, mm from the middle of the image's reference point."""
     known = AxisModel(np.array(ends, float), np.full((2, 2), 3.0), np.zeros((2, 2)), image_spread)
     unknown = AxisModel(*(np.full((2, 2), np.nan) for _ in range(3)), image_spread=np.nan)
-    model = PlaceModel(("liver", "spleen"), (9, 9), None, np.zeros((2, 2)), (known, unknown, unknown))
+    model = PlaceModel(classes, (9, 9), None, np.zeros((2, 2)), (known, unknown, unknown))
     axes = BodyAxes((0, 1, 2), (True, False, False), (1.0, 1.0, 1.0), shape)  # the array runs from head to feet
     return ImagePlace(model, axes, np.array([50.0, np.nan, np.nan]))
 
@@ -385,3 +385,14 @@ def test_place_does_nothing_where_nothing_is_known():
     label_map = np.zeros((100, 6, 6), np.uint8)
     label_map[0, 0, 0] = 1
     assert clean_label_map(label_map, (1.0,) * 3, {"liver": 1}, ["place"])[1] == {"place": {}}
+
+
+def test_kidneys_of_one_class_are_two_organs_for_the_place_of_others():
+    label_map = np.zeros((300, 6, 6), np.uint8)
+    label_map[20:120, 1:3, 1:3] = label_map[200:280, 1:3, 1:3] = 2  # mm 19.5 to 279.5 from the feet, both together
+    label_map[270:280, 4:6, 4:6] = 1  # where it lies by both, and 80 mm too low by the larger one
+    place = place_of(label_map.shape, [[-130, -120], [-130, 130]], np.nan, ("liver", "kidney"))
+    cleaned, _ = clean_label_map(label_map, (1.0,) * 3, {"liver": 1, "kidney": 2}, ["place"], place=place)
+    np.testing.assert_array_equal(cleaned, label_map)
+    label_map[200:280, 1:3, 1:3] = 0
+    assert not (clean_label_map(label_map, (1.0,) * 3, {"liver": 1, "kidney": 2}, ["place"], place=place)[0] == 1).any()
