@@ -15,20 +15,24 @@ _HEADER = 348  # bytes, of NIfTI-1
 _FLOATS = {16: "f4", 64: "f8"}  # by NIfTI's number of a type
 _UNITS_MM = {1: 1000.0, 3: 0.001}  # metre and micrometre; others mean mm
 _SAME_MM, _SAME_SHARE = 0.01, 1e-3
+_AS_READERS_MEAN_IT = "write it anew, or use cdpd predict, which reads it as nnU-Net's readers do"
 
 
 def check_voxels(file: Path) -> None:
     """Read a .nii or .nii.gz to its end, against its checksum.
 
     Raises:
-        UserError: It is no NIfTI-1 file, bytes are missing, or values are nan or infinite.
+        UserError: It is no NIfTI-1 file, bytes are missing, values are nan or infinite, or SimpleITK takes the header otherwise
+            than it is meant.
     """
     stream = chunks(file)
     content = next(stream, b"")
     order = _byte_order(content, file)
+    if otherwise := _read_otherwise(content, order):
+        raise UserError(f"{file}: {otherwise}; {_AS_READERS_MEAN_IT}")
     shape = _numbers(content, 40, f"{order}8h")
     datatype, bits = _numbers(content, 70, f"{order}2h")
-    start = max(_HEADER + 4, int(_numbers(content, 108, f"{order}f")[0]))
+    start = int(_numbers(content, 108, f"{order}f")[0])
     needed = math.prod(max(1, length) for length in shape[1 : 1 + max(0, shape[0])]) * bits // 8
     missing, rest, type_of_float = needed, b"", _FLOATS.get(datatype)
     while content:
@@ -65,6 +69,19 @@ def check_place(file: Path, grid: Grid) -> None:
             f"{file}: its header gives two places, qform and sform ({what}); mend the header, or use cdpd predict, which takes "
             "the sform"
         )
+
+
+def _read_otherwise(content: bytes, order: str) -> str:
+    """What SimpleITK would take otherwise of how a header says that voxels are stored; '' for a header that is plain."""
+    if _numbers(content, 108, f"{order}f")[0] < _HEADER + 4:
+        return "its header does not say where the voxels begin"
+    slope, inter = _numbers(content, 112, f"{order}2f")
+    scales = math.isfinite(slope) and slope != 0
+    if scales != math.isfinite(inter) and (scales or inter != 0):  # nan for both, as nibabel writes, is plain
+        return f"its header scales by {slope:g} and adds {inter:g}"
+    if min(_numbers(content, 80, f"{order}3f")) < 0:
+        return "its header gives negative voxel sizes"
+    return ""
 
 
 def _byte_order(content: bytes, file: Path) -> str:

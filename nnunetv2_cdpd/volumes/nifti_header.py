@@ -88,8 +88,11 @@ def storage_notes(path: Path, image: nibabel.Nifti1Image) -> Iterator[str]:
     if stored_voxels(image).offset < image.header.single_vox_offset:
         yield "its header does not say where the voxels begin, read from behind the header"
     raw = type(image.header)(next(chunks(path))[: image.header.sizeof_hdr], check=False)
-    if raw["scl_slope"] == 0 and raw["scl_inter"] != 0:
-        yield f"its header scales by 0 and adds {raw['scl_inter']:g}, read as not scaled, as NIfTI wants it"
+    if (raw["pixdim"][1:4] < 0).any():  # which ITK takes for mirrored axes
+        yield "its header gives negative voxel sizes, read as lengths, as NIfTI wants it"
+    slope, inter = float(raw["scl_slope"]), float(raw["scl_inter"])
+    if (slope == 0 or not np.isfinite(slope)) and np.isfinite(inter) and inter != 0:  # which ITK adds
+        yield f"its header scales by {slope:g} and adds {inter:g}, read as not scaled, as NIfTI wants it"
 
 
 def storage_header(image: nibabel.Nifti1Image) -> nibabel.Nifti1Header:

@@ -2,7 +2,9 @@
 
 import gzip
 import itertools
+import math
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from builders.nifti import spoil
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
@@ -128,6 +131,12 @@ def of_nifti_2(tmp_path):
     return [tmp_path / "a.nii.gz"]
 
 
+def with_header(kinds, place, *numbers):
+    return lambda tmp_path: [
+        spoil(write(tmp_path / "a.nii.gz"), lambda content: struct.pack_into(kinds, content, place, *numbers))
+    ]
+
+
 def of_two_grids(tmp_path):
     return [write(tmp_path / "a.nii.gz"), write(tmp_path / "b.nii.gz", spacing=(1, 1, 1))]
 
@@ -153,6 +162,11 @@ def no_image(tmp_path):
         (in_colours, "no volume of one number per voxel"),
         (of_two_places, "its header gives two places"),
         (of_nifti_2, "NIfTI-2 is to be converted"),
+        (with_header("<f", 108, 0), "does not say where the voxels begin"),
+        (with_header("<2f", 112, 0, -1024), "scales by 0 and adds -1024"),
+        (with_header("<2f", 112, math.nan, -1024), "scales by nan and adds -1024"),
+        (with_header("<2f", 112, 2, math.nan), "scales by 2 and adds nan"),
+        (with_header("<f", 80, -0.8), "negative voxel sizes"),
         (no_image, "is no NIfTI-1 file"),
         (lambda tmp_path: [tmp_path / "a.nii.gz"], "no such file"),
         (lambda tmp_path: [tmp_path], "of a DICOM series make one first"),

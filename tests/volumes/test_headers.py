@@ -1,5 +1,6 @@
 """Headers: voxel sizes, places and units are read as they are meant; a doubt is told, and what cannot be known is refused."""
 
+import math
 import re
 import struct
 
@@ -279,9 +280,25 @@ def test_values_are_scaled_as_the_header_says(tmp_path, voxels, reader, ending):
     assert not NiftiFile(path).stores_integers
 
 
-def test_a_scale_of_nothing_is_none(tmp_path, voxels, reader):
-    path = spoil(write(tmp_path / "a.nii.gz", voxels), lambda content: struct.pack_into("<2f", content, 112, 0, 5))
-    assert_read_as(reader, path, voxels, "its header scales by 0 and adds 5, read as not scaled, as NIfTI wants it")
+@pytest.mark.parametrize("slope", [0, math.nan, math.inf])
+def test_a_scale_of_nothing_is_none(tmp_path, voxels, reader, slope):
+    path = spoil(write(tmp_path / "a.nii.gz", voxels), lambda content: struct.pack_into("<2f", content, 112, slope, 5))
+    assert_read_as(reader, path, voxels, f"its header scales by {slope:g} and adds 5, read as not scaled, as NIfTI wants it")
+
+
+@pytest.mark.parametrize("forms", ["both", "sform", "qform"])
+def test_negative_voxel_sizes_are_lengths(tmp_path, voxels, reader, forms):
+    affine = np.diag([-SPACING[0], -SPACING[1], SPACING[2], 1.0])
+    image = nibabel.Nifti1Image(voxels, affine)
+    image.set_sform(affine, int(forms != "qform"))
+    image.set_qform(affine, int(forms != "sform"))
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    expected = read_sitk(tmp_path / "a.nii.gz")
+    path = spoil(tmp_path / "a.nii.gz", lambda content: struct.pack_into("<f", content, 80, -SPACING[0]))
+    assert_read_as(reader, path, voxels, "its header gives negative voxel sizes, read as lengths, as NIfTI wants it")
+    found = read_sitk(path)
+    assert np.array_equal(sitk.GetArrayFromImage(found), sitk.GetArrayFromImage(expected))
+    assert same_place(Grid.of_image(found), Grid.of_image(expected), spacing_mm=0, position_mm=1e-3, relative=1e-5) is None
 
 
 def test_voxels_lie_behind_the_header_where_it_does_not_say_so(tmp_path, voxels, reader):
