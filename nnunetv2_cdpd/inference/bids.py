@@ -18,7 +18,8 @@ from nnunetv2_cdpd.datasets.output import check_may_write
 from nnunetv2_cdpd.datasets.roles import SETTINGS_FILE
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.inference.inputs import Case, Tell
-from nnunetv2_cdpd.jobs import write_json, write_text
+from nnunetv2_cdpd.inference.origins import known_origins
+from nnunetv2_cdpd.jobs import read_json, write_json, write_text
 from nnunetv2_cdpd.pages.palette import Palette
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE
 
@@ -128,12 +129,19 @@ def _stem(path: Path) -> str:
     return next(path.name.removesuffix(ending) for ending in _ENDINGS if path.name.endswith(ending))
 
 
-def begin_bids_dataset(folder: Path) -> None:
+def begin_bids_dataset(folder: Path, cases: Iterable[Case]) -> None:
     """Check that a folder may become a derivatives dataset, before anything is written there.
 
     Raises:
-        UserError: It is a BIDS dataset that somebody else made.
+        UserError: It is a BIDS dataset that somebody else made, or has predictions of other images whose names these would have.
     """
+    before = known_origins(read_json(folder / SETTINGS_FILE))
+    for case in cases:
+        if case.identifier in before and before[case.identifier][0] != (name := case.files[0].name):
+            raise UserError(
+                f"{folder}: {case.identifier} there is the prediction of {before[case.identifier][0]}, and that of {name} would "
+                "have the same name; give each kind of image a folder of its own"
+            )
     made_here = (folder / SETTINGS_FILE).is_file()
     files = [folder / DESCRIPTION_FILE, folder / _IGNORE_FILE]
     check_may_write(files, made_here=made_here, way_out="give another folder, as derivatives/cdpd of the dataset")

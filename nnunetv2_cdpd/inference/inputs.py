@@ -33,6 +33,7 @@ class Case:
     files: One per channel, in the order of the channels; or those of one DICOM series.
     modality: Of the slices of a DICOM series; None: any that makes volumes.
     channels: Numbers of the files, from their names; None: the names do not tell.
+    series: Identifier of the DICOM series; "": none, or one that could not be read.
     """
 
     identifier: str
@@ -40,6 +41,7 @@ class Case:
     is_dicom: bool = False
     modality: str | None = None
     channels: tuple[int, ...] | None = None
+    series: str = ""
 
 
 def modality_of(dataset_json: Mapping[str, Any]) -> str | None:
@@ -210,14 +212,18 @@ def _dicom_cases(folder: Path, identifier: str, modality: str | None, tell: Tell
     else:
         for line in not_taken(folder, [file.name for file in files if not found and is_image_file(file.name)], why):
             tell(line)
+    series = [entry.headers[0].series for entry in found]
     if len(found) == 1:
-        return [Case(identifier, found[0].files, True, modality)]
+        return [Case(identifier, found[0].files, True, modality, series=series[0])]
     numbers = [entry.number for entry in found]
     if None in numbers or len(set(numbers)) < len(numbers):
         numbers = list(range(1, len(found) + 1))
     for number, entry in zip(numbers, found):
         tell(f"{folder}: {entry} is case {identifier}_{number}")
-    return [Case(f"{identifier}_{number}", entry.files, True, modality) for number, entry in zip(numbers, found)]
+    return [
+        Case(f"{identifier}_{number}", entry.files, True, modality, series=uid)
+        for number, entry, uid in zip(numbers, found, series)
+    ]
 
 
 def _case_of_file(file: Path, endings: Sequence[str], num_channels: int) -> Case:

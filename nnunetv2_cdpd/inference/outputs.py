@@ -17,6 +17,7 @@ from nnunetv2_cdpd.datasets.roles import NNUNET_SETTINGS_FILE, SETTINGS_FILE
 from nnunetv2_cdpd.errors import UserError, listed
 from nnunetv2_cdpd.inference.formats import DICOM_ENDINGS, FORMATS, NIFTI
 from nnunetv2_cdpd.inference.inputs import Case
+from nnunetv2_cdpd.inference.origins import IMAGES, known_origins, of_other_images, origins_of
 from nnunetv2_cdpd.inference.prediction import check_masks, mask_names
 from nnunetv2_cdpd.jobs import read_json, remove, write_json
 from nnunetv2_cdpd.jobs.files import real_path
@@ -102,8 +103,9 @@ def prepare_folder(
     read: Iterable[Path],
     resume: bool,
     alone: bool,
-) -> None:
-    """Make the folder ready for a job, and write its settings; earlier predictions of these cases by other settings go.
+) -> list[str]:
+    """Make the folder ready for a job, and write its settings; earlier predictions of these cases by other settings go, and those
+    of other images of the same names.
 
     Predictions of other cases stay; where they are of other settings, that is noted, for a job to come that has these cases.
 
@@ -115,6 +117,9 @@ def prepare_folder(
         read: Files that the job reads and that must stay as they are.
         resume: Earlier predictions of these cases stay, which takes the same settings.
         alone: No other job shares the folder.
+
+    Returns:
+        Cases whose predictions were of other images.
 
     Raises:
         UserError: An output would take the place of something else, or predictions are there that are not of these settings.
@@ -133,8 +138,11 @@ def prepare_folder(
     descriptions = [outputs.folder / name for name in (SETTINGS_FILE, FILE_NAME, PLANS_FILE)]
     _check_places([*of_cases, *outputs.tables, *descriptions], read)
     there = [file for file in of_cases if file.exists()]
-    stale_cases = [case.identifier for case in cases if case.identifier in otherwise]
-    stale = [file for case in stale_cases for kind in _all_kinds(outputs) for file in kind.paths(case) if file.exists()]
+    exchanged = of_other_images(cases, before)
+    stale_cases = [case.identifier for case in cases if case.identifier in {*otherwise, *exchanged}]
+    left = {case: [file for kind in _all_kinds(outputs) for file in kind.paths(case) if file.exists()] for case in stale_cases}
+    left = {case: files for case, files in left.items() if files}
+    stale = [file for files in left.values() for file in files]
     names = mask_names(classes).values()
     for folder in (*there, *stale):
         check_masks(folder, names, outputs.file_ending)
@@ -156,8 +164,8 @@ def prepare_folder(
         )
     if stale and not alone:
         raise UserError(
-            f"{path}: the predictions of {listed(stale_cases)} there were made with other settings; predict these cases by one "
-            "job first, or use another folder"
+            f"{path}: the predictions of {listed(stale_cases)} there were made with other settings, or of other images; predict "
+            "these cases by one job first, or use another folder"
         )
     if changed and (others := _cases_in(former) - {case.identifier for case in cases}):
         if described.is_file() and read_json(described) != json.loads(json.dumps(dataset_json)):
@@ -173,15 +181,17 @@ def prepare_folder(
         written[_OTHERWISE] = sorted(otherwise)
     # No setting of predictions: a further format of the same ones may be asked for; all that may be there must be known.
     written[_FORMATS] = [name for name in FORMATS if name in {*outputs.formats, *former.formats}]
+    written[IMAGES] = known_origins(before) | origins_of(cases)
     outputs.folder.mkdir(parents=True, exist_ok=True)
     for name in outputs.with_tables:
         (outputs.folder / name).mkdir(exist_ok=True)
     write_json(path, written)
+    return [case for case in exchanged if case in left]
 
 
 def made_by(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a folder's settings say of how its label maps were made: all but the formats, of which there may be more later."""
-    return {key: value for key, value in settings.items() if key != _FORMATS}
+    """What a folder's settings say of how its label maps were made: all but the formats and images, of which more may come."""
+    return {key: value for key, value in settings.items() if key not in (_FORMATS, IMAGES)}
 
 
 def _made_otherwise(settings: Any) -> list[str]:

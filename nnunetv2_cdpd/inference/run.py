@@ -95,8 +95,8 @@ def predict_cases(
     is_bids = any(isinstance(case, BidsCase) for case in cases)
     with output_folder(outputs.folder, part_id, num_parts):
         if is_bids:
-            begin_bids_dataset(outputs.folder)
-        prepare_folder(
+            begin_bids_dataset(outputs.folder, cases)
+        exchanged = prepare_folder(
             outputs,
             cases,
             settings,
@@ -107,6 +107,8 @@ def predict_cases(
             resume=resume,
             alone=num_parts == 1,
         )
+        if exchanged:
+            tqdm.write(f"note: predictions in {outputs.folder} were of other images, and are made anew: {listed(exchanged)}")
         write_json(outputs.folder / FILE_NAME, dataset_json)
         write_json(outputs.folder / PLANS_FILE, predictor.plans_manager.plans)
         if is_bids:

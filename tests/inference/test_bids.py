@@ -93,6 +93,18 @@ def test_finished_cases_are_left_alone_and_colours_stay_with_fewer_classes(datas
     assert row in (predicted / f"{SECOND}.tsv").read_text().splitlines() and not (fewer / f"{FIRST}.tsv").exists()
 
 
+def test_another_kind_of_image_does_not_take_the_place_of_the_first(dataset, predicted, model, tmp_path, capsys):
+    output, other = shutil.copytree(predicted, tmp_path / "out"), shutil.copytree(dataset, tmp_path / "pet")
+    for file in other.rglob("*_ct.nii.gz"):
+        file.rename(file.with_name(file.name.replace("_ct.", "_pet.")))
+    before = {path: path.read_bytes() for path in output.rglob("*.nii.gz")}
+    for more in ((), ("--resume",)):
+        capsys.readouterr()
+        predict(other, output, model, "--bids", "pet", *more, expect=1)
+        assert re.search(r"there is the prediction of .*_ct\.nii\.gz, and that of .*_pet\.nii\.gz would", capsys.readouterr().err)
+    assert before == {path: path.read_bytes() for path in output.rglob("*.nii.gz")}
+
+
 # ---- which images -----------------------------------------------------------------------------------------------------
 
 

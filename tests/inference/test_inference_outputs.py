@@ -31,12 +31,12 @@ def put(*files):
     return files
 
 
-def prepare(folder, files, *, step=0.5, read=(), resume=False, alone=True, case="scan", **flags):
-    """For one case and a model of the classes liver and spleen."""
+def prepare(folder, files, *, step=0.5, read=(), resume=False, alone=True, case="scan", series="", **flags):
+    """For one case and a model of the classes liver and spleen; cases of which predictions were of other images."""
     outputs = Outputs(folder, ".nii.gz", **flags)
-    prepare_folder(
-        outputs, [Case(case, tuple(files))], {"step_size": step}, classes=["liver", "spleen"], read=[*files, *read],
-        resume=resume, alone=alone, dataset_json=DATASET_JSON, plans=PLANS,
+    return prepare_folder(
+        outputs, [Case(case, tuple(files), series=series)], {"step_size": step}, classes=["liver", "spleen"],
+        read=[*files, *read], resume=resume, alone=alone, dataset_json=DATASET_JSON, plans=PLANS,
     )  # fmt: skip
 
 
@@ -211,6 +211,34 @@ def test_an_old_prediction_of_another_case_is_made_again_by_a_job_that_has_the_c
     assert (output / "case_0.nii.gz").stat().st_mtime_ns == mine and "made_otherwise" not in (output / SETTINGS_FILE).read_text()
 
 
+@pytest.mark.parametrize("change", ["name", "size", "series"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_prediction_of_another_image_is_none_of_this_one(tmp_path, change, resume):
+    output, (image,) = tmp_path / "out", put(tmp_path / "scan_0000.nii.gz")
+    assert prepare(output, [image], series="1.2") == []
+    (predicted, other) = put(output / "scan.nii.gz", output / "other.nii.gz")
+    assert prepare(output, [image], series="1.2", resume=resume) == [] and predicted.exists()
+    if change == "name":
+        (image,) = put(tmp_path / "scan_0001.nii.gz")
+    elif change == "size":
+        image.write_bytes(b"another")
+    series = "1.3" if change == "series" else "1.2"
+    with pytest.raises(UserError, match="the predictions of scan there were made with other settings, or of other images"):
+        prepare(output, [image], series=series, resume=resume, alone=False)
+    assert predicted.exists()
+    assert prepare(output, [image], series=series, resume=resume) == ["scan"]
+    assert not predicted.exists() and other.exists()
+
+
+def test_a_folder_of_before_images_were_told_is_resumed(tmp_path):
+    output, (image,) = tmp_path / "out", put(tmp_path / "scan_0000.nii.gz")
+    prepare(output, [image])
+    settings = json.loads((output / SETTINGS_FILE).read_text())
+    (output / SETTINGS_FILE).write_text(json.dumps({key: value for key, value in settings.items() if key != "images"}))
+    put(output / "scan.nii.gz")
+    assert prepare(output, [image], resume=True) == [] and (output / "scan.nii.gz").exists()
+
+
 def test_cases_of_other_settings_are_known_until_a_job_makes_them_again(tmp_path):
     def others():
         return json.loads((tmp_path / SETTINGS_FILE).read_text()).get("made_otherwise")
@@ -222,7 +250,7 @@ def test_cases_of_other_settings_are_known_until_a_job_makes_them_again(tmp_path
     put(tmp_path / "scan.nii.gz")
     prepare(tmp_path, [], step=0.7, resume=True)  # nothing is forgotten, and what is right stays
     assert others() == ["other", "third"] and (tmp_path / "scan.nii.gz").exists()
-    with pytest.raises(UserError, match="predictions of other there were made with other settings; predict these cases by one"):
+    with pytest.raises(UserError, match="predictions of other there were made with other settings, or of other images; predict"):
         prepare(tmp_path, [], step=0.7, resume=True, alone=False, case="other")
     prepare(tmp_path, [], step=0.7, resume=True, case="other")
     assert others() == ["third"] and not (tmp_path / "other.nii.gz").exists() and (tmp_path / "scan.nii.gz").exists()

@@ -1,0 +1,35 @@
+"""Origins: what a folder of predictions says of the images that they were made of, so that none is taken for that of another one.
+
+Two series of a folder may change their numbers when a third one comes, and two images of a BIDS session have one prediction.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from nnunetv2_cdpd.inference.inputs import Case
+from nnunetv2_cdpd.jobs import digest
+from nnunetv2_cdpd.jobs.record import file_state
+
+IMAGES = "images"  # in the settings of a folder: case -> first file, and digest of all: names, sizes, UID of the series
+
+
+def origins_of(cases: Iterable[Case]) -> dict[str, list[str]]:
+    """What `IMAGES` says of cases that are to be predicted."""
+    return {case.identifier: [case.files[0].name if case.files else "", _digest(case)] for case in cases}
+
+
+def known_origins(settings: Any) -> dict[str, list[str]]:
+    """What the settings of a folder say under `IMAGES`; of predictions of before there were any, nothing."""
+    found = settings.get(IMAGES) if isinstance(settings, Mapping) else None
+    return {name: its for name, its in found.items() if isinstance(its, list)} if isinstance(found, Mapping) else {}
+
+
+def of_other_images(cases: Sequence[Case], settings: Any) -> list[str]:
+    """Cases whose predictions in a folder were made of other files than theirs."""
+    before = known_origins(settings)
+    return [name for name, its in origins_of(case for case in cases if case.identifier in before).items() if before[name] != its]
+
+
+def _digest(case: Case) -> str:
+    # Files of two series may have the same names and sizes.
+    return digest(case.series, [(file.name, (file_state(file) or (None,))[0]) for file in case.files])
