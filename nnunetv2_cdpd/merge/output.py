@@ -19,6 +19,7 @@ from nnunetv2_cdpd.merge.readers import reader_asked_for
 from nnunetv2_cdpd.merge.telling import line_that_keeps, renamed_classes
 
 MERGE_RECORD_FILE = "cdpd_merge_record.jsonl"
+_FORMER_FILE = "cdpd_dataset_before.json"
 
 
 def open_record(output: Path, inputs: Sequence[RawDataset], left_out: Sequence[LeftOut], update: bool) -> FileRecord:
@@ -37,13 +38,39 @@ def open_record(output: Path, inputs: Sequence[RawDataset], left_out: Sequence[L
     return record
 
 
+def former_dataset(output: Path) -> Any:
+    """dataset.json of the last merge that came to its end, as it was read; None: there was none."""
+    unfinished = read_json(output / _FORMER_FILE)
+    return read_json(output / FILE_NAME) if unfinished is None else unfinished
+
+
+def former_cases(output: Path) -> frozenset[str]:
+    """Those of `former_dataset`."""
+    former = former_dataset(output)
+    cases = former.get("dataset") if isinstance(former, Mapping) else None
+    return frozenset(cases if isinstance(cases, Mapping) else ())
+
+
+def set_former_aside(output: Path) -> None:
+    """Take dataset.json away while label maps do not agree with it; what it said is known until `forget_former`."""
+    if (output / _FORMER_FILE).is_file():  # of a merge before one that failed
+        (output / FILE_NAME).unlink(missing_ok=True)
+    else:
+        (output / FILE_NAME).rename(output / _FORMER_FILE)
+
+
+def forget_former(output: Path) -> None:
+    """The merge has come to its end, folds included."""
+    (output / _FORMER_FILE).unlink(missing_ok=True)
+
+
 def check_renamed(output: Path, inputs: Sequence[RawDataset], plan: MergePlan, update: bool) -> list[str]:
     """Notes on classes of the dataset in the output folder that would get another name, which models trained on it do not know.
 
     Raises:
         UserError: There are some, and `update` does not say that they may.
     """
-    renamed = renamed_classes(read_json(output / FILE_NAME), plan.naming, plan.spelling)
+    renamed = renamed_classes(former_dataset(output), plan.naming, plan.spelling)
     told = ", ".join(f"{old} -> {new}" for old, new in renamed.items())
     if renamed and not update:
         keep = f"`{line_that_keeps(renamed, inputs, plan.naming) or 'synonyms: false'}`"
@@ -62,7 +89,7 @@ def check_moved(output: Path, record: FileRecord, inputs: Sequence[RawDataset], 
         UserError: There are some only because the same datasets are given in another order, and `update` does not say that it
             may be.
     """
-    old = read_json(output / FILE_NAME)
+    old = former_dataset(output)
     if not (isinstance(old, dict) and isinstance(old.get("labels"), dict)):
         return []
     moved = moved_classes(old, dataset_json_entries(plan.annotation))

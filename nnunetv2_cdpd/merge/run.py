@@ -31,7 +31,15 @@ from nnunetv2_cdpd.merge.collect import MergedCase, check_inputs, collect_cases,
 from nnunetv2_cdpd.merge.duplicates import find_duplicates, held_back_images
 from nnunetv2_cdpd.merge.folds import write_folds
 from nnunetv2_cdpd.merge.licensing import allowed_inputs, license_entry
-from nnunetv2_cdpd.merge.output import check_moved, check_renamed, make_dataset_json, open_record
+from nnunetv2_cdpd.merge.output import (
+    check_moved,
+    check_renamed,
+    forget_former,
+    former_cases,
+    make_dataset_json,
+    open_record,
+    set_former_aside,
+)
 from nnunetv2_cdpd.merge.plan import MergePlan, plan_merge
 from nnunetv2_cdpd.merge.readers import reader_asked_for, warnings_on_readers
 from nnunetv2_cdpd.merge.spec import read_merge_spec
@@ -99,7 +107,7 @@ def merge_datasets(
         record = open_record(output, inputs, left_out, update)
         if record.damage is not None:
             report(f"note: {record.damage}")
-        known = set(record.cases)
+        known = former_cases(output)
         report(names_table(inputs, plan.naming))
         changed = (*check_renamed(output, inputs, plan, update), *check_moved(output, record, inputs, plan, update))
         for note in (*licensed.notes, *plan.notes, *changed):
@@ -144,6 +152,7 @@ def merge_datasets(
             report(f"\n{summary}\n\nNothing was written{wrote}.")
             return output
         write_folds(output, case_source, duplicates, report, new=case_source.keys() - known)
+        forget_former(output)
     return output
 
 
@@ -207,7 +216,7 @@ def _begin(
         return False
     if path.is_file():
         report(f"{output.name}: changed since the last merge; run nnUNetv2_plan_and_preprocess again afterwards")
-        path.unlink()
+        set_former_aside(output)
     output.mkdir(parents=True, exist_ok=True)
     record.rewrite(keep=done)  # before anything else is there: it tells a killed run's folder from another's
     (output / "labelsTr").mkdir(exist_ok=True)

@@ -172,6 +172,26 @@ def test_new_cases_are_in_a_fold_after_an_update(raw, nnunet_folders, search):
     assert set(train) | set(val) == cases
 
 
+def test_new_cases_are_in_a_fold_after_an_update_that_took_two_calls(raw, nnunet_folders):
+    write_dataset(raw / "Dataset501_A", phantoms(1, 2, 3))
+    write_dataset(raw / "Dataset502_B", phantoms(5, 6, 7))
+    folder, _ = merge(501, search_duplicates=False)
+    before = (folder / "dataset.json").read_text()
+    path = write_splits(nnunet_folders, [{"train": ["p1", "p2"], "val": ["p3"]}])
+    label = raw / "Dataset502_B/labelsTr/p7.nii.gz"
+    label.write_bytes(label.read_bytes()[:60])
+    with pytest.raises(UserError, match="is damaged"):
+        merge(501, 502, update=True, search_duplicates=False)
+    assert not (folder / "dataset.json").exists() and (folder / "cdpd_dataset_before.json").read_text() == before
+    for file in (label, raw / "Dataset502_B/imagesTr/p7_0000.nii.gz"):  # the user takes the bad case out
+        file.unlink()
+    merge(501, 502, update=True, search_duplicates=False)
+    cases = {f"p{number}" for number in (1, 2, 3, 5, 6)}
+    train, val = do_split(nnunet_folders, cases, 0)
+    assert set(train) | set(val) == cases and (path.parent / "splits_before_merge_1.json").is_file()
+    assert (folder / "dataset.json").exists() and not (folder / "cdpd_dataset_before.json").exists()
+
+
 @pytest.mark.parametrize("search", [True, False])
 def test_folds_that_keep_cases_out_stay_as_long_as_there_are_no_new_ones(raw, nnunet_folders, search):
     write_dataset(raw / "Dataset501_A", phantoms(1, 2, 3, 4))
