@@ -22,6 +22,8 @@ from nnunetv2_cdpd.datasets.volume_files import VOLUME_ENDINGS
 from nnunetv2_cdpd.errors import UserError, listed, reason
 from nnunetv2_cdpd.jobs import digest
 from nnunetv2_cdpd.jobs.shapes import ANYTHING, NAME, Shape, check_shape, list_of, map_of, none_or, record, whole_number
+from nnunetv2_cdpd.network.cdpdnet import CDPDNet
+from nnunetv2_cdpd.planning.one_model import differing_plans
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, check_channels, read_plans
 from nnunetv2_cdpd.pretrained.torch_files import read_torch
 from nnunetv2_cdpd.trusted import IMAGE_READER, find_trainer, trusted
@@ -205,6 +207,12 @@ def load_model(folder: Path, folds: Sequence[int | str] | None, checkpoint_name:
             raise UserError(
                 f"{file}: trained with a dataset.json in which {listed(moved)} had other heads or stored values than in "
                 f"{described}; {_TOGETHER}, or leave the fold out"
+            )
+        of_fold = checkpoint["init_args"].get("plans") if isinstance(network, CDPDNet) else None
+        if isinstance(of_fold, Mapping) and (told := differing_plans(of_fold, plans, name)):
+            raise UserError(
+                f"{file}: trained with another network or preprocessing than {path} has ({listed(told)}); {_TOGETHER}, or leave "
+                "the fold out"
             )
     _share_equal_tensors(weights)
     network.load_state_dict(weights[0])

@@ -201,7 +201,9 @@ class SliceEncoder(nn.Module):
         """Slices at the size that they have, in [0, 1]: (B, C, X, Y, Z) -> (B * S, 1 or 3, Y, Z)."""
         channels = len(self.window_low)
         shape = (1, channels, *[1] * (x.ndim - 2))
-        x = (x[:, : self.image_channels] - self.window_low.view(shape)) / self.window_width.view(shape)
+        # A volume stays where it is, of which some slices at a time go to the encoder (whole_slices.py).
+        low, width = (each.view(shape).to(x.device) for each in (self.window_low, self.window_width))
+        x = (x[:, : self.image_channels] - low) / width
         x = x.clamp(0, 1)
         if x.ndim == 5:
             x = self._stack(x)

@@ -39,6 +39,7 @@ from nnunetv2_cdpd.jobs import read_json
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.place.files import PLACE_FILE, copy_place
 from nnunetv2_cdpd.planning.architecture import plans_with_cdpd
+from nnunetv2_cdpd.planning.one_model import differing_plans
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, plans_with_recorded_network
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, VISION_ENCODER, weights_choice
 from nnunetv2_cdpd.pretrained.encoder_choice import check_nothing_is_given_for_vision
@@ -56,6 +57,8 @@ from nnunetv2_cdpd.training.sampling import AnnotatedCases, SourceBalancedDataLo
 from nnunetv2_cdpd.training.seeding import seed_generators
 from nnunetv2_cdpd.training.token_inputs import TokenTrainer
 from nnunetv2_cdpd.training.zones import placed_cases
+
+_CHECKPOINTS = "fold_*/checkpoint_*.pth"  # of all folds of a model
 
 
 class PartialLabelTrainer(TokenTrainer):
@@ -101,7 +104,9 @@ class PartialLabelTrainer(TokenTrainer):
 
     def _plans_with_network(self) -> dict:
         """The plans with CDPDNet; a continued training keeps the network that it was started with."""
-        recorded = read_json(Path(self.output_folder_base, PLANS_FILE)) if self.resumed and self.output_folder_base else None
+        # Without any checkpoint there is nothing to agree with: a start that came to nothing may have left other plans.
+        going_on = self.resumed and self.output_folder_base and any(Path(self.output_folder_base).glob(_CHECKPOINTS))
+        recorded = read_json(Path(self.output_folder_base, PLANS_FILE)) if going_on else None
         if isinstance(recorded, dict):  # a torn one is written again, and the checkpoint holds the plans too
             return plans_with_recorded_network(self.plans_manager.plans, self.configuration_name, recorded)
         settings = self.recipe.network.with_chosen_encoder()
@@ -223,12 +228,21 @@ class PartialLabelTrainer(TokenTrainer):
             )
 
     def _check_other_folds(self) -> None:
-        """Raise UserError where folds of a network for other classes lie beside: a prediction would take them for one model."""
+        """Raise UserError where folds of another network lie beside: a prediction would take them for one model."""
         folder = Path(self.output_folder_base)
-        others = [path.parent.name for path in folder.glob("fold_*/checkpoint_*.pth") if path.parent != Path(self.output_folder)]
-        described = read_json(folder / DATASET_FILE)
-        if others and isinstance(described, dict) and isinstance(described.get("labels"), dict):
+        others = [path.parent.name for path in folder.glob(_CHECKPOINTS) if path.parent != Path(self.output_folder)]
+        if not others:
+            return
+        described, recorded = (read_json(folder / name) for name in (DATASET_FILE, PLANS_FILE))
+        if isinstance(described, dict) and isinstance(described.get("labels"), dict):
             self._check_heads(described, folder / min(others))
+        plans = self.plans_manager.plans
+        if isinstance(recorded, dict) and (told := differing_plans(recorded, plans, self.configuration_name)):
+            raise UserError(
+                f"{folder / min(others)}: trained with another network or preprocessing than this fold would have "
+                f"({listed(told)}), and a prediction takes all folds for one model; choose and plan as for that one, or move it "
+                "away and train anew"
+            )
 
     # ---- data ----------------------------------------------------------------------------------------------------
 

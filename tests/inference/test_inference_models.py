@@ -288,6 +288,20 @@ def test_folds_and_dataset_json_of_other_classes_are_no_model(tmp_path):
     load_model(folder, [0], "checkpoint_final.pth")  # a name of the user's own is no other class
 
 
+def test_folds_and_plans_of_another_network_are_no_model(tmp_path):
+    """As after a fold with another encoder: the weights fit, and what the ViT is shown is another image."""
+    folder = tiny_model.write_model(tmp_path / "model", folds=(0, 1))
+    load_model(folder, None, "checkpoint_final.pth")
+    plans = json.loads((folder / "plans.json").read_text())
+    (name,) = plans["configurations"]
+    plans["configurations"][name]["architecture"]["arch_kwargs"]["vision"]["mean"] = [0.1] * 3
+    plans["configurations"][name]["normalization_schemes"] = ["ZScoreNormalization"]
+    (folder / "plans.json").write_text(json.dumps(plans))
+    told = r"fold_0/checkpoint_final.pth: trained with another network or preprocessing .*\(normalization_schemes, vision: mean\)"
+    with pytest.raises(UserError, match=told):
+        load_model(folder, None, "checkpoint_final.pth")
+
+
 def changed_json(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
@@ -306,11 +320,10 @@ def test_a_file_ending_that_the_writer_does_not_write_is_told_before_anything_is
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_are_predicted_into_pictures_by_the_writer_that_the_plans_name(model, tmp_path):
-    folder, images = shutil.copytree(model, tmp_path / "model"), tmp_path / "images"
+def test_pictures_are_predicted_into_pictures_by_the_writer_that_the_plans_name(tmp_path):
+    folder, images = tiny_model.write_model(tmp_path / "model", spacing=[1, 999, 1]), tmp_path / "images"  # axes x z y
     changed_json(folder / "dataset.json", file_ending=".png")
-    plans = tiny_model.make_plans(spacing=[1, 999, 1])  # in the order of the network's axes, x z y
-    changed_json(folder / "plans.json", **plans | {"image_reader_writer": "NaturalImage2DIO"})
+    changed_json(folder / "plans.json", image_reader_writer="NaturalImage2DIO")
     images.mkdir()
     picture = np.random.default_rng(0).integers(1, 200, (24, 26)).astype(np.uint8)
     imsave(images / "a_0000.png", picture, check_contrast=False)

@@ -6,6 +6,7 @@ import torch
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from builders.model import give_effect
 from builders.network import TINY_VIT, make_network, patch_for
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
 from nnunetv2_cdpd.network.coordinates import coordinates_of_box, with_coordinates
@@ -41,6 +42,15 @@ def test_tokens_of_a_volume_are_those_of_all_its_slices(changes):
     assert tokens.shape == expected.shape and tokens.dtype == torch.half
     assert list(tokens.shape[2:]) == encoder.grid_size(image.shape[1:])
     torch.testing.assert_close(tokens.float(), expected, atol=2e-3, rtol=2e-3)
+
+
+def test_a_volume_stays_on_its_device_and_some_slices_at_a_time_go_to_the_encoder():
+    """On a GPU that PyTorch only pretends: what is computed is unknown there, and devices that do not go together are refused."""
+    encoder, expected = make_encoder(), volume_tokens(make_encoder(), torch.randn(1, 19, 33, 20))
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        encoder._apply(lambda tensor: mode.from_tensor(tensor.detach()).to("cuda"))
+        tokens = volume_tokens(encoder, torch.zeros(1, 19, 33, 20))
+        assert tokens.device.type == encoder.window_low.device.type == "cuda" and tokens.shape == expected.shape
 
 
 def test_a_patch_that_lies_on_the_tokens_gets_them_as_they_are():

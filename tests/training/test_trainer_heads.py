@@ -1,6 +1,7 @@
 """A network goes on for the classes and sources that it was trained for, and no fold of another lies beside it."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,80 @@ def test_a_training_of_its_own_folder_may_begin_anew(folders, latest, dataset_js
     trainer = make_trainer(folders, trainer_class=nnUNetTrainerCDPDSmall_1epoch)
     trainer._check_other_folds()
     assert latest.is_file()
+
+
+# ---- plans -------------------------------------------------------------------------------------------------------------
+
+
+def with_changed(plans, key, value):
+    """Plans in which an entry of the configuration, or of its network, is another one."""
+    changed = deepcopy(plans)
+    *above, last = key
+    entry = changed["configurations"]["3d_fullres"]
+    for name in above:
+        entry = entry[name]
+    entry[last] = value
+    return changed
+
+
+OTHERWISE = {
+    "fused_stages": (("architecture", "arch_kwargs", "fused_stages"), []),
+    "text: modulate": (("architecture", "arch_kwargs", "text", "modulate"), False),
+    "spacing": (("spacing",), [9.0, 9.0, 9.0]),
+    "normalization_schemes": (("normalization_schemes",), ["ZScoreNormalization"]),
+}
+
+
+@pytest.mark.parametrize("told", OTHERWISE)
+def test_no_fold_of_another_network_begins_beside_it(folders, latest, told):
+    trainer = make_trainer(folders, fold=1)
+    recorded = latest.parent.parent / "plans.json"
+    recorded.write_text(json.dumps(with_changed(trainer.plans_manager.plans, *OTHERWISE[told])))
+    before = recorded.read_text()
+    try:
+        with pytest.raises(UserError, match=rf"fold_0: trained with another network or preprocessing .*\({told}\)"):
+            trainer.on_train_start()
+        assert recorded.read_text() == before
+    finally:
+        recorded.unlink()
+
+
+def test_a_fold_of_the_same_plans_may_begin_beside_it_though_prompts_and_intensities_are_a_little_other(folders, latest):
+    trainer = make_trainer(folders, fold=1)
+    plans = deepcopy(trainer.plans_manager.plans)
+    kwargs = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
+    kwargs["text"]["class_prompts"] = [f"{words}!" for words in kwargs["text"]["class_prompts"]]
+    for its in plans["foreground_intensity_properties_per_channel"].values():
+        its["mean"] += 0.01 * its["std"]
+    recorded = latest.parent.parent / "plans.json"
+    recorded.write_text(json.dumps(plans))
+    try:
+        trainer._check_other_folds()
+        for its in plans["foreground_intensity_properties_per_channel"].values():
+            its["mean"] += its["std"]
+        recorded.write_text(json.dumps(plans))
+        with pytest.raises(UserError, match="foreground_intensity_properties_per_channel"):
+            trainer._check_other_folds()
+    finally:
+        recorded.unlink()
+
+
+class nnUNetTrainerAbandoned(nnUNetTrainerCDPDSmall_1epoch):
+    """In a folder of its own."""
+
+
+def test_what_a_start_without_a_checkpoint_left_is_not_gone_on_from(folders):
+    """`cdpd submit` says --c of every training, also of the first, which may have ended before it saved anything."""
+    begun = make_trainer(folders, trainer_class=nnUNetTrainerAbandoned)
+    recorded = Path(begun.output_folder_base, "plans.json")
+    recorded.parent.mkdir(parents=True, exist_ok=True)
+    recorded.write_text(json.dumps(with_changed(begun.plans_manager.plans, *OTHERWISE["text: modulate"])))
+
+    def modulate():
+        trainer = make_trainer(folders, resume=True, trainer_class=nnUNetTrainerAbandoned)
+        return trainer.configuration_manager.network_arch_init_kwargs["text"]["modulate"]
+
+    assert modulate() is True
+    begun.initialize()
+    begun.save_checkpoint(str(Path(begun.output_folder, "checkpoint_latest.pth")))
+    assert modulate() is False  # there is a network to go on with now
