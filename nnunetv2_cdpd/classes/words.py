@@ -11,7 +11,12 @@ SCOPE = "@"  # between the name of a class and the source whose definition of it
 _WORD = re.compile(r"(?:(?<![A-Za-z])[A-Za-z]|(?<=[a-z])[A-Z])\d+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _WORD_OR_SIGN = re.compile(rf"{_WORD.pattern}|[^\s_\-,;()\[\]]")
 _DOT = re.compile(r"(?<!\d)\.|\.(?!\d)")  # of an abbreviation
-SIDE_WORDS = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
+# English, hemispheres as FreeSurfer has them, Latin (Italian) abbreviations, German
+SIDE_WORDS = {
+    **dict.fromkeys(("left", "l", "lt", "lh", "sin", "sx", "links"), "left"),
+    **dict.fromkeys(("right", "r", "rt", "rh", "dex", "dx", "rechts"), "right"),
+}
+_SIDED_WORD = re.compile(r"(left|right)([a-z]{3,})|([a-z]{3,})(left|right)")  # no "cleft", "bright", "upright"
 _LUMBAR = frozenset(("spine", "vertebra", "vertebrae"))  # of these, `l` is the lumbar part
 _RIBS = frozenset(("rib", "ribs"))  # of these, `l1` is the first left one
 
@@ -42,12 +47,19 @@ def split_side(words: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
     """The words that do not tell a side, and the side; all words and None where they tell none, or both."""
     if not _RIBS.isdisjoint(words):
         words = " ".join(re.sub(r"^([lr])(\d+)$", r"\1 \2", word) for word in words).split()
+    words = [part for word in words for part in _parted(word)]
     letters_count = _LUMBAR.isdisjoint(words)
     sided = {word: SIDE_WORDS[word] for word in words if word in SIDE_WORDS and (letters_count or len(word) > 2)}
     others = tuple(word for word in words if word not in sided)
     if len(set(sided.values())) == 1:
         return others, next(iter(sided.values()))
     return tuple(words), None
+
+
+def _parted(word: str) -> tuple[str, ...]:
+    """("left", "tibia") of "lefttibia", else the word."""
+    match = _SIDED_WORD.fullmatch(word)
+    return (word,) if match is None else tuple(part for part in match.groups() if part)
 
 
 def unscoped(name: str) -> str:

@@ -291,6 +291,8 @@ class PartialLabelTrainer(TokenTrainer):
         if sided := [name for name in self.annotation.classes if side_of(name)]:
             self.print_to_log_file(f"No mirroring, because classes have a side: {listed(sided)}")
             mirror_axes = self.inference_allowed_mirroring_axes = None
+        elif mirror_axes is not None:
+            self.print_to_log_file("Mirroring as nnU-Net has it: no class name says a side (left, L, lh, ...)")
         return rotation, do_dummy_2d, initial_patch_size, mirror_axes
 
     def on_train_epoch_start(self) -> None:

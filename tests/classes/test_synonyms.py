@@ -187,3 +187,24 @@ def test_another_structure_is_not_near(name):
 def test_near_among_the_others_keeps_side_and_number():
     assert nearly_same("glnad_left", ["gland_right", "gland_left"]) == "gland_left"
     assert nearly_same("nodule 2", ["nodul 1"]) is None
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("lh_hippocampus", "rh_hippocampus"),  # FreeSurfer
+        ("ctx-lh-insula", "ctx-rh-insula"),
+        ("kidney_sin", "kidney_dex"),
+        ("femur_sx", "femur_dx"),
+        ("Niere links", "Niere rechts"),
+        ("lefttibia", "righttibia"),  # of no table
+        ("carotidleft", "carotidright"),
+    ],
+)
+def test_sides_are_known_in_other_words_and_within_one_word(left, right):
+    assert (side_of(left), side_of(right)) == ("left", "right") and lateral_pairs([left, right]) == [(left, right)]
+
+
+@pytest.mark.parametrize("name", ["cleft_palate", "bright_spot", "upright", "sinus", "sigmoid_sinus", "vertebrae_L1", "index"])
+def test_what_only_looks_like_a_side_is_none(name):
+    assert side_of(name) is None
