@@ -5,6 +5,7 @@ import pytest
 from builders.derived_objects import blobs, inside
 from scipy.ndimage import label
 
+from nnunetv2_cdpd.volumes.dicom.contours import area_inside
 from nnunetv2_cdpd.volumes.dicom.outlines import outlines
 
 
@@ -56,3 +57,14 @@ def test_holes_are_cut_to_what_is_around_them_and_an_island_stays_apart():
     assert len(twice) == 2 * 3  # each of three holes by a cut there and back
     lengths = [np.hypot(x1 - x0, y1 - y0) for x0, y0, x1, y1 in twice]
     assert max(lengths) < 11.5  # to what is nearest, no cut across the others
+
+
+def test_no_cut_runs_through_another_hole():
+    """Nearest by corners alone, the small hole would be cut to the notch, through the slit."""
+    mask = np.zeros((40, 60), bool)
+    mask[5:35, 2:58] = True
+    mask[5:15, 30] = mask[16, 5:55] = mask[18, 30] = False
+    (columns, rows), inner = area_inside(outlines(mask), mask.shape[::-1])
+    found = np.zeros(mask.shape[::-1], bool)
+    found[columns, rows] = inner
+    assert np.array_equal(found.T, mask)
