@@ -104,7 +104,7 @@ def clean_folder(
         record = FileRecord(out_dir / _RECORD_FILE, how, _COMMAND, lambda effects: {"effects": effects}, _are_facts)
         if record.damage is not None:
             report(f"note: {record.damage}")
-        _clear_outdated(jobs, record, out_dir)
+        _clear_outdated(jobs, record, in_dir, out_dir, report)
         _copy_descriptions(in_dir, out_dir)
         outcome = run(jobs, runner, title="clean", record=record, progress=progress)
         outcome.check_any("cleaned")
@@ -118,7 +118,9 @@ def clean_folder(
     return cleaned
 
 
-def _clear_outdated(jobs: Mapping[str, CleaningJob], record: FileRecord, out_dir: Path) -> None:
+def _clear_outdated(
+    jobs: Mapping[str, CleaningJob], record: FileRecord, in_dir: Path, out_dir: Path, report: Callable[[str], None]
+) -> None:
     """Remove what earlier calls made and this one would make otherwise, so that the folder never holds a mix of the two."""
     others = [case for case in record.cases if case not in jobs]
     if others and record.recorded_inputs != record.inputs:
@@ -126,6 +128,9 @@ def _clear_outdated(jobs: Mapping[str, CleaningJob], record: FileRecord, out_dir
             f"{out_dir}: holds {listed(others)}, which were cleaned by other rules and are not among the predictions now; use "
             "another folder"
         )
+    if others:
+        gone = f"whose predictions are no more in {in_dir}"
+        report(f"note: {out_dir}: also holds {listed(others)}, {gone}; remove them there if they are not to be scored")
     done = [case for case, job in jobs.items() if record.holds(case, job)]
     if record.recorded_inputs is not None or _are_effects(out_dir / EFFECTS_FILE):  # else nothing there is ours
         for case in jobs.keys() - set(done):

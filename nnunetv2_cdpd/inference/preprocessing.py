@@ -122,7 +122,14 @@ class CasePreprocessor:
         configuration = PredictionConfiguration(self.configuration, reads_segmentation=previous is not None)
         managers = self.plans, self.dataset_json, configuration
         with nullcontext() if previous is not None or _reads_mask(configuration) else _holes_left():
-            item = next(PreprocessAdapterFromNpy([image], [previous], [properties], None, *managers, verbose=self.verbose))
+            adapter = PreprocessAdapterFromNpy([image], [previous], [properties], None, *managers, verbose=self.verbose)
+            try:
+                item = next(adapter)
+            except ZeroDivisionError as error:  # the host has cut away what is 0 around
+                size = " x ".join(f"{mm:.3g}" for mm in target)
+                raise UserError(
+                    f"of what is not 0 in the image no voxel is left at the model's spacing, {size} mm; is it the right file?"
+                ) from error
         data = item["data"].to(dtype=torch.float32, memory_format=torch.contiguous_format)
         if not torch.isfinite(data).all():
             raise UserError("the image holds values that are no numbers (nan or inf)")

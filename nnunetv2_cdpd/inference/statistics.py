@@ -11,6 +11,8 @@ from nnunetv2_cdpd.jobs import write_text
 from nnunetv2_cdpd.jobs.tables import csv_of
 from nnunetv2_cdpd.volumes.grid import Grid
 
+_OPPOSITE = dict(zip("LRAPSI", "RLPAIS"))
+
 
 def prediction_statistics(prediction: Prediction, image: np.ndarray | None, channel_name: str) -> dict[str, dict[str, Any]]:
     """Class -> what there is of it; a class includes what lies in it.
@@ -43,7 +45,7 @@ def prediction_statistics(prediction: Prediction, image: np.ndarray | None, chan
         found[name] = {"volume_ml": None if voxel_ml is None else round(voxels * voxel_ml, 6), "voxels": voxels}
         if intensity is not None:
             found[name][mean_name] = round(float(intensity[members].sum() / voxels), 4) if voxels else None
-        found[name]["centroid_voxel"] = None if centroid is None else _index_in_file(centroid, prediction.properties)
+        found[name]["centroid_voxel"] = None if centroid is None else _index_in_file(centroid, prediction.properties, grid)
         found[name]["centroid_mm"] = None
         if centroid is not None and grid is not None and len(grid.shape) == 3:
             found[name]["centroid_mm"] = [round(float(mm), 3) for mm in grid.position(centroid[::-1])]
@@ -55,12 +57,18 @@ def is_flat(shape: Sequence[int], spacing: Sequence[float]) -> bool:
     return shape[0] == 1 and spacing[0] >= 999 * max(spacing[1:])
 
 
-def _index_in_file(index: Sequence[float], properties: Mapping[str, Any]) -> list[float]:
-    """An index (z, y, x) into the array that nnU-Net works on as one into the file, whose axes its reader may have reordered."""
-    stuff = properties.get("nibabel_stuff", {})
+def _index_in_file(index: Sequence[float], properties: Mapping[str, Any], grid: Grid | None) -> list[float]:
+    """An index (z, y, x) into the array that nnU-Net works on, on its grid, as one into the file, whose axes its reader may have
+    reordered.
+    """
+    stuff, turned = properties.get("nibabel_stuff", {}), properties.get("sitk_stuff", {}).get("original_orientation")
     if "reoriented_affine" in stuff and len(index) == 3:
         to_file = np.linalg.inv(stuff["original_affine"]) @ stuff["reoriented_affine"]
         index = (to_file @ [*index[::-1], 1])[2::-1]
+    elif turned is not None and grid is not None and grid.axes is not None:
+        along = dict(zip(grid.axes, index[::-1]))
+        along |= {_OPPOSITE[letter]: size - 1 - along[letter] for letter, size in zip(grid.axes, grid.shape)}
+        index = [along[letter] for letter in turned[::-1]]
     return [round(float(axis), 4) + 0.0 for axis in index]  # without -0.0
 
 

@@ -131,6 +131,14 @@ def test_axes_of_nnunets_readers(tmp_path, reader, axes):
     assert array_axes((3, 4, 5), {"spacing": (1, 1, 1)}) is None
 
 
+def test_what_was_cleaned_of_a_prediction_that_is_gone_is_told(predictions, tmp_path, capsys):
+    assert main(["clean", str(predictions), str(tmp_path / "cleaned"), "-np", "1"]) == 0
+    (predictions / "case_2.nii.gz").unlink()
+    assert main(["clean", str(predictions), str(tmp_path / "cleaned"), "-np", "1"]) == 0
+    assert f"also holds case_2, whose predictions are no more in {predictions}" in capsys.readouterr().out
+    assert (tmp_path / "cleaned" / "case_2.nii.gz").is_file()
+
+
 def test_a_bad_case_is_named_and_the_others_are_cleaned(predictions, tmp_path, capsys):
     write(predictions / "case_2.nii.gz", (9, LIVER))
     assert main(["clean", str(predictions), str(tmp_path / "cleaned"), "-np", "1"]) == 1

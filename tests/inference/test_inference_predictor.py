@@ -198,6 +198,15 @@ def test_an_image_without_a_voxel_at_the_models_spacing_is_refused(predictor):
         predictor.predict(np.ones((1, 1, 1), np.float32), (0.2, 0.2, 0.2))
 
 
+def test_an_image_of_which_the_crop_leaves_no_voxel_is_refused(predictor):
+    image = np.zeros((14, 21, 18), np.float32)
+    image[7, 10, 9] = 100
+    with pytest.raises(
+        UserError, match="of what is not 0 in the image no voxel is left at the model's spacing, .* mm; is it the"
+    ):
+        predictor.predict(image, (0.5, 0.5, 0.5))
+
+
 def test_outside_of_the_crop_is_background(predictor, image):
     labels = predictor.predict(image, SPACING).label_map
     assert not labels[:2].any() and not labels[:, -3:].any() and not labels[:, :, :1].any()

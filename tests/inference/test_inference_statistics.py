@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
-from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO, SimpleITKIOWithReorient
 
 from nnunetv2_cdpd.errors import UserError
 from nnunetv2_cdpd.inference.outputs import STATISTICS
@@ -64,14 +64,15 @@ def test_both_readers_place_a_voxel_where_simpleitk_does(tmp_path):
         assert Grid.of_properties((3, 4, 5), properties).position([3.0, 1.0, 0.5]) == pytest.approx(expected, abs=2e-3)
 
 
-def test_the_centroid_is_that_of_the_written_file(tmp_path):
+@pytest.mark.parametrize("reader", [NibabelIOWithReorient, SimpleITKIOWithReorient])
+def test_the_centroid_is_that_of_the_written_file(tmp_path, reader):
     """An axial slice's rows, columns and order all differ from nnU-Net's array, by a reader that reorders axes."""
     affine = np.array([[0, 0, -2.5, 5], [0, 1.5, 0, 6], [-1.25, 0, 0, 7], [0, 0, 0, 1.0]])
     nibabel.save(nibabel.Nifti1Image(np.zeros((5, 6, 7), np.int16), affine), tmp_path / "case.nii.gz")
-    _, properties = NibabelIOWithReorient().read_images([str(tmp_path / "case.nii.gz")])
+    _, properties = reader().read_images([str(tmp_path / "case.nii.gz")])
     labels = np.zeros((5, 6, 7), np.uint8)  # z, y, x of the reordered array
     labels[1:3, 2, 4], labels[4, 5, 6] = 1, 3
-    NibabelIOWithReorient().write_seg(labels, str(tmp_path / "label.nii.gz"), properties)
+    reader().write_seg(labels, str(tmp_path / "label.nii.gz"), properties)
     written = sitk.ReadImage(str(tmp_path / "label.nii.gz"))
     found = prediction_statistics(make_prediction(labels, properties), None, "CT")
     for name, value in (("liver", 1), ("spleen", 3)):
