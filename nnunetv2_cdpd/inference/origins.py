@@ -21,7 +21,11 @@ def origins_of(cases: Iterable[Case]) -> dict[str, list[str]]:
 def known_origins(settings: Any) -> dict[str, list[str]]:
     """What the settings of a folder say under `IMAGES`; of predictions of before there were any, nothing."""
     found = settings.get(IMAGES) if isinstance(settings, Mapping) else None
-    return {name: its for name, its in found.items() if isinstance(its, list)} if isinstance(found, Mapping) else {}
+    return (
+        {name: its for name, its in found.items() if isinstance(its, list) and len(its) == 2}
+        if isinstance(found, Mapping)
+        else {}
+    )
 
 
 def of_other_images(cases: Sequence[Case], settings: Any) -> list[str]:
