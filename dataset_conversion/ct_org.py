@@ -4,6 +4,9 @@ from ..conversion.declaration import CC_BY_3, Erratum, SourceDataset
 from ._abdomen import KIDNEY, LUNG
 
 _PAOT = "12_CT-ORG/{}-{{case}}.nii.gz"  # an assembly of eleven collections
+_VOLUMES = ("fixed_affine/volume-{case}.nii.gz", "OrganSegmentations/volume-{case}.nii.gz", _PAOT.format("img/volume"))
+# For LiTS, whose images have the same names and which may lie beside
+OWN_VOLUMES = (*_VOLUMES, "CT-ORG/**/volume-{case}.nii.gz")
 
 DATASET = SourceDataset(
     name="CTORG",
@@ -18,12 +21,7 @@ DATASET = SourceDataset(
 OrganSegmentations/volume-0.nii.gz
 OrganSegmentations/labels-0.nii.gz
 """,
-    images=(
-        "fixed_affine/volume-{case}.nii.gz",
-        "OrganSegmentations/volume-{case}.nii.gz",
-        "volumes/volume-{case}.nii.gz",
-        _PAOT.format("img/volume"),
-    ),
+    images=(*_VOLUMES, "volumes/volume-{case}.nii.gz"),
     labels=(
         "fixed_affine/labels-{case}.nii.gz",
         "OrganSegmentations/labels-{case}.nii.gz",

@@ -1,6 +1,7 @@
 """LiTS, the Liver Tumor Segmentation benchmark."""
 
 from ..conversion.declaration import Erratum, SourceDataset
+from .ct_org import OWN_VOLUMES as CT_ORG_VOLUMES
 
 # Compared by eye: https://github.com/assassint2017/MICCAI-LITS2017/issues/33; older notes say 28 to 47.
 IRCAD = "3D-IRCADb-01 (28 to 44 and 46 to 48 are its patients 1 to 20)"
@@ -28,6 +29,7 @@ Training Batch 2/segmentation-28.nii
         "04_LiTS/img/liver_{case}.nii.gz",
     ),  # the last: of the assembly PAOT
     labels=("**/segmentation-{case}.nii", "**/segmentation-{case}.nii.gz", "04_LiTS/label/liver_{case}.nii.gz"),
+    foreign=CT_ORG_VOLUMES,
     case=r"\d+",
     values={1: "liver", 2: "liver_tumor"},
     nested={"liver_tumor": "liver"},

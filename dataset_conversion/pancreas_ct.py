@@ -1,6 +1,7 @@
 """Pancreas-CT of the NIH: the pancreas of 80 people without pancreatic lesions; DICOM images."""
 
 from ..conversion.declaration import CC_BY_3, Erratum, IntensityCheck, SourceDataset
+from .btcv import PAOT_LABELS
 
 # The headers of labels and images disagree, and conversions of them differ in flips. So arrays are compared, and the
 # flip is chosen in which the labelled voxels are soft tissue.
@@ -9,6 +10,8 @@ LAYOUT = "Pancreas-CT/PANCREAS_0001/<study>/<series>/1-001.dcm    or PANCREAS_00
 PANCREAS_IMAGES = ("PANCREAS_{case}", "PANCREAS_{case}.nii.gz")
 # Of PancreasCT_MultiOrgan; the second is that of the assembly PAOT.
 MULTIORGAN_LABELS = ("label_tcia_multiorgan/**/label{case}.nii.gz", "02_TCIA_Pancreas-CT/multiorgan_label/label{case}.nii.gz")
+# BTCV's and, in PAOT, those of KiTS
+_OF_OTHERS = ("Training/label/label{case}.nii.gz", PAOT_LABELS, "05_KiTS/label/label{case}.nii.gz")
 
 DATASET = SourceDataset(
     name="PancreasCT",
@@ -25,7 +28,7 @@ TCIA_pancreas_labels-02-05-2017/label0001.nii.gz
 """,
     images=PANCREAS_IMAGES,
     labels=("TCIA_pancreas_labels-02-05-2017/**/label{case}.nii.gz", "label{case}.nii.gz"),
-    foreign=MULTIORGAN_LABELS,
+    foreign=(*MULTIORGAN_LABELS, *_OF_OTHERS),
     case=r"\d{4}",
     dicom=True,
     values={1: "pancreas"},

@@ -8,6 +8,7 @@ from builders.replica_files import SHAPE, label_of, make_truth, write_nifti
 
 from nnunetv2_cdpd.conversion.registry import public_dataset
 from nnunetv2_cdpd.conversion.run import convert
+from nnunetv2_cdpd.errors import UserError
 
 
 def converted(name, folder):
@@ -58,6 +59,43 @@ def test_folder_of_one_collection_of_the_assembly_is_enough(name, image, label, 
     write_nifti(tmp_path / f"{image}.nii.gz", truth.image)
     write_nifti(tmp_path / f"{label}.nii.gz", label_of(truth, {1: "one"}))
     assert list(converted(name, tmp_path / image.partition("/")[0]).done) == [f"{name}_{case}"]
+
+
+@pytest.fixture(scope="module")
+def whole_assembly(tmp_path_factory):
+    """All collections of PAOT side by side, each with an image of its own; collection -> truth and structures."""
+    folder, truths = tmp_path_factory.mktemp("assembly") / "tree", {}
+    for seed, (name, image, label, _, count) in enumerate(PAOT):
+        names = {value: f"structure {value}" for value in range(1, count + 1)}
+        truths[name] = make_truth(names.values(), 100 + seed), names
+        write_nifti(folder / f"{image}.nii.gz", truths[name][0].image, "LAS")
+        write_nifti(folder / f"{label}.nii.gz", label_of(*truths[name]), "LAS")
+    return folder, truths
+
+
+@pytest.mark.parametrize("name, case", [(name, case) for name, _, _, case, _ in PAOT])
+def test_no_collection_of_the_assembly_takes_the_images_of_another(name, case, whole_assembly, nnunet_folders):
+    folder, truths = whole_assembly
+    truth, names = truths[name]
+    outcome = converted(name, folder)
+    assert list(outcome.done) == [f"{name}_{case}"]
+    assert np.array_equal(voxels(outcome.folder / f"imagesTr/{name}_{case}_0000.nii.gz"), truth.image)
+    assert np.array_equal(voxels(outcome.folder / f"labelsTr/{name}_{case}.nii.gz"), label_of(truth, names))
+
+
+def test_an_image_that_lits_lacks_is_not_that_of_ct_org_beside_it(tmp_path, nnunet_folders):
+    truth = make_truth(["liver"], 1)
+    for file in ("LITS/Training Batch 1/volume-0.nii.gz", "CT-ORG/OrganSegmentations/volume-28.nii.gz"):
+        write_nifti(tmp_path / file, truth.image)
+    for file in ("LITS/Training Batch 1/segmentation-0.nii.gz", "LITS/Training Batch 1/segmentation-28.nii.gz"):
+        write_nifti(tmp_path / file, label_of(truth, {1: "liver"}))
+    with pytest.raises(UserError, match="no image for the label of 28"):
+        convert(public_dataset("LiTS"), tmp_path, num_processes=1, progress=False, report=lambda text: None)
+
+
+def test_labels_of_others_in_the_assembly_are_not_taken_for_those_of_pancreas_ct(whole_assembly, nnunet_folders):
+    with pytest.raises(UserError, match="no label found|no image found"):
+        convert(public_dataset("PancreasCT"), whole_assembly[0], num_processes=1, progress=False, report=lambda text: None)
 
 
 def test_both_label_sets_of_pancreas_ct_may_lie_in_one_folder(tmp_path, nnunet_folders):
