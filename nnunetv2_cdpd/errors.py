@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from unicodedata import category
 
 _MOST_WORDS = 40  # of an error that a library raised; some run over pages
 _MOST_LETTERS = 64  # of a name that others wrote into a file
@@ -74,6 +75,11 @@ def is_text(name: str) -> bool:
 def is_blank(name: str) -> bool:
     """Whether a name shows nothing: it is empty, of spaces, or of letters that have no picture."""
     return not any(letter.isprintable() and not letter.isspace() for letter in name)
+
+
+def has_control(name: str) -> bool:
+    """Whether a name holds letters that act on a terminal in place of being seen; spaces and ends of lines do not count."""
+    return any(category(letter) == "Cc" and not letter.isspace() for letter in name)
 
 
 def shortened(name: str, most: int = _MOST_LETTERS) -> str:

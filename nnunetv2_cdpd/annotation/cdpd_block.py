@@ -12,7 +12,7 @@ import numpy as np
 
 from nnunetv2_cdpd.annotation.contradictions import check_annotation
 from nnunetv2_cdpd.annotation.model import Annotation, MergedLabel, Source
-from nnunetv2_cdpd.errors import UserError, is_blank
+from nnunetv2_cdpd.errors import UserError, has_control, is_blank, shortened
 from nnunetv2_cdpd.host import DATASET_FILE
 from nnunetv2_cdpd.jobs.shapes import ANYTHING, NAME, TEXT, Shape, check_shape, list_of, map_of, none_or, record, shown
 
@@ -212,8 +212,11 @@ def _check_labels(labels: Any, where: str | Path) -> None:
 
 def _check_named(names: Iterable[str], where: str | Path, key: str) -> None:
     """Raise UserError unless every name can be seen: it becomes a prompt, a file and a line of tables."""
+    names = list(names)
     if blank := [name for name in names if is_blank(str(name))]:
         raise UserError(f"{where}: `{key}` holds the blank name {blank[0]!r}; give it a name there")
+    if acting := [str(name) for name in names if has_control(str(name))]:
+        raise UserError(f"{where}: `{key}` holds {shortened(acting[0])}, a name with a control character; name it without")
 
 
 def _is_value(value: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from nnunetv2_cdpd.errors import UserError, is_blank
+from nnunetv2_cdpd.errors import UserError, has_control, is_blank
 from nnunetv2_cdpd.jobs.shapes import shown
 
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "timestamp": "a date"}  # YAML's tags
@@ -87,6 +87,8 @@ def text(value: Any, where: str) -> str:
     """
     if isinstance(value, str) and is_blank(value):
         raise UserError(f"{where}: is empty; write the text, or leave the key out")
+    if isinstance(value, str) and has_control(value):
+        raise UserError(f"{where}: holds a control character, {shown(value)}; write the text without it")
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise UserError(f"{where}: expected text, got {shown(value)}; put it in quotes")
     return str(value)

@@ -233,6 +233,7 @@ def block(**changes):
         ({"labels": {"": 1, "b": 2}, "cdpd": None}, "^dataset.json: `labels` holds the blank name ''; give it a name there$"),
         ({"labels": {"a": 1, " \t": 2}, "cdpd": None}, r"`labels` holds the blank name ' \\t'"),
         ({"labels": {"a": [1, 2], "\u200b": 2}, "regions_class_order": [1, 2]}, r"`labels` holds the blank name '\\u200b'"),
+        ({"labels": {"a\x1b[2J": 1, "b": 2}, "cdpd": None}, r"`labels` holds 'a\\x1b\[2J', a name with a control character"),
         ({"cdpd": block(sources={" ": {"annotated_classes": ["liver"]}})}, "`cdpd: sources` holds the blank name ' '"),
         ({"cdpd": block(merged_labels={"": {"value": 6, "classes": ["a", "b"]}})}, "merged_labels` holds the blank name ''"),
         ({"cdpd": block(sources={"A": {"annotated_classes": ["liver"], "task_prompt": " "}})}, "task_prompt` is ' ', not a text"),

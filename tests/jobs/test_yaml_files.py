@@ -24,6 +24,7 @@ def test_values_as_they_are_meant():
         (mapping, {1: "a", "1": "b"}, "1 given twice"),
         (text, True, "quotes"),  # a bare `yes` or `no`
         (text, " ", "is empty; write the text, or leave the key out"),
+        (text, "a\0b", "holds a control character, 'a\\x00b'; write the text without it"),
         (text, 1.5, "1.5"),
         (text, None, "None"),
         (texts, ["a", ["b"]], "['b']"),
