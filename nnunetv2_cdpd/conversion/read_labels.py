@@ -47,7 +47,8 @@ def read_label(path: Path) -> Label:
     file = NiftiFile(path)
     stored = file.read()
     array = _integers(stored, path)
-    rounded = () if array is stored else ("label stored as floating point numbers, all of them integers",)
+    how = "as floating point numbers" if np.issubdtype(file.image.get_data_dtype(), np.floating) else "scaled"
+    rounded = () if array is stored else (f"label stored {how}, all values integers",)
     return Label(array, file.grid, file, (*(f"label: {note}" for note in file.notes), *rounded))
 
 

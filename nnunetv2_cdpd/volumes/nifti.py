@@ -110,7 +110,7 @@ class NiftiFile:
             notes.append("its header gives two voxel sizes, pixdim {} and sform {} mm; the sform is used".format(*sizes))
         off = self.grid.orthonormal()[1]
         if _AXES_EXACT < off <= AXES_ROUNDED:
-            notes.append("axes in the header were not quite perpendicular, made so")
+            notes.append("its axes are not quite perpendicular, read as if they were")
         return notes
 
     def read(self) -> np.ndarray:
