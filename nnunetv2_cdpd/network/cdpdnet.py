@@ -249,8 +249,10 @@ class CDPDNet(FusedEncoder):
             return torch.full(x.shape[:1], self.last_own_task, device=x.device)
         if task.shape not in ((), (1,), x.shape[:1]):
             raise ValueError(f"one task per sample, or one for all: got {tuple(task.shape)} for a batch of {x.shape[0]}")
-        # the task of an extension's source is nothing to the network itself: it is asked for all that it knows
-        return task.to(x.device).long().clamp(max=self.last_own_task).expand(x.shape[0])
+        task = task.to(x.device).long()
+        if self.extensions:  # the task of their sources is nothing to the network itself: it is asked for all that it knows
+            task = task.clamp(max=self.last_own_task)
+        return task.expand(x.shape[0])
 
     # ---- pretrained text -----------------------------------------------------------------------------------------
 

@@ -60,6 +60,12 @@ def test_wrong_number_of_tasks_is_refused():
         make_network()(patch_for(batch=3), torch.tensor([0, 1]))
 
 
+def test_a_task_that_the_network_does_not_have_is_no_other_one():
+    network = make_network().eval()
+    with pytest.raises(RuntimeError, match="index 3 is out of bounds"):
+        network(patch_for(), torch.tensor([0, network.num_tasks]))
+
+
 def test_network_without_universal_task_needs_tasks():
     network, x = make_network(task={"prompts": TASKS, "universal": False}), patch_for()
     with pytest.raises(ValueError, match=r"no universal task; give every sample its task, 0 \.\.\. 2"):
