@@ -12,6 +12,7 @@
 - resampling, nesting, export: logits to label maps, tile by tile
 - statistics: volume, mean intensity and place of every class
 - prediction, formats, dicom_files, outputs: files out, and what is there already
+- origins: of which images what is there was made
 - onnx_export, onnx_graph, onnx_description, runner_file: a model as one file for `portable`, which runs without torch
 - pipeline, run: a job of many cases: read ahead, exported behind, resumed, not stopped by bad ones
 """
