@@ -1,6 +1,7 @@
 """Nesting: whether a class lies in another one by their names, as the class table has it, over all its levels."""
 
-from nnunetv2_cdpd.classes.lookup import ClassKey, class_key, entry_of, organ_of
+from nnunetv2_cdpd.classes.lookup import ClassKey, class_key, entry_of, normal_words, organ_of
+from nnunetv2_cdpd.classes.synonyms import SITES_OF_METASTASES
 from nnunetv2_cdpd.classes.words import unscoped
 
 
@@ -13,7 +14,9 @@ def outer_keys(name: str) -> tuple[ClassKey, ...]:
     if around := _around(key):
         return around
     organ = organ_of(name)
-    return () if organ is None else (ClassKey(organ, key.side, ""),)
+    if organ is None or ("metastasis" in normal_words(unscoped(name)) and organ not in SITES_OF_METASTASES):
+        return ()
+    return (ClassKey(organ, key.side, ""),)
 
 
 def lies_in_by_name(name: str, outer: str) -> bool | None:

@@ -172,6 +172,8 @@ NO_PLURALS = frozenset(("veins",))  # a class of the table, of several vessels; 
 
 # Words that make a class something in or at an organ: a tumor, or what is taken for one
 TUMOR_WORDS = frozenset("tumor cyst lesion cancer carcinoma neoplasm metastasis nodule".split())
+# Where tumors of other organs settle: a metastasis of one of these lies in it, one of the prostate or breast elsewhere
+SITES_OF_METASTASES = frozenset(("adrenalgland", "bone", "brain", "liver", "lung", "spleen"))
 SAME_AS_TUMOR = frozenset(("cancer",))  # beside the name of an organ; of a lesion or cyst not everybody says so
 # Adjectives with such a word mean the organ; a renal vein is no kidney vein
 ORGAN_OF_ADJECTIVE: Mapping[str, str] = {

@@ -11,11 +11,12 @@ SCOPE = "@"  # between the name of a class and the source whose definition of it
 _WORD = re.compile(r"(?:(?<![A-Za-z])[A-Za-z]|(?<=[a-z])[A-Z])\d+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _WORD_OR_SIGN = re.compile(rf"{_WORD.pattern}|[^\s_\-,;()\[\]]")
 _DOT = re.compile(r"(?<!\d)\.|\.(?!\d)")  # of an abbreviation
-# English, hemispheres as FreeSurfer has them, Latin (Italian) abbreviations, German
+# English, hemispheres as FreeSurfer has them, Latin, Italian, German
 SIDE_WORDS = {
-    **dict.fromkeys(("left", "l", "lt", "lh", "sin", "sx", "links"), "left"),
-    **dict.fromkeys(("right", "r", "rt", "rh", "dex", "dx", "rechts"), "right"),
+    **dict.fromkeys("left l lt lh sinister sinistra sinistro links linke linker linkes sin sx".split(), "left"),
+    **dict.fromkeys("right r rt rh dexter dextra destra destro rechts rechte rechter rechtes dex dx".split(), "right"),
 }
+_AT_AN_END = frozenset(("sin", "sx", "dex", "dx"))  # a side as the first or the last word; else "tumor sin contraste"
 _SIDED_WORD = re.compile(r"(left|right)([a-z]{3,})|([a-z]{3,})(left|right)")  # no "cleft", "bright", "upright"
 _LUMBAR = frozenset(("spine", "vertebra", "vertebrae"))  # of these, `l` is the lumbar part
 _RIBS = frozenset(("rib", "ribs"))  # of these, `l1` is the first left one
@@ -49,7 +50,10 @@ def split_side(words: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
         words = " ".join(re.sub(r"^([lr])(\d+)$", r"\1 \2", word) for word in words).split()
     words = [part for word in words for part in _parted(word)]
     letters_count = _LUMBAR.isdisjoint(words)
-    sided = {word: SIDE_WORDS[word] for word in words if word in SIDE_WORDS and (letters_count or len(word) > 2)}
+    within = _AT_AN_END.intersection(words[1:-1])
+    sided = {
+        word: SIDE_WORDS[word] for word in words if word in SIDE_WORDS and word not in within and (letters_count or len(word) > 2)
+    }
     others = tuple(word for word in words if word not in sided)
     if len(set(sided.values())) == 1:
         return others, next(iter(sided.values()))

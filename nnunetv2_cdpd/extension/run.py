@@ -20,7 +20,7 @@ from nnunetv2_cdpd.extension.settings import extended_plans
 from nnunetv2_cdpd.extension.work import dataset_name_of, place_of, work_folder
 from nnunetv2_cdpd.host import DEBUG_FILE
 from nnunetv2_cdpd.inference.devices import chosen_device
-from nnunetv2_cdpd.inference.models import TrainedModel, folds_of, load_model, read_checkpoint, read_descriptions
+from nnunetv2_cdpd.inference.models import TrainedModel, check_of_model, folds_of, load_model, read_checkpoint, read_descriptions
 from nnunetv2_cdpd.jobs import digest, file_state, read_json
 from nnunetv2_cdpd.merge.collect import check_inputs
 from nnunetv2_cdpd.network.cdpdnet import CDPDNet
@@ -101,6 +101,8 @@ def extend_model(
     trained = load_model(folder, used[:1], checkpoint_name)
     checkpoints = {fold: folder / f"fold_{fold}" / checkpoint_name for fold in used}
     configuration = _check_extendable(folder, trained, checkpoints[used[0]])
+    for file in list(checkpoints.values())[1:]:  # what they say would be that of the new plans afterwards
+        check_of_model(folder, plans, content, file, read_checkpoint(file, mapped=True)["init_args"])
     output = place_of(Path(output), trainer.__name__, plans["plans_name"], configuration)
     _check_datasets(folder, content, further, compared, output)
     output.parent.mkdir(parents=True, exist_ok=True)  # now, since what forbids it should be told before the work

@@ -126,7 +126,7 @@ def _by_value(item: tuple[str, int]) -> int:
 
 
 def _stem(path: Path) -> str:
-    return next(path.name.removesuffix(ending) for ending in _ENDINGS if path.name.endswith(ending))
+    return next((path.name.removesuffix(ending) for ending in _ENDINGS if path.name.endswith(ending)), path.name)
 
 
 def begin_bids_dataset(folder: Path, cases: Iterable[Case]) -> None:
@@ -137,10 +137,12 @@ def begin_bids_dataset(folder: Path, cases: Iterable[Case]) -> None:
     """
     before = known_origins(read_json(folder / SETTINGS_FILE))
     for case in cases:
-        if case.identifier in before and before[case.identifier][0] != (name := case.files[0].name):
+        name, there = case.files[0].name, before.get(case.identifier, [""])[0]
+        predicted = any((folder / f"{case.identifier}{ending}").exists() for ending in _ENDINGS)
+        if there and predicted and _stem(Path(there)) != _stem(Path(name)):
             raise UserError(
-                f"{folder}: {case.identifier} there is the prediction of {before[case.identifier][0]}, and that of {name} would "
-                "have the same name; give each kind of image a folder of its own"
+                f"{folder}: {case.identifier} there is the prediction of {there}, and that of {name} would have the same name; "
+                "give each kind of image a folder of its own"
             )
     made_here = (folder / SETTINGS_FILE).is_file()
     files = [folder / DESCRIPTION_FILE, folder / _IGNORE_FILE]

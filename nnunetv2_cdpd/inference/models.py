@@ -22,7 +22,6 @@ from nnunetv2_cdpd.datasets.volume_files import VOLUME_ENDINGS
 from nnunetv2_cdpd.errors import UserError, listed, reason
 from nnunetv2_cdpd.jobs import digest
 from nnunetv2_cdpd.jobs.shapes import ANYTHING, NAME, Shape, check_shape, list_of, map_of, none_or, record, whole_number
-from nnunetv2_cdpd.network.cdpdnet import CDPDNet
 from nnunetv2_cdpd.planning.one_model import differing_plans
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, check_channels, read_plans
 from nnunetv2_cdpd.pretrained.torch_files import read_torch
@@ -203,21 +202,33 @@ def load_model(folder: Path, folds: Sequence[int | str] | None, checkpoint_name:
         ) from error
     for file, checkpoint in zip(files, checkpoints):
         _check_weights(network, checkpoint["network_weights"], file, path)
-        if moved := moved_classes(checkpoint["init_args"].get("dataset_json") or dataset_json, dataset_json):
-            raise UserError(
-                f"{file}: trained with a dataset.json in which {listed(moved)} had other heads or stored values than in "
-                f"{described}; {_TOGETHER}, or leave the fold out"
-            )
-        of_fold = checkpoint["init_args"].get("plans") if isinstance(network, CDPDNet) else None
-        if isinstance(of_fold, Mapping) and (told := differing_plans(of_fold, plans, name)):
-            raise UserError(
-                f"{file}: trained with another network or preprocessing than {path} has ({listed(told)}); {_TOGETHER}, or leave "
-                "the fold out"
-            )
+        check_of_model(folder, plans, dataset_json, file, checkpoint["init_args"])
     _share_equal_tensors(weights)
     network.load_state_dict(weights[0])
     axes = first.get("inference_allowed_mirroring_axes")
     return TrainedModel(network, plans_manager, configuration, weights, dataset_json, first["trainer_name"], axes)
+
+
+def check_of_model(
+    folder: Path, plans: Mapping[str, Any], dataset_json: Mapping[str, Any], file: Path, trained_with: Mapping[str, Any]
+) -> None:
+    """Raise UserError unless a fold was trained as plans.json and dataset.json of its model have it.
+
+    Args:
+        file: Its checkpoint.
+        trained_with: `init_args` of the checkpoint.
+    """
+    if moved := moved_classes(trained_with.get("dataset_json") or dataset_json, dataset_json):
+        raise UserError(
+            f"{file}: trained with a dataset.json in which {listed(moved)} had other heads or stored values than in "
+            f"{folder / FILE_NAME}; {_TOGETHER}, or leave the fold out"
+        )
+    of_fold = trained_with.get("plans")
+    if isinstance(of_fold, Mapping) and (told := differing_plans(of_fold, plans, trained_with["configuration"])):
+        raise UserError(
+            f"{file}: trained with another network or preprocessing than {folder / PLANS_FILE} has ({listed(told)}); "
+            f"{_TOGETHER}, or leave the fold out"
+        )
 
 
 def _share_equal_tensors(weights: Sequence[dict[str, Any]]) -> None:

@@ -4,13 +4,17 @@ Two series of a folder may change their numbers when a third one comes, and two 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from os import SEEK_END
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from nnunetv2_cdpd.inference.inputs import Case
 from nnunetv2_cdpd.jobs import digest
 from nnunetv2_cdpd.jobs.record import file_state
 
-IMAGES = "images"  # in the settings of a folder: case -> first file, and digest of all: names, sizes, UID of the series
+IMAGES = "images"  # in the settings of a folder: case -> first file, and digest of all: names, sizes, ends, UID of the series
+_END = 4096  # bytes of a file at either end, which tell one uncompressed image from another of its shape
 
 
 def origins_of(cases: Iterable[Case]) -> dict[str, list[str]]:
@@ -35,5 +39,19 @@ def of_other_images(cases: Sequence[Case], settings: Any) -> list[str]:
 
 
 def _digest(case: Case) -> str:
-    # Files of two series may have the same names and sizes.
-    return digest(case.series, [(file.name, (file_state(file) or (None,))[0]) for file in case.files])
+    if case.is_dicom:  # files of two series may have the same names and sizes
+        return digest(case.series, [(file.name, (file_state(file) or (None,))[0]) for file in case.files])
+    return digest([(file.name, *_ends(file)) for file in case.files])
+
+
+def _ends(file: Path) -> tuple[int | None, int]:
+    """Size, and a checksum of the first and the last bytes; of a file that cannot be read none."""
+    try:
+        with file.open("rb") as stream:
+            size = stream.seek(0, SEEK_END)
+            stream.seek(0)
+            first = stream.read(_END)
+            stream.seek(max(0, size - _END))
+            return size, crc32(stream.read(_END), crc32(first))
+    except OSError:
+        return None, 0

@@ -175,7 +175,7 @@ def prepare_folder(
             )
         otherwise |= others
     # Else this job, interrupted and resumed, would take them for its own.
-    for old in (*(there if changed else ()), *stale, *(former.tables if there and changed else ())):
+    for old in (*(there if changed else ()), *stale, *(former.tables if there and (changed or stale) else ())):
         remove(old)
     if otherwise := otherwise - set(stale_cases) - ({case.identifier for case in cases} if changed else set()):
         written[_OTHERWISE] = sorted(otherwise)

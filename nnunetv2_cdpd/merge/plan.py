@@ -133,7 +133,7 @@ def _meanings(
             certain |= nesting.closure(name) - {name}
             groups |= _group_of_parents(name, certain, dataset, naming, nesting)
         groups = {group for group in groups if not _implied(naming.merged_labels[group], certain, nesting)}
-        groups -= {group for group in groups if any(_holds(group, other, naming, nesting) for other in groups - {group})}
+        groups -= {group for group in groups if any(_says_more(other, group, naming, nesting) for other in groups - {group})}
         if len(groups) > 1 or (groups and certain):
             keep = ", ".join(f"{group}: null" for group in sorted(groups))
             raise UserError(
@@ -167,10 +167,16 @@ def _implied(group: Sequence[str], certain: frozenset[str], nesting: Nesting) ->
     return not certain.isdisjoint(group) or any(set(parents) <= set(group) for parents in possible)
 
 
-def _holds(group: str, other: str, naming: Naming, nesting: Nesting) -> bool:
-    """Whether a merged label says nothing more beside another one, as a kidney of either side does beside its cyst."""
-    classes = naming.merged_labels[group]
-    return all(_implied(classes, nesting.closure(name), nesting) for name in naming.merged_labels[other])
+def _says_more(other: str, group: str, naming: Naming, nesting: Nesting) -> bool:
+    """Whether a merged label says all that another one does, as a cyst of either side lies in a kidney of either side; of two
+    that say the same it is the first by name.
+    """
+
+    def implies(one: str, two: str) -> bool:
+        classes = naming.merged_labels[two]
+        return all(_implied(classes, nesting.closure(name), nesting) for name in naming.merged_labels[one])
+
+    return implies(other, group) and not (implies(group, other) and group < other)
 
 
 def _stored_values(

@@ -107,7 +107,7 @@ def merge_datasets(
         record = open_record(output, inputs, left_out, update)
         if record.damage is not None:
             report(f"note: {record.damage}")
-        known = former_cases(output)
+        known = former_cases(output) or set(record.cases)  # of a merge that an earlier release left unfinished
         report(names_table(inputs, plan.naming))
         changed = (*check_renamed(output, inputs, plan, update), *check_moved(output, record, inputs, plan, update))
         for note in (*licensed.notes, *plan.notes, *changed):

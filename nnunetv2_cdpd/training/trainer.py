@@ -229,20 +229,24 @@ class PartialLabelTrainer(TokenTrainer):
 
     def _check_other_folds(self) -> None:
         """Raise UserError where folds of another network lie beside: a prediction would take them for one model."""
-        folder = Path(self.output_folder_base)
-        others = [path.parent.name for path in folder.glob(_CHECKPOINTS) if path.parent != Path(self.output_folder)]
-        if not others:
-            return
-        described, recorded = (read_json(folder / name) for name in (DATASET_FILE, PLANS_FILE))
-        if isinstance(described, dict) and isinstance(described.get("labels"), dict):
-            self._check_heads(described, folder / min(others))
-        plans = self.plans_manager.plans
-        if isinstance(recorded, dict) and (told := differing_plans(recorded, plans, self.configuration_name)):
-            raise UserError(
-                f"{folder / min(others)}: trained with another network or preprocessing than this fold would have "
-                f"({listed(told)}), and a prediction takes all folds for one model; choose and plan as for that one, or move it "
-                "away and train anew"
-            )
+        others = {path.parent: path for path in sorted(Path(self.output_folder_base).glob(_CHECKPOINTS))}
+        for fold, path in others.items():
+            if fold == Path(self.output_folder):
+                continue
+            try:  # not plans.json, which may be of a start that came to nothing
+                recorded = torch.load(path, map_location="cpu", mmap=True, weights_only=False)["init_args"]
+                plans, described = recorded["plans"], recorded["dataset_json"]
+            except Exception as error:  # whatever torch stumbles over; a prediction tells of it, too
+                self.print_to_log_file(
+                    f"{path} cannot be read, so that nothing tells whether it is of this model ({reason(error)})"
+                )
+                continue
+            self._check_heads(described, fold)
+            if told := differing_plans(plans, self.plans_manager.plans, self.configuration_name):
+                raise UserError(
+                    f"{fold}: trained with another network or preprocessing than this fold would have ({listed(told)}), and a "
+                    "prediction takes all folds for one model; choose and plan as for that one, or move it away and train anew"
+                )
 
     # ---- data ----------------------------------------------------------------------------------------------------
 

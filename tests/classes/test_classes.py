@@ -142,6 +142,8 @@ def test_what_a_class_lies_in_is_of_its_side(name, expected):
         ("lung_lower_lobe_left", "lung", True),
         ("eye_lens", "eyes", True),
         ("cancer", "liver", False),
+        ("liver metastases", "liver", True),
+        ("breast metastasis", "breast_left", False),  # lies elsewhere
         ("liver", "liver", False),
     ],
 )

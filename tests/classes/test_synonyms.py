@@ -197,6 +197,8 @@ def test_near_among_the_others_keeps_side_and_number():
         ("kidney_sin", "kidney_dex"),
         ("femur_sx", "femur_dx"),
         ("Niere links", "Niere rechts"),
+        ("linke Niere", "rechte Niere"),
+        ("rene sinistro", "rene destro"),
         ("lefttibia", "righttibia"),  # of no table
         ("carotidleft", "carotidright"),
     ],
@@ -205,6 +207,6 @@ def test_sides_are_known_in_other_words_and_within_one_word(left, right):
     assert (side_of(left), side_of(right)) == ("left", "right") and lateral_pairs([left, right]) == [(left, right)]
 
 
-@pytest.mark.parametrize("name", ["cleft_palate", "bright_spot", "upright", "sinus", "sigmoid_sinus", "vertebrae_L1", "index"])
+@pytest.mark.parametrize("name", ["cleft_palate", "bright_spot", "upright", "sinus", "vertebrae_L1", "tumor_sin_contraste"])
 def test_what_only_looks_like_a_side_is_none(name):
     assert side_of(name) is None

@@ -103,6 +103,10 @@ def test_another_kind_of_image_does_not_take_the_place_of_the_first(dataset, pre
         predict(other, output, model, "--bids", "pet", *more, expect=1)
         assert re.search(r"there is the prediction of .*_ct\.nii\.gz, and that of .*_pet\.nii\.gz would", capsys.readouterr().err)
     assert before == {path: path.read_bytes() for path in output.rglob("*.nii.gz")}
+    for path in before:
+        path.unlink()
+    predict(other, output, model, "--bids", "pet")  # of the first kind nothing is there any more
+    assert set(output.rglob("*.nii.gz")) == set(before)
 
 
 # ---- which images -----------------------------------------------------------------------------------------------------

@@ -31,11 +31,11 @@ def put(*files):
     return files
 
 
-def prepare(folder, files, *, step=0.5, read=(), resume=False, alone=True, case="scan", series="", **flags):
+def prepare(folder, files, *, step=0.5, read=(), resume=False, alone=True, case="scan", series="", is_dicom=False, **flags):
     """For one case and a model of the classes liver and spleen; cases of which predictions were of other images."""
     outputs = Outputs(folder, ".nii.gz", **flags)
     return prepare_folder(
-        outputs, [Case(case, tuple(files), series=series)], {"step_size": step}, classes=["liver", "spleen"],
+        outputs, [Case(case, tuple(files), is_dicom, series=series)], {"step_size": step}, classes=["liver", "spleen"],
         read=[*files, *read], resume=resume, alone=alone, dataset_json=DATASET_JSON, plans=PLANS,
     )  # fmt: skip
 
@@ -211,22 +211,25 @@ def test_an_old_prediction_of_another_case_is_made_again_by_a_job_that_has_the_c
     assert (output / "case_0.nii.gz").stat().st_mtime_ns == mine and "made_otherwise" not in (output / SETTINGS_FILE).read_text()
 
 
-@pytest.mark.parametrize("change", ["name", "size", "series"])
+@pytest.mark.parametrize("change", ["name", "size", "content", "series"])
 @pytest.mark.parametrize("resume", [False, True])
 def test_the_prediction_of_another_image_is_none_of_this_one(tmp_path, change, resume):
     output, (image,) = tmp_path / "out", put(tmp_path / "scan_0000.nii.gz")
-    assert prepare(output, [image], series="1.2") == []
+    dicom = change == "series"
+    assert prepare(output, [image], series="1.2", is_dicom=dicom) == []
     (predicted, other) = put(output / "scan.nii.gz", output / "other.nii.gz")
-    assert prepare(output, [image], series="1.2", resume=resume) == [] and predicted.exists()
+    assert prepare(output, [image], series="1.2", is_dicom=dicom, resume=resume) == [] and predicted.exists()
     if change == "name":
         (image,) = put(tmp_path / "scan_0001.nii.gz")
     elif change == "size":
         image.write_bytes(b"another")
+    elif change == "content":
+        image.write_bytes(image.read_bytes()[::-1])
     series = "1.3" if change == "series" else "1.2"
     with pytest.raises(UserError, match="the predictions of scan there were made with other settings, or of other images"):
-        prepare(output, [image], series=series, resume=resume, alone=False)
+        prepare(output, [image], series=series, is_dicom=dicom, resume=resume, alone=False)
     assert predicted.exists()
-    assert prepare(output, [image], series=series, resume=resume) == ["scan"]
+    assert prepare(output, [image], series=series, is_dicom=dicom, resume=resume) == ["scan"]
     assert not predicted.exists() and other.exists()
 
 

@@ -117,6 +117,15 @@ def test_cyst_of_either_kidney_in_regions_is_of_a_kidney_of_either_side():
     assert state(plan, "K", cyst.value, "left_kidney") == UNSUPERVISED
 
 
+def test_of_two_merged_labels_that_say_the_same_one_stays():
+    both = dataset("Dataset1_K", {"kidney": [1, 2], "renal mass": 2}, order=[1, 2])
+    sides = dataset("Dataset2_T", {"left_kidney": 1, "right_kidney": 2})
+    either = ["left_kidney", "right_kidney"]
+    plan = plan_of(both, sides, merged_labels={"kidney": either, "renal mass": either})
+    (kidney,) = [label for label in plan.annotation.merged_labels if label.name == "kidney"]
+    assert plan.value_maps[0] == {0: 0, 1: kidney.value, 2: kidney.value}
+
+
 def test_two_merged_labels_in_one_value_are_refused_with_a_way_out_that_helps():
     both = dataset("Dataset1_K", {"kidney": [1, 2], "lung": [2, 3]}, order=[1, 3])
     sides = dataset("Dataset2_T", {"left_kidney": 1, "right_kidney": 2, "left_lung": 3, "right_lung": 4})

@@ -1,10 +1,12 @@
 """A network goes on for the classes and sources that it was trained for, and no fold of another lies beside it."""
 
 import json
+import shutil
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
+import torch
 from builders.training import MERGED, make_trainer
 
 from nnunetv2_cdpd.errors import UserError
@@ -108,38 +110,39 @@ OTHERWISE = {
 }
 
 
+@pytest.fixture
+def other_fold(latest):
+    """Write fold 3, trained by these plans; it is gone after the test."""
+    folder = latest.parent.parent / "fold_3"
+    folder.mkdir()
+
+    def write(plans):
+        checkpoint = torch.load(latest, weights_only=False)
+        checkpoint["init_args"]["plans"] = plans
+        torch.save(checkpoint, folder / "checkpoint_best.pth")
+
+    yield write
+    shutil.rmtree(folder)
+
+
 @pytest.mark.parametrize("told", OTHERWISE)
-def test_no_fold_of_another_network_begins_beside_it(folders, latest, told):
+def test_no_fold_of_another_network_begins_beside_it(folders, other_fold, told):
     trainer = make_trainer(folders, fold=1)
-    recorded = latest.parent.parent / "plans.json"
-    recorded.write_text(json.dumps(with_changed(trainer.plans_manager.plans, *OTHERWISE[told])))
-    before = recorded.read_text()
-    try:
-        with pytest.raises(UserError, match=rf"fold_0: trained with another network or preprocessing .*\({told}\)"):
-            trainer.on_train_start()
-        assert recorded.read_text() == before
-    finally:
-        recorded.unlink()
+    trainer._check_other_folds()
+    other_fold(with_changed(trainer.plans_manager.plans, *OTHERWISE[told]))
+    with pytest.raises(UserError, match=rf"fold_3: trained with another network or preprocessing .*\({told}\)"):
+        trainer.on_train_start()
 
 
-def test_a_fold_of_the_same_plans_may_begin_beside_it_though_prompts_and_intensities_are_a_little_other(folders, latest):
+def test_a_fold_may_begin_beside_it_whatever_a_start_that_came_to_nothing_left(folders, latest, other_fold):
     trainer = make_trainer(folders, fold=1)
-    plans = deepcopy(trainer.plans_manager.plans)
-    kwargs = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
-    kwargs["text"]["class_prompts"] = [f"{words}!" for words in kwargs["text"]["class_prompts"]]
-    for its in plans["foreground_intensity_properties_per_channel"].values():
-        its["mean"] += 0.01 * its["std"]
-    recorded = latest.parent.parent / "plans.json"
-    recorded.write_text(json.dumps(plans))
-    try:
-        trainer._check_other_folds()
-        for its in plans["foreground_intensity_properties_per_channel"].values():
-            its["mean"] += its["std"]
-        recorded.write_text(json.dumps(plans))
-        with pytest.raises(UserError, match="foreground_intensity_properties_per_channel"):
-            trainer._check_other_folds()
-    finally:
-        recorded.unlink()
+    other_fold(trainer.plans_manager.plans)
+    left = latest.parent.parent / "plans.json"
+    left.write_text(json.dumps(with_changed(trainer.plans_manager.plans, *OTHERWISE["spacing"])))
+    trainer._check_other_folds()
+    left.unlink()
+    (latest.parent.parent / "fold_3" / "checkpoint_best.pth").write_bytes(b"torn")
+    trainer._check_other_folds()
 
 
 class nnUNetTrainerAbandoned(nnUNetTrainerCDPDSmall_1epoch):
