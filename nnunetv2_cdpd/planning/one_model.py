@@ -13,7 +13,7 @@ from nnunetv2_cdpd.network.vision_settings import VisionSettings
 from nnunetv2_cdpd.planning.architecture import NETWORK_CLASS_NAME
 from nnunetv2_cdpd.released.preset import PAPER_NETWORK_CLASS_NAME
 
-_READING = ("transpose_forward", "image_reader_writer")
+_TURNED = "WithReorient"  # ends the names of nnU-Net's readers that turn images; the others read alike
 _PREPROCESSING = ("spacing", "normalization_schemes", "use_mask_for_norm", "preprocessor_name")
 _INTENSITIES = "foreground_intensity_properties_per_channel"
 _WITHOUT_INTENSITIES = {f"{name}Normalization" for name in ("ZScore", "No", "RescaleTo01", "RGBTo01")}  # nnU-Net's
@@ -30,16 +30,18 @@ _SAME_SPACING, _SAME_INTENSITIES = 0.01, 0.05
 def differing_plans(before: Mapping[str, Any], now: Mapping[str, Any], configuration: str) -> list[str]:
     """Keys of preprocessing and network in which plans differ, in words ("spacing", "vision: mean").
 
-    None where one of them has no such configuration, or both are of a network of nnU-Net's.
+    None where one of them has no such configuration, or is of a network of nnU-Net's.
     """
     old, new = (_resolved(plans, configuration) for plans in (before, now))
     if old is None or new is None:
         return []
     network, its = old.get("architecture"), new.get("architecture")
     ours = {NETWORK_CLASS_NAME, PAPER_NETWORK_CLASS_NAME}
-    if not any(isinstance(each, Mapping) and each.get("network_class_name") in ours for each in (network, its)):
+    if not all(isinstance(each, Mapping) and each.get("network_class_name") in ours for each in (network, its)):
         return []
-    told = [key for key in _READING if before.get(key) != now.get(key)]
+    told = [] if before.get("transpose_forward") == now.get("transpose_forward") else ["transpose_forward"]
+    readers = (str(plans.get("image_reader_writer")) for plans in (before, now))
+    told += ["image_reader_writer"] if len({name.endswith(_TURNED) for name in readers}) > 1 else []
     told += [key for key in _PREPROCESSING if not _same(old.get(key), new.get(key))]
     schemes = old.get("normalization_schemes") or ()
     read = {str(channel) for channel, scheme in enumerate(schemes) if scheme not in _WITHOUT_INTENSITIES}

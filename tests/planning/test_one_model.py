@@ -72,7 +72,7 @@ def test_what_a_prediction_would_be_another_one_by_is_told(change, told):
         vision(guide=0.5, token_dropout=0.2),  # of training alone
         in_configuration(batch_size=7, batch_dice=True),
         lambda plans, configuration, kwargs: kwargs["text"].update(class_prompts=["other words"] * 9),
-        lambda plans, *_: plans.update(plans_name="other"),
+        lambda plans, *_: plans.update(plans_name="other", image_reader_writer="NibabelIO"),
     ],
 )
 def test_what_makes_no_other_prediction_is_none(change):
