@@ -1,6 +1,7 @@
 """`extend_model` on a tiny model: what the new folder says and predicts, a second time in a row, stopped and gone on."""
 
 import json
+import shutil
 from pathlib import Path
 
 import httpx
@@ -191,6 +192,19 @@ def test_other_channels_are_an_error(root, number, channels):
     write_dataset(root, number, {"aorta": 1}, channels=channels)
     with pytest.raises(UserError, match=f"channel_names are {', '.join(channels)}, those of model CT"):
         extend(root, number, "none")
+
+
+def test_a_fold_of_other_plans_is_not_extended(root):
+    """The extended model would have one for all folds, by which nothing could tell any more."""
+    model = shutil.copytree(root / "model", root / "of_two_plans")
+    checkpoint = torch.load(model / "fold_0" / "checkpoint_final.pth", weights_only=False)
+    (name,) = checkpoint["init_args"]["plans"]["configurations"]
+    checkpoint["init_args"]["plans"]["configurations"][name]["spacing"] = [9.0, 9.0, 9.0]
+    (model / "fold_1").mkdir()
+    torch.save(checkpoint, model / "fold_1" / "checkpoint_final.pth")
+    with pytest.raises(UserError, match=r"fold_1/checkpoint_final.pth: trained with another network .*\(spacing\)"):
+        extend(root, output="never", model="of_two_plans")
+    assert not (root / "never").exists()
 
 
 def test_an_unfinished_model_is_an_error(root):
