@@ -13,6 +13,7 @@ from nnunetv2_cdpd.card.files import card_of, write_card
 from nnunetv2_cdpd.card.markdown import card_markdown
 from nnunetv2_cdpd.card.shape import CARD
 from nnunetv2_cdpd.card.text import Plain, escaped, plain_cases
+from nnunetv2_cdpd.errors import has_control
 from nnunetv2_cdpd.jobs.shapes import check_shape
 
 EVIL = "<script>alert(1)</script> [x](javascript:alert(1)) ![i](http://e/i.png) | a | **b** `c` \u202e\x1b[31m\x00 <!-- "
@@ -65,16 +66,17 @@ class Tags(HTMLParser):
 
 def test_hostile_texts_stay_texts_of_bounded_length(tmp_path):
     markdown_it = pytest.importorskip("markdown_it")
-    names = {"liver": f"liver {EVIL}", "spleen": "spleen\n\n# Heading\n- item"}
+    seen = "".join(letter for letter in EVIL if not has_control(letter))  # names with others are refused where they are read
+    names = {"liver": f"liver {seen}", "spleen": "spleen\n\n# Heading\n- item"}
     annotation = replace(
         ANNOTATION,
         classes=tuple(names.get(name, name) for name in ANNOTATION.classes),
         sources=(
             Source("LiTS", (names["liver"], "liver_tumor"), license=EVIL * 200, reference="x" * 10_000),
             ANNOTATION.sources[1],
-            Source(f"Organs {EVIL}", (names["liver"], names["spleen"], "right_kidney", "left_kidney"), reference="\ud800 1. one"),
+            Source(f"Organs {seen}", (names["liver"], names["spleen"], "right_kidney", "left_kidney"), reference="\ud800 1. one"),
         ),
-        case_source={case: f"Organs {EVIL}" if source == "Organs" else source for case, source in CASES.items()},
+        case_source={case: f"Organs {seen}" if source == "Organs" else source for case, source in CASES.items()},
     )
     model = write_trained(tmp_path / "m", annotation=annotation, description=EVIL * 500, name=EVIL)
     debug = json.loads((model / "fold_0/debug.json").read_text())

@@ -108,7 +108,7 @@ def nothing(folder):
         (dataset_replicas.kits19, "KITS23", "no label for the image of 00210"),
         (dataset_replicas.flare22, "AbdomenCT12organ", "no image found (Organ12_{case}_0000.nii.gz)"),
         (dataset_replicas.abdomen_ct_12organ, "FLARE22", "no image found (FLARE22_Tr_{case}_0000.nii.gz)"),
-        (dataset_replicas.ct_org, "LiTS", "no label found"),
+        (dataset_replicas.ct_org, "LiTS", "no image found"),
         (dataset_replicas.msd_liver, "MSD_Spleen", "no image found"),
     ],
 )

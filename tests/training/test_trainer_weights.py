@@ -63,6 +63,7 @@ def test_encoder_that_is_named_outside_of_the_plans_is_trained_with_and_kept(fol
     encoder = trainer.cdpdnet.slice_encoder
     assert encoder.weights_name == "my_ct" and encoder.mean.tolist() == pytest.approx([0.4] * 3)
     assert json.loads(trainer.provenance)["weights"][0]["name"] == "my_ct"
+    trainer.save_checkpoint(os.path.join(trainer.output_folder, "checkpoint_latest.pth"))
     monkeypatch.delenv("CDPD_VISION_ENCODER")
     again = make_trainer(folders, resume=True, trainer_class=Named)  # --c, where nothing is named any more
     assert again.configuration_manager.network_arch_init_kwargs["vision"]["encoder"] == "my_ct"
