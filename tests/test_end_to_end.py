@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -82,10 +83,13 @@ def trained(workspace):
 
 
 def test_training_without_weights_ends_in_one_error_that_lists_the_ways_out(workspace, trained):
-    output = run(
-        workspace, "nnUNetv2_train", "820", "3d_fullres", "1", "-tr", TRAINER, "-p", PLANS, "-device", "cpu", expect=1
-    )  # fmt: skip
-    last = output.strip().splitlines()[-1]
+    def last_line(fold, trainer):
+        command = ("nnUNetv2_train", "820", "3d_fullres", fold, "-tr", trainer, "-p", PLANS, "-device", "cpu")
+        return run(workspace, *command, expect=1).strip().splitlines()[-1]
+
+    # Beside a fold that was trained by other choices they are what is told.
+    assert re.search(r"fold_0: trained with another network .*\(text: encoder\)", last_line("1", TRAINER))
+    last = last_line("0", "nnUNetTrainerCDPDSmall")
     assert "no pretrained weights of vit_small_patch14_dinov2" in last
     assert "CDPD_VISION_WEIGHTS=random" in last
 
