@@ -62,6 +62,7 @@ def write_variant(folder: Path, name: str) -> Path:
         (folder / "plans.json").write_text(json.dumps(json.loads((folder / "plans.json").read_text()) | plans))
     for file in folder.glob("fold_*/*.pth"):
         checkpoint = torch.load(file, weights_only=False)
+        checkpoint["init_args"]["plans"] |= plans
         weights = checkpoint["network_weights"]
         generator = torch.Generator().manual_seed(len(str(file.parent)))
         for key, weight in weights.items():  # cross-attention adds nothing before it is trained
