@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
-import numpy as np
 import torch
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
@@ -24,7 +23,7 @@ from nnunetv2_cdpd.jobs import digest
 from nnunetv2_cdpd.jobs.shapes import ANYTHING, NAME, Shape, check_shape, list_of, map_of, none_or, record, whole_number
 from nnunetv2_cdpd.planning.one_model import differing_plans
 from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, check_channels, read_plans
-from nnunetv2_cdpd.pretrained.torch_files import read_torch
+from nnunetv2_cdpd.pretrained.torch_files import numbers_of_numpy, read_torch
 from nnunetv2_cdpd.trusted import IMAGE_READER, find_trainer, trusted
 
 if TYPE_CHECKING:
@@ -128,20 +127,14 @@ def folds_of(folder: Path, wanted: Sequence[int | str] | None, checkpoint_name: 
 def read_checkpoint(file: Path, mapped: bool = False) -> dict[str, Any]:
     """A checkpoint of nnU-Net, read without executing code from it.
 
-    Of what nnU-Net writes into one only numpy's numbers need to be allowed beside tensors and plain Python.
-
     Args:
         mapped: Leave the weights in the file until they are looked at.
 
     Raises:
         UserError: There is none, it needs code to be read, is damaged, or is no checkpoint of nnU-Net.
     """
-    scalar = np.float64(0).__reduce__()[0]
-    kinds: list[Any] = [bool, *np.sctypeDict.values()]
-    dtypes = {type(np.dtype(kind)) for kind in kinds if kind is not np.object_}
-    allowed: list[Any] = [np.dtype, (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), *dtypes]
     way_out = "give a checkpoint that nnUNetv2_train wrote"
-    checkpoint = read_torch(file, f"{COPY_AGAIN}, or choose another checkpoint", way_out, allowed, mapped)
+    checkpoint = read_torch(file, f"{COPY_AGAIN}, or choose another checkpoint", way_out, numbers_of_numpy(), mapped)
     check_shape(checkpoint, _CHECKPOINT, file, way_out)
     return checkpoint
 

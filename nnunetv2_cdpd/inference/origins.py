@@ -3,7 +3,7 @@
 Two series of a folder may change their numbers when a third one comes, and two images of a BIDS session have one prediction.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from os import SEEK_END
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,10 @@ def known_origins(settings: Any) -> dict[str, list[str]]:
     )
 
 
-def of_other_images(cases: Sequence[Case], settings: Any) -> list[str]:
-    """Cases whose predictions in a folder were made of other files than theirs."""
+def of_other_images(origins: Mapping[str, list[str]], settings: Any) -> list[str]:
+    """Cases, of `origins_of`, whose predictions in a folder were made of other files than theirs."""
     before = known_origins(settings)
-    return [name for name, its in origins_of(case for case in cases if case.identifier in before).items() if before[name] != its]
+    return [case for case, its in origins.items() if case in before and before[case] != its]
 
 
 def _digest(case: Case) -> str:

@@ -138,7 +138,8 @@ def prepare_folder(
     descriptions = [outputs.folder / name for name in (SETTINGS_FILE, FILE_NAME, PLANS_FILE)]
     _check_places([*of_cases, *outputs.tables, *descriptions], read)
     there = [file for file in of_cases if file.exists()]
-    exchanged = of_other_images(cases, before)
+    origins = origins_of(cases)
+    exchanged = of_other_images(origins, before)
     stale_cases = [case.identifier for case in cases if case.identifier in {*otherwise, *exchanged}]
     left = {case: [file for kind in _all_kinds(outputs) for file in kind.paths(case) if file.exists()] for case in stale_cases}
     left = {case: files for case, files in left.items() if files}
@@ -181,7 +182,7 @@ def prepare_folder(
         written[_OTHERWISE] = sorted(otherwise)
     # No setting of predictions: a further format of the same ones may be asked for; all that may be there must be known.
     written[_FORMATS] = [name for name in FORMATS if name in {*outputs.formats, *former.formats}]
-    written[IMAGES] = known_origins(before) | origins_of(cases)
+    written[IMAGES] = known_origins(before) | origins
     outputs.folder.mkdir(parents=True, exist_ok=True)
     for name in outputs.with_tables:
         (outputs.folder / name).mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 
@@ -33,6 +34,14 @@ def read_torch(path: Path, way_out: str, missing: str, allowed: Sequence[Any] = 
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_zipfile(path))
     except Exception as error:  # pickle, zip and torch have their own, and what was cut off can raise any
         raise UserError(f"{path}: {why_unreadable(error)}; {way_out}") from error
+
+
+def numbers_of_numpy() -> list[Any]:
+    """`allowed` of a checkpoint of nnU-Net: all that it holds beside tensors and plain Python."""
+    scalar = np.float64(0).__reduce__()[0]
+    kinds: list[Any] = [bool, *np.sctypeDict.values()]
+    dtypes = {type(np.dtype(kind)) for kind in kinds if kind is not np.object_}
+    return [np.dtype, (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), *dtypes]
 
 
 def why_unreadable(error: Exception) -> str:

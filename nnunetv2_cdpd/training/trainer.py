@@ -44,6 +44,7 @@ from nnunetv2_cdpd.planning.plans_json import PLANS_FILE, plans_with_recorded_ne
 from nnunetv2_cdpd.pretrained.choices import LEARNED, TEXT_WEIGHTS, VISION_ENCODER, weights_choice
 from nnunetv2_cdpd.pretrained.encoder_choice import check_nothing_is_given_for_vision
 from nnunetv2_cdpd.pretrained.kept_embeddings import CACHE_FILE
+from nnunetv2_cdpd.pretrained.torch_files import numbers_of_numpy, read_torch
 from nnunetv2_cdpd.training.distributed import data_parallel, process_device
 from nnunetv2_cdpd.training.encoders import fill_frozen_encoders
 from nnunetv2_cdpd.training.label_resampling import faster_on_label_maps
@@ -234,12 +235,10 @@ class PartialLabelTrainer(TokenTrainer):
             if fold == Path(self.output_folder):
                 continue
             try:  # not plans.json, which may be of a start that came to nothing
-                recorded = torch.load(path, map_location="cpu", mmap=True, weights_only=False)["init_args"]
+                recorded = read_torch(path, "copy it again", "train it first", numbers_of_numpy(), mapped=True)["init_args"]
                 plans, described = recorded["plans"], recorded["dataset_json"]
-            except Exception as error:  # whatever torch stumbles over; a prediction tells of it, too
-                self.print_to_log_file(
-                    f"{path} cannot be read, so that nothing tells whether it is of this model ({reason(error)})"
-                )
+            except (UserError, KeyError, TypeError) as error:  # a prediction tells of it, too
+                self.print_to_log_file(f"Nothing tells whether {path} is of this model: {reason(error)}")
                 continue
             self._check_heads(described, fold)
             if told := differing_plans(plans, self.plans_manager.plans, self.configuration_name):
